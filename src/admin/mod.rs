@@ -1,0 +1,1 @@
+//! Operators' HTTP surface: health, readiness and metrics.

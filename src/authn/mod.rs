@@ -1,0 +1,1 @@
+//! Who is calling: every way of authentication yields one Caller.

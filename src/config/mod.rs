@@ -1,0 +1,1 @@
+//! From file and environment to validated component configurations.

@@ -1,0 +1,1 @@
+//! All that is durable: intents and conclusions, authorities, issuers, anchors and bundles.

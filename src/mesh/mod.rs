@@ -1,0 +1,1 @@
+//! The APIs that workloads and meshes speak.

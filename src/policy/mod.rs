@@ -1,0 +1,1 @@
+//! What may be certified: profiles, rules and the pure decision over them.
