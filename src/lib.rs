@@ -17,6 +17,7 @@ pub mod issuance;
 pub mod trust;
 
 pub mod admin;
+pub mod net;
 pub mod mesh;
 
 pub mod app;

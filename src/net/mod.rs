@@ -1,0 +1,1 @@
+//! Listeners: TLS, limits and the accept loop; knows nothing of what it serves.
