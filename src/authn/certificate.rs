@@ -180,6 +180,10 @@ fn rejected(why: impl std::fmt::Display) -> AuthnError {
 
 /// The one URI of the certificate; a second would make it a choice whose identity it is.
 fn only_uri(leaf: &Certificate) -> Result<&SpiffeId, AuthnError> {
+    // A URI that is no SPIFFE ID is among these.
+    if leaf.has_other_names() {
+        return Err(rejected("it has names of other kinds than URI, DNS and IP"));
+    }
     let mut ids = leaf.names().iter().filter_map(|name| match name {
         San::Spiffe(id) => Some(id),
         San::Dns(_) | San::Ip(_) => None,

@@ -92,3 +92,73 @@ impl KeySet {
         refused.map(Err)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// From RFC 8037, appendix A.2.
+    const ED25519_X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+
+    fn ed25519(kid: &str) -> serde_json::Value {
+        json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": ED25519_X })
+    }
+
+    #[test]
+    fn verifies_the_example_of_rfc_8037() {
+        let set = KeySet::parse(json!({ "keys": [ed25519("a")] }).to_string().as_bytes()).unwrap();
+        let signed = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
+        let signature = "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
+        let signature =
+            base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, signature)
+                .unwrap();
+        let ask = |kid, message: &str| {
+            set.verify(kid, Algorithm::EdDsa, message.as_bytes(), &signature)
+        };
+        assert_eq!(ask(Some("a"), signed), Some(Ok(Some("a"))));
+        assert_eq!(ask(None, signed), Some(Ok(Some("a"))));
+        assert_eq!(ask(Some("b"), signed), None);
+        assert_eq!(ask(Some("a"), "other"), Some(Err(Refused::Signature)));
+        assert_eq!(
+            set.verify(Some("a"), Algorithm::Rs256, signed.as_bytes(), &signature),
+            Some(Err(Refused::Algorithm))
+        );
+    }
+
+    #[test]
+    fn a_set_is_bounded_and_says_why_it_is_empty() {
+        let many = |count: usize| {
+            let keys: Vec<_> = (0..count).map(|index| ed25519(&index.to_string())).collect();
+            KeySet::parse(json!({ "keys": keys }).to_string().as_bytes())
+        };
+        assert_eq!(many(MAX_KEYS).unwrap().len(), MAX_KEYS);
+        assert!(matches!(many(MAX_KEYS + 1), Err(KeySetError::TooMany(_))));
+        let why = KeySet::parse(br#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#).unwrap_err();
+        assert!(why.to_string().contains("key type"), "{why}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_bytes_are_a_set_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = KeySet::parse(&bytes);
+        }
+
+        #[test]
+        fn any_members_are_a_set_or_an_error(
+            kty in prop::sample::select(vec!["RSA", "EC", "OKP", "oct", ""]),
+            crv in prop::sample::select(vec!["P-256", "P-384", "Ed25519", "X25519", ""]),
+            n in "[A-Za-z0-9_=-]{0,600}", e in "[A-Za-z0-9_-]{0,12}",
+            x in "[A-Za-z0-9_-]{0,66}", y in "[A-Za-z0-9_-]{0,66}",
+        ) {
+            let key = json!({ "kty": kty, "crv": crv, "n": n, "e": e, "x": x, "y": y });
+            let _ = KeySet::parse(json!({ "keys": [key] }).to_string().as_bytes());
+        }
+    }
+}

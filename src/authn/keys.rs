@@ -20,8 +20,8 @@ use crate::clock::{Clock, UnixTime};
 /// How often a file is read to see whether its content changed.
 const FILE_POLL: Duration = Duration::from_secs(1);
 
-/// The least time between the end of a fetch and the next, so that tokens with made-up key ids
-/// cannot turn this server against its issuer.
+/// The least time between the end of a fetch and the next, or a tenth of `refresh` if that is less,
+/// so that tokens with made-up key ids cannot turn this server against its issuer.
 const SPACING: Duration = Duration::from_secs(10);
 
 /// Where an issuer's keys come from and how long they count.
@@ -198,7 +198,7 @@ impl Shared {
     fn spacing(&self) -> Duration {
         match self.config.source {
             Source::File(_) => self.config.refresh.min(FILE_POLL),
-            Source::Https { .. } => self.config.refresh.min(SPACING),
+            Source::Https { .. } => (self.config.refresh / 10).min(SPACING),
         }
     }
 }

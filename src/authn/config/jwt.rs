@@ -113,7 +113,7 @@ impl JwtConfig {
             return Err(ConfigError::new(at("cluster"), "must not be empty"));
         }
         let source = source(&at, raw.jwks_file, raw.jwks_url, raw.jwks_ca_file)?;
-        let least = Duration::from_millis(100);
+        let least = Duration::from_secs(1);
         let refresh = within(at("refresh"), raw.refresh.unwrap_or(REFRESH), least, DAY)?;
         let keep = raw.keep.unwrap_or(KEEP.max(refresh));
         if keep < refresh {
