@@ -18,13 +18,25 @@ pub(crate) fn judge(cases: &[Value]) -> Vec<String> {
         .stdout(Stdio::piped())
         .spawn()
         .expect("`make setup` makes build/venv");
-    child.stdin.take().unwrap().write_all(json!(cases).to_string().as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(json!(cases).to_string().as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
     let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(verdict["cases"], cases.len());
     let findings = verdict["findings"].as_array().unwrap();
-    findings.iter().map(|finding| finding.as_str().unwrap().to_owned()).collect()
+    findings
+        .iter()
+        .map(|finding| finding.as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// A workload's certificate with its key.
@@ -50,8 +62,16 @@ fn the_judges_can_say_no() {
         (chain, key)
     };
     let plain = made("plain", &format!("URI:{id}"), "critical,digitalSignature");
-    let signer = made("signer", &format!("critical,URI:{id}"), "critical,keyCertSign");
-    let two = made("two", &format!("critical,URI:{id},URI:{id}/b"), "critical,digitalSignature");
+    let signer = made(
+        "signer",
+        &format!("critical,URI:{id}"),
+        "critical,keyCertSign",
+    );
+    let two = made(
+        "two",
+        &format!("critical,URI:{id},URI:{id}/b"),
+        "critical,digitalSignature",
+    );
     let roots = ca.roots();
     let cases = [
         leaf("another root", &good.chain, &good.key, &other.roots(), id),
@@ -72,6 +92,9 @@ fn the_judges_can_say_no() {
         "two names: spiffe:",
         "no name: cryptography:",
     ] {
-        assert!(found.iter().any(|finding| finding.starts_with(expected)), "{expected} in {found:#?}");
+        assert!(
+            found.iter().any(|finding| finding.starts_with(expected)),
+            "{expected} in {found:#?}"
+        );
     }
 }
