@@ -1,26 +1,27 @@
 //! Certificates: parsed from outside or from what was just signed, and put together.
 
+mod error;
+mod extensions;
+
 use std::ops::Range;
 
 use der::Tag;
 
 use super::algorithm::{SignatureAlgorithm, UnknownAlgorithm};
 use super::dn;
-use super::extension::{self, BasicConstraints, Extension, KeyUsage, ListFault};
-use super::key::{KeyError, PublicKey, sha256};
-use super::name::NameError;
-use super::pem::{self, PemError};
+use super::extension::KeyUsage;
+use super::key::{PublicKey, sha256};
+use super::pem;
 use super::read::{self, Der, Malformed, range_of};
 use super::san::San;
-use super::serial::{Serial, SerialError};
+use super::serial::Serial;
 use super::write;
 use crate::clock::UnixTime;
 
-const WHAT: &str = "certificate";
-/// The most extensions and names of a foreign certificate that are read.
-const EXTENSIONS: usize = 64;
-const NAMES: usize = 256;
+pub use error::CertError;
+pub(super) use extensions::{Extensions, Purposes};
 
+const WHAT: &str = "certificate";
 /// A version 3 certificate (RFC 5280 §4.1), parsed and kept with its bytes.
 #[derive(Clone, Debug)]
 pub struct Certificate {
@@ -35,34 +36,6 @@ pub struct Certificate {
     not_after: UnixTime,
     public_key: PublicKey,
     pub(super) extensions: Extensions,
-}
-
-/// What the extensions said.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Extensions {
-    pub(super) names: Vec<San>,
-    pub(super) names_critical: bool,
-    pub(super) other_names: bool,
-    pub(super) basic: Option<BasicConstraints>,
-    pub(super) key_usage: Option<KeyUsage>,
-    /// serverAuth, clientAuth, and whether there are purposes besides.
-    pub(super) purposes: Option<Purposes>,
-    subject_key_id: Option<Range<usize>>,
-    authority_key_id: Option<Range<usize>>,
-    pub(super) constrains_uris: bool,
-    /// The first critical extension that is not understood here.
-    pub(super) unhandled_critical: Option<String>,
-    /// How many there are in all.
-    pub(super) count: usize,
-}
-
-/// Key purposes, as far as they matter here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Purposes {
-    pub(super) server_auth: bool,
-    pub(super) client_auth: bool,
-    pub(super) any: bool,
-    pub(super) other: bool,
 }
 
 impl Certificate {
@@ -304,148 +277,9 @@ pub fn assemble(
     ))
 }
 
-impl Extensions {
-    fn read(contents: &[u8], whole: &[u8]) -> Result<Self, CertError> {
-        let mut found = Self::default();
-        for one in extension::list(contents, EXTENSIONS)? {
-            found.count += 1;
-            found.read_one(one, whole)?;
-        }
-        Ok(found)
-    }
-
-    fn read_one(&mut self, one: Extension<'_>, whole: &[u8]) -> Result<(), CertError> {
-        match one.oid {
-            extension::SUBJECT_ALT_NAME => {
-                self.names_critical = one.critical;
-                self.read_names(one.value)?;
-            }
-            extension::BASIC_CONSTRAINTS => {
-                self.basic = Some(BasicConstraints::from_der(one.value)?);
-            }
-            extension::KEY_USAGE => self.key_usage = Some(KeyUsage::from_der(one.value)?),
-            extension::EXTENDED_KEY_USAGE => {
-                let mut purposes = Purposes::default();
-                for oid in extension::key_purposes(one.value)? {
-                    match oid {
-                        extension::SERVER_AUTH => purposes.server_auth = true,
-                        extension::CLIENT_AUTH => purposes.client_auth = true,
-                        extension::ANY_PURPOSE => purposes.any = true,
-                        _ => purposes.other = true,
-                    }
-                }
-                self.purposes = Some(purposes);
-            }
-            extension::SUBJECT_KEY_ID => {
-                let id = read::whole(
-                    one.value,
-                    Tag::OctetString,
-                    "subjectKeyIdentifier extension",
-                )?;
-                self.subject_key_id = Some(range_of(whole, id));
-            }
-            extension::AUTHORITY_KEY_ID => {
-                self.authority_key_id =
-                    extension::authority_key_id(one.value)?.map(|id| range_of(whole, id));
-            }
-            extension::NAME_CONSTRAINTS => {
-                self.constrains_uris = extension::constrains_uris(one.value)?;
-            }
-            // Certificate policies, their mappings and constraints bind no verifier of a mesh.
-            [0x55, 0x1d, 0x20 | 0x21 | 0x24 | 0x36] => {}
-            other if one.critical && self.unhandled_critical.is_none() => {
-                self.unhandled_critical = Some(extension::oid_text(other));
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn read_names(&mut self, value: &[u8]) -> Result<(), CertError> {
-        let mut names = Der::within(value, Tag::Sequence, "subjectAltName extension")?;
-        while !names.is_empty() {
-            let name = names.any()?;
-            match San::from_general_name(name) {
-                Some(Ok(_)) if self.names.len() == NAMES => return Err(CertError::TooManyNames),
-                Some(Ok(name)) => self.names.push(name),
-                Some(Err(_)) | None => self.other_names = true,
-            }
-        }
-        Ok(())
-    }
-}
-
 fn shown_name(der: &[u8]) -> String {
     // Both names were walked when the certificate was parsed, so neither step fails.
     read::whole(der, Tag::Sequence, WHAT)
         .and_then(dn::text)
         .unwrap_or_default()
-}
-
-/// Why a certificate cannot be read, or its signature not be accepted.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CertError {
-    /// Not DER.
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-    /// Not PEM.
-    #[error(transparent)]
-    Pem(#[from] PemError),
-    /// A key that cannot be used, or a signature that does not verify.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// A serial number that breaks RFC 5280.
-    #[error(transparent)]
-    Serial(#[from] SerialError),
-    /// A name that is not well formed.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// A signature algorithm that is not verified here.
-    #[error(transparent)]
-    Algorithm(#[from] UnknownAlgorithm),
-    /// The signed and the unsigned copy of the algorithm differ.
-    #[error("the certificate names one signature algorithm inside and another outside")]
-    AlgorithmsDiffer,
-    /// A version that there is not, or extensions in a version that has none.
-    #[error("the certificate is not version 3 (RFC 5280 §4.1.2.1)")]
-    Version,
-    /// The same extension twice.
-    #[error("the certificate has extension {oid} twice (RFC 5280 §4.2)")]
-    DuplicateExtension {
-        /// Which.
-        oid: String,
-    },
-    /// Too many extensions.
-    #[error("the certificate has more than {EXTENSIONS} extensions")]
-    TooManyExtensions,
-    /// Too many names.
-    #[error("the certificate has more than {NAMES} subject alternative names")]
-    TooManyNames,
-    /// One certificate of several.
-    #[error("certificate {index} of the chain: {cause}")]
-    At {
-        /// Its place, counted from one.
-        index: usize,
-        /// What is wrong with it.
-        cause: Box<CertError>,
-    },
-}
-
-impl CertError {
-    pub(super) fn at(self, index: usize) -> Self {
-        Self::At {
-            index,
-            cause: Box::new(self),
-        }
-    }
-}
-
-impl From<ListFault> for CertError {
-    fn from(fault: ListFault) -> Self {
-        match fault {
-            ListFault::Malformed(malformed) => Self::Malformed(malformed),
-            ListFault::TooMany => Self::TooManyExtensions,
-            ListFault::Duplicate(oid) => Self::DuplicateExtension { oid },
-        }
-    }
 }

@@ -1,7 +1,9 @@
 //! Public keys, parsed once and kept ready to verify.
 
+mod error;
+mod kind;
+
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
@@ -10,7 +12,10 @@ use der::Tag;
 use der::oid::ObjectIdentifier;
 
 use super::algorithm::SignatureAlgorithm;
-use super::read::{self, Der, Malformed};
+use super::read::{self, Der};
+
+pub use error::KeyError;
+pub use kind::KeyKind;
 
 /// Everything before the point in a SubjectPublicKeyInfo of each curve (RFC 5480 §2), with the octet
 /// that says "uncompressed"; and the length of the whole. Each has exactly one DER form.
@@ -35,48 +40,6 @@ const ED25519: (&[u8], usize) = (b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\
 const RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
 
 const WHAT: &str = "SubjectPublicKeyInfo";
-
-/// A kind of key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum KeyKind {
-    /// NIST P-256.
-    EcdsaP256,
-    /// NIST P-384.
-    EcdsaP384,
-    /// NIST P-521.
-    EcdsaP521,
-    /// RSA.
-    Rsa {
-        /// The size of the modulus in bits, 2048 to 4096.
-        bits: u16,
-    },
-    /// Ed25519.
-    Ed25519,
-}
-
-impl KeyKind {
-    /// The name that [`FromStr`] reads, such as `ecdsa-p256` or `rsa-2048`.
-    pub fn slug(self) -> String {
-        match self {
-            Self::EcdsaP256 => "ecdsa-p256".into(),
-            Self::EcdsaP384 => "ecdsa-p384".into(),
-            Self::EcdsaP521 => "ecdsa-p521".into(),
-            Self::Rsa { bits } => format!("rsa-{bits}"),
-            Self::Ed25519 => "ed25519".into(),
-        }
-    }
-
-    /// What a certificate for this kind of key is signed with when its holder signs for itself.
-    const fn usual(self) -> SignatureAlgorithm {
-        match self {
-            Self::EcdsaP256 => SignatureAlgorithm::EcdsaSha256,
-            Self::EcdsaP384 => SignatureAlgorithm::EcdsaSha384,
-            Self::EcdsaP521 => SignatureAlgorithm::EcdsaSha512,
-            Self::Rsa { .. } => SignatureAlgorithm::RsaSha256,
-            Self::Ed25519 => SignatureAlgorithm::Ed25519,
-        }
-    }
-}
 
 /// A public key of a kind that is certified: its SubjectPublicKeyInfo, and the key made ready to
 /// verify, so that no verification parses it again. Cheap to clone; equal when the DER is.
@@ -305,105 +268,4 @@ impl fmt::Debug for PublicKey {
             .try_for_each(|octet| write!(f, "{octet:02x}"))?;
         f.write_str(")")
     }
-}
-
-impl fmt::Display for KeyKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::EcdsaP256 => f.write_str("ECDSA P-256"),
-            Self::EcdsaP384 => f.write_str("ECDSA P-384"),
-            Self::EcdsaP521 => f.write_str("ECDSA P-521"),
-            Self::Rsa { bits } => write!(f, "RSA {bits}"),
-            Self::Ed25519 => f.write_str("Ed25519"),
-        }
-    }
-}
-
-impl FromStr for KeyKind {
-    type Err = KeyError;
-
-    fn from_str(text: &str) -> Result<Self, KeyError> {
-        Ok(match text {
-            "ecdsa-p256" => Self::EcdsaP256,
-            "ecdsa-p384" => Self::EcdsaP384,
-            "ecdsa-p521" => Self::EcdsaP521,
-            "rsa-2048" => Self::Rsa { bits: 2048 },
-            "rsa-3072" => Self::Rsa { bits: 3072 },
-            "rsa-4096" => Self::Rsa { bits: 4096 },
-            "ed25519" => Self::Ed25519,
-            other => {
-                return Err(KeyError::Name {
-                    name: super::name::shown(other),
-                });
-            }
-        })
-    }
-}
-
-/// Why a public key is refused, or a signature.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
-    /// Not DER.
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-    /// A kind of key that is not certified.
-    #[error("public key: {what} is not supported; use ECDSA P-256, P-384 or P-521, RSA or Ed25519")]
-    Unsupported {
-        /// The kind, as far as it has a name.
-        what: String,
-    },
-    /// A modulus that is too short or too long.
-    #[error("public key: RSA with {bits} bits; use 2048 to 4096")]
-    RsaSize {
-        /// Its size.
-        bits: usize,
-    },
-    /// An even modulus, which no RSA key has.
-    #[error("public key: the RSA modulus is even, so it is not the product of two primes")]
-    RsaModulusEven,
-    /// A public exponent that is even, below 65537 or past 32 bits.
-    #[error(
-        "public key: RSA exponent {exponent}; use 65537 (odd, at least 65537, at most 32 bits)"
-    )]
-    RsaExponent {
-        /// The exponent.
-        exponent: String,
-    },
-    /// A point in compressed form.
-    #[error("public key: the EC point is compressed; send it uncompressed (RFC 5480 §2.2)")]
-    CompressedPoint,
-    /// A point of a wrong form or length.
-    #[error("public key: the EC point does not have the form and length of its curve's")]
-    Point,
-    /// A point off its curve, or a key that aws-lc refuses.
-    #[error("public key: not a valid {kind} key (a point must lie on its curve)")]
-    Invalid {
-        /// Its kind.
-        kind: KeyKind,
-    },
-    /// An algorithm for another kind of key.
-    #[error("a {kind} key cannot sign with {algorithm}")]
-    AlgorithmMismatch {
-        /// The key's kind.
-        kind: KeyKind,
-        /// The algorithm named.
-        algorithm: SignatureAlgorithm,
-    },
-    /// The signature does not verify.
-    #[error("the {algorithm} signature does not verify under the {kind} key")]
-    BadSignature {
-        /// The key's kind.
-        kind: KeyKind,
-        /// The algorithm named.
-        algorithm: SignatureAlgorithm,
-    },
-    /// No kind of key has this name.
-    #[error(
-        "no kind of key is called \"{name}\"; write ecdsa-p256, ecdsa-p384, ecdsa-p521, rsa-2048, \
-         rsa-3072, rsa-4096 or ed25519"
-    )]
-    Name {
-        /// The name, escaped.
-        name: String,
-    },
 }
