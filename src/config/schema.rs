@@ -264,7 +264,7 @@ mod tests {
 
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "only its shape is looked at")]
+    #[allow(dead_code, reason = "only its shape is looked at")]
     struct Inner {
         word: Word,
         list: Vec<String>,
@@ -274,7 +274,7 @@ mod tests {
 
     #[derive(Deserialize, Default)]
     #[serde(deny_unknown_fields, default)]
-    #[expect(dead_code, reason = "only its shape is looked at")]
+    #[allow(dead_code, reason = "only its shape is looked at")]
     struct Outer {
         tables: BTreeMap<String, Inner>,
         rules: Vec<Inner>,

@@ -87,7 +87,7 @@ impl TryFrom<RawLedger> for LedgerConfig {
 
     fn try_from(raw: RawLedger) -> Result<Self, SectionError> {
         if !raw.path.is_absolute() {
-            let why = "write an absolute path, such as /var/lib/rootbridge/ledger.db";
+            let why = "is not absolute; write a path such as /var/lib/rootbridge/ledger.db";
             return Err(SectionError { key: "ledger.path", why });
         }
         Ok(Self { path: raw.path })
