@@ -8,7 +8,10 @@ use prost::Message as _;
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let files = protox::compile(
-        ["proto/rootbridge/v1/certificates.proto", "proto/istio/ca.proto"],
+        [
+            "proto/rootbridge/v1/certificates.proto",
+            "proto/istio/ca.proto",
+        ],
         ["proto"],
     )?;
     let descriptors = PathBuf::from(std::env::var("OUT_DIR")?).join("descriptors.bin");
@@ -16,4 +19,3 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure().compile_fds(files)?;
     Ok(())
 }
-

@@ -17,8 +17,8 @@ pub mod issuance;
 pub mod trust;
 
 pub mod admin;
-pub mod net;
 pub mod mesh;
+pub mod net;
 
 pub mod app;
 pub mod cli;

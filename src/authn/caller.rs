@@ -27,6 +27,21 @@ pub struct Caller {
     pub token_authenticated_at: Option<UnixTime>,
 }
 
+impl Caller {
+    /// This server, asking itself for `purpose` in one of its trust domains.
+    pub fn local(trust_domain: TrustDomain, purpose: &'static str) -> Self {
+        Self {
+            trust_domain,
+            identity: Identity::Local(purpose),
+            method: Method::Local,
+            cluster: None,
+            pod: None,
+            node: None,
+            token_authenticated_at: None,
+        }
+    }
+}
+
 /// An authenticated name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Identity {
@@ -36,16 +51,19 @@ pub enum Identity {
     Operator(String),
     /// The opaque `sub` of a JWT, as `verifier:sub`. No verifier's name holds a colon.
     Subject(String),
+    /// This server itself, for its own needs.
+    Local(&'static str),
 }
 
 impl fmt::Display for Identity {
-    /// `spiffe://…`, `operator:name` or `subject:verifier:sub`: no kind can be taken for another,
+    /// `spiffe://…`, `operator:name`, `subject:verifier:sub` or `local:purpose`: no kind can be taken for another,
     /// whatever a verifier is called.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Workload(id) => id.fmt(f),
             Self::Operator(name) => write!(f, "operator:{name}"),
             Self::Subject(name) => write!(f, "subject:{name}"),
+            Self::Local(name) => write!(f, "local:{name}"),
         }
     }
 }
@@ -71,15 +89,18 @@ pub enum Method {
     },
     /// An operator's credential.
     Operator,
+    /// No credential: the server asks itself.
+    Local,
 }
 
 impl Method {
-    /// `jwt`, `certificate` or `operator`.
+    /// `jwt`, `certificate`, `operator` or `local`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Jwt { .. } => "jwt",
             Self::Certificate { .. } => "certificate",
             Self::Operator => "operator",
+            Self::Local => "local",
         }
     }
 }

@@ -24,8 +24,8 @@ pub enum AuthnError {
 }
 
 impl AuthnError {
-    /// A rejection for `reason`.
-    pub(super) fn rejected(reason: impl fmt::Display) -> Self {
+    /// A rejection for `reason`, which must not hold the credential.
+    pub fn rejected(reason: impl fmt::Display) -> Self {
         Self::Rejected {
             reason: reason.to_string(),
         }

@@ -68,7 +68,7 @@ const fn default_probe_interval() -> Duration {
 }
 
 /// The module, its tokens, and how hard they are worked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     module: PathBuf,
     environment: BTreeMap<String, String>,
@@ -80,7 +80,7 @@ pub struct Config {
 }
 
 /// Where a token is found, and how it is logged in to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenConfig {
     pub(super) label: Option<String>,
     pub(super) serial: Option<String>,
@@ -179,9 +179,16 @@ impl TryFrom<RawConfig> for Config {
 
     fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
         if !raw.module.is_absolute() {
-            return fail("module", "give the module's absolute path, such as /usr/lib/softhsm/libsofthsm2.so");
+            return fail(
+                "module",
+                "give the module's absolute path, such as /usr/lib/softhsm/libsofthsm2.so",
+            );
         }
-        if let Some(name) = raw.environment.keys().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
+        if let Some(name) = raw
+            .environment
+            .keys()
+            .find(|name| name.is_empty() || name.contains(['=', '\0']))
+        {
             return fail("environment", format!("{name:?} is no variable's name"));
         }
         if !(1..=256).contains(&raw.workers) {
@@ -215,18 +222,36 @@ impl TryFrom<RawConfig> for Config {
 
 fn token_config(name: &str, raw: RawTokenConfig) -> Result<TokenConfig, ConfigError> {
     let key = |field: &str| format!("tokens.{name}{field}");
-    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+    if name.is_empty()
+        || !name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    {
         return fail(key(""), "a token's name has letters, digits, - and _ only");
     }
     if raw.label.is_none() && raw.serial.is_none() {
         return fail(key(""), "give the token's label, its serial, or both");
     }
     // CK_TOKEN_INFO holds 32 and 16 bytes, padded with blanks.
-    if raw.label.as_ref().is_some_and(|l| l.is_empty() || l.len() > 32 || l.ends_with(' ')) {
-        return fail(key(".label"), "must be 1 to 32 bytes, with no space at the end");
+    if raw
+        .label
+        .as_ref()
+        .is_some_and(|l| l.is_empty() || l.len() > 32 || l.ends_with(' '))
+    {
+        return fail(
+            key(".label"),
+            "must be 1 to 32 bytes, with no space at the end",
+        );
     }
-    if raw.serial.as_ref().is_some_and(|s| s.is_empty() || s.len() > 16 || s.ends_with(' ')) {
-        return fail(key(".serial"), "must be 1 to 16 bytes, with no space at the end");
+    if raw
+        .serial
+        .as_ref()
+        .is_some_and(|s| s.is_empty() || s.len() > 16 || s.ends_with(' '))
+    {
+        return fail(
+            key(".serial"),
+            "must be 1 to 16 bytes, with no space at the end",
+        );
     }
     let pin = match (raw.pin_file, raw.pin_env) {
         (Some(file), None) => PinSource::File(file),
@@ -243,7 +268,10 @@ fn token_config(name: &str, raw: RawTokenConfig) -> Result<TokenConfig, ConfigEr
 }
 
 fn fail<T>(key: impl Into<String>, reason: impl Into<String>) -> Result<T, ConfigError> {
-    Err(ConfigError { key: key.into(), reason: reason.into() })
+    Err(ConfigError {
+        key: key.into(),
+        reason: reason.into(),
+    })
 }
 
 #[cfg(test)]
@@ -262,7 +290,10 @@ mod tests {
             "module = '/m.so'\nenvironment = { RB_TEST_NOT_SET = 'x' }\n[tokens.main]\nlabel = 'a'\npin_env = 'P'",
         )
         .unwrap();
-        assert_eq!((config.workers(), config.queue(), config.deadline()), (2, 256, Duration::from_secs(5)));
+        assert_eq!(
+            (config.workers(), config.queue(), config.deadline()),
+            (2, 256, Duration::from_secs(5))
+        );
         assert_eq!(config.token("main").unwrap().label(), Some("a"));
         assert_eq!(config.missing_environment(), [("RB_TEST_NOT_SET", "x")]);
     }
@@ -271,19 +302,52 @@ mod tests {
     fn each_bad_value_is_named() {
         let token = "[tokens.main]\nlabel = 'a'\n";
         for (text, says) in [
-            ("module = 'm.so'".into(), "hsm.module: give the module's absolute path"),
-            ("module = '/m'\nworkers = 0".into(), "hsm.workers: must be 1 to 256"),
+            (
+                "module = 'm.so'".into(),
+                "hsm.module: give the module's absolute path",
+            ),
+            (
+                "module = '/m'\nworkers = 0".into(),
+                "hsm.workers: must be 1 to 256",
+            ),
             ("module = '/m'\nqueue = 0".into(), "hsm.queue"),
             ("module = '/m'\ndeadline = '0s'".into(), "hsm.deadline"),
-            ("module = '/m'\nprobe_interval = '1d'".into(), "hsm.probe_interval"),
-            ("module = '/m'\nwrokers = 1".into(), "unknown field `wrokers`"),
-            (format!("module = '/m'\n{token}"), "hsm.tokens.main: give exactly one of pin_file and pin_env"),
-            (format!("module = '/m'\n{token}pin_file = '/p'\npin_env = 'P'"), "exactly one"),
-            (format!("module = '/m'\n{token}pin = '1234'"), "unknown field `pin`"),
-            ("module = '/m'\n[tokens.main]\npin_env = 'P'".into(), "give the token's label, its serial, or both"),
-            ("module = '/m'\n[tokens.'a b']\nlabel='x'\npin_env = 'P'".into(), "letters, digits"),
-            ("module = '/m'\n[tokens.a]\nlabel='x '\npin_env = 'P'".into(), "hsm.tokens.a.label"),
-            ("module = '/m'\n[tokens.a]\nserial='12345678901234567'\npin_env = 'P'".into(), "hsm.tokens.a.serial"),
+            (
+                "module = '/m'\nprobe_interval = '1d'".into(),
+                "hsm.probe_interval",
+            ),
+            (
+                "module = '/m'\nwrokers = 1".into(),
+                "unknown field `wrokers`",
+            ),
+            (
+                format!("module = '/m'\n{token}"),
+                "hsm.tokens.main: give exactly one of pin_file and pin_env",
+            ),
+            (
+                format!("module = '/m'\n{token}pin_file = '/p'\npin_env = 'P'"),
+                "exactly one",
+            ),
+            (
+                format!("module = '/m'\n{token}pin = '1234'"),
+                "unknown field `pin`",
+            ),
+            (
+                "module = '/m'\n[tokens.main]\npin_env = 'P'".into(),
+                "give the token's label, its serial, or both",
+            ),
+            (
+                "module = '/m'\n[tokens.'a b']\nlabel='x'\npin_env = 'P'".into(),
+                "letters, digits",
+            ),
+            (
+                "module = '/m'\n[tokens.a]\nlabel='x '\npin_env = 'P'".into(),
+                "hsm.tokens.a.label",
+            ),
+            (
+                "module = '/m'\n[tokens.a]\nserial='12345678901234567'\npin_env = 'P'".into(),
+                "hsm.tokens.a.serial",
+            ),
         ] as [(String, &str); 13]
         {
             let error = parse(&text).unwrap_err();

@@ -34,7 +34,9 @@ pub enum HsmError {
         fault: Fault,
     },
     /// The process was started without a variable that `hsm.environment` names.
-    #[error("the module reads {name} from the environment, and it is not set as hsm.environment says: start the process with it")]
+    #[error(
+        "the module reads {name} from the environment, and it is not set as hsm.environment says: start the process with it"
+    )]
     Environment {
         /// The variable's name.
         name: String,
@@ -82,7 +84,9 @@ pub enum HsmError {
         reason: String,
     },
     /// No private key with this CKA_ID.
-    #[error("token {token:?} has no private key with CKA_ID {id}: `rootbridge key list` shows those it has")]
+    #[error(
+        "token {token:?} has no private key with CKA_ID {id}: `rootbridge key list` shows those it has"
+    )]
     NoSuchKey {
         /// The token's name in the config.
         token: String,
@@ -108,7 +112,9 @@ pub enum HsmError {
         id: String,
     },
     /// The key is not the one that was expected under this CKA_ID.
-    #[error("key {id} in token {token:?} has another public key than is on record: this is not the key its certificates were issued to")]
+    #[error(
+        "key {id} in token {token:?} has another public key than is on record: this is not the key its certificates were issued to"
+    )]
     PublicKeyMismatch {
         /// The token's name in the config.
         token: String,
@@ -140,7 +146,9 @@ pub enum HsmError {
         which: String,
     },
     /// A kind of key that no CA key may have here.
-    #[error("{kind} keys are not used for signing in a token: choose ecdsa-p256, ecdsa-p384, or rsa-2048 to rsa-4096")]
+    #[error(
+        "{kind} keys are not used for signing in a token: choose ecdsa-p256, ecdsa-p384, or rsa-2048 to rsa-4096"
+    )]
     UnsupportedKey {
         /// What was asked for.
         kind: KeyKind,
@@ -179,7 +187,9 @@ pub enum HsmError {
         queue: usize,
     },
     /// The token did not answer in time.
-    #[error("token {token:?} did not answer within {after:?} ({what}): it may hang, or its workers be stuck")]
+    #[error(
+        "token {token:?} did not answer within {after:?} ({what}): it may hang, or its workers be stuck"
+    )]
     Timeout {
         /// The token's name in the config.
         token: String,

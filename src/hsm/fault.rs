@@ -29,7 +29,12 @@ pub(super) enum Class {
 impl Fault {
     /// A failure that no return code stands for; it counts as lost.
     pub(super) fn other(call: impl Into<Cow<'static, str>>, words: impl Into<String>) -> Self {
-        Self { code: None, call: call.into(), words: words.into(), signing: false }
+        Self {
+            code: None,
+            call: call.into(),
+            words: words.into(),
+            signing: false,
+        }
     }
 
     /// The return code, where the module gave one.
@@ -136,8 +141,12 @@ impl std::error::Error for Fault {}
 fn words(code: RvError) -> String {
     use RvError as E;
     let name = match code {
-        E::VendorDefined(code) => return format!("the vendor's own code {code:#x}; see the HSM's manual"),
-        E::UnknownErrorCode(code) => return format!("code {code:#x}, which PKCS#11 does not define"),
+        E::VendorDefined(code) => {
+            return format!("the vendor's own code {code:#x}; see the HSM's manual");
+        }
+        E::UnknownErrorCode(code) => {
+            return format!("code {code:#x}, which PKCS#11 does not define");
+        }
         known => screaming(&format!("{known:?}")),
     };
     let meaning = match code {
@@ -145,7 +154,9 @@ fn words(code: RvError) -> String {
         E::PinLocked => "the PIN is locked; the security officer must unlock it",
         E::PinExpired => "the PIN has expired; set a new one with the vendor's tool",
         E::PinLenRange => "the PIN is too short or too long",
-        E::UserPinNotInitialized => "the token has no user PIN yet; the security officer must set one",
+        E::UserPinNotInitialized => {
+            "the token has no user PIN yet; the security officer must set one"
+        }
         E::UserNotLoggedIn => "nobody is logged in to the token",
         E::TokenNotPresent | E::DeviceRemoved => "the token is gone from its slot",
         E::TokenNotRecognized => "the slot does not recognize its token",
@@ -153,7 +164,9 @@ fn words(code: RvError) -> String {
         E::SlotIdInvalid => "there is no such slot any more",
         E::SessionCount => "the token has no session left; ask for fewer workers",
         E::SessionClosed | E::SessionHandleInvalid => "the session was lost",
-        E::KeyHandleInvalid | E::ObjectHandleInvalid => "the key's handle is dead; login or key was lost",
+        E::KeyHandleInvalid | E::ObjectHandleInvalid => {
+            "the key's handle is dead; login or key was lost"
+        }
         E::KeyFunctionNotPermitted => "the key may not be used to sign (CKA_SIGN)",
         E::KeySizeRange => "the token does not support this key size",
         E::KeyTypeInconsistent => "the key is of another type than the mechanism needs",
@@ -168,7 +181,9 @@ fn words(code: RvError) -> String {
         E::CryptokiAlreadyInitialized => "this process has initialized the module already",
         E::CryptokiNotInitialized => "the module is not initialized any more",
         E::FipsSelfTestFailed => "the HSM failed its own self-test",
-        E::TemplateInconsistent | E::AttributeValueInvalid => "the token refuses these key attributes",
+        E::TemplateInconsistent | E::AttributeValueInvalid => {
+            "the token refuses these key attributes"
+        }
         _ => return format!("CKR_{name}"),
     };
     format!("{meaning} (CKR_{name})")
@@ -197,17 +212,34 @@ mod tests {
     #[test]
     fn speaks_in_words_and_names_the_code() {
         let wrong = fault(RvError::PinIncorrect, Function::Login);
-        assert_eq!(wrong.to_string(), "C_Login: the PIN is wrong (CKR_PIN_INCORRECT)");
+        assert_eq!(
+            wrong.to_string(),
+            "C_Login: the PIN is wrong (CKR_PIN_INCORRECT)"
+        );
         let odd = fault(RvError::NoEvent, Function::GetSlotList);
         assert_eq!(odd.to_string(), "C_GetSlotList: CKR_NO_EVENT");
-        assert!(fault(RvError::VendorDefined(0x8000_0001), Function::Sign).to_string().contains("0x80000001"));
+        assert!(
+            fault(RvError::VendorDefined(0x8000_0001), Function::Sign)
+                .to_string()
+                .contains("0x80000001")
+        );
     }
 
     #[test]
     fn a_lost_login_is_retried_in_all_its_five_shapes() {
         use RvError as E;
-        for code in [E::ObjectHandleInvalid, E::KeyHandleInvalid, E::GeneralError, E::UserNotLoggedIn, E::HostMemory] {
-            assert_eq!(fault(code, Function::SignInit).class(), Class::Lost, "{code:?}");
+        for code in [
+            E::ObjectHandleInvalid,
+            E::KeyHandleInvalid,
+            E::GeneralError,
+            E::UserNotLoggedIn,
+            E::HostMemory,
+        ] {
+            assert_eq!(
+                fault(code, Function::SignInit).class(),
+                Class::Lost,
+                "{code:?}"
+            );
         }
     }
 
@@ -215,13 +247,26 @@ mod tests {
     fn input_and_pin_codes_are_never_retried() {
         use RvError as E;
         for code in [
-            E::DataInvalid, E::DataLenRange, E::MechanismInvalid, E::MechanismParamInvalid,
-            E::KeyTypeInconsistent, E::KeyFunctionNotPermitted, E::PinIncorrect, E::PinLocked,
+            E::DataInvalid,
+            E::DataLenRange,
+            E::MechanismInvalid,
+            E::MechanismParamInvalid,
+            E::KeyTypeInconsistent,
+            E::KeyFunctionNotPermitted,
+            E::PinIncorrect,
+            E::PinLocked,
         ] {
-            assert_eq!(fault(code, Function::Sign).class(), Class::Refused, "{code:?}");
+            assert_eq!(
+                fault(code, Function::Sign).class(),
+                Class::Refused,
+                "{code:?}"
+            );
             assert!(!fault(code, Function::Sign).leaves_doubt(), "{code:?}");
         }
-        assert_eq!(fault(E::SessionCount, Function::OpenSession).class(), Class::Busy);
+        assert_eq!(
+            fault(E::SessionCount, Function::OpenSession).class(),
+            Class::Busy
+        );
     }
 
     #[test]

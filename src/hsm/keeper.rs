@@ -28,7 +28,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// What others ask of the keeper.
 pub(super) enum Request {
     /// A worker lost its session or login at `epoch`: see that a new session will be logged in.
-    Restore { epoch: u64, not_logged_in: bool, reply: Sender<Result<(), String>> },
+    Restore {
+        epoch: u64,
+        not_logged_in: bool,
+        reply: Sender<Result<(), String>>,
+    },
     /// Signing failed beyond what a new session repairs.
     Doubt(String),
 }
@@ -65,7 +69,11 @@ impl Keeper {
     pub(super) fn run(mut self, requests: &Receiver<Request>) {
         loop {
             match requests.recv_deadline(self.next) {
-                Ok(Request::Restore { epoch, not_logged_in, reply }) => {
+                Ok(Request::Restore {
+                    epoch,
+                    not_logged_in,
+                    reply,
+                }) => {
                     // The worker may have run out of time, which is its own affair.
                     let _ = reply.send(self.restore(epoch, not_logged_in));
                 }
@@ -113,7 +121,10 @@ impl Keeper {
     /// The only place that sends a PIN: once, and never one that was refused before.
     fn login(&mut self, session: &Session, info: &TokenInfo, pin: &Pin) -> Result<(), TokenState> {
         if !info.pin_initialized {
-            return Err(unavailable(format!("token {:?} has no user PIN yet", info.label)));
+            return Err(unavailable(format!(
+                "token {:?} has no user PIN yet",
+                info.label
+            )));
         }
         match judge(info.pin, self.rejected, pin.digest, self.final_try) {
             Verdict::Try => {}
@@ -153,8 +164,14 @@ impl Keeper {
 
     /// The regular look at a token that is ready.
     fn look(&mut self) {
-        let Some(known) = self.shared.info() else { return self.connect() };
-        let same = self.shared.module.token_info(known.slot).is_ok_and(|now| now.serial == known.serial);
+        let Some(known) = self.shared.info() else {
+            return self.connect();
+        };
+        let same = self
+            .shared
+            .module
+            .token_info(known.slot)
+            .is_ok_and(|now| now.serial == known.serial);
         if !same {
             self.session = None;
             return self.connect();
@@ -183,7 +200,10 @@ impl Keeper {
             }
             Ok(_) => match self.login_again(&session) {
                 Ok(()) => {
-                    tracing::warn!(token = self.shared.name, "the token's login was lost, and is restored");
+                    tracing::warn!(
+                        token = self.shared.name,
+                        "the token's login was lost, and is restored"
+                    );
                     self.session = Some(session);
                     self.ready();
                 }
@@ -195,7 +215,11 @@ impl Keeper {
                 self.connect();
             }
         }
-        if self.session.is_some() { Ok(()) } else { Err(self.shared.state().to_string()) }
+        if self.session.is_some() {
+            Ok(())
+        } else {
+            Err(self.shared.state().to_string())
+        }
     }
 
     fn login_again(&mut self, session: &Session) -> Result<(), TokenState> {
@@ -211,7 +235,9 @@ impl Keeper {
 
     /// Signing failed twice, or nobody answered: the token signs for the keeper, or it is down.
     fn doubt(&mut self, reason: &str) {
-        let Some(session) = self.session.take() else { return };
+        let Some(session) = self.session.take() else {
+            return;
+        };
         match self.prove(&session) {
             Ok(()) => {
                 self.session = Some(session);
@@ -219,7 +245,9 @@ impl Keeper {
             }
             Err(fault) => {
                 drop(session);
-                self.down(unavailable(format!("{reason}; the test signature failed as well: {fault}")));
+                self.down(unavailable(format!(
+                    "{reason}; the test signature failed as well: {fault}"
+                )));
             }
         }
     }
@@ -228,7 +256,8 @@ impl Keeper {
     fn prove(&self, session: &Session) -> Result<(), Fault> {
         let mut outcome = Ok(());
         for key in self.shared.opened() {
-            outcome = keys::find(session, &key.id).and_then(|handle| keys::test(&self.shared, session, handle, &key));
+            outcome = keys::find(session, &key.id)
+                .and_then(|handle| keys::test(&self.shared, session, handle, &key));
             if outcome.is_ok() {
                 break;
             }
@@ -261,7 +290,10 @@ impl Keeper {
 /// Whether the user is logged in, as the session sees it.
 pub(super) fn is_logged_in(session: &Session) -> Result<bool, Fault> {
     let info = session.get_session_info()?;
-    Ok(matches!(info.session_state(), SessionState::RoUser | SessionState::RwUser))
+    Ok(matches!(
+        info.session_state(),
+        SessionState::RoUser | SessionState::RwUser
+    ))
 }
 
 fn unavailable(reason: impl ToString) -> TokenState {

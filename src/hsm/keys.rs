@@ -97,13 +97,26 @@ pub(super) fn generate(
     label: &str,
     id: &[u8],
 ) -> Result<PublicKey, HsmError> {
-    let call = |fault| HsmError::Call { token: shared.name.clone(), fault };
-    let (mechanism, kind_attributes) = mechanism::generation(kind).ok_or(HsmError::UnsupportedKey { kind })?;
-    let taken = session.find_objects(&[Attribute::Id(id.to_vec())]).map_err(|error| call(error.into()))?;
+    let call = |fault| HsmError::Call {
+        token: shared.name.clone(),
+        fault,
+    };
+    let (mechanism, kind_attributes) =
+        mechanism::generation(kind).ok_or(HsmError::UnsupportedKey { kind })?;
+    let taken = session
+        .find_objects(&[Attribute::Id(id.to_vec())])
+        .map_err(|error| call(error.into()))?;
     if !taken.is_empty() {
-        return Err(HsmError::KeyExists { token: shared.name.clone(), id: hex(id) });
+        return Err(HsmError::KeyExists {
+            token: shared.name.clone(),
+            id: hex(id),
+        });
     }
-    let named = [Attribute::Token(true), Attribute::Label(label.as_bytes().to_vec()), Attribute::Id(id.to_vec())];
+    let named = [
+        Attribute::Token(true),
+        Attribute::Label(label.as_bytes().to_vec()),
+        Attribute::Id(id.to_vec()),
+    ];
     let mut public = named.to_vec();
     public.extend([Attribute::Private(false), Attribute::Verify(true)]);
     public.extend(kind_attributes);
@@ -121,19 +134,24 @@ pub(super) fn generate(
     if matches!(kind, KeyKind::Rsa { .. }) {
         private.push(Attribute::SignRecover(false));
     }
-    let (_, made) =
-        session.generate_key_pair(&mechanism, &public, &private).map_err(|error| call(error.into()))?;
+    let (_, made) = session
+        .generate_key_pair(&mechanism, &public, &private)
+        .map_err(|error| call(error.into()))?;
     let report = report(session, made).map_err(call)?;
     let unvouched = report.attestation.missing();
     if !unvouched.is_empty() {
         tracing::warn!(
-            token = shared.name, key = hex(id), missing = unvouched.join(", "),
+            token = shared.name,
+            key = hex(id),
+            missing = unvouched.join(", "),
             "the token does not vouch for the key it just made"
         );
     }
-    report
-        .public_key
-        .map_err(|reason| HsmError::NoPublicKey { token: shared.name.clone(), id: hex(id), reason })
+    report.public_key.map_err(|reason| HsmError::NoPublicKey {
+        token: shared.name.clone(),
+        id: hex(id),
+        reason,
+    })
 }
 
 /// All private keys. The class is always part of the search: an empty one also returns what is no
@@ -149,30 +167,48 @@ pub(super) fn find(session: &Session, id: &[u8]) -> Result<ObjectHandle, Fault> 
     match found.as_slice() {
         [key] => Ok(*key),
         // A lost login looks like this too: private keys are not seen, and no error says so.
-        [] => Err(Fault::other("C_FindObjects", format!("no private key with CKA_ID {}", hex(id)))),
-        several => {
-            Err(Fault::other("C_FindObjects", format!("{} private keys with CKA_ID {}", several.len(), hex(id))))
-        }
+        [] => Err(Fault::other(
+            "C_FindObjects",
+            format!("no private key with CKA_ID {}", hex(id)),
+        )),
+        several => Err(Fault::other(
+            "C_FindObjects",
+            format!("{} private keys with CKA_ID {}", several.len(), hex(id)),
+        )),
     }
 }
 
 /// The private key with this CKA_ID and what is known of it.
-pub(super) fn inspect(shared: &Shared, session: &Session, id: &[u8]) -> Result<KeyReport, HsmError> {
-    let call = |fault| HsmError::Call { token: shared.name.clone(), fault };
+pub(super) fn inspect(
+    shared: &Shared,
+    session: &Session,
+    id: &[u8],
+) -> Result<KeyReport, HsmError> {
+    let call = |fault| HsmError::Call {
+        token: shared.name.clone(),
+        fault,
+    };
     let found = find_all(session, id).map_err(call)?;
     match found.as_slice() {
         [key] => report(session, *key).map_err(call),
-        [] => Err(HsmError::NoSuchKey { token: shared.name.clone(), id: hex(id) }),
-        several => {
-            Err(HsmError::AmbiguousKey { token: shared.name.clone(), id: hex(id), count: several.len() })
-        }
+        [] => Err(HsmError::NoSuchKey {
+            token: shared.name.clone(),
+            id: hex(id),
+        }),
+        several => Err(HsmError::AmbiguousKey {
+            token: shared.name.clone(),
+            id: hex(id),
+            count: several.len(),
+        }),
     }
 }
 
 /// Destroys both halves of a key; only `bench` does this, to the throwaway token it made itself.
 pub(super) fn destroy(session: &Session, id: &[u8]) -> Result<(), Fault> {
     for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
-        for object in session.find_objects(&[Attribute::Class(class), Attribute::Id(id.to_vec())])? {
+        for object in
+            session.find_objects(&[Attribute::Class(class), Attribute::Id(id.to_vec())])?
+        {
             session.destroy_object(object)?;
         }
     }
@@ -187,31 +223,43 @@ pub(super) fn test(
     key: &SigningKey,
 ) -> Result<(), Fault> {
     let kind = key.public.kind();
-    let raw = session.sign(&mechanism::signing(kind), handle, &mechanism::input(key.algorithm, TEST_MESSAGE)?)?;
+    let raw = session.sign(
+        &mechanism::signing(kind),
+        handle,
+        &mechanism::input(key.algorithm, TEST_MESSAGE)?,
+    )?;
     shared.test_signatures.fetch_add(1, Ordering::Relaxed);
-    let signature = mechanism::signature(kind, raw).map_err(|reason| Fault::other("C_Sign", reason))?;
+    let signature =
+        mechanism::signature(kind, raw).map_err(|reason| Fault::other("C_Sign", reason))?;
     verify_test(key, &signature).map_err(|reason| Fault::other("C_Sign", reason))
 }
 
 /// Verifies a test signature in software.
 pub(super) fn verify_test(key: &SigningKey, signature: &[u8]) -> Result<(), String> {
-    key.public.verify(key.algorithm, TEST_MESSAGE, signature).map_err(|error| error.to_string())
+    key.public
+        .verify(key.algorithm, TEST_MESSAGE, signature)
+        .map_err(|error| error.to_string())
 }
 
 fn find_all(session: &Session, id: &[u8]) -> Result<Vec<ObjectHandle>, Fault> {
-    Ok(session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Id(id.to_vec())])?)
+    Ok(session.find_objects(&[
+        Attribute::Class(ObjectClass::PRIVATE_KEY),
+        Attribute::Id(id.to_vec()),
+    ])?)
 }
 
 fn report(session: &Session, key: ObjectHandle) -> Result<KeyReport, Fault> {
     let flag = |kind| {
-        Ok::<_, Fault>(attribute(session, key, kind)?.and_then(|attribute| match attribute {
-            Attribute::Local(yes)
-            | Attribute::AlwaysSensitive(yes)
-            | Attribute::NeverExtractable(yes)
-            | Attribute::Sensitive(yes)
-            | Attribute::Extractable(yes) => Some(yes),
-            _ => None,
-        }))
+        Ok::<_, Fault>(
+            attribute(session, key, kind)?.and_then(|attribute| match attribute {
+                Attribute::Local(yes)
+                | Attribute::AlwaysSensitive(yes)
+                | Attribute::NeverExtractable(yes)
+                | Attribute::Sensitive(yes)
+                | Attribute::Extractable(yes) => Some(yes),
+                _ => None,
+            }),
+        )
     };
     let id = bytes(session, key, AttributeType::Id)?.unwrap_or_default();
     let label = bytes(session, key, AttributeType::Label)?.unwrap_or_default();
@@ -230,45 +278,73 @@ fn report(session: &Session, key: ObjectHandle) -> Result<KeyReport, Fault> {
 }
 
 /// From the public key object with the same CKA_ID; an RSA private key may name its own.
-fn public_half(session: &Session, private: ObjectHandle, id: &[u8]) -> Result<Result<PublicKey, String>, Fault> {
-    let twins = session.find_objects(&[Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::Id(id.to_vec())])?;
+fn public_half(
+    session: &Session,
+    private: ObjectHandle,
+    id: &[u8],
+) -> Result<Result<PublicKey, String>, Fault> {
+    let twins = session.find_objects(&[
+        Attribute::Class(ObjectClass::PUBLIC_KEY),
+        Attribute::Id(id.to_vec()),
+    ])?;
     if twins.len() > 1 {
-        return Ok(Err(format!("{} public keys have the same CKA_ID", twins.len())));
+        return Ok(Err(format!(
+            "{} public keys have the same CKA_ID",
+            twins.len()
+        )));
     }
     for object in twins.into_iter().chain([private]) {
         let read = |kind| bytes(session, object, kind);
-        let key = if let (Some(params), Some(point)) = (read(AttributeType::EcParams)?, read(AttributeType::EcPoint)?) {
+        let key = if let (Some(params), Some(point)) = (
+            read(AttributeType::EcParams)?,
+            read(AttributeType::EcPoint)?,
+        ) {
             mechanism::ec_public_key(&params, &point)
-        } else if let (Some(modulus), Some(exponent)) =
-            (read(AttributeType::Modulus)?, read(AttributeType::PublicExponent)?)
-        {
+        } else if let (Some(modulus), Some(exponent)) = (
+            read(AttributeType::Modulus)?,
+            read(AttributeType::PublicExponent)?,
+        ) {
             mechanism::rsa_public_key(&modulus, &exponent)
         } else {
             continue;
         };
         return Ok(key);
     }
-    Ok(Err("no public key object has the same CKA_ID; import the public key next to it".into()))
+    Ok(Err(
+        "no public key object has the same CKA_ID; import the public key next to it".into(),
+    ))
 }
 
-fn bytes(session: &Session, object: ObjectHandle, kind: AttributeType) -> Result<Option<Vec<u8>>, Fault> {
-    Ok(attribute(session, object, kind)?.and_then(|attribute| match attribute {
-        Attribute::Id(value)
-        | Attribute::Label(value)
-        | Attribute::EcParams(value)
-        | Attribute::EcPoint(value)
-        | Attribute::Modulus(value)
-        | Attribute::PublicExponent(value) => Some(value).filter(|value| !value.is_empty()),
-        _ => None,
-    }))
+fn bytes(
+    session: &Session,
+    object: ObjectHandle,
+    kind: AttributeType,
+) -> Result<Option<Vec<u8>>, Fault> {
+    Ok(
+        attribute(session, object, kind)?.and_then(|attribute| match attribute {
+            Attribute::Id(value)
+            | Attribute::Label(value)
+            | Attribute::EcParams(value)
+            | Attribute::EcPoint(value)
+            | Attribute::Modulus(value)
+            | Attribute::PublicExponent(value) => Some(value).filter(|value| !value.is_empty()),
+            _ => None,
+        }),
+    )
 }
 
 /// One attribute, asked for alone: a token that does not know one of several may answer none.
-fn attribute(session: &Session, object: ObjectHandle, kind: AttributeType) -> Result<Option<Attribute>, Fault> {
+fn attribute(
+    session: &Session,
+    object: ObjectHandle,
+    kind: AttributeType,
+) -> Result<Option<Attribute>, Fault> {
     use cryptoki::error::{Error, RvError};
     match session.get_attributes(object, &[kind]) {
         Ok(attributes) => Ok(attributes.into_iter().next()),
-        Err(Error::Pkcs11(RvError::AttributeTypeInvalid | RvError::AttributeSensitive, _)) => Ok(None),
+        Err(Error::Pkcs11(RvError::AttributeTypeInvalid | RvError::AttributeSensitive, _)) => {
+            Ok(None)
+        }
         // What cannot be converted was not an answer.
         Err(Error::Pkcs11(code, function)) => Err(Error::Pkcs11(code, function).into()),
         Err(_) => Ok(None),
@@ -282,10 +358,29 @@ mod tests {
     #[test]
     fn a_missing_answer_counts_as_no() {
         let yes = Some(true);
-        let good = Attestation { local: yes, always_sensitive: yes, never_extractable: yes, ..Default::default() };
+        let good = Attestation {
+            local: yes,
+            always_sensitive: yes,
+            never_extractable: yes,
+            ..Default::default()
+        };
         assert!(good.missing().is_empty());
-        assert_eq!(Attestation { local: None, ..good }.missing(), ["CKA_LOCAL"]);
-        assert_eq!(Attestation { always_sensitive: Some(false), ..good }.missing(), ["CKA_ALWAYS_SENSITIVE"]);
+        assert_eq!(
+            Attestation {
+                local: None,
+                ..good
+            }
+            .missing(),
+            ["CKA_LOCAL"]
+        );
+        assert_eq!(
+            Attestation {
+                always_sensitive: Some(false),
+                ..good
+            }
+            .missing(),
+            ["CKA_ALWAYS_SENSITIVE"]
+        );
         assert_eq!(Attestation::default().missing().len(), 3);
     }
 }

@@ -17,8 +17,8 @@ const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 
 /// DigestInfo of SHA-256 up to the digest (RFC 8017 §9.2, note 1).
 const SHA256_DIGEST_INFO: [u8; 19] = [
-    0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00,
-    0x04, 0x20,
+    0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05,
+    0x00, 0x04, 0x20,
 ];
 
 /// What a token is given to sign for a message: the digest for CKM_ECDSA, DigestInfo for
@@ -32,7 +32,12 @@ pub(super) fn input(algorithm: SignatureAlgorithm, message: &[u8]) -> Result<Vec
             info.extend(hash(&SHA256, message));
             info
         }
-        other => return Err(Fault::other("C_SignInit", format!("keys in a token do not sign with {other}"))),
+        other => {
+            return Err(Fault::other(
+                "C_SignInit",
+                format!("keys in a token do not sign with {other}"),
+            ));
+        }
     })
 }
 
@@ -54,9 +59,14 @@ pub(super) fn generation(kind: KeyKind) -> Option<(Mechanism<'static>, Vec<Attri
     match kind {
         KeyKind::EcdsaP256 => Some((Mechanism::EccKeyPairGen, vec![curve(P256)?])),
         KeyKind::EcdsaP384 => Some((Mechanism::EccKeyPairGen, vec![curve(P384)?])),
-        KeyKind::Rsa { bits: bits @ (2048 | 3072 | 4096) } => {
+        KeyKind::Rsa {
+            bits: bits @ (2048 | 3072 | 4096),
+        } => {
             let exponent = Attribute::PublicExponent(vec![1, 0, 1]);
-            Some((Mechanism::RsaPkcsKeyPairGen, vec![Attribute::ModulusBits(u64::from(bits).into()), exponent]))
+            Some((
+                Mechanism::RsaPkcsKeyPairGen,
+                vec![Attribute::ModulusBits(u64::from(bits).into()), exponent],
+            ))
         }
         _ => None,
     }
@@ -78,7 +88,10 @@ pub(super) fn signature(kind: KeyKind, raw: Vec<u8>) -> Result<Vec<u8>, String> 
         other => return Err(format!("{other} keys do not sign here")),
     };
     if raw.len() != expected {
-        return Err(format!("the token's signature has {} bytes where {expected} belong", raw.len()));
+        return Err(format!(
+            "the token's signature has {} bytes where {expected} belong",
+            raw.len()
+        ));
     }
     if matches!(kind, KeyKind::Rsa { .. }) {
         return Ok(raw);
@@ -88,12 +101,18 @@ pub(super) fn signature(kind: KeyKind, raw: Vec<u8>) -> Result<Vec<u8>, String> 
         return Err("the token's signature has a zero in it".into());
     }
     let half = |bytes| UintRef::new(bytes).map_err(|error| error.to_string());
-    EcdsaSigValue { r: half(r)?, s: half(s)? }.to_der().map_err(|error| error.to_string())
+    EcdsaSigValue {
+        r: half(r)?,
+        s: half(s)?,
+    }
+    .to_der()
+    .map_err(|error| error.to_string())
 }
 
 /// SubjectPublicKeyInfo of an EC key from CKA_EC_PARAMS and CKA_EC_POINT.
 pub(super) fn ec_public_key(params: &[u8], point: &[u8]) -> Result<PublicKey, String> {
-    let curve: ObjectIdentifier = Decode::from_der(params).map_err(|_| "its CKA_EC_PARAMS name no curve".to_owned())?;
+    let curve: ObjectIdentifier =
+        Decode::from_der(params).map_err(|_| "its CKA_EC_PARAMS name no curve".to_owned())?;
     // PKCS#11 says: an OCTET STRING. Some tokens leave out its header.
     let point = <&OctetStringRef>::from_der(point).map_or(point, OctetStringRef::as_bytes);
     public_key(EC_PUBLIC_KEY, AnyRef::from(&curve), point)
@@ -108,14 +127,24 @@ struct RsaPublicKey<'a> {
 /// SubjectPublicKeyInfo of an RSA key from CKA_MODULUS and CKA_PUBLIC_EXPONENT.
 pub(super) fn rsa_public_key(modulus: &[u8], exponent: &[u8]) -> Result<PublicKey, String> {
     let number = |bytes| UintRef::new(bytes).map_err(|error| error.to_string());
-    let key = RsaPublicKey { modulus: number(modulus)?, exponent: number(exponent)? };
+    let key = RsaPublicKey {
+        modulus: number(modulus)?,
+        exponent: number(exponent)?,
+    };
     let key = key.to_der().map_err(|error| error.to_string())?;
     public_key(RSA_ENCRYPTION, AnyRef::NULL, &key)
 }
 
-fn public_key(oid: ObjectIdentifier, parameters: AnyRef<'_>, key: &[u8]) -> Result<PublicKey, String> {
+fn public_key(
+    oid: ObjectIdentifier,
+    parameters: AnyRef<'_>,
+    key: &[u8],
+) -> Result<PublicKey, String> {
     let info = SubjectPublicKeyInfo {
-        algorithm: AlgorithmIdentifier { oid, parameters: Some(parameters) },
+        algorithm: AlgorithmIdentifier {
+            oid,
+            parameters: Some(parameters),
+        },
         subject_public_key: BitStringRef::from_bytes(key).map_err(|error| error.to_string())?,
     };
     let der = info.to_der().map_err(|error| error.to_string())?;
@@ -140,9 +169,14 @@ mod tests {
         let key = ec_public_key(&params, &wrapped).unwrap();
         assert_eq!(key, ec_public_key(&params, point).unwrap());
         for _ in 0..600 {
-            let raw = pair.sign(&SystemRandom::new(), b"m").unwrap().as_ref().to_vec();
+            let raw = pair
+                .sign(&SystemRandom::new(), b"m")
+                .unwrap()
+                .as_ref()
+                .to_vec();
             let der = signature(KeyKind::EcdsaP256, raw).unwrap();
-            key.verify(SignatureAlgorithm::EcdsaSha256, b"m", &der).unwrap();
+            key.verify(SignatureAlgorithm::EcdsaSha256, b"m", &der)
+                .unwrap();
         }
     }
 

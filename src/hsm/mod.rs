@@ -53,10 +53,16 @@ impl Hsm {
     /// [`HsmError::Initialize`].
     pub fn open(config: &Config) -> Result<Self, HsmError> {
         if let Some((name, _)) = config.missing_environment().first() {
-            return Err(HsmError::Environment { name: (*name).to_owned() });
+            return Err(HsmError::Environment {
+                name: (*name).to_owned(),
+            });
         }
         let module = Module::open(config.module())?;
-        Ok(Self { tokens: Mutex::default(), config: config.clone(), module })
+        Ok(Self {
+            tokens: Mutex::default(),
+            config: config.clone(),
+            module,
+        })
     }
 
     /// The token of that name in the config; its threads start with the first call. A token that is
@@ -69,13 +75,16 @@ impl Hsm {
         if let Some(token) = tokens.get(name) {
             return Ok(Arc::clone(token));
         }
-        let config = self.config.token(name).ok_or_else(|| HsmError::UnknownToken {
-            name: name.to_owned(),
-            known: match self.config.token_names().collect::<Vec<_>>().join(", ") {
-                none if none.is_empty() => "none".into(),
-                names => names,
-            },
-        })?;
+        let config = self
+            .config
+            .token(name)
+            .ok_or_else(|| HsmError::UnknownToken {
+                name: name.to_owned(),
+                known: match self.config.token_names().collect::<Vec<_>>().join(", ") {
+                    none if none.is_empty() => "none".into(),
+                    names => names,
+                },
+            })?;
         let shared = Shared::new(name, Arc::clone(&self.module), &self.config, config.clone());
         let token = Token::start(shared, self.config.workers())?;
         tokens.insert(name.to_owned(), Arc::clone(&token));
@@ -109,6 +118,8 @@ impl Hsm {
 
 impl fmt::Debug for Hsm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hsm").field("module", &self.config.module()).finish_non_exhaustive()
+        f.debug_struct("Hsm")
+            .field("module", &self.config.module())
+            .finish_non_exhaustive()
     }
 }

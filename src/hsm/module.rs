@@ -80,14 +80,23 @@ impl Module {
         if !path.exists() {
             return Err(HsmError::NoSuchModule { path: path.into() });
         }
-        let context = Pkcs11::new(path)
-            .map_err(|error| HsmError::Module { path: path.into(), reason: error.to_string() })?;
+        let context = Pkcs11::new(path).map_err(|error| HsmError::Module {
+            path: path.into(),
+            reason: error.to_string(),
+        })?;
         // Without OS locking, threads crash SoftHSM. A module that somebody else in this process
         // has initialized is refused, because nobody knows whether that was with locking.
         context
             .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
-            .map_err(|error| HsmError::Initialize { path: path.into(), fault: error.into() })?;
-        Ok(Arc::new(Self { context, path: path.into(), lifecycle: Mutex::new(()) }))
+            .map_err(|error| HsmError::Initialize {
+                path: path.into(),
+                fault: error.into(),
+            })?;
+        Ok(Arc::new(Self {
+            context,
+            path: path.into(),
+            lifecycle: Mutex::new(()),
+        }))
     }
 
     /// The PKCS#11 functions.
@@ -98,7 +107,9 @@ impl Module {
     /// Held while a token is initialized, or found and logged in to: the security officer cannot
     /// log in to a token while somebody has a read-only session with it.
     pub(super) fn lifecycle(&self) -> MutexGuard<'_, ()> {
-        self.lifecycle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lifecycle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All slots that hold a token. A token that cannot be asked does not hide the others.
@@ -118,7 +129,10 @@ impl Module {
             model: info.model().to_owned(),
             initialized: info.token_initialized(),
             pin_initialized: info.user_pin_initialized(),
-            pin: PinFlags { final_try: info.user_pin_final_try(), locked: info.user_pin_locked() },
+            pin: PinFlags {
+                final_try: info.user_pin_final_try(),
+                locked: info.user_pin_locked(),
+            },
         })
     }
 
@@ -161,10 +175,16 @@ pub(super) fn select(slots: Vec<SlotReport>, wanted: &TokenConfig) -> Result<Tok
             && wanted.serial().is_none_or(|serial| serial == info.serial)
     };
     let seen = describe(&slots);
-    let mut found: Vec<TokenInfo> =
-        slots.into_iter().filter_map(|slot| slot.token.ok()).filter(fits).collect();
+    let mut found: Vec<TokenInfo> = slots
+        .into_iter()
+        .filter_map(|slot| slot.token.ok())
+        .filter(fits)
+        .collect();
     match (found.pop(), found.len()) {
-        (None, _) => Err(HsmError::NoSuchToken { wanted: describe_wanted(wanted), seen }),
+        (None, _) => Err(HsmError::NoSuchToken {
+            wanted: describe_wanted(wanted),
+            seen,
+        }),
         (Some(token), 0) => Ok(token),
         (Some(token), others) => {
             found.push(token);
@@ -193,7 +213,9 @@ fn describe(slots: &[SlotReport]) -> String {
     let tokens: Vec<String> = slots
         .iter()
         .map(|slot| match &slot.token {
-            Ok(token) if token.initialized => format!("{:?} (serial {})", token.label, token.serial),
+            Ok(token) if token.initialized => {
+                format!("{:?} (serial {})", token.label, token.serial)
+            }
             Ok(_) => format!("a token that is not initialized (slot {})", slot.slot),
             Err(fault) => format!("a token that cannot be asked (slot {}: {fault})", slot.slot),
         })
@@ -218,7 +240,11 @@ mod tests {
             pin_initialized: true,
             pin: PinFlags::default(),
         };
-        SlotReport { slot, description: String::new(), token: Ok(token) }
+        SlotReport {
+            slot,
+            description: String::new(),
+            token: Ok(token),
+        }
     }
 
     fn wanted(label: Option<&str>, serial: Option<&str>) -> TokenConfig {
@@ -238,16 +264,36 @@ mod tests {
             description: String::new(),
             token: Err(Fault::other("C_GetTokenInfo", "odd clock")),
         };
-        let slots = vec![bad, slot(2, "a", "s1"), slot(3, "b", "s2"), slot(4, "b", "s3"), slot(5, "", "")];
+        let slots = vec![
+            bad,
+            slot(2, "a", "s1"),
+            slot(3, "b", "s2"),
+            slot(4, "b", "s3"),
+            slot(5, "", ""),
+        ];
         let pick = |label, serial| select(slots.clone(), &wanted(label, serial));
         assert_eq!(pick(Some("a"), None).unwrap().slot, 2);
         assert_eq!(pick(None, Some("s3")).unwrap().slot, 4);
         assert_eq!(pick(Some("b"), Some("s2")).unwrap().slot, 3);
         let twice = pick(Some("b"), None).unwrap_err().to_string();
-        assert_eq!(twice, "2 tokens have label \"b\" (serials s2, s3): name one of them with `serial`");
+        assert_eq!(
+            twice,
+            "2 tokens have label \"b\" (serials s2, s3): name one of them with `serial`"
+        );
         let none = pick(Some("a"), Some("s2")).unwrap_err().to_string();
-        assert!(none.starts_with("no token with label \"a\" and serial \"s2\" in any slot"), "{none}");
-        assert!(none.contains("odd clock") && none.contains("not initialized (slot 5)"), "{none}");
-        assert!(select(vec![], &wanted(Some("a"), None)).unwrap_err().to_string().ends_with("no slot with a token"));
+        assert!(
+            none.starts_with("no token with label \"a\" and serial \"s2\" in any slot"),
+            "{none}"
+        );
+        assert!(
+            none.contains("odd clock") && none.contains("not initialized (slot 5)"),
+            "{none}"
+        );
+        assert!(
+            select(vec![], &wanted(Some("a"), None))
+                .unwrap_err()
+                .to_string()
+                .ends_with("no slot with a token")
+        );
     }
 }

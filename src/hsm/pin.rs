@@ -46,19 +46,25 @@ impl fmt::Debug for PinDigest {
 impl PinSource {
     /// Reads the PIN anew.
     pub(super) fn read(&self) -> Result<Pin, HsmError> {
-        let fail = |reason: String| HsmError::Pin { place: self.to_string(), reason };
+        let fail = |reason: String| HsmError::Pin {
+            place: self.to_string(),
+            reason,
+        };
         let text: Zeroizing<String> = match self {
-            Self::Env(name) => Zeroizing::new(std::env::var(name).map_err(|error| match error {
-                std::env::VarError::NotPresent => fail("it is not set".into()),
-                // The error's own Display would show the content.
-                std::env::VarError::NotUnicode(_) => fail("it is not UTF-8".into()),
-            })?),
+            Self::Env(name) => {
+                Zeroizing::new(std::env::var(name).map_err(|error| match error {
+                    std::env::VarError::NotPresent => fail("it is not set".into()),
+                    // The error's own Display would show the content.
+                    std::env::VarError::NotUnicode(_) => fail("it is not UTF-8".into()),
+                })?)
+            }
             Self::File(path) => {
                 let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_PIN as usize + 1));
                 std::fs::File::open(path)
                     .and_then(|file| file.take(MAX_PIN + 1).read_to_end(&mut bytes))
                     .map_err(|error| fail(error.to_string()))?;
-                let text = std::str::from_utf8(&bytes).map_err(|_| fail("it is not UTF-8".into()))?;
+                let text =
+                    std::str::from_utf8(&bytes).map_err(|_| fail("it is not UTF-8".into()))?;
                 Zeroizing::new(text.to_owned())
             }
         };
@@ -71,7 +77,10 @@ impl PinSource {
         }
         let mut sum = [0; 32];
         sum.copy_from_slice(digest(&SHA256, pin.as_bytes()).as_ref());
-        Ok(Pin { secret: AuthPin::from(pin), digest: PinDigest(sum) })
+        Ok(Pin {
+            secret: AuthPin::from(pin),
+            digest: PinDigest(sum),
+        })
     }
 }
 
@@ -108,7 +117,12 @@ pub(super) enum Verdict {
 
 /// Decides whether this PIN may be sent: `rejected` is the PIN that the token refused before,
 /// `final_try` the operator's word that the last attempt may be spent.
-pub(super) fn judge(flags: PinFlags, rejected: Option<PinDigest>, pin: PinDigest, final_try: bool) -> Verdict {
+pub(super) fn judge(
+    flags: PinFlags,
+    rejected: Option<PinDigest>,
+    pin: PinDigest,
+    final_try: bool,
+) -> Verdict {
     if flags.locked || rejected == Some(pin) {
         Verdict::Rejected
     } else if !flags.final_try {
@@ -132,7 +146,10 @@ mod tests {
     #[test]
     fn a_refused_pin_is_never_sent_again() {
         let open = PinFlags::default();
-        let last = PinFlags { final_try: true, locked: false };
+        let last = PinFlags {
+            final_try: true,
+            locked: false,
+        };
         assert_eq!(judge(open, None, A, false), Verdict::Try);
         assert_eq!(judge(open, Some(A), A, false), Verdict::Rejected);
         assert_eq!(judge(open, Some(A), A, true), Verdict::Rejected);
@@ -142,7 +159,10 @@ mod tests {
         assert_eq!(judge(last, Some(A), B, true), Verdict::TryForTheLastTime);
         assert_eq!(judge(last, Some(A), A, true), Verdict::Rejected);
         for final_try in [false, true] {
-            let locked = PinFlags { final_try: true, locked: true };
+            let locked = PinFlags {
+                final_try: true,
+                locked: true,
+            };
             assert_eq!(judge(locked, None, A, final_try), Verdict::Rejected);
         }
     }
@@ -156,16 +176,38 @@ mod tests {
         let bare = source.read().unwrap();
         std::fs::write(&path, "s3cret\r\n").unwrap();
         let line = source.read().unwrap();
-        assert_eq!((bare.digest, line.secret.expose_secret()), (line.digest, "s3cret"));
+        assert_eq!(
+            (bare.digest, line.secret.expose_secret()),
+            (line.digest, "s3cret")
+        );
         assert_eq!(format!("{:?}", line.digest), "PinDigest(..)");
-        for (content, says) in [(&b""[..], "empty"), (b"\n", "empty"), (b"\xff\xfe", "UTF-8"), (&[b'1'; 2000], "longer")] {
+        for (content, says) in [
+            (&b""[..], "empty"),
+            (b"\n", "empty"),
+            (b"\xff\xfe", "UTF-8"),
+            (&[b'1'; 2000], "longer"),
+        ] {
             std::fs::write(&path, content).unwrap();
             let error = source.read().err().unwrap().to_string();
             assert!(error.contains(says) && error.contains("pin"), "{error}");
         }
         std::fs::remove_file(&path).unwrap();
-        assert!(source.read().err().unwrap().to_string().contains("No such file"));
-        let unset = PinSource::Env("RB_TEST_NO_SUCH_PIN".into()).read().err().unwrap().to_string();
-        assert_eq!(unset, "cannot read the PIN from the environment variable RB_TEST_NO_SUCH_PIN: it is not set");
+        assert!(
+            source
+                .read()
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("No such file")
+        );
+        let unset = PinSource::Env("RB_TEST_NO_SUCH_PIN".into())
+            .read()
+            .err()
+            .unwrap()
+            .to_string();
+        assert_eq!(
+            unset,
+            "cannot read the PIN from the environment variable RB_TEST_NO_SUCH_PIN: it is not set"
+        );
     }
 }

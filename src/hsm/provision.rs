@@ -19,19 +19,37 @@ pub(super) fn init_token(
     user_pin: &SecretString,
 ) -> Result<TokenInfo, HsmError> {
     if label.is_empty() || label.len() > 32 || label.ends_with(' ') {
-        return Err(HsmError::BadLabel { label: label.to_owned() });
+        return Err(HsmError::BadLabel {
+            label: label.to_owned(),
+        });
     }
-    let call = |fault: Fault| HsmError::Call { token: label.to_owned(), fault };
+    let call = |fault: Fault| HsmError::Call {
+        token: label.to_owned(),
+        fault,
+    };
     let _guard = module.lifecycle();
-    let tokens: Vec<TokenInfo> =
-        module.slots().map_err(call)?.into_iter().filter_map(|slot| slot.token.ok()).collect();
-    if let Some(other) = tokens.iter().find(|token| token.initialized && token.label == label) {
-        return Err(HsmError::LabelInUse { label: label.to_owned(), serial: other.serial.clone() });
+    let tokens: Vec<TokenInfo> = module
+        .slots()
+        .map_err(call)?
+        .into_iter()
+        .filter_map(|slot| slot.token.ok())
+        .collect();
+    if let Some(other) = tokens
+        .iter()
+        .find(|token| token.initialized && token.label == label)
+    {
+        return Err(HsmError::LabelInUse {
+            label: label.to_owned(),
+            serial: other.serial.clone(),
+        });
     }
     let free = match slot {
         Some(wanted) => match tokens.iter().find(|token| token.slot == wanted) {
             Some(token) if token.initialized => {
-                return Err(HsmError::SlotInUse { slot: wanted, label: token.label.clone() });
+                return Err(HsmError::SlotInUse {
+                    slot: wanted,
+                    label: token.label.clone(),
+                });
             }
             found => found,
         },
@@ -49,7 +67,9 @@ fn set_up(
     so_pin: &SecretString,
     user_pin: &SecretString,
 ) -> Result<(), Fault> {
-    module.context().init_token(Slot::try_from(slot)?, so_pin, label)?;
+    module
+        .context()
+        .init_token(Slot::try_from(slot)?, so_pin, label)?;
     let session = module.writable_session(slot)?;
     session.login(UserType::So, Some(so_pin))?;
     session.init_pin(user_pin)?;

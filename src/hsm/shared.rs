@@ -67,7 +67,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(name: &str, module: Arc<Module>, config: &Config, token: TokenConfig) -> Self {
+    pub(super) fn new(
+        name: &str,
+        module: Arc<Module>,
+        config: &Config,
+        token: TokenConfig,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             module,
@@ -116,7 +121,10 @@ impl Shared {
     }
 
     pub(super) fn info(&self) -> Option<TokenInfo> {
-        self.info.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.info
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn set_info(&self, info: TokenInfo) {
@@ -125,7 +133,10 @@ impl Shared {
 
     /// The keys that are in use, with which the token can prove that it signs.
     pub(super) fn opened(&self) -> Vec<Arc<SigningKey>> {
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.opened
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Notes a key that is in use; the same key opened twice is one.
@@ -141,7 +152,10 @@ impl Shared {
 
     /// Forgets a key that was destroyed.
     pub(super) fn forget_opened(&self, id: &[u8]) {
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner).retain(|key| key.id != id);
+        self.opened
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|key| key.id != id);
     }
 
     pub(super) fn set_busy(&self, worker: usize, busy: bool) {
@@ -154,7 +168,9 @@ impl Shared {
     /// True when every worker has waited for the token for longer than any caller would.
     pub(super) fn is_stuck(&self) -> bool {
         let now = self.now_ms();
-        let patience = u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX).saturating_mul(2);
+        let patience = u64::try_from(self.deadline.as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_mul(2);
         self.busy_since.iter().all(|since| {
             let since = since.load(Ordering::Relaxed);
             since != 0 && now.saturating_sub(since) > patience
@@ -162,6 +178,8 @@ impl Shared {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+        u64::try_from(self.started.elapsed().as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add(1)
     }
 }

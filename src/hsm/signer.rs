@@ -63,7 +63,12 @@ struct Open {
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, keeper: Sender<Request>, number: usize) -> Self {
-        Self { shared, keeper, number, open: None }
+        Self {
+            shared,
+            keeper,
+            number,
+            open: None,
+        }
     }
 
     /// Works until nobody can ask any more.
@@ -101,14 +106,21 @@ impl Worker {
         tracing::warn!(token = self.shared.name, error = %first, "signing failed; the session is opened again");
         let doubt = first.leaves_doubt();
         let give_up = |reason: String, doubt: bool| {
-            if doubt { Err(SignError::Unknown(reason)) } else { Err(SignError::Unavailable(reason)) }
+            if doubt {
+                Err(SignError::Unknown(reason))
+            } else {
+                Err(SignError::Unavailable(reason))
+            }
         };
         let epoch = self.open.take().map_or(0, |open| open.epoch);
         if let Err(reason) = restore(&self.keeper, epoch, first.not_logged_in(), job.deadline) {
             return give_up(format!("{first}; {reason}"), doubt);
         }
         if Instant::now() >= job.deadline {
-            return give_up(format!("{first}; the deadline passed before it could be asked again"), doubt);
+            return give_up(
+                format!("{first}; the deadline passed before it could be asked again"),
+                doubt,
+            );
         }
         let second = match self.attempt(job) {
             Ok(raw) => return self.finish(job, raw),
@@ -119,7 +131,10 @@ impl Worker {
             return Err(SignError::Refused(second.to_string()));
         }
         let _ = self.keeper.send(Request::Doubt(second.to_string()));
-        give_up(format!("{second} (after {first})"), doubt || second.leaves_doubt())
+        give_up(
+            format!("{second} (after {first})"),
+            doubt || second.leaves_doubt(),
+        )
     }
 
     /// One C_SignInit and C_Sign.
@@ -134,17 +149,27 @@ impl Worker {
                 found
             }
         };
-        let signed = open.session.sign(&mechanism::signing(job.key.public.kind()), handle, &job.input);
+        let signed = open.session.sign(
+            &mechanism::signing(job.key.public.kind()),
+            handle,
+            &job.input,
+        );
         signed.map_err(Fault::from).inspect_err(|fault| {
             if fault.leaves_doubt() {
-                self.shared.doubtful_signatures.fetch_add(1, Ordering::Relaxed);
+                self.shared
+                    .doubtful_signatures
+                    .fetch_add(1, Ordering::Relaxed);
             }
         })
     }
 
     /// The token has signed: from here on no signature can be undone.
     fn finish(&self, job: &Signing, raw: Vec<u8>) -> Result<Vec<u8>, SignError> {
-        let count = if job.test { &self.shared.test_signatures } else { &self.shared.signatures };
+        let count = if job.test {
+            &self.shared.test_signatures
+        } else {
+            &self.shared.signatures
+        };
         count.fetch_add(1, Ordering::Relaxed);
         mechanism::signature(job.key.public.kind(), raw).map_err(SignError::Unknown)
     }
@@ -157,7 +182,10 @@ impl Worker {
         call: impl Fn(&Shared, &Session) -> Result<T, HsmError>,
     ) -> Result<T, HsmError> {
         let shared = Arc::clone(&self.shared);
-        let fail = |fault: Fault| HsmError::Call { token: shared.name.clone(), fault };
+        let fail = |fault: Fault| HsmError::Call {
+            token: shared.name.clone(),
+            fault,
+        };
         let mut tries = if again { 2 } else { 1 };
         loop {
             tries -= 1;
@@ -183,11 +211,18 @@ fn current<'a>(shared: &Shared, open: &'a mut Option<Open>) -> Result<&'a mut Op
     if open.as_ref().is_none_or(|open| open.epoch != epoch) {
         // What is stale is closed before the next one opens: tokens count sessions.
         *open = None;
-        let info = shared.info().ok_or_else(|| Fault::other("C_OpenSession", shared.state().to_string()))?;
+        let info = shared
+            .info()
+            .ok_or_else(|| Fault::other("C_OpenSession", shared.state().to_string()))?;
         let session = shared.module.session(info.slot)?;
-        *open = Some(Open { session, epoch, handles: HashMap::new() });
+        *open = Some(Open {
+            session,
+            epoch,
+            handles: HashMap::new(),
+        });
     }
-    open.as_mut().ok_or_else(|| Fault::other("C_OpenSession", "no session"))
+    open.as_mut()
+        .ok_or_else(|| Fault::other("C_OpenSession", "no session"))
 }
 
 fn logged_in<'a>(shared: &Shared, open: &'a mut Option<Open>) -> Result<&'a mut Open, Fault> {
@@ -195,17 +230,35 @@ fn logged_in<'a>(shared: &Shared, open: &'a mut Option<Open>) -> Result<&'a mut 
     if is_logged_in(&open.session)? {
         Ok(open)
     } else {
-        Err(Fault::other("C_GetSessionInfo", "nobody is logged in to the token"))
+        Err(Fault::other(
+            "C_GetSessionInfo",
+            "nobody is logged in to the token",
+        ))
     }
 }
 
 /// Asks the keeper to see that a new session will be logged in, and waits until `deadline`.
-fn restore(keeper: &Sender<Request>, epoch: u64, not_logged_in: bool, deadline: Instant) -> Result<(), String> {
+fn restore(
+    keeper: &Sender<Request>,
+    epoch: u64,
+    not_logged_in: bool,
+    deadline: Instant,
+) -> Result<(), String> {
     let (reply, answer) = bounded(1);
     let gone = || "the token is being closed".to_owned();
-    keeper.send(Request::Restore { epoch, not_logged_in, reply }).map_err(|_| gone())?;
-    answer.recv_deadline(deadline).map_err(|error| match error {
-        RecvTimeoutError::Timeout => "the session could not be restored before the deadline".into(),
-        RecvTimeoutError::Disconnected => gone(),
-    })?
+    keeper
+        .send(Request::Restore {
+            epoch,
+            not_logged_in,
+            reply,
+        })
+        .map_err(|_| gone())?;
+    answer
+        .recv_deadline(deadline)
+        .map_err(|error| match error {
+            RecvTimeoutError::Timeout => {
+                "the session could not be restored before the deadline".into()
+            }
+            RecvTimeoutError::Disconnected => gone(),
+        })?
 }

@@ -59,20 +59,34 @@ impl Token {
                 work();
                 drop(alive);
             };
-            thread::Builder::new().name(name).spawn(body).map(drop).map_err(|error| HsmError::Thread {
-                token: shared.name.clone(),
-                reason: error.to_string(),
-            })
+            thread::Builder::new()
+                .name(name)
+                .spawn(body)
+                .map(drop)
+                .map_err(|error| HsmError::Thread {
+                    token: shared.name.clone(),
+                    reason: error.to_string(),
+                })
         };
         let own = Keeper::new(Arc::clone(&shared));
-        spawn(format!("hsm-{}", shared.name), alive.clone(), Box::new(move || own.run(&requests)))?;
+        spawn(
+            format!("hsm-{}", shared.name),
+            alive.clone(),
+            Box::new(move || own.run(&requests)),
+        )?;
         for number in 0..workers {
             let worker = Worker::new(Arc::clone(&shared), keeper.clone(), number);
             let todo = todo.clone();
             let name = format!("hsm-{}-{number}", shared.name);
             spawn(name, alive.clone(), Box::new(move || worker.run(&todo)))?;
         }
-        Ok(Arc::new(Self { shared, jobs: Some(jobs), keeper: Some(keeper), places, threads }))
+        Ok(Arc::new(Self {
+            shared,
+            jobs: Some(jobs),
+            keeper: Some(keeper),
+            places,
+            threads,
+        }))
     }
 
     /// Its name in the config.
@@ -97,7 +111,10 @@ impl Token {
     pub async fn ready(&self, limit: Duration) -> Result<(), HsmError> {
         let mut states = self.watch();
         let settled = states.wait_for(|state| {
-            matches!(state, TokenState::Ready | TokenState::PinRejected | TokenState::FinalTry)
+            matches!(
+                state,
+                TokenState::Ready | TokenState::PinRejected | TokenState::FinalTry
+            )
         });
         let _ = tokio::time::timeout(limit, settled).await;
         self.must_be_ready()
@@ -126,7 +143,9 @@ impl Token {
 
     /// Requests that wait for a worker now.
     pub fn queued(&self) -> usize {
-        self.shared.queue.saturating_sub(self.places.available_permits())
+        self.shared
+            .queue
+            .saturating_sub(self.places.available_permits())
     }
 
     /// Makes a key pair in the token: sensitive, not extractable, for signing only.
@@ -134,7 +153,12 @@ impl Token {
     /// # Errors
     /// [`HsmError::KeyExists`] when the CKA_ID is taken, [`HsmError::UnsupportedKey`]; and when the
     /// token is not ready, busy or refuses. After [`HsmError::Timeout`] a key may have been made.
-    pub async fn generate(&self, kind: KeyKind, label: &str, id: &[u8]) -> Result<PublicKey, HsmError> {
+    pub async fn generate(
+        &self,
+        kind: KeyKind,
+        label: &str,
+        id: &[u8],
+    ) -> Result<PublicKey, HsmError> {
         if mechanism::generation(kind).is_none() {
             return Err(HsmError::UnsupportedKey { kind });
         }
@@ -151,9 +175,17 @@ impl Token {
     /// # Errors
     /// When the token is not ready, busy, or does not answer.
     pub async fn keys(&self) -> Result<Vec<KeyReport>, HsmError> {
-        self.ask("to list its keys", self.shared.deadline, true, |shared, session| {
-            keys::list(session).map_err(|fault| HsmError::Call { token: shared.name.clone(), fault })
-        })
+        self.ask(
+            "to list its keys",
+            self.shared.deadline,
+            true,
+            |shared, session| {
+                keys::list(session).map_err(|fault| HsmError::Call {
+                    token: shared.name.clone(),
+                    fault,
+                })
+            },
+        )
         .await
     }
 
@@ -166,9 +198,12 @@ impl Token {
     pub async fn key(self: &Arc<Self>, id: &[u8], expected: &PublicKey) -> Result<Key, HsmError> {
         let wanted = id.to_vec();
         let report = self
-            .ask("to find a key", self.shared.deadline, true, move |shared, session| {
-                keys::inspect(shared, session, &wanted)
-            })
+            .ask(
+                "to find a key",
+                self.shared.deadline,
+                true,
+                move |shared, session| keys::inspect(shared, session, &wanted),
+            )
             .await?;
         let (token, id) = (self.shared.name.clone(), hex(&report.id));
         let public = match report.public_key {
@@ -177,7 +212,8 @@ impl Token {
             Err(reason) => return Err(HsmError::NoPublicKey { token, id, reason }),
         };
         let kind = public.kind();
-        let algorithm = SignatureAlgorithm::for_ca_key(kind).ok_or(HsmError::UnsupportedKey { kind })?;
+        let algorithm =
+            SignatureAlgorithm::for_ca_key(kind).ok_or(HsmError::UnsupportedKey { kind })?;
         let missing = report.attestation.missing();
         if !missing.is_empty() {
             let which = missing.join(", ");
@@ -185,13 +221,23 @@ impl Token {
                 return Err(HsmError::Unattested { token, id, which });
             }
             tracing::warn!(
-                token, key = id, missing = which,
+                token,
+                key = id,
+                missing = which,
                 "THE TOKEN DOES NOT VOUCH FOR THIS KEY, and allow_unattested_keys lets it sign: a copy of it may \
                  exist outside the HSM"
             );
         }
-        let key = self.shared.note_opened(SigningKey { id: report.id, public, algorithm });
-        Ok(Key(Arc::new(Opened { token: Arc::clone(self), key, label: report.label })))
+        let key = self.shared.note_opened(SigningKey {
+            id: report.id,
+            public,
+            algorithm,
+        });
+        Ok(Key(Arc::new(Opened {
+            token: Arc::clone(self),
+            key,
+            label: report.label,
+        })))
     }
 
     /// Looks whether the token really signs: a signature over a fixed text that is no certificate,
@@ -206,7 +252,13 @@ impl Token {
         match self.shared.opened().into_iter().next() {
             Some(key) => self.probe_with(key).await,
             None => {
-                self.ask("whether it is logged in", self.shared.deadline, true, |_, _| Ok(())).await?;
+                self.ask(
+                    "whether it is logged in",
+                    self.shared.deadline,
+                    true,
+                    |_, _| Ok(()),
+                )
+                .await?;
                 Ok(Probe { signed_in: None })
             }
         }
@@ -223,15 +275,22 @@ impl Token {
             Ok(Err(SignError::Busy | SignError::Expired)) => return Err(self.busy()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => {
-                let error = HsmError::Timeout { token, what: "to make a test signature", after };
+                let error = HsmError::Timeout {
+                    token,
+                    what: "to make a test signature",
+                    after,
+                };
                 // The keeper may hang as well, and could not say so.
-                self.shared.set_state(TokenState::Unavailable(error.to_string()));
+                self.shared
+                    .set_state(TokenState::Unavailable(error.to_string()));
                 self.doubt(error.to_string());
                 return Err(error);
             }
         };
         match outcome {
-            Ok(()) => Ok(Probe { signed_in: Some(start.elapsed()) }),
+            Ok(()) => Ok(Probe {
+                signed_in: Some(start.elapsed()),
+            }),
             Err(reason) => {
                 self.doubt(reason.clone());
                 Err(HsmError::Probe { token, reason })
@@ -245,11 +304,18 @@ impl Token {
     /// When the token is not ready, busy, or refuses.
     pub async fn destroy_key(&self, id: &[u8]) -> Result<(), HsmError> {
         let wanted = id.to_vec();
-        self.ask("to destroy a key", self.shared.deadline, false, move |shared, _| {
-            let session = writable(shared)?;
-            keys::destroy(&session, &wanted)
-                .map_err(|fault| HsmError::Call { token: shared.name.clone(), fault })
-        })
+        self.ask(
+            "to destroy a key",
+            self.shared.deadline,
+            false,
+            move |shared, _| {
+                let session = writable(shared)?;
+                keys::destroy(&session, &wanted).map_err(|fault| HsmError::Call {
+                    token: shared.name.clone(),
+                    fault,
+                })
+            },
+        )
         .await?;
         self.shared.forget_opened(id);
         Ok(())
@@ -274,7 +340,11 @@ impl Token {
             }
         }));
         self.send(Job { work, place });
-        let timeout = || HsmError::Timeout { token: self.shared.name.clone(), what, after: limit };
+        let timeout = || HsmError::Timeout {
+            token: self.shared.name.clone(),
+            what,
+            after: limit,
+        };
         match tokio::time::timeout(limit, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => Err(timeout()),
@@ -292,13 +362,28 @@ impl Token {
         let input = mechanism::input(key.algorithm, message)
             .map_err(|fault| SignError::Refused(fault.to_string()))?;
         let (reply, answer) = oneshot::channel();
-        let job = Signing { key: Arc::clone(key), input, deadline, test, reply };
-        self.send(Job { work: Work::Sign(job), place });
-        answer.await.unwrap_or_else(|_| Err(SignError::Unknown("the worker ended before it answered".into())))
+        let job = Signing {
+            key: Arc::clone(key),
+            input,
+            deadline,
+            test,
+            reply,
+        };
+        self.send(Job {
+            work: Work::Sign(job),
+            place,
+        });
+        answer.await.unwrap_or_else(|_| {
+            Err(SignError::Unknown(
+                "the worker ended before it answered".into(),
+            ))
+        })
     }
 
     fn place(&self) -> Result<OwnedSemaphorePermit, SignError> {
-        Arc::clone(&self.places).try_acquire_owned().map_err(|_| SignError::Busy)
+        Arc::clone(&self.places)
+            .try_acquire_owned()
+            .map_err(|_| SignError::Busy)
     }
 
     fn send(&self, job: Job) {
@@ -315,13 +400,19 @@ impl Token {
     }
 
     fn busy(&self) -> HsmError {
-        HsmError::Busy { token: self.shared.name.clone(), queue: self.shared.queue }
+        HsmError::Busy {
+            token: self.shared.name.clone(),
+            queue: self.shared.queue,
+        }
     }
 
     fn must_be_ready(&self) -> Result<(), HsmError> {
         match self.state() {
             TokenState::Ready => Ok(()),
-            state => Err(HsmError::NotReady { token: self.shared.name.clone(), state }),
+            state => Err(HsmError::NotReady {
+                token: self.shared.name.clone(),
+                state,
+            }),
         }
     }
 }
@@ -332,7 +423,10 @@ fn writable(shared: &Shared) -> Result<Session, HsmError> {
     shared
         .module
         .writable_session(slot)
-        .map_err(|fault| HsmError::Call { token: shared.name.clone(), fault })
+        .map_err(|fault| HsmError::Call {
+            token: shared.name.clone(),
+            fault,
+        })
 }
 
 impl Drop for Token {
@@ -342,14 +436,20 @@ impl Drop for Token {
         // Ends by disconnection when the last thread has dropped its session; a thread that hangs in
         // the module keeps an Arc of it, so that C_Finalize is not called under its feet.
         if self.threads.recv_timeout(CLOSING) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
-            tracing::warn!(token = self.shared.name, "a thread hangs in the PKCS#11 module and is left behind");
+            tracing::warn!(
+                token = self.shared.name,
+                "a thread hangs in the PKCS#11 module and is left behind"
+            );
         }
     }
 }
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Token").field("name", &self.shared.name).field("state", &self.state()).finish_non_exhaustive()
+        f.debug_struct("Token")
+            .field("name", &self.shared.name)
+            .field("state", &self.state())
+            .finish_non_exhaustive()
     }
 }
 
@@ -407,9 +507,14 @@ impl Key {
             return Err(SignError::Unavailable(token.state().to_string()));
         }
         if token.shared.is_stuck() {
-            return Err(SignError::Unavailable("every worker waits for an answer from the token".into()));
+            return Err(SignError::Unavailable(
+                "every worker waits for an answer from the token".into(),
+            ));
         }
-        Ok(Permit { key: self.clone(), place })
+        Ok(Permit {
+            key: self.clone(),
+            place,
+        })
     }
 
     /// Like [`Token::probe`], with this key.
@@ -438,8 +543,15 @@ impl Permit {
     /// # Errors
     /// Never [`SignError::Busy`]. [`SignError::Expired`] when `deadline` passed before the token was
     /// asked; only [`SignError::Unknown`] leaves open whether a signature exists.
-    pub async fn sign(self, message: impl AsRef<[u8]>, deadline: Instant) -> Result<Vec<u8>, SignError> {
+    pub async fn sign(
+        self,
+        message: impl AsRef<[u8]>,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, SignError> {
         let Self { key, place } = self;
-        key.0.token.enqueue(&key.0.key, message.as_ref(), deadline, false, place).await
+        key.0
+            .token
+            .enqueue(&key.0.key, message.as_ref(), deadline, false, place)
+            .await
     }
 }

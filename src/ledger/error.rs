@@ -92,7 +92,9 @@ pub enum LedgerError {
     #[error("intent {0} is not on record")]
     UnknownIntent(IntentId),
     /// The epoch was never registered, or its instance has registered again since.
-    #[error("epoch {boot} of instance {instance} is not the instance's current one: register again")]
+    #[error(
+        "epoch {boot} of instance {instance} is not the instance's current one: register again"
+    )]
     UnknownEpoch {
         /// The instance's name.
         instance: String,

@@ -41,7 +41,9 @@ impl FromStr for IssuerId {
         if text.len() == 32 && text.chars().all(hex) {
             Ok(Self(text.into()))
         } else {
-            Err(format!("{text:?} is no issuer id: 32 digits of lower-case hex"))
+            Err(format!(
+                "{text:?} is no issuer id: 32 digits of lower-case hex"
+            ))
         }
     }
 }
@@ -240,7 +242,9 @@ pub struct Snapshot {
 impl Snapshot {
     /// The authority of a trust domain.
     pub fn authority(&self, trust_domain: &TrustDomain) -> Option<&AuthorityRecord> {
-        self.authorities.iter().find(|authority| authority.trust_domain == *trust_domain)
+        self.authorities
+            .iter()
+            .find(|authority| authority.trust_domain == *trust_domain)
     }
 
     /// An issuer and its authority.

@@ -1,8 +1,6 @@
 //! What the ledger shows of its rows.
 
-use super::{
-    CaCertificateId, CallerRecord, Epoch, IntentId, IssuerId, Kind, LedgerError, State,
-};
+use super::{CaCertificateId, CallerRecord, Epoch, IntentId, IssuerId, Kind, LedgerError, State};
 use crate::clock::UnixTime;
 use crate::x509::{Serial, SignatureAlgorithm, assemble};
 

@@ -9,9 +9,9 @@ use serde::Deserialize;
 use super::decide::{Applicant, Policy};
 use super::pattern::{Pattern, PatternError};
 use super::profile::{CsrNames, Profile};
-use crate::x509::key::KeyKind;
-use crate::x509::name::San;
-use crate::x509::tbs::ExtendedUsage;
+use crate::x509::ExtendedUsage;
+use crate::x509::KeyKind;
+use crate::x509::San;
 
 /// The profile that is there without being configured, and the default of every API.
 const WORKLOAD: &str = "workload";
@@ -151,6 +151,39 @@ impl Config {
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
+
+    /// Lets the server itself, as `caller`, have `names` under a profile of its own: what
+    /// listeners are configured to be called. A profile of that name in the file stays as it is.
+    #[must_use]
+    pub fn with_own_names(
+        mut self,
+        caller: &str,
+        name: &str,
+        ttl: Duration,
+        names: &[San],
+    ) -> Self {
+        let raw = RawProfile {
+            default_ttl: ttl,
+            usages: vec![Usage::Server],
+            ..RawProfile::default()
+        };
+        if !self.policy.profiles.contains_key(name)
+            && let Ok(profile) = profile(name.to_owned(), &raw)
+        {
+            self.policy
+                .profiles
+                .insert(name.to_owned(), Arc::new(profile));
+        }
+        self.policy.rules.push(Rule {
+            callers: vec![Pattern::literal(caller)],
+            profiles: vec![name.to_owned()],
+            names: names
+                .iter()
+                .map(|name| NamePattern::Like(Pattern::literal(&name.to_string())))
+                .collect(),
+        });
+        self
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -176,7 +209,10 @@ impl Rule {
         own: bool,
     ) -> bool {
         self.profiles.iter().any(|allowed| allowed == profile)
-            && self.callers.iter().any(|caller| caller.matches(applicant.identity))
+            && self
+                .callers
+                .iter()
+                .any(|caller| caller.matches(applicant.identity))
             && self.names.iter().any(|allowed| match allowed {
                 NamePattern::Own => own,
                 NamePattern::Like(pattern) => pattern.matches_san(name),
@@ -204,7 +240,10 @@ impl TryFrom<RawConfig> for Config {
                 known: profiles.keys().cloned().collect::<Vec<_>>().join(", "),
             }),
         };
-        let default_profile = raw.policy.default_profile.unwrap_or_else(|| WORKLOAD.to_owned());
+        let default_profile = raw
+            .policy
+            .default_profile
+            .unwrap_or_else(|| WORKLOAD.to_owned());
         named("policy.default_profile".to_owned(), &default_profile)?;
         let mut rules = Vec::with_capacity(raw.policy.rules.len());
         for (at, written) in raw.policy.rules.into_iter().enumerate() {
@@ -213,7 +252,13 @@ impl TryFrom<RawConfig> for Config {
             }
             rules.push(rule(at, written)?);
         }
-        Ok(Self { policy: Policy { profiles, default_profile, rules } })
+        Ok(Self {
+            policy: Policy {
+                profiles,
+                default_profile,
+                rules,
+            },
+        })
     }
 }
 
@@ -227,19 +272,28 @@ fn profile(name: String, raw: &RawProfile) -> Result<Profile, ConfigError> {
         return Err(wrong("default_ttl", "is longer than max_ttl"));
     }
     if raw.backdate > Duration::from_secs(3600) {
-        return Err(wrong("backdate", "at most 1h: a certificate is not dated far into the past"));
+        return Err(wrong(
+            "backdate",
+            "at most 1h: a certificate is not dated far into the past",
+        ));
     }
     // Clients renew at the middle of a certificate's life, backdating included: with less than
     // this the middle lies in the past and they would renew without a pause.
     if raw.default_ttl <= raw.backdate || raw.default_ttl.as_secs() < 60 {
-        return Err(wrong("default_ttl", "must be at least 1m and longer than backdate"));
+        return Err(wrong(
+            "default_ttl",
+            "must be at least 1m and longer than backdate",
+        ));
     }
     if raw.usages.is_empty() {
         return Err(wrong("usages", "give `server`, `client` or both"));
     }
     let mut keys = Vec::with_capacity(raw.keys.len());
     for kind in &raw.keys {
-        keys.push(kind.parse::<KeyKind>().map_err(|e| wrong("keys", &e.to_string()))?);
+        keys.push(
+            kind.parse::<KeyKind>()
+                .map_err(|e| wrong("keys", &e.to_string()))?,
+        );
     }
     let usage = ExtendedUsage {
         server_auth: raw.usages.contains(&Usage::Server),

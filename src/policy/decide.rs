@@ -7,8 +7,7 @@ use std::time::Duration;
 use super::config::Rule;
 use super::error::Denial;
 use super::profile::{CsrNames, Profile};
-use crate::x509::csr::Csr;
-use crate::x509::name::{San, SpiffeId, TrustDomain};
+use crate::x509::{Csr, San, SpiffeId, TrustDomain};
 
 /// The most names that one certificate carries.
 const MAX_NAMES: usize = 8;
@@ -33,8 +32,19 @@ pub struct Ask<'a> {
     pub names: &'a [San],
     /// The lifetime wished for.
     pub ttl: Option<Duration>,
-    /// Whether the API certifies nothing but the caller's own name, for which no rule is needed.
-    pub own_name_only: bool,
+    /// Which names can be meant.
+    pub scope: Scope,
+}
+
+/// Which names an API lets its callers ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Any; each name needs a rule.
+    Asked,
+    /// The caller's own name only, and no rule is needed: this is what a mesh's CA is for.
+    Own,
+    /// The caller's own name only, by rule: the caller chose another profile than the API's own.
+    OwnByRule,
 }
 
 /// A permission to certify `names` under a profile, for so long. Made only by [`Policy::decide`].
@@ -81,7 +91,11 @@ impl Policy {
         ask: &Ask<'_>,
         csr: &Csr,
     ) -> Result<Grant, Denial> {
-        let name = if ask.profile.is_empty() { &self.default_profile } else { ask.profile };
+        let name = if ask.profile.is_empty() {
+            &self.default_profile
+        } else {
+            ask.profile
+        };
         let profile = self
             .profiles
             .get(name)
@@ -95,9 +109,13 @@ impl Policy {
         }
         let names = asked_names(applicant, ask, csr, profile.csr_names)?;
         for name in &names {
-            self.may_have(applicant, profile, name, ask.own_name_only)?;
+            self.may_have(applicant, profile, name, ask.scope)?;
         }
-        Ok(Grant { profile: Arc::clone(profile), names, ttl })
+        Ok(Grant {
+            profile: Arc::clone(profile),
+            names,
+            ttl,
+        })
     }
 
     /// Whether a profile of this name exists and some rule, or the caller's own name, may use it.
@@ -110,7 +128,7 @@ impl Policy {
         applicant: Applicant<'_>,
         profile: &Profile,
         name: &San,
-        own_name_only: bool,
+        scope: Scope,
     ) -> Result<(), Denial> {
         if let San::Spiffe(id) = name
             && !id.in_domain(applicant.trust_domain)
@@ -121,10 +139,14 @@ impl Policy {
             });
         }
         let own = matches!(name, San::Spiffe(id) if Some(id) == applicant.own_name);
-        if own_name_only && own {
+        if scope == Scope::Own && own {
             return Ok(());
         }
-        if self.rules.iter().any(|rule| rule.allows(applicant, &profile.name, name, own)) {
+        if self
+            .rules
+            .iter()
+            .any(|rule| rule.allows(applicant, &profile.name, name, own))
+        {
             return Ok(());
         }
         Err(Denial::NoRule {
@@ -138,9 +160,10 @@ impl Policy {
 fn lifetime(profile: &Profile, asked: Option<Duration>) -> Result<Duration, Denial> {
     match asked {
         None => Ok(profile.default_ttl),
-        Some(asked) if asked > profile.max_ttl => {
-            Err(Denial::TtlTooLong { asked, limit: profile.max_ttl })
-        }
+        Some(asked) if asked > profile.max_ttl => Err(Denial::TtlTooLong {
+            asked,
+            limit: profile.max_ttl,
+        }),
         Some(asked) => Ok(asked),
     }
 }
@@ -153,7 +176,7 @@ fn asked_names(
     csr_names: CsrNames,
 ) -> Result<Vec<San>, Denial> {
     let own = || applicant.own_name.cloned().map(San::Spiffe);
-    let names = if ask.own_name_only {
+    let names = if ask.scope != Scope::Asked {
         own().into_iter().collect()
     } else if !ask.names.is_empty() {
         ask.names.to_vec()
@@ -174,12 +197,19 @@ fn asked_names(
     if csr_names == CsrNames::Match && !csr.names().is_empty() {
         let in_csr: std::collections::BTreeSet<San> = csr.names().iter().cloned().collect();
         if in_csr != seen {
-            return Err(Denial::CsrNamesDiffer { csr: list(&in_csr), asked: list(&seen) });
+            return Err(Denial::CsrNamesDiffer {
+                csr: list(&in_csr),
+                asked: list(&seen),
+            });
         }
     }
     Ok(names)
 }
 
 fn list<'a>(names: impl IntoIterator<Item = &'a San>) -> String {
-    names.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    names
+        .into_iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" ")
 }

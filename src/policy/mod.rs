@@ -9,7 +9,7 @@ mod error;
 mod pattern;
 mod profile;
 
-pub use config::{Config, ConfigError, RawConfig};
-pub use decide::{Applicant, Ask, Grant, Policy};
+pub use config::{Config, ConfigError, RawConfig, RawPolicy, RawProfile, RawRule, Usage};
+pub use decide::{Applicant, Ask, Grant, Policy, Scope};
 pub use error::Denial;
 pub use profile::{CsrNames, Profile};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::x509::name::San;
+use crate::x509::San;
 
 /// A pattern of a policy rule. A name is cut at `/` (SPIFFE IDs) or at `.` (DNS names); `*`
 /// matches exactly one whole segment and a last `**` one or more, so that no pattern can match
@@ -50,7 +50,19 @@ impl Pattern {
                 return Err(PatternError::Wildcard(text.to_owned()));
             }
         }
-        Ok(Self { text: text.to_owned(), separator })
+        Ok(Self {
+            text: text.to_owned(),
+            separator,
+        })
+    }
+
+    /// A pattern that means exactly `text`, which has been validated as a name.
+    pub(super) fn literal(text: &str) -> Self {
+        // No name has a newline: nothing is cut, so a `*` could only be compared as it is.
+        Self {
+            text: text.to_owned(),
+            separator: '\n',
+        }
     }
 
     /// Whether `name`, as it is shown, is one that this pattern means.
@@ -133,7 +145,14 @@ mod tests {
 
     #[test]
     fn open_or_broken_patterns_are_refused() {
-        for text in ["", "*", "spiffe://*/ns/a/sa/b", "spiffe://td/ns/a*/sa/b", "spiffe://td/**/sa/b", "*:x"] {
+        for text in [
+            "",
+            "*",
+            "spiffe://*/ns/a/sa/b",
+            "spiffe://td/ns/a*/sa/b",
+            "spiffe://td/**/sa/b",
+            "*:x",
+        ] {
             assert!(Pattern::parse(text).is_err(), "{text}");
         }
     }

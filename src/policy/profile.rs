@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::x509::key::KeyKind;
-use crate::x509::tbs::ExtendedUsage;
+use crate::x509::ExtendedUsage;
+use crate::x509::KeyKind;
 
 /// What a CSR's own names mean under a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]

@@ -39,8 +39,16 @@ impl Desk<'_> {
             Some(_) => return Ok(()),
             None => {}
         }
-        self.insert_anchor(authority, sha256, &new.anchor, new.origin, &new.source, new.state, None)
-            .await
+        self.insert_anchor(
+            authority,
+            sha256,
+            &new.anchor,
+            new.origin,
+            &new.source,
+            new.state,
+            None,
+        )
+        .await
     }
 
     #[expect(clippy::too_many_arguments, reason = "they are the row's columns")]
@@ -99,8 +107,16 @@ impl Desk<'_> {
         let sha256 = certificate.fingerprint();
         let origin = AnchorOrigin::Foreign;
         let state = AnchorState::Active;
-        self.insert_anchor(authority, &sha256, der, origin, source, state, Some(expires_at))
-            .await?;
+        self.insert_anchor(
+            authority,
+            &sha256,
+            der,
+            origin,
+            source,
+            state,
+            Some(expires_at),
+        )
+        .await?;
         let detail = format!("sha256:{} from {source} until {expires_at}", hex(&sha256));
         Ok(Done {
             action: Some(("add-anchor", trust_domain.to_string(), detail)),
@@ -148,10 +164,17 @@ impl Desk<'_> {
                 "it is the last anchor of {trust_domain}, and a trust bundle is never empty"
             )));
         }
-        let action =
-            Some(("retire-anchor", trust_domain.to_string(), format!("sha256:{}", hex(sha256))));
+        let action = Some((
+            "retire-anchor",
+            trust_domain.to_string(),
+            format!("sha256:{}", hex(sha256)),
+        ));
         let authority = Some((authority, trust_domain.clone()));
-        Ok(Done { action, authority, certificate: None })
+        Ok(Done {
+            action,
+            authority,
+            certificate: None,
+        })
     }
 
     pub(super) async fn retire_anchor_row(&mut self, row: i64) -> Result<(), LedgerError> {

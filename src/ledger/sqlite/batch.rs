@@ -61,7 +61,10 @@ pub(super) struct Statements {
 
 impl Statements {
     pub(super) fn new() -> Self {
-        Self { intents: Inserts::intents(), conclusions: Inserts::conclusions() }
+        Self {
+            intents: Inserts::intents(),
+            conclusions: Inserts::conclusions(),
+        }
     }
 
     /// Writes the batch; durable when it answers verdicts.
@@ -76,19 +79,31 @@ impl Statements {
         let store = |error: sqlx::Error| Fault::Store(error.into());
         let (newest, revision) = begin(conn).await.map_err(store)?;
         let written = async {
-            known.refresh(conn, revision).await.map_err(Broken::Ledger)?;
+            known
+                .refresh(conn, revision)
+                .await
+                .map_err(Broken::Ledger)?;
             let records = self.record(conn, known, intents, newest).await?;
             let conclusions = self.conclude(conn, conclusions, newest, now).await?;
-            Ok(Verdicts { records, conclusions })
+            Ok(Verdicts {
+                records,
+                conclusions,
+            })
         };
         match written.await {
             Ok(verdicts) => {
-                sqlx::query("COMMIT").execute(&mut *conn).await.map_err(store)?;
+                sqlx::query("COMMIT")
+                    .execute(&mut *conn)
+                    .await
+                    .map_err(store)?;
                 known.committed();
                 Ok(verdicts)
             }
             Err(Broken::Sql(error)) if is_constraint(&error) => {
-                sqlx::query("ROLLBACK").execute(&mut *conn).await.map_err(store)?;
+                sqlx::query("ROLLBACK")
+                    .execute(&mut *conn)
+                    .await
+                    .map_err(store)?;
                 Err(Fault::Row(error.into()))
             }
             Err(Broken::Sql(error)) => Err(store(error)),
@@ -107,20 +122,34 @@ impl Statements {
         let mut admitted = Vec::with_capacity(intents.len());
         let mut next = newest;
         for intent in intents {
-            let epoch = known.epoch(conn, &intent.epoch).await.map_err(Broken::Ledger)?;
+            let epoch = known
+                .epoch(conn, &intent.epoch)
+                .await
+                .map_err(Broken::Ledger)?;
             verdicts.push(match (admit(known, intent), epoch) {
                 (Ok(issuer), Some(epoch)) => {
                     next += 1;
                     let id = IntentId::new(next);
-                    admitted.push(Admitted { id, issuer, epoch, intent });
+                    admitted.push(Admitted {
+                        id,
+                        issuer,
+                        epoch,
+                        intent,
+                    });
                     Ok(Record::New(id))
                 }
                 (refusal, epoch) => match earlier(conn, intent).await? {
                     Some(record) => Ok(record),
-                    None => Err(refusal.err().filter(|_| epoch.is_some()).unwrap_or_else(|| {
-                        let epoch = intent.epoch.clone();
-                        LedgerError::UnknownEpoch { instance: epoch.instance, boot: epoch.boot }
-                    })),
+                    None => Err(refusal
+                        .err()
+                        .filter(|_| epoch.is_some())
+                        .unwrap_or_else(|| {
+                            let epoch = intent.epoch.clone();
+                            LedgerError::UnknownEpoch {
+                                instance: epoch.instance,
+                                boot: epoch.boot,
+                            }
+                        })),
                 },
             });
         }
@@ -133,7 +162,9 @@ impl Statements {
                     .fetch_all(&mut *conn)
                     .await?;
             for (verdict, intent) in verdicts.iter_mut().zip(intents) {
-                let Ok(Record::New(id)) = verdict else { continue };
+                let Ok(Record::New(id)) = verdict else {
+                    continue;
+                };
                 if present.binary_search(&id.get()).is_err() {
                     *verdict = left_out(conn, intent).await?;
                 }
@@ -153,7 +184,11 @@ impl Statements {
         let rows: Vec<_> = conclusions
             .iter()
             .filter(|(intent, _)| is_known(intent))
-            .map(|(intent, outcome)| Concluding { intent: *intent, outcome, at })
+            .map(|(intent, outcome)| Concluding {
+                intent: *intent,
+                outcome,
+                at,
+            })
             .collect();
         let inserted = self.conclusions.run(conn, &rows).await?;
         let all_new = inserted == rows.len();
@@ -198,9 +233,10 @@ fn admit(known: &Known, intent: &Intent) -> Result<i64, LedgerError> {
         (IssuerState::Active, _) | (IssuerState::Pending, Kind::Ca | Kind::Request) => {
             Ok(issuer.row)
         }
-        (state, _) => {
-            Err(LedgerError::IssuerNotActive { issuer: intent.issuer.clone(), state })
-        }
+        (state, _) => Err(LedgerError::IssuerNotActive {
+            issuer: intent.issuer.clone(),
+            state,
+        }),
     }
 }
 
@@ -222,11 +258,10 @@ async fn left_out(
 }
 
 /// What was recorded before for the same origin.
-async fn earlier(
-    conn: &mut SqliteConnection,
-    intent: &Intent,
-) -> Result<Option<Record>, Broken> {
-    let Some(origin) = &intent.origin else { return Ok(None) };
+async fn earlier(conn: &mut SqliteConnection, intent: &Intent) -> Result<Option<Record>, Broken> {
+    let Some(origin) = &intent.origin else {
+        return Ok(None);
+    };
     let row = sqlx::query(
         "SELECT intent.id, tbs, issuer.key, algorithm, ca_certificate
          FROM intent JOIN issuer ON issuer.id = intent.issuer WHERE origin = ?",
@@ -239,7 +274,13 @@ async fn earlier(
     let read = || {
         let id = row.get("id").map(IntentId::new)?;
         let ca_certificate: Option<i64> = row.get("ca_certificate")?;
-        Ok((id, row.get("tbs")?, row.word("key")?, row.algorithm("algorithm")?, ca_certificate))
+        Ok((
+            id,
+            row.get("tbs")?,
+            row.word("key")?,
+            row.algorithm("algorithm")?,
+            ca_certificate,
+        ))
     };
     let (id, tbs, issuer_id, algorithm, ca_certificate) = read().map_err(Broken::Ledger)?;
     Ok(Some(Record::Existing {
@@ -269,8 +310,14 @@ async fn outcome_of(
 fn outcome(row: &Columns<'_>) -> Result<Option<Outcome>, LedgerError> {
     Ok(match row.state("state")? {
         State::Pending => None,
-        State::Issued => Some(Outcome::Issued { signature: row.get("signature")? }),
-        State::Failed => Some(Outcome::Failed { reason: row.get("reason")? }),
-        State::Unknown => Some(Outcome::Unknown { reason: row.get("reason")? }),
+        State::Issued => Some(Outcome::Issued {
+            signature: row.get("signature")?,
+        }),
+        State::Failed => Some(Outcome::Failed {
+            reason: row.get("reason")?,
+        }),
+        State::Unknown => Some(Outcome::Unknown {
+            reason: row.get("reason")?,
+        }),
     })
 }

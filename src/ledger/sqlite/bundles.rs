@@ -35,7 +35,9 @@ pub(super) async fn publish(
 ) -> Result<Option<u64>, LedgerError> {
     let anchors = published(conn, authority, now).await?;
     let newest = bundle(conn, authority, None).await?;
-    let same = newest.as_ref().is_some_and(|newest| newest.anchors == anchors);
+    let same = newest
+        .as_ref()
+        .is_some_and(|newest| newest.anchors == anchors);
     if anchors.is_empty() || same {
         return Ok(None);
     }
@@ -79,10 +81,11 @@ pub(super) async fn bundle(
     .await?;
     let Some(row) = row else { return Ok(None) };
     let row = Columns(&row);
-    let anchors = sqlx::query_scalar("SELECT der FROM bundle_anchor WHERE bundle = ? ORDER BY position")
-        .bind(row.get::<i64>("id")?)
-        .fetch_all(conn)
-        .await?;
+    let anchors =
+        sqlx::query_scalar("SELECT der FROM bundle_anchor WHERE bundle = ? ORDER BY position")
+            .bind(row.get::<i64>("id")?)
+            .fetch_all(conn)
+            .await?;
     Ok(Some(BundleRecord {
         sequence: row.number("sequence")?,
         digest: row.hash("digest")?,

@@ -38,13 +38,20 @@ pub(super) async fn apply(
     if let Some((row, trust_domain)) = done.authority
         && let Some(sequence) = publish(desk.conn, row, &trust_domain, now).await?
     {
-        bundles.push(BundleVersion { trust_domain, sequence });
+        bundles.push(BundleVersion {
+            trust_domain,
+            sequence,
+        });
     }
     let revision = match done.action {
         Some((action, target, detail)) => desk.note(action, &target, &detail).await?,
         None => revision(desk.conn).await?,
     };
-    Ok(Applied { revision, bundles, certificate: done.certificate })
+    Ok(Applied {
+        revision,
+        bundles,
+        certificate: done.certificate,
+    })
 }
 
 async fn refresh(
@@ -60,7 +67,10 @@ async fn refresh(
         let row = Columns(row);
         let trust_domain: TrustDomain = row.word("trust_domain")?;
         if let Some(sequence) = publish(conn, row.get("id")?, &trust_domain, now).await? {
-            bundles.push(BundleVersion { trust_domain, sequence });
+            bundles.push(BundleVersion {
+                trust_domain,
+                sequence,
+            });
         }
     }
     let mut desk = Desk { conn, by, now };
@@ -71,14 +81,21 @@ async fn refresh(
                 .iter()
                 .map(|bundle| format!("{} {}", bundle.trust_domain, bundle.sequence))
                 .collect();
-            desk.note("refresh-bundles", "all", &made.join(", ")).await?
+            desk.note("refresh-bundles", "all", &made.join(", "))
+                .await?
         }
     };
-    Ok(Applied { revision, bundles, certificate: None })
+    Ok(Applied {
+        revision,
+        bundles,
+        certificate: None,
+    })
 }
 
 pub(super) async fn revision(conn: &mut SqliteConnection) -> Result<u64, LedgerError> {
-    let row = sqlx::query("SELECT value FROM revision").fetch_one(conn).await?;
+    let row = sqlx::query("SELECT value FROM revision")
+        .fetch_one(conn)
+        .await?;
     Columns(&row).number("value")
 }
 
@@ -114,8 +131,15 @@ impl Desk<'_> {
     async fn change(&mut self, change: Change) -> Result<Done, LedgerError> {
         match change {
             Change::CreateAuthority { trust_domain } => self.create_authority(trust_domain).await,
-            Change::AddIssuer { trust_domain, role, public_key, location, path_len } => {
-                self.add_issuer(&trust_domain, role, &public_key, &location, path_len).await
+            Change::AddIssuer {
+                trust_domain,
+                role,
+                public_key,
+                location,
+                path_len,
+            } => {
+                self.add_issuer(&trust_domain, role, &public_key, &location, path_len)
+                    .await
             }
             Change::AddLocation { issuer, location } => self.add_location(&issuer, &location).await,
             Change::AddCaCertificate {
@@ -128,18 +152,38 @@ impl Desk<'_> {
                 activate,
                 retire,
             } => {
-                let state = if activate { IssuerState::Active } else { IssuerState::Pending };
-                let new = NewCertificate { der, path, anchor, origin, source, state };
+                let state = if activate {
+                    IssuerState::Active
+                } else {
+                    IssuerState::Pending
+                };
+                let new = NewCertificate {
+                    der,
+                    path,
+                    anchor,
+                    origin,
+                    source,
+                    state,
+                };
                 self.add_ca_certificate(&issuer, new, retire).await
             }
-            Change::RetireCaCertificate { certificate } => self.retire_certificate(certificate).await,
+            Change::RetireCaCertificate { certificate } => {
+                self.retire_certificate(certificate).await
+            }
             Change::SetIssuerState { issuer, state } => self.set_issuer_state(&issuer, state).await,
-            Change::AddAnchor { trust_domain, der, source, expires_at } => {
-                self.add_foreign_anchor(&trust_domain, &der, &source, expires_at).await
+            Change::AddAnchor {
+                trust_domain,
+                der,
+                source,
+                expires_at,
+            } => {
+                self.add_foreign_anchor(&trust_domain, &der, &source, expires_at)
+                    .await
             }
-            Change::RetireAnchor { trust_domain, sha256 } => {
-                self.retire_anchor(&trust_domain, &sha256).await
-            }
+            Change::RetireAnchor {
+                trust_domain,
+                sha256,
+            } => self.retire_anchor(&trust_domain, &sha256).await,
             // `apply` has dealt with it: it concerns every authority.
             Change::RefreshBundles { .. } => Ok(Done::default()),
         }

@@ -13,8 +13,9 @@ const SAMPLE: i64 = 1000;
 
 /// The caller holds a transaction that reads.
 pub(super) async fn check(conn: &mut SqliteConnection) -> Result<CheckReport, LedgerError> {
-    let mut problems: Vec<String> =
-        sqlx::query_scalar("PRAGMA quick_check(10)").fetch_all(&mut *conn).await?;
+    let mut problems: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(10)")
+        .fetch_all(&mut *conn)
+        .await?;
     problems.retain(|said| said != "ok");
     let asked = [
         // I1, and every other reference.
@@ -62,7 +63,10 @@ pub(super) async fn check(conn: &mut SqliteConnection) -> Result<CheckReport, Le
     let row = Columns(&row);
     let schema = row.number("version")?;
     if schema != newest_schema() {
-        problems.push(format!("schema version {schema} is not {}", newest_schema()));
+        problems.push(format!(
+            "schema version {schema} is not {}",
+            newest_schema()
+        ));
     }
     Ok(CheckReport {
         schema,
@@ -86,7 +90,11 @@ fn differs(row: &CertificateRow) -> Option<String> {
     };
     let certificate = match certificate {
         Ok(certificate) => certificate,
-        Err(error) => return Some(format!("the certificate of intent {id} does not parse: {error}")),
+        Err(error) => {
+            return Some(format!(
+                "the certificate of intent {id} does not parse: {error}"
+            ));
+        }
     };
     let same = row.serial.as_ref() == Some(certificate.serial())
         && row.not_before == Some(certificate.not_before())

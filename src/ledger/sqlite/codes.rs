@@ -58,7 +58,9 @@ impl<'r> Columns<'r> {
     where
         T: Decode<'r, Sqlite> + Type<Sqlite>,
     {
-        self.0.try_get(column).map_err(|error| damaged(column, error))
+        self.0
+            .try_get(column)
+            .map_err(|error| damaged(column, error))
     }
 
     pub(super) fn number(&self, column: &'static str) -> Result<u64, LedgerError> {
@@ -78,11 +80,15 @@ impl<'r> Columns<'r> {
         &self,
         column: &'static str,
     ) -> Result<T, LedgerError> {
-        self.get::<&str>(column)?.parse().map_err(|error| damaged(column, error))
+        self.get::<&str>(column)?
+            .parse()
+            .map_err(|error| damaged(column, error))
     }
 
     pub(super) fn hash(&self, column: &'static str) -> Result<[u8; 32], LedgerError> {
-        self.get::<&[u8]>(column)?.try_into().map_err(|error| damaged(column, error))
+        self.get::<&[u8]>(column)?
+            .try_into()
+            .map_err(|error| damaged(column, error))
     }
 
     pub(super) fn maybe_hash(&self, column: &'static str) -> Result<Option<[u8; 32]>, LedgerError> {
@@ -105,10 +111,17 @@ impl<'r> Columns<'r> {
         if self.get::<Option<i64>>(column)?.is_none() {
             return Ok(State::Pending);
         }
-        self.code(column, [State::Issued, State::Failed, State::Unknown], state_code)
+        self.code(
+            column,
+            [State::Issued, State::Failed, State::Unknown],
+            state_code,
+        )
     }
 
-    pub(super) fn algorithm(&self, column: &'static str) -> Result<SignatureAlgorithm, LedgerError> {
+    pub(super) fn algorithm(
+        &self,
+        column: &'static str,
+    ) -> Result<SignatureAlgorithm, LedgerError> {
         use SignatureAlgorithm as A;
         let all = [
             A::EcdsaSha256,

@@ -44,11 +44,16 @@ impl Desk<'_> {
         .execute(&mut *self.conn)
         .await?;
         if made.rows_affected() == 0 {
-            return Err(LedgerError::Refused(format!("the key {id} is an issuer already")));
+            return Err(LedgerError::Refused(format!(
+                "the key {id} is an issuer already"
+            )));
         }
         self.locate(made.last_insert_rowid(), location).await?;
         let detail = format!("{role} of {trust_domain}, {}", at(location));
-        Ok(Done { action: Some(("add-issuer", id.to_string(), detail)), ..Done::default() })
+        Ok(Done {
+            action: Some(("add-issuer", id.to_string(), detail)),
+            ..Done::default()
+        })
     }
 
     pub(super) async fn add_location(
@@ -59,10 +64,17 @@ impl Desk<'_> {
         let issuer = issuer(self.conn, id).await?;
         self.locate(issuer.row, location).await?;
         let action = Some(("add-location", id.to_string(), at(location)));
-        Ok(Done { action, ..Done::default() })
+        Ok(Done {
+            action,
+            ..Done::default()
+        })
     }
 
-    pub(super) async fn locate(&mut self, issuer: i64, location: &KeyLocation) -> Result<(), LedgerError> {
+    pub(super) async fn locate(
+        &mut self,
+        issuer: i64,
+        location: &KeyLocation,
+    ) -> Result<(), LedgerError> {
         sqlx::query(
             "INSERT INTO issuer_location (issuer, token, token_serial, key_id, label)
              VALUES (?, ?, ?, ?, ?)
@@ -87,7 +99,10 @@ impl Desk<'_> {
     ) -> Result<Done, LedgerError> {
         let issuer = issuer(self.conn, id).await?;
         if issuer.state == IssuerState::Retired {
-            return Err(LedgerError::IssuerNotActive { issuer: id.clone(), state: issuer.state });
+            return Err(LedgerError::IssuerNotActive {
+                issuer: id.clone(),
+                state: issuer.state,
+            });
         }
         let certificate = parse("the CA certificate", &new.der)?;
         if IssuerId::of_spki(certificate.public_key().spki_der()) != *id {
@@ -101,7 +116,9 @@ impl Desk<'_> {
         }
         let anchor = parse("the anchor", &new.anchor)?.fingerprint();
         self.ensure_anchor(issuer.authority, &new, &anchor).await?;
-        let row = self.insert_certificate(&issuer, &certificate, &new, &anchor).await?;
+        let row = self
+            .insert_certificate(&issuer, &certificate, &new, &anchor)
+            .await?;
         if new.state == IssuerState::Active {
             self.activate(&issuer).await?;
         }
@@ -173,7 +190,10 @@ impl Desk<'_> {
             "UPDATE issuer SET state = 'active' WHERE id = ? AND state = 'pending'",
         ];
         for statement in statements {
-            sqlx::query(statement).bind(issuer.row).execute(&mut *self.conn).await?;
+            sqlx::query(statement)
+                .bind(issuer.row)
+                .execute(&mut *self.conn)
+                .await?;
         }
         Ok(())
     }
@@ -200,7 +220,10 @@ impl Desk<'_> {
             "UPDATE issuer SET state = 'retired' WHERE id = ? AND state <> 'retired'",
         ];
         for statement in statements {
-            sqlx::query(statement).bind(row).execute(&mut *self.conn).await?;
+            sqlx::query(statement)
+                .bind(row)
+                .execute(&mut *self.conn)
+                .await?;
         }
         Ok(())
     }
@@ -240,7 +263,10 @@ impl Desk<'_> {
         })
     }
 
-    pub(super) async fn retire_certificate(&mut self, id: CaCertificateId) -> Result<Done, LedgerError> {
+    pub(super) async fn retire_certificate(
+        &mut self,
+        id: CaCertificateId,
+    ) -> Result<Done, LedgerError> {
         let done = sqlx::query(
             "UPDATE ca_certificate SET state = 'retired' WHERE id = ? AND state <> 'retired'",
         )
@@ -248,13 +274,21 @@ impl Desk<'_> {
         .execute(&mut *self.conn)
         .await?;
         if done.rows_affected() == 0 {
-            return Err(LedgerError::Refused(format!("CA certificate {id} is not in use")));
+            return Err(LedgerError::Refused(format!(
+                "CA certificate {id} is not in use"
+            )));
         }
         let action = Some(("retire-ca-certificate", id.to_string(), String::new()));
-        Ok(Done { action, ..Done::default() })
+        Ok(Done {
+            action,
+            ..Done::default()
+        })
     }
 }
 
 fn at(location: &KeyLocation) -> String {
-    format!("{} on {} ({})", location.label, location.token, location.token_serial)
+    format!(
+        "{} on {} ({})",
+        location.label, location.token, location.token_serial
+    )
 }

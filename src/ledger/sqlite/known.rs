@@ -32,8 +32,11 @@ struct Span {
 }
 
 impl Span {
-    const EMPTY: Self =
-        Self { recorded: (i64::MAX, i64::MIN), expires: (i64::MAX, i64::MIN), issuers: 0 };
+    const EMPTY: Self = Self {
+        recorded: (i64::MAX, i64::MIN),
+        expires: (i64::MAX, i64::MIN),
+        issuers: 0,
+    };
 
     fn with(self, other: Self) -> Self {
         let hull = |a: (i64, i64), b: (i64, i64)| (a.0.min(b.0), a.1.max(b.1));
@@ -68,10 +71,15 @@ impl Known {
         }
         self.revision = None;
         self.issuers.clear();
-        let rows = sqlx::query("SELECT id, key, state FROM issuer").fetch_all(conn).await?;
+        let rows = sqlx::query("SELECT id, key, state FROM issuer")
+            .fetch_all(conn)
+            .await?;
         for row in &rows {
             let row = Columns(row);
-            let issuer = KnownIssuer { row: row.get("id")?, state: row.word("state")? };
+            let issuer = KnownIssuer {
+                row: row.get("id")?,
+                state: row.word("state")?,
+            };
             self.issuers.insert(row.word("key")?, issuer);
         }
         self.revision = Some(revision);
@@ -112,10 +120,15 @@ impl Known {
         for row in rows {
             let at = row.id.get() >> SPAN_BITS;
             let recorded = row.intent.recorded_at.secs();
-            let expires = row.intent.not_after.map_or(Span::EMPTY.expires, |time| {
-                (time.secs(), time.secs())
-            });
-            let new = Span { recorded: (recorded, recorded), expires, issuers: issuer_bit(row.issuer) };
+            let expires = row
+                .intent
+                .not_after
+                .map_or(Span::EMPTY.expires, |time| (time.secs(), time.secs()));
+            let new = Span {
+                recorded: (recorded, recorded),
+                expires,
+                issuers: issuer_bit(row.issuer),
+            };
             match self.written.last_mut() {
                 Some((span, widened)) if *span == at => *widened = widened.with(new),
                 _ => {
@@ -125,7 +138,8 @@ impl Known {
             }
         }
         let spans = &self.spans;
-        self.written.retain(|(at, span)| spans.get(at) != Some(span));
+        self.written
+            .retain(|(at, span)| spans.get(at) != Some(span));
         for (at, span) in &self.written {
             sqlx::query(
                 "INSERT INTO span (span, recorded_min, recorded_max, expires_min, expires_max, issuers)

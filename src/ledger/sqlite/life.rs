@@ -33,7 +33,10 @@ pub(super) async fn register(
         .bind(now.secs())
         .execute(conn)
         .await?;
-    Ok(Epoch { instance: instance.to_owned(), boot: Columns(&row).number("boot")? })
+    Ok(Epoch {
+        instance: instance.to_owned(),
+        boot: Columns(&row).number("boot")?,
+    })
 }
 
 /// The caller holds the transaction.
@@ -42,14 +45,13 @@ pub(super) async fn renew(
     epoch: &Epoch,
     now: UnixTime,
 ) -> Result<(), LedgerError> {
-    let done = sqlx::query(
-        "UPDATE instance SET lease_until = ? + lease WHERE name = ? AND boot = ?",
-    )
-    .bind(now.secs())
-    .bind(&epoch.instance)
-    .bind(boot(epoch))
-    .execute(conn)
-    .await?;
+    let done =
+        sqlx::query("UPDATE instance SET lease_until = ? + lease WHERE name = ? AND boot = ?")
+            .bind(now.secs())
+            .bind(&epoch.instance)
+            .bind(boot(epoch))
+            .execute(conn)
+            .await?;
     if done.rows_affected() == 0 {
         return Err(unknown(epoch));
     }
@@ -202,5 +204,8 @@ fn boot(epoch: &Epoch) -> i64 {
 }
 
 fn unknown(epoch: &Epoch) -> LedgerError {
-    LedgerError::UnknownEpoch { instance: epoch.instance.clone(), boot: epoch.boot }
+    LedgerError::UnknownEpoch {
+        instance: epoch.instance.clone(),
+        boot: epoch.boot,
+    }
 }

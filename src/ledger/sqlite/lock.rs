@@ -17,7 +17,10 @@ impl ServerLock {
     pub(super) fn take(path: &Path) -> Result<Self, LedgerError> {
         let at = lock_path(path);
         let failed = |error| {
-            LedgerError::unavailable(format!("cannot lock the ledger at {}: {error}", at.display()))
+            LedgerError::unavailable(format!(
+                "cannot lock the ledger at {}: {error}",
+                at.display()
+            ))
         };
         let mut file = OpenOptions::new()
             .read(true)
@@ -38,11 +41,15 @@ impl ServerLock {
                     "" => "which has not said its name".to_owned(),
                     said => said.to_owned(),
                 };
-                return Err(LedgerError::Locked { path: path.to_owned(), holder });
+                return Err(LedgerError::Locked {
+                    path: path.to_owned(),
+                    holder,
+                });
             }
         }
         let lock = Self(file);
-        lock.write(&format!("pid {}", process::id())).map_err(failed)?;
+        lock.write(&format!("pid {}", process::id()))
+            .map_err(failed)?;
         Ok(lock)
     }
 

@@ -77,7 +77,13 @@ impl Sqlite {
         };
         tokio::spawn(writer.run());
         let readers = connector.readers();
-        Ok(Self { connector, jobs, readers, clock, lock: weak })
+        Ok(Self {
+            connector,
+            jobs,
+            readers,
+            clock,
+            lock: weak,
+        })
     }
 
     /// Hands the writer a job and waits for its answer.
@@ -97,11 +103,13 @@ fn closed() -> LedgerError {
 
 impl Ledger for Sqlite {
     fn record(&self, intent: Intent) -> Answer<'_, Record> {
-        self.ask(|reply| Job::Record(Box::new(intent), reply)).boxed()
+        self.ask(|reply| Job::Record(Box::new(intent), reply))
+            .boxed()
     }
 
     fn conclude(&self, intent: IntentId, outcome: Outcome) -> Answer<'_, ()> {
-        self.ask(move |reply| Job::Conclude(intent, outcome, reply)).boxed()
+        self.ask(move |reply| Job::Conclude(intent, outcome, reply))
+            .boxed()
     }
 
     fn reopen(&self, intent: IntentId, outcome: Outcome) -> Answer<'_, ()> {
@@ -155,8 +163,10 @@ impl Ledger for Sqlite {
 
     fn apply<'a>(&'a self, change: Change, by: &'a Actor) -> Answer<'a, Applied> {
         let (by, now) = (by.clone(), self.clock.now());
-        self.transact(move |conn| async move { change::apply(conn, change, &by, now).await }.boxed())
-            .boxed()
+        self.transact(move |conn| {
+            async move { change::apply(conn, change, &by, now).await }.boxed()
+        })
+        .boxed()
     }
 
     fn register<'a>(

@@ -49,7 +49,10 @@ impl Connector {
             .busy_timeout(Duration::from_secs(5))
             .pragma("temp_store", "memory")
             .disable_statement_logging();
-        Self { path: path.into(), options }
+        Self {
+            path: path.into(),
+            options,
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -111,7 +114,10 @@ pub(super) async fn prepare(
     create(path, parent).map_err(|error| {
         LedgerError::unavailable(format!("{} cannot be opened: {error}", path.display()))
     })?;
-    let mut conn = connector.writer().await.map_err(|error| located(path, error))?;
+    let mut conn = connector
+        .writer()
+        .await
+        .map_err(|error| located(path, error))?;
     let done = upgrade(&mut conn, path, lock.is_some()).await;
     // The error that counts is the upgrade's.
     let _ = conn.close().await;
@@ -121,7 +127,12 @@ pub(super) async fn prepare(
 /// The file is made here and not by SQLite, so that nobody else can ever read it. Its name must be
 /// durable before the first promise is.
 fn create(path: &Path, parent: &Path) -> std::io::Result<()> {
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+    {
         Ok(file) => {
             file.sync_all()?;
             File::open(parent)?.sync_all()
@@ -153,7 +164,11 @@ async fn upgrade(
             Err(error @ LedgerError::Locked { .. }) => match current(conn, path).await? {
                 Some(found) if found == known => return Ok(()),
                 Some(found) if Instant::now() > deadline => {
-                    return Err(LedgerError::OlderSchema { path: path.to_owned(), found, known });
+                    return Err(LedgerError::OlderSchema {
+                        path: path.to_owned(),
+                        found,
+                        known,
+                    });
                 }
                 None if Instant::now() > deadline => return Err(error),
                 _ => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -168,7 +183,10 @@ async fn upgrade(
 
 /// The file's schema version; `None` while it is empty.
 async fn current(conn: &mut SqliteConnection, path: &Path) -> Result<Option<u64>, LedgerError> {
-    let not_a_ledger = |reason: String| LedgerError::NotALedger { path: path.to_owned(), reason };
+    let not_a_ledger = |reason: String| LedgerError::NotALedger {
+        path: path.to_owned(),
+        reason,
+    };
     let (tables, application): (i64, i64) = sqlx::query_as(
         "SELECT (SELECT count(*) FROM sqlite_schema), application_id FROM pragma_application_id",
     )
@@ -188,28 +206,43 @@ async fn current(conn: &mut SqliteConnection, path: &Path) -> Result<Option<u64>
         Err(_) => return Err(not_a_ledger("a database of another program".to_owned())),
     };
     // The table of migrations is made before the first of them is run.
-    let Some(version) = version else { return Ok(None) };
+    let Some(version) = version else {
+        return Ok(None);
+    };
     if application != APPLICATION_ID {
-        return Err(not_a_ledger(format!("its application id is {application:#x}")));
+        return Err(not_a_ledger(format!(
+            "its application id is {application:#x}"
+        )));
     }
     let found = u64::try_from(version).unwrap_or_default();
     let known = newest();
     if found > known {
-        return Err(LedgerError::NewerSchema { path: path.to_owned(), found, known });
+        return Err(LedgerError::NewerSchema {
+            path: path.to_owned(),
+            found,
+            known,
+        });
     }
     Ok(Some(found))
 }
 
 /// The newest schema version that this binary knows.
 pub(super) fn newest() -> u64 {
-    let newest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
+    let newest = MIGRATIONS
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or_default();
     u64::try_from(newest).unwrap_or_default()
 }
 
 /// The fault with the file's name in it.
 pub(super) fn located(path: &Path, error: sqlx::Error) -> LedgerError {
     if is_not_a_database(&error) {
-        return LedgerError::NotALedger { path: path.to_owned(), reason: error.to_string() };
+        return LedgerError::NotALedger {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        };
     }
     match LedgerError::from(error) {
         LedgerError::Unavailable { reason } => {

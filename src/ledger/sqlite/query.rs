@@ -25,7 +25,9 @@ pub(super) async fn certificates(
     conn: &mut SqliteConnection,
     filter: &Filter,
 ) -> Result<Vec<CertificateRow>, LedgerError> {
-    let Some(issuers) = issuers(conn, filter).await? else { return Ok(Vec::new()) };
+    let Some(issuers) = issuers(conn, filter).await? else {
+        return Ok(Vec::new());
+    };
     let from = match filter.state {
         Some(State::Failed | State::Unknown) => {
             "conclusion c INDEXED BY conclusion_not_issued JOIN intent i ON i.id = c.intent"
@@ -50,8 +52,14 @@ async fn walk(
 ) -> Result<Vec<CertificateRow>, LedgerError> {
     let mut found = Vec::new();
     let mut below = i64::MAX;
-    let settled: i64 = sqlx::query_scalar("SELECT upto FROM settled").fetch_one(&mut *conn).await?;
-    let first = if filter.state == Some(State::Pending) { settled + 1 } else { 0 };
+    let settled: i64 = sqlx::query_scalar("SELECT upto FROM settled")
+        .fetch_one(&mut *conn)
+        .await?;
+    let first = if filter.state == Some(State::Pending) {
+        settled + 1
+    } else {
+        0
+    };
     // Small steps first: most questions are about the newest rows.
     let mut step = 8;
     loop {
@@ -60,7 +68,9 @@ async fn walk(
             return Ok(found);
         }
         let spans = spans(conn, filter, issuers, below, first >> SPAN_BITS, step).await?;
-        let (Some(newest), Some(oldest)) = (spans.first(), spans.last()) else { return Ok(found) };
+        let (Some(newest), Some(oldest)) = (spans.first(), spans.last()) else {
+            return Ok(found);
+        };
         below = *oldest;
         let list: Vec<_> = spans.iter().map(ToString::to_string).collect();
         let list = format!("[{}]", list.join(","));
@@ -90,8 +100,12 @@ async fn spans(
     first: i64,
     limit: i64,
 ) -> Result<Vec<i64>, LedgerError> {
-    let bits = issuers.iter().fold(0, |bits, issuer| bits | issuer_bit(*issuer));
-    let newest = filter.before_id.map_or(i64::MAX, |id| (id.get() - 1) >> SPAN_BITS);
+    let bits = issuers
+        .iter()
+        .fold(0, |bits, issuer| bits | issuer_bit(*issuer));
+    let newest = filter
+        .before_id
+        .map_or(i64::MAX, |id| (id.get() - 1) >> SPAN_BITS);
     let after = |time: Option<UnixTime>| time.map_or(i64::MIN, UnixTime::secs);
     let before = |time: Option<UnixTime>| time.map_or(i64::MAX, UnixTime::secs);
     let by_expiry = filter.expires_after.is_some() || filter.expires_before.is_some();
@@ -145,7 +159,10 @@ struct Question {
 impl Question {
     /// All that the filter says of a row.
     fn new(filter: &Filter, issuers: &[i64]) -> Self {
-        let mut this = Self { conditions: "1".to_owned(), values: SqliteArguments::default() };
+        let mut this = Self {
+            conditions: "1".to_owned(),
+            values: SqliteArguments::default(),
+        };
         if let Some(subject) = &filter.subject {
             this.subject(subject);
         }
@@ -226,7 +243,9 @@ impl Question {
             "SELECT {COLUMNS} FROM {from} {JOINS} WHERE {} ORDER BY i.id DESC LIMIT ?",
             self.conditions
         );
-        let rows = sqlx::query_with(AssertSqlSafe(sql), self.values).fetch_all(conn).await?;
+        let rows = sqlx::query_with(AssertSqlSafe(sql), self.values)
+            .fetch_all(conn)
+            .await?;
         rows.iter().map(|row| certificate(&Columns(row))).collect()
     }
 }
@@ -255,7 +274,9 @@ pub(super) async fn newest(
     limit: i64,
 ) -> Result<Vec<CertificateRow>, LedgerError> {
     let from = "intent i LEFT JOIN conclusion c ON c.intent = i.id";
-    Question::new(&Filter::default(), &[]).ask(conn, from, limit).await
+    Question::new(&Filter::default(), &[])
+        .ask(conn, from, limit)
+        .await
 }
 
 fn certificate(row: &Columns<'_>) -> Result<CertificateRow, LedgerError> {
@@ -270,7 +291,9 @@ fn certificate(row: &Columns<'_>) -> Result<CertificateRow, LedgerError> {
         id: IntentId::new(row.0.try_get("id")?),
         kind: row.kind("kind")?,
         issuer: row.word("issuer_key")?,
-        ca_certificate: row.get::<Option<i64>>("ca_certificate")?.map(CaCertificateId::new),
+        ca_certificate: row
+            .get::<Option<i64>>("ca_certificate")?
+            .map(CaCertificateId::new),
         serial,
         subject: row.get("subject")?,
         profile: row.get("profile")?,
@@ -289,7 +312,10 @@ fn certificate(row: &Columns<'_>) -> Result<CertificateRow, LedgerError> {
         not_before: row.maybe_time("not_before")?,
         not_after: row.maybe_time("not_after")?,
         recorded_at: row.time("recorded_at")?,
-        epoch: Epoch { instance: row.get("instance")?, boot: row.number("boot")? },
+        epoch: Epoch {
+            instance: row.get("instance")?,
+            boot: row.number("boot")?,
+        },
         request_id: row.get("request_id")?,
         origin: row.get("origin")?,
         state: row.state("state")?,

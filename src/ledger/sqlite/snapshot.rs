@@ -10,9 +10,13 @@ use crate::ledger::{
 };
 
 pub(super) async fn snapshot(conn: &mut SqliteConnection) -> Result<Snapshot, LedgerError> {
-    let row = sqlx::query("SELECT value FROM revision").fetch_one(&mut *conn).await?;
+    let row = sqlx::query("SELECT value FROM revision")
+        .fetch_one(&mut *conn)
+        .await?;
     let revision = Columns(&row).number("value")?;
-    let rows = sqlx::query("SELECT * FROM authority ORDER BY id").fetch_all(&mut *conn).await?;
+    let rows = sqlx::query("SELECT * FROM authority ORDER BY id")
+        .fetch_all(&mut *conn)
+        .await?;
     let mut authorities = Vec::with_capacity(rows.len());
     for row in &rows {
         let row = Columns(row);
@@ -27,7 +31,10 @@ pub(super) async fn snapshot(conn: &mut SqliteConnection) -> Result<Snapshot, Le
             bundle: bundle(conn, id, None).await?,
         });
     }
-    Ok(Snapshot { revision, authorities })
+    Ok(Snapshot {
+        revision,
+        authorities,
+    })
 }
 
 async fn issuers(
@@ -90,11 +97,12 @@ async fn certificates(
     for row in &rows {
         let row = Columns(row);
         let id: i64 = row.get("id")?;
-        let path =
-            sqlx::query_scalar("SELECT der FROM ca_path WHERE ca_certificate = ? ORDER BY position")
-                .bind(id)
-                .fetch_all(&mut *conn)
-                .await?;
+        let path = sqlx::query_scalar(
+            "SELECT der FROM ca_path WHERE ca_certificate = ? ORDER BY position",
+        )
+        .bind(id)
+        .fetch_all(&mut *conn)
+        .await?;
         certificates.push(CaCertificateRecord {
             id: CaCertificateId::new(id),
             der: row.get("der")?,

@@ -78,7 +78,10 @@ where
             Err(error) => (Err(Failure::Store(error)), false),
         },
         Err(error) => {
-            let well = !matches!(error, LedgerError::Unavailable { .. } | LedgerError::Damaged(_));
+            let well = !matches!(
+                error,
+                LedgerError::Unavailable { .. } | LedgerError::Damaged(_)
+            );
             let undone = sqlx::query("ROLLBACK").execute(&mut *conn).await.is_ok();
             (Err(Failure::Work(error)), well && undone)
         }

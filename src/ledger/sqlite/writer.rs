@@ -108,14 +108,24 @@ impl Batch {
 
     /// Each request in a batch of its own.
     fn split(self) -> impl Iterator<Item = Self> {
-        let records = self.intents.into_iter().zip(self.recorded).map(|(intent, reply)| Self {
-            intents: vec![intent],
-            recorded: vec![reply],
-            ..Self::default()
-        });
-        let conclusions = self.conclusions.into_iter().zip(self.concluded).map(|(item, reply)| {
-            Self { conclusions: vec![item], concluded: vec![reply], ..Self::default() }
-        });
+        let records = self
+            .intents
+            .into_iter()
+            .zip(self.recorded)
+            .map(|(intent, reply)| Self {
+                intents: vec![intent],
+                recorded: vec![reply],
+                ..Self::default()
+            });
+        let conclusions = self
+            .conclusions
+            .into_iter()
+            .zip(self.concluded)
+            .map(|(item, reply)| Self {
+                conclusions: vec![item],
+                concluded: vec![reply],
+                ..Self::default()
+            });
         records.chain(conclusions)
     }
 
@@ -230,10 +240,9 @@ impl Desk {
 
     fn named(&self, error: LedgerError) -> LedgerError {
         match error {
-            LedgerError::Unavailable { reason } => LedgerError::unavailable(format!(
-                "{}: {reason}",
-                self.connector.path().display()
-            )),
+            LedgerError::Unavailable { reason } => {
+                LedgerError::unavailable(format!("{}: {reason}", self.connector.path().display()))
+            }
             other => other,
         }
     }

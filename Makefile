@@ -1,0 +1,46 @@
+# make demo   installs what is missing, builds, and runs the main job on a SoftHSM token
+# make test   the same start, then every test
+# make lint   format, clippy, licences and sources, Go vet
+# make fuzz   a minute for each fuzz target (FUZZ_SECONDS=60)
+# make bench  the benchmark of docs/benchmarks.md
+# make setup  only what the tests need; quick the second time
+
+CARGO ?= cargo
+FUZZ_SECONDS ?= 60
+
+.PHONY: demo test lint fuzz bench setup advisories
+
+setup:
+	scripts/setup test
+
+demo:
+	scripts/setup demo
+	$(CARGO) build --release --locked
+	scripts/demo
+
+test:
+	scripts/setup test
+	$(CARGO) test --locked
+	cd tests/interop && go test ./...
+
+lint:
+	scripts/setup lint
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	scripts/cargo-deny check bans licenses sources
+	test -z "$$(gofmt -l tests/interop)"
+	cd tests/interop && go vet ./...
+
+# Needs the advisory database, a git repository that not every build machine can reach.
+advisories:
+	scripts/setup lint
+	scripts/cargo-deny check advisories
+
+fuzz:
+	scripts/setup fuzz
+	scripts/fuzz $(FUZZ_SECONDS)
+
+bench:
+	scripts/setup demo
+	$(CARGO) build --release --locked
+	target/release/rootbridge bench

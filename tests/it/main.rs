@@ -1,0 +1,15 @@
+//! The tests that look at the house from outside: its walls, and the real binary on a real token
+//! with real clients.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    missing_docs
+)]
+
+mod architecture;
+mod envoy;
+mod judges;
+mod support;

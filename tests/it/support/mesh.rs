@@ -1,0 +1,1 @@
+//! A configured CA with its token.
