@@ -82,7 +82,7 @@ impl TryFrom<RawLog> for LogConfig {
 }
 
 fn is_level(word: &str) -> bool {
-    word.parse::<tracing::level_filters::LevelFilter>().is_ok()
+    !word.is_empty() && word.parse::<tracing::level_filters::LevelFilter>().is_ok()
 }
 
 #[cfg(test)]

@@ -298,7 +298,7 @@ mod tests {
 
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "only its shape is looked at")]
+    #[allow(dead_code, reason = "only its shape is looked at")]
     struct Inner {
         word: Word,
         list: Vec<String>,
@@ -308,7 +308,7 @@ mod tests {
 
     #[derive(Deserialize, Default)]
     #[serde(deny_unknown_fields, default)]
-    #[expect(dead_code, reason = "only its shape is looked at")]
+    #[allow(dead_code, reason = "only its shape is looked at")]
     struct Outer {
         tables: BTreeMap<String, Inner>,
         rules: Vec<Inner>,

@@ -13,7 +13,7 @@ use crate::cli::files::{Content, NewFiles};
 use crate::cli::output::{self, FormatArg};
 use crate::clock::{Clock as _, SystemClock};
 use crate::mesh::proto::rootbridge_v1 as v1;
-use crate::x509::{Certificate, KeyKind, San, SpiffeId, to_pem, verify_ca_path};
+use crate::x509::{Certificate, KeyKind, San, SpiffeId, verify_ca_path};
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct SignArgs {
