@@ -42,9 +42,7 @@ impl fmt::Display for UnixTime {
             .ok()
             .and_then(|secs| UNIX_EPOCH.checked_add(Duration::from_secs(secs)));
         match at {
-            Some(at) if self.0 < 253_402_300_800 => {
-                humantime::format_rfc3339_seconds(at).fmt(f)
-            }
+            Some(at) if self.0 < 253_402_300_800 => humantime::format_rfc3339_seconds(at).fmt(f),
             _ => write!(f, "@{}", self.0),
         }
     }
@@ -100,9 +98,17 @@ mod tests {
     fn shows_rfc3339_and_saturates() {
         let at = UnixTime::from_secs(1_790_000_000);
         assert_eq!(at.to_string(), "2026-09-21T14:13:20Z");
-        assert_eq!(at.plus(Duration::from_secs(60)).since(at), Duration::from_secs(60));
+        assert_eq!(
+            at.plus(Duration::from_secs(60)).since(at),
+            Duration::from_secs(60)
+        );
         assert_eq!(at.since(at.plus(Duration::from_secs(1))), Duration::ZERO);
-        assert_eq!(UnixTime::from_secs(i64::MAX).plus(Duration::from_secs(1)).secs(), i64::MAX);
+        assert_eq!(
+            UnixTime::from_secs(i64::MAX)
+                .plus(Duration::from_secs(1))
+                .secs(),
+            i64::MAX
+        );
         assert_eq!(UnixTime::from_secs(-1).to_string(), "@-1");
     }
 }

@@ -18,6 +18,7 @@ pub mod trust;
 
 pub mod admin;
 pub mod mesh;
+pub mod net;
 
 pub mod app;
 pub mod cli;

@@ -1,1 +1,14 @@
 //! Operators' HTTP surface: health, readiness and metrics.
+//!
+//! `/livez`, `/readyz` and `/metrics` are open: they name no workload. Everything else wants an
+//! operator's credential, unknown paths included.
+
+mod config;
+mod metrics;
+mod routes;
+mod vitals;
+
+pub use config::{Config, ConfigError, RawConfig};
+pub use metrics::Metrics;
+pub use routes::{Admin, router};
+pub use vitals::{TokenVital, Vitals};

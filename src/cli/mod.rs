@@ -1,1 +1,43 @@
-//! The commands.
+//! The commands. Each is one file: its arguments, then what it does; all print through `output`.
+
+mod args;
+mod client;
+mod config;
+mod environment;
+mod failure;
+mod files;
+mod generate;
+mod output;
+mod place;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Args, Command};
+pub use args::command;
+pub use failure::{Exit, Failure};
+
+/// Parses the arguments of this process, runs the command, and reports its failure.
+pub fn main() -> ExitCode {
+    // Usage errors, `--help` and `--version` end here, with clap's own exit codes 2 and 0.
+    let args = Args::parse();
+    match run(args.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::report(&failure);
+            failure.exit().into()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Sign(args) => client::sign::run(args),
+        Command::Bundle(args) => client::bundle::run(args),
+        Command::Config(args) => config::run(args),
+        Command::Completions(args) => generate::completions(&args),
+        Command::Man(args) => generate::man(&args),
+    }
+}

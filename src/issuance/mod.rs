@@ -1,1 +1,29 @@
 //! The straight line from a grant to an issued certificate; the only door to a key of the HSM.
+//!
+//! [`Authorities::issue`] reads as the steps of the line. Each step consumes what the last one
+//! made, and the types have private fields: nothing that is not recorded can be signed, and
+//! nothing that is not concluded can be answered.
+
+mod authorities;
+mod authority;
+mod ca;
+mod ceremony;
+mod door;
+mod error;
+mod issuer;
+mod leaf;
+mod metrics;
+mod shift;
+mod standing;
+
+pub use authorities::{Authorities, AuthorityStatus};
+pub use authority::Authority;
+pub use ceremony::{
+    Ceremony, CeremonyError, ImportReport, InitOptions, InitReport, RequestOptions, RequestReport,
+};
+pub use door::Door;
+pub use error::IssueError;
+pub use issuer::Issuer;
+pub use leaf::{Issued, LeafRequest};
+pub use metrics::Metrics;
+pub use standing::LedgerStandings;

@@ -1,1 +1,22 @@
 //! The APIs that workloads and meshes speak.
+
+mod bundles;
+mod call;
+mod certificates;
+mod config;
+mod download;
+mod istio;
+mod limits;
+pub mod proto;
+mod router;
+mod serving;
+mod status;
+mod tls_files;
+
+pub use call::{Gate, Judges};
+pub use config::{Api, ConfigError, ListenerConfig, RawIstio, RawListener, RawTls, TlsConfig};
+pub use limits::{Limits, RawLimits};
+pub use router::{Services, router};
+pub use serving::{SERVING_PROFILE, ServingCertificate};
+pub use status::{Answer, CallError};
+pub use tls_files::{TlsFileError, TlsFiles};

@@ -1,1 +1,15 @@
 //! What may be certified: profiles, rules and the pure decision over them.
+//!
+//! Deny by default. The decision is a function of its arguments and nothing else, and its only
+//! result is a [`Grant`], which cannot be made anywhere but here.
+
+mod config;
+mod decide;
+mod error;
+mod pattern;
+mod profile;
+
+pub use config::{Config, ConfigError, RawConfig, RawPolicy, RawProfile, RawRule, Usage};
+pub use decide::{Applicant, Ask, Grant, Policy, Scope};
+pub use error::Denial;
+pub use profile::{CsrNames, Profile};

@@ -1,1 +1,37 @@
 //! Pure X.509: names, keys, requests, certificates and bundles, with no I/O.
+//!
+//! What comes from outside is parsed into types that cannot be wrong (a [`Csr`] has proved possession
+//! of its key, a [`SpiffeId`] is one), what goes out is built from those types alone.
+
+mod algorithm;
+mod bundle;
+mod cert;
+mod csr;
+mod dn;
+mod extension;
+mod issued;
+mod key;
+mod name;
+mod path;
+mod pem;
+mod read;
+mod san;
+mod serial;
+mod tbs;
+mod write;
+
+pub use algorithm::{SignatureAlgorithm, UnknownAlgorithm};
+pub use bundle::{BundleError, TrustBundle};
+pub use cert::{CertError, Certificate, assemble};
+pub use csr::{Csr, CsrError, CsrSubject};
+pub use dn::ca_name;
+pub use extension::KeyUsage;
+pub use issued::{Expected, ExpectedRole, IssuedError, check_issued, check_request};
+pub use key::{KeyError, KeyKind, PublicKey};
+pub use name::{NameError, SpiffeId, TrustDomain};
+pub use path::{CaPath, PathError, PathFault, verify_ca_path};
+pub use pem::{PemError, parse_pem_chain, to_pem};
+pub use read::Malformed;
+pub use san::{DnsName, San};
+pub use serial::{Serial, SerialError};
+pub use tbs::{CaTemplate, ExtendedUsage, IssuerIdentity, LeafTemplate, TbsError, request_info};

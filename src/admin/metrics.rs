@@ -1,0 +1,187 @@
+//! `/metrics`: what components count, and gauges that are set when they are read.
+//! docs/reference/metrics.md lists every name.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use super::vitals::Vitals;
+use crate::clock::UnixTime;
+use crate::issuance::AuthorityStatus;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    token: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DomainLabels {
+    trust_domain: String,
+}
+
+/// The registry, with the gauges that a scrape sets.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    hsm_up: Family<TokenLabels, Gauge>,
+    hsm_queue: Family<TokenLabels, Gauge>,
+    hsm_signatures: Family<TokenLabels, Gauge>,
+    hsm_test_signatures: Family<TokenLabels, Gauge>,
+    hsm_probe: Family<TokenLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    ledger_up: Gauge,
+    ledger_owed: Gauge,
+    issuer_ready: Family<DomainLabels, Gauge>,
+    issuer_end: Family<DomainLabels, Gauge>,
+    issuer_left: Family<DomainLabels, Gauge>,
+    bundle_sequence: Family<DomainLabels, Gauge>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("rootbridge"),
+            hsm_up: Family::default(),
+            hsm_queue: Family::default(),
+            hsm_signatures: Family::default(),
+            hsm_test_signatures: Family::default(),
+            hsm_probe: Family::default(),
+            ledger_up: Gauge::default(),
+            ledger_owed: Gauge::default(),
+            issuer_ready: Family::default(),
+            issuer_end: Family::default(),
+            issuer_left: Family::default(),
+            bundle_sequence: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The running version", build);
+        registry.register(
+            "hsm_up",
+            "1 when the last probe of the token succeeded",
+            self.hsm_up.clone(),
+        );
+        registry.register(
+            "hsm_queue",
+            "Requests that wait for the token or are being signed",
+            self.hsm_queue.clone(),
+        );
+        registry.register(
+            "hsm_signatures",
+            "Signatures by the token since the start",
+            self.hsm_signatures.clone(),
+        );
+        registry.register(
+            "hsm_test_signatures",
+            "Test signatures by the token since the start, over a constant that is no certificate",
+            self.hsm_test_signatures.clone(),
+        );
+        registry.register(
+            "hsm_probe_duration_seconds",
+            "How long the last test signature took",
+            self.hsm_probe.clone(),
+        );
+        registry.register(
+            "ledger_up",
+            "1 when the ledger answered the last probe",
+            self.ledger_up.clone(),
+        );
+        registry.register(
+            "ledger_owed_conclusions",
+            "Conclusions that the ledger has yet to take",
+            self.ledger_owed.clone(),
+        );
+        registry.register(
+            "issuer_ready",
+            "1 when the authority can sign",
+            self.issuer_ready.clone(),
+        );
+        registry.register(
+            "issuer_not_after_timestamp_seconds",
+            "End of the issuing certificate, seconds since 1970",
+            self.issuer_end.clone(),
+        );
+        registry.register(
+            "issuer_expires_in_seconds",
+            "Seconds until the issuing certificate ends",
+            self.issuer_left.clone(),
+        );
+        registry.register(
+            "bundle_sequence",
+            "Sequence of the published trust bundle",
+            self.bundle_sequence.clone(),
+        );
+    }
+
+    /// The registry, for components that bring counters of their own.
+    pub fn registry(&mut self) -> &mut Registry {
+        &mut self.registry
+    }
+
+    /// Sets the gauges and writes everything in the OpenMetrics text format.
+    pub(super) fn scrape(
+        &self,
+        vitals: &Vitals,
+        authorities: &[AuthorityStatus],
+        owed: usize,
+        now: UnixTime,
+    ) -> String {
+        for (token, vital) in vitals.tokens() {
+            let labels = TokenLabels { token };
+            self.hsm_up.get_or_create(&labels).set(i64::from(vital.up));
+            self.hsm_queue
+                .get_or_create(&labels)
+                .set(signed(vital.queued as u64));
+            self.hsm_signatures
+                .get_or_create(&labels)
+                .set(signed(vital.signatures));
+            self.hsm_test_signatures
+                .get_or_create(&labels)
+                .set(signed(vital.test_signatures));
+            if let Some(took) = vital.signed_in {
+                self.hsm_probe
+                    .get_or_create(&labels)
+                    .set(took.as_secs_f64());
+            }
+        }
+        self.ledger_up
+            .set(i64::from(vitals.ledger_error().is_none()));
+        self.ledger_owed.set(signed(owed as u64));
+        for authority in authorities {
+            let labels = DomainLabels {
+                trust_domain: authority.trust_domain.clone(),
+            };
+            self.issuer_ready
+                .get_or_create(&labels)
+                .set(i64::from(authority.issuer.is_some()));
+            if let Some(end) = authority.issuer_not_after_secs {
+                self.issuer_end.get_or_create(&labels).set(end);
+                self.issuer_left
+                    .get_or_create(&labels)
+                    .set(end.saturating_sub(now.secs()));
+            }
+            if let Some(sequence) = authority.bundle_sequence {
+                self.bundle_sequence
+                    .get_or_create(&labels)
+                    .set(signed(sequence));
+            }
+        }
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

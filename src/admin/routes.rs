@@ -1,0 +1,153 @@
+//! The routes, and who may have which.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+
+use super::metrics::Metrics;
+use super::vitals::{TokenVital, Vitals};
+use crate::authn::{AuthnError, Operators, bearer};
+use crate::clock::Clock;
+use crate::issuance::{Authorities, AuthorityStatus, Door};
+
+/// What the admin surface reads.
+#[derive(Debug)]
+pub struct Admin {
+    /// The authorities and whether they can sign.
+    pub authorities: Arc<Authorities>,
+    /// What is owed to the ledger.
+    pub door: Door,
+    /// The prober's findings.
+    pub vitals: Arc<Vitals>,
+    /// Counters and gauges.
+    pub metrics: Metrics,
+    /// Every operator credential.
+    pub operators: arc_swap::ArcSwap<Operators>,
+    /// Those that are taken here, by name.
+    pub operator_names: Vec<String>,
+    /// For times that are left.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// `/v1/status`.
+#[derive(Debug, Serialize)]
+struct Status {
+    version: &'static str,
+    ready: bool,
+    reasons: Vec<String>,
+    authorities: Vec<AuthorityStatus>,
+    tokens: std::collections::BTreeMap<String, TokenVital>,
+}
+
+/// The admin router.
+pub fn router(admin: Arc<Admin>) -> Router {
+    let guarded = Router::new()
+        .route("/v1/status", get(status))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
+        .layer(from_fn_with_state(Arc::clone(&admin), operator));
+    Router::new()
+        .route("/livez", get(|| async { "live\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .fallback_service(guarded.with_state(Arc::clone(&admin)))
+        .with_state(admin)
+}
+
+impl Admin {
+    /// Why traffic should not come yet; empty when it may. An HSM that hiccups is no reason:
+    /// bundles are still to be had, and calls for certificates answer UNAVAILABLE by themselves.
+    fn not_ready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if let Some(error) = self.vitals.ledger_error() {
+            reasons.push(format!("ledger: {error}"));
+        }
+        let authorities = self.authorities.status();
+        if !authorities
+            .iter()
+            .any(|authority| authority.issuer.is_some())
+        {
+            reasons.push("no active issuer".to_owned());
+            let why = |authority: AuthorityStatus| {
+                let why = authority.why.unwrap_or_default();
+                format!("authority {}: {why}", authority.trust_domain)
+            };
+            reasons.extend(authorities.into_iter().map(why));
+        }
+        reasons
+    }
+}
+
+async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
+    let reasons = admin.not_ready();
+    match reasons.is_empty() {
+        true => "ready\n".into_response(),
+        false => {
+            let text = format!("not ready\n{}\n", reasons.join("\n"));
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+    }
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    let now = admin.clock.now();
+    let text = admin.metrics.scrape(
+        &admin.vitals,
+        &admin.authorities.status(),
+        admin.door.owed(),
+        now,
+    );
+    let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(CONTENT_TYPE, format)], text).into_response()
+}
+
+async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
+    let reasons = admin.not_ready();
+    Json(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        ready: reasons.is_empty(),
+        reasons,
+        authorities: admin.authorities.status(),
+        tokens: admin.vitals.tokens(),
+    })
+}
+
+/// Lets operators through and nobody else, whatever the path.
+async fn operator(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    let known = authenticate(&admin, request.headers()).await;
+    match known {
+        Ok(()) => next.run(request).await,
+        Err(AuthnError::CannotTell(_)) => {
+            let text = "the credential cannot be judged now; try again\n";
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+        Err(error) => {
+            tracing::info!(%error, path = %request.uri().path(), "admin call refused");
+            let challenge = [(WWW_AUTHENTICATE, "Bearer")];
+            (
+                StatusCode::UNAUTHORIZED,
+                challenge,
+                "an operator's credential is needed\n",
+            )
+                .into_response()
+        }
+    }
+}
+
+async fn authenticate(admin: &Admin, headers: &HeaderMap) -> Result<(), AuthnError> {
+    let header = headers.get(AUTHORIZATION).ok_or(AuthnError::Missing)?;
+    let text = header
+        .to_str()
+        .map_err(|_| AuthnError::rejected("authorization is not ASCII"))?;
+    let operators = admin.operators.load_full();
+    operators
+        .authenticate(bearer(text)?, &admin.operator_names)
+        .await
+        .map(|_| ())
+}

@@ -1,0 +1,87 @@
+//! What the server and the commands have in common: the HSM, the ledger and the door between.
+
+use std::sync::Arc;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::hsm::{Hsm, HsmError};
+use crate::issuance::{Ceremony, Door};
+use crate::ledger::{Actor, Ledger, LedgerError, OpenMode, Sqlite};
+
+/// Why nothing can be begun.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The module.
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// The opened parts.
+#[derive(Debug, Clone)]
+pub struct Core {
+    /// The HSM.
+    pub hsm: Arc<Hsm>,
+    /// The ledger.
+    pub ledger: Arc<dyn Ledger>,
+    /// The one way to a signature.
+    pub door: Door,
+    /// The machine's clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Core {
+    /// For `serve`: takes the ledger's lock.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn open_server(config: &Config) -> Result<Self, StartError> {
+        let instance = config.instance().name().to_owned();
+        Self::open(config, OpenMode::Server, &instance).await
+    }
+
+    /// For a command beside a running server: its name is its own, so that no server takes its
+    /// open records for those of a dead process before its lease is out.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn open_shared(config: &Config) -> Result<Self, StartError> {
+        let host = config.instance().name();
+        let instance = format!("{host}/cli-{}", crate::x509::Serial::new(SystemClock.now()));
+        Self::open(config, OpenMode::Shared, &instance).await
+    }
+
+    /// The ceremonies, on behalf of `actor`.
+    pub fn ceremony(&self, actor: Actor) -> Ceremony {
+        Ceremony::new(
+            Arc::clone(&self.hsm),
+            Arc::clone(&self.clock),
+            self.door.clone(),
+            actor,
+        )
+    }
+
+    async fn open(config: &Config, mode: OpenMode, instance: &str) -> Result<Self, StartError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let hsm = Arc::new(Hsm::open(config.hsm())?);
+        let ledger = Sqlite::open(config.ledger().path(), mode, Arc::clone(&clock)).await?;
+        let ledger: Arc<dyn Ledger> = Arc::new(ledger);
+        let (deadline, lease) = (config.hsm().deadline(), config.instance().lease());
+        let door = Door::open(
+            Arc::clone(&ledger),
+            Arc::clone(&clock),
+            instance,
+            deadline,
+            lease,
+        )
+        .await?;
+        Ok(Self {
+            hsm,
+            ledger,
+            door,
+            clock,
+        })
+    }
+}

@@ -1,0 +1,14 @@
+//! Wiring, in order.
+
+mod core;
+mod listen;
+mod log;
+mod notice;
+mod prober;
+mod records;
+mod reload;
+mod serve;
+
+pub use core::{Core, StartError};
+pub use log::init as init_log;
+pub use serve::serve;

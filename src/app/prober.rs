@@ -1,0 +1,120 @@
+//! Looks after the HSM and the ledger in the background, so that no health check has to wait for
+//! either.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use super::core::Core;
+use crate::admin::{TokenVital, Vitals};
+use crate::hsm::{Token, TokenState};
+use crate::issuance::Authorities;
+use crate::trust::Bundles;
+
+const ISTIO: &str = "istio.v1.auth.IstioCertificateService";
+const CERTIFICATES: &str = "rootbridge.v1.CertificateService";
+const BUNDLES: &str = "rootbridge.v1.TrustBundleService";
+/// How often the ledger is looked at; a test signature costs the HSM something and has an
+/// interval of its own.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+pub(super) struct Prober {
+    pub(super) core: Core,
+    pub(super) tokens: Vec<Arc<Token>>,
+    pub(super) authorities: Arc<Authorities>,
+    pub(super) bundles: Arc<Bundles>,
+    pub(super) vitals: Arc<Vitals>,
+    pub(super) health: HealthReporter,
+    pub(super) test_interval: Duration,
+}
+
+impl Prober {
+    /// Probes until `stop`.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let mut last_test = None;
+        loop {
+            let due =
+                last_test.is_none_or(|at: tokio::time::Instant| at.elapsed() >= self.test_interval);
+            if due {
+                last_test = Some(tokio::time::Instant::now());
+            }
+            self.look(due).await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(INTERVAL) => {}
+            }
+        }
+    }
+
+    async fn look(&self, test: bool) {
+        let ledger = self
+            .core
+            .ledger
+            .revision()
+            .await
+            .map(|_| ())
+            .map_err(|error| error.to_string());
+        self.vitals.set_ledger(ledger);
+        for token in &self.tokens {
+            self.look_at(token, test).await;
+        }
+        let signs = self
+            .authorities
+            .status()
+            .iter()
+            .any(|authority| authority.issuer.is_some())
+            && self.vitals.tokens().values().any(|token| token.up);
+        for (service, up) in [
+            (ISTIO, signs),
+            (CERTIFICATES, signs),
+            (BUNDLES, !self.bundles.is_empty()),
+        ] {
+            let status = if up {
+                ServingStatus::Serving
+            } else {
+                ServingStatus::NotServing
+            };
+            self.health.set_service_status(service, status).await;
+        }
+    }
+
+    async fn look_at(&self, token: &Arc<Token>, test: bool) {
+        let before = self
+            .vitals
+            .tokens()
+            .remove(token.name())
+            .unwrap_or_default();
+        let state = token.state();
+        let ready = state == TokenState::Ready;
+        let (up, text, signed_in) = match test && ready {
+            true => match token.probe().await {
+                Ok(probe) => (true, state.to_string(), probe.signed_in),
+                Err(error) => (false, error.to_string(), None),
+            },
+            // Between two test signatures the last one stands, as long as the login does.
+            false => (ready && before.up, state.to_string(), before.signed_in),
+        };
+        if up != before.up {
+            match up {
+                true => tracing::info!(token = token.name(), "the token signs"),
+                false => {
+                    tracing::warn!(token = token.name(), state = %text, "the token does not sign")
+                }
+            }
+        }
+        self.vitals.set_token(
+            token.name(),
+            TokenVital {
+                up,
+                state: text,
+                signed_in,
+                signatures: token.signatures(),
+                test_signatures: token.test_signatures(),
+                queued: token.queued(),
+            },
+        );
+    }
+}

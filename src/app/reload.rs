@@ -1,0 +1,93 @@
+//! SIGHUP: the configuration is read again; a wrong one changes nothing and is told.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::core::Core;
+use super::listen::Callers;
+use super::serve::policy;
+use crate::admin::Admin;
+use crate::authn::Operators;
+use crate::config::Config;
+use crate::issuance::Authorities;
+use crate::mesh::Gate;
+
+/// What a reload changes: policy, profiles, and who may call.
+pub(super) struct Reload {
+    pub(super) file: PathBuf,
+    pub(super) core: Core,
+    pub(super) callers: Callers,
+    pub(super) gates: Vec<(String, Gate)>,
+    pub(super) authorities: Arc<Authorities>,
+    pub(super) admin: Arc<Admin>,
+    pub(super) running: Config,
+}
+
+impl Reload {
+    /// Puts the file in force, or says why not.
+    pub(super) fn run(&mut self) {
+        match Config::load(&self.file) {
+            Ok(next) => self.put_in_force(next),
+            Err(error) => {
+                tracing::error!(file = %self.file.display(), %error, "the old configuration stays in force");
+            }
+        }
+    }
+
+    fn put_in_force(&mut self, next: Config) {
+        self.callers = Callers {
+            jwt: Arc::new(self.callers.jwt.reconfigured(next.authn())),
+            operators: Arc::new(Operators::new(next.authn())),
+        };
+        for (name, gate) in &self.gates {
+            // A listener that is gone from the file goes with the next restart; until then it
+            // keeps the callers that it had.
+            let known = next
+                .listeners()
+                .iter()
+                .find(|listener| listener.name() == name);
+            if let Some(listener) = known {
+                gate.replace(self.callers.judges(&self.core, listener));
+            }
+        }
+        self.admin
+            .operators
+            .store(Arc::clone(&self.callers.operators));
+        self.authorities.set_policy(policy(&next));
+        for section in needs_restart(&self.running, &next) {
+            tracing::warn!(section, "changed, and needs a restart to come into force");
+        }
+        tracing::info!(file = %self.file.display(), "configuration reloaded");
+        self.running = next;
+    }
+}
+
+/// Sections that differ and are read at the start only.
+fn needs_restart(running: &Config, next: &Config) -> Vec<&'static str> {
+    let places = |config: &Config| {
+        let listeners = config.listeners().iter();
+        listeners
+            .map(|l| {
+                (
+                    l.name().to_owned(),
+                    l.address(),
+                    l.tls().clone(),
+                    *l.limits(),
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let differs = [
+        ("instance", running.instance() != next.instance()),
+        ("ledger", running.ledger() != next.ledger()),
+        ("hsm", running.hsm() != next.hsm()),
+        ("listeners", places(running) != places(next)),
+        ("istio", running.istio_profile() != next.istio_profile()),
+        ("admin", running.admin() != next.admin()),
+        ("log", running.log() != next.log()),
+    ];
+    differs
+        .into_iter()
+        .filter_map(|(section, differs)| differs.then_some(section))
+        .collect()
+}

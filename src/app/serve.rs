@@ -1,0 +1,190 @@
+//! `rootbridge serve`: everything in its order, and back again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::core::Core;
+use super::listen::{Bound, Callers, own_names};
+use super::prober::Prober;
+use super::records::Records;
+use super::reload::Reload;
+use super::{log, notice};
+use crate::admin::{self, Admin, Vitals};
+use crate::authn::{JwtVerifiers, Operators};
+use crate::config::Config;
+use crate::issuance::{self, Authorities};
+use crate::mesh::{SERVING_PROFILE, Services};
+use crate::net::{Limits, Listener};
+use crate::policy::Policy;
+use crate::trust::Bundles;
+
+/// Life of a listener's own certificate: long enough to outlast a long week-end without an HSM.
+const SERVING_TTL: Duration = Duration::from_secs(7 * 86_400);
+/// How long a shutdown waits for what is between record and conclusion.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Serves until SIGTERM or SIGINT. `ready` is called once the listeners are bound.
+///
+/// # Errors
+/// What keeps the server from starting at all: configuration, module, ledger, addresses. A token
+/// that is missing or refuses its PIN is none of them.
+pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyhow::Result<()> {
+    let mut config = Config::load(&file)?;
+    if final_try {
+        config.allow_final_try();
+    }
+    log::init(config.log());
+    let mut signals = Signals::new()?;
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+
+    let core = Core::open_server(&config).await?;
+    let tokens = config.hsm().token_names().map(|name| core.hsm.token(name));
+    let tokens = tokens.collect::<Result<Vec<_>, _>>()?;
+    let mut metrics = admin::Metrics::default();
+    let issuing = issuance::Metrics::default();
+    issuing.register(metrics.registry());
+    let authorities = Arc::new(Authorities::new(
+        core.door.clone(),
+        Arc::clone(&core.hsm),
+        Arc::clone(&core.clock),
+        policy(&config),
+        issuing,
+    ));
+    let bundles = Arc::new(Bundles::default());
+
+    let callers = Callers {
+        jwt: Arc::new(JwtVerifiers::new(config.authn(), Arc::clone(&core.clock))),
+        operators: Arc::new(Operators::new(config.authn())),
+    };
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let vitals = Arc::new(Vitals::default());
+    let admin = Arc::new(Admin {
+        authorities: Arc::clone(&authorities),
+        door: core.door.clone(),
+        vitals: Arc::clone(&vitals),
+        metrics,
+        operators: arc_swap::ArcSwap::new(Arc::clone(&callers.operators)),
+        operator_names: config.admin().operators().to_vec(),
+        clock: Arc::clone(&core.clock),
+    });
+    let admin_listener = Listener::bind(config.admin().address(), Limits::default())
+        .await
+        .context("admin.address")?;
+    tracing::info!(address = %admin_listener.local_addr()?, "admin listening");
+    tasks.spawn(admin_listener.serve(None, admin::router(Arc::clone(&admin)), stop.clone()));
+
+    let services = Services {
+        authorities: Arc::clone(&authorities),
+        bundles: Arc::clone(&bundles),
+        istio_profile: config.istio_profile().unwrap_or_default().to_owned(),
+        stop: stop.clone(),
+    };
+    let mut gates = Vec::new();
+    for listener in config.listeners() {
+        let bound = Bound::bind(listener.clone(), &callers, &core).await?;
+        gates.push((bound.name().to_owned(), bound.gate()));
+        bound
+            .serve(&services, &core, health_service.clone(), &tasks, &stop)
+            .await?;
+    }
+
+    let keeper = core.door.clone();
+    let keeper_stop = CancellationToken::new();
+    let kept = keeper_stop.clone();
+    let keeping = tokio::spawn(async move { keeper.keep(kept).await });
+    let records = Records::new(core.clone(), Arc::clone(&authorities), Arc::clone(&bundles));
+    tasks.spawn(records.follow(stop.clone()));
+    let prober = Prober {
+        core: core.clone(),
+        tokens,
+        authorities: Arc::clone(&authorities),
+        bundles,
+        vitals,
+        health,
+        test_interval: config.hsm().probe_interval(),
+    };
+    tasks.spawn(prober.run(stop.clone()));
+    say_what_is_missing(&core).await;
+    notice::ready();
+    ready();
+
+    let mut reload = Reload {
+        file,
+        core: core.clone(),
+        callers,
+        gates,
+        authorities,
+        admin,
+        running: config,
+    };
+    signals.wait(|| reload.run()).await;
+
+    tracing::info!("stopping: no new calls, those under way are brought to their end");
+    notice::stopping();
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    if !core.door.drain(DRAIN).await {
+        tracing::warn!("some issuances were still open: they are reconciled at the next start");
+    }
+    keeper_stop.cancel();
+    let _ = keeping.await;
+    core.ledger.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The policy of the file, and what the listeners are to be called.
+pub(super) fn policy(config: &Config) -> Policy {
+    let mut policy = config.policy().clone();
+    for (_, names) in config.listeners().iter().filter_map(own_names) {
+        policy = policy.with_own_names("local:serving", SERVING_PROFILE, SERVING_TTL, &names);
+    }
+    policy.into_policy()
+}
+
+/// A server without an authority starts, and says what to do.
+async fn say_what_is_missing(core: &Core) {
+    match core.ledger.snapshot().await {
+        Ok(records) if records.authorities.is_empty() => tracing::warn!(
+            "no authority yet: run `rootbridge ca init`, or `rootbridge ca request` and `rootbridge ca import`; \
+             this server takes it without a restart"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the ledger does not answer yet"),
+    }
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Until the process is to end; each SIGHUP calls `reload`.
+    async fn wait(&mut self, mut reload: impl FnMut()) {
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => reload(),
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+            }
+        }
+    }
+}

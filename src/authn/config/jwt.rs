@@ -1,0 +1,223 @@
+//! `[jwt.NAME]`: one issuer of tokens, bound to one trust domain.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::Url;
+use serde::Deserialize;
+
+use super::{file, trust_domain, within};
+use crate::authn::caller::Api;
+use crate::authn::error::ConfigError;
+use crate::authn::keys::KeysConfig;
+use crate::authn::source::Source;
+use crate::x509::TrustDomain;
+
+const REFRESH: Duration = Duration::from_secs(5 * 60);
+const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
+const LEEWAY: Duration = Duration::from_secs(30);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// `[jwt.NAME]` as it stands in the file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawJwtConfig {
+    /// The tokens' `iss`, exactly.
+    pub issuer: String,
+    /// The trust domain of the callers that this issuer vouches for.
+    pub trust_domain: String,
+    /// What the tokens' `sub` looks like.
+    pub subject: SubjectForm,
+    /// The tokens' `aud`, for each API.
+    pub audiences: RawAudiences,
+    /// The cluster whose API server this is; for the record of what was issued.
+    pub cluster: Option<String>,
+    /// The issuer's keys: a file,
+    pub jwks_file: Option<PathBuf>,
+    /// or an https URL,
+    pub jwks_url: Option<String>,
+    /// whose server has a certificate under these roots; the system's when absent.
+    pub jwks_ca_file: Option<PathBuf>,
+    /// How often the keys are fetched; default 5 minutes.
+    #[serde(default, with = "humantime_serde")]
+    pub refresh: Option<Duration>,
+    /// How long the last good copy of the keys may be used; default 24 hours.
+    #[serde(default, with = "humantime_serde")]
+    pub keep: Option<Duration>,
+    /// How far the issuer's clock may be off; default 30 seconds.
+    #[serde(default, with = "humantime_serde")]
+    pub leeway: Option<Duration>,
+}
+
+/// `audiences` of `[jwt.NAME]`: for an API without one, the issuer's tokens do not count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawAudiences {
+    /// For Istio's certificate service.
+    pub istio: Option<String>,
+    /// For our own gRPC.
+    pub certificates: Option<String>,
+    /// For the operators' HTTP.
+    pub admin: Option<String>,
+}
+
+/// What the `sub` of an issuer's tokens looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SubjectForm {
+    /// `system:serviceaccount:NAMESPACE:NAME`
+    Kubernetes,
+    /// A SPIFFE ID of the verifier's trust domain.
+    Spiffe,
+    /// Anything printable; the caller is a subject, no workload.
+    Opaque,
+}
+
+/// One issuer of tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JwtConfig {
+    issuer: String,
+    trust_domain: TrustDomain,
+    subject: SubjectForm,
+    audiences: RawAudiences,
+    cluster: Option<String>,
+    keys: KeysConfig,
+    leeway: Duration,
+}
+
+impl JwtConfig {
+    /// Checks what stands at `key`.
+    pub(super) fn from_raw(key: &str, raw: RawJwtConfig) -> Result<Self, ConfigError> {
+        let at = |name: &str| format!("{key}.{name}");
+        if raw.issuer.is_empty() {
+            return Err(ConfigError::new(at("issuer"), "must not be empty"));
+        }
+        let audiences = [
+            &raw.audiences.istio,
+            &raw.audiences.certificates,
+            &raw.audiences.admin,
+        ];
+        if audiences.iter().all(|each| each.is_none()) {
+            return Err(ConfigError::new(
+                at("audiences"),
+                "must name an audience for at least one of istio, certificates, admin",
+            ));
+        }
+        if audiences.into_iter().flatten().any(String::is_empty) {
+            return Err(ConfigError::new(
+                at("audiences"),
+                "an audience must not be empty",
+            ));
+        }
+        if raw.cluster.as_deref().is_some_and(str::is_empty) {
+            return Err(ConfigError::new(at("cluster"), "must not be empty"));
+        }
+        let source = source(&at, raw.jwks_file, raw.jwks_url, raw.jwks_ca_file)?;
+        let least = Duration::from_secs(1);
+        let refresh = within(at("refresh"), raw.refresh.unwrap_or(REFRESH), least, DAY)?;
+        let keep = raw.keep.unwrap_or(KEEP.max(refresh));
+        if keep < refresh {
+            return Err(ConfigError::new(
+                at("keep"),
+                "must not be shorter than refresh",
+            ));
+        }
+        let leeway = raw.leeway.unwrap_or(LEEWAY);
+        Ok(Self {
+            trust_domain: trust_domain(at("trust_domain"), &raw.trust_domain)?,
+            leeway: within(
+                at("leeway"),
+                leeway,
+                Duration::ZERO,
+                Duration::from_secs(300),
+            )?,
+            issuer: raw.issuer,
+            subject: raw.subject,
+            audiences: raw.audiences,
+            cluster: raw.cluster,
+            keys: KeysConfig {
+                source,
+                refresh,
+                keep,
+            },
+        })
+    }
+
+    /// The tokens' `iss`.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The trust domain of its callers.
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// What the tokens' `sub` looks like.
+    pub fn subject(&self) -> SubjectForm {
+        self.subject
+    }
+
+    /// The audience that a token must have to call `api`.
+    pub fn audience(&self, api: Api) -> Option<&str> {
+        match api {
+            Api::Istio => self.audiences.istio.as_deref(),
+            Api::Certificates => self.audiences.certificates.as_deref(),
+            Api::Admin => self.audiences.admin.as_deref(),
+        }
+    }
+
+    /// The cluster whose API server this is.
+    pub fn cluster(&self) -> Option<&str> {
+        self.cluster.as_deref()
+    }
+
+    /// How far the issuer's clock may be off.
+    pub fn leeway(&self) -> Duration {
+        self.leeway
+    }
+
+    pub(in crate::authn) fn keys(&self) -> &KeysConfig {
+        &self.keys
+    }
+}
+
+fn source(
+    at: &impl Fn(&str) -> String,
+    jwks_file: Option<PathBuf>,
+    jwks_url: Option<String>,
+    jwks_ca_file: Option<PathBuf>,
+) -> Result<Source, ConfigError> {
+    match (jwks_file, jwks_url, jwks_ca_file) {
+        (Some(path), None, None) => Ok(Source::File(file(at("jwks_file"), path)?)),
+        (None, Some(text), ca_file) => {
+            let key = at("jwks_url");
+            let url = Url::parse(&text).map_err(|why| ConfigError::new(&key, why))?;
+            if url.scheme() != "https" {
+                return Err(ConfigError::new(key, "must be https"));
+            }
+            if !url.username().is_empty() || url.password().is_some() {
+                return Err(ConfigError::new(
+                    key,
+                    "must hold no user name and no password",
+                ));
+            }
+            let ca_file = ca_file
+                .map(|path| file(at("jwks_ca_file"), path))
+                .transpose()?;
+            Ok(Source::Https { url, ca_file })
+        }
+        (Some(_), Some(_), _) => Err(ConfigError::new(
+            at("jwks_url"),
+            "cannot stand beside jwks_file: remove one",
+        )),
+        (_, None, Some(_)) => Err(ConfigError::new(
+            at("jwks_ca_file"),
+            "is for jwks_url, which is not set",
+        )),
+        (None, None, None) => Err(ConfigError::new(
+            at("jwks_file"),
+            "one of jwks_file and jwks_url must be set",
+        )),
+    }
+}

@@ -1,0 +1,88 @@
+//! Why a caller is not known, in the two messages that design.md asks for: the variant decides
+//! what the caller is told, its text is for the log.
+
+use std::fmt;
+
+/// Why no [`Caller`](super::Caller) came of a credential.
+///
+/// The text names issuers, keys and claims but never holds a credential; whatever it quotes of
+/// the sender's is escaped and cut.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthnError {
+    /// No credential was presented: UNAUTHENTICATED, 401.
+    #[error("no credential was presented")]
+    Missing,
+    /// The one verifier whose credential this is says no: UNAUTHENTICATED, 401.
+    #[error("credential rejected: {reason}")]
+    Rejected {
+        /// For the log; the caller is told no more than that he was rejected.
+        reason: String,
+    },
+    /// The verifier cannot judge now, through no fault of the caller: UNAVAILABLE, 503.
+    #[error("cannot tell who is calling: {0}")]
+    CannotTell(String),
+}
+
+impl AuthnError {
+    /// A rejection for `reason`, which must not hold the credential.
+    pub fn rejected(reason: impl fmt::Display) -> Self {
+        Self::Rejected {
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// A configuration that cannot stand: which key, and what is wrong with its value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {problem}")]
+pub struct ConfigError {
+    key: String,
+    problem: String,
+}
+
+impl ConfigError {
+    /// `problem` with the value at `key`, a dotted path of the configuration file.
+    pub(super) fn new(key: impl Into<String>, problem: impl fmt::Display) -> Self {
+        Self {
+            key: key.into(),
+            problem: problem.to_string(),
+        }
+    }
+
+    /// The dotted path of the value.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+/// Text of an unknown sender in a log line: escaped, and cut so that it cannot carry a credential.
+pub(super) struct Quoted<'a>(pub(super) &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 64;
+        let cut = self
+            .0
+            .char_indices()
+            .nth(SHOWN)
+            .map_or(self.0, |(at, _)| self.0.get(..at).unwrap_or_default());
+        write!(
+            f,
+            "\"{}{}\"",
+            cut.escape_default(),
+            if cut.len() < self.0.len() { "…" } else { "" }
+        )
+    }
+}
+
+/// An error with its causes on one line.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(each) = cause {
+        text.push_str(": ");
+        text.push_str(&each.to_string());
+        cause = each.source();
+    }
+    text
+}

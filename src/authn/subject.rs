@@ -1,0 +1,122 @@
+//! From a token's `sub` to the caller: each issuer is bound to one form.
+
+use super::caller::{Caller, Identity, Method, Pod};
+use super::claims::{Bound, Claims, Kubernetes};
+use super::config::SubjectForm;
+use super::error::AuthnError;
+use super::jwt::Verifier;
+use crate::clock::UnixTime;
+use crate::x509::SpiffeId;
+
+impl Verifier {
+    /// The caller that an accepted token speaks for.
+    pub(super) fn caller(
+        &self,
+        claims: &Claims<'_>,
+        key_id: Option<String>,
+        now: UnixTime,
+    ) -> Result<Caller, AuthnError> {
+        let mut caller = Caller {
+            trust_domain: self.config.trust_domain().clone(),
+            identity: self.identity(&claims.sub)?,
+            method: Method::Jwt {
+                verifier: self.name.clone(),
+                issuer: self.config.issuer().to_owned(),
+                key_id,
+            },
+            cluster: self.config.cluster().map(str::to_owned),
+            pod: None,
+            node: None,
+            token_authenticated_at: Some(now),
+        };
+        if self.config.subject() == SubjectForm::Kubernetes
+            && let Some(bindings) = &claims.kubernetes
+        {
+            self.bind(&mut caller, &claims.sub, bindings)?;
+        }
+        Ok(caller)
+    }
+
+    fn identity(&self, sub: &str) -> Result<Identity, AuthnError> {
+        let domain = self.config.trust_domain();
+        match self.config.subject() {
+            SubjectForm::Kubernetes => {
+                let (namespace, account) = service_account(sub).ok_or_else(|| {
+                    self.rejected("`sub` is not system:serviceaccount:NAMESPACE:NAME")
+                })?;
+                SpiffeId::service_account(domain, namespace, account)
+                    .map(Identity::Workload)
+                    .map_err(|_| {
+                        self.rejected("`sub` names no valid namespace and service account")
+                    })
+            }
+            SubjectForm::Spiffe => match SpiffeId::parse(sub) {
+                Ok(id) if id.in_domain(domain) => Ok(Identity::Workload(id)),
+                Ok(_) => {
+                    Err(self.rejected(format_args!("`sub` is not in the trust domain {domain}")))
+                }
+                Err(_) => Err(self.rejected("`sub` is not a SPIFFE ID")),
+            },
+            SubjectForm::Opaque => {
+                let printable = sub.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+                if !printable || sub.is_empty() || sub.len() > 255 || sub.trim() != sub {
+                    return Err(self.rejected("`sub` is not 1 to 255 printable ASCII characters"));
+                }
+                Ok(Identity::Subject(format!("{}:{sub}", self.name)))
+            }
+        }
+    }
+
+    /// What the token is bound to, which must agree with whose it is.
+    fn bind(
+        &self,
+        caller: &mut Caller,
+        sub: &str,
+        bindings: &Kubernetes<'_>,
+    ) -> Result<(), AuthnError> {
+        let (namespace, account) = service_account(sub).unwrap_or_default();
+        let elsewhere = bindings
+            .namespace
+            .as_ref()
+            .is_some_and(|each| each != namespace);
+        let other = bindings
+            .service_account
+            .as_ref()
+            .is_some_and(|each| each.name != account);
+        if elsewhere || other {
+            return Err(self.rejected("`kubernetes.io` and `sub` name different accounts"));
+        }
+        let named = |bound: &Bound<'_>| {
+            let plain = |text: &str| {
+                (1..=253).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+            };
+            if plain(&bound.name) && plain(&bound.uid) {
+                Ok((bound.name.to_string(), bound.uid.to_string()))
+            } else {
+                Err(self.rejected("`kubernetes.io` names something that is no object of a cluster"))
+            }
+        };
+        if let Some((name, uid)) = bindings.pod.as_ref().map(named).transpose()? {
+            caller.pod = Some(Pod {
+                name,
+                uid,
+                namespace: namespace.to_owned(),
+            });
+        }
+        caller.node = bindings
+            .node
+            .as_ref()
+            .map(named)
+            .transpose()?
+            .map(|(name, _)| name);
+        Ok(())
+    }
+}
+
+/// Namespace and name of `system:serviceaccount:NAMESPACE:NAME`.
+fn service_account(sub: &str) -> Option<(&str, &str)> {
+    let (namespace, account) = sub
+        .strip_prefix("system:serviceaccount:")?
+        .split_once(':')?;
+    (!account.contains(':')).then_some((namespace, account))
+}

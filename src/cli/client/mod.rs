@@ -1,0 +1,10 @@
+//! Commands that talk to a server.
+
+pub(super) mod bundle;
+mod connect;
+mod fetch;
+mod keypair;
+mod profile;
+pub(super) mod sign;
+
+pub(super) use profile::RawClient;

@@ -1,0 +1,146 @@
+//! `sign`: a key and CSR here, a certificate from there.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::connect::{block_on, connect, status, with_credential};
+use super::keypair::{self, Asked};
+use super::profile::{ClientArgs, CredentialArgs, Profile};
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::files::{Content, NewFiles};
+use crate::cli::output::{self, FormatArg};
+use crate::clock::{Clock as _, SystemClock};
+use crate::mesh::proto::rootbridge_v1 as v1;
+use crate::x509::{Certificate, KeyKind, San, SpiffeId, to_pem, verify_ca_path};
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct SignArgs {
+    /// The SPIFFE ID to certify.
+    #[arg(value_name = "SPIFFE_ID")]
+    id: SpiffeId,
+    /// Another name to certify, as dns:NAME or ip:ADDRESS. May be repeated.
+    #[arg(long = "name", value_name = "NAME")]
+    names: Vec<San>,
+    /// Where key.pem, cert.pem and bundle.pem go.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Replace files that are there.
+    #[arg(long)]
+    force: bool,
+    /// The kind of key.
+    #[arg(long, value_name = "KIND", default_value = "ecdsa-p256")]
+    key: KeyKind,
+    /// The server's profile. Default: the server's default.
+    #[arg(long, value_name = "PROFILE", default_value = "")]
+    profile: String,
+    /// The lifetime, such as 24h. Default: the profile's.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    ttl: Option<Duration>,
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(flatten)]
+    credential: CredentialArgs,
+    #[command(flatten)]
+    format: FormatArg,
+}
+
+pub(in crate::cli) fn run(args: SignArgs) -> Result<(), Failure> {
+    let mut names = vec![San::Spiffe(args.id.clone())];
+    names.extend(args.names.iter().cloned());
+    // Before anything is made or asked for: a certificate that cannot be kept is not wanted.
+    let files = NewFiles::new(&args.out, ["key.pem", "cert.pem", "bundle.pem"], args.force)?;
+    let asked = keypair::make(args.key, &names)?;
+    let got = block_on(ask(&args, &names, &asked))??;
+    let [key, cert, bundle] = files.write([
+        Content::Secret(asked.key_pem.as_bytes()),
+        Content::Public(got.chain_pem.as_bytes()),
+        Content::Public(got.bundle_pem.as_bytes()),
+    ])?;
+    let leaf = &got.leaf;
+    if args.format.is_json() {
+        return output::json(&json!({
+            "spiffe_id": args.id.to_string(),
+            "serial_number": leaf.serial().to_string(),
+            "not_before": leaf.not_before().to_string(),
+            "not_after": leaf.not_after().to_string(),
+            "files": { "key": key, "certificate": cert, "bundle": bundle },
+        }));
+    }
+    output::facts(&[
+        ("certified", names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
+        ("serial", leaf.serial().to_string()),
+        ("valid until", leaf.not_after().to_string()),
+        ("key", key.display().to_string()),
+        ("certificate", cert.display().to_string()),
+        ("bundle", bundle.display().to_string()),
+    ])?;
+    output::note(&format!(
+        "verify: openssl verify -x509_strict -CAfile {} -untrusted {} {}",
+        bundle.display(),
+        cert.display(),
+        cert.display()
+    ))
+}
+
+/// What came back, checked.
+struct Got {
+    leaf: Certificate,
+    chain_pem: String,
+    bundle_pem: String,
+}
+
+async fn ask(args: &SignArgs, names: &[San], asked: &Asked) -> Result<Got, Failure> {
+    let profile = Profile::new(&args.client)?;
+    let credential = profile.credential(&args.credential)?;
+    let request = v1::SignCertificateRequest {
+        csr: asked.csr.clone(),
+        profile: args.profile.clone(),
+        names: names.iter().map(ToString::to_string).collect(),
+        ttl: args.ttl.map(|ttl| prost_types::Duration {
+            seconds: i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX),
+            nanos: i32::try_from(ttl.subsec_nanos()).unwrap_or_default(),
+        }),
+        idempotency_key: String::new(),
+    };
+    let request = with_credential(request, &credential)?;
+    let channel = connect(&profile).await?;
+    let answer = v1::certificate_service_client::CertificateServiceClient::new(channel)
+        .sign_certificate(request)
+        .await
+        .map_err(|refused| status("not signed", &refused, &profile.endpoint))?;
+    check(answer.into_inner(), names, asked).map_err(|why| {
+        Failure::new(Exit::Failed, format!("the answer cannot be used: {why}")).at(profile.endpoint)
+    })
+}
+
+/// That the certificate is for our key and these names, and leads to the bundle beside it.
+fn check(answer: v1::SignCertificateResponse, names: &[San], asked: &Asked) -> Result<Got, String> {
+    let bundle = answer.trust_bundle.ok_or("it has no trust bundle")?;
+    let parse = |ders: Vec<Vec<u8>>| {
+        ders.into_iter()
+            .map(|der| Certificate::parse(der).map_err(|error| error.to_string()))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let chain = parse(answer.chain)?;
+    let anchors = parse(bundle.anchors)?;
+    let (leaf, above) = chain.split_first().ok_or("it has no certificate")?;
+    let csr = crate::x509::Csr::from_der(&asked.csr).map_err(|error| error.to_string())?;
+    if leaf.public_key().spki_der() != csr.public_key().spki_der() {
+        return Err("the certificate is for another key".into());
+    }
+    let sorted = |names: &[San]| {
+        let mut names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        names.sort();
+        names
+    };
+    if sorted(leaf.names()) != sorted(names) {
+        return Err(format!("the certificate is for {}", sorted(leaf.names()).join(" ")));
+    }
+    verify_ca_path(above, &anchors, SystemClock.now()).map_err(|error| error.to_string())?;
+    let issuer = above.first().ok_or("it has no issuing certificate")?;
+    leaf.verify_signed_by(issuer.public_key()).map_err(|error| error.to_string())?;
+    let pem = |certs: &[Certificate]| certs.iter().map(Certificate::to_pem).collect::<String>();
+    Ok(Got { chain_pem: pem(&chain), bundle_pem: pem(&anchors), leaf: leaf.clone() })
+}

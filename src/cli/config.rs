@@ -1,0 +1,44 @@
+//! `config validate`.
+
+use serde_json::json;
+
+use super::failure::Failure;
+use super::output::{self, FormatArg};
+use super::place::ConfigArg;
+use crate::config::Config;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Check a configuration without starting anything.
+    Validate(ValidateArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ValidateArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    #[command(flatten)]
+    format: FormatArg,
+}
+
+pub(super) fn run(command: ConfigCommand) -> Result<(), Failure> {
+    let ConfigCommand::Validate(args) = command;
+    let file = args.config.file()?;
+    match Config::load(&file) {
+        Ok(_) if args.format.is_json() => {
+            output::json(&json!({ "file": file, "valid": true, "findings": [] }))
+        }
+        Ok(_) => output::line(&format!("{} is valid", file.display())),
+        Err(error) => {
+            if args.format.is_json() {
+                let findings: Vec<_> = error
+                    .findings()
+                    .iter()
+                    .map(|f| json!({ "place": f.place(), "what": f.what(), "write": f.to_write() }))
+                    .collect();
+                output::json(&json!({ "file": file, "valid": false, "findings": findings }))?;
+            }
+            Err(error.into())
+        }
+    }
+}

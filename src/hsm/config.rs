@@ -1,0 +1,357 @@
+//! `[hsm]`: the module, its tokens, and how hard they are worked.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::pin::PinSource;
+
+/// `[hsm]` as it is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawConfig {
+    /// Absolute path of the PKCS#11 module.
+    pub module: PathBuf,
+    /// What the module reads from the process's environment, such as `SOFTHSM2_CONF`.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Threads for each token, a session each. 1 to 256, default 2.
+    #[serde(default = "default_workers")]
+    pub workers: usize,
+    /// Requests that may wait for each token. 1 to 65536, default 256.
+    #[serde(default = "default_queue")]
+    pub queue: usize,
+    /// How long a request may take, waiting included. 50 ms to 10 min, default 5 s.
+    #[serde(default = "default_deadline", with = "humantime_serde")]
+    pub deadline: Duration,
+    /// How often a token that is ready is looked at. 100 ms to 1 h, default 10 s.
+    #[serde(default = "default_probe_interval", with = "humantime_serde")]
+    pub probe_interval: Duration,
+    /// The tokens, by the names that the records use for them.
+    #[serde(default)]
+    pub tokens: BTreeMap<String, RawTokenConfig>,
+}
+
+/// `[hsm.tokens.NAME]` as it is written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawTokenConfig {
+    /// The token's label. Label, serial or both must be given.
+    pub label: Option<String>,
+    /// The token's serial number.
+    pub serial: Option<String>,
+    /// File that holds the user PIN. Exactly one of `pin_file` and `pin_env` must be given.
+    pub pin_file: Option<PathBuf>,
+    /// Environment variable that holds the user PIN.
+    pub pin_env: Option<String>,
+    /// Accept keys that the token does not vouch for. Each use is logged as a warning.
+    #[serde(default)]
+    pub allow_unattested_keys: bool,
+}
+
+const fn default_workers() -> usize {
+    2
+}
+
+const fn default_queue() -> usize {
+    256
+}
+
+const fn default_deadline() -> Duration {
+    Duration::from_secs(5)
+}
+
+const fn default_probe_interval() -> Duration {
+    Duration::from_secs(10)
+}
+
+/// The module, its tokens, and how hard they are worked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    module: PathBuf,
+    environment: BTreeMap<String, String>,
+    workers: usize,
+    queue: usize,
+    deadline: Duration,
+    probe_interval: Duration,
+    tokens: BTreeMap<String, TokenConfig>,
+}
+
+/// Where a token is found, and how it is logged in to.
+#[derive(Clone, Debug)]
+pub struct TokenConfig {
+    pub(super) label: Option<String>,
+    pub(super) serial: Option<String>,
+    pub(super) pin: PinSource,
+    pub(super) allow_unattested_keys: bool,
+    pub(super) final_try: bool,
+}
+
+/// A setting under `[hsm]` that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("hsm.{key}: {reason}")]
+pub struct ConfigError {
+    key: String,
+    reason: String,
+}
+
+impl Config {
+    /// The PKCS#11 module.
+    pub fn module(&self) -> &Path {
+        &self.module
+    }
+
+    /// Threads for each token.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// Requests that may wait for each token.
+    pub fn queue(&self) -> usize {
+        self.queue
+    }
+
+    /// How long a request may take, waiting included.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// How often a token that is ready is looked at.
+    pub fn probe_interval(&self) -> Duration {
+        self.probe_interval
+    }
+
+    /// The tokens' names, in order.
+    pub fn token_names(&self) -> impl Iterator<Item = &str> {
+        self.tokens.keys().map(String::as_str)
+    }
+
+    /// The token of that name.
+    pub fn token(&self, name: &str) -> Option<&TokenConfig> {
+        self.tokens.get(name)
+    }
+
+    /// Allows one login although a wrong PIN would lock the token (`--final-try`).
+    pub fn allow_final_try(&mut self) {
+        for token in self.tokens.values_mut() {
+            token.final_try = true;
+        }
+    }
+
+    /// The variables of `hsm.environment` that this process does not have as it says. A module
+    /// reads them by getenv, so they must be there when the process starts: whoever starts it can
+    /// run it again with these.
+    pub fn missing_environment(&self) -> Vec<(&str, &str)> {
+        self.environment
+            .iter()
+            .filter(|(name, value)| std::env::var(name).as_ref() != Ok(value))
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect()
+    }
+}
+
+impl TokenConfig {
+    /// The label it is found by.
+    pub fn label(&self) -> Option<&str> {
+        self.label.as_deref()
+    }
+
+    /// The serial number it is found by.
+    pub fn serial(&self) -> Option<&str> {
+        self.serial.as_deref()
+    }
+
+    /// Where its PIN comes from.
+    pub fn pin(&self) -> &PinSource {
+        &self.pin
+    }
+
+    /// Whether keys are accepted that the token does not vouch for.
+    pub fn allows_unattested_keys(&self) -> bool {
+        self.allow_unattested_keys
+    }
+}
+
+impl TryFrom<RawConfig> for Config {
+    type Error = ConfigError;
+
+    fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
+        if !raw.module.is_absolute() {
+            return fail(
+                "module",
+                "give the module's absolute path, such as /usr/lib/softhsm/libsofthsm2.so",
+            );
+        }
+        if let Some(name) = raw
+            .environment
+            .keys()
+            .find(|name| name.is_empty() || name.contains(['=', '\0']))
+        {
+            return fail("environment", format!("{name:?} is no variable's name"));
+        }
+        if !(1..=256).contains(&raw.workers) {
+            return fail("workers", "must be 1 to 256");
+        }
+        if !(1..=65_536).contains(&raw.queue) {
+            return fail("queue", "must be 1 to 65536");
+        }
+        if !(Duration::from_millis(50)..=Duration::from_secs(600)).contains(&raw.deadline) {
+            return fail("deadline", "must be 50ms to 10min");
+        }
+        if !(Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&raw.probe_interval) {
+            return fail("probe_interval", "must be 100ms to 1h");
+        }
+        let tokens = raw
+            .tokens
+            .into_iter()
+            .map(|(name, token)| Ok((name.clone(), token_config(&name, token)?)))
+            .collect::<Result<_, ConfigError>>()?;
+        Ok(Self {
+            module: raw.module,
+            environment: raw.environment,
+            workers: raw.workers,
+            queue: raw.queue,
+            deadline: raw.deadline,
+            probe_interval: raw.probe_interval,
+            tokens,
+        })
+    }
+}
+
+fn token_config(name: &str, raw: RawTokenConfig) -> Result<TokenConfig, ConfigError> {
+    let key = |field: &str| format!("tokens.{name}{field}");
+    if name.is_empty()
+        || !name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    {
+        return fail(key(""), "a token's name has letters, digits, - and _ only");
+    }
+    if raw.label.is_none() && raw.serial.is_none() {
+        return fail(key(""), "give the token's label, its serial, or both");
+    }
+    // CK_TOKEN_INFO holds 32 and 16 bytes, padded with blanks.
+    if raw
+        .label
+        .as_ref()
+        .is_some_and(|l| l.is_empty() || l.len() > 32 || l.ends_with(' '))
+    {
+        return fail(
+            key(".label"),
+            "must be 1 to 32 bytes, with no space at the end",
+        );
+    }
+    if raw
+        .serial
+        .as_ref()
+        .is_some_and(|s| s.is_empty() || s.len() > 16 || s.ends_with(' '))
+    {
+        return fail(
+            key(".serial"),
+            "must be 1 to 16 bytes, with no space at the end",
+        );
+    }
+    let pin = match (raw.pin_file, raw.pin_env) {
+        (Some(file), None) => PinSource::File(file),
+        (None, Some(variable)) => PinSource::Env(variable),
+        _ => return fail(key(""), "give exactly one of pin_file and pin_env"),
+    };
+    Ok(TokenConfig {
+        label: raw.label,
+        serial: raw.serial,
+        pin,
+        allow_unattested_keys: raw.allow_unattested_keys,
+        final_try: false,
+    })
+}
+
+fn fail<T>(key: impl Into<String>, reason: impl Into<String>) -> Result<T, ConfigError> {
+    Err(ConfigError {
+        key: key.into(),
+        reason: reason.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        let raw: RawConfig = toml::from_str(text).map_err(|error| error.to_string())?;
+        Config::try_from(raw).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_and_a_token_by_label() {
+        let config = parse(
+            "module = '/m.so'\nenvironment = { RB_TEST_NOT_SET = 'x' }\n[tokens.main]\nlabel = 'a'\npin_env = 'P'",
+        )
+        .unwrap();
+        assert_eq!(
+            (config.workers(), config.queue(), config.deadline()),
+            (2, 256, Duration::from_secs(5))
+        );
+        assert_eq!(config.token("main").unwrap().label(), Some("a"));
+        assert_eq!(config.missing_environment(), [("RB_TEST_NOT_SET", "x")]);
+    }
+
+    #[test]
+    fn each_bad_value_is_named() {
+        let token = "[tokens.main]\nlabel = 'a'\n";
+        for (text, says) in [
+            (
+                "module = 'm.so'".into(),
+                "hsm.module: give the module's absolute path",
+            ),
+            (
+                "module = '/m'\nworkers = 0".into(),
+                "hsm.workers: must be 1 to 256",
+            ),
+            ("module = '/m'\nqueue = 0".into(), "hsm.queue"),
+            ("module = '/m'\ndeadline = '0s'".into(), "hsm.deadline"),
+            (
+                "module = '/m'\nprobe_interval = '1d'".into(),
+                "hsm.probe_interval",
+            ),
+            (
+                "module = '/m'\nwrokers = 1".into(),
+                "unknown field `wrokers`",
+            ),
+            (
+                format!("module = '/m'\n{token}"),
+                "hsm.tokens.main: give exactly one of pin_file and pin_env",
+            ),
+            (
+                format!("module = '/m'\n{token}pin_file = '/p'\npin_env = 'P'"),
+                "exactly one",
+            ),
+            (
+                format!("module = '/m'\n{token}pin = '1234'"),
+                "unknown field `pin`",
+            ),
+            (
+                "module = '/m'\n[tokens.main]\npin_env = 'P'".into(),
+                "give the token's label, its serial, or both",
+            ),
+            (
+                "module = '/m'\n[tokens.'a b']\nlabel='x'\npin_env = 'P'".into(),
+                "letters, digits",
+            ),
+            (
+                "module = '/m'\n[tokens.a]\nlabel='x '\npin_env = 'P'".into(),
+                "hsm.tokens.a.label",
+            ),
+            (
+                "module = '/m'\n[tokens.a]\nserial='12345678901234567'\npin_env = 'P'".into(),
+                "hsm.tokens.a.serial",
+            ),
+        ] as [(String, &str); 13]
+        {
+            let error = parse(&text).unwrap_err();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! From what X.509 wants to what PKCS#11 speaks, and back.
+
+use aws_lc_rs::digest::{Algorithm, SHA256, SHA384, digest};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::Attribute;
+use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRef, UintRef};
+use der::{Decode, Encode, Sequence};
+use spki::{AlgorithmIdentifier, SubjectPublicKeyInfo};
+
+use super::fault::Fault;
+use crate::x509::{KeyKind, PublicKey, SignatureAlgorithm};
+
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+
+/// DigestInfo of SHA-256 up to the digest (RFC 8017 §9.2, note 1).
+const SHA256_DIGEST_INFO: [u8; 19] = [
+    0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05,
+    0x00, 0x04, 0x20,
+];
+
+/// What a token is given to sign for a message: the digest for CKM_ECDSA, DigestInfo for
+/// CKM_RSA_PKCS. Hashing in software keeps whole certificates off the way to the token.
+pub(super) fn input(algorithm: SignatureAlgorithm, message: &[u8]) -> Result<Vec<u8>, Fault> {
+    Ok(match algorithm {
+        SignatureAlgorithm::EcdsaSha256 => hash(&SHA256, message),
+        SignatureAlgorithm::EcdsaSha384 => hash(&SHA384, message),
+        SignatureAlgorithm::RsaSha256 => {
+            let mut info = SHA256_DIGEST_INFO.to_vec();
+            info.extend(hash(&SHA256, message));
+            info
+        }
+        other => {
+            return Err(Fault::other(
+                "C_SignInit",
+                format!("keys in a token do not sign with {other}"),
+            ));
+        }
+    })
+}
+
+fn hash(algorithm: &'static Algorithm, message: &[u8]) -> Vec<u8> {
+    digest(algorithm, message).as_ref().to_vec()
+}
+
+/// The mechanism for C_SignInit.
+pub(super) fn signing(kind: KeyKind) -> Mechanism<'static> {
+    match kind {
+        KeyKind::Rsa { .. } => Mechanism::RsaPkcs,
+        _ => Mechanism::Ecdsa,
+    }
+}
+
+/// The mechanism for C_GenerateKeyPair, and what the public key's template says of the kind.
+pub(super) fn generation(kind: KeyKind) -> Option<(Mechanism<'static>, Vec<Attribute>)> {
+    let curve = |oid: ObjectIdentifier| oid.to_der().ok().map(Attribute::EcParams);
+    match kind {
+        KeyKind::EcdsaP256 => Some((Mechanism::EccKeyPairGen, vec![curve(P256)?])),
+        KeyKind::EcdsaP384 => Some((Mechanism::EccKeyPairGen, vec![curve(P384)?])),
+        KeyKind::Rsa {
+            bits: bits @ (2048 | 3072 | 4096),
+        } => {
+            let exponent = Attribute::PublicExponent(vec![1, 0, 1]);
+            Some((
+                Mechanism::RsaPkcsKeyPairGen,
+                vec![Attribute::ModulusBits(u64::from(bits).into()), exponent],
+            ))
+        }
+        _ => None,
+    }
+}
+
+#[derive(Sequence)]
+struct EcdsaSigValue<'a> {
+    r: UintRef<'a>,
+    s: UintRef<'a>,
+}
+
+/// Turns what C_Sign gave into what a certificate holds: for ECDSA the two halves r‖s become an
+/// ECDSA-Sig-Value (RFC 3279 §2.2.3), RSA stays as it is.
+pub(super) fn signature(kind: KeyKind, raw: Vec<u8>) -> Result<Vec<u8>, String> {
+    let expected = match kind {
+        KeyKind::EcdsaP256 => 64,
+        KeyKind::EcdsaP384 => 96,
+        KeyKind::Rsa { bits } => usize::from(bits).div_ceil(8),
+        other => return Err(format!("{other} keys do not sign here")),
+    };
+    if raw.len() != expected {
+        return Err(format!(
+            "the token's signature has {} bytes where {expected} belong",
+            raw.len()
+        ));
+    }
+    if matches!(kind, KeyKind::Rsa { .. }) {
+        return Ok(raw);
+    }
+    let (r, s) = raw.split_at(expected / 2);
+    if [r, s].iter().any(|half| half.iter().all(|&byte| byte == 0)) {
+        return Err("the token's signature has a zero in it".into());
+    }
+    let half = |bytes| UintRef::new(bytes).map_err(|error| error.to_string());
+    EcdsaSigValue {
+        r: half(r)?,
+        s: half(s)?,
+    }
+    .to_der()
+    .map_err(|error| error.to_string())
+}
+
+/// SubjectPublicKeyInfo of an EC key from CKA_EC_PARAMS and CKA_EC_POINT.
+pub(super) fn ec_public_key(params: &[u8], point: &[u8]) -> Result<PublicKey, String> {
+    let curve: ObjectIdentifier =
+        Decode::from_der(params).map_err(|_| "its CKA_EC_PARAMS name no curve".to_owned())?;
+    // PKCS#11 says: an OCTET STRING. Some tokens leave out its header.
+    let point = <&OctetStringRef>::from_der(point).map_or(point, OctetStringRef::as_bytes);
+    public_key(EC_PUBLIC_KEY, AnyRef::from(&curve), point)
+}
+
+#[derive(Sequence)]
+struct RsaPublicKey<'a> {
+    modulus: UintRef<'a>,
+    exponent: UintRef<'a>,
+}
+
+/// SubjectPublicKeyInfo of an RSA key from CKA_MODULUS and CKA_PUBLIC_EXPONENT.
+pub(super) fn rsa_public_key(modulus: &[u8], exponent: &[u8]) -> Result<PublicKey, String> {
+    let number = |bytes| UintRef::new(bytes).map_err(|error| error.to_string());
+    let key = RsaPublicKey {
+        modulus: number(modulus)?,
+        exponent: number(exponent)?,
+    };
+    let key = key.to_der().map_err(|error| error.to_string())?;
+    public_key(RSA_ENCRYPTION, AnyRef::NULL, &key)
+}
+
+fn public_key(
+    oid: ObjectIdentifier,
+    parameters: AnyRef<'_>,
+    key: &[u8],
+) -> Result<PublicKey, String> {
+    let info = SubjectPublicKeyInfo {
+        algorithm: AlgorithmIdentifier {
+            oid,
+            parameters: Some(parameters),
+        },
+        subject_public_key: BitStringRef::from_bytes(key).map_err(|error| error.to_string())?,
+    };
+    let der = info.to_der().map_err(|error| error.to_string())?;
+    PublicKey::from_spki_der(&der).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_raw_signature_becomes_one_that_verifies() {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let point = pair.public_key().as_ref();
+        let mut wrapped = vec![0x04, 0x41];
+        wrapped.extend_from_slice(point);
+        let params = P256.to_der().unwrap();
+        let key = ec_public_key(&params, &wrapped).unwrap();
+        assert_eq!(key, ec_public_key(&params, point).unwrap());
+        for _ in 0..600 {
+            let raw = pair
+                .sign(&SystemRandom::new(), b"m")
+                .unwrap()
+                .as_ref()
+                .to_vec();
+            let der = signature(KeyKind::EcdsaP256, raw).unwrap();
+            key.verify(SignatureAlgorithm::EcdsaSha256, b"m", &der)
+                .unwrap();
+        }
+    }
+
+    #[test]
+    fn what_no_key_could_have_signed_is_refused() {
+        assert!(signature(KeyKind::EcdsaP256, vec![1; 63]).is_err());
+        assert!(signature(KeyKind::EcdsaP256, vec![1; 96]).is_err());
+        assert!(signature(KeyKind::EcdsaP384, [vec![0; 48], vec![1; 48]].concat()).is_err());
+        assert!(signature(KeyKind::Rsa { bits: 2048 }, vec![1; 255]).is_err());
+        assert!(signature(KeyKind::Ed25519, vec![1; 64]).is_err());
+        assert!(ec_public_key(b"\x05\x00", &[4; 65]).is_err());
+        assert!(input(SignatureAlgorithm::Ed25519, b"m").is_err());
+        assert!(generation(KeyKind::Rsa { bits: 1024 }).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn halves_survive_the_der(raw in proptest::collection::vec(any::<u8>(), 96)) {
+            prop_assume!(raw[..48].iter().any(|b| *b != 0) && raw[48..].iter().any(|b| *b != 0));
+            let der = signature(KeyKind::EcdsaP384, raw.clone()).unwrap();
+            let back = EcdsaSigValue::from_der(&der).unwrap();
+            let strip = |half: &[u8]| half.iter().copied().skip_while(|b| *b == 0).collect::<Vec<_>>();
+            prop_assert_eq!(back.r.as_bytes(), strip(&raw[..48]));
+            prop_assert_eq!(back.s.as_bytes(), strip(&raw[48..]));
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Where the PIN comes from, and whether it may be tried.
+//!
+//! A wrong PIN locks a real token after a few attempts, and a supervisor that restarts a failing
+//! process makes those in seconds. So a PIN that was refused is never sent again: only a source
+//! with other content is tried.
+
+use std::fmt;
+use std::io::Read;
+use std::path::PathBuf;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use cryptoki::types::AuthPin;
+use zeroize::Zeroizing;
+
+use super::error::HsmError;
+
+/// No token takes more; a longer file is another file.
+const MAX_PIN: u64 = 1024;
+
+/// Where a token's user PIN comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PinSource {
+    /// A file; line ends after the PIN are not part of it.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+}
+
+/// A PIN, and a digest by which it is known again.
+pub(super) struct Pin {
+    pub(super) secret: AuthPin,
+    pub(super) digest: PinDigest,
+}
+
+/// SHA-256 of a PIN as it is sent. It stays in memory and is shown nowhere: PINs are guessed easily
+/// from it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct PinDigest([u8; 32]);
+
+impl fmt::Debug for PinDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PinDigest(..)")
+    }
+}
+
+impl PinSource {
+    /// Reads the PIN anew.
+    pub(super) fn read(&self) -> Result<Pin, HsmError> {
+        let fail = |reason: String| HsmError::Pin {
+            place: self.to_string(),
+            reason,
+        };
+        let text: Zeroizing<String> = match self {
+            Self::Env(name) => {
+                Zeroizing::new(std::env::var(name).map_err(|error| match error {
+                    std::env::VarError::NotPresent => fail("it is not set".into()),
+                    // The error's own Display would show the content.
+                    std::env::VarError::NotUnicode(_) => fail("it is not UTF-8".into()),
+                })?)
+            }
+            Self::File(path) => {
+                let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_PIN as usize + 1));
+                std::fs::File::open(path)
+                    .and_then(|file| file.take(MAX_PIN + 1).read_to_end(&mut bytes))
+                    .map_err(|error| fail(error.to_string()))?;
+                let text =
+                    std::str::from_utf8(&bytes).map_err(|_| fail("it is not UTF-8".into()))?;
+                Zeroizing::new(text.to_owned())
+            }
+        };
+        let pin = text.trim_end_matches(['\r', '\n']);
+        if pin.is_empty() {
+            return Err(fail("it is empty".into()));
+        }
+        if pin.len() as u64 > MAX_PIN {
+            return Err(fail(format!("it is longer than {MAX_PIN} bytes")));
+        }
+        let mut sum = [0; 32];
+        sum.copy_from_slice(digest(&SHA256, pin.as_bytes()).as_ref());
+        Ok(Pin {
+            secret: AuthPin::from(pin),
+            digest: PinDigest(sum),
+        })
+    }
+}
+
+impl fmt::Display for PinSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Env(name) => write!(f, "the environment variable {name}"),
+        }
+    }
+}
+
+/// What the token says about its user PIN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PinFlags {
+    /// CKF_USER_PIN_FINAL_TRY: one more wrong PIN locks the token.
+    pub(super) final_try: bool,
+    /// CKF_USER_PIN_LOCKED.
+    pub(super) locked: bool,
+}
+
+/// Whether C_Login may be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It may.
+    Try,
+    /// It may, and it is the last attempt the token gives.
+    TryForTheLastTime,
+    /// This PIN was refused, or the token is locked.
+    Rejected,
+    /// A wrong PIN would lock the token, and nobody said to risk it.
+    FinalTry,
+}
+
+/// Decides whether this PIN may be sent: `rejected` is the PIN that the token refused before,
+/// `final_try` the operator's word that the last attempt may be spent.
+pub(super) fn judge(
+    flags: PinFlags,
+    rejected: Option<PinDigest>,
+    pin: PinDigest,
+    final_try: bool,
+) -> Verdict {
+    if flags.locked || rejected == Some(pin) {
+        Verdict::Rejected
+    } else if !flags.final_try {
+        Verdict::Try
+    } else if final_try {
+        Verdict::TryForTheLastTime
+    } else {
+        Verdict::FinalTry
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use secrecy::ExposeSecret;
+
+    const A: PinDigest = PinDigest([1; 32]);
+    const B: PinDigest = PinDigest([2; 32]);
+
+    #[test]
+    fn a_refused_pin_is_never_sent_again() {
+        let open = PinFlags::default();
+        let last = PinFlags {
+            final_try: true,
+            locked: false,
+        };
+        assert_eq!(judge(open, None, A, false), Verdict::Try);
+        assert_eq!(judge(open, Some(A), A, false), Verdict::Rejected);
+        assert_eq!(judge(open, Some(A), A, true), Verdict::Rejected);
+        assert_eq!(judge(open, Some(A), B, false), Verdict::Try);
+        assert_eq!(judge(last, None, A, false), Verdict::FinalTry);
+        assert_eq!(judge(last, Some(A), B, false), Verdict::FinalTry);
+        assert_eq!(judge(last, Some(A), B, true), Verdict::TryForTheLastTime);
+        assert_eq!(judge(last, Some(A), A, true), Verdict::Rejected);
+        for final_try in [false, true] {
+            let locked = PinFlags {
+                final_try: true,
+                locked: true,
+            };
+            assert_eq!(judge(locked, None, A, final_try), Verdict::Rejected);
+        }
+    }
+
+    #[test]
+    fn a_line_end_is_no_other_pin_and_nothing_shows_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pin");
+        let source = PinSource::File(path.clone());
+        std::fs::write(&path, "s3cret").unwrap();
+        let bare = source.read().unwrap();
+        std::fs::write(&path, "s3cret\r\n").unwrap();
+        let line = source.read().unwrap();
+        assert_eq!(
+            (bare.digest, line.secret.expose_secret()),
+            (line.digest, "s3cret")
+        );
+        assert_eq!(format!("{:?}", line.digest), "PinDigest(..)");
+        for (content, says) in [
+            (&b""[..], "empty"),
+            (b"\n", "empty"),
+            (b"\xff\xfe", "UTF-8"),
+            (&[b'1'; 2000], "longer"),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            let error = source.read().err().unwrap().to_string();
+            assert!(error.contains(says) && error.contains("pin"), "{error}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(
+            source
+                .read()
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("No such file")
+        );
+        let unset = PinSource::Env("RB_TEST_NO_SUCH_PIN".into())
+            .read()
+            .err()
+            .unwrap()
+            .to_string();
+        assert_eq!(
+            unset,
+            "cannot read the PIN from the environment variable RB_TEST_NO_SUCH_PIN: it is not set"
+        );
+    }
+}

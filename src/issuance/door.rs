@@ -1,0 +1,376 @@
+//! The only door to a key of the HSM: what passes through it has been recorded.
+//!
+//! Leaf, CA certificate or CSR: [`Door::record`] makes the intent durable and only its result can
+//! be signed; [`Signed::check`] verifies in software what came back; and only a concluded record
+//! gives up the signature.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::error::IssueError;
+use super::shift::Shifts;
+use crate::clock::Clock;
+use crate::hsm::{Permit, SignError};
+use crate::ledger::{Epoch, Intent, IntentId, Ledger, LedgerError, Outcome, Record};
+use crate::x509::{SignatureAlgorithm, assemble};
+
+/// A little more than the HSM's own deadline, so that its clearer answer comes first.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// Records, signs and concludes. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Door {
+    ledger: Arc<dyn Ledger>,
+    shifts: Arc<Shifts>,
+    deadline: Duration,
+}
+
+/// What to make once it is signed.
+pub(super) trait Product: Send + 'static {
+    type Out: Send + 'static;
+
+    /// Checks `der` against what was granted, the signature included.
+    fn check(self, tbs: &[u8], signature: &[u8], der: Vec<u8>) -> Result<Self::Out, IssueError>;
+
+    /// Takes on what was recorded earlier for the same origin; false when that was for another
+    /// wish.
+    fn adopt(&mut self, tbs: &[u8], algorithm: SignatureAlgorithm) -> bool;
+}
+
+/// Ready to be recorded, with a place in the HSM's queue held for it.
+pub(super) struct Prepared<T> {
+    pub(super) intent: Intent,
+    pub(super) permit: Permit,
+    pub(super) product: T,
+}
+
+/// The intent is durable: it may be signed.
+pub(super) struct Recorded<T> {
+    door: Door,
+    id: IntentId,
+    tbs: Arc<[u8]>,
+    algorithm: SignatureAlgorithm,
+    permit: Permit,
+    product: T,
+    /// The record was concluded before, without a certificate: it is opened again.
+    again: bool,
+}
+
+/// What [`Door::record`] found.
+pub(super) enum Admission<T> {
+    /// To be signed now.
+    Sign(Recorded<T>),
+    /// The same origin was issued before: the stored certificate.
+    Stored {
+        tbs: Vec<u8>,
+        signature: Vec<u8>,
+        der: Vec<u8>,
+        product: T,
+    },
+}
+
+/// Signed, not yet checked.
+pub(super) struct Signed<T> {
+    door: Door,
+    id: IntentId,
+    tbs: Arc<[u8]>,
+    signature: Vec<u8>,
+    der: Vec<u8>,
+    product: T,
+    again: bool,
+}
+
+/// Checked, not yet concluded: nobody can reach the certificate in it.
+pub(super) struct Checked<O> {
+    door: Door,
+    id: IntentId,
+    signature: Vec<u8>,
+    out: O,
+    again: bool,
+}
+
+impl Door {
+    /// Opens the door for `instance`: registers it with the ledger. `deadline` bounds the wait
+    /// for the HSM, `lease` says how long this instance's open records are its own.
+    ///
+    /// # Errors
+    /// When the ledger does not take the registration.
+    pub async fn open(
+        ledger: Arc<dyn Ledger>,
+        clock: Arc<dyn Clock>,
+        instance: &str,
+        deadline: Duration,
+        lease: Duration,
+    ) -> Result<Self, LedgerError> {
+        let shifts = Shifts::begin(Arc::clone(&ledger), clock, instance, lease).await?;
+        Ok(Self {
+            ledger,
+            shifts: Arc::new(shifts),
+            deadline,
+        })
+    }
+
+    /// Keeps the lease and reconciles, until `stop`.
+    pub async fn keep(&self, stop: CancellationToken) {
+        self.shifts.keep(stop).await;
+    }
+
+    /// Waits for every walk between record and conclusion, at most `bound`. True when all ended.
+    pub async fn drain(&self, bound: Duration) -> bool {
+        let shift = self.shifts.current();
+        shift.tasks.close();
+        tokio::time::timeout(bound, shift.tasks.wait())
+            .await
+            .is_ok()
+    }
+
+    /// Conclusions that the ledger has yet to take.
+    pub fn owed(&self) -> usize {
+        self.shifts.owed()
+    }
+
+    /// The ledger behind the door.
+    pub(super) fn ledger(&self) -> &Arc<dyn Ledger> {
+        &self.ledger
+    }
+
+    /// The epoch that an intent made now belongs to.
+    pub(super) fn epoch(&self) -> Epoch {
+        self.shifts.current().epoch.clone()
+    }
+
+    /// The whole walk from record to conclusion, in a task of its own: a caller that hangs up, or
+    /// whose patience ends, does not stop it.
+    ///
+    /// # Errors
+    /// The cause of whichever step failed, or [`IssueError::TooSlow`] when the caller's wait is
+    /// over while the walk goes on.
+    pub(super) async fn walk<T: Product>(
+        &self,
+        prepared: Prepared<T>,
+    ) -> Result<T::Out, IssueError> {
+        let until = Instant::now() + self.deadline;
+        let door = self.clone();
+        let task = self.shifts.current().tasks.spawn(async move {
+            match door.record(prepared).await? {
+                Admission::Sign(recorded) => {
+                    recorded.sign(until).await?.check().await?.conclude().await
+                }
+                Admission::Stored {
+                    tbs,
+                    signature,
+                    der,
+                    product,
+                } => product.check(&tbs, &signature, der),
+            }
+        });
+        match tokio::time::timeout(self.deadline + GRACE, task).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(IssueError::Lost),
+            Err(_) => Err(IssueError::TooSlow(self.deadline)),
+        }
+    }
+
+    async fn record<T: Product>(&self, prepared: Prepared<T>) -> Result<Admission<T>, IssueError> {
+        let Prepared {
+            intent,
+            permit,
+            mut product,
+        } = prepared;
+        let (issuer, algorithm) = (intent.issuer.clone(), intent.algorithm);
+        let origin = intent.origin.clone().unwrap_or_default();
+        let tbs: Arc<[u8]> = intent.tbs.as_slice().into();
+        let door = self.clone();
+        match self.ledger.record(intent).await {
+            Ok(Record::New(id)) => {
+                let again = false;
+                Ok(Admission::Sign(Recorded {
+                    door,
+                    id,
+                    tbs,
+                    algorithm,
+                    permit,
+                    product,
+                    again,
+                }))
+            }
+            Ok(Record::Existing {
+                id,
+                tbs,
+                issuer_id,
+                algorithm,
+                outcome,
+                ..
+            }) => {
+                if issuer_id != issuer || !product.adopt(&tbs, algorithm) {
+                    return Err(IssueError::OriginConflict(origin));
+                }
+                match outcome {
+                    None => Err(IssueError::OriginPending(origin)),
+                    Some(Outcome::Issued { signature }) => {
+                        let der = assemble(&tbs, algorithm, &signature)?;
+                        Ok(Admission::Stored {
+                            tbs,
+                            signature,
+                            der,
+                            product,
+                        })
+                    }
+                    Some(Outcome::Failed { .. } | Outcome::Unknown { .. }) => {
+                        let (tbs, again) = (tbs.into(), true);
+                        Ok(Admission::Sign(Recorded {
+                            door,
+                            id,
+                            tbs,
+                            algorithm,
+                            permit,
+                            product,
+                            again,
+                        }))
+                    }
+                }
+            }
+            Err(error) => {
+                if is_outage(&error) {
+                    self.shifts.outage();
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Concludes, or remembers that the ledger has yet to be told.
+    async fn conclude(&self, id: IntentId, outcome: Outcome) -> Result<(), IssueError> {
+        match self.ledger.conclude(id, outcome.clone()).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                if is_outage(&error) {
+                    // Nobody was answered, so `issued` would claim a release that never was.
+                    let owed = match outcome {
+                        Outcome::Issued { .. } => Outcome::Unknown {
+                            reason: format!("signed, but not answered: {error}"),
+                        },
+                        other => other,
+                    };
+                    self.shifts.owe(id, owed);
+                }
+                Err(error.into())
+            }
+        }
+    }
+}
+
+impl<T: Product> Recorded<T> {
+    async fn sign(self, until: Instant) -> Result<Signed<T>, IssueError> {
+        let Self {
+            door,
+            id,
+            tbs,
+            algorithm,
+            permit,
+            product,
+            again,
+        } = self;
+        let failure = match permit.sign(Arc::clone(&tbs), until).await {
+            Ok(signature) => match assemble(&tbs, algorithm, &signature) {
+                Ok(der) => {
+                    return Ok(Signed {
+                        door,
+                        id,
+                        tbs,
+                        signature,
+                        der,
+                        product,
+                        again,
+                    });
+                }
+                Err(error) => (
+                    Outcome::Unknown {
+                        reason: error.to_string(),
+                    },
+                    error.into(),
+                ),
+            },
+            // Only this answer leaves open whether a signature exists.
+            Err(error @ SignError::Unknown(_)) => (
+                Outcome::Unknown {
+                    reason: error.to_string(),
+                },
+                error.into(),
+            ),
+            Err(error) => (
+                Outcome::Failed {
+                    reason: error.to_string(),
+                },
+                error.into(),
+            ),
+        };
+        let (outcome, error): (Outcome, IssueError) = failure;
+        if !again {
+            door.conclude(id, outcome).await?;
+        }
+        Err(error)
+    }
+}
+
+impl<T: Product> Signed<T> {
+    /// Parses and verifies in software what the HSM made; what fails is on record as `unknown`,
+    /// because bytes that were signed exist.
+    async fn check(self) -> Result<Checked<T::Out>, IssueError> {
+        let Self {
+            door,
+            id,
+            tbs,
+            signature,
+            der,
+            product,
+            again,
+        } = self;
+        match product.check(&tbs, &signature, der) {
+            Ok(out) => Ok(Checked {
+                door,
+                id,
+                signature,
+                out,
+                again,
+            }),
+            Err(error) => {
+                tracing::error!(%error, intent = %id, "the HSM's signature failed its check");
+                if !again {
+                    door.conclude(
+                        id,
+                        Outcome::Unknown {
+                            reason: error.to_string(),
+                        },
+                    )
+                    .await?;
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+impl<O> Checked<O> {
+    /// Makes the outcome durable and only then hands over what was made.
+    async fn conclude(self) -> Result<O, IssueError> {
+        let outcome = Outcome::Issued {
+            signature: self.signature,
+        };
+        match self.again {
+            false => self.door.conclude(self.id, outcome).await?,
+            true => self.door.ledger.reopen(self.id, outcome).await?,
+        }
+        Ok(self.out)
+    }
+}
+
+/// Whether a failure may have left a record behind, or a conclusion undone.
+fn is_outage(error: &LedgerError) -> bool {
+    matches!(
+        error,
+        LedgerError::Unavailable { .. } | LedgerError::UnknownEpoch { .. }
+    )
+}

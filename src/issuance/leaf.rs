@@ -1,0 +1,234 @@
+//! Leaf certificates: what is asked, how its TBSCertificate comes to be, what is answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::door::{Prepared, Product};
+use super::error::IssueError;
+use super::issuer::Issuer;
+use crate::authn::{Caller, Method};
+use crate::clock::UnixTime;
+use crate::ledger::{CallerMethod, CallerRecord, Epoch, Intent, Kind};
+use crate::policy::{Grant, Scope};
+use crate::x509::{
+    Certificate, Csr, Expected, ExtendedUsage, LeafTemplate, PublicKey, San, Serial,
+    SignatureAlgorithm, TrustBundle, assemble, check_issued,
+};
+
+/// A caller's wish, as every API puts it.
+#[derive(Debug)]
+pub struct LeafRequest {
+    /// Who asks.
+    pub caller: Caller,
+    /// Whose key it is for.
+    pub csr: Csr,
+    /// The profile by name; empty for the default.
+    pub profile: String,
+    /// Names stated beside the CSR.
+    pub names: Vec<San>,
+    /// The lifetime wished for.
+    pub ttl: Option<Duration>,
+    /// Which names can be meant.
+    pub scope: Scope,
+    /// An idempotency key, unique within the caller's identity.
+    pub origin: Option<String>,
+    /// Stands in the log, the ledger and the answer.
+    pub request_id: String,
+}
+
+/// A certificate that is concluded in the ledger, with what is answered beside it. All parts are
+/// of one moment: they verify together whatever happens to the authority meanwhile.
+#[derive(Debug)]
+pub struct Issued {
+    pub(super) certificate: Certificate,
+    pub(super) issuer: Arc<Issuer>,
+    pub(super) bundle: Arc<TrustBundle>,
+}
+
+impl Issued {
+    /// The leaf.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// The intermediates, from the leaf's issuer up to, but without, the trust anchor.
+    pub fn intermediates(&self) -> impl Iterator<Item = &Certificate> {
+        self.issuer.path()
+    }
+
+    /// The issuer that signed it.
+    pub fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
+    /// The trust bundle of the leaf's trust domain.
+    pub fn bundle(&self) -> &Arc<TrustBundle> {
+        &self.bundle
+    }
+}
+
+/// A leaf on its way through the door: what it must turn out to be.
+pub(super) struct Leaf {
+    serial: Serial,
+    not_before: UnixTime,
+    not_after: UnixTime,
+    names: Vec<San>,
+    usage: ExtendedUsage,
+    public_key: PublicKey,
+    issuer: Arc<Issuer>,
+    bundle: Arc<TrustBundle>,
+}
+
+impl Leaf {
+    fn template(&self) -> LeafTemplate<'_> {
+        LeafTemplate {
+            serial: &self.serial,
+            issuer: self.issuer.identity(),
+            not_before: self.not_before,
+            not_after: self.not_after,
+            names: &self.names,
+            public_key: &self.public_key,
+            usage: self.usage,
+        }
+    }
+}
+
+impl Product for Leaf {
+    type Out = Issued;
+
+    fn check(self, tbs: &[u8], _: &[u8], der: Vec<u8>) -> Result<Issued, IssueError> {
+        let certificate = Certificate::parse_knowing(der, Some(&self.public_key))?;
+        let expected = Expected::leaf(&self.template(), self.issuer.certificate().not_after());
+        check_issued(&certificate, tbs, self.issuer.key().public_key(), &expected)?;
+        Ok(Issued {
+            certificate,
+            issuer: self.issuer,
+            bundle: self.bundle,
+        })
+    }
+
+    fn adopt(&mut self, tbs: &[u8], algorithm: SignatureAlgorithm) -> bool {
+        // A certificate without a signature, for its fields alone.
+        let recorded = assemble(tbs, algorithm, &[]).and_then(Certificate::parse);
+        let Ok(recorded) = recorded else { return false };
+        if recorded.names() != self.names || recorded.public_key() != &self.public_key {
+            return false;
+        }
+        self.serial = recorded.serial().clone();
+        self.not_before = recorded.not_before();
+        self.not_after = recorded.not_after();
+        true
+    }
+}
+
+/// notBefore and notAfter of a leaf that is issued at `now`.
+pub(super) fn validity(
+    grant: &Grant,
+    issuer: &Certificate,
+    now: UnixTime,
+) -> Result<(UnixTime, UnixTime), IssueError> {
+    let backdate = grant.profile().backdate();
+    if grant.ttl() < backdate * 2 {
+        return Err(IssueError::TtlTooShort {
+            asked: grant.ttl(),
+            backdate,
+        });
+    }
+    let not_before = now.minus(backdate).max(issuer.not_before());
+    let not_after = now.plus(grant.ttl()).min(issuer.not_after());
+    // A client that renews at the middle of notBefore..notAfter finds that middle in the past
+    // when what lies ahead is shorter than what lies behind.
+    let left = not_after.since(now);
+    if left < backdate * 2 || left.is_zero() {
+        return Err(IssueError::IssuerEnding { left, backdate });
+    }
+    Ok((not_before, not_after))
+}
+
+/// Builds the TBSCertificate and its intent, and holds a place in the HSM's queue for it.
+pub(super) fn prepare(
+    grant: &Grant,
+    request: &LeafRequest,
+    issuer: Arc<Issuer>,
+    bundle: Arc<TrustBundle>,
+    epoch: Epoch,
+    now: UnixTime,
+) -> Result<Prepared<Leaf>, IssueError> {
+    let permit = issuer.key().reserve()?;
+    let (not_before, not_after) = validity(grant, issuer.certificate(), now)?;
+    let product = Leaf {
+        serial: Serial::new(now),
+        not_before,
+        not_after,
+        names: grant.names().to_vec(),
+        usage: grant.profile().usage(),
+        public_key: request.csr.public_key().clone(),
+        issuer,
+        bundle,
+    };
+    let issuer = &product.issuer;
+    let intent = Intent {
+        kind: Kind::Leaf,
+        issuer: issuer.id().clone(),
+        ca_certificate: Some(issuer.certificate_id()),
+        serial: Some(product.serial.clone()),
+        tbs: product.template().to_tbs()?,
+        algorithm: issuer.identity().algorithm,
+        not_before: Some(not_before),
+        not_after: Some(not_after),
+        subject: subject(grant.names()),
+        profile: grant.profile().name().to_owned(),
+        spki_sha256: product.public_key.fingerprint(),
+        bundle_digest: Some(product.bundle.digest()),
+        caller: caller_record(&request.caller),
+        request_id: request.request_id.clone(),
+        epoch,
+        origin: request.origin.clone(),
+        recorded_at: now,
+    };
+    Ok(Prepared {
+        intent,
+        permit,
+        product,
+    })
+}
+
+/// The names as the ledger keeps them: the primary one first, joined by spaces, which no name
+/// can contain.
+fn subject(names: &[San]) -> String {
+    names
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn caller_record(caller: &Caller) -> CallerRecord {
+    let (method, detail) = match &caller.method {
+        Method::Jwt {
+            verifier,
+            issuer,
+            key_id,
+        } => {
+            let key = key_id.as_deref().unwrap_or("-");
+            (
+                CallerMethod::Jwt,
+                format!("{verifier} iss={issuer} kid={key}"),
+            )
+        }
+        Method::Certificate { serial, .. } => (CallerMethod::Certificate, serial.to_string()),
+        Method::Operator => (CallerMethod::Operator, String::new()),
+        Method::Local => (CallerMethod::Local, String::new()),
+    };
+    let pod = caller.pod.as_ref();
+    CallerRecord {
+        trust_domain: caller.trust_domain.clone(),
+        identity: caller.identity.to_string(),
+        method,
+        detail,
+        cluster: caller.cluster.clone(),
+        pod: pod.map(|pod| format!("{}/{} {}", pod.namespace, pod.name, pod.uid)),
+        node: caller.node.clone(),
+        token_authenticated_at: caller.token_authenticated_at,
+    }
+}

@@ -1,0 +1,188 @@
+//! Changes of trust anchors.
+
+use super::bundles::published;
+use super::change::{Desk, Done, parse};
+use super::codes::Columns;
+use super::find::authority;
+use super::issuers::NewCertificate;
+use crate::clock::UnixTime;
+use crate::ledger::records::hex;
+use crate::ledger::{AnchorOrigin, AnchorState, LedgerError};
+use crate::x509::TrustDomain;
+
+impl Desk<'_> {
+    /// The anchor of a path, in use by this authority; a foreign one becomes the authority's.
+    pub(super) async fn ensure_anchor(
+        &mut self,
+        authority: i64,
+        new: &NewCertificate,
+        sha256: &[u8; 32],
+    ) -> Result<(), LedgerError> {
+        if new.origin == AnchorOrigin::Foreign {
+            return Err(LedgerError::Refused(
+                "a foreign anchor cannot stand above an issuer of this authority".to_owned(),
+            ));
+        }
+        let in_use = sqlx::query(
+            "SELECT id, origin FROM anchor
+             WHERE authority = ? AND sha256 = ? AND state <> 'retired'",
+        )
+        .bind(authority)
+        .bind(sha256.as_slice())
+        .fetch_optional(&mut *self.conn)
+        .await?;
+        match in_use {
+            Some(row) if Columns(&row).word::<AnchorOrigin>("origin")? == AnchorOrigin::Foreign => {
+                let row: i64 = Columns(&row).get("id")?;
+                self.retire_anchor_row(row).await?;
+            }
+            Some(_) => return Ok(()),
+            None => {}
+        }
+        self.insert_anchor(
+            authority,
+            sha256,
+            &new.anchor,
+            new.origin,
+            &new.source,
+            new.state,
+            None,
+        )
+        .await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "they are the row's columns")]
+    pub(super) async fn insert_anchor(
+        &mut self,
+        authority: i64,
+        sha256: &[u8; 32],
+        der: &[u8],
+        origin: AnchorOrigin,
+        source: &str,
+        state: AnchorState,
+        expires_at: Option<UnixTime>,
+    ) -> Result<(), LedgerError> {
+        let made = sqlx::query(
+            "INSERT INTO anchor
+                (authority, sha256, der, origin, source, state, expires_at, added_at, added_by)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(authority)
+        .bind(sha256.as_slice())
+        .bind(der)
+        .bind(origin.as_str())
+        .bind(source)
+        .bind(state.as_str())
+        .bind(expires_at.map(UnixTime::secs))
+        .bind(self.now.secs())
+        .bind(&self.by.name)
+        .execute(&mut *self.conn)
+        .await?;
+        if made.rows_affected() == 0 {
+            return Err(LedgerError::Refused(format!(
+                "the anchor sha256:{} is in use already",
+                hex(sha256)
+            )));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn add_foreign_anchor(
+        &mut self,
+        trust_domain: &TrustDomain,
+        der: &[u8],
+        source: &str,
+        expires_at: Option<UnixTime>,
+    ) -> Result<Done, LedgerError> {
+        let authority = authority(self.conn, trust_domain).await?;
+        let certificate = parse("the anchor", der)?;
+        let not_after = certificate.not_after();
+        let expires_at = expires_at.map_or(not_after, |asked| asked.min(not_after));
+        if expires_at <= self.now {
+            return Err(LedgerError::Refused(format!(
+                "the anchor {} has expired at {expires_at}",
+                certificate.subject()
+            )));
+        }
+        let sha256 = certificate.fingerprint();
+        let origin = AnchorOrigin::Foreign;
+        let state = AnchorState::Active;
+        self.insert_anchor(
+            authority,
+            &sha256,
+            der,
+            origin,
+            source,
+            state,
+            Some(expires_at),
+        )
+        .await?;
+        let detail = format!("sha256:{} from {source} until {expires_at}", hex(&sha256));
+        Ok(Done {
+            action: Some(("add-anchor", trust_domain.to_string(), detail)),
+            authority: Some((authority, trust_domain.clone())),
+            certificate: None,
+        })
+    }
+
+    pub(super) async fn retire_anchor(
+        &mut self,
+        trust_domain: &TrustDomain,
+        sha256: &[u8; 32],
+    ) -> Result<Done, LedgerError> {
+        let authority = authority(self.conn, trust_domain).await?;
+        let row: Option<i64> = sqlx::query_scalar(
+            "SELECT id FROM anchor WHERE authority = ? AND sha256 = ? AND state <> 'retired'",
+        )
+        .bind(authority)
+        .bind(sha256.as_slice())
+        .fetch_optional(&mut *self.conn)
+        .await?;
+        let row = row.ok_or_else(|| LedgerError::UnknownAnchor {
+            trust_domain: trust_domain.clone(),
+            sha256: hex(sha256),
+        })?;
+        let needed: Option<String> = sqlx::query_scalar(
+            "SELECT issuer.key FROM issuer JOIN ca_certificate ON ca_certificate.issuer = issuer.id
+             WHERE authority = ? AND anchor = ? AND issuer.state = 'active'
+               AND ca_certificate.state = 'active'
+               AND NOT EXISTS (SELECT 1 FROM ca_certificate other WHERE other.issuer = issuer.id
+                    AND other.state = 'active' AND other.anchor <> ca_certificate.anchor)",
+        )
+        .bind(authority)
+        .bind(sha256.as_slice())
+        .fetch_optional(&mut *self.conn)
+        .await?;
+        if let Some(issuer) = needed {
+            return Err(LedgerError::Refused(format!(
+                "issuer {issuer} is active and its certificates end in this anchor: retire the issuer first"
+            )));
+        }
+        self.retire_anchor_row(row).await?;
+        if published(self.conn, authority, self.now).await?.is_empty() {
+            return Err(LedgerError::Refused(format!(
+                "it is the last anchor of {trust_domain}, and a trust bundle is never empty"
+            )));
+        }
+        let action = Some((
+            "retire-anchor",
+            trust_domain.to_string(),
+            format!("sha256:{}", hex(sha256)),
+        ));
+        let authority = Some((authority, trust_domain.clone()));
+        Ok(Done {
+            action,
+            authority,
+            certificate: None,
+        })
+    }
+
+    pub(super) async fn retire_anchor_row(&mut self, row: i64) -> Result<(), LedgerError> {
+        sqlx::query("UPDATE anchor SET state = 'retired', retired_at = ? WHERE id = ?")
+            .bind(self.now.secs())
+            .bind(row)
+            .execute(&mut *self.conn)
+            .await?;
+        Ok(())
+    }
+}

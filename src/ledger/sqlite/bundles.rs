@@ -1,0 +1,95 @@
+//! Bundle versions: made where the published anchors differ from the newest, never changed.
+
+use sqlx::SqliteConnection;
+
+use super::codes::Columns;
+use crate::clock::UnixTime;
+use crate::ledger::{BundleRecord, LedgerError};
+use crate::x509::{TrustBundle, TrustDomain};
+
+/// The anchors that an authority publishes at `now`, in order: its own active ones, those that it
+/// prepares, then foreign ones that have not expired.
+pub(super) async fn published(
+    conn: &mut SqliteConnection,
+    authority: i64,
+    now: UnixTime,
+) -> Result<Vec<Vec<u8>>, LedgerError> {
+    Ok(sqlx::query_scalar(
+        "SELECT der FROM anchor WHERE authority = ? AND state <> 'retired'
+            AND (origin <> 'foreign' OR expires_at IS NULL OR expires_at > ?)
+         ORDER BY CASE WHEN origin = 'foreign' THEN 3 WHEN state = 'active' THEN 1 ELSE 2 END, id",
+    )
+    .bind(authority)
+    .bind(now.secs())
+    .fetch_all(conn)
+    .await?)
+}
+
+/// Makes the next bundle version when the published anchors differ from the newest one's, and
+/// answers its sequence number. An empty bundle is never made: clients would trust nobody.
+pub(super) async fn publish(
+    conn: &mut SqliteConnection,
+    authority: i64,
+    trust_domain: &TrustDomain,
+    now: UnixTime,
+) -> Result<Option<u64>, LedgerError> {
+    let anchors = published(conn, authority, now).await?;
+    let newest = bundle(conn, authority, None).await?;
+    let same = newest
+        .as_ref()
+        .is_some_and(|newest| newest.anchors == anchors);
+    if anchors.is_empty() || same {
+        return Ok(None);
+    }
+    let sequence = newest.map_or(1, |newest| newest.sequence + 1);
+    let bundle = TrustBundle::new(trust_domain.clone(), sequence, anchors)
+        .map_err(|error| LedgerError::Refused(format!("no trust bundle can be made: {error}")))?;
+    let made = sqlx::query(
+        "INSERT INTO bundle (authority, sequence, digest, created_at) VALUES (?, ?, ?, ?)",
+    )
+    .bind(authority)
+    .bind(i64::try_from(sequence).unwrap_or(i64::MAX))
+    .bind(bundle.digest().as_slice())
+    .bind(now.secs())
+    .execute(&mut *conn)
+    .await?;
+    for (position, anchor) in (0_i64..).zip(bundle.anchors()) {
+        sqlx::query("INSERT INTO bundle_anchor (bundle, position, der) VALUES (?, ?, ?)")
+            .bind(made.last_insert_rowid())
+            .bind(position)
+            .bind(anchor.der())
+            .execute(&mut *conn)
+            .await?;
+    }
+    Ok(Some(sequence))
+}
+
+/// One bundle version of an authority, the newest when no sequence number is given.
+pub(super) async fn bundle(
+    conn: &mut SqliteConnection,
+    authority: i64,
+    sequence: Option<u64>,
+) -> Result<Option<BundleRecord>, LedgerError> {
+    let row = sqlx::query(
+        "SELECT id, sequence, digest, created_at FROM bundle
+         WHERE authority = ?1 AND sequence =
+            coalesce(?2, (SELECT max(sequence) FROM bundle WHERE authority = ?1))",
+    )
+    .bind(authority)
+    .bind(sequence.map(|sequence| i64::try_from(sequence).unwrap_or(i64::MAX)))
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let row = Columns(&row);
+    let anchors =
+        sqlx::query_scalar("SELECT der FROM bundle_anchor WHERE bundle = ? ORDER BY position")
+            .bind(row.get::<i64>("id")?)
+            .fetch_all(conn)
+            .await?;
+    Ok(Some(BundleRecord {
+        sequence: row.number("sequence")?,
+        digest: row.hash("digest")?,
+        anchors,
+        created_at: row.time("created_at")?,
+    }))
+}

@@ -1,0 +1,294 @@
+//! Changes of issuers and of the certificates issued to them.
+
+use super::change::{Desk, Done, parse};
+use super::find::{Found, authority, issuer};
+use crate::ledger::records::hex;
+use crate::ledger::{
+    AnchorOrigin, CaCertificateId, IssuerId, IssuerState, KeyLocation, LedgerError, Role,
+};
+use crate::x509::{Certificate, TrustDomain};
+
+/// A certificate to be added, with what stands above it.
+pub(super) struct NewCertificate {
+    pub(super) der: Vec<u8>,
+    pub(super) path: Vec<Vec<u8>>,
+    pub(super) anchor: Vec<u8>,
+    pub(super) origin: AnchorOrigin,
+    pub(super) source: String,
+    pub(super) state: IssuerState,
+}
+
+impl Desk<'_> {
+    pub(super) async fn add_issuer(
+        &mut self,
+        trust_domain: &TrustDomain,
+        role: Role,
+        public_key: &[u8],
+        location: &KeyLocation,
+        path_len: Option<u8>,
+    ) -> Result<Done, LedgerError> {
+        let authority = authority(self.conn, trust_domain).await?;
+        let id = IssuerId::of_spki(public_key);
+        let made = sqlx::query(
+            "INSERT INTO issuer
+                (key, authority, role, state, public_key, path_len, created_at, created_by)
+             VALUES (?, ?, ?, 'pending', ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(id.as_str())
+        .bind(authority)
+        .bind(role.as_str())
+        .bind(public_key)
+        .bind(path_len)
+        .bind(self.now.secs())
+        .bind(&self.by.name)
+        .execute(&mut *self.conn)
+        .await?;
+        if made.rows_affected() == 0 {
+            return Err(LedgerError::Refused(format!(
+                "the key {id} is an issuer already"
+            )));
+        }
+        self.locate(made.last_insert_rowid(), location).await?;
+        let detail = format!("{role} of {trust_domain}, {}", at(location));
+        Ok(Done {
+            action: Some(("add-issuer", id.to_string(), detail)),
+            ..Done::default()
+        })
+    }
+
+    pub(super) async fn add_location(
+        &mut self,
+        id: &IssuerId,
+        location: &KeyLocation,
+    ) -> Result<Done, LedgerError> {
+        let issuer = issuer(self.conn, id).await?;
+        self.locate(issuer.row, location).await?;
+        let action = Some(("add-location", id.to_string(), at(location)));
+        Ok(Done {
+            action,
+            ..Done::default()
+        })
+    }
+
+    pub(super) async fn locate(
+        &mut self,
+        issuer: i64,
+        location: &KeyLocation,
+    ) -> Result<(), LedgerError> {
+        sqlx::query(
+            "INSERT INTO issuer_location (issuer, token, token_serial, key_id, label)
+             VALUES (?, ?, ?, ?, ?)
+             ON CONFLICT (issuer, token) DO UPDATE SET token_serial = excluded.token_serial,
+                key_id = excluded.key_id, label = excluded.label",
+        )
+        .bind(issuer)
+        .bind(&location.token)
+        .bind(&location.token_serial)
+        .bind(&location.key_id)
+        .bind(&location.label)
+        .execute(&mut *self.conn)
+        .await?;
+        Ok(())
+    }
+
+    pub(super) async fn add_ca_certificate(
+        &mut self,
+        id: &IssuerId,
+        new: NewCertificate,
+        retire: bool,
+    ) -> Result<Done, LedgerError> {
+        let issuer = issuer(self.conn, id).await?;
+        if issuer.state == IssuerState::Retired {
+            return Err(LedgerError::IssuerNotActive {
+                issuer: id.clone(),
+                state: issuer.state,
+            });
+        }
+        let certificate = parse("the CA certificate", &new.der)?;
+        if IssuerId::of_spki(certificate.public_key().spki_der()) != *id {
+            return Err(LedgerError::Refused(format!(
+                "the certificate of {} holds another key than issuer {id}",
+                certificate.subject()
+            )));
+        }
+        for above in &new.path {
+            parse("a certificate of the path", above)?;
+        }
+        let anchor = parse("the anchor", &new.anchor)?.fingerprint();
+        self.ensure_anchor(issuer.authority, &new, &anchor).await?;
+        let row = self
+            .insert_certificate(&issuer, &certificate, &new, &anchor)
+            .await?;
+        if new.state == IssuerState::Active {
+            self.activate(&issuer).await?;
+        }
+        if retire {
+            self.retire_others(&issuer).await?;
+        }
+        let detail = format!(
+            "{} certificate sha256:{}, anchor sha256:{} ({})",
+            new.state,
+            hex(&certificate.fingerprint()),
+            hex(&anchor),
+            new.origin
+        );
+        Ok(Done {
+            action: Some(("add-ca-certificate", id.to_string(), detail)),
+            authority: Some((issuer.authority, issuer.trust_domain)),
+            certificate: Some(CaCertificateId::new(row)),
+        })
+    }
+
+    pub(super) async fn insert_certificate(
+        &mut self,
+        issuer: &Found,
+        certificate: &Certificate,
+        new: &NewCertificate,
+        anchor: &[u8; 32],
+    ) -> Result<i64, LedgerError> {
+        let made = sqlx::query(
+            "INSERT INTO ca_certificate
+                (issuer, der, sha256, state, anchor, not_before, not_after, added_at, added_by)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(issuer.row)
+        .bind(new.der.as_slice())
+        .bind(certificate.fingerprint().as_slice())
+        .bind(new.state.as_str())
+        .bind(anchor.as_slice())
+        .bind(certificate.not_before().secs())
+        .bind(certificate.not_after().secs())
+        .bind(self.now.secs())
+        .bind(&self.by.name)
+        .execute(&mut *self.conn)
+        .await?;
+        if made.rows_affected() == 0 {
+            return Err(LedgerError::Refused(format!(
+                "the certificate of {} with this anchor is on record already",
+                certificate.subject()
+            )));
+        }
+        let row = made.last_insert_rowid();
+        for (position, above) in (0_i64..).zip(&new.path) {
+            sqlx::query("INSERT INTO ca_path (ca_certificate, position, der) VALUES (?, ?, ?)")
+                .bind(row)
+                .bind(position)
+                .bind(above.as_slice())
+                .execute(&mut *self.conn)
+                .await?;
+        }
+        Ok(row)
+    }
+
+    /// Puts an issuer to use, with its pending certificates and their anchors.
+    pub(super) async fn activate(&mut self, issuer: &Found) -> Result<(), LedgerError> {
+        let statements = [
+            "UPDATE ca_certificate SET state = 'active' WHERE issuer = ? AND state = 'pending'",
+            "UPDATE anchor SET state = 'active' WHERE state = 'pending'
+                AND authority = (SELECT authority FROM issuer WHERE id = ?1)
+                AND sha256 IN (SELECT anchor FROM ca_certificate WHERE issuer = ?1 AND state = 'active')",
+            "UPDATE issuer SET state = 'active' WHERE id = ? AND state = 'pending'",
+        ];
+        for statement in statements {
+            sqlx::query(statement)
+                .bind(issuer.row)
+                .execute(&mut *self.conn)
+                .await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn retire_others(&mut self, issuer: &Found) -> Result<(), LedgerError> {
+        let others: Vec<i64> = sqlx::query_scalar(
+            "SELECT id FROM issuer
+             WHERE authority = ? AND role = ? AND id <> ? AND state = 'active'",
+        )
+        .bind(issuer.authority)
+        .bind(issuer.role.as_str())
+        .bind(issuer.row)
+        .fetch_all(&mut *self.conn)
+        .await?;
+        for other in others {
+            self.retire_issuer(other).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn retire_issuer(&mut self, row: i64) -> Result<(), LedgerError> {
+        let statements = [
+            "UPDATE ca_certificate SET state = 'retired' WHERE issuer = ? AND state <> 'retired'",
+            "UPDATE issuer SET state = 'retired' WHERE id = ? AND state <> 'retired'",
+        ];
+        for statement in statements {
+            sqlx::query(statement)
+                .bind(row)
+                .execute(&mut *self.conn)
+                .await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn set_issuer_state(
+        &mut self,
+        id: &IssuerId,
+        state: IssuerState,
+    ) -> Result<Done, LedgerError> {
+        let issuer = issuer(self.conn, id).await?;
+        if issuer.state >= state {
+            return Err(LedgerError::Refused(format!(
+                "issuer {id} is {} and cannot become {state}",
+                issuer.state
+            )));
+        }
+        if state == IssuerState::Active {
+            self.activate(&issuer).await?;
+            let usable: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM ca_certificate WHERE issuer = ? AND state = 'active'",
+            )
+            .bind(issuer.row)
+            .fetch_one(&mut *self.conn)
+            .await?;
+            if usable == 0 {
+                return Err(LedgerError::Refused(format!(
+                    "issuer {id} has no certificate: `rootbridge ca import` brings one"
+                )));
+            }
+        } else {
+            self.retire_issuer(issuer.row).await?;
+        }
+        Ok(Done {
+            action: Some(("set-issuer-state", id.to_string(), state.to_string())),
+            authority: Some((issuer.authority, issuer.trust_domain)),
+            certificate: None,
+        })
+    }
+
+    pub(super) async fn retire_certificate(
+        &mut self,
+        id: CaCertificateId,
+    ) -> Result<Done, LedgerError> {
+        let done = sqlx::query(
+            "UPDATE ca_certificate SET state = 'retired' WHERE id = ? AND state <> 'retired'",
+        )
+        .bind(id.get())
+        .execute(&mut *self.conn)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Err(LedgerError::Refused(format!(
+                "CA certificate {id} is not in use"
+            )));
+        }
+        let action = Some(("retire-ca-certificate", id.to_string(), String::new()));
+        Ok(Done {
+            action,
+            ..Done::default()
+        })
+    }
+}
+
+fn at(location: &KeyLocation) -> String {
+    format!(
+        "{} on {} ({})",
+        location.label, location.token, location.token_serial
+    )
+}

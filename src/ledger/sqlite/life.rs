@@ -1,0 +1,211 @@
+//! Instances, their epochs and leases, and what they left open.
+
+use std::time::Duration;
+
+use sqlx::{Row, SqliteConnection};
+
+use super::codes::{Columns, state_code};
+use crate::clock::UnixTime;
+use crate::ledger::{Epoch, IntentId, LedgerError, Outcome, State};
+
+/// The caller holds the transaction.
+pub(super) async fn register(
+    conn: &mut SqliteConnection,
+    instance: &str,
+    lease: Duration,
+    now: UnixTime,
+) -> Result<Epoch, LedgerError> {
+    let row = sqlx::query(
+        "INSERT INTO instance (name, boot, lease, lease_until) VALUES (?, 1, ?, ?)
+         ON CONFLICT DO UPDATE SET boot = boot + 1, lease = excluded.lease,
+            lease_until = excluded.lease_until
+         RETURNING boot",
+    )
+    .bind(instance)
+    .bind(i64::try_from(lease.as_secs()).unwrap_or(i64::MAX))
+    .bind(now.plus(lease).secs())
+    .fetch_one(&mut *conn)
+    .await?;
+    let boot: i64 = row.try_get(0)?;
+    sqlx::query("INSERT INTO epoch (instance, boot, registered_at) VALUES (?, ?, ?)")
+        .bind(instance)
+        .bind(boot)
+        .bind(now.secs())
+        .execute(conn)
+        .await?;
+    Ok(Epoch {
+        instance: instance.to_owned(),
+        boot: Columns(&row).number("boot")?,
+    })
+}
+
+/// The caller holds the transaction.
+pub(super) async fn renew(
+    conn: &mut SqliteConnection,
+    epoch: &Epoch,
+    now: UnixTime,
+) -> Result<(), LedgerError> {
+    let done =
+        sqlx::query("UPDATE instance SET lease_until = ? + lease WHERE name = ? AND boot = ?")
+            .bind(now.secs())
+            .bind(&epoch.instance)
+            .bind(boot(epoch))
+            .execute(conn)
+            .await?;
+    if done.rows_affected() == 0 {
+        return Err(unknown(epoch));
+    }
+    Ok(())
+}
+
+/// What reconciliation finds before it takes the write lock: the walk over a long time's intents
+/// must not hold up issuance.
+pub(super) struct Left {
+    /// Everything up to here is concluded.
+    settled: i64,
+    /// Open intents that others have given up.
+    abandoned: Vec<i64>,
+}
+
+/// The caller holds a transaction that reads.
+pub(super) async fn left_open(
+    conn: &mut SqliteConnection,
+    epoch: &Epoch,
+    now: UnixTime,
+) -> Result<Left, LedgerError> {
+    let row = sqlx::query(
+        "SELECT (SELECT upto FROM settled) AS upto, coalesce(max(id), 0) AS newest FROM intent",
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let row = Columns(&row);
+    let mut settled: i64 = row.get("newest")?;
+    let open = sqlx::query(
+        "SELECT intent.id,
+            CASE WHEN epoch.instance = ?2 THEN epoch.boot < ?3
+                 ELSE instance.lease_until <= ?4 END AS abandoned
+         FROM intent
+         LEFT JOIN conclusion ON conclusion.intent = intent.id
+         JOIN epoch ON epoch.id = intent.epoch
+         JOIN instance ON instance.name = epoch.instance
+         WHERE intent.id > ?1 AND conclusion.intent IS NULL
+         ORDER BY intent.id",
+    )
+    .bind(row.get::<i64>("upto")?)
+    .bind(&epoch.instance)
+    .bind(boot(epoch))
+    .bind(now.secs())
+    .fetch_all(conn)
+    .await?;
+    let mut abandoned = Vec::new();
+    for (n, row) in open.iter().enumerate() {
+        let id: i64 = row.try_get(0)?;
+        if n == 0 {
+            settled = id - 1;
+        }
+        if row.try_get(1)? {
+            abandoned.push(id);
+        }
+    }
+    Ok(Left { settled, abandoned })
+}
+
+/// Concludes what was left open, as far as that still holds; the caller holds the transaction.
+pub(super) async fn reconcile(
+    conn: &mut SqliteConnection,
+    epoch: &Epoch,
+    left: &Left,
+    now: UnixTime,
+    concluded_at: UnixTime,
+) -> Result<u64, LedgerError> {
+    let current: Option<i64> = sqlx::query_scalar("SELECT boot FROM instance WHERE name = ?")
+        .bind(&epoch.instance)
+        .fetch_optional(&mut *conn)
+        .await?;
+    // A superseded epoch would judge its successor's work.
+    if current != Some(boot(epoch)) {
+        return Err(unknown(epoch));
+    }
+    let mut concluded = 0;
+    for id in &left.abandoned {
+        // Concluded since, or its instance has come back and renewed its lease: not ours to judge.
+        let done = sqlx::query(
+            "INSERT INTO conclusion (intent, state, reason, concluded_at)
+             SELECT intent.id, 3, 'left open by epoch ' || epoch.boot || ' of ' || epoch.instance
+                || ', concluded by epoch ' || ?3 || ' of ' || ?2, ?5
+             FROM intent JOIN epoch ON epoch.id = intent.epoch
+             JOIN instance ON instance.name = epoch.instance
+             WHERE intent.id = ?1
+                AND CASE WHEN epoch.instance = ?2 THEN epoch.boot < ?3
+                         ELSE instance.lease_until <= ?4 END
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(id)
+        .bind(&epoch.instance)
+        .bind(boot(epoch))
+        .bind(now.secs())
+        .bind(concluded_at.secs())
+        .execute(&mut *conn)
+        .await?;
+        concluded += done.rows_affected();
+    }
+    sqlx::query("UPDATE settled SET upto = max(upto, ?)")
+        .bind(left.settled)
+        .execute(conn)
+        .await?;
+    Ok(concluded)
+}
+
+/// The caller holds the transaction.
+pub(super) async fn reopen(
+    conn: &mut SqliteConnection,
+    intent: IntentId,
+    outcome: &Outcome,
+    at: UnixTime,
+) -> Result<(), LedgerError> {
+    let Outcome::Issued { signature } = outcome else {
+        return Err(LedgerError::Refused(format!(
+            "intent {intent} can only be reopened to be issued, not {}",
+            outcome.state()
+        )));
+    };
+    let row = sqlx::query(
+        "SELECT intent.id, state, signature FROM intent
+         LEFT JOIN conclusion ON intent = intent.id WHERE intent.id = ?",
+    )
+    .bind(intent.get())
+    .fetch_optional(&mut *conn)
+    .await?
+    .ok_or(LedgerError::UnknownIntent(intent))?;
+    let row = Columns(&row);
+    match row.state("state")? {
+        State::Pending => Err(LedgerError::Refused(format!(
+            "intent {intent} has no conclusion yet: conclude it"
+        ))),
+        State::Issued if row.get::<&[u8]>("signature")? == signature.as_slice() => Ok(()),
+        state @ State::Issued => Err(LedgerError::AlreadyConcluded { intent, state }),
+        State::Failed | State::Unknown => {
+            sqlx::query(
+                "UPDATE conclusion SET state = ?, signature = ?, concluded_at = ? WHERE intent = ?",
+            )
+            .bind(state_code(State::Issued))
+            .bind(signature.as_slice())
+            .bind(at.secs())
+            .bind(intent.get())
+            .execute(conn)
+            .await?;
+            Ok(())
+        }
+    }
+}
+
+fn boot(epoch: &Epoch) -> i64 {
+    i64::try_from(epoch.boot).unwrap_or(i64::MAX)
+}
+
+fn unknown(epoch: &Epoch) -> LedgerError {
+    LedgerError::UnknownEpoch {
+        instance: epoch.instance.clone(),
+        boot: epoch.boot,
+    }
+}

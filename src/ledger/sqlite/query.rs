@@ -1,0 +1,328 @@
+//! Certificates by filter, newest first, with the indexes that the schema has.
+//!
+//! A search by serial, or for what failed, has an index of its own. Every other one walks the spans
+//! of 1,024 intents from the newest back, passes those by that cannot hold what is asked, and looks
+//! into the others: by the subject's index, or row by row.
+
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Arguments, AssertSqlSafe, Row, SqliteConnection};
+
+use super::codes::{Columns, kind_code, state_code};
+use super::known::{SPAN_BITS, issuer_bit};
+use crate::clock::UnixTime;
+use crate::ledger::{
+    CaCertificateId, CallerRecord, CertificateRow, Epoch, Filter, IntentId, IssuerId, LedgerError,
+    State,
+};
+use crate::x509::Serial;
+
+const COLUMNS: &str = "i.*, issuer.key AS issuer_key, epoch.instance, epoch.boot,
+    c.state, c.reason, c.concluded_at, c.signature";
+const JOINS: &str = "JOIN issuer ON issuer.id = i.issuer JOIN epoch ON epoch.id = i.epoch";
+
+/// The rows that a filter lets through; the caller holds a transaction that reads.
+pub(super) async fn certificates(
+    conn: &mut SqliteConnection,
+    filter: &Filter,
+) -> Result<Vec<CertificateRow>, LedgerError> {
+    let Some(issuers) = issuers(conn, filter).await? else {
+        return Ok(Vec::new());
+    };
+    let from = match filter.state {
+        Some(State::Failed | State::Unknown) => {
+            "conclusion c INDEXED BY conclusion_not_issued JOIN intent i ON i.id = c.intent"
+        }
+        _ if filter.serial.is_some() => {
+            "issuer x CROSS JOIN intent i ON i.issuer = x.id LEFT JOIN conclusion c ON c.intent = i.id"
+        }
+        _ => return walk(conn, filter, &issuers).await,
+    };
+    let mut question = Question::new(filter, &issuers);
+    if matches!(filter.state, Some(State::Failed | State::Unknown)) {
+        question.and("c.state <> 1");
+    }
+    question.ask(conn, from, i64::from(filter.limit)).await
+}
+
+/// Walks the spans.
+async fn walk(
+    conn: &mut SqliteConnection,
+    filter: &Filter,
+    issuers: &[i64],
+) -> Result<Vec<CertificateRow>, LedgerError> {
+    let mut found = Vec::new();
+    let mut below = i64::MAX;
+    let settled: i64 = sqlx::query_scalar("SELECT upto FROM settled")
+        .fetch_one(&mut *conn)
+        .await?;
+    let first = if filter.state == Some(State::Pending) {
+        settled + 1
+    } else {
+        0
+    };
+    // Small steps first: most questions are about the newest rows.
+    let mut step = 8;
+    loop {
+        let missing = i64::from(filter.limit) - i64::try_from(found.len()).unwrap_or(i64::MAX);
+        if missing <= 0 {
+            return Ok(found);
+        }
+        let spans = spans(conn, filter, issuers, below, first >> SPAN_BITS, step).await?;
+        let (Some(newest), Some(oldest)) = (spans.first(), spans.last()) else {
+            return Ok(found);
+        };
+        below = *oldest;
+        let list: Vec<_> = spans.iter().map(ToString::to_string).collect();
+        let list = format!("[{}]", list.join(","));
+        let mut question = Question::new(filter, issuers);
+        question.and_value("i.id >= ?", first);
+        let from = if filter.subject.is_some() {
+            question.and_value("i.id >> 10 IN (SELECT value FROM json_each(?))", list);
+            "intent i INDEXED BY intent_subject LEFT JOIN conclusion c ON c.intent = i.id"
+        } else {
+            // Spans that were passed by lie in between only where a filter is narrow.
+            question.and_value("i.id >= ?", *oldest << SPAN_BITS);
+            question.and_value("i.id < ?", (*newest + 1) << SPAN_BITS);
+            question.and_value("i.id >> 10 IN (SELECT value FROM json_each(?))", list);
+            "intent i NOT INDEXED LEFT JOIN conclusion c ON c.intent = i.id"
+        };
+        found.extend(question.ask(conn, from, missing).await?);
+        step = (step * 2).min(512);
+    }
+}
+
+/// The next spans below `below`, newest first, that may hold what is asked.
+async fn spans(
+    conn: &mut SqliteConnection,
+    filter: &Filter,
+    issuers: &[i64],
+    below: i64,
+    first: i64,
+    limit: i64,
+) -> Result<Vec<i64>, LedgerError> {
+    let bits = issuers
+        .iter()
+        .fold(0, |bits, issuer| bits | issuer_bit(*issuer));
+    let newest = filter
+        .before_id
+        .map_or(i64::MAX, |id| (id.get() - 1) >> SPAN_BITS);
+    let after = |time: Option<UnixTime>| time.map_or(i64::MIN, UnixTime::secs);
+    let before = |time: Option<UnixTime>| time.map_or(i64::MAX, UnixTime::secs);
+    let by_expiry = filter.expires_after.is_some() || filter.expires_before.is_some();
+    Ok(sqlx::query_scalar(
+        "SELECT span FROM span
+         WHERE span < ?1 AND span <= ?2 AND span >= ?3
+            AND recorded_max >= ?4 AND recorded_min < ?5
+            AND (NOT ?6 OR (expires_max >= ?7 AND expires_min < ?8))
+            AND (?9 = 0 OR issuers & ?9 <> 0)
+         ORDER BY span DESC LIMIT ?10",
+    )
+    .bind(below)
+    .bind(newest)
+    .bind(first)
+    .bind(after(filter.recorded_after))
+    .bind(before(filter.recorded_before))
+    .bind(by_expiry)
+    .bind(after(filter.expires_after))
+    .bind(before(filter.expires_before))
+    .bind(bits)
+    .bind(limit)
+    .fetch_all(conn)
+    .await?)
+}
+
+/// The rows of the issuers that are asked for; empty where any will do, `None` where there is none.
+async fn issuers(
+    conn: &mut SqliteConnection,
+    filter: &Filter,
+) -> Result<Option<Vec<i64>>, LedgerError> {
+    if filter.issuer.is_none() && filter.trust_domain.is_none() {
+        return Ok(Some(Vec::new()));
+    }
+    let rows: Vec<i64> = sqlx::query_scalar(
+        "SELECT issuer.id FROM issuer JOIN authority ON authority.id = authority
+         WHERE (?1 IS NULL OR key = ?1) AND (?2 IS NULL OR trust_domain = ?2)",
+    )
+    .bind(filter.issuer.as_ref().map(IssuerId::as_str))
+    .bind(filter.trust_domain.as_ref().map(|domain| domain.as_str()))
+    .fetch_all(conn)
+    .await?;
+    Ok(Some(rows).filter(|rows| !rows.is_empty()))
+}
+
+/// A SELECT in the making: only fixed text becomes SQL, every value is bound.
+struct Question {
+    conditions: String,
+    values: SqliteArguments,
+}
+
+impl Question {
+    /// All that the filter says of a row.
+    fn new(filter: &Filter, issuers: &[i64]) -> Self {
+        let mut this = Self {
+            conditions: "1".to_owned(),
+            values: SqliteArguments::default(),
+        };
+        if let Some(subject) = &filter.subject {
+            this.subject(subject);
+        }
+        if let Some(serial) = &filter.serial {
+            this.and_value("i.serial = ?", serial.as_bytes());
+        }
+        if let Some(kind) = filter.kind {
+            this.and_value("i.kind = ?", kind_code(kind));
+        }
+        match filter.state {
+            None => {}
+            Some(State::Pending) => this.and("c.intent IS NULL"),
+            Some(state) => this.and_value("c.state = ?", state_code(state)),
+        }
+        if !issuers.is_empty() {
+            let rows: Vec<_> = issuers.iter().map(ToString::to_string).collect();
+            let rows = format!("[{}]", rows.join(","));
+            this.and_value("i.issuer IN (SELECT value FROM json_each(?))", rows);
+        }
+        let times = [
+            ("i.recorded_at >= ?", filter.recorded_after),
+            ("i.recorded_at < ?", filter.recorded_before),
+            ("i.not_after >= ?", filter.expires_after),
+            ("i.not_after < ?", filter.expires_before),
+        ];
+        for (condition, time) in times {
+            if let Some(time) = time {
+                this.and_value(condition, time.secs());
+            }
+        }
+        if let Some(before) = filter.before_id {
+            this.and_value("i.id < ?", before.get());
+        }
+        this
+    }
+
+    /// The subject itself, the first of several names, or with a trailing `*` what it begins with.
+    fn subject(&mut self, subject: &str) {
+        match subject.strip_suffix('*') {
+            Some(prefix) => {
+                self.and_value("i.subject >= ?", prefix);
+                // Nothing in UTF-8 sorts behind the last code point.
+                self.and_value("i.subject < ?", format!("{prefix}\u{10ffff}"));
+            }
+            None => {
+                self.and_value("i.subject >= ?", subject);
+                // '!' is what follows the space between names.
+                self.and_value("i.subject < ?", format!("{subject}!"));
+                let length = i64::try_from(subject.chars().count()).unwrap_or(i64::MAX);
+                self.and_value("substr(i.subject, 1 + ?, 1) IN ('', ' ')", length);
+            }
+        }
+    }
+
+    fn and(&mut self, condition: &'static str) {
+        self.conditions.push_str(" AND ");
+        self.conditions.push_str(condition);
+    }
+
+    fn and_value<'t, T>(&mut self, condition: &'static str, value: T)
+    where
+        T: sqlx::Encode<'t, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
+    {
+        // Text, blobs and numbers can always be encoded; a value that could not would be NULL,
+        // and a comparison with NULL lets nothing through.
+        let _ = self.values.add(value);
+        self.and(condition);
+    }
+
+    async fn ask(
+        mut self,
+        conn: &mut SqliteConnection,
+        from: &'static str,
+        limit: i64,
+    ) -> Result<Vec<CertificateRow>, LedgerError> {
+        let _ = self.values.add(limit);
+        let sql = format!(
+            "SELECT {COLUMNS} FROM {from} {JOINS} WHERE {} ORDER BY i.id DESC LIMIT ?",
+            self.conditions
+        );
+        let rows = sqlx::query_with(AssertSqlSafe(sql), self.values)
+            .fetch_all(conn)
+            .await?;
+        rows.iter().map(|row| certificate(&Columns(row))).collect()
+    }
+}
+
+/// The newest certificate with a serial, of one issuer or of any.
+pub(super) async fn by_serial(
+    conn: &mut SqliteConnection,
+    issuer: Option<&IssuerId>,
+    serial: &Serial,
+) -> Result<Option<CertificateRow>, LedgerError> {
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM issuer x CROSS JOIN intent i ON i.issuer = x.id
+         LEFT JOIN conclusion c ON c.intent = i.id {JOINS}
+         WHERE (?1 IS NULL OR x.key = ?1) AND i.serial = ?2 ORDER BY i.id DESC LIMIT 1"
+    )))
+    .bind(issuer.map(IssuerId::as_str))
+    .bind(serial.as_bytes())
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| certificate(&Columns(&row))).transpose()
+}
+
+/// The newest rows, for a closer look.
+pub(super) async fn newest(
+    conn: &mut SqliteConnection,
+    limit: i64,
+) -> Result<Vec<CertificateRow>, LedgerError> {
+    let from = "intent i LEFT JOIN conclusion c ON c.intent = i.id";
+    Question::new(&Filter::default(), &[])
+        .ask(conn, from, limit)
+        .await
+}
+
+fn certificate(row: &Columns<'_>) -> Result<CertificateRow, LedgerError> {
+    let serial: Option<&[u8]> = row.get("serial")?;
+    let serial = serial
+        .map(|bytes| {
+            Serial::from_bytes(bytes)
+                .map_err(|error| LedgerError::Damaged(format!("column serial: {error}")))
+        })
+        .transpose()?;
+    Ok(CertificateRow {
+        id: IntentId::new(row.0.try_get("id")?),
+        kind: row.kind("kind")?,
+        issuer: row.word("issuer_key")?,
+        ca_certificate: row
+            .get::<Option<i64>>("ca_certificate")?
+            .map(CaCertificateId::new),
+        serial,
+        subject: row.get("subject")?,
+        profile: row.get("profile")?,
+        spki_sha256: row.hash("spki_sha256")?,
+        bundle_digest: row.maybe_hash("bundle_digest")?,
+        caller: CallerRecord {
+            trust_domain: row.word("caller_trust_domain")?,
+            identity: row.get("caller")?,
+            method: row.method("method")?,
+            detail: row.get("method_detail")?,
+            cluster: row.get("cluster")?,
+            pod: row.get("pod")?,
+            node: row.get("node")?,
+            token_authenticated_at: row.maybe_time("token_authenticated_at")?,
+        },
+        not_before: row.maybe_time("not_before")?,
+        not_after: row.maybe_time("not_after")?,
+        recorded_at: row.time("recorded_at")?,
+        epoch: Epoch {
+            instance: row.get("instance")?,
+            boot: row.number("boot")?,
+        },
+        request_id: row.get("request_id")?,
+        origin: row.get("origin")?,
+        state: row.state("state")?,
+        reason: row.get("reason")?,
+        concluded_at: row.maybe_time("concluded_at")?,
+        tbs: row.get("tbs")?,
+        algorithm: row.algorithm("algorithm")?,
+        signature: row.get("signature")?,
+    })
+}

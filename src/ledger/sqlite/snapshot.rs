@@ -1,0 +1,146 @@
+//! All records at one moment. The caller holds a transaction, so that they belong together.
+
+use sqlx::SqliteConnection;
+
+use super::bundles::bundle;
+use super::codes::Columns;
+use crate::ledger::{
+    AnchorRecord, AuthorityRecord, CaCertificateId, CaCertificateRecord, IssuerRecord, KeyLocation,
+    LedgerError, Snapshot,
+};
+
+pub(super) async fn snapshot(conn: &mut SqliteConnection) -> Result<Snapshot, LedgerError> {
+    let row = sqlx::query("SELECT value FROM revision")
+        .fetch_one(&mut *conn)
+        .await?;
+    let revision = Columns(&row).number("value")?;
+    let rows = sqlx::query("SELECT * FROM authority ORDER BY id")
+        .fetch_all(&mut *conn)
+        .await?;
+    let mut authorities = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let row = Columns(row);
+        let id: i64 = row.get("id")?;
+        authorities.push(AuthorityRecord {
+            id,
+            trust_domain: row.word("trust_domain")?,
+            created_at: row.time("created_at")?,
+            created_by: row.get("created_by")?,
+            issuers: issuers(conn, id).await?,
+            anchors: anchors(conn, id).await?,
+            bundle: bundle(conn, id, None).await?,
+        });
+    }
+    Ok(Snapshot {
+        revision,
+        authorities,
+    })
+}
+
+async fn issuers(
+    conn: &mut SqliteConnection,
+    authority: i64,
+) -> Result<Vec<IssuerRecord>, LedgerError> {
+    let rows = sqlx::query("SELECT * FROM issuer WHERE authority = ? ORDER BY id")
+        .bind(authority)
+        .fetch_all(&mut *conn)
+        .await?;
+    let mut issuers = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let row = Columns(row);
+        let id: i64 = row.get("id")?;
+        issuers.push(IssuerRecord {
+            id: row.word("key")?,
+            role: row.word("role")?,
+            state: row.word("state")?,
+            public_key: row.get("public_key")?,
+            locations: locations(conn, id).await?,
+            path_len: row.get("path_len")?,
+            certificates: certificates(conn, id).await?,
+            created_at: row.time("created_at")?,
+            created_by: row.get("created_by")?,
+        });
+    }
+    Ok(issuers)
+}
+
+async fn locations(
+    conn: &mut SqliteConnection,
+    issuer: i64,
+) -> Result<Vec<KeyLocation>, LedgerError> {
+    let rows = sqlx::query("SELECT * FROM issuer_location WHERE issuer = ? ORDER BY rowid")
+        .bind(issuer)
+        .fetch_all(conn)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let row = Columns(row);
+            Ok(KeyLocation {
+                token: row.get("token")?,
+                token_serial: row.get("token_serial")?,
+                key_id: row.get("key_id")?,
+                label: row.get("label")?,
+            })
+        })
+        .collect()
+}
+
+async fn certificates(
+    conn: &mut SqliteConnection,
+    issuer: i64,
+) -> Result<Vec<CaCertificateRecord>, LedgerError> {
+    let rows = sqlx::query("SELECT * FROM ca_certificate WHERE issuer = ? ORDER BY id")
+        .bind(issuer)
+        .fetch_all(&mut *conn)
+        .await?;
+    let mut certificates = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let row = Columns(row);
+        let id: i64 = row.get("id")?;
+        let path = sqlx::query_scalar(
+            "SELECT der FROM ca_path WHERE ca_certificate = ? ORDER BY position",
+        )
+        .bind(id)
+        .fetch_all(&mut *conn)
+        .await?;
+        certificates.push(CaCertificateRecord {
+            id: CaCertificateId::new(id),
+            der: row.get("der")?,
+            sha256: row.hash("sha256")?,
+            state: row.word("state")?,
+            path,
+            anchor: row.hash("anchor")?,
+            not_before: row.time("not_before")?,
+            not_after: row.time("not_after")?,
+            added_at: row.time("added_at")?,
+            added_by: row.get("added_by")?,
+        });
+    }
+    Ok(certificates)
+}
+
+async fn anchors(
+    conn: &mut SqliteConnection,
+    authority: i64,
+) -> Result<Vec<AnchorRecord>, LedgerError> {
+    let rows = sqlx::query("SELECT * FROM anchor WHERE authority = ? ORDER BY id")
+        .bind(authority)
+        .fetch_all(conn)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let row = Columns(row);
+            Ok(AnchorRecord {
+                sha256: row.hash("sha256")?,
+                der: row.get("der")?,
+                origin: row.word("origin")?,
+                source: row.get("source")?,
+                state: row.word("state")?,
+                expires_at: row.maybe_time("expires_at")?,
+                added_at: row.time("added_at")?,
+                added_by: row.get("added_by")?,
+                retired_at: row.maybe_time("retired_at")?,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,249 @@
+//! The one task that writes: what waits when it is free goes into its next batch, so that a lone
+//! caller sees one commit's latency and a crowd shares it.
+
+use std::sync::Arc;
+
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use super::batch::{Fault, Statements, Verdicts};
+use super::known::Known;
+use super::lock::ServerLock;
+use super::open::{Connector, located};
+use crate::clock::Clock;
+use crate::ledger::{Intent, IntentId, LedgerError, Outcome, Record};
+
+/// The most requests in one transaction.
+const BATCH: usize = 256;
+
+type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
+
+/// What the writer is asked.
+#[derive(Debug)]
+pub(super) enum Job {
+    Record(Box<Intent>, Reply<Record>),
+    Conclude(IntentId, Outcome, Reply<()>),
+    /// Lends the connection for a transaction of another sort.
+    Turn(Reply<Turn>),
+    Close(oneshot::Sender<()>),
+}
+
+/// The writer's connection, lent; the writer waits until it comes back. Dropped instead, because
+/// it is not to be trusted any more, it is replaced.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub(super) conn: SqliteConnection,
+    pub(super) back: oneshot::Sender<SqliteConnection>,
+}
+
+/// The writing task.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) jobs: mpsc::Receiver<Job>,
+    pub(super) connector: Connector,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Given up after the connection is closed.
+    pub(super) lock: Option<Arc<ServerLock>>,
+}
+
+impl Writer {
+    /// Works until it is told to close or nobody can ask any more.
+    pub(super) async fn run(mut self) {
+        let mut desk = Desk {
+            connector: self.connector,
+            clock: self.clock,
+            statements: Statements::new(),
+            known: Known::default(),
+            conn: None,
+        };
+        let mut jobs = Vec::with_capacity(BATCH);
+        let mut closing = Vec::new();
+        while self.jobs.recv_many(&mut jobs, BATCH).await > 0 {
+            let mut batch = Batch::default();
+            let mut turns = Vec::new();
+            for job in jobs.drain(..) {
+                match job {
+                    Job::Record(intent, reply) => {
+                        batch.intents.push(*intent);
+                        batch.recorded.push(reply);
+                    }
+                    Job::Conclude(intent, outcome, reply) => {
+                        batch.conclusions.push((intent, outcome));
+                        batch.concluded.push(reply);
+                    }
+                    Job::Turn(reply) => turns.push(reply),
+                    Job::Close(done) => {
+                        self.jobs.close();
+                        closing.push(done);
+                    }
+                }
+            }
+            desk.write(batch).await;
+            for turn in turns {
+                desk.lend(turn).await;
+            }
+        }
+        desk.discard().await;
+        drop(self.lock);
+        for done in closing {
+            // Whoever asked may have gone.
+            let _ = done.send(());
+        }
+    }
+}
+
+/// Requests for one transaction, and where their answers go.
+#[derive(Debug, Default)]
+struct Batch {
+    intents: Vec<Intent>,
+    recorded: Vec<Reply<Record>>,
+    conclusions: Vec<(IntentId, Outcome)>,
+    concluded: Vec<Reply<()>>,
+}
+
+impl Batch {
+    fn len(&self) -> usize {
+        self.intents.len() + self.conclusions.len()
+    }
+
+    /// Each request in a batch of its own.
+    fn split(self) -> impl Iterator<Item = Self> {
+        let records = self
+            .intents
+            .into_iter()
+            .zip(self.recorded)
+            .map(|(intent, reply)| Self {
+                intents: vec![intent],
+                recorded: vec![reply],
+                ..Self::default()
+            });
+        let conclusions = self
+            .conclusions
+            .into_iter()
+            .zip(self.concluded)
+            .map(|(item, reply)| Self {
+                conclusions: vec![item],
+                concluded: vec![reply],
+                ..Self::default()
+            });
+        records.chain(conclusions)
+    }
+
+    fn answer(self, verdicts: Verdicts) {
+        // A caller that has gone needs no answer.
+        for (reply, verdict) in self.recorded.into_iter().zip(verdicts.records) {
+            let _ = reply.send(verdict);
+        }
+        for (reply, verdict) in self.concluded.into_iter().zip(verdicts.conclusions) {
+            let _ = reply.send(verdict);
+        }
+    }
+
+    fn fail(self, error: &LedgerError) {
+        for reply in self.recorded {
+            let _ = reply.send(Err(error.clone()));
+        }
+        for reply in self.concluded {
+            let _ = reply.send(Err(error.clone()));
+        }
+    }
+}
+
+/// What the writer works with.
+#[derive(Debug)]
+struct Desk {
+    connector: Connector,
+    clock: Arc<dyn Clock>,
+    statements: Statements,
+    known: Known,
+    conn: Option<SqliteConnection>,
+}
+
+impl Desk {
+    async fn write(&mut self, batch: Batch) {
+        if batch.len() == 0 {
+            return;
+        }
+        match self.attempt(&batch).await {
+            Ok(verdicts) => batch.answer(verdicts),
+            Err(Fault::Row(error)) if batch.len() == 1 => batch.fail(&error),
+            // Rare: a row that no check foresaw must not take the others along.
+            Err(Fault::Row(_)) => {
+                for single in batch.split() {
+                    match self.attempt(&single).await {
+                        Ok(verdicts) => single.answer(verdicts),
+                        Err(Fault::Row(error) | Fault::Store(error)) => single.fail(&error),
+                    }
+                }
+            }
+            Err(Fault::Store(error)) => batch.fail(&error),
+        }
+    }
+
+    async fn attempt(&mut self, batch: &Batch) -> Result<Verdicts, Fault> {
+        let mut conn = self.connection().await.map_err(Fault::Store)?;
+        let done = self
+            .statements
+            .write(
+                &mut conn,
+                &mut self.known,
+                &batch.intents,
+                &batch.conclusions,
+                self.clock.now(),
+            )
+            .await;
+        match done {
+            Err(Fault::Store(error)) => {
+                // A failed sync may have dropped pages that this descriptor believes are written:
+                // it is never asked again. Closing rolls back what is open.
+                let _ = conn.close().await;
+                self.known = Known::default();
+                Err(Fault::Store(self.named(error)))
+            }
+            done => {
+                self.conn = Some(conn);
+                done
+            }
+        }
+    }
+
+    async fn lend(&mut self, to: Reply<Turn>) {
+        let (back, returned) = oneshot::channel();
+        match self.connection().await {
+            Ok(conn) => match to.send(Ok(Turn { conn, back })) {
+                Ok(()) => self.conn = returned.await.ok(),
+                Err(unwanted) => self.conn = unwanted.ok().map(|turn| turn.conn),
+            },
+            Err(error) => {
+                let _ = to.send(Err(error));
+            }
+        }
+    }
+
+    async fn connection(&mut self) -> Result<SqliteConnection, LedgerError> {
+        match self.conn.take() {
+            Some(conn) => Ok(conn),
+            None => self
+                .connector
+                .writer()
+                .await
+                .map_err(|error| located(self.connector.path(), error)),
+        }
+    }
+
+    async fn discard(&mut self) {
+        if let Some(conn) = self.conn.take() {
+            // Everything that was promised is durable already.
+            let _ = conn.close().await;
+        }
+    }
+
+    fn named(&self, error: LedgerError) -> LedgerError {
+        match error {
+            LedgerError::Unavailable { reason } => {
+                LedgerError::unavailable(format!("{}: {reason}", self.connector.path().display()))
+            }
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What every call has in common: a request id, and a caller.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use crate::authn::{
+    self, Api, AuthnError, Caller, Callers, CertificateCallers, JwtVerifiers, Operators,
+};
+use crate::net::Peer;
+
+/// The header in which a caller may bring a request id of its own.
+const REQUEST_ID: &str = "x-request-id";
+
+/// Who may call on one listener, and how that is found out. Clones share it; a reload of the
+/// configuration replaces what is in it.
+#[derive(Debug, Clone)]
+pub struct Gate(Arc<ArcSwap<Judges>>);
+
+/// The judges of one listener's callers.
+#[derive(Debug)]
+pub struct Judges {
+    /// Every JWT verifier of the server.
+    pub jwt: Arc<JwtVerifiers>,
+    /// Every operator credential of the server.
+    pub operators: Arc<Operators>,
+    /// Which of them are taken on this listener.
+    pub callers: Callers,
+    /// TLS client certificates, where the listener takes them.
+    pub certificates: Option<CertificateCallers>,
+}
+
+impl Gate {
+    /// A gate with these judges.
+    pub fn new(judges: Judges) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(judges)))
+    }
+
+    /// Other judges from the next call on.
+    pub fn replace(&self, judges: Judges) {
+        self.0.store(Arc::new(judges));
+    }
+
+    /// The caller of a request. A credential in the header is judged alone: when it is rejected,
+    /// no certificate of the connection can make up for it.
+    ///
+    /// # Errors
+    /// [`AuthnError`].
+    pub async fn caller(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+        api: Api,
+    ) -> Result<Caller, AuthnError> {
+        let judges = self.0.load_full();
+        if let Some(token) = bearer(headers)? {
+            return match Operators::judge(token) {
+                true => {
+                    judges
+                        .operators
+                        .authenticate(token, judges.callers.operators())
+                        .await
+                }
+                false => {
+                    judges
+                        .jwt
+                        .authenticate(token, api, judges.callers.jwt())
+                        .await
+                }
+            };
+        }
+        let leaf = peer.and_then(|peer| peer.certificates.first());
+        match (&judges.certificates, leaf) {
+            (Some(certificates), Some(leaf)) => certificates.authenticate(leaf).await,
+            _ => Err(AuthnError::Missing),
+        }
+    }
+}
+
+/// The token of the one `authorization` header, if there is one.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, AuthnError> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(AuthnError::rejected("more than one authorization header"));
+    }
+    let text = value
+        .to_str()
+        .map_err(|_| AuthnError::rejected("authorization is not ASCII"))?;
+    authn::bearer(text).map(Some)
+}
+
+/// The request id: the caller's own when it is harmless in a log, else a random one.
+pub(super) fn request_id(headers: &HeaderMap) -> String {
+    let given = headers
+        .get(REQUEST_ID)
+        .and_then(|value| value.to_str().ok());
+    match given {
+        Some(id) if harmless(id) => id.to_owned(),
+        _ => random_id(),
+    }
+}
+
+fn harmless(id: &str) -> bool {
+    (1..=64).contains(&id.len())
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+fn random_id() -> String {
+    let mut bytes = [0_u8; 8];
+    // Without randomness no serial could be made either: an id that repeats harms less than a
+    // refusal here, ahead of the clear error there.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    format!("{:016x}", u64::from_be_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn one_bearer_token_or_a_rejection() {
+        let mut headers = HeaderMap::new();
+        assert!(bearer(&headers).unwrap().is_none());
+        headers.append(AUTHORIZATION, "Bearer abc".parse().unwrap());
+        assert_eq!(bearer(&headers).unwrap(), Some("abc"));
+        headers.append(AUTHORIZATION, "Bearer def".parse().unwrap());
+        assert!(bearer(&headers).is_err());
+        headers.insert(AUTHORIZATION, "Basic abc".parse().unwrap());
+        assert!(bearer(&headers).is_err());
+    }
+
+    #[test]
+    fn a_request_id_cannot_forge_a_log_line() {
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST_ID, "abc-1.2_3".parse().unwrap());
+        assert_eq!(request_id(&headers), "abc-1.2_3");
+        headers.insert(REQUEST_ID, "a b=c".parse().unwrap());
+        assert_eq!(request_id(&headers).len(), 16);
+        headers.insert(REQUEST_ID, "a".repeat(65).parse().unwrap());
+        assert_eq!(request_id(&headers).len(), 16);
+    }
+}

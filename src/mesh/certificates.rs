@@ -1,0 +1,125 @@
+//! Our own gRPC for certificates: `rootbridge.v1.CertificateService`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost_types::Timestamp;
+use tonic::{Request, Response, Status};
+
+use super::bundles::message;
+use super::call::{Gate, request_id};
+use super::proto::rootbridge_v1::certificate_service_server::CertificateService;
+use super::proto::rootbridge_v1::{SignCertificateRequest, SignCertificateResponse};
+use super::status::CallError;
+use crate::authn::{Api, Caller};
+use crate::clock::UnixTime;
+use crate::issuance::{Authorities, Issued, LeafRequest};
+use crate::net::Peer;
+use crate::policy::Scope;
+use crate::x509::{Csr, San};
+
+/// The longest idempotency key, in bytes.
+const MAX_KEY: usize = 128;
+/// The most names that are read from a request; policy has its own, lower bound.
+const MAX_NAMES: usize = 64;
+
+/// The service on one listener.
+#[derive(Debug, Clone)]
+pub(super) struct Certificates {
+    /// Who may call.
+    pub gate: Gate,
+    /// Who issues.
+    pub authorities: Arc<Authorities>,
+}
+
+#[tonic::async_trait]
+impl CertificateService for Certificates {
+    async fn sign_certificate(
+        &self,
+        request: Request<SignCertificateRequest>,
+    ) -> Result<Response<SignCertificateResponse>, Status> {
+        let (metadata, extensions, body) = request.into_parts();
+        let headers = metadata.into_headers();
+        let request_id = request_id(&headers);
+        let call = async {
+            let peer = extensions.get::<Peer>();
+            let caller = self.gate.caller(&headers, peer, Api::Certificates).await?;
+            let request = read(body, caller, &request_id)?;
+            Ok(answer(&self.authorities.issue(request).await?))
+        };
+        call.await.map(Response::new).map_err(|error: CallError| {
+            tracing::debug!(%request_id, %error, "SignCertificate refused");
+            error.status(&request_id)
+        })
+    }
+}
+
+fn read(
+    body: SignCertificateRequest,
+    caller: Caller,
+    request_id: &str,
+) -> Result<LeafRequest, CallError> {
+    let field = |field, why: &str| CallError::Field {
+        field,
+        why: why.to_owned(),
+    };
+    if body.names.len() > MAX_NAMES {
+        return Err(field("names", "too many names"));
+    }
+    let mut names = Vec::with_capacity(body.names.len());
+    for name in &body.names {
+        let name = name.parse::<San>();
+        names.push(name.map_err(|error| field("names", &error.to_string()))?);
+    }
+    let ttl = match body.ttl {
+        None => None,
+        Some(ttl) => Duration::try_from(ttl)
+            .map(|ttl| Some(ttl).filter(|ttl| !ttl.is_zero()))
+            .map_err(|_| field("ttl", "must not be negative"))?,
+    };
+    let key = body.idempotency_key;
+    if key.len() > MAX_KEY || key.bytes().any(|b| b.is_ascii_control()) {
+        return Err(field(
+            "idempotency_key",
+            "at most 128 bytes, no control characters",
+        ));
+    }
+    // Within the caller's identity: nobody's key can meet another's.
+    let origin =
+        (!key.is_empty()).then(|| format!("{}|{}|{key}", caller.trust_domain, caller.identity));
+    let csr = match body.csr.first() {
+        Some(b'-') => Csr::from_pem(&body.csr)?,
+        _ => Csr::from_der(&body.csr)?,
+    };
+    Ok(LeafRequest {
+        caller,
+        csr,
+        profile: body.profile,
+        names,
+        ttl,
+        scope: Scope::Asked,
+        origin,
+        request_id: request_id.to_owned(),
+    })
+}
+
+fn answer(issued: &Issued) -> SignCertificateResponse {
+    let certificate = issued.certificate();
+    let chain = std::iter::once(certificate).chain(issued.intermediates());
+    SignCertificateResponse {
+        chain: chain
+            .map(|certificate| certificate.der().to_vec())
+            .collect(),
+        trust_bundle: Some(message(issued.bundle())),
+        serial_number: certificate.serial().to_string(),
+        not_before: Some(timestamp(certificate.not_before())),
+        not_after: Some(timestamp(certificate.not_after())),
+    }
+}
+
+fn timestamp(at: UnixTime) -> Timestamp {
+    Timestamp {
+        seconds: at.secs(),
+        nanos: 0,
+    }
+}

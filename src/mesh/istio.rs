@@ -1,0 +1,180 @@
+//! Istio's CA: `istio.v1.auth.IstioCertificateService` as istiod serves it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost_types::value::Kind;
+use prost_types::{Struct, Value};
+use tonic::{Request, Response, Status};
+
+use super::call::{Gate, request_id};
+use super::proto::istio::istio_certificate_service_server::IstioCertificateService;
+use super::proto::istio::{IstioCertificateRequest, IstioCertificateResponse};
+use super::status::CallError;
+use crate::authn::Api;
+use crate::issuance::{Authorities, Issued, LeafRequest};
+use crate::net::Peer;
+use crate::policy::Scope;
+use crate::x509::Csr;
+
+/// Names a profile, where the mesh's operator chose another than the default one.
+const CERT_SIGNER: &str = "CertSigner";
+/// Names the workload that a node's proxy asks for.
+const IMPERSONATED: &str = "ImpersonatedIdentity";
+
+/// The service on one listener.
+#[derive(Debug, Clone)]
+pub(super) struct Istio {
+    /// Who may call.
+    pub gate: Gate,
+    /// Who issues.
+    pub authorities: Arc<Authorities>,
+    /// The profile when no `CertSigner` is given.
+    pub profile: String,
+}
+
+#[tonic::async_trait]
+impl IstioCertificateService for Istio {
+    async fn create_certificate(
+        &self,
+        request: Request<IstioCertificateRequest>,
+    ) -> Result<Response<IstioCertificateResponse>, Status> {
+        let (metadata, extensions, body) = request.into_parts();
+        let headers = metadata.into_headers();
+        let request_id = request_id(&headers);
+        let call = async {
+            let peer = extensions.get::<Peer>();
+            let caller = self.gate.caller(&headers, peer, Api::Istio).await?;
+            let wish = Wish::read(&body, &self.profile)?;
+            if !wish.profile.is_empty() && !self.authorities.has_profile(wish.profile) {
+                return Err(CallError::Field {
+                    field: CERT_SIGNER,
+                    why: "no profile of that name; leave it empty for the default".to_owned(),
+                });
+            }
+            let issued = self
+                .authorities
+                .issue(LeafRequest {
+                    caller,
+                    csr: Csr::from_pem(body.csr.as_bytes())?,
+                    profile: wish.profile.to_owned(),
+                    names: Vec::new(),
+                    ttl: wish.ttl,
+                    scope: wish.scope,
+                    origin: None,
+                    request_id: request_id.clone(),
+                })
+                .await?;
+            Ok(answer(&issued))
+        };
+        match call.await {
+            Ok(answer) => Ok(Response::new(answer)),
+            Err(error) => {
+                tracing::debug!(%request_id, %error, "CreateCertificate refused");
+                Err(error.status(&request_id))
+            }
+        }
+    }
+}
+
+/// What the message asks for, beside the CSR.
+struct Wish<'a> {
+    profile: &'a str,
+    ttl: Option<Duration>,
+    scope: Scope,
+}
+
+impl<'a> Wish<'a> {
+    fn read(body: &'a IstioCertificateRequest, default: &'a str) -> Result<Self, CallError> {
+        let metadata = body.metadata.as_ref();
+        if let Some(identity) = text(metadata, IMPERSONATED)?
+            && !identity.is_empty()
+        {
+            return Err(CallError::Impersonation(identity.to_owned()));
+        }
+        let (profile, scope) = match text(metadata, CERT_SIGNER)? {
+            None | Some("") => (default, Scope::Own),
+            Some(signer) => (signer, Scope::OwnByRule),
+        };
+        // Nought and less mean the default, as istiod has it.
+        let ttl = u64::try_from(body.validity_duration)
+            .ok()
+            .filter(|secs| *secs > 0);
+        Ok(Self {
+            profile,
+            ttl: ttl.map(Duration::from_secs),
+            scope,
+        })
+    }
+}
+
+fn text<'a>(metadata: Option<&'a Struct>, key: &'static str) -> Result<Option<&'a str>, CallError> {
+    match metadata.and_then(|metadata| metadata.fields.get(key)) {
+        None => Ok(None),
+        Some(Value {
+            kind: Some(Kind::StringValue(text)),
+        }) => Ok(Some(text)),
+        Some(_) => Err(CallError::Field {
+            field: key,
+            why: "must be a string".to_owned(),
+        }),
+    }
+}
+
+/// Leaf, then one element for each intermediate, then one last element that holds every root:
+/// agents take the last element, whole, as the roots, and only the first certificate of others.
+fn answer(issued: &Issued) -> IstioCertificateResponse {
+    let chain = std::iter::once(issued.certificate()).chain(issued.intermediates());
+    let mut cert_chain: Vec<String> = chain.map(crate::x509::Certificate::to_pem).collect();
+    cert_chain.push(issued.bundle().to_pem());
+    IstioCertificateResponse { cert_chain }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn request(seconds: i64, fields: &[(&str, Kind)]) -> IstioCertificateRequest {
+        let value = |kind: &Kind| Value {
+            kind: Some(kind.clone()),
+        };
+        let fields = fields
+            .iter()
+            .map(|(key, kind)| ((*key).to_owned(), value(kind)))
+            .collect();
+        IstioCertificateRequest {
+            csr: String::new(),
+            validity_duration: seconds,
+            metadata: Some(Struct { fields }),
+        }
+    }
+
+    #[test]
+    fn no_lifetime_means_the_default() {
+        for seconds in [0, -1, i64::MIN] {
+            let body = request(seconds, &[]);
+            assert_eq!(Wish::read(&body, "workload").unwrap().ttl, None);
+        }
+        let body = request(i64::MAX, &[]);
+        let ttl = Wish::read(&body, "workload").unwrap().ttl;
+        assert_eq!(ttl, Some(Duration::from_secs(i64::MAX.unsigned_abs())));
+    }
+
+    #[test]
+    fn the_metadata_is_read_strictly() {
+        let body = request(0, &[(CERT_SIGNER, Kind::StringValue(String::new()))]);
+        assert_eq!(Wish::read(&body, "workload").unwrap().scope, Scope::Own);
+        let body = request(0, &[(CERT_SIGNER, Kind::StringValue("gold".to_owned()))]);
+        let wish = Wish::read(&body, "workload").unwrap();
+        assert_eq!((wish.profile, wish.scope), ("gold", Scope::OwnByRule));
+        let body = request(0, &[(CERT_SIGNER, Kind::NumberValue(1.0))]);
+        assert!(Wish::read(&body, "workload").is_err());
+        let spiffe = "spiffe://td/ns/a/sa/b".to_owned();
+        let body = request(0, &[(IMPERSONATED, Kind::StringValue(spiffe))]);
+        assert!(matches!(
+            Wish::read(&body, "workload"),
+            Err(CallError::Impersonation(_))
+        ));
+    }
+}

@@ -1,0 +1,88 @@
+//! Everything that one listener serves, behind one port: gRPC and HTTPS.
+
+use std::sync::Arc;
+
+use axum::Router;
+use tokio_util::sync::CancellationToken;
+use tonic::service::RoutesBuilder;
+use tonic_health::pb::health_server::{Health, HealthServer};
+
+use super::bundles::TrustBundles;
+use super::call::Gate;
+use super::certificates::Certificates;
+use super::config::{Api, ListenerConfig};
+use super::download;
+use super::istio::Istio;
+use super::proto::DESCRIPTORS;
+use super::proto::istio::istio_certificate_service_server::IstioCertificateServiceServer;
+use super::proto::rootbridge_v1::certificate_service_server::CertificateServiceServer;
+use super::proto::rootbridge_v1::trust_bundle_service_server::TrustBundleServiceServer;
+use crate::issuance::Authorities;
+use crate::trust::Bundles;
+
+/// What the APIs are served from.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// Who issues.
+    pub authorities: Arc<Authorities>,
+    /// What is published.
+    pub bundles: Arc<Bundles>,
+    /// The profile of Istio's API.
+    pub istio_profile: String,
+    /// Ends streams at shutdown.
+    pub stop: CancellationToken,
+}
+
+/// The router of one listener: the APIs that its configuration names, with gRPC health and
+/// reflection.
+pub fn router<H: Health>(
+    services: &Services,
+    listener: &ListenerConfig,
+    gate: &Gate,
+    health: HealthServer<H>,
+) -> Router {
+    let limit = listener.limits().max_message_bytes;
+    let mut routes = RoutesBuilder::default();
+    routes.add_service(health);
+    if listener.serves(Api::Istio) {
+        let istio = Istio {
+            gate: gate.clone(),
+            authorities: Arc::clone(&services.authorities),
+            profile: services.istio_profile.clone(),
+        };
+        let istio = IstioCertificateServiceServer::new(istio);
+        routes.add_service(istio.max_decoding_message_size(limit));
+    }
+    if listener.serves(Api::Certificates) {
+        let certificates = Certificates {
+            gate: gate.clone(),
+            authorities: Arc::clone(&services.authorities),
+        };
+        let certificates = CertificateServiceServer::new(certificates);
+        routes.add_service(certificates.max_decoding_message_size(limit));
+    }
+    if listener.serves(Api::Bundles) {
+        let bundles = TrustBundles {
+            bundles: Arc::clone(&services.bundles),
+            stop: services.stop.clone(),
+        };
+        let bundles = TrustBundleServiceServer::new(bundles);
+        routes.add_service(bundles.max_decoding_message_size(limit));
+    }
+    let described = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    if let Ok(reflection) = described().build_v1() {
+        routes.add_service(reflection);
+    }
+    if let Ok(reflection) = described().build_v1alpha() {
+        routes.add_service(reflection);
+    }
+    let mut router = routes.routes().into_axum_router();
+    if listener.serves(Api::Bundles) {
+        router = router.merge(download::routes(Arc::clone(&services.bundles)));
+    }
+    router
+}

@@ -1,0 +1,178 @@
+//! One typed cause, one file that maps it: what a caller is told, by API.
+//!
+//! The log keeps the whole cause; the caller gets a code, a sentence that says what to do, and a
+//! request id by which the two can be brought together.
+
+use http::StatusCode;
+use tonic::{Code, Status};
+
+use crate::authn::AuthnError;
+use crate::hsm::SignError;
+use crate::issuance::IssueError;
+use crate::ledger::LedgerError;
+use crate::policy::Denial;
+use crate::x509::CsrError;
+
+/// Everything that can be wrong with a call.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The credential.
+    #[error(transparent)]
+    Authn(#[from] AuthnError),
+    /// The certification request.
+    #[error("CSR: {0}")]
+    Csr(#[from] CsrError),
+    /// A field of the request.
+    #[error("{field}: {why}")]
+    Field {
+        /// The field of the message.
+        field: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Somebody else's identity was asked for.
+    #[error("impersonation of `{0}` was asked for, which nothing here may authorize")]
+    Impersonation(String),
+    /// Issuance.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+}
+
+/// What a caller is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The gRPC code.
+    pub code: Code,
+    /// The same for HTTP.
+    pub http: StatusCode,
+    /// For the caller's eyes.
+    pub message: String,
+}
+
+impl CallError {
+    /// The answer to this error. Where a mesh's contract names another code, the API's own module
+    /// changes it.
+    pub fn answer(&self) -> Answer {
+        match self {
+            Self::Authn(AuthnError::Missing) => unauthenticated("a credential is needed"),
+            Self::Authn(AuthnError::Rejected { .. }) => {
+                unauthenticated("the credential was rejected")
+            }
+            Self::Authn(AuthnError::CannotTell(_)) => {
+                unavailable("the credential cannot be judged now; try again")
+            }
+            Self::Csr(error) => invalid(format!("csr: {error}")),
+            Self::Field { .. } => invalid(self.to_string()),
+            Self::Impersonation(_) => unauthenticated(
+                "impersonation is not allowed: this caller has no node authorization",
+            ),
+            Self::Issue(error) => issue(error),
+        }
+    }
+
+    /// As a gRPC status that carries the request id.
+    pub fn status(&self, request_id: &str) -> Status {
+        let answer = self.answer();
+        Status::new(
+            answer.code,
+            format!("{} [request {request_id}]", answer.message),
+        )
+    }
+}
+
+fn issue(error: &IssueError) -> Answer {
+    match error {
+        IssueError::Denied(denial) => denied(denial),
+        IssueError::KeyTaken => invalid("csr: this key cannot be certified".to_owned()),
+        IssueError::TtlTooShort { .. } => invalid(error.to_string()),
+        IssueError::NoAuthority(_) | IssueError::NotReady { .. } => {
+            unavailable("this trust domain has no active issuer yet; try again")
+        }
+        IssueError::IssuerEnding { .. } => {
+            unavailable("the issuing CA is about to end; its operator must renew it")
+        }
+        IssueError::Hsm(SignError::Busy) => Answer {
+            code: Code::ResourceExhausted,
+            http: StatusCode::SERVICE_UNAVAILABLE,
+            message: "too many requests are waiting for the HSM; try again".to_owned(),
+        },
+        IssueError::Hsm(SignError::Refused(_)) => internal(),
+        IssueError::Hsm(_) | IssueError::TooSlow(_) => {
+            unavailable("the HSM does not answer now; try again")
+        }
+        IssueError::Ledger(error) if may_pass(error) => {
+            unavailable("the ledger does not take records now; try again")
+        }
+        IssueError::OriginConflict(_) => {
+            invalid("idempotency_key: it was used for another request".to_owned())
+        }
+        IssueError::OriginPending(_) => unavailable("the same request is under way; try again"),
+        IssueError::Ledger(_)
+        | IssueError::Build(_)
+        | IssueError::Check(_)
+        | IssueError::Malformed(_)
+        | IssueError::Lost => internal(),
+    }
+}
+
+/// Whether the same call may well succeed a moment later: the store comes back, the epoch is
+/// registered again, or another issuer has become active.
+fn may_pass(error: &LedgerError) -> bool {
+    matches!(
+        error,
+        LedgerError::Unavailable { .. }
+            | LedgerError::UnknownEpoch { .. }
+            | LedgerError::IssuerNotActive { .. }
+            | LedgerError::AlreadyConcluded { .. }
+    )
+}
+
+fn denied(denial: &Denial) -> Answer {
+    match denial {
+        Denial::UnknownProfile(_)
+        | Denial::TtlTooLong { .. }
+        | Denial::NoNames
+        | Denial::TooManyNames(..)
+        | Denial::KeyKind { .. } => invalid(denial.to_string()),
+        // Which names exist and who may have them is not told to somebody who may not.
+        Denial::CsrNamesDiffer { .. } => {
+            forbidden("the CSR names something else than is certified")
+        }
+        Denial::ForeignTrustDomain { .. } | Denial::NoRule { .. } => {
+            forbidden("policy does not let this caller have this name under this profile")
+        }
+    }
+}
+
+fn unauthenticated(message: &str) -> Answer {
+    answer(Code::Unauthenticated, StatusCode::UNAUTHORIZED, message)
+}
+
+fn forbidden(message: &str) -> Answer {
+    answer(Code::PermissionDenied, StatusCode::FORBIDDEN, message)
+}
+
+fn unavailable(message: &str) -> Answer {
+    answer(Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE, message)
+}
+
+fn internal() -> Answer {
+    let message = "something is wrong here; the request id leads to it in the server's log";
+    answer(Code::Internal, StatusCode::INTERNAL_SERVER_ERROR, message)
+}
+
+fn invalid(message: String) -> Answer {
+    Answer {
+        code: Code::InvalidArgument,
+        http: StatusCode::BAD_REQUEST,
+        message,
+    }
+}
+
+fn answer(code: Code, http: StatusCode, message: &str) -> Answer {
+    Answer {
+        code,
+        http,
+        message: message.to_owned(),
+    }
+}

@@ -1,0 +1,121 @@
+//! A listener's certificate from files: read again when they change, kept when they are wrong.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_util::sync::CancellationToken;
+
+use crate::net::{Certificates, Entry, TlsError, certified_key};
+
+/// How often the files are looked at. Their contents are compared, so a swap of a symlink (as
+/// Kubernetes mounts secrets) is seen like any other change.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// What is wrong with the files.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsFileError {
+    /// A file cannot be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file holds something else.
+    #[error("{path}: {why}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The two do not belong together, or are of a kind that TLS does not take.
+    #[error("certificate_file and key_file: {0}")]
+    Tls(#[from] TlsError),
+}
+
+/// Keeps a listener's certificate in step with two files.
+#[derive(Debug)]
+pub struct TlsFiles {
+    certificate: PathBuf,
+    key: PathBuf,
+    shown: Arc<Certificates>,
+    seen: Option<(Vec<u8>, zeroize::Zeroizing<Vec<u8>>)>,
+}
+
+impl TlsFiles {
+    /// Reads the files once, so that a wrong configuration is told at the start.
+    ///
+    /// # Errors
+    /// [`TlsFileError`] says which file and what is wrong with it.
+    pub async fn load(
+        certificate: PathBuf,
+        key: PathBuf,
+        shown: Arc<Certificates>,
+    ) -> Result<Self, TlsFileError> {
+        let mut files = Self {
+            certificate,
+            key,
+            shown,
+            seen: None,
+        };
+        files.look().await?;
+        Ok(files)
+    }
+
+    /// Follows the files until `stop`.
+    pub async fn keep(mut self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(INTERVAL) => {}
+            }
+            match self.look().await {
+                Ok(true) => {
+                    tracing::info!(file = %self.certificate.display(), "certificate reloaded")
+                }
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "the last good certificate stays in use"),
+            }
+        }
+    }
+
+    /// Whether there was something new.
+    async fn look(&mut self) -> Result<bool, TlsFileError> {
+        let now = (
+            read(&self.certificate).await?,
+            zeroize::Zeroizing::new(read(&self.key).await?),
+        );
+        if self.seen.as_ref() == Some(&now) {
+            return Ok(false);
+        }
+        let wrong = |path: &Path, why: &dyn std::fmt::Display| TlsFileError::Content {
+            path: path.to_owned(),
+            why: why.to_string(),
+        };
+        let chain = CertificateDer::pem_slice_iter(&now.0)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| wrong(&self.certificate, &error))?;
+        let key =
+            PrivateKeyDer::from_pem_slice(&now.1).map_err(|error| wrong(&self.key, &error))?;
+        let entry = Entry {
+            names: Vec::new(),
+            key: certified_key(chain, key)?,
+        };
+        self.shown.replace(vec![entry]);
+        self.seen = Some(now);
+        Ok(true)
+    }
+}
+
+async fn read(path: &Path) -> Result<Vec<u8>, TlsFileError> {
+    let wrong = |source| TlsFileError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    tokio::fs::read(path).await.map_err(wrong)
+}

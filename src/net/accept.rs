@@ -1,0 +1,215 @@
+//! The accept loop: bounded connections, bounded handshakes, a graceful end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use rustls::ServerConfig;
+use rustls_pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use super::peer::Peer;
+
+/// What one listener takes on at most.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at a time; further ones wait in the kernel's backlog.
+    pub max_connections: usize,
+    /// From accept to the end of the TLS handshake.
+    pub handshake_timeout: Duration,
+    /// HTTP/2 streams at a time on one connection.
+    pub max_streams: u32,
+    /// Bytes of one request's headers.
+    pub max_header_bytes: u32,
+    /// An idle HTTP/2 connection is pinged this often.
+    pub keepalive_interval: Duration,
+    /// A ping that is not answered for this long ends the connection.
+    pub keepalive_timeout: Duration,
+    /// How long a shutdown waits for calls under way.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            handshake_timeout: Duration::from_secs(10),
+            max_streams: 100,
+            max_header_bytes: 64 * 1024,
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct NetError {
+    /// The address of the configuration.
+    pub address: SocketAddr,
+    /// What the system says.
+    #[source]
+    pub source: io::Error,
+}
+
+/// A bound socket, not yet accepting.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    limits: Limits,
+}
+
+impl Listener {
+    /// Binds `address`.
+    ///
+    /// # Errors
+    /// [`NetError`] with the address and the system's reason.
+    pub async fn bind(address: SocketAddr, limits: Limits) -> Result<Self, NetError> {
+        let wrong = |source| NetError { address, source };
+        let socket = TcpListener::bind(address).await.map_err(wrong)?;
+        Ok(Self { socket, limits })
+    }
+
+    /// Where it listens: the port is the real one where 0 was asked for.
+    ///
+    /// # Errors
+    /// What the system says of a socket that is gone.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Serves `router` until `stop`, then lets calls under way end within the drain time-out.
+    /// Without `tls` it serves plain HTTP/1.1 and HTTP/2.
+    pub async fn serve(self, tls: Option<ServerConfig>, router: Router, stop: CancellationToken) {
+        let Self { socket, limits } = self;
+        let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
+        let room = Arc::new(Semaphore::new(limits.max_connections));
+        let graceful = GracefulShutdown::new();
+        let http = Arc::new(protocol(&limits));
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = accept(&socket, &room) => accepted,
+            };
+            let Some((stream, address, place)) = accepted else {
+                continue;
+            };
+            let connection = Connection {
+                acceptor: acceptor.clone(),
+                http: Arc::clone(&http),
+                router: router.clone(),
+                watcher: graceful.watcher(),
+                handshake_timeout: limits.handshake_timeout,
+                address,
+                _place: place,
+            };
+            tokio::spawn(connection.run(stream));
+        }
+        drop(socket);
+        if tokio::time::timeout(limits.drain_timeout, graceful.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!("connections were still open at the end of the drain time-out");
+        }
+    }
+}
+
+fn protocol(limits: &Limits) -> Builder<TokioExecutor> {
+    let mut http = Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.handshake_timeout);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(limits.max_header_bytes)
+        .keep_alive_interval(limits.keepalive_interval)
+        .keep_alive_timeout(limits.keepalive_timeout);
+    http
+}
+
+/// The next connection, once there is room for it.
+async fn accept(
+    socket: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let place = Arc::clone(room).acquire_owned().await.ok()?;
+    match socket.accept().await {
+        Ok((stream, address)) => {
+            // Small messages both ways: waiting for a full segment would only add latency.
+            let _ = stream.set_nodelay(true);
+            Some((stream, address, place))
+        }
+        Err(error) => {
+            // Out of file descriptors, most likely: accepting again at once would spin.
+            tracing::warn!(%error, "a connection was not accepted");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            None
+        }
+    }
+}
+
+struct Connection {
+    acceptor: Option<TlsAcceptor>,
+    http: Arc<Builder<TokioExecutor>>,
+    router: Router,
+    watcher: hyper_util::server::graceful::Watcher,
+    handshake_timeout: Duration,
+    address: SocketAddr,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream) {
+        let Some(acceptor) = self.acceptor.clone() else {
+            let none: Arc<[CertificateDer<'static>]> = Arc::new([]);
+            return self.speak(stream, none).await;
+        };
+        match tokio::time::timeout(self.handshake_timeout, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let (_, session) = stream.get_ref();
+                let chain = session.peer_certificates().unwrap_or_default();
+                let chain: Vec<_> = chain.iter().map(|c| c.clone().into_owned()).collect();
+                self.speak(stream, chain.into()).await;
+            }
+            Ok(Err(error)) => tracing::debug!(peer = %self.address, %error, "TLS handshake failed"),
+            Err(_) => tracing::debug!(peer = %self.address, "TLS handshake took too long"),
+        }
+    }
+
+    async fn speak<S>(self, stream: S, certificates: Arc<[CertificateDer<'static>]>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let peer = Peer {
+            address: self.address,
+            certificates,
+        };
+        let router = self.router;
+        let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
+            request.extensions_mut().insert(peer.clone());
+            router.clone().oneshot(request)
+        });
+        let connection = self
+            .http
+            .serve_connection(TokioIo::new(stream), service)
+            .into_owned();
+        if let Err(error) = self.watcher.watch(connection).await {
+            tracing::debug!(peer = %self.address, %error, "connection ended");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Listeners: TLS, limits and the accept loop. Knows nothing of what it serves.
+
+mod accept;
+mod peer;
+mod tls;
+
+pub use accept::{Limits, Listener, NetError};
+pub use peer::Peer;
+pub use tls::{Certificates, Entry, TlsError, certified_key, server_config};

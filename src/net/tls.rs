@@ -1,0 +1,168 @@
+//! TLS for servers: 1.2 and 1.3, X25519MLKEM768 first, the certificate looked up per handshake.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+
+/// What is wrong with a certificate or key for TLS.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TlsError {
+    /// rustls refused the key or the parameters.
+    #[error("TLS: {0}")]
+    Rustls(#[from] rustls::Error),
+}
+
+/// A certificate with the server names (SNI) that it is for.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Host names in lower case.
+    pub names: Vec<String>,
+    /// Chain and key.
+    pub key: Arc<CertifiedKey>,
+}
+
+/// The certificates that a listener serves; replaced as a whole, seen by the next handshake.
+#[derive(Default)]
+pub struct Certificates(ArcSwap<Vec<Entry>>);
+
+impl Certificates {
+    /// Replaces what is served. The first entry answers clients whose SNI no entry names.
+    pub fn replace(&self, entries: Vec<Entry>) {
+        self.0.store(Arc::new(entries));
+    }
+
+    /// Whether there is anything to serve.
+    pub fn is_empty(&self) -> bool {
+        self.0.load().is_empty()
+    }
+
+    /// What is served now.
+    pub fn entries(&self) -> Arc<Vec<Entry>> {
+        self.0.load_full()
+    }
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificates")
+            .field("entries", &self.0.load().len())
+            .finish()
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let entries = self.0.load();
+        let named = hello.server_name().and_then(|sni| {
+            entries.iter().find(|entry| {
+                entry
+                    .names
+                    .iter()
+                    .any(|name| name.eq_ignore_ascii_case(sni))
+            })
+        });
+        named
+            .or_else(|| entries.first())
+            .map(|entry| Arc::clone(&entry.key))
+    }
+}
+
+/// A chain and a key, checked to belong together.
+///
+/// # Errors
+/// When the key is of a kind that TLS does not take, or is not the leaf's.
+pub fn certified_key(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<CertifiedKey>, TlsError> {
+    let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())?;
+    certified.keys_match()?;
+    Ok(Arc::new(certified))
+}
+
+/// A TLS configuration that serves `certificates` and, if `ask_client`, takes client
+/// certificates without judging them.
+///
+/// # Errors
+/// When the provider has no cipher suite for TLS 1.2 and 1.3.
+pub fn server_config(
+    certificates: Arc<Certificates>,
+    ask_client: bool,
+) -> Result<ServerConfig, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier: Arc<dyn ClientCertVerifier> = match ask_client {
+        true => Arc::new(AnyClient::new(&provider)),
+        false => Arc::new(NoClientAuth),
+    };
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(certificates);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Takes whatever certificate the client shows, once the client has proved that it holds the
+/// key: an agent with a token and an expired certificate must get through (linkerd2 #13136), and
+/// one without a token is judged by the ledger at each call.
+#[derive(Debug)]
+struct AnyClient {
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl AnyClient {
+    fn new(provider: &CryptoProvider) -> Self {
+        Self {
+            algorithms: provider.signature_verification_algorithms,
+        }
+    }
+}
+
+impl ClientCertVerifier for AnyClient {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _leaf: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, leaf, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, leaf, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}

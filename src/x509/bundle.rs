@@ -1,0 +1,181 @@
+//! Trust bundles: the anchors of a trust domain, as PEM and as SPIFFE JSON (SPIFFE Trust Domain and
+//! Bundle §4).
+
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use der::Tag;
+use serde_json::{Map, Value, json};
+
+use super::cert::{CertError, Certificate};
+use super::key::{KeyKind, PublicKey};
+use super::name::TrustDomain;
+use super::read::{self, Der};
+
+/// A version of a trust domain's anchors: never empty, none twice, in the order of publication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustBundle {
+    trust_domain: TrustDomain,
+    sequence: u64,
+    anchors: Vec<Certificate>,
+}
+
+impl TrustBundle {
+    /// From the anchors in DER, in the order in which they are published.
+    ///
+    /// # Errors
+    /// [`BundleError`] when there is none, one stands there twice or does not parse.
+    pub fn new(
+        trust_domain: TrustDomain,
+        sequence: u64,
+        anchors: Vec<Vec<u8>>,
+    ) -> Result<Self, BundleError> {
+        let mut parsed: Vec<Certificate> = Vec::with_capacity(anchors.len());
+        for (index, der) in anchors.into_iter().enumerate() {
+            let index = index + 1;
+            if parsed.iter().any(|earlier| earlier.der() == der) {
+                return Err(BundleError::Duplicate { index });
+            }
+            let anchor = Certificate::parse(der)
+                .map_err(|cause| BundleError::Certificate { index, cause })?;
+            parsed.push(anchor);
+        }
+        if parsed.is_empty() {
+            return Err(BundleError::Empty { trust_domain });
+        }
+        Ok(Self {
+            trust_domain,
+            sequence,
+            anchors: parsed,
+        })
+    }
+
+    /// The trust domain that the anchors speak for.
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// The number of this version; a later one is larger.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// The anchors.
+    pub fn anchors(&self) -> &[Certificate] {
+        &self.anchors
+    }
+
+    /// SHA-256 over the anchors, each after its length in eight octets.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        for anchor in &self.anchors {
+            let length = u64::try_from(anchor.der().len()).unwrap_or(u64::MAX);
+            hash.update(&length.to_be_bytes());
+            hash.update(anchor.der());
+        }
+        let mut out = [0; 32];
+        out.iter_mut()
+            .zip(hash.finish().as_ref())
+            .for_each(|(to, from)| *to = *from);
+        out
+    }
+
+    /// The anchors as PEM, one block after the other.
+    pub fn to_pem(&self) -> String {
+        self.anchors.iter().map(Certificate::to_pem).collect()
+    }
+
+    /// The bundle in SPIFFE's JSON; `refresh_hint` says how often a client should look again, in
+    /// whole seconds.
+    pub fn to_spiffe_json(&self, refresh_hint: Duration) -> String {
+        let keys: Vec<Value> = self.anchors.iter().map(jwk).collect();
+        json!({
+            "keys": keys,
+            "spiffe_sequence": self.sequence,
+            "spiffe_refresh_hint": refresh_hint.as_secs(),
+        })
+        .to_string()
+    }
+}
+
+/// A JWK (RFC 7517) of `use` x509-svid, with the certificate in x5c.
+fn jwk(anchor: &Certificate) -> Value {
+    let mut jwk = Map::new();
+    jwk.insert("use".into(), "x509-svid".into());
+    for (name, value) in parameters(anchor.public_key()) {
+        jwk.insert(name.into(), value.into());
+    }
+    jwk.insert("x5c".into(), json!([STANDARD.encode(anchor.der())]));
+    Value::Object(jwk)
+}
+
+/// The parameters of a key's kind (RFC 7518 §6, RFC 8037 §2).
+fn parameters(key: &PublicKey) -> Vec<(&'static str, String)> {
+    let url = |octets: &[u8]| URL_SAFE_NO_PAD.encode(octets);
+    let bytes = key.key_bytes();
+    let curve = match key.kind() {
+        KeyKind::EcdsaP256 => "P-256",
+        KeyKind::EcdsaP384 => "P-384",
+        KeyKind::EcdsaP521 => "P-521",
+        KeyKind::Ed25519 => {
+            return vec![
+                ("kty", "OKP".into()),
+                ("crv", "Ed25519".into()),
+                ("x", url(bytes)),
+            ];
+        }
+        KeyKind::Rsa { .. } => {
+            let (modulus, exponent) = rsa(bytes).unwrap_or_default();
+            return vec![
+                ("kty", "RSA".into()),
+                ("n", url(modulus)),
+                ("e", url(exponent)),
+            ];
+        }
+    };
+    // An uncompressed point: 04, then x and y of the same length.
+    let point = bytes.get(1..).unwrap_or_default();
+    let (x, y) = point.split_at(point.len() / 2);
+    vec![
+        ("kty", "EC".into()),
+        ("crv", curve.into()),
+        ("x", url(x)),
+        ("y", url(y)),
+    ]
+}
+
+/// Modulus and exponent of an RSAPublicKey, which the key's parsing has checked.
+fn rsa(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    const WHAT: &str = "RSAPublicKey";
+    let mut fields = Der::within(bytes, Tag::Sequence, WHAT).ok()?;
+    let modulus = read::unsigned(fields.expect(Tag::Integer).ok()?, WHAT).ok()?;
+    let exponent = read::unsigned(fields.expect(Tag::Integer).ok()?, WHAT).ok()?;
+    Some((modulus, exponent))
+}
+
+/// Why certificates are not a trust bundle.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BundleError {
+    /// No anchor.
+    #[error("the trust bundle of {trust_domain} would be empty, and nothing would verify with it")]
+    Empty {
+        /// Whose bundle.
+        trust_domain: TrustDomain,
+    },
+    /// An anchor twice.
+    #[error("anchor {index} of the trust bundle stands there twice")]
+    Duplicate {
+        /// Its place, counted from one.
+        index: usize,
+    },
+    /// An anchor that does not parse.
+    #[error("anchor {index} of the trust bundle: {cause}")]
+    Certificate {
+        /// Its place, counted from one.
+        index: usize,
+        /// What is wrong with it.
+        cause: CertError,
+    },
+}

@@ -1,0 +1,285 @@
+//! Certificates: parsed from outside or from what was just signed, and put together.
+
+mod error;
+mod extensions;
+
+use std::ops::Range;
+
+use der::Tag;
+
+use super::algorithm::{SignatureAlgorithm, UnknownAlgorithm};
+use super::dn;
+use super::extension::KeyUsage;
+use super::key::{PublicKey, sha256};
+use super::pem;
+use super::read::{self, Der, Malformed, range_of};
+use super::san::San;
+use super::serial::Serial;
+use super::write;
+use crate::clock::UnixTime;
+
+pub use error::CertError;
+pub(super) use extensions::{Extensions, Purposes};
+
+const WHAT: &str = "certificate";
+/// A version 3 certificate (RFC 5280 §4.1), parsed and kept with its bytes.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    der: Vec<u8>,
+    tbs: Range<usize>,
+    issuer: Range<usize>,
+    subject: Range<usize>,
+    signature: Range<usize>,
+    serial: Serial,
+    algorithm: Result<SignatureAlgorithm, UnknownAlgorithm>,
+    not_before: UnixTime,
+    not_after: UnixTime,
+    public_key: PublicKey,
+    pub(super) extensions: Extensions,
+}
+
+impl Certificate {
+    /// Parses one certificate in DER, with nothing after it.
+    ///
+    /// # Errors
+    /// [`CertError`] when it is not well-formed DER, not version 3, or holds a public key, a serial
+    /// number or an extension that cannot be used. A signature algorithm that is not supported is an
+    /// error of [`Certificate::verify_signed_by`] only: a trust anchor's own signature says nothing.
+    pub fn parse(der: impl Into<Vec<u8>>) -> Result<Self, CertError> {
+        Self::parse_knowing(der, None)
+    }
+
+    /// [`Certificate::parse`], for a certificate that should hold the key `known`: if it does, the
+    /// key is not parsed again.
+    ///
+    /// # Errors
+    /// As [`Certificate::parse`].
+    pub fn parse_knowing(
+        der: impl Into<Vec<u8>>,
+        known: Option<&PublicKey>,
+    ) -> Result<Self, CertError> {
+        let der: Vec<u8> = der.into();
+        let bytes = der.as_slice();
+        let mut outer = Der::within(bytes, Tag::Sequence, WHAT)?;
+        let tbs = outer.raw(Tag::Sequence)?;
+        let algorithm = outer.raw(Tag::Sequence)?;
+        let signature = outer.octet_bits()?;
+        outer.finish()?;
+
+        let mut fields = Der::within(tbs, Tag::Sequence, "TBSCertificate")?;
+        let version = match fields.optional(read::context(0, true))? {
+            Some(explicit) => read::whole(explicit, Tag::Integer, WHAT)?,
+            None => &[0],
+        };
+        let serial = Serial::from_integer(fields.expect(Tag::Integer)?)?;
+        if fields.raw(Tag::Sequence)? != algorithm {
+            return Err(CertError::AlgorithmsDiffer);
+        }
+        let issuer = fields.raw(Tag::Sequence)?;
+        dn::says_nothing(read::whole(issuer, Tag::Sequence, "issuer")?)?;
+        let mut validity = Der::new(fields.expect(Tag::Sequence)?, "validity")?;
+        let (not_before, not_after) = (validity.time()?, validity.time()?);
+        validity.finish()?;
+        let subject = fields.raw(Tag::Sequence)?;
+        dn::says_nothing(read::whole(subject, Tag::Sequence, "subject")?)?;
+        let spki = fields.raw(Tag::Sequence)?;
+        let public_key = match known {
+            Some(known) if known.spki_der() == spki => known.clone(),
+            _ => PublicKey::from_spki_der(spki)?,
+        };
+        for unique_id in [1, 2] {
+            fields.optional(read::context(unique_id, false))?;
+        }
+        let extensions = match fields.optional(read::context(3, true))? {
+            Some(list) => Extensions::read(read::whole(list, Tag::Sequence, "extensions")?, bytes)?,
+            None => Extensions::default(),
+        };
+        fields.finish()?;
+        match version {
+            [2] => {}
+            [0 | 1] if extensions.count == 0 => {}
+            _ => return Err(CertError::Version),
+        }
+
+        Ok(Self {
+            tbs: range_of(bytes, tbs),
+            issuer: range_of(bytes, issuer),
+            subject: range_of(bytes, subject),
+            signature: range_of(bytes, signature),
+            serial,
+            algorithm: SignatureAlgorithm::from_der(algorithm),
+            not_before,
+            not_after,
+            public_key,
+            extensions,
+            der,
+        })
+    }
+
+    /// The whole certificate.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The TBSCertificate, which is what was signed.
+    pub fn tbs_der(&self) -> &[u8] {
+        self.part(&self.tbs)
+    }
+
+    /// The signature's octets: an ECDSA-Sig-Value in DER, or as PKCS#1 or RFC 8410 has it.
+    pub fn signature(&self) -> &[u8] {
+        self.part(&self.signature)
+    }
+
+    /// The signature algorithm; `None` when it is not one that is verified here.
+    pub fn signature_algorithm(&self) -> Option<SignatureAlgorithm> {
+        self.algorithm.clone().ok()
+    }
+
+    /// The serial number.
+    pub fn serial(&self) -> &Serial {
+        &self.serial
+    }
+
+    /// The issuer's Name in DER.
+    pub fn issuer_der(&self) -> &[u8] {
+        self.part(&self.issuer)
+    }
+
+    /// The subject's Name in DER.
+    pub fn subject_der(&self) -> &[u8] {
+        self.part(&self.subject)
+    }
+
+    /// The issuer as RFC 4514 writes it.
+    pub fn issuer(&self) -> String {
+        shown_name(self.issuer_der())
+    }
+
+    /// The subject as RFC 4514 writes it; empty for a mesh's leaf.
+    pub fn subject(&self) -> String {
+        shown_name(self.subject_der())
+    }
+
+    /// The first second at which it is valid.
+    pub fn not_before(&self) -> UnixTime {
+        self.not_before
+    }
+
+    /// The last second at which it is valid.
+    pub fn not_after(&self) -> UnixTime {
+        self.not_after
+    }
+
+    /// The certified key.
+    pub fn public_key(&self) -> &PublicKey {
+        &self.public_key
+    }
+
+    /// The SPIFFE IDs, DNS names and IP addresses of its subjectAltName, in order.
+    pub fn names(&self) -> &[San] {
+        &self.extensions.names
+    }
+
+    /// Whether its subjectAltName holds names besides [`Certificate::names`]: of another kind, or not
+    /// well formed (a wildcard, a URI that is no SPIFFE ID).
+    pub fn has_other_names(&self) -> bool {
+        self.extensions.other_names
+    }
+
+    /// Whether basicConstraints say CA:TRUE.
+    pub fn is_ca(&self) -> bool {
+        self.extensions.basic.is_some_and(|basic| basic.ca)
+    }
+
+    /// How many intermediate CAs may stand below it; `None` when that is not limited.
+    pub fn path_len(&self) -> Option<u8> {
+        self.extensions.basic.and_then(|basic| basic.path_len)
+    }
+
+    /// keyUsage, when it has the extension.
+    pub fn key_usage(&self) -> Option<KeyUsage> {
+        self.extensions.key_usage
+    }
+
+    /// The subject key identifier.
+    pub fn subject_key_id(&self) -> Option<&[u8]> {
+        self.extensions
+            .subject_key_id
+            .as_ref()
+            .map(|range| self.part(range))
+    }
+
+    /// The key identifier of its issuer.
+    pub fn authority_key_id(&self) -> Option<&[u8]> {
+        self.extensions
+            .authority_key_id
+            .as_ref()
+            .map(|range| self.part(range))
+    }
+
+    /// SHA-256 of the whole certificate.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        sha256(&self.der)
+    }
+
+    /// Whether issuer and subject are the same Name, as in a root.
+    pub fn is_self_issued(&self) -> bool {
+        self.issuer_der() == self.subject_der()
+    }
+
+    /// Verifies its signature under `key`.
+    ///
+    /// # Errors
+    /// [`CertError::Algorithm`] when the algorithm is not supported (SHA-1, say), [`CertError::Key`]
+    /// when the signature does not verify.
+    pub fn verify_signed_by(&self, key: &PublicKey) -> Result<(), CertError> {
+        let algorithm = self.algorithm.clone()?;
+        Ok(key.verify(algorithm, self.tbs_der(), self.signature())?)
+    }
+
+    /// The certificate as one PEM block.
+    pub fn to_pem(&self) -> String {
+        pem::to_pem("CERTIFICATE", &self.der)
+    }
+
+    fn part(&self, range: &Range<usize>) -> &[u8] {
+        self.der.get(range.clone()).unwrap_or_default()
+    }
+}
+
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.der == other.der
+    }
+}
+
+impl Eq for Certificate {}
+
+/// Puts what was signed together with its signature: a certificate, or a certification request.
+///
+/// # Errors
+/// [`CertError::Malformed`] when `tbs` is not one SEQUENCE or the signature is empty.
+pub fn assemble(
+    tbs: &[u8],
+    algorithm: SignatureAlgorithm,
+    signature: &[u8],
+) -> Result<Vec<u8>, CertError> {
+    read::whole(tbs, Tag::Sequence, "structure to be signed")?;
+    if signature.is_empty() {
+        return Err(Malformed::new("signature", "it is empty").into());
+    }
+    let mut bits = Vec::with_capacity(signature.len() + 5);
+    write::bit_string(&mut bits, signature);
+    Ok(write::element(
+        write::SEQUENCE,
+        &[tbs, algorithm.der(), &bits],
+    ))
+}
+
+fn shown_name(der: &[u8]) -> String {
+    // Both names were walked when the certificate was parsed, so neither step fails.
+    read::whole(der, Tag::Sequence, WHAT)
+        .and_then(dn::text)
+        .unwrap_or_default()
+}

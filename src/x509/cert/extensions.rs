@@ -1,0 +1,113 @@
+//! What a certificate's extensions say, as far as it matters here.
+
+use std::ops::Range;
+
+use der::Tag;
+
+use super::error::CertError;
+use crate::x509::extension::{self, BasicConstraints, Extension, KeyUsage};
+use crate::x509::read::{self, Der, range_of};
+use crate::x509::san::San;
+
+/// The most extensions and names of a foreign certificate that are read.
+pub(super) const EXTENSIONS: usize = 64;
+pub(super) const NAMES: usize = 256;
+
+/// What the extensions said.
+#[derive(Clone, Debug, Default)]
+pub(in crate::x509) struct Extensions {
+    pub(in crate::x509) names: Vec<San>,
+    pub(in crate::x509) names_critical: bool,
+    pub(in crate::x509) other_names: bool,
+    pub(in crate::x509) basic: Option<BasicConstraints>,
+    pub(in crate::x509) key_usage: Option<KeyUsage>,
+    /// serverAuth, clientAuth, and whether there are purposes besides.
+    pub(in crate::x509) purposes: Option<Purposes>,
+    pub(super) subject_key_id: Option<Range<usize>>,
+    pub(super) authority_key_id: Option<Range<usize>>,
+    pub(in crate::x509) constrains_uris: bool,
+    /// The first critical extension that is not understood here.
+    pub(in crate::x509) unhandled_critical: Option<String>,
+    /// How many there are in all.
+    pub(in crate::x509) count: usize,
+}
+
+/// Key purposes, as far as they matter here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::x509) struct Purposes {
+    pub(in crate::x509) server_auth: bool,
+    pub(in crate::x509) client_auth: bool,
+    pub(in crate::x509) any: bool,
+    pub(in crate::x509) other: bool,
+}
+
+impl Extensions {
+    pub(super) fn read(contents: &[u8], whole: &[u8]) -> Result<Self, CertError> {
+        let mut found = Self::default();
+        for one in extension::list(contents, EXTENSIONS)? {
+            found.count += 1;
+            found.read_one(one, whole)?;
+        }
+        Ok(found)
+    }
+
+    fn read_one(&mut self, one: Extension<'_>, whole: &[u8]) -> Result<(), CertError> {
+        match one.oid {
+            extension::SUBJECT_ALT_NAME => {
+                self.names_critical = one.critical;
+                self.read_names(one.value)?;
+            }
+            extension::BASIC_CONSTRAINTS => {
+                self.basic = Some(BasicConstraints::from_der(one.value)?);
+            }
+            extension::KEY_USAGE => self.key_usage = Some(KeyUsage::from_der(one.value)?),
+            extension::EXTENDED_KEY_USAGE => {
+                let mut purposes = Purposes::default();
+                for oid in extension::key_purposes(one.value)? {
+                    match oid {
+                        extension::SERVER_AUTH => purposes.server_auth = true,
+                        extension::CLIENT_AUTH => purposes.client_auth = true,
+                        extension::ANY_PURPOSE => purposes.any = true,
+                        _ => purposes.other = true,
+                    }
+                }
+                self.purposes = Some(purposes);
+            }
+            extension::SUBJECT_KEY_ID => {
+                let id = read::whole(
+                    one.value,
+                    Tag::OctetString,
+                    "subjectKeyIdentifier extension",
+                )?;
+                self.subject_key_id = Some(range_of(whole, id));
+            }
+            extension::AUTHORITY_KEY_ID => {
+                self.authority_key_id =
+                    extension::authority_key_id(one.value)?.map(|id| range_of(whole, id));
+            }
+            extension::NAME_CONSTRAINTS => {
+                self.constrains_uris = extension::constrains_uris(one.value)?;
+            }
+            // Certificate policies, their mappings and constraints bind no verifier of a mesh.
+            [0x55, 0x1d, 0x20 | 0x21 | 0x24 | 0x36] => {}
+            other if one.critical && self.unhandled_critical.is_none() => {
+                self.unhandled_critical = Some(extension::oid_text(other));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn read_names(&mut self, value: &[u8]) -> Result<(), CertError> {
+        let mut names = Der::within(value, Tag::Sequence, "subjectAltName extension")?;
+        while !names.is_empty() {
+            let name = names.any()?;
+            match San::from_general_name(name) {
+                Some(Ok(_)) if self.names.len() == NAMES => return Err(CertError::TooManyNames),
+                Some(Ok(name)) => self.names.push(name),
+                Some(Err(_)) | None => self.other_names = true,
+            }
+        }
+        Ok(())
+    }
+}

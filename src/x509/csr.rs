@@ -1,0 +1,151 @@
+//! Certification requests (PKCS#10, RFC 2986): bounded, canonical, and with the proof that the
+//! sender holds the key. A [`Csr`] that was not verified cannot exist.
+
+mod attributes;
+mod error;
+
+use der::{Decode, Encode, Tag};
+use x509_cert::request::CertReq;
+
+use super::algorithm::SignatureAlgorithm;
+use super::dn;
+use super::key::PublicKey;
+use super::name::shown;
+use super::pem::{self, PemError};
+use super::read::{self, Der, Malformed};
+use super::san::San;
+
+pub use error::CsrError;
+
+/// The most bytes of a request that are read, in PEM or in DER.
+const BYTES: usize = 16 * 1024;
+/// A certification request whose signature was verified with the key that it holds.
+#[derive(Clone, Debug)]
+pub struct Csr {
+    der: Vec<u8>,
+    public_key: PublicKey,
+    subject: CsrSubject,
+    names: Vec<San>,
+}
+
+/// What the subject of a request says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CsrSubject {
+    /// Nothing: no RDN, or only empty strings, as in the `O=""` of Istio's Go client.
+    Empty,
+    /// Something, as RFC 4514 writes it and cut short: for messages, never for a decision on it.
+    Named(String),
+}
+
+impl Csr {
+    /// Parses and verifies a request in DER.
+    ///
+    /// # Errors
+    /// [`CsrError`] says which of the bounds, forms or proofs it fails.
+    pub fn from_der(der: &[u8]) -> Result<Self, CsrError> {
+        if der.len() > BYTES {
+            return Err(CsrError::TooLarge { bytes: der.len() });
+        }
+        let mut outer = Der::within(der, Tag::Sequence, "certification request")?;
+        let info = outer.raw(Tag::Sequence)?;
+        let algorithm = outer.raw(Tag::Sequence)?;
+        let signature = outer.octet_bits()?;
+        outer.finish()?;
+
+        let mut fields = Der::within(info, Tag::Sequence, "CertificationRequestInfo")?;
+        if fields.expect(Tag::Integer)? != [0] {
+            return Err(CsrError::Version);
+        }
+        let subject = subject(fields.expect(Tag::Sequence)?)?;
+        let spki = fields.raw(Tag::Sequence)?;
+        let attributes = fields.expect(read::context(0, true))?;
+        fields.finish()?;
+        let names = attributes::names_in(attributes)?;
+        check_canonical(der)?;
+
+        let public_key = PublicKey::from_spki_der(spki)?;
+        let algorithm = SignatureAlgorithm::from_der(algorithm)?;
+        public_key
+            .verify(algorithm, info, signature)
+            .map_err(CsrError::ProofOfPossession)?;
+        Ok(Self {
+            der: der.to_vec(),
+            public_key,
+            subject,
+            names,
+        })
+    }
+
+    /// Parses and verifies a request in PEM: exactly one block, labelled `CERTIFICATE REQUEST` (or
+    /// `NEW CERTIFICATE REQUEST`), and nothing beside it.
+    ///
+    /// # Errors
+    /// [`CsrError`] says which of the bounds, forms or proofs it fails.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, CsrError> {
+        const LABEL: &str = "CERTIFICATE REQUEST";
+        if pem.len() > BYTES {
+            return Err(CsrError::TooLarge { bytes: pem.len() });
+        }
+        let found = pem::blocks(pem, 1)?;
+        let Some(block) = found.blocks.first() else {
+            return Err(PemError::NoBlock { label: LABEL }.into());
+        };
+        if !matches!(block.label, LABEL | "NEW CERTIFICATE REQUEST") {
+            return Err(PemError::Label {
+                found: shown(block.label),
+                wanted: LABEL,
+            }
+            .into());
+        }
+        if found.other_text {
+            return Err(PemError::OtherText.into());
+        }
+        Self::from_der(&block.der)
+    }
+
+    /// The request in DER.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The key that the sender has proved to hold.
+    pub fn public_key(&self) -> &PublicKey {
+        &self.public_key
+    }
+
+    /// What the subject says.
+    pub fn subject(&self) -> &CsrSubject {
+        &self.subject
+    }
+
+    /// Every name that the request asks for in its subjectAltName, in order.
+    pub fn names(&self) -> &[San] {
+        &self.names
+    }
+}
+
+fn subject(contents: &[u8]) -> Result<CsrSubject, CsrError> {
+    if dn::says_nothing(contents)? {
+        return Ok(CsrSubject::Empty);
+    }
+    Ok(CsrSubject::Named(shown(&dn::text(contents)?)))
+}
+
+/// The whole request, decoded by another parser and encoded again, must be the same bytes: what two
+/// parsers could read differently is refused.
+fn check_canonical(der: &[u8]) -> Result<(), CsrError> {
+    let request = CertReq::from_der(der)
+        .map_err(|error| Malformed::new("certification request", error.to_string()))?;
+    let again = request
+        .to_der()
+        .map_err(|error| Malformed::new("certification request", error.to_string()))?;
+    canonical(again == der)
+}
+
+fn canonical(is: bool) -> Result<(), CsrError> {
+    if is {
+        Ok(())
+    } else {
+        Err(CsrError::NotCanonical)
+    }
+}

@@ -1,0 +1,167 @@
+//! What a request asks for: its attributes, and the extensions among them.
+
+use der::{Tag, Tagged};
+
+use super::canonical;
+use super::error::CsrError;
+use crate::x509::extension::{self, BasicConstraints, Extension, KeyUsage};
+use crate::x509::name::NameError;
+use crate::x509::read::{self, Der, Malformed};
+use crate::x509::san::San;
+
+pub(super) const EXTENSIONS: usize = 8;
+pub(super) const ATTRIBUTES: usize = 8;
+pub(super) const NAMES: usize = 8;
+
+/// The contents of the attributes' object identifiers: extensionRequest (RFC 2985 §5.4.2), and the
+/// one that Microsoft's tools used before it.
+const EXTENSION_REQUEST: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x0e";
+const MICROSOFT_EXTENSIONS: &[u8] = b"\x2b\x06\x01\x04\x01\x82\x37\x02\x01\x0e";
+
+/// Walks the attributes: each once, extensionRequest with exactly one value.
+pub(super) fn names_in(contents: &[u8]) -> Result<Vec<San>, CsrError> {
+    const WHAT: &str = "request's attributes";
+    if !read::is_sorted_set(contents, WHAT)? {
+        return Err(CsrError::NotCanonical);
+    }
+    let mut attributes = Der::new(contents, WHAT)?;
+    let mut seen: Vec<&[u8]> = Vec::new();
+    let mut names = Vec::new();
+    while !attributes.is_empty() {
+        if seen.len() == ATTRIBUTES {
+            return Err(CsrError::TooManyAttributes);
+        }
+        let mut attribute = Der::new(attributes.expect(Tag::Sequence)?, WHAT)?;
+        let oid = attribute.expect(Tag::ObjectIdentifier)?;
+        let values = attribute.expect(Tag::Set)?;
+        attribute.finish()?;
+        if values.is_empty() || !read::is_sorted_set(values, WHAT)? {
+            return Err(
+                Malformed::new(WHAT, "an attribute's values are empty or not sorted").into(),
+            );
+        }
+        if seen.contains(&oid) {
+            return Err(CsrError::DuplicateAttribute {
+                oid: extension::oid_text(oid),
+            });
+        }
+        seen.push(oid);
+        match oid {
+            EXTENSION_REQUEST => {
+                names = names_in_extensions(read::whole(values, Tag::Sequence, WHAT)?)?;
+            }
+            // It would hide names and constraints from the checks below.
+            MICROSOFT_EXTENSIONS => {
+                return Err(CsrError::AttributeNotAllowed {
+                    oid: extension::oid_text(oid),
+                });
+            }
+            // A challengePassword, an unstructuredName: they ask for nothing.
+            _ => {}
+        }
+    }
+    Ok(names)
+}
+
+fn names_in_extensions(contents: &[u8]) -> Result<Vec<San>, CsrError> {
+    let list = extension::list(contents, EXTENSIONS)?;
+    let mut again = Vec::with_capacity(contents.len());
+    for one in &list {
+        extension::write_extension(&mut again, one.oid, one.critical, one.value);
+    }
+    if again != contents {
+        return Err(CsrError::NotCanonical);
+    }
+    let mut names = Vec::new();
+    for one in list {
+        check_extension(one, &mut names)?;
+    }
+    Ok(names)
+}
+
+/// The extensions that may be asked for. All but the names come from the profile, so the others are
+/// only checked to ask for nothing that no leaf gets.
+fn check_extension(one: Extension<'_>, names: &mut Vec<San>) -> Result<(), CsrError> {
+    match one.oid {
+        extension::SUBJECT_ALT_NAME => read_names(one.value, names)?,
+        extension::KEY_USAGE => {
+            let usage = KeyUsage::from_der(one.value)?;
+            if usage.contains(KeyUsage::KEY_CERT_SIGN) || usage.contains(KeyUsage::CRL_SIGN) {
+                return Err(CsrError::CaRequested {
+                    how: "keyUsage keyCertSign or cRLSign",
+                });
+            }
+            canonical(usage.to_der() == one.value)?;
+        }
+        extension::BASIC_CONSTRAINTS => {
+            let basic = BasicConstraints::from_der(one.value)?;
+            if basic.ca {
+                return Err(CsrError::CaRequested {
+                    how: "basicConstraints CA:TRUE",
+                });
+            }
+            canonical(basic.to_der() == one.value)?;
+        }
+        extension::EXTENDED_KEY_USAGE => {
+            extension::key_purposes(one.value)?;
+        }
+        extension::SUBJECT_KEY_ID => {
+            read::whole(
+                one.value,
+                Tag::OctetString,
+                "subjectKeyIdentifier extension",
+            )?;
+        }
+        other => {
+            return Err(CsrError::ExtensionNotAllowed {
+                oid: extension::oid_text(other),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn read_names(value: &[u8], names: &mut Vec<San>) -> Result<(), CsrError> {
+    const WHAT: &str = "subjectAltName extension";
+    let mut list = Der::within(value, Tag::Sequence, WHAT)?;
+    while !list.is_empty() {
+        if names.len() == NAMES {
+            return Err(CsrError::TooManyNames);
+        }
+        let name = list.any()?;
+        match San::from_general_name(name) {
+            Some(Ok(San::Spiffe(id))) if id.path().is_empty() => {
+                return Err(NameError::NoPath {
+                    name: id.to_string(),
+                }
+                .into());
+            }
+            Some(name) => names.push(name?),
+            None => {
+                return Err(CsrError::NameKind {
+                    kind: kind_of(name.tag()),
+                });
+            }
+        }
+    }
+    if names.is_empty() {
+        return Err(Malformed::new(WHAT, "it is empty").into());
+    }
+    Ok(())
+}
+
+/// The names of GeneralName's alternatives (RFC 5280 §4.2.1.6).
+fn kind_of(tag: Tag) -> &'static str {
+    let Tag::ContextSpecific { number, .. } = tag else {
+        return "a name of no known kind";
+    };
+    match number.value() {
+        0 => "otherName",
+        1 => "rfc822Name (an e-mail address)",
+        3 => "x400Address",
+        4 => "directoryName",
+        5 => "ediPartyName",
+        8 => "registeredID",
+        _ => "a name of no known kind",
+    }
+}

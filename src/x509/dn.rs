@@ -1,0 +1,218 @@
+//! Distinguished names: making a CA's, and showing anyone's (RFC 4514).
+
+use std::fmt::Write;
+
+use der::asn1::AnyRef;
+use der::{Encode, Tag, Tagged};
+
+use super::extension::oid_text;
+use super::read::{Der, Malformed};
+use super::tbs::TbsError;
+use super::write;
+
+const WHAT: &str = "distinguished name";
+const COMMON_NAME: &[u8] = b"\x55\x04\x03";
+const ORGANIZATION: &[u8] = b"\x55\x04\x0a";
+/// The longest commonName or organizationName, in characters (RFC 5280 Appendix A.1).
+const LONGEST: usize = 64;
+
+/// A CA's Name in DER: the organization, if given, then the common name, as UTF8Strings.
+///
+/// # Errors
+/// [`TbsError::CaName`] when one is empty, longer than 64 characters or holds a control character.
+pub fn ca_name(common_name: &str, organization: Option<&str>) -> Result<Vec<u8>, TbsError> {
+    let mut rdns = Vec::with_capacity(160);
+    for (oid, value) in organization
+        .map(|organization| (ORGANIZATION, organization))
+        .into_iter()
+        .chain([(COMMON_NAME, common_name)])
+    {
+        if value.trim().is_empty()
+            || value.chars().count() > LONGEST
+            || value.chars().any(char::is_control)
+        {
+            return Err(TbsError::CaName {
+                name: super::name::shown(value),
+            });
+        }
+        let oid = write::element(write::OID, &[oid]);
+        let value = write::element(write::UTF8_STRING, &[value.as_bytes()]);
+        let attribute = write::element(write::SEQUENCE, &[&oid, &value]);
+        write::tlv(&mut rdns, write::SET, &[&attribute]);
+    }
+    Ok(write::element(write::SEQUENCE, &[&rdns]))
+}
+
+/// Checks that a Name's contents are well formed, and tells whether they say nothing: no RDN at all,
+/// or only empty strings, as in the `O=""` of Istio's Go client.
+pub(super) fn says_nothing(contents: &[u8]) -> Result<bool, Malformed> {
+    let mut nothing = true;
+    each_attribute(contents, |_, value, _| {
+        nothing &= value.value().is_empty();
+    })?;
+    Ok(nothing)
+}
+
+/// A Name's contents as RFC 4514 writes them: the last RDN first.
+pub(super) fn text(contents: &[u8]) -> Result<String, Malformed> {
+    let mut rdns: Vec<String> = Vec::new();
+    each_attribute(contents, |oid, value, first| {
+        let shown = attribute_text(oid, value);
+        match rdns.last_mut() {
+            Some(rdn) if !first => {
+                rdn.push('+');
+                rdn.push_str(&shown);
+            }
+            _ => rdns.push(shown),
+        }
+    })?;
+    rdns.reverse();
+    Ok(rdns.join(","))
+}
+
+/// Calls `visit` with each attribute's type and value, and whether it is the first of its RDN.
+fn each_attribute<'a>(
+    contents: &'a [u8],
+    mut visit: impl FnMut(&'a [u8], AnyRef<'a>, bool),
+) -> Result<(), Malformed> {
+    let mut rdns = Der::new(contents, WHAT)?;
+    while !rdns.is_empty() {
+        let mut set = Der::new(rdns.expect(Tag::Set)?, WHAT)?;
+        let mut first = true;
+        while first || !set.is_empty() {
+            let mut attribute = Der::new(set.expect(Tag::Sequence)?, WHAT)?;
+            let oid = attribute.expect(Tag::ObjectIdentifier)?;
+            visit(oid, attribute.any()?, first);
+            attribute.finish()?;
+            first = false;
+        }
+    }
+    Ok(())
+}
+
+fn attribute_text(oid: &[u8], value: AnyRef<'_>) -> String {
+    let short = match oid {
+        b"\x55\x04\x03" => Some("CN"),
+        b"\x55\x04\x06" => Some("C"),
+        b"\x55\x04\x07" => Some("L"),
+        b"\x55\x04\x08" => Some("ST"),
+        b"\x55\x04\x09" => Some("STREET"),
+        b"\x55\x04\x0a" => Some("O"),
+        b"\x55\x04\x0b" => Some("OU"),
+        b"\x09\x92\x26\x89\x93\xf2\x2c\x64\x01\x19" => Some("DC"),
+        b"\x09\x92\x26\x89\x93\xf2\x2c\x64\x01\x01" => Some("UID"),
+        _ => None,
+    };
+    match (short, string(value)) {
+        (Some(short), Some(value)) => format!("{short}={}", escaped(&value)),
+        (short, _) => {
+            let mut out = short.map_or_else(|| oid_text(oid), Into::into);
+            out.push_str("=#");
+            for octet in value.to_der().unwrap_or_default() {
+                let _ = write!(out, "{octet:02x}");
+            }
+            out
+        }
+    }
+}
+
+fn string(value: AnyRef<'_>) -> Option<String> {
+    let octets = value.value();
+    match value.tag() {
+        Tag::Utf8String => std::str::from_utf8(octets).ok().map(Into::into),
+        Tag::PrintableString | Tag::Ia5String if octets.is_ascii() => {
+            std::str::from_utf8(octets).ok().map(Into::into)
+        }
+        // T.61 as it is met in practice: Latin-1.
+        Tag::TeletexString => Some(octets.iter().copied().map(char::from).collect()),
+        Tag::BmpString if octets.len() % 2 == 0 => {
+            let units: Vec<u16> = octets
+                .chunks_exact(2)
+                .map(|pair| {
+                    pair.iter()
+                        .fold(0, |unit, octet| unit << 8 | u16::from(*octet))
+                })
+                .collect();
+            String::from_utf16(&units).ok()
+        }
+        _ => None,
+    }
+}
+
+/// RFC 4514 §2.4, and control characters as hexadecimal pairs too, so that none reaches a terminal.
+fn escaped(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    let last = value.chars().count().saturating_sub(1);
+    for (at, c) in value.chars().enumerate() {
+        let edge = (c == ' ' && (at == 0 || at == last)) || (c == '#' && at == 0);
+        if c.is_control() {
+            let mut utf8 = [0; 4];
+            for octet in c.encode_utf8(&mut utf8).bytes() {
+                let _ = write!(out, "\\{octet:02x}");
+            }
+        } else {
+            if edge || matches!(c, '"' | '+' | ',' | ';' | '<' | '>' | '\\') {
+                out.push('\\');
+            }
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )]
+    use super::super::read;
+    use super::*;
+
+    fn shown(der: &[u8]) -> String {
+        text(read::whole(der, Tag::Sequence, WHAT).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_ca_name_is_shown_last_part_first() {
+        let name = ca_name("Root, \"1\"\u{e4}", Some(" Example+Co ")).unwrap();
+        assert_eq!(
+            shown(&name),
+            "CN=Root\\, \\\"1\\\"\u{e4},O=\\ Example\\+Co\\ "
+        );
+        for bad in ["", "  ", "a\0b", "a\nb", &"x".repeat(65)] {
+            assert!(ca_name(bad, None).is_err());
+            assert!(ca_name("Root", Some(bad)).is_err());
+        }
+    }
+
+    #[test]
+    fn shows_other_strings_and_types() {
+        let rdn = |inner: &[u8]| {
+            let attribute = write::element(write::SEQUENCE, &[inner]);
+            let set = write::element(write::SET, &[&attribute]);
+            write::element(write::SEQUENCE, &[&set])
+        };
+        assert_eq!(
+            shown(&rdn(b"\x06\x03\x55\x04\x03\x1e\x04\x00A\x00B")),
+            "CN=AB"
+        );
+        assert_eq!(shown(&rdn(b"\x06\x03\x55\x04\x03\x14\x01\xe4")), "CN=ä");
+        assert_eq!(
+            shown(&rdn(b"\x06\x03\x55\x04\x03\x0c\x02\x1bA")),
+            "CN=\\1bA"
+        );
+        assert_eq!(
+            shown(&rdn(b"\x06\x03\x55\x04\x05\x13\x01A")),
+            "2.5.4.5=#130141"
+        );
+        assert_eq!(
+            shown(&rdn(b"\x06\x03\x55\x04\x03\x0c\x01\xff")),
+            "CN=#0c01ff"
+        );
+        // An empty SET is no RDN.
+        assert!(text(b"\x31\x00").is_err());
+    }
+}

@@ -1,0 +1,271 @@
+//! Public keys, parsed once and kept ready to verify.
+
+mod error;
+mod kind;
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use aws_lc_rs::signature::{self, ParsedPublicKey, UnparsedPublicKey, VerificationAlgorithm};
+use der::Tag;
+use der::oid::ObjectIdentifier;
+
+use super::algorithm::SignatureAlgorithm;
+use super::read::{self, Der};
+
+pub use error::KeyError;
+pub use kind::KeyKind;
+
+/// Everything before the point in a SubjectPublicKeyInfo of each curve (RFC 5480 §2), with the octet
+/// that says "uncompressed"; and the length of the whole. Each has exactly one DER form.
+const P256: (&[u8], usize) = (
+    b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\
+      \x03\x42\x00\x04",
+    91,
+);
+const P384: (&[u8], usize) = (
+    b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00\
+      \x04",
+    120,
+);
+const P521: (&[u8], usize) = (
+    b"\x30\x81\x9b\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x23\x03\x81\
+      \x86\x00\x04",
+    158,
+);
+/// The same for Ed25519 (RFC 8410 §4), which has no octet before the point.
+const ED25519: (&[u8], usize) = (b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00", 44);
+/// The AlgorithmIdentifier's contents of an RSA key (RFC 3279 §2.3.1).
+const RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
+
+const WHAT: &str = "SubjectPublicKeyInfo";
+
+/// A public key of a kind that is certified: its SubjectPublicKeyInfo, and the key made ready to
+/// verify, so that no verification parses it again. Cheap to clone; equal when the DER is.
+#[derive(Clone)]
+pub struct PublicKey(Arc<Inner>);
+
+struct Inner {
+    spki: Box<[u8]>,
+    kind: KeyKind,
+    /// Where the contents of the subjectPublicKey BIT STRING begin in `spki`; they run to its end.
+    key_start: usize,
+    /// For the algorithm that is usual for the kind.
+    parsed: ParsedPublicKey,
+}
+
+impl PublicKey {
+    /// Parses a SubjectPublicKeyInfo in DER, with nothing after it.
+    ///
+    /// # Errors
+    /// [`KeyError`] when it is not canonical DER, of another kind, an RSA key outside 2048 to 4096
+    /// bits or with an exponent that is even or below 65537, or a point that is not on its curve.
+    pub fn from_spki_der(der: &[u8]) -> Result<Self, KeyError> {
+        let (kind, key_start) = classify(der)?;
+        let key = der.get(key_start..).unwrap_or_default();
+        let parsed = ParsedPublicKey::new(verification(kind, kind.usual())?, key)
+            .map_err(|_| KeyError::Invalid { kind })?;
+        Ok(Self(Arc::new(Inner {
+            spki: der.into(),
+            kind,
+            key_start,
+            parsed,
+        })))
+    }
+
+    /// The SubjectPublicKeyInfo in DER.
+    pub fn spki_der(&self) -> &[u8] {
+        &self.0.spki
+    }
+
+    /// The kind of key.
+    pub fn kind(&self) -> KeyKind {
+        self.0.kind
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        sha256(&self.0.spki)
+    }
+
+    /// The key identifier of RFC 7093 §2, method 1: the first 160 bits of SHA-256 of the
+    /// subjectPublicKey BIT STRING's contents.
+    pub fn key_id(&self) -> [u8; 20] {
+        let mut id = [0; 20];
+        id.iter_mut()
+            .zip(sha256(self.key_bytes()))
+            .for_each(|(to, from)| *to = from);
+        id
+    }
+
+    /// Verifies `signature` over `message`.
+    ///
+    /// # Errors
+    /// [`KeyError::AlgorithmMismatch`] when the algorithm is not for this kind of key,
+    /// [`KeyError::BadSignature`] when the signature does not verify.
+    pub fn verify(
+        &self,
+        algorithm: SignatureAlgorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), KeyError> {
+        let verified = if algorithm == self.0.kind.usual() {
+            self.0.parsed.verify_sig(message, signature)
+        } else {
+            UnparsedPublicKey::new(verification(self.0.kind, algorithm)?, self.key_bytes())
+                .verify(message, signature)
+        };
+        verified.map_err(|_| KeyError::BadSignature {
+            kind: self.0.kind,
+            algorithm,
+        })
+    }
+
+    /// The contents of the subjectPublicKey BIT STRING: a point, or an RSAPublicKey.
+    pub(super) fn key_bytes(&self) -> &[u8] {
+        self.0.spki.get(self.0.key_start..).unwrap_or_default()
+    }
+}
+
+/// SHA-256 of `bytes`.
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    let hash = digest::digest(&digest::SHA256, bytes);
+    out.iter_mut()
+        .zip(hash.as_ref())
+        .for_each(|(to, from)| *to = *from);
+    out
+}
+
+/// The kind of a SubjectPublicKeyInfo, and where its key begins.
+fn classify(der: &[u8]) -> Result<(KeyKind, usize), KeyError> {
+    for ((prefix, length), kind, point) in [
+        (P256, KeyKind::EcdsaP256, 1),
+        (P384, KeyKind::EcdsaP384, 1),
+        (P521, KeyKind::EcdsaP521, 1),
+        (ED25519, KeyKind::Ed25519, 0),
+    ] {
+        if der.len() == length && der.starts_with(prefix) {
+            return Ok((kind, prefix.len() - point));
+        }
+    }
+    let mut info = Der::within(der, Tag::Sequence, WHAT)?;
+    let algorithm = info.expect(Tag::Sequence)?;
+    let key = info.octet_bits()?;
+    info.finish()?;
+    if algorithm == RSA {
+        let bits = rsa_bits(key)?;
+        return Ok((KeyKind::Rsa { bits }, read::range_of(der, key).start));
+    }
+    Err(unsupported(algorithm, key))
+}
+
+/// Checks an RSAPublicKey (RFC 8017 §A.1.1) and gives the size of its modulus.
+fn rsa_bits(key: &[u8]) -> Result<u16, KeyError> {
+    const WHAT: &str = "RSAPublicKey";
+    let mut fields = Der::within(key, Tag::Sequence, WHAT)?;
+    let modulus = read::unsigned(fields.expect(Tag::Integer)?, WHAT)?;
+    let exponent = read::unsigned(fields.expect(Tag::Integer)?, WHAT)?;
+    fields.finish()?;
+    let top = modulus.first().copied().unwrap_or_default();
+    let bits =
+        (modulus.len() * 8).saturating_sub(usize::try_from(top.leading_zeros()).unwrap_or(0));
+    let bits = u16::try_from(bits)
+        .ok()
+        .filter(|bits| (2048..=4096).contains(bits))
+        .ok_or(KeyError::RsaSize { bits })?;
+    if modulus.last().is_none_or(|low| low % 2 == 0) {
+        return Err(KeyError::RsaModulusEven);
+    }
+    // aws-lc takes exponents of up to 33 bits; larger ones only make verification slow.
+    let value = match exponent.len() {
+        0..=4 => exponent
+            .iter()
+            .fold(0u64, |value, octet| value << 8 | u64::from(*octet)),
+        _ => {
+            return Err(KeyError::RsaExponent {
+                exponent: "past 32 bits".into(),
+            });
+        }
+    };
+    if value < 65537 || value % 2 == 0 {
+        return Err(KeyError::RsaExponent {
+            exponent: value.to_string(),
+        });
+    }
+    Ok(bits)
+}
+
+/// What to call a key that is none of the kinds above.
+fn unsupported(algorithm: &[u8], key: &[u8]) -> KeyError {
+    let mut oids = Vec::new();
+    if let Ok(mut fields) = Der::new(algorithm, WHAT) {
+        while let Ok(contents) = fields.expect(Tag::ObjectIdentifier) {
+            oids.extend(ObjectIdentifier::from_bytes(contents).map(|oid| oid.to_string()));
+        }
+    }
+    let oids: Vec<&str> = oids.iter().map(String::as_str).collect();
+    let what = match oids.as_slice() {
+        [
+            "1.2.840.10045.2.1",
+            "1.2.840.10045.3.1.7" | "1.3.132.0.34" | "1.3.132.0.35",
+        ] => {
+            return match key.first() {
+                Some(2 | 3) => KeyError::CompressedPoint,
+                _ => KeyError::Point,
+            };
+        }
+        ["1.2.840.10045.2.1", curve] => format!("ECDSA on curve {curve}"),
+        ["1.2.840.10045.2.1"] => "ECDSA on an unnamed curve".into(),
+        ["1.2.840.113549.1.1.1"] => "RSA without its NULL parameters".into(),
+        ["1.2.840.113549.1.1.10"] => "RSA restricted to PSS".into(),
+        ["1.2.840.10040.4.1", ..] => "DSA".into(),
+        ["1.3.101.113"] => "Ed448".into(),
+        ["1.3.101.110"] => "X25519".into(),
+        other => other.join(" "),
+    };
+    KeyError::Unsupported { what }
+}
+
+/// aws-lc's algorithm for a kind of key and a signature algorithm.
+fn verification(
+    kind: KeyKind,
+    algorithm: SignatureAlgorithm,
+) -> Result<&'static dyn VerificationAlgorithm, KeyError> {
+    use SignatureAlgorithm as S;
+    Ok(match (kind, algorithm) {
+        (KeyKind::EcdsaP256, S::EcdsaSha256) => &signature::ECDSA_P256_SHA256_ASN1,
+        (KeyKind::EcdsaP256, S::EcdsaSha384) => &signature::ECDSA_P256_SHA384_ASN1,
+        (KeyKind::EcdsaP256, S::EcdsaSha512) => &signature::ECDSA_P256_SHA512_ASN1,
+        (KeyKind::EcdsaP384, S::EcdsaSha256) => &signature::ECDSA_P384_SHA256_ASN1,
+        (KeyKind::EcdsaP384, S::EcdsaSha384) => &signature::ECDSA_P384_SHA384_ASN1,
+        (KeyKind::EcdsaP384, S::EcdsaSha512) => &signature::ECDSA_P384_SHA512_ASN1,
+        (KeyKind::EcdsaP521, S::EcdsaSha256) => &signature::ECDSA_P521_SHA256_ASN1,
+        (KeyKind::EcdsaP521, S::EcdsaSha384) => &signature::ECDSA_P521_SHA384_ASN1,
+        (KeyKind::EcdsaP521, S::EcdsaSha512) => &signature::ECDSA_P521_SHA512_ASN1,
+        (KeyKind::Rsa { .. }, S::RsaSha256) => &signature::RSA_PKCS1_2048_8192_SHA256,
+        (KeyKind::Rsa { .. }, S::RsaSha384) => &signature::RSA_PKCS1_2048_8192_SHA384,
+        (KeyKind::Rsa { .. }, S::RsaSha512) => &signature::RSA_PKCS1_2048_8192_SHA512,
+        (KeyKind::Ed25519, S::Ed25519) => &signature::ED25519,
+        _ => return Err(KeyError::AlgorithmMismatch { kind, algorithm }),
+    })
+}
+
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.spki == other.0.spki
+    }
+}
+
+impl Eq for PublicKey {}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({}, sha256 ", self.kind())?;
+        self.fingerprint()
+            .iter()
+            .try_for_each(|octet| write!(f, "{octet:02x}"))?;
+        f.write_str(")")
+    }
+}

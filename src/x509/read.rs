@@ -1,0 +1,201 @@
+//! Reading DER strictly, over borrowed bytes: a thin cursor on `der`'s reader, which refuses
+//! indefinite and over-long lengths.
+
+use std::ops::Range;
+
+use der::asn1::{AnyRef, GeneralizedTime, UtcTime};
+use der::{Decode, Reader, SliceReader, Tag, Tagged};
+
+use crate::clock::UnixTime;
+
+/// A structure that is not the DER that it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the {what} is not well-formed DER: {why}")]
+pub struct Malformed {
+    /// The structure, by its name in the standard.
+    pub what: &'static str,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl Malformed {
+    pub(super) fn new(what: &'static str, why: impl Into<String>) -> Self {
+        Self {
+            what,
+            why: why.into(),
+        }
+    }
+
+    fn der(what: &'static str) -> impl Fn(der::Error) -> Self {
+        move |error| Self::new(what, error.to_string())
+    }
+}
+
+/// A cursor over the contents of one structure, which its errors name.
+pub(super) struct Der<'a> {
+    reader: SliceReader<'a>,
+    what: &'static str,
+}
+
+impl<'a> Der<'a> {
+    pub(super) fn new(contents: &'a [u8], what: &'static str) -> Result<Self, Malformed> {
+        let reader = SliceReader::new(contents).map_err(Malformed::der(what))?;
+        Ok(Self { reader, what })
+    }
+
+    /// A cursor inside the one element of tag `tag` that `bytes` must be, with nothing after it.
+    pub(super) fn within(bytes: &'a [u8], tag: Tag, what: &'static str) -> Result<Self, Malformed> {
+        Self::new(whole(bytes, tag, what)?, what)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.reader.is_finished()
+    }
+
+    /// The next element, of whatever tag.
+    pub(super) fn any(&mut self) -> Result<AnyRef<'a>, Malformed> {
+        AnyRef::decode(&mut self.reader).map_err(Malformed::der(self.what))
+    }
+
+    /// The next element's tag.
+    pub(super) fn peek(&self) -> Option<Tag> {
+        Tag::peek(&self.reader).ok()
+    }
+
+    /// The contents of the next element, which must have tag `tag`.
+    pub(super) fn expect(&mut self, tag: Tag) -> Result<&'a [u8], Malformed> {
+        let element = self.any()?;
+        if element.tag() == tag {
+            Ok(element.value())
+        } else {
+            let why = format!("expected {tag}, found {}", element.tag());
+            Err(Malformed::new(self.what, why))
+        }
+    }
+
+    /// The contents of the next element if it has tag `tag`.
+    pub(super) fn optional(&mut self, tag: Tag) -> Result<Option<&'a [u8]>, Malformed> {
+        if self.peek() == Some(tag) {
+            self.expect(tag).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// The next element with its tag and length, which must have tag `tag`.
+    pub(super) fn raw(&mut self, tag: Tag) -> Result<&'a [u8], Malformed> {
+        match self.peek() {
+            Some(found) if found != tag => Err(Malformed::new(
+                self.what,
+                format!("expected {tag}, found {found}"),
+            )),
+            _ => self.reader.tlv_bytes().map_err(Malformed::der(self.what)),
+        }
+    }
+
+    /// The octets of a BIT STRING that has no unused bits.
+    pub(super) fn octet_bits(&mut self) -> Result<&'a [u8], Malformed> {
+        match self.expect(Tag::BitString)?.split_first() {
+            Some((0, octets)) => Ok(octets),
+            _ => Err(Malformed::new(
+                self.what,
+                "a BIT STRING is not whole octets",
+            )),
+        }
+    }
+
+    /// A Time (RFC 5280 §4.1.2.5).
+    pub(super) fn time(&mut self) -> Result<UnixTime, Malformed> {
+        let element = self.any()?;
+        let since = match element.tag() {
+            Tag::UtcTime => element
+                .decode_as::<UtcTime>()
+                .map(|time| time.to_unix_duration()),
+            _ => element
+                .decode_as::<GeneralizedTime>()
+                .map(|time| time.to_unix_duration()),
+        }
+        .map_err(Malformed::der(self.what))?;
+        Ok(UnixTime::from_secs(
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        ))
+    }
+
+    /// Ends the structure: nothing may be left over.
+    pub(super) fn finish(self) -> Result<(), Malformed> {
+        self.reader.finish().map_err(Malformed::der(self.what))
+    }
+}
+
+/// The contents of the one element of tag `tag` that `bytes` must be.
+pub(super) fn whole<'a>(
+    bytes: &'a [u8],
+    tag: Tag,
+    what: &'static str,
+) -> Result<&'a [u8], Malformed> {
+    let mut outer = Der::new(bytes, what)?;
+    let contents = outer.expect(tag)?;
+    outer.finish()?;
+    Ok(contents)
+}
+
+/// A BOOLEAN's contents, which DER allows two of.
+pub(super) fn boolean(contents: &[u8], what: &'static str) -> Result<bool, Malformed> {
+    match contents {
+        [0x00] => Ok(false),
+        [0xff] => Ok(true),
+        _ => Err(Malformed::new(what, "a BOOLEAN is neither 00 nor FF")),
+    }
+}
+
+/// The octets of a non-negative INTEGER's contents without the leading zero.
+pub(super) fn unsigned<'a>(contents: &'a [u8], what: &'static str) -> Result<&'a [u8], Malformed> {
+    match contents {
+        [] => Err(Malformed::new(what, "an INTEGER is empty")),
+        [0] => Ok(contents),
+        [0, second, ..] if *second < 0x80 => Err(Malformed::new(
+            what,
+            "an INTEGER has a needless leading zero",
+        )),
+        [0, rest @ ..] => Ok(rest),
+        [first, ..] if *first >= 0x80 => Err(Malformed::new(what, "an INTEGER is negative")),
+        _ => Ok(contents),
+    }
+}
+
+/// An INTEGER's contents as a small number; `None` when it does not fit.
+pub(super) fn small(contents: &[u8], what: &'static str) -> Result<Option<u8>, Malformed> {
+    match unsigned(contents, what)? {
+        [number] => Ok(Some(*number)),
+        _ => Ok(None),
+    }
+}
+
+/// Where `inner`, a slice of `outer`, lies in it.
+pub(super) fn range_of(outer: &[u8], inner: &[u8]) -> Range<usize> {
+    let start = inner.as_ptr().addr().saturating_sub(outer.as_ptr().addr());
+    start..start.saturating_add(inner.len())
+}
+
+/// A context-specific tag.
+pub(super) fn context(number: u32, constructed: bool) -> Tag {
+    Tag::ContextSpecific {
+        constructed,
+        number: der::TagNumber(number),
+    }
+}
+
+/// Whether each element of a SET OF's contents is no smaller than the one before it, as DER orders
+/// them (X.690 §11.6); duplicates are refused too.
+pub(super) fn is_sorted_set(contents: &[u8], what: &'static str) -> Result<bool, Malformed> {
+    let mut set = Der::new(contents, what)?;
+    let mut last: &[u8] = &[];
+    while !set.is_empty() {
+        let element = set.reader.tlv_bytes().map_err(Malformed::der(what))?;
+        if element <= last {
+            return Ok(false);
+        }
+        last = element;
+    }
+    Ok(true)
+}

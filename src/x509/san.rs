@@ -1,0 +1,274 @@
+//! The names that a certificate may carry in its subjectAltName (RFC 5280 §4.2.1.6).
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use der::asn1::AnyRef;
+use der::{Tag, Tagged};
+
+use super::name::{NameError, SpiffeId, shown};
+use super::write;
+
+/// The identifier octets of the GeneralNames that are written, IMPLICIT and primitive.
+const TAG_DNS: u8 = 0x82;
+const TAG_URI: u8 = 0x86;
+const TAG_IP: u8 = 0x87;
+
+/// A DNS host name in lower case: no wildcard, no trailing dot, not an IP address in disguise.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DnsName(Box<str>);
+
+impl DnsName {
+    /// Parses a host name; upper-case letters become lower case, as DNS compares them.
+    ///
+    /// # Errors
+    /// [`NameError::Dns`] when it is not 1 to 253 bytes of labels of `[A-Za-z0-9-]`.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        match dns_fault(text) {
+            Some(why) => Err(NameError::Dns {
+                name: shown(text),
+                why,
+            }),
+            None => Ok(Self(text.to_ascii_lowercase().into())),
+        }
+    }
+
+    /// The name, in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn dns_fault(text: &str) -> Option<&'static str> {
+    if text.is_empty() || text.len() > 253 {
+        return Some("it must have 1 to 253 characters");
+    }
+    let mut last = "";
+    for label in text.split('.') {
+        let bytes = label.as_bytes();
+        if bytes.is_empty() || bytes.len() > 63 {
+            return Some("a label must have 1 to 63 characters");
+        }
+        if !bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+        {
+            return Some("a label holds another character");
+        }
+        if bytes.first() == Some(&b'-') || bytes.last() == Some(&b'-') {
+            return Some("a label begins or ends with '-'");
+        }
+        last = label;
+    }
+    // RFC 1123 §2.1: the last label is never all digits, so that no IP address passes as a name.
+    last.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then_some("its last label is a number")
+}
+
+/// A name of one of the three kinds that are certified.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum San {
+    /// A SPIFFE ID, as a URI.
+    Spiffe(SpiffeId),
+    /// A DNS name.
+    Dns(DnsName),
+    /// An IP address.
+    Ip(IpAddr),
+}
+
+impl San {
+    /// Reads one GeneralName: `None` when it is of a kind that is never certified.
+    ///
+    /// # Errors
+    /// [`NameError`] when it is a URI, DNS name or IP address that is not well formed.
+    pub(super) fn from_general_name(name: AnyRef<'_>) -> Option<Result<Self, NameError>> {
+        let Tag::ContextSpecific {
+            constructed: false,
+            number,
+        } = name.tag()
+        else {
+            return None;
+        };
+        match number.value() {
+            6 => Some(
+                ia5(name.value())
+                    .and_then(SpiffeId::parse)
+                    .map(Self::Spiffe),
+            ),
+            2 => Some(ia5(name.value()).and_then(DnsName::parse).map(Self::Dns)),
+            7 => Some(ip(name.value()).map(Self::Ip)),
+            _ => None,
+        }
+    }
+
+    /// Appends the name as a DER GeneralName.
+    pub(super) fn write_general_name(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Spiffe(id) => write::tlv(out, TAG_URI, &[id.as_str().as_bytes()]),
+            Self::Dns(name) => write::tlv(out, TAG_DNS, &[name.as_str().as_bytes()]),
+            Self::Ip(IpAddr::V4(address)) => write::tlv(out, TAG_IP, &[&address.octets()]),
+            Self::Ip(IpAddr::V6(address)) => write::tlv(out, TAG_IP, &[&address.octets()]),
+        }
+    }
+}
+
+fn ia5(value: &[u8]) -> Result<&str, NameError> {
+    // Every later rule is on ASCII characters; this one keeps odd bytes out of the messages.
+    std::str::from_utf8(value)
+        .ok()
+        .filter(|text| text.is_ascii())
+        .ok_or_else(|| NameError::Kind {
+            name: shown(&String::from_utf8_lossy(value)),
+        })
+}
+
+fn ip(value: &[u8]) -> Result<IpAddr, NameError> {
+    if let Ok(octets) = <[u8; 4]>::try_from(value) {
+        return Ok(IpAddr::V4(Ipv4Addr::from(octets)));
+    }
+    match <[u8; 16]>::try_from(value) {
+        Ok(octets) => Ok(IpAddr::V6(Ipv6Addr::from(octets))),
+        Err(_) => Err(NameError::Ip {
+            name: format!("{} octets", value.len()),
+        }),
+    }
+}
+
+impl fmt::Display for San {
+    /// `spiffe://…`, `dns:…` or `ip:…`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spiffe(id) => id.fmt(f),
+            Self::Dns(name) => write!(f, "dns:{name}"),
+            Self::Ip(address) => write!(f, "ip:{address}"),
+        }
+    }
+}
+
+impl FromStr for San {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        if text.starts_with("spiffe:") {
+            return SpiffeId::parse(text).map(Self::Spiffe);
+        }
+        if let Some(name) = text.strip_prefix("dns:") {
+            return DnsName::parse(name).map(Self::Dns);
+        }
+        let Some(address) = text.strip_prefix("ip:") else {
+            return Err(NameError::Kind { name: shown(text) });
+        };
+        address.parse().map(Self::Ip).map_err(|_| NameError::Ip {
+            name: shown(address),
+        })
+    }
+}
+
+impl fmt::Display for DnsName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for DnsName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for DnsName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        Self::parse(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )]
+    use super::*;
+
+    #[test]
+    fn names_go_to_text_and_back() {
+        for text in [
+            "spiffe://td/a",
+            "dns:a.example",
+            "ip:10.0.0.1",
+            "ip:2001:db8::1",
+        ] {
+            assert_eq!(text.parse::<San>().unwrap().to_string(), text);
+        }
+        assert_eq!(
+            "dns:A.Example".parse::<San>().unwrap().to_string(),
+            "dns:a.example"
+        );
+        for text in [
+            "",
+            "a.example",
+            "uri:spiffe://td/a",
+            "ip:10.0.0.1/8",
+            "ip:x",
+            "email:a@b",
+        ] {
+            assert!(text.parse::<San>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_dns_name_never_widens() {
+        for text in [
+            "*",
+            "*.example",
+            "a.*.example",
+            "a..b",
+            ".a",
+            "a.",
+            "-a.b",
+            "a-.b",
+            "a_b.c",
+            "a,b.c",
+            "a b",
+            "a\0.b",
+            "10.0.0.1",
+            "1",
+            "xn--ä",
+            "a/b",
+            "",
+        ] {
+            assert!(DnsName::parse(text).is_err(), "{text:?}");
+        }
+        assert!(DnsName::parse(&"a".repeat(64)).is_err());
+        assert!(DnsName::parse(&["a"; 128].join(".")).is_err());
+        for text in [
+            "localhost",
+            "a.b-c.example",
+            "1.example",
+            "xn--bcher-kva.example",
+        ] {
+            assert!(DnsName::parse(text).is_ok(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn general_names_are_read_strictly() {
+        let read = |tag: u8, value: &[u8]| {
+            let der = write::element(tag, &[value]);
+            San::from_general_name(der::Decode::from_der(&der).unwrap())
+        };
+        assert!(read(TAG_URI, b"spiffe://td/a").unwrap().is_ok());
+        assert!(read(TAG_URI, b"https://td/a").unwrap().is_err());
+        assert!(read(TAG_URI, b"spiffe://td/a\0").unwrap().is_err());
+        assert!(read(TAG_URI, b"spiffe://td/\xff").unwrap().is_err());
+        assert!(read(TAG_IP, &[10, 0, 0, 1, 255, 0, 0, 0]).unwrap().is_err());
+        assert!(read(0x81, b"a@b").is_none());
+        assert!(read(0xa0, b"").is_none());
+    }
+}

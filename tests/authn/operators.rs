@@ -1,0 +1,126 @@
+//! Operators' credentials.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use rootbridge::authn::{
+    AuthnError, CredentialError, Identity, Method, OPERATOR_PREFIX, Operators, create_credential, read_credential,
+};
+use secrecy::ExposeSecret as _;
+use tempfile::TempDir;
+
+use crate::support::parse;
+
+const FRESH: Duration = Duration::from_millis(150);
+
+struct World {
+    dir: TempDir,
+    operators: Operators,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let toml: String = ["anna", "bert"]
+            .map(|name| {
+                let path = dir.path().join(name);
+                format!("[operators.{name}]\ntrust_domain = \"cluster.local\"\ncredential_file = {path:?}\n")
+            })
+            .concat();
+        Self { operators: Operators::new(&parse(&toml)), dir }
+    }
+
+    fn create(&self, name: &str) -> String {
+        create_credential(&self.dir.path().join(name)).unwrap().expose_secret().to_owned()
+    }
+
+    async fn who(&self, token: &str, allowed: &[&str]) -> Result<String, AuthnError> {
+        let allowed: Vec<_> = allowed.iter().map(|name| (*name).to_owned()).collect();
+        let caller = self.operators.authenticate(token, &allowed).await;
+        if let Err(why) = &caller {
+            assert!(!why.to_string().contains(token) || token.len() < 3, "{why}");
+        }
+        let caller = caller?;
+        assert_eq!((caller.method, caller.token_authenticated_at), (Method::Operator, None));
+        match caller.identity {
+            Identity::Operator(name) => Ok(name),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+fn rejected<T>(answer: &Result<T, AuthnError>) -> bool {
+    matches!(answer, Err(AuthnError::Rejected { .. }))
+}
+
+#[tokio::test]
+async fn each_credential_is_one_operators() {
+    let world = World::new();
+    let (anna, bert) = (world.create("anna"), world.create("bert"));
+    assert_ne!(anna, bert);
+    assert!(anna.starts_with(OPERATOR_PREFIX) && Operators::judge(&anna));
+    assert_eq!(world.who(&anna, &["anna", "bert"]).await.unwrap(), "anna");
+    assert_eq!(world.who(&bert, &["anna", "bert"]).await.unwrap(), "bert");
+    assert!(rejected(&world.who(&bert, &["anna"]).await));
+    assert!(rejected(&world.who(&bert, &[]).await));
+    for odd in [
+        String::new(),
+        OPERATOR_PREFIX.to_owned(),
+        anna.replace(OPERATOR_PREFIX, ""),
+        anna[..anna.len() - 1].to_owned(),
+        format!("{anna}A"),
+        format!("{anna}\n"),
+        format!(" {anna}"),
+        anna.to_uppercase(),
+        format!("{OPERATOR_PREFIX}{}", "A".repeat(43)),
+        format!("{OPERATOR_PREFIX}{}", "A".repeat(100_000)),
+    ] {
+        assert!(rejected(&world.who(&odd, &["anna", "bert"]).await), "{odd}");
+    }
+}
+
+#[tokio::test]
+async fn a_replaced_file_counts_and_a_missing_one_vouches_for_nobody() {
+    let world = World::new();
+    let path = world.dir.path().join("anna");
+    let old = world.create("anna");
+    assert!(world.who(&old, &["anna"]).await.is_ok());
+    std::fs::remove_file(&path).unwrap();
+    let new = world.create("anna");
+    tokio::time::sleep(FRESH).await;
+    assert!(rejected(&world.who(&old, &["anna"]).await));
+    assert!(world.who(&new, &["anna"]).await.is_ok());
+
+    for content in ["", "\n", "rb_op_short", "no credential", &"x".repeat(2000), &format!("{new}\n{old}\n")] {
+        std::fs::write(&path, content).unwrap();
+        tokio::time::sleep(FRESH).await;
+        for token in [&old, &new] {
+            let answer = world.who(token, &["anna"]).await;
+            let Err(AuthnError::CannotTell(why)) = answer else { panic!("{content}: {answer:?}") };
+            assert!(why.contains("anna") && !why.contains(&new), "{why}");
+        }
+    }
+    std::fs::remove_file(&path).unwrap();
+    tokio::time::sleep(FRESH).await;
+    assert!(matches!(world.who(&new, &["anna"]).await, Err(AuthnError::CannotTell(_))));
+    // Another's broken file is not in the way of him whose file is whole.
+    let bert = world.create("bert");
+    assert_eq!(world.who(&bert, &["anna", "bert"]).await.unwrap(), "bert");
+    std::fs::write(&path, format!("  {new}\r\n")).unwrap();
+    tokio::time::sleep(FRESH).await;
+    assert!(world.who(&new, &["anna"]).await.is_ok());
+}
+
+#[test]
+fn a_made_credential_is_its_owners_alone_and_overwrites_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    let token = create_credential(&path).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(read_credential(&path).unwrap().expose_secret(), token.expose_secret());
+    assert!(!format!("{token:?}").contains(token.expose_secret()));
+    assert!(matches!(create_credential(&path), Err(CredentialError::Create { .. })));
+    assert_eq!(read_credential(&path).unwrap().expose_secret(), token.expose_secret());
+    assert!(matches!(read_credential(&dir.path().join("none")), Err(CredentialError::Read { .. })));
+    assert!(matches!(create_credential(&dir.path().join("no/token")), Err(CredentialError::Create { .. })));
+}

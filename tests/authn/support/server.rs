@@ -1,0 +1,140 @@
+//! An https server of key sets that can be taken down, moved and made to misbehave.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls_pki_types::PrivateKeyDer;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
+
+/// What the server answers.
+#[derive(Clone)]
+pub enum Answer {
+    Set(String),
+    Slow(Duration, String),
+    /// To another place, which would have the set.
+    Redirect(u16, String),
+    Status(u16),
+    /// More than a megabyte, announced or not.
+    Huge { announced: bool },
+    /// A connection that ends in the middle.
+    Cut,
+}
+
+pub struct Server {
+    pub address: SocketAddr,
+    pub ca_pem: String,
+    tls: Arc<ServerConfig>,
+    state: Arc<State>,
+    running: Option<AbortHandle>,
+}
+
+struct State {
+    answer: Mutex<Answer>,
+    hits: AtomicUsize,
+}
+
+impl Server {
+    pub async fn start(answer: Answer) -> Self {
+        let ca_key = KeyPair::generate().unwrap();
+        let mut ca = CertificateParams::new(Vec::new()).unwrap();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
+        let issuer = Issuer::new(ca, ca_key);
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+            .unwrap();
+        let state = Arc::new(State { answer: Mutex::new(answer), hits: AtomicUsize::new(0) });
+        let mut server = Self {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            ca_pem,
+            tls: Arc::new(tls),
+            state,
+            running: None,
+        };
+        server.up().await;
+        server
+    }
+
+    /// Listens, on the same port as before if there was one.
+    pub async fn up(&mut self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.address = listener.local_addr().unwrap();
+        let (acceptor, state) = (TlsAcceptor::from(self.tls.clone()), self.state.clone());
+        let accept = async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, state) = (acceptor.clone(), state.clone());
+                tokio::spawn(async move { serve(acceptor, stream, &state).await });
+            }
+        };
+        self.running = Some(tokio::spawn(accept).abort_handle());
+    }
+
+    /// Refuses connections from now on.
+    pub async fn down(&mut self) {
+        if let Some(task) = self.running.take() {
+            task.abort();
+            while TcpStream::connect(self.address).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+
+    pub fn answer(&self, answer: Answer) {
+        *self.state.answer.lock().unwrap() = answer;
+    }
+
+    /// How many requests were answered, or begun to be.
+    pub fn hits(&self) -> usize {
+        self.state.hits.load(Ordering::SeqCst)
+    }
+
+    pub fn url(&self) -> String {
+        format!("https://localhost:{}/keys", self.address.port())
+    }
+}
+
+async fn serve(acceptor: TlsAcceptor, stream: TcpStream, state: &State) -> Option<()> {
+    let mut stream = acceptor.accept(stream).await.ok()?;
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        request.push(stream.read_u8().await.ok()?);
+    }
+    state.hits.fetch_add(1, Ordering::SeqCst);
+    let answer = state.answer.lock().unwrap().clone();
+    let ok = |body: &str| {
+        format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    };
+    let text = match answer {
+        Answer::Set(body) => ok(&body),
+        Answer::Slow(delay, body) => {
+            tokio::time::sleep(delay).await;
+            ok(&body)
+        }
+        Answer::Redirect(status, to) => format!(
+            "HTTP/1.1 {status} Elsewhere\r\nlocation: {to}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        ),
+        Answer::Status(status) => {
+            format!("HTTP/1.1 {status} No\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        }
+        Answer::Huge { announced: true } => ok(&" ".repeat(1024 * 1024 + 1)),
+        Answer::Huge { announced: false } => {
+            format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", " ".repeat(3 * 1024 * 1024))
+        }
+        Answer::Cut => "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"keys\":".to_owned(),
+    };
+    stream.write_all(text.as_bytes()).await.ok()?;
+    stream.shutdown().await.ok()
+}

@@ -1,0 +1,110 @@
+//! `iss` and the listener choose exactly one verifier, and its no is final.
+
+use rootbridge::authn::{Api, AuthnError, Config, JwtVerifiers, RawCallers, RawConfig};
+use serde_json::json;
+
+use crate::support::{ISSUER, Key, World, claims, claims_with, jwks, parse};
+
+fn table(name: &str, issuer: &str, domain: &str, audience: &str, file: &std::path::Path) -> String {
+    format!(
+        "[jwt.{name}]\nissuer = \"{issuer}\"\ntrust_domain = \"{domain}\"\nsubject = \"kubernetes\"\n\
+         audiences = {{ istio = \"{audience}\" }}\njwks_file = {file:?}\n"
+    )
+}
+
+#[tokio::test]
+async fn what_one_verifier_rejects_no_other_judges() {
+    let (a, b) = (Key::p256("k"), Key::p256("k"));
+    let dir = tempfile::tempdir().unwrap();
+    let (file_a, file_b) = (dir.path().join("a"), dir.path().join("b"));
+    std::fs::write(&file_a, jwks(&[&a])).unwrap();
+    std::fs::write(&file_b, jwks(&[&b])).unwrap();
+    let toml = table("a", "https://a", "a.example", "istio-ca", &file_a)
+        + &table("b", "https://b", "b.example", "istio-ca", &file_b);
+    let world = World::of(dir, &toml);
+    for (issuer, key, domain) in [
+        ("https://a", &a, Some("a.example")),
+        ("https://b", &b, Some("b.example")),
+        ("https://a", &b, None),
+        ("https://b", &a, None),
+        ("https://a/", &a, None),
+        ("HTTPS://A", &a, None),
+        ("", &a, None),
+    ] {
+        let token = key.token(&claims_with("iss", json!(issuer)));
+        match domain {
+            Some(domain) => {
+                assert_eq!(world.authenticate(&token).await.unwrap().trust_domain.as_str(), domain);
+            }
+            None => drop(world.rejects(&token).await),
+        }
+    }
+    // A verifier that cannot tell is no reason to ask another.
+    std::fs::remove_file(world.path("a")).unwrap();
+    let alone = World::of(tempfile::tempdir().unwrap(), &toml.replace("/a\"", "/gone\""));
+    let answer = alone.authenticate(&b.token(&claims_with("iss", json!("https://a")))).await;
+    assert!(matches!(answer, Err(AuthnError::CannotTell(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn only_the_listeners_verifiers_vouch() {
+    let key = Key::p256("k");
+    let world = World::new(&[&key]);
+    let token = key.token(&claims());
+    for allowed in [vec![], vec!["other".to_owned()], vec!["Cluster".to_owned()]] {
+        let answer = world.verifiers.authenticate(&token, Api::Istio, &allowed).await;
+        assert!(matches!(answer, Err(AuthnError::Rejected { .. })), "{allowed:?}");
+    }
+    // The configuration refuses this; it is no way in either.
+    let twice = vec!["cluster".to_owned(), "cluster".to_owned()];
+    let answer = world.verifiers.authenticate(&token, Api::Istio, &twice).await;
+    assert!(matches!(answer, Err(AuthnError::Rejected { .. })));
+}
+
+#[tokio::test]
+async fn one_issuer_may_serve_two_listeners_differently() {
+    let key = Key::p256("k");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("jwks");
+    std::fs::write(&file, jwks(&[&key])).unwrap();
+    let toml = table("old", ISSUER, "old.example", "istio-ca", &file)
+        + &table("new", ISSUER, "new.example", "other", &file);
+    let config = parse(&toml);
+    let callers = |jwt: &[&str]| {
+        let jwt = jwt.iter().map(|name| (*name).to_owned()).collect();
+        config.callers("listeners.mesh", RawCallers { jwt, ..RawCallers::default() })
+    };
+    let both = callers(&["old", "new"]).unwrap_err().to_string();
+    assert!(both.starts_with("listeners.mesh.jwt: ") && both.contains("`old` and `new`"), "{both}");
+    let world = World::of(dir, &toml);
+    let token = key.token(&claims());
+    for (name, domain) in [("old", "old.example"), ("new", "new.example")] {
+        let callers = callers(&[name]).unwrap();
+        let caller = world.verifiers.authenticate(&token, Api::Istio, callers.jwt()).await.unwrap();
+        assert_eq!(caller.trust_domain.as_str(), domain);
+    }
+    world.rejects(&token).await;
+}
+
+#[tokio::test]
+async fn a_reload_forgets_no_keys() {
+    let key = Key::p256("k");
+    let world = World::new(&[&key]);
+    let token = key.token(&claims());
+    assert!(world.authenticate(&token).await.is_ok());
+    std::fs::remove_file(world.path("jwks.json")).unwrap();
+    let file = world.path("jwks.json");
+    let again = |audience: &str| parse(&table("cluster", ISSUER, "cluster.local", audience, &file));
+    let verifiers = world.verifiers.reconfigured(&again("istio-ca"));
+    drop(world.verifiers);
+    assert!(verifiers.authenticate(&token, Api::Istio, &world.allowed).await.is_ok());
+    let stricter = verifiers.reconfigured(&again("another"));
+    let answer = stricter.authenticate(&token, Api::Istio, &world.allowed).await;
+    assert!(matches!(answer, Err(AuthnError::Rejected { .. })));
+    let fresh = JwtVerifiers::new(&again("istio-ca"), world.clock.clone());
+    let answer = fresh.authenticate(&token, Api::Istio, &world.allowed).await;
+    assert!(matches!(answer, Err(AuthnError::CannotTell(_))));
+    let gone = verifiers.reconfigured(&Config::try_from(RawConfig::default()).unwrap());
+    let answer = gone.authenticate(&token, Api::Istio, &world.allowed).await;
+    assert!(matches!(answer, Err(AuthnError::Rejected { .. })));
+}
