@@ -68,7 +68,7 @@ const fn default_probe_interval() -> Duration {
 }
 
 /// The module, its tokens, and how hard they are worked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     module: PathBuf,
     environment: BTreeMap<String, String>,
@@ -80,7 +80,7 @@ pub struct Config {
 }
 
 /// Where a token is found, and how it is logged in to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenConfig {
     pub(super) label: Option<String>,
     pub(super) serial: Option<String>,
