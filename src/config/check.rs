@@ -94,7 +94,7 @@ fn origin(value: &Value) -> Option<String> {
 }
 
 /// The name that `written` was most likely meant to be.
-pub(crate) fn nearest<'n>(
+fn nearest<'n>(
     written: &str,
     names: impl Iterator<Item = &'n str>,
 ) -> Option<&'n str> {

@@ -18,7 +18,6 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use error::{ConfigError, Finding};
-pub(crate) use check::nearest;
 pub(crate) use file::read;
 pub use log::{LogConfig, LogError, LogFormat, RawLog};
 pub use schema::Shape;

@@ -7,4 +7,3 @@ mod keypair;
 mod profile;
 pub(super) mod sign;
 
-pub(super) use profile::RawClient;
