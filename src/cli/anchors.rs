@@ -80,7 +80,8 @@ pub(super) fn run(command: AnchorsCommand) -> Result<(), Failure> {
 }
 
 fn add(args: &AddArgs) -> Result<(), Failure> {
-    let pem = std::fs::read(&args.file).map_err(|error| Failure::file("read", &args.file, &error))?;
+    let pem =
+        std::fs::read(&args.file).map_err(|error| Failure::file("read", &args.file, &error))?;
     let at = args.file.display().to_string();
     let anchors = parse_pem_chain(&pem).map_err(|error| {
         Failure::new(Exit::Failed, format!("no certificates in PEM: {error}")).at(at.clone())
@@ -113,7 +114,11 @@ fn add(args: &AddArgs) -> Result<(), Failure> {
                 expires_at,
             };
             let applied = ledger.apply(change, &by).await?;
-            sequence = applied.bundles.first().map(|bundle| bundle.sequence).or(sequence);
+            sequence = applied
+                .bundles
+                .first()
+                .map(|bundle| bundle.sequence)
+                .or(sequence);
         }
         Ok(sequence)
     })?;
@@ -131,15 +136,20 @@ fn remove(args: &RemoveArgs) -> Result<(), Failure> {
     let wanted = args.fingerprint.to_ascii_lowercase().replace(':', "");
     let wanted = wanted.strip_prefix("sha256").unwrap_or(&wanted).to_owned();
     if wanted.len() < 4 || !wanted.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let what = format!("`{}` is no fingerprint: give at least 4 hexadecimal digits", args.fingerprint);
+        let what = format!(
+            "`{}` is no fingerprint: give at least 4 hexadecimal digits",
+            args.fingerprint
+        );
         return Err(Failure::new(Exit::Usage, what).next("rootbridge anchors list"));
     }
     let config = args.config.load()?;
     let (domain, print, sequence) = with_ledger(&config, async |ledger| {
         let records = ledger.snapshot().await?;
         let (domain, anchor) = find(&records, args.trust_domain.as_ref(), &wanted)?;
-        let change =
-            Change::RetireAnchor { trust_domain: domain.clone(), sha256: anchor.sha256 };
+        let change = Change::RetireAnchor {
+            trust_domain: domain.clone(),
+            sha256: anchor.sha256,
+        };
         let applied = ledger.apply(change, &actor()).await?;
         let sequence = applied.bundles.first().map(|bundle| bundle.sequence);
         Ok((domain.clone(), hex(&anchor.sha256), sequence))
@@ -170,12 +180,20 @@ fn find<'r>(
         .collect();
     match found.as_slice() {
         [one] => Ok(*one),
-        [] => Err(Failure::new(Exit::Ledger, format!("no anchor in use has the fingerprint {wanted}"))
-            .next("rootbridge anchors list")),
+        [] => Err(Failure::new(
+            Exit::Ledger,
+            format!("no anchor in use has the fingerprint {wanted}"),
+        )
+        .next("rootbridge anchors list")),
         several => {
-            let all: Vec<_> =
-                several.iter().map(|(td, a)| format!("{} of {td}", hex(&a.sha256))).collect();
-            let what = format!("{wanted} is not enough to tell them apart: {}", all.join(", "));
+            let all: Vec<_> = several
+                .iter()
+                .map(|(td, a)| format!("{} of {td}", hex(&a.sha256)))
+                .collect();
+            let what = format!(
+                "{wanted} is not enough to tell them apart: {}",
+                all.join(", ")
+            );
             Err(Failure::new(Exit::Usage, what).next("give more digits, or --trust-domain"))
         }
     }
@@ -189,7 +207,12 @@ fn anchors<'r>(
         .authorities
         .iter()
         .filter(move |authority| domain.is_none_or(|domain| *domain == authority.trust_domain))
-        .flat_map(|authority| authority.anchors.iter().map(|anchor| (&authority.trust_domain, anchor)))
+        .flat_map(|authority| {
+            authority
+                .anchors
+                .iter()
+                .map(|anchor| (&authority.trust_domain, anchor))
+        })
 }
 
 fn list(args: &ListArgs) -> Result<(), Failure> {
@@ -197,7 +220,13 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
     let records = with_ledger(&config, async |ledger| Ok(ledger.snapshot().await?))?;
     let shown: Vec<_> = anchors(&records, args.trust_domain.as_ref())
         .filter(|(_, anchor)| args.all || anchor.state != IssuerState::Retired)
-        .map(|(domain, anchor)| (domain, anchor, Certificate::parse(anchor.der.as_slice()).ok()))
+        .map(|(domain, anchor)| {
+            (
+                domain,
+                anchor,
+                Certificate::parse(anchor.der.as_slice()).ok(),
+            )
+        })
         .collect();
     let now = SystemClock.now();
     if args.format.is_json() {
@@ -228,7 +257,10 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
             let end = anchor.expires_at.into_iter().chain(end).min();
             vec![
                 domain.to_string(),
-                certificate.as_ref().map(Certificate::subject).unwrap_or_default(),
+                certificate
+                    .as_ref()
+                    .map(Certificate::subject)
+                    .unwrap_or_default(),
                 anchor.origin.to_string(),
                 anchor.state.to_string(),
                 end.map(|at| remaining(at, now)).unwrap_or_default(),
@@ -238,7 +270,15 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
         })
         .collect();
     output::table(
-        &["TRUST DOMAIN", "SUBJECT", "ORIGIN", "STATE", "LEAVES", "SOURCE", "FINGERPRINT"],
+        &[
+            "TRUST DOMAIN",
+            "SUBJECT",
+            "ORIGIN",
+            "STATE",
+            "LEAVES",
+            "SOURCE",
+            "FINGERPRINT",
+        ],
         &rows,
         "no trust anchors",
     )

@@ -103,7 +103,8 @@ pub(super) fn run(command: CaCommand) -> Result<(), Failure> {
 
 fn init(args: InitArgs) -> Result<(), Failure> {
     if args.issuing_ttl > args.root_ttl {
-        let what = "the issuing certificate would outlive its root: --issuing-ttl is over --root-ttl";
+        let what =
+            "the issuing certificate would outlive its root: --issuing-ttl is over --root-ttl";
         return Err(Failure::new(Exit::Usage, what));
     }
     let config = configuration(&args.config)?;
@@ -131,7 +132,10 @@ fn init(args: InitArgs) -> Result<(), Failure> {
     output::facts(&[
         ("trust domain", report.trust_domain.to_string()),
         ("root", report.root.subject()),
-        ("  fingerprint", format!("sha256:{}", fingerprint(&report.root))),
+        (
+            "  fingerprint",
+            format!("sha256:{}", fingerprint(&report.root)),
+        ),
         ("  expires", remaining(report.root.not_after(), now)),
         ("issuing", report.issuing.subject()),
         ("  expires", remaining(report.issuing.not_after(), now)),
@@ -169,9 +173,13 @@ fn request(args: RequestArgs) -> Result<(), Failure> {
 fn import(args: &ImportArgs) -> Result<(), Failure> {
     let mut chain = Vec::new();
     if args.chain.as_os_str() == "-" {
-        std::io::stdin().lock().take(MAX_CHAIN).read_to_end(&mut chain)
+        std::io::stdin()
+            .lock()
+            .take(MAX_CHAIN)
+            .read_to_end(&mut chain)
     } else {
-        std::fs::File::open(&args.chain).and_then(|file| file.take(MAX_CHAIN).read_to_end(&mut chain))
+        std::fs::File::open(&args.chain)
+            .and_then(|file| file.take(MAX_CHAIN).read_to_end(&mut chain))
     }
     .map_err(|error| Failure::file("read", &args.chain, &error))?;
     let config = configuration(&args.config)?;
@@ -192,9 +200,15 @@ fn import(args: &ImportArgs) -> Result<(), Failure> {
         ("trust domain", report.trust_domain.to_string()),
         ("issuer", format!("{}, active", report.issuer)),
         ("certificate", report.certificate.subject()),
-        ("  expires", remaining(report.certificate.not_after(), SystemClock.now())),
+        (
+            "  expires",
+            remaining(report.certificate.not_after(), SystemClock.now()),
+        ),
         ("root", report.anchor.subject()),
-        ("  fingerprint", format!("sha256:{}", fingerprint(&report.anchor))),
+        (
+            "  fingerprint",
+            format!("sha256:{}", fingerprint(&report.anchor)),
+        ),
     ])
 }
 
@@ -202,7 +216,10 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
     let config = args.config.load()?;
     let records = with_ledger(&config, async |ledger| Ok(ledger.snapshot().await?))?;
     let issuers = || {
-        records.authorities.iter().flat_map(|a| a.issuers.iter().map(move |issuer| (a, issuer)))
+        records
+            .authorities
+            .iter()
+            .flat_map(|a| a.issuers.iter().map(move |issuer| (a, issuer)))
     };
     if args.format.is_json() {
         let rows: Vec<_> = issuers()
@@ -235,16 +252,29 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
                 issuer.id.to_string(),
                 issuer.role.to_string(),
                 issuer.state.to_string(),
-                issuer.locations.first().map(|place| place.token.clone()).unwrap_or_default(),
+                issuer
+                    .locations
+                    .first()
+                    .map(|place| place.token.clone())
+                    .unwrap_or_default(),
                 issuer
                     .certificates
                     .last()
-                    .map_or("no certificate".to_owned(), |last| remaining(last.not_after, now)),
+                    .map_or("no certificate".to_owned(), |last| {
+                        remaining(last.not_after, now)
+                    }),
             ]
         })
         .collect();
     output::table(
-        &["TRUST DOMAIN", "ISSUER", "ROLE", "STATE", "TOKEN", "EXPIRES"],
+        &[
+            "TRUST DOMAIN",
+            "ISSUER",
+            "ROLE",
+            "STATE",
+            "TOKEN",
+            "EXPIRES",
+        ],
         &rows,
         "no authority yet: rootbridge ca init --trust-domain TRUST_DOMAIN",
     )
@@ -274,7 +304,10 @@ fn token(config: &Config, said: Option<String>) -> Result<String, Failure> {
             .at(config.file().display().to_string())
             .next("add [hsm.tokens.main] with `label` and `pin_file`")),
         (None, names) => {
-            let what = format!("several tokens are configured ({}): choose one", names.join(", "));
+            let what = format!(
+                "several tokens are configured ({}): choose one",
+                names.join(", ")
+            );
             Err(Failure::new(Exit::Usage, what).next("give --token NAME"))
         }
     }

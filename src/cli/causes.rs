@@ -14,12 +14,15 @@ impl From<HsmError> for Failure {
             HsmError::NoSuchModule { .. } | HsmError::Module { .. } => {
                 failure.at("hsm.module").next("rootbridge check")
             }
-            HsmError::NotReady { token, state: TokenState::PinRejected } => failure
+            HsmError::NotReady {
+                token,
+                state: TokenState::PinRejected,
+            } => failure
                 .at(format!("hsm.tokens.{token}"))
                 .next("correct the PIN; no further attempt is made with this one"),
-            HsmError::NotReady { token, .. } => {
-                failure.at(format!("hsm.tokens.{token}")).next("rootbridge check")
-            }
+            HsmError::NotReady { token, .. } => failure
+                .at(format!("hsm.tokens.{token}"))
+                .next("rootbridge check"),
             HsmError::UnknownToken { .. } => failure.at("hsm.tokens"),
             _ => failure.next("rootbridge check"),
         }

@@ -114,7 +114,9 @@ fn list(args: ListArgs) -> Result<(), Failure> {
         limit: args.limit,
         before_id: args.after.map(IntentId::new),
     };
-    let rows = with_ledger(&config, async |ledger| Ok(ledger.certificates(filter).await?))?;
+    let rows = with_ledger(&config, async |ledger| {
+        Ok(ledger.certificates(filter).await?)
+    })?;
     if args.format.is_json() {
         return output::json(&rows.iter().map(facts).collect::<Vec<_>>());
     }
@@ -129,12 +131,19 @@ fn list(args: ListArgs) -> Result<(), Failure> {
                 row.state.to_string(),
                 row.kind.to_string(),
                 row.recorded_at.to_string(),
-                row.not_after.map(|at| remaining(at, now)).unwrap_or_default(),
-                row.serial.as_ref().map(ToString::to_string).unwrap_or_default(),
+                row.not_after
+                    .map(|at| remaining(at, now))
+                    .unwrap_or_default(),
+                row.serial
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
             ]
         })
         .collect();
-    let headings = ["ID", "SUBJECT", "STATE", "KIND", "RECORDED", "EXPIRES", "SERIAL"];
+    let headings = [
+        "ID", "SUBJECT", "STATE", "KIND", "RECORDED", "EXPIRES", "SERIAL",
+    ];
     output::table(&headings, &rows, "nothing on record fits")?;
     match last.filter(|_| full) {
         Some(last) => output::note(&format!("there may be more: --after {last}")),
@@ -145,11 +154,16 @@ fn list(args: ListArgs) -> Result<(), Failure> {
 fn show(args: &ShowArgs) -> Result<(), Failure> {
     let config = args.config.load()?;
     let row = with_ledger(&config, async |ledger| {
-        Ok(ledger.certificate(args.issuer.clone(), &args.serial).await?)
+        Ok(ledger
+            .certificate(args.issuer.clone(), &args.serial)
+            .await?)
     })?;
     let row = row.ok_or_else(|| {
-        Failure::new(Exit::Ledger, format!("no certificate with serial {} is on record", args.serial))
-            .next("rootbridge cert list")
+        Failure::new(
+            Exit::Ledger,
+            format!("no certificate with serial {} is on record", args.serial),
+        )
+        .next("rootbridge cert list")
     })?;
     let der = row.der()?;
     let pem = der.as_deref().map(|der| match row.kind {
@@ -183,17 +197,33 @@ fn show(args: &ShowArgs) -> Result<(), Failure> {
                 ("kind", row.kind.to_string()),
                 ("profile", row.profile.clone()),
                 ("issuer", row.issuer.to_string()),
-                ("not before", row.not_before.map(|at| at.to_string()).unwrap_or_default()),
-                ("not after", row.not_after.map(|at| remaining(at, now)).unwrap_or_default()),
+                (
+                    "not before",
+                    row.not_before.map(|at| at.to_string()).unwrap_or_default(),
+                ),
+                (
+                    "not after",
+                    row.not_after
+                        .map(|at| remaining(at, now))
+                        .unwrap_or_default(),
+                ),
                 ("recorded", row.recorded_at.to_string()),
-                ("concluded", row.concluded_at.map(|at| at.to_string()).unwrap_or_default()),
+                (
+                    "concluded",
+                    row.concluded_at
+                        .map(|at| at.to_string())
+                        .unwrap_or_default(),
+                ),
                 ("caller", caller.identity.clone()),
                 ("  by", format!("{} {}", caller.method, caller.detail)),
                 ("  cluster", text(&caller.cluster)),
                 ("  pod", text(&caller.pod)),
                 ("  node", text(&caller.node)),
                 ("request", row.request_id.clone()),
-                ("instance", format!("{} (start {})", row.epoch.instance, row.epoch.boot)),
+                (
+                    "instance",
+                    format!("{} (start {})", row.epoch.instance, row.epoch.boot),
+                ),
                 ("public key", format!("sha256:{}", hex(&row.spki_sha256))),
             ])?;
             output::raw(pem.unwrap_or_default().as_bytes())

@@ -65,7 +65,11 @@ fn fill(path: &Path, content: Content<'_>) -> io::Result<()> {
         Content::Public(bytes) => (bytes, 0o644),
         Content::Secret(bytes) => (bytes, 0o600),
     };
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -90,11 +94,17 @@ mod tests {
         let second = make(false).unwrap();
         let content = |text: &'static str| Content::Secret(text.as_bytes());
         let [key, _] = first.write([content("1"), Content::Public(b"c")]).unwrap();
-        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&key).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert!(make(false).is_err());
         assert!(second.write([content("2"), content("2")]).is_err());
         assert_eq!(fs::read(&key).unwrap(), b"1");
-        make(true).unwrap().write([content("3"), content("3")]).unwrap();
+        make(true)
+            .unwrap()
+            .write([content("3"), content("3")])
+            .unwrap();
         assert_eq!(fs::read(&key).unwrap(), b"3");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }

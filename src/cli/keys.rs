@@ -42,7 +42,9 @@ pub(super) fn run(command: KeyCommand) -> Result<(), Failure> {
     let keys = block_on(read(&config, &names))??;
     // The token's keys can be listed without any ledger.
     let records = match config.ledger().path().exists() {
-        true => Some(with_ledger(&config, async |ledger| Ok(ledger.snapshot().await?))?),
+        true => Some(with_ledger(&config, async |ledger| {
+            Ok(ledger.snapshot().await?)
+        })?),
         false => None,
     };
     let used = |key: &KeyReport| records.as_ref().and_then(|records| use_of(records, key));
@@ -72,7 +74,8 @@ pub(super) fn run(command: KeyCommand) -> Result<(), Failure> {
             vec![
                 token.clone(),
                 hex(&key.id),
-                key.kind().map_or("no public key".to_owned(), |kind| kind.to_string()),
+                key.kind()
+                    .map_or("no public key".to_owned(), |kind| kind.to_string()),
                 match missing.is_empty() {
                     true => "made here, never out".to_owned(),
                     false => format!("NOT VOUCHED FOR: {}", missing.join(", ")),
@@ -83,7 +86,11 @@ pub(super) fn run(command: KeyCommand) -> Result<(), Failure> {
         })
         .collect();
     let none = "no keys in the token: rootbridge ca init --trust-domain TRUST_DOMAIN";
-    output::table(&["TOKEN", "CKA_ID", "KIND", "ATTESTATION", "USE", "LABEL"], &rows, none)
+    output::table(
+        &["TOKEN", "CKA_ID", "KIND", "ATTESTATION", "USE", "LABEL"],
+        &rows,
+        none,
+    )
 }
 
 async fn read(config: &Config, names: &[String]) -> Result<Vec<(String, KeyReport)>, Failure> {
@@ -92,7 +99,13 @@ async fn read(config: &Config, names: &[String]) -> Result<Vec<(String, KeyRepor
     for name in names {
         let token = hsm.token(name)?;
         token.ready(TOKEN_WAIT).await?;
-        keys.extend(token.keys().await?.into_iter().map(|key| (name.clone(), key)));
+        keys.extend(
+            token
+                .keys()
+                .await?
+                .into_iter()
+                .map(|key| (name.clone(), key)),
+        );
     }
     Ok(keys)
 }
@@ -101,5 +114,8 @@ async fn read(config: &Config, names: &[String]) -> Result<Vec<(String, KeyRepor
 fn use_of(records: &Snapshot, key: &KeyReport) -> Option<String> {
     let id = IssuerId::of_spki(key.public_key.as_ref().ok()?.spki_der());
     let (authority, issuer) = records.issuer(&id)?;
-    Some(format!("{} of {}, {}", issuer.role, authority.trust_domain, issuer.state))
+    Some(format!(
+        "{} of {}, {}",
+        issuer.role, authority.trust_domain, issuer.state
+    ))
 }

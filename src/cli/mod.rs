@@ -25,8 +25,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use args::{Args, Command};
 pub use args::command;
+use args::{Args, Command};
 pub use failure::{Exit, Failure};
 
 /// Parses the arguments of this process, runs the command, and reports its failure.

@@ -43,9 +43,12 @@ pub(super) fn with_ledger<T>(
     let path = config.ledger().path();
     // Asking for a list would otherwise make an empty one.
     if !path.exists() {
-        return Err(Failure::new(Exit::Ledger, format!("there is no ledger at {} yet", path.display()))
-            .at(format!("{}: ledger.path", config.file().display()))
-            .next("rootbridge ca init --trust-domain TRUST_DOMAIN"));
+        return Err(Failure::new(
+            Exit::Ledger,
+            format!("there is no ledger at {} yet", path.display()),
+        )
+        .at(format!("{}: ledger.path", config.file().display()))
+        .next("rootbridge ca init --trust-domain TRUST_DOMAIN"));
     }
     block_on(async {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -69,17 +72,31 @@ pub(super) fn block_on<F: Future>(future: F) -> Result<F::Output, Failure> {
 pub(super) fn actor() -> Actor {
     let uid = rustix::process::getuid().as_raw();
     let user = user_name(uid).unwrap_or_else(|| format!("uid-{uid}"));
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
     // Only root is believed here, who could write anything into the ledger anyway.
     let sudo = std::env::var("SUDO_USER").ok().filter(|_| uid == 0);
     let plain = |name: &str| {
-        name.chars().filter(|c| c.is_ascii_graphic()).take(64).collect::<String>()
+        name.chars()
+            .filter(|c| c.is_ascii_graphic())
+            .take(64)
+            .collect::<String>()
     };
     let name = match sudo {
-        Some(before) => format!("{}@{} (sudo by {})", plain(&user), plain(&host), plain(&before)),
+        Some(before) => format!(
+            "{}@{} (sudo by {})",
+            plain(&user),
+            plain(&host),
+            plain(&before)
+        ),
         None => format!("{}@{}", plain(&user), plain(&host)),
     };
-    Actor { name, via: "cli".to_owned() }
+    Actor {
+        name,
+        via: "cli".to_owned(),
+    }
 }
 
 fn user_name(uid: u32) -> Option<String> {

@@ -39,7 +39,10 @@ pub(super) fn remaining(at: UnixTime, now: UnixTime) -> String {
 pub(super) fn rough(span: Duration) -> String {
     let secs = span.as_secs();
     let units = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
-    let at = units.iter().position(|(_, unit)| secs >= *unit).unwrap_or(3);
+    let at = units
+        .iter()
+        .position(|(_, unit)| secs >= *unit)
+        .unwrap_or(3);
     let mut rest = secs;
     let parts: Vec<String> = units
         .iter()
@@ -51,7 +54,11 @@ pub(super) fn rough(span: Duration) -> String {
             (count > 0).then(|| format!("{count}{name}"))
         })
         .collect();
-    if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
+    if parts.is_empty() {
+        "0s".to_owned()
+    } else {
+        parts.join(" ")
+    }
 }
 
 #[cfg(test)]
@@ -60,7 +67,13 @@ mod tests {
 
     #[test]
     fn spans_are_rough() {
-        for (secs, shown) in [(0, "0s"), (59, "59s"), (61, "1m 1s"), (86_400, "1d"), (90_061, "1d 1h")] {
+        for (secs, shown) in [
+            (0, "0s"),
+            (59, "59s"),
+            (61, "1m 1s"),
+            (86_400, "1d"),
+            (90_061, "1d 1h"),
+        ] {
             assert_eq!(rough(Duration::from_secs(secs)), shown);
         }
     }

@@ -59,10 +59,16 @@ mod tests {
     fn dates_and_spans() {
         let now = UnixTime::from_secs(1_000_000_000);
         assert_eq!("1h".parse::<When>().unwrap().ago(now).secs(), 999_996_400);
-        assert_eq!("1h".parse::<When>().unwrap().ahead(now).secs(), 1_000_003_600);
+        assert_eq!(
+            "1h".parse::<When>().unwrap().ahead(now).secs(),
+            1_000_003_600
+        );
         let day = "2026-09-21".parse::<When>().unwrap().ahead(now);
         assert_eq!(day.to_string(), "2026-09-21T00:00:00Z");
-        assert_eq!("2026-09-21T00:00:00Z".parse::<When>().unwrap().ago(now), day);
+        assert_eq!(
+            "2026-09-21T00:00:00Z".parse::<When>().unwrap().ago(now),
+            day
+        );
         assert!("soon".parse::<When>().is_err());
     }
 }

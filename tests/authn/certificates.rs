@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::BoxFuture;
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair, SanType};
 use rootbridge::authn::{
-    AuthnError, Caller, CertificateCallers, IssuedCertificates, LookupError, Method, RawCallers, Standing,
+    AuthnError, Caller, CertificateCallers, IssuedCertificates, LookupError, Method, RawCallers,
+    Standing,
 };
 use rootbridge::clock::{FixedClock, UnixTime};
 use rootbridge::x509::{Certificate, TrustDomain};
@@ -57,7 +58,12 @@ impl World {
             "client_certificates = { trust_domains = [\"cluster.local\", \"two.example\"], reauthenticate_after = \"30d\" }",
         )
         .unwrap();
-        let config = parse("").callers("listeners.mesh", raw).unwrap().client_certificates().unwrap().clone();
+        let config = parse("")
+            .callers("listeners.mesh", raw)
+            .unwrap()
+            .client_certificates()
+            .unwrap()
+            .clone();
         let mut ca = CertificateParams::new(Vec::new()).unwrap();
         ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         Self {
@@ -74,13 +80,20 @@ impl World {
         params.subject_alt_names = uris
             .iter()
             .map(|uri| SanType::URI((*uri).try_into().unwrap()))
-            .chain(dns.iter().map(|name| SanType::DnsName((*name).try_into().unwrap())))
+            .chain(
+                dns.iter()
+                    .map(|name| SanType::DnsName((*name).try_into().unwrap())),
+            )
             .collect();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.not_before = OffsetDateTime::from_unix_timestamp(NOW - DAY).unwrap();
         params.not_after = OffsetDateTime::from_unix_timestamp(NOW + 10 * DAY).unwrap();
         params.use_authority_key_identifier_extension = true;
-        params.signed_by(&KeyPair::generate().unwrap(), &self.issuer).unwrap().der().to_vec()
+        params
+            .signed_by(&KeyPair::generate().unwrap(), &self.issuer)
+            .unwrap()
+            .der()
+            .to_vec()
     }
 
     fn standing() -> Standing {
@@ -106,7 +119,9 @@ impl World {
 
     async fn rejects(&self, leaf: &[u8], why: &str) {
         match self.ask(leaf).await {
-            Err(AuthnError::Rejected { reason }) => assert!(reason.contains(why), "{reason} / {why}"),
+            Err(AuthnError::Rejected { reason }) => {
+                assert!(reason.contains(why), "{reason} / {why}")
+            }
             other => panic!("{why}: {other:?}"),
         }
     }
@@ -117,14 +132,29 @@ async fn a_certificate_that_the_ledger_holds_speaks_for_its_holder() {
     let world = World::new();
     for dns in [&[][..], &["vm.example"]] {
         let leaf = world.leaf(&[ID], dns);
-        world.hold(&leaf, Standing { subject: [&[ID], dns].concat().join(" "), ..World::standing() });
+        world.hold(
+            &leaf,
+            Standing {
+                subject: [&[ID], dns].concat().join(" "),
+                ..World::standing()
+            },
+        );
         let caller = world.ask(&leaf).await.unwrap();
         assert_eq!(caller.identity.to_string(), ID);
         assert_eq!(caller.trust_domain.as_str(), "cluster.local");
         // Handed on, not renewed: else renewals would never end.
-        assert_eq!(caller.token_authenticated_at, Some(UnixTime::from_secs(NOW - 20 * DAY)));
+        assert_eq!(
+            caller.token_authenticated_at,
+            Some(UnixTime::from_secs(NOW - 20 * DAY))
+        );
         let parsed = Certificate::parse(leaf).unwrap();
-        let Method::Certificate { serial, issuer_key_id } = caller.method else { panic!() };
+        let Method::Certificate {
+            serial,
+            issuer_key_id,
+        } = caller.method
+        else {
+            panic!()
+        };
         assert_eq!(serial.as_bytes(), parsed.serial().as_bytes());
         assert_eq!(issuer_key_id.as_deref(), parsed.authority_key_id());
         assert!(issuer_key_id.is_some());
@@ -139,22 +169,91 @@ async fn whatever_is_wrong_with_its_standing_it_does_not_count() {
     let two = TrustDomain::parse("two.example").unwrap();
     let at = UnixTime::from_secs;
     for (standing, why) in [
-        (Standing { released: false, ..good() }, "never released"),
-        (Standing { revoked: true, ..good() }, "is revoked"),
-        (Standing { issuer_retired: true, ..good() }, "issuer is retired"),
-        (Standing { not_after: at(NOW - 1), ..good() }, "has expired"),
-        (Standing { trust_domain: two, ..good() }, "another trust domain"),
-        (Standing { subject: "spiffe://cluster.local/ns/foo/sa/other".to_owned(), ..good() }, "another name"),
-        (Standing { subject: String::new(), ..good() }, "another name"),
-        (Standing { subject: format!("{ID}2"), ..good() }, "another name"),
-        (Standing { token_authenticated_at: None, ..good() }, "never came with a token"),
-        (Standing { token_authenticated_at: Some(at(NOW - 30 * DAY)), ..good() }, "reauthenticate_after"),
-        (Standing { token_authenticated_at: Some(at(i64::MIN)), ..good() }, "reauthenticate_after"),
+        (
+            Standing {
+                released: false,
+                ..good()
+            },
+            "never released",
+        ),
+        (
+            Standing {
+                revoked: true,
+                ..good()
+            },
+            "is revoked",
+        ),
+        (
+            Standing {
+                issuer_retired: true,
+                ..good()
+            },
+            "issuer is retired",
+        ),
+        (
+            Standing {
+                not_after: at(NOW - 1),
+                ..good()
+            },
+            "has expired",
+        ),
+        (
+            Standing {
+                trust_domain: two,
+                ..good()
+            },
+            "another trust domain",
+        ),
+        (
+            Standing {
+                subject: "spiffe://cluster.local/ns/foo/sa/other".to_owned(),
+                ..good()
+            },
+            "another name",
+        ),
+        (
+            Standing {
+                subject: String::new(),
+                ..good()
+            },
+            "another name",
+        ),
+        (
+            Standing {
+                subject: format!("{ID}2"),
+                ..good()
+            },
+            "another name",
+        ),
+        (
+            Standing {
+                token_authenticated_at: None,
+                ..good()
+            },
+            "never came with a token",
+        ),
+        (
+            Standing {
+                token_authenticated_at: Some(at(NOW - 30 * DAY)),
+                ..good()
+            },
+            "reauthenticate_after",
+        ),
+        (
+            Standing {
+                token_authenticated_at: Some(at(i64::MIN)),
+                ..good()
+            },
+            "reauthenticate_after",
+        ),
     ] {
         world.hold(&leaf, standing);
         world.rejects(&leaf, why).await;
     }
-    let edge = Standing { token_authenticated_at: Some(at(NOW - 30 * DAY + 1)), ..good() };
+    let edge = Standing {
+        token_authenticated_at: Some(at(NOW - 30 * DAY + 1)),
+        ..good()
+    };
     world.hold(&leaf, edge);
     assert!(world.ask(&leaf).await.is_ok());
 }
@@ -165,7 +264,13 @@ async fn it_is_judged_at_every_call() {
     let leaf = world.leaf(&[ID], &[]);
     world.hold(&leaf, World::standing());
     assert!(world.ask(&leaf).await.is_ok());
-    world.hold(&leaf, Standing { revoked: true, ..World::standing() });
+    world.hold(
+        &leaf,
+        Standing {
+            revoked: true,
+            ..World::standing()
+        },
+    );
     world.rejects(&leaf, "is revoked").await;
     world.hold(&leaf, World::standing());
     assert!(world.ask(&leaf).await.is_ok());
@@ -178,7 +283,9 @@ async fn it_is_judged_at_every_call() {
     world.clock.set(UnixTime::from_secs(NOW));
     *world.ledger.down.lock().unwrap() = true;
     let answer = world.ask(&leaf).await;
-    let Err(AuthnError::CannotTell(why)) = answer else { panic!("{answer:?}") };
+    let Err(AuthnError::CannotTell(why)) = answer else {
+        panic!("{answer:?}")
+    };
     assert!(why.contains("the ledger is busy"), "{why}");
     *world.ledger.down.lock().unwrap() = false;
     assert!(world.ask(&leaf).await.is_ok());
@@ -190,19 +297,37 @@ async fn names_decide_before_the_ledger_is_asked() {
     for (uris, dns, why) in [
         (&[][..], &[][..], "no SPIFFE ID"),
         (&[], &["vm.example"], "no SPIFFE ID"),
-        (&[ID, "spiffe://cluster.local/ns/foo/sa/admin"], &[], "more than one URI"),
+        (
+            &[ID, "spiffe://cluster.local/ns/foo/sa/admin"],
+            &[],
+            "more than one URI",
+        ),
         (&[ID, ID], &[], ""),
         (&[ID, "https://vm.example/"], &[], ""),
         (&["https://vm.example/"], &[], ""),
-        (&["spiffe://evil.example/ns/foo/sa/vm"], &[], "do not count here"),
-        (&["spiffe://cluster.local.evil.example/ns/foo/sa/vm"], &[], "do not count here"),
+        (
+            &["spiffe://evil.example/ns/foo/sa/vm"],
+            &[],
+            "do not count here",
+        ),
+        (
+            &["spiffe://cluster.local.evil.example/ns/foo/sa/vm"],
+            &[],
+            "do not count here",
+        ),
         (&["spiffe://a,cluster.local,b/ns/x/sa/y"], &[], ""),
     ] {
         let leaf = world.leaf(uris, dns);
         world.hold(&leaf, World::standing());
         world.rejects(&leaf, why).await;
     }
-    for junk in [&b""[..], b"\x30", &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff], &[0; 100], &vec![0x30; 20_000]] {
+    for junk in [
+        &b""[..],
+        b"\x30",
+        &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff],
+        &[0; 100],
+        &vec![0x30; 20_000],
+    ] {
         world.rejects(junk, "").await;
     }
     let mut trailing = world.leaf(&[ID], &[]);
@@ -217,10 +342,22 @@ async fn it_must_be_exactly_the_one_and_in_its_own_domain() {
     let world = World::new();
     // Of our own issuer and of a stranger's, with the same name: neither is the one on record.
     world.hold(&world.leaf(&[ID], &[]), World::standing());
-    world.rejects(&world.leaf(&[ID], &[]), "does not hold").await;
-    world.rejects(&World::new().leaf(&[ID], &[]), "does not hold").await;
+    world
+        .rejects(&world.leaf(&[ID], &[]), "does not hold")
+        .await;
+    world
+        .rejects(&World::new().leaf(&[ID], &[]), "does not hold")
+        .await;
     // Another domain that counts here has a ledger of its own.
     let two = world.leaf(&["spiffe://two.example/ns/foo/sa/vm"], &[]);
-    world.hold(&two, Standing { subject: "spiffe://two.example/ns/foo/sa/vm".to_owned(), ..World::standing() });
-    world.rejects(&two, "the ledger of two.example does not hold").await;
+    world.hold(
+        &two,
+        Standing {
+            subject: "spiffe://two.example/ns/foo/sa/vm".to_owned(),
+            ..World::standing()
+        },
+    );
+    world
+        .rejects(&two, "the ledger of two.example does not hold")
+        .await;
 }

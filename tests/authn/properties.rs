@@ -6,8 +6,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use proptest::prelude::*;
 use rootbridge::authn::{
-    Api, AuthnError, CertificateCallers, IssuedCertificates, LookupError, Operators, RawCallers, RawConfig, Standing,
-    bearer,
+    Api, AuthnError, CertificateCallers, IssuedCertificates, LookupError, Operators, RawCallers,
+    RawConfig, Standing, bearer,
 };
 use rootbridge::clock::{FixedClock, UnixTime};
 use rootbridge::x509::{Certificate, TrustDomain};

@@ -31,7 +31,11 @@ pub(super) fn module(
             }
         }
     }
-    report.pass("module", "load", &config.hsm().module().display().to_string());
+    report.pass(
+        "module",
+        "load",
+        &config.hsm().module().display().to_string(),
+    );
     opened.clone()
 }
 
@@ -55,7 +59,10 @@ pub(super) async fn tokens(
             report.warn("module", &format!("slot {}", slot.slot), &what);
         }
     }
-    let infos: Vec<&TokenInfo> = slots.iter().filter_map(|slot| slot.token.as_ref().ok()).collect();
+    let infos: Vec<&TokenInfo> = slots
+        .iter()
+        .filter_map(|slot| slot.token.as_ref().ok())
+        .collect();
     let mut any = false;
     for name in config.hsm().token_names() {
         any = true;
@@ -81,7 +88,9 @@ pub(super) async fn tokens(
 
 /// That exactly one slot holds the token, and that its PIN may be tried.
 fn slot(config: &Config, name: &str, infos: &[&TokenInfo], report: &mut Report) -> bool {
-    let Some(wanted) = config.hsm().token(name) else { return false };
+    let Some(wanted) = config.hsm().token(name) else {
+        return false;
+    };
     let fits = |info: &&&TokenInfo| {
         wanted.label().is_none_or(|label| label == info.label)
             && wanted.serial().is_none_or(|serial| serial == info.serial)
@@ -90,7 +99,11 @@ fn slot(config: &Config, name: &str, infos: &[&TokenInfo], report: &mut Report) 
     let shown = |info: &TokenInfo| format!("{:?} (serial {})", info.label, info.serial);
     match found.as_slice() {
         [one] => {
-            report.pass("token", name, &format!("{} in slot {}", shown(one), one.slot));
+            report.pass(
+                "token",
+                name,
+                &format!("{} in slot {}", shown(one), one.slot),
+            );
             if one.pin_locked() {
                 report
                     .fail("pin", name, "the token's user PIN is locked")
@@ -100,7 +113,11 @@ fn slot(config: &Config, name: &str, infos: &[&TokenInfo], report: &mut Report) 
             }
             if one.pin_final_try() {
                 report
-                    .fail("pin", name, "one more wrong PIN locks the token: no login was tried")
+                    .fail(
+                        "pin",
+                        name,
+                        "one more wrong PIN locks the token: no login was tried",
+                    )
                     .hint("make sure that the PIN is right, then: rootbridge serve --final-try");
                 report.give_up();
                 return false;
@@ -108,18 +125,30 @@ fn slot(config: &Config, name: &str, infos: &[&TokenInfo], report: &mut Report) 
             true
         }
         [] => {
-            let there: Vec<_> = infos.iter().filter(|i| i.initialized).map(|i| shown(i)).collect();
-            let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+            let there: Vec<_> = infos
+                .iter()
+                .filter(|i| i.initialized)
+                .map(|i| shown(i))
+                .collect();
+            let there = if there.is_empty() {
+                "none".to_owned()
+            } else {
+                there.join(", ")
+            };
             let what = format!("no slot holds it; the module shows {there}");
-            report
-                .fail("token", name, &what)
-                .hint(&format!("correct `label` or `serial` under [hsm.tokens.{name}]"));
+            report.fail("token", name, &what).hint(&format!(
+                "correct `label` or `serial` under [hsm.tokens.{name}]"
+            ));
             false
         }
         several => {
             let all: Vec<_> = several.iter().map(|info| shown(info)).collect();
             report
-                .fail("token", name, &format!("several tokens fit: {}", all.join(", ")))
+                .fail(
+                    "token",
+                    name,
+                    &format!("several tokens fit: {}", all.join(", ")),
+                )
                 .hint(&format!("add `serial` under [hsm.tokens.{name}]"));
             false
         }
@@ -128,16 +157,27 @@ fn slot(config: &Config, name: &str, infos: &[&TokenInfo], report: &mut Report) 
 
 async fn login(config: &Config, token: &Token, report: &mut Report) -> bool {
     let name = token.name();
-    let source = config.hsm().token(name).map(|token| token.pin().to_string()).unwrap_or_default();
+    let source = config
+        .hsm()
+        .token(name)
+        .map(|token| token.pin().to_string())
+        .unwrap_or_default();
     let _state_says_it = token.ready(TOKEN_WAIT).await;
     match token.state() {
         TokenState::Ready => {
-            report.pass("pin", name, &format!("logged in with the PIN from {source}"));
+            report.pass(
+                "pin",
+                name,
+                &format!("logged in with the PIN from {source}"),
+            );
             true
         }
         TokenState::PinRejected => {
-            let what = format!("the token refused the PIN from {source}; no further attempt is made");
-            report.fail("pin", name, &what).hint("correct the PIN: repeated attempts would lock the token");
+            let what =
+                format!("the token refused the PIN from {source}; no further attempt is made");
+            report
+                .fail("pin", name, &what)
+                .hint("correct the PIN: repeated attempts would lock the token");
             report.give_up();
             false
         }
@@ -156,12 +196,22 @@ async fn keys(token: &Arc<Token>, records: Option<&Snapshot>, report: &mut Repor
         .flat_map(|authority| &authority.issuers)
         .filter(|issuer| issuer.state != IssuerState::Retired)
         .filter_map(|issuer| {
-            Some((issuer, issuer.locations.iter().find(|place| place.token == token.name())?))
+            Some((
+                issuer,
+                issuer
+                    .locations
+                    .iter()
+                    .find(|place| place.token == token.name())?,
+            ))
         })
         .collect();
     if recorded.is_empty() {
         report
-            .warn("keys", token.name(), "no issuer has a key in this token yet")
+            .warn(
+                "keys",
+                token.name(),
+                "no issuer has a key in this token yet",
+            )
             .hint("rootbridge ca init --trust-domain TRUST_DOMAIN, or rootbridge ca request");
         return;
     }
@@ -176,7 +226,11 @@ async fn keys(token: &Arc<Token>, records: Option<&Snapshot>, report: &mut Repor
         let label = &place.label;
         let Some(key) = present.iter().find(|key| key.id == place.key_id) else {
             report
-                .fail("keys", label, "the token has no private key with the CKA_ID on record")
+                .fail(
+                    "keys",
+                    label,
+                    "the token has no private key with the CKA_ID on record",
+                )
                 .hint("is it the right token? rootbridge key list");
             continue;
         };
@@ -185,7 +239,8 @@ async fn keys(token: &Arc<Token>, records: Option<&Snapshot>, report: &mut Repor
             report.pass("keys", label, "made in the token and never out of it");
         } else {
             let what = format!("the token does not report it as {}", missing.join(", "));
-            let hint = "a copy may exist outside the HSM: make a new key, or set allow_unattested_keys";
+            let hint =
+                "a copy may exist outside the HSM: make a new key, or set allow_unattested_keys";
             report.fail("keys", label, &what).hint(hint);
         }
         // A root's key is not opened for a check: it signs CA certificates and nothing else.
@@ -219,11 +274,17 @@ async fn signature(
         Ok(found) => match found.signed_in {
             Some(took) if took > SLOW => {
                 let what = format!("a test signature took {} ms", took.as_millis());
-                report.warn("signature", &place.label, &what).hint("the token is slow or busy");
+                report
+                    .warn("signature", &place.label, &what)
+                    .hint("the token is slow or busy");
             }
             Some(took) => {
                 let ms = took.as_secs_f64() * 1000.0;
-                report.pass("signature", &place.label, &format!("a test signature took {ms:.1} ms"));
+                report.pass(
+                    "signature",
+                    &place.label,
+                    &format!("a test signature took {ms:.1} ms"),
+                );
             }
             None => {
                 report.warn("signature", &place.label, "no test signature was made");

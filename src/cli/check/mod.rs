@@ -64,14 +64,19 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     environment::ensure(&config.hsm().missing_environment())?;
     let report = block_on(until_well(&config, args.wait))?;
     match args.output {
-        CheckFormat::Table => output::raw(report.table(output::colored(&std::io::stdout())).as_bytes())?,
+        CheckFormat::Table => {
+            output::raw(report.table(output::colored(&std::io::stdout())).as_bytes())?
+        }
         CheckFormat::Short => output::raw(report.short().as_bytes())?,
         CheckFormat::Json => output::json(&report)?,
     }
     match report.failures() {
         0 => Ok(()),
         // All is said above; the code is what is left to say.
-        count => Err(Failure::new(Exit::Failed, format!("{count} of the checks failed"))),
+        count => Err(Failure::new(
+            Exit::Failed,
+            format!("{count} of the checks failed"),
+        )),
     }
 }
 
@@ -94,7 +99,11 @@ async fn until_well(config: &Config, wait: Option<Duration>) -> Report {
 
 async fn once(config: &Config, opened: &mut Option<Arc<Hsm>>) -> Report {
     let mut report = Report::default();
-    report.pass("config", "configuration", &config.file().display().to_string());
+    report.pass(
+        "config",
+        "configuration",
+        &config.file().display().to_string(),
+    );
     let records = ledger(config, &mut report).await;
     let module = hsm::module(config, opened, &mut report);
     if let Some(module) = module {
@@ -111,7 +120,9 @@ async fn ledger(config: &Config, report: &mut Report) -> Option<Snapshot> {
     let path = config.ledger().path();
     if !path.exists() {
         let what = format!("there is no ledger at {} yet", path.display());
-        report.warn("ledger", "file", &what).hint("`rootbridge ca init` or `rootbridge serve` makes it");
+        report
+            .warn("ledger", "file", &what)
+            .hint("`rootbridge ca init` or `rootbridge serve` makes it");
         return None;
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -125,12 +136,17 @@ async fn ledger(config: &Config, report: &mut Report) -> Option<Snapshot> {
     report.pass("ledger", "open", &path.display().to_string());
     match opened.check().await {
         Ok(found) if found.problems.is_empty() => {
-            let said = format!("schema {}, {} intents, all invariants hold", found.schema, found.intents);
+            let said = format!(
+                "schema {}, {} intents, all invariants hold",
+                found.schema, found.intents
+            );
             report.pass("ledger", "integrity", &said);
         }
         Ok(found) => {
             for problem in &found.problems {
-                report.fail("ledger", "integrity", problem).hint("stop the server and restore a backup");
+                report
+                    .fail("ledger", "integrity", problem)
+                    .hint("stop the server and restore a backup");
             }
         }
         Err(error) => {

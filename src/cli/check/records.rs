@@ -49,16 +49,25 @@ fn path(
     issuer: &IssuerRecord,
     now: UnixTime,
 ) -> Result<Certificate, String> {
-    let newest = issuer.certificates.iter().rfind(|c| c.state == IssuerState::Active);
+    let newest = issuer
+        .certificates
+        .iter()
+        .rfind(|c| c.state == IssuerState::Active);
     let newest = newest.ok_or("the active issuing CA has no active certificate")?;
     let parse = |der: &Vec<u8>| Certificate::parse(der.as_slice()).map_err(|e| e.to_string());
     let mut chain = vec![parse(&newest.der)?];
     for above in &newest.path {
         chain.push(parse(above)?);
     }
-    let published = authority.bundle.as_ref().map(|bundle| bundle.anchors.as_slice());
-    let anchors =
-        published.unwrap_or_default().iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    let published = authority
+        .bundle
+        .as_ref()
+        .map(|bundle| bundle.anchors.as_slice());
+    let anchors = published
+        .unwrap_or_default()
+        .iter()
+        .map(parse)
+        .collect::<Result<Vec<_>, _>>()?;
     verify_ca_path(&chain, &anchors, now).map_err(|error| error.to_string())?;
     Ok(chain.swap_remove(0))
 }
@@ -66,9 +75,15 @@ fn path(
 fn life(domain: &str, certificate: &Certificate, now: UnixTime, report: &mut Report) {
     let left = certificate.not_after().since(now);
     let whole = certificate.not_after().since(certificate.not_before());
-    let said = format!("{} verifies, expires {}", certificate.subject(), remaining(certificate.not_after(), now));
+    let said = format!(
+        "{} verifies, expires {}",
+        certificate.subject(),
+        remaining(certificate.not_after(), now)
+    );
     if left < whole / 6 {
-        report.warn("chain", domain, &said).hint("renew it: rootbridge ca request, then ca import");
+        report
+            .warn("chain", domain, &said)
+            .hint("renew it: rootbridge ca request, then ca import");
     } else {
         report.pass("chain", domain, &said);
     }
@@ -86,9 +101,19 @@ fn bundle(authority: &AuthorityRecord, now: UnixTime, report: &mut Report) {
         .iter()
         .filter_map(|der| Certificate::parse(der.as_slice()).ok())
         .filter(|anchor| anchor.not_after() < soon)
-        .map(|anchor| format!("{} expires {}", anchor.subject(), remaining(anchor.not_after(), now)))
+        .map(|anchor| {
+            format!(
+                "{} expires {}",
+                anchor.subject(),
+                remaining(anchor.not_after(), now)
+            )
+        })
         .collect();
-    let said = format!("version {}, {} trust anchors", bundle.sequence, bundle.anchors.len());
+    let said = format!(
+        "version {}, {} trust anchors",
+        bundle.sequence,
+        bundle.anchors.len()
+    );
     if ending.is_empty() {
         report.pass("bundle", domain, &said);
     } else {
@@ -100,17 +125,32 @@ fn bundle(authority: &AuthorityRecord, now: UnixTime, report: &mut Report) {
 pub(super) async fn clock(ledger: &dyn Ledger, now: UnixTime, report: &mut Report) {
     if now < WRITTEN {
         report
-            .fail("clock", "time", &format!("the clock says {now}, which cannot be"))
+            .fail(
+                "clock",
+                "time",
+                &format!("the clock says {now}, which cannot be"),
+            )
             .hint("set the clock (NTP): certificates would not be valid yet, or no longer");
         return;
     }
-    let last = ledger.certificates(Filter { limit: 1, ..Filter::default() }).await;
-    let last = last.ok().and_then(|rows| rows.first().map(|row| row.recorded_at));
+    let last = ledger
+        .certificates(Filter {
+            limit: 1,
+            ..Filter::default()
+        })
+        .await;
+    let last = last
+        .ok()
+        .and_then(|rows| rows.first().map(|row| row.recorded_at));
     match last {
         Some(last) if last > now.plus(SKEW) => {
             let ahead = rough(last.since(now));
             report
-                .fail("clock", "time", &format!("the last record is {ahead} ahead of the clock"))
+                .fail(
+                    "clock",
+                    "time",
+                    &format!("the last record is {ahead} ahead of the clock"),
+                )
                 .hint("the clock went back, or was ahead: compare it with NTP");
         }
         _ => report.pass("clock", "time", &now.to_string()),

@@ -71,11 +71,27 @@ impl Report {
         self.add(category, name, Level::Failed, said)
     }
 
-    fn add(&mut self, category: &'static str, name: &str, result: Level, said: &str) -> &mut Finding {
+    fn add(
+        &mut self,
+        category: &'static str,
+        name: &str,
+        result: Level,
+        said: &str,
+    ) -> &mut Finding {
         let docs = (result != Level::Ok).then(|| format!("{PAGE}#check-{category}"));
-        let said = said.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let said = said
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
         let name = name.to_owned();
-        self.checks.push(Finding { category, name, result, said, hint: None, docs });
+        self.checks.push(Finding {
+            category,
+            name,
+            result,
+            said,
+            hint: None,
+            docs,
+        });
         let last = self.checks.len() - 1;
         #[expect(clippy::indexing_slicing, reason = "one was just pushed")]
         &mut self.checks[last]
@@ -91,7 +107,10 @@ impl Report {
     }
 
     pub(super) fn failures(&self) -> usize {
-        self.checks.iter().filter(|check| check.result == Level::Failed).count()
+        self.checks
+            .iter()
+            .filter(|check| check.result == Level::Failed)
+            .count()
     }
 
     /// Categories with √ ‼ ×, and a hint below what is not well.
@@ -102,16 +121,35 @@ impl Report {
             if check.category != category {
                 category = check.category;
                 let gap = if text.is_empty() { "" } else { "\n" };
-                text.push_str(&format!("{gap}{category}\n{}\n", "-".repeat(category.len())));
+                text.push_str(&format!(
+                    "{gap}{category}\n{}\n",
+                    "-".repeat(category.len())
+                ));
             }
-            let (color, off) = if colored { (check.result.color(), "\x1b[0m") } else { ("", "") };
+            let (color, off) = if colored {
+                (check.result.color(), "\x1b[0m")
+            } else {
+                ("", "")
+            };
             let sign = check.result.sign();
-            text.push_str(&format!("{color}{sign}{off} {}: {}\n", check.name, check.said));
-            for line in check.hint.iter().chain(check.docs.as_ref().map(|d| format!("see {d}")).iter()) {
+            text.push_str(&format!(
+                "{color}{sign}{off} {}: {}\n",
+                check.name, check.said
+            ));
+            for line in check
+                .hint
+                .iter()
+                .chain(check.docs.as_ref().map(|d| format!("see {d}")).iter())
+            {
                 text.push_str(&format!("    {line}\n"));
             }
         }
-        let count = |level| self.checks.iter().filter(|check| check.result == level).count();
+        let count = |level| {
+            self.checks
+                .iter()
+                .filter(|check| check.result == level)
+                .count()
+        };
         let (warnings, failures) = (count(Level::Warning), count(Level::Failed));
         let status = match (failures, warnings) {
             (0, 0) => "all is well".to_owned(),
@@ -127,7 +165,15 @@ impl Report {
         self.checks
             .iter()
             .filter(|check| check.result != Level::Ok)
-            .map(|c| format!("{} {} {}: {}\n", c.result.sign(), c.category, c.name, c.said))
+            .map(|c| {
+                format!(
+                    "{} {} {}: {}\n",
+                    c.result.sign(),
+                    c.category,
+                    c.name,
+                    c.said
+                )
+            })
             .collect()
     }
 }

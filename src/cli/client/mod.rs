@@ -6,4 +6,3 @@ mod fetch;
 mod keypair;
 mod profile;
 pub(super) mod sign;
-

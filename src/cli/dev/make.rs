@@ -27,13 +27,25 @@ pub(super) fn token_and_ca(config: &Config, state: &State) -> Result<Certificate
 }
 
 fn token(core: &Core, state: &State) -> Result<(), Failure> {
-    let slots = core.hsm.slots().map_err(|fault| Failure::new(Exit::Hsm, fault.to_string()))?;
+    let slots = core
+        .hsm
+        .slots()
+        .map_err(|fault| Failure::new(Exit::Hsm, fault.to_string()))?;
     let tokens = slots.iter().filter_map(|slot| slot.token.as_ref().ok());
-    match tokens.into_iter().find(|token| token.initialized && token.label == LABEL) {
+    match tokens
+        .into_iter()
+        .find(|token| token.initialized && token.label == LABEL)
+    {
         Some(token) if token.pin_initialized => Ok(()),
-        Some(_) => Err(Failure::new(Exit::Hsm, "the token was left half made by an earlier start")
-            .at(state.dir().display().to_string())
-            .next(format!("nothing is lost yet: rm -r {}", state.dir().display()))),
+        Some(_) => Err(Failure::new(
+            Exit::Hsm,
+            "the token was left half made by an earlier start",
+        )
+        .at(state.dir().display().to_string())
+        .next(format!(
+            "nothing is lost yet: rm -r {}",
+            state.dir().display()
+        ))),
         None => {
             let pin = std::fs::read_to_string(state.pin())
                 .map_err(|error| Failure::file("read", &state.pin(), &error))?;
@@ -51,7 +63,9 @@ async fn authority(core: &Core) -> Result<(), Failure> {
     let records = core.ledger.snapshot().await?;
     let active = records.authority(&trust_domain).is_some_and(|authority| {
         let issuers = authority.issuers.iter();
-        issuers.clone().any(|i| i.role == Role::Issuing && i.state == IssuerState::Active)
+        issuers
+            .clone()
+            .any(|i| i.role == Role::Issuing && i.state == IssuerState::Active)
     });
     if active {
         return Ok(());
@@ -84,7 +98,10 @@ async fn bundle(core: &Core, state: &State) -> Result<Certificate, Failure> {
         .map_err(|error| damaged(error.to_string()))?;
     let pem: String = anchors.iter().map(Certificate::to_pem).collect();
     files::write(&state.bundle(), Content::Public(pem.as_bytes()), true)?;
-    anchors.into_iter().next().ok_or_else(|| damaged("the trust bundle is empty".to_owned()))
+    anchors
+        .into_iter()
+        .next()
+        .ok_or_else(|| damaged("the trust bundle is empty".to_owned()))
 }
 
 fn trust_domain() -> Result<TrustDomain, Failure> {

@@ -47,15 +47,22 @@ pub(super) fn run(args: &DevArgs) -> Result<(), Failure> {
     environment::ensure(&config.hsm().missing_environment())?;
     let root = make::token_and_ca(&config, &state)?;
     let screen = screen(&state, &config, &root, args.dir.is_some());
-    let served = app::serve(state.config(), false, move || drop(output::raw(screen.as_bytes())));
+    let served = app::serve(state.config(), false, move || {
+        drop(output::raw(screen.as_bytes()))
+    });
     runtime()?.block_on(served).map_err(|error| {
-        Failure::from(error).next("a port that is taken? `rootbridge dev --dir DIR` makes another one")
+        Failure::from(error)
+            .next("a port that is taken? `rootbridge dev --dir DIR` makes another one")
     })
 }
 
 /// One screen of next steps.
 fn screen(state: &State, config: &Config, root: &Certificate, elsewhere: bool) -> String {
-    let address = config.listeners().first().map(|l| l.address().to_string()).unwrap_or_default();
+    let address = config
+        .listeners()
+        .first()
+        .map(|l| l.address().to_string())
+        .unwrap_or_default();
     let quoted = |path: &Path| path.display().to_string();
     let exports = match elsewhere {
         true => format!(

@@ -43,13 +43,18 @@ impl State {
                 .at(dir.display().to_string())
                 .next("use that one, or give another --dir")
         })?;
-        let state = Self { dir: dir.to_owned(), _lock: lock };
+        let state = Self {
+            dir: dir.to_owned(),
+            _lock: lock,
+        };
         private(&state.tokens())?;
         let softhsm = format!(
             "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
             state.tokens().display()
         );
-        once(&state.file("softhsm2.conf"), || Ok(Content::Public(softhsm.as_bytes())))?;
+        once(&state.file("softhsm2.conf"), || {
+            Ok(Content::Public(softhsm.as_bytes()))
+        })?;
         let pin = random()?;
         once(&state.pin(), || Ok(Content::Secret(pin.as_bytes())))?;
         if !state.credential().exists() {
@@ -68,7 +73,9 @@ impl State {
                     let what = format!("the configuration there does not serve on port {port}");
                     Err(Failure::new(Exit::Usage, what)
                         .at(self.config().display().to_string())
-                        .next("change listeners.mesh.address in it, and the endpoint in client.toml"))
+                        .next(
+                            "change listeners.mesh.address in it, and the endpoint in client.toml",
+                        ))
                 }
                 _ => Ok(()),
             };
@@ -89,7 +96,8 @@ impl State {
     fn serves_on(&self, port: u16) -> bool {
         let wanted = format!(":{port}\"");
         let text = fs::read_to_string(self.config()).unwrap_or_default();
-        text.lines().any(|line| line.starts_with("address") && line.contains(&wanted))
+        text.lines()
+            .any(|line| line.starts_with("address") && line.contains(&wanted))
     }
 
     fn text(&self, module: &Path, port: u16, admin: u16) -> String {
@@ -178,7 +186,8 @@ operators = [\"admin\"]
 /// 128 random bits, as a PIN.
 pub(super) fn random() -> Result<Zeroizing<String>, Failure> {
     let mut bytes = Zeroizing::new([0_u8; 16]);
-    rand::fill(bytes.as_mut()).map_err(|_| Failure::new(Exit::Failed, "no random bytes are to be had"))?;
+    rand::fill(bytes.as_mut())
+        .map_err(|_| Failure::new(Exit::Failed, "no random bytes are to be had"))?;
     Ok(Zeroizing::new(hex(bytes.as_ref())))
 }
 
@@ -194,12 +203,18 @@ fn once<'a>(
     path: &Path,
     content: impl FnOnce() -> Result<Content<'a>, Failure>,
 ) -> Result<(), Failure> {
-    if path.exists() { Ok(()) } else { files::write(path, content()?, false) }
+    if path.exists() {
+        Ok(())
+    } else {
+        files::write(path, content()?, false)
+    }
 }
 
 /// `port` if nobody has it, or else one that the system chooses.
 fn free(port: u16) -> u16 {
     let try_bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     let listener = try_bind(port).or_else(|_| try_bind(0));
-    listener.and_then(|listener| listener.local_addr()).map_or(port, |address| address.port())
+    listener
+        .and_then(|listener| listener.local_addr())
+        .map_or(port, |address| address.port())
 }

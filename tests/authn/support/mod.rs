@@ -10,8 +10,8 @@ use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
-    RSA_PKCS1_SHA256, RSA_PSS_SHA256,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -45,21 +45,33 @@ pub enum Kind {
 impl Key {
     pub fn rsa(kid: &str) -> Self {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
-        Self { kid: kid.to_owned(), kind: Kind::Rsa(pair) }
+        Self {
+            kid: kid.to_owned(),
+            kind: Kind::Rsa(pair),
+        }
     }
 
     pub fn p256(kid: &str) -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-        Self { kid: kid.to_owned(), kind: Kind::P256(pair) }
+        Self {
+            kid: kid.to_owned(),
+            kind: Kind::P256(pair),
+        }
     }
 
     pub fn p384(kid: &str) -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
-        Self { kid: kid.to_owned(), kind: Kind::P384(pair) }
+        Self {
+            kid: kid.to_owned(),
+            kind: Kind::P384(pair),
+        }
     }
 
     pub fn ed25519(kid: &str) -> Self {
-        Self { kid: kid.to_owned(), kind: Kind::Ed25519(Ed25519KeyPair::generate().unwrap()) }
+        Self {
+            kid: kid.to_owned(),
+            kind: Kind::Ed25519(Ed25519KeyPair::generate().unwrap()),
+        }
     }
 
     /// The algorithm that this key signs with unless told.
@@ -97,7 +109,10 @@ impl Key {
     /// The private half, PKCS#8 DER.
     pub fn pkcs8(&self) -> Vec<u8> {
         match &self.kind {
-            Kind::Rsa(pair) => AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(pair).unwrap().as_ref().to_vec(),
+            Kind::Rsa(pair) => AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(pair)
+                .unwrap()
+                .as_ref()
+                .to_vec(),
             Kind::P256(pair) | Kind::P384(pair) => pair.to_pkcs8v1().unwrap().as_ref().to_vec(),
             Kind::Ed25519(pair) => pair.to_pkcs8().unwrap().as_ref().to_vec(),
         }
@@ -108,24 +123,38 @@ impl Key {
         match &self.kind {
             Kind::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature).unwrap();
+                pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)
+                    .unwrap();
                 signature
             }
-            Kind::P256(pair) | Kind::P384(pair) => pair.sign(&random, message).unwrap().as_ref().to_vec(),
+            Kind::P256(pair) | Kind::P384(pair) => {
+                pair.sign(&random, message).unwrap().as_ref().to_vec()
+            }
             Kind::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
         }
     }
 
     pub fn sign_pss(&self, message: &[u8]) -> Vec<u8> {
-        let Kind::Rsa(pair) = &self.kind else { panic!("no RSA key") };
+        let Kind::Rsa(pair) = &self.kind else {
+            panic!("no RSA key")
+        };
         let mut signature = vec![0; pair.public_modulus_len()];
-        pair.sign(&RSA_PSS_SHA256, &SystemRandom::new(), message, &mut signature).unwrap();
+        pair.sign(
+            &RSA_PSS_SHA256,
+            &SystemRandom::new(),
+            message,
+            &mut signature,
+        )
+        .unwrap();
         signature
     }
 
     /// A token with this key's ordinary header.
     pub fn token(&self, claims: &Value) -> String {
-        self.token_of(&json!({ "alg": self.alg(), "kid": self.kid, "typ": "JWT" }).to_string(), &claims.to_string())
+        self.token_of(
+            &json!({ "alg": self.alg(), "kid": self.kid, "typ": "JWT" }).to_string(),
+            &claims.to_string(),
+        )
     }
 
     /// A token of any header and payload, rightly signed.
@@ -192,9 +221,15 @@ impl World {
         let mut table = format!("[jwt.cluster]\njwks_file = {path:?}\n{more}\n");
         for (key, line) in [
             ("issuer", format!("issuer = \"{ISSUER}\"")),
-            ("trust_domain", "trust_domain = \"cluster.local\"".to_owned()),
+            (
+                "trust_domain",
+                "trust_domain = \"cluster.local\"".to_owned(),
+            ),
             ("subject", "subject = \"kubernetes\"".to_owned()),
-            ("audiences", "audiences = { istio = \"istio-ca\", certificates = \"rootbridge\" }".to_owned()),
+            (
+                "audiences",
+                "audiences = { istio = \"istio-ca\", certificates = \"rootbridge\" }".to_owned(),
+            ),
         ] {
             if !more.contains(&format!("{key} =")) {
                 table.push_str(&line);
@@ -210,11 +245,18 @@ impl World {
         let config = parse(toml);
         let allowed = config.jwt().keys().cloned().collect();
         let verifiers = JwtVerifiers::new(&config, clock.clone());
-        Self { dir, clock, verifiers, allowed }
+        Self {
+            dir,
+            clock,
+            verifiers,
+            allowed,
+        }
     }
 
     pub async fn authenticate(&self, token: &str) -> Result<Caller, AuthnError> {
-        self.verifiers.authenticate(token, Api::Istio, &self.allowed).await
+        self.verifiers
+            .authenticate(token, Api::Istio, &self.allowed)
+            .await
     }
 
     /// Asserts that the token is rejected, and that the log will hold nothing of it.

@@ -22,7 +22,9 @@ pub enum Answer {
     Redirect(u16, String),
     Status(u16),
     /// More than a megabyte, announced or not.
-    Huge { announced: bool },
+    Huge {
+        announced: bool,
+    },
     /// A connection that ends in the middle.
     Cut,
 }
@@ -48,15 +50,24 @@ impl Server {
         let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
         let issuer = Issuer::new(ca, ca_key);
         let key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let leaf = CertificateParams::new(["localhost".to_owned()])
+            .unwrap()
+            .signed_by(&key, &issuer)
+            .unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![leaf.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+            .with_single_cert(
+                vec![leaf.der().clone()],
+                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            )
             .unwrap();
-        let state = Arc::new(State { answer: Mutex::new(answer), hits: AtomicUsize::new(0) });
+        let state = Arc::new(State {
+            answer: Mutex::new(answer),
+            hits: AtomicUsize::new(0),
+        });
         let mut server = Self {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             ca_pem,
@@ -115,7 +126,10 @@ async fn serve(acceptor: TlsAcceptor, stream: TcpStream, state: &State) -> Optio
     state.hits.fetch_add(1, Ordering::SeqCst);
     let answer = state.answer.lock().unwrap().clone();
     let ok = |body: &str| {
-        format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        format!(
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
     };
     let text = match answer {
         Answer::Set(body) => ok(&body),
@@ -131,7 +145,10 @@ async fn serve(acceptor: TlsAcceptor, stream: TcpStream, state: &State) -> Optio
         }
         Answer::Huge { announced: true } => ok(&" ".repeat(1024 * 1024 + 1)),
         Answer::Huge { announced: false } => {
-            format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", " ".repeat(3 * 1024 * 1024))
+            format!(
+                "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}",
+                " ".repeat(3 * 1024 * 1024)
+            )
         }
         Answer::Cut => "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"keys\":".to_owned(),
     };
