@@ -531,6 +531,7 @@ async fn keys_of_other_purposes_do_not_verify() {
         ("n", json!(null)),
         ("e", json!("")),
         ("e", json!("AA")),
+        ("e", json!("AQ")),
         ("e", json!("Ag")),
         ("kid", json!(7)),
     ] {
