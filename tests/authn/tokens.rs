@@ -1,6 +1,7 @@
 //! One token at a time: what is accepted, and everything else.
 
 use aws_lc_rs::hmac;
+use aws_lc_rs::signature::KeyPair as _;
 use rootbridge::authn::{Api, AuthnError, Identity, MAX_TOKEN_BYTES, Method, Pod, bearer};
 use rootbridge::clock::UnixTime;
 use serde_json::{Value, json};
@@ -530,6 +531,7 @@ async fn keys_of_other_purposes_do_not_verify() {
         ("n", json!(null)),
         ("e", json!("")),
         ("e", json!("AA")),
+        ("e", json!("AQ")),
         ("e", json!("Ag")),
         ("kid", json!(7)),
     ] {
