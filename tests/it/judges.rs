@@ -22,13 +22,25 @@ pub(crate) fn judge(cases: &[Value]) -> Vec<String> {
         .stdout(Stdio::piped())
         .spawn()
         .expect("`make setup` makes build/venv");
-    child.stdin.take().unwrap().write_all(json!(cases).to_string().as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(json!(cases).to_string().as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
     let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(verdict["cases"], cases.len());
     let findings = verdict["findings"].as_array().unwrap();
-    findings.iter().map(|finding| finding.as_str().unwrap().to_owned()).collect()
+    findings
+        .iter()
+        .map(|finding| finding.as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// A workload's certificate with its key.
@@ -44,12 +56,18 @@ fn every_shape(mesh: &Mesh, kinds: &[&str]) {
     let mut cases = Vec::new();
     for kind in kinds {
         let made = certify(mesh, kind, "foo", "bar", kind);
-        cases.push(leaf(&format!("leaf {kind}"), &made.chain, &made.key, &made.roots, BAR));
+        cases.push(leaf(
+            &format!("leaf {kind}"),
+            &made.chain,
+            &made.key,
+            &made.roots,
+            BAR,
+        ));
     }
     let shown = shown_by(mesh.port, &mesh.path(""));
-    go_verify(&shown, &roots, "server", "localhost").unwrap();
+    go_verify(&shown, &roots, "server", "rootbridge.rootbridge.svc").unwrap();
     go_verify(&shown, &roots, "server", "127.0.0.1").unwrap();
-    cases.push(json!({"name": "server", "shape": "server", "chain": shown, "roots": roots, "dns": "localhost"}));
+    cases.push(json!({"name": "server", "shape": "server", "chain": shown, "roots": roots, "dns": "rootbridge.rootbridge.svc"}));
     let chains = mesh.ca_chains();
     assert_eq!(chains.len(), 2, "{chains:?}");
     for (role, chain) in chains {
@@ -69,7 +87,10 @@ fn leaves_of_every_kind_of_key() {
 #[test]
 fn authorities_of_every_kind_of_key() {
     for kind in ["ecdsa-p384", "rsa-2048", "rsa-4096"] {
-        every_shape(&Mesh::with_keys(&["--key", kind]), &["ecdsa-p256", "rsa-2048"]);
+        every_shape(
+            &Mesh::with_keys(&["--key", kind]),
+            &["ecdsa-p256", "rsa-2048"],
+        );
     }
 }
 
@@ -77,11 +98,14 @@ fn authorities_of_every_kind_of_key() {
 #[test]
 fn leaves_with_more_names() {
     let mesh = Mesh::new();
-    mesh.edit("/ns/*/sa/*\"]", "/ns/*/sa/*\", \"dns:bar.foo.svc\", \"ip:192.0.2.7\"]");
+    mesh.edit(
+        "/ns/*/sa/*\"]",
+        "/ns/*/sa/*\", \"dns:bar.foo.svc\", \"ip:192.0.2.7\"]",
+    );
     let _server = mesh.serve();
     let out = mesh.path("signed");
-    let arguments = ["sign", BAR, "--name", "dns:bar.foo.svc", "--name", "ip:192.0.2.7", "--out"];
-    run(mesh.operator(&arguments).arg(&out));
+    let names = ["--name", "dns:bar.foo.svc", "--name", "ip:192.0.2.7"];
+    run(mesh.operator(&["sign", BAR, "--out"], &out).args(names));
     let (chain, roots) = (out.join("cert.pem"), out.join("bundle.pem"));
     let server = json!({"name": "names", "shape": "server", "chain": chain, "roots": roots, "dns": "bar.foo.svc"});
     let svid = leaf("svid", &chain, &out.join("key.pem"), &roots, BAR);
@@ -107,8 +131,16 @@ fn the_judges_can_say_no() {
         (chain, key)
     };
     let plain = made("plain", &format!("URI:{id}"), "critical,digitalSignature");
-    let signer = made("signer", &format!("critical,URI:{id}"), "critical,keyCertSign");
-    let two = made("two", &format!("critical,URI:{id},URI:{id}/b"), "critical,digitalSignature");
+    let signer = made(
+        "signer",
+        &format!("critical,URI:{id}"),
+        "critical,keyCertSign",
+    );
+    let two = made(
+        "two",
+        &format!("critical,URI:{id},URI:{id}/b"),
+        "critical,digitalSignature",
+    );
     let roots = ca.roots();
     let cases = [
         leaf("another root", &good.chain, &good.key, &other.roots(), id),
@@ -129,6 +161,9 @@ fn the_judges_can_say_no() {
         "two names: spiffe:",
         "no name: cryptography:",
     ] {
-        assert!(found.iter().any(|finding| finding.starts_with(expected)), "{expected} in {found:#?}");
+        assert!(
+            found.iter().any(|finding| finding.starts_with(expected)),
+            "{expected} in {found:#?}"
+        );
     }
 }

@@ -14,7 +14,11 @@ pub(super) struct Mention {
 /// All mentions in the file that is `module`; an empty module is the binary.
 pub(super) fn mentions(module: &[String], text: &str) -> syn::Result<Vec<Mention>> {
     let file = syn::parse_file(text)?;
-    let mut walk = Walk { module: module.to_vec(), binary: module.is_empty(), found: Vec::new() };
+    let mut walk = Walk {
+        module: module.to_vec(),
+        binary: module.is_empty(),
+        found: Vec::new(),
+    };
     walk.visit_file(&file);
     Ok(walk.found)
 }
@@ -23,8 +27,13 @@ pub(super) fn mentions(module: &[String], text: &str) -> syn::Result<Vec<Mention
 pub(super) fn not_a_module(text: &str) -> syn::Result<Vec<(usize, String)>> {
     let file = syn::parse_file(text)?;
     let other = |item: &syn::Item| match item {
-        syn::Item::Mod(module) if module.content.is_none() && module.attrs.iter().all(is_doc) => None,
-        other => Some((other.span().start().line, "an item that is no plain `mod`".to_owned())),
+        syn::Item::Mod(module) if module.content.is_none() && module.attrs.iter().all(is_doc) => {
+            None
+        }
+        other => Some((
+            other.span().start().line,
+            "an item that is no plain `mod`".to_owned(),
+        )),
     };
     Ok(file.items.iter().filter_map(other).collect())
 }
@@ -49,7 +58,10 @@ impl Walk {
             "crate" => written[1..].to_vec(),
             "self" | "super" => {
                 let mut at = self.module.clone();
-                let climbs = written.iter().take_while(|s| *s == "self" || *s == "super").count();
+                let climbs = written
+                    .iter()
+                    .take_while(|s| *s == "self" || *s == "super")
+                    .count();
                 for step in &written[..climbs] {
                     if step == "super" && at.pop().is_none() {
                         return;
@@ -81,7 +93,9 @@ impl Walk {
                 path.push("*".to_owned());
                 self.note(glob.span().start().line, &path);
             }
-            syn::UseTree::Group(group) => group.items.iter().for_each(|item| self.tree(prefix, item)),
+            syn::UseTree::Group(group) => {
+                group.items.iter().for_each(|item| self.tree(prefix, item))
+            }
         }
     }
 
@@ -104,7 +118,9 @@ impl Walk {
                     if let Ok(path) = text.parse::<TokenStream>() {
                         let from = self.found.len();
                         self.tokens(path, false);
-                        self.found[from..].iter_mut().for_each(|mention| mention.line = line);
+                        self.found[from..]
+                            .iter_mut()
+                            .for_each(|mention| mention.line = line);
                     }
                 }
                 _ => {}
@@ -121,8 +137,12 @@ impl Walk {
         loop {
             match trees.get(at) {
                 Some(TokenTree::Ident(ident)) => path.push(ident.to_string()),
-                Some(TokenTree::Punct(star)) if star.as_char() == '*' && at > 0 => path.push("*".to_owned()),
-                Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Brace && at > 0 => {
+                Some(TokenTree::Punct(star)) if star.as_char() == '*' && at > 0 => {
+                    path.push("*".to_owned())
+                }
+                Some(TokenTree::Group(group))
+                    if group.delimiter() == Delimiter::Brace && at > 0 =>
+                {
                     let inner: Vec<TokenTree> = group.stream().into_iter().collect();
                     let comma = |tree: &TokenTree| matches!(tree, TokenTree::Punct(p) if p.as_char() == ',');
                     for part in inner.split(comma).filter(|part| !part.is_empty()) {
@@ -135,7 +155,9 @@ impl Walk {
             at += 1;
             let colons = trees.get(at..at + 2).unwrap_or_default();
             if colons.len() < 2
-                || !colons.iter().all(|t| matches!(t, TokenTree::Punct(p) if p.as_char() == ':'))
+                || !colons
+                    .iter()
+                    .all(|t| matches!(t, TokenTree::Punct(p) if p.as_char() == ':'))
             {
                 break;
             }
@@ -161,7 +183,9 @@ impl<'ast> Visit<'ast> for Walk {
     }
 
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
-        item.attrs.iter().for_each(|attribute| self.visit_attribute(attribute));
+        item.attrs
+            .iter()
+            .for_each(|attribute| self.visit_attribute(attribute));
         self.tree(&[], &item.tree);
     }
 

@@ -37,7 +37,11 @@ fn push(tokens: TokenStream, flat: &mut Vec<(String, usize)>) {
 pub(super) fn find(flat: &[(String, usize)], pattern: &str) -> Vec<usize> {
     let wanted: Vec<&str> = pattern.split(' ').collect();
     flat.windows(wanted.len())
-        .filter(|row| row.iter().zip(&wanted).all(|((token, _), want)| token == want))
+        .filter(|row| {
+            row.iter()
+                .zip(&wanted)
+                .all(|((token, _), want)| token == want)
+        })
         .map(|row| row[0].1)
         .collect()
 }

@@ -16,13 +16,24 @@ pub(crate) struct Response {
 pub(crate) fn get(port: u16, path: &str) -> std::io::Result<Response> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
     let (headers, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-    let status = headers.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
-    Ok(Response { status, headers: headers.to_lowercase(), body: body.to_owned() })
+    let status = headers
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .unwrap_or(0);
+    Ok(Response {
+        status,
+        headers: headers.to_lowercase(),
+        body: body.to_owned(),
+    })
 }
 
 /// Waits until `path` answers 200. `Err` holds the last answer, or `gone`'s reason to give up.

@@ -28,7 +28,14 @@ impl Issuer {
         let pem = directory.join("jwt.pem");
         let der = directory.join("jwt.der");
         run(Command::new("openssl")
-            .args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out"])
+            .args([
+                "genpkey",
+                "-algorithm",
+                "RSA",
+                "-pkeyopt",
+                "rsa_keygen_bits:2048",
+                "-out",
+            ])
             .arg(&pem));
         // The traditional form is PKCS#1, which is what an RSA key by DER means here.
         run(Command::new("openssl")
@@ -36,8 +43,9 @@ impl Issuer {
             .arg(&pem)
             .arg("-out")
             .arg(&der));
-        let modulus =
-            run(Command::new("openssl").args(["rsa", "-noout", "-modulus", "-in"]).arg(&pem));
+        let modulus = run(Command::new("openssl")
+            .args(["rsa", "-noout", "-modulus", "-in"])
+            .arg(&pem));
         let hex = modulus.trim().strip_prefix("Modulus=").unwrap();
         let bytes: Vec<u8> = (0..hex.len())
             .step_by(2)
@@ -48,7 +56,11 @@ impl Issuer {
             "n": URL_SAFE_NO_PAD.encode(bytes), "e": "AQAB"}]});
         fs::write(directory.join("jwks.json"), jwks.to_string()).unwrap();
         let key = EncodingKey::from_rsa_der(&fs::read(&der).unwrap());
-        Self { directory: directory.to_owned(), key, key_id }
+        Self {
+            directory: directory.to_owned(),
+            key,
+            key_id,
+        }
     }
 
     pub(crate) fn jwks(&self) -> PathBuf {
@@ -57,7 +69,10 @@ impl Issuer {
 
     /// The claims of a projected service-account token that is good for an hour.
     pub(crate) fn claims(namespace: &str, account: &str, audience: &str) -> Value {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
         json!({
             "iss": ISSUER, "aud": [audience], "iat": now, "nbf": now, "exp": now + 3600,
             "sub": format!("system:serviceaccount:{namespace}:{account}"),
@@ -71,7 +86,10 @@ impl Issuer {
     }
 
     pub(crate) fn sign(&self, claims: &Value) -> String {
-        let header = Header { kid: Some(self.key_id.clone()), ..Header::new(Algorithm::RS256) };
+        let header = Header {
+            kid: Some(self.key_id.clone()),
+            ..Header::new(Algorithm::RS256)
+        };
         encode(&header, claims, &self.key).unwrap()
     }
 

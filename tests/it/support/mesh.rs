@@ -2,8 +2,9 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -27,11 +28,15 @@ pub(crate) struct Mesh {
     pub admin: u16,
 }
 
-/// The line under the test.
+/// The program under test: the one just built, or another, such as an installed one.
 pub(crate) fn rootbridge() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rootbridge"));
+    let built = env!("CARGO_BIN_EXE_rootbridge").into();
+    let mut command = Command::new(std::env::var_os("ROOTBRIDGE_BIN").unwrap_or(built));
     // Nothing of the machine's own may be found.
-    command.env_remove("RUST_LOG").env_remove("ROOTBRIDGE_CLIENT").env("XDG_STATE_HOME", "/nonexistent");
+    command
+        .env_remove("RUST_LOG")
+        .env_remove("ROOTBRIDGE_CLIENT")
+        .env("XDG_STATE_HOME", "/nonexistent");
     command
 }
 
@@ -44,13 +49,15 @@ impl Mesh {
         let issuer = Issuer::new(&path.join("callers"));
         let mut secret = fs::OpenOptions::new();
         secret.create_new(true).write(true).mode(0o600);
-        let token = run(Command::new("openssl").args(["rand", "-hex", "32"]));
-        std::io::Write::write_all(
-            &mut secret.open(path.join("operator.token")).unwrap(),
-            token.as_bytes(),
-        )
-        .unwrap();
-        let mesh = Self { directory, issuer, port: free_port(), admin: free_port() };
+        let mut file = secret.open(path.join("operator.token")).unwrap();
+        let random = run(Command::new("openssl").args(["rand", "-hex", "32"]));
+        write!(file, "rb_op_{random}").unwrap();
+        let mesh = Self {
+            directory,
+            issuer,
+            port: free_port(),
+            admin: free_port(),
+        };
         fs::write(mesh.config(), mesh.configuration()).unwrap();
         mesh
     }
@@ -99,7 +106,7 @@ client_certificates = {{ trust_domains = ["{TRUST_DOMAIN}"], reauthenticate_afte
 
 [listeners.mesh.tls]
 trust_domain = "{TRUST_DOMAIN}"
-dns = ["localhost"]
+dns = ["rootbridge.rootbridge.svc"]
 ip = ["127.0.0.1"]
 
 [jwt.cluster]
@@ -162,7 +169,9 @@ level = "info"
     /// A `rootbridge` that finds this configuration.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = rootbridge();
-        command.args(arguments).env("ROOTBRIDGE_CONFIG", self.config());
+        command
+            .args(arguments)
+            .env("ROOTBRIDGE_CONFIG", self.config());
         command
     }
 
@@ -176,10 +185,12 @@ level = "info"
         output(&mut self.command(arguments))
     }
 
-    /// `rootbridge` as a client of this server, with the operator's credential.
-    pub(crate) fn operator(&self, arguments: &[&str]) -> Command {
+    /// `rootbridge` as a client of this server, with the operator's credential; `path` follows the
+    /// arguments.
+    pub(crate) fn operator(&self, arguments: &[&str], path: &Path) -> Command {
         let mut command = self.command(arguments);
         command
+            .arg(path)
             .arg("--endpoint")
             .arg(format!("https://127.0.0.1:{}", self.port))
             .arg("--bundle")
@@ -204,7 +215,11 @@ level = "info"
     /// The active trust anchors, taken from the ledger by other means than the server's.
     pub(crate) fn roots(&self) -> PathBuf {
         let path = self.path("roots.pem");
-        fs::write(&path, ledger_judge(&["--anchors".as_ref(), self.ledger().as_ref()])).unwrap();
+        fs::write(
+            &path,
+            ledger_judge(&["--anchors".as_ref(), self.ledger().as_ref()]),
+        )
+        .unwrap();
         path
     }
 
@@ -236,8 +251,10 @@ level = "info"
     /// The same by a command of the caller's: under a tracer, with another environment.
     pub(crate) fn serve_by(&self, mut command: Command) -> Process {
         let mut process = Process::start("rootbridge", &mut command, &self.path("serve.log"));
-        wait_ready(self.admin, "/readyz", Duration::from_secs(30), || process.ended())
-            .unwrap_or_else(|e| panic!("not ready: {e}\n{}", process.log()));
+        wait_ready(self.admin, "/readyz", Duration::from_secs(30), || {
+            process.ended()
+        })
+        .unwrap_or_else(|e| panic!("not ready: {e}\n{}", process.log()));
         process
     }
 }

@@ -20,12 +20,18 @@ pub(crate) fn repository(path: &str) -> PathBuf {
 
 /// A port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// Runs a command to its end.
 pub(crate) fn output(command: &mut Command) -> Output {
-    command.output().unwrap_or_else(|e| panic!("{command:?}: {e}; does `make setup` still pass?"))
+    command
+        .output()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}; does `make setup` still pass?"))
 }
 
 /// Runs a command that must succeed; what it printed on standard output.

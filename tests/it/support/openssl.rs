@@ -5,16 +5,34 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::run;
+use super::{output, run};
 
 /// Kinds of keys a client may bring, as `openssl genpkey` spells them.
 pub(crate) const KEYS: &[(&str, &[&str])] = &[
-    ("ecdsa-p256", &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]),
-    ("ecdsa-p384", &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"]),
-    ("ecdsa-p521", &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"]),
-    ("rsa-2048", &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]),
-    ("rsa-3072", &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"]),
-    ("rsa-4096", &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:4096"]),
+    (
+        "ecdsa-p256",
+        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+    ),
+    (
+        "ecdsa-p384",
+        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
+    ),
+    (
+        "ecdsa-p521",
+        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
+    ),
+    (
+        "rsa-2048",
+        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+    ),
+    (
+        "rsa-3072",
+        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"],
+    ),
+    (
+        "rsa-4096",
+        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:4096"],
+    ),
     ("ed25519", &["-algorithm", "ED25519"]),
 ];
 
@@ -26,7 +44,11 @@ pub(crate) fn openssl() -> Command {
 pub(crate) fn key(directory: &Path, name: &str, kind: &str) -> PathBuf {
     let (_, arguments) = KEYS.iter().find(|(known, _)| *known == kind).unwrap();
     let path = directory.join(format!("{name}.key"));
-    run(openssl().arg("genpkey").args(*arguments).arg("-out").arg(&path));
+    run(openssl()
+        .arg("genpkey")
+        .args(*arguments)
+        .arg("-out")
+        .arg(&path));
     path
 }
 
@@ -60,12 +82,22 @@ impl ScratchCa {
         fs::create_dir_all(directory).unwrap();
         let key = key(directory, "root", "ecdsa-p256");
         run(openssl()
-            .args(["req", "-x509", "-new", "-days", "2", "-subj", "/O=Scratch/CN=Scratch root"])
+            .args([
+                "req",
+                "-x509",
+                "-new",
+                "-days",
+                "2",
+                "-subj",
+                "/O=Scratch/CN=Scratch root",
+            ])
             .args(["-addext", "keyUsage=critical,keyCertSign,cRLSign", "-key"])
             .arg(key)
             .arg("-out")
             .arg(directory.join("root.pem")));
-        Self { directory: directory.to_owned() }
+        Self {
+            directory: directory.to_owned(),
+        }
     }
 
     pub(crate) fn roots(&self) -> PathBuf {
@@ -84,7 +116,10 @@ impl ScratchCa {
         fs::write(&extensions, text).unwrap();
         run(openssl()
             .args(["x509", "-req", "-days", "1", "-set_serial"])
-            .arg(format!("0x3f{:030x}", u128::from(std::process::id()) << 64 | fresh()))
+            .arg(format!(
+                "0x3f{:030x}",
+                u128::from(std::process::id()) << 64 | fresh()
+            ))
             .arg("-CA")
             .arg(self.roots())
             .arg("-CAkey")
@@ -102,24 +137,61 @@ impl ScratchCa {
     pub(crate) fn workload(&self, name: &str, id: &str) -> Material {
         let key = key(&self.directory, name, "ecdsa-p256");
         let csr = csr(&key, &format!("URI:{id}"));
-        let chain = self.sign(&csr, &format!("critical,URI:{id}"), "critical,digitalSignature");
-        Material { chain, key, roots: self.roots() }
+        let chain = self.sign(
+            &csr,
+            &format!("critical,URI:{id}"),
+            "critical,digitalSignature",
+        );
+        Material {
+            chain,
+            key,
+            roots: self.roots(),
+        }
     }
+}
+
+/// Whether a TLS handshake with a server on this machine succeeds now.
+pub(crate) fn handshake(port: u16) -> bool {
+    let mut command = openssl();
+    command
+        .args([
+            "s_client",
+            "-servername",
+            "rootbridge.rootbridge.svc",
+            "-alpn",
+            "h2",
+            "-connect",
+        ])
+        .arg(format!("127.0.0.1:{port}"))
+        .stdin(Stdio::null());
+    output(&mut command).status.success()
 }
 
 /// The chain that a TLS server on this machine shows, in a file.
 pub(crate) fn shown_by(port: u16, directory: &Path) -> PathBuf {
     let shown = run(openssl()
-        .args(["s_client", "-showcerts", "-servername", "localhost", "-alpn", "h2", "-connect"])
+        .args([
+            "s_client",
+            "-showcerts",
+            "-servername",
+            "rootbridge.rootbridge.svc",
+            "-alpn",
+            "h2",
+            "-connect",
+        ])
         .arg(format!("127.0.0.1:{port}"))
         .stdin(Stdio::null()));
     let begin = "-----BEGIN CERTIFICATE-----";
     let end = "-----END CERTIFICATE-----\n";
-    let blocks = shown.split(begin).skip(1).filter_map(|rest| rest.split_once(end));
-    let chain: Vec<String> = blocks.map(|(body, _)| format!("{begin}{body}{end}")).collect();
+    let blocks = shown
+        .split(begin)
+        .skip(1)
+        .filter_map(|rest| rest.split_once(end));
+    let chain: Vec<String> = blocks
+        .map(|(body, _)| format!("{begin}{body}{end}"))
+        .collect();
     let path = directory.join(format!("shown-{port}.pem"));
-    // s_client prints the leaf once more after the chain.
-    fs::write(&path, chain[..chain.len() - 1].concat()).unwrap();
+    fs::write(&path, chain.concat()).unwrap();
     path
 }
 

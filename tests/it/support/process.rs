@@ -25,7 +25,11 @@ impl Process {
             .stderr(file)
             .spawn()
             .unwrap_or_else(|e| panic!("{command:?}: {e}"));
-        Self { name: name.to_owned(), child, log: log.to_owned() }
+        Self {
+            name: name.to_owned(),
+            child,
+            log: log.to_owned(),
+        }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -63,7 +67,11 @@ impl Process {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        panic!("{} still runs {limit:?} after SIGTERM\n{}", self.name, self.log());
+        panic!(
+            "{} still runs {limit:?} after SIGTERM\n{}",
+            self.name,
+            self.log()
+        );
     }
 }
 
