@@ -65,9 +65,9 @@ fn every_shape(mesh: &Mesh, kinds: &[&str]) {
         ));
     }
     let shown = shown_by(mesh.port, &mesh.path(""));
-    go_verify(&shown, &roots, "server", "localhost").unwrap();
+    go_verify(&shown, &roots, "server", "rootbridge.rootbridge.svc").unwrap();
     go_verify(&shown, &roots, "server", "127.0.0.1").unwrap();
-    cases.push(json!({"name": "server", "shape": "server", "chain": shown, "roots": roots, "dns": "localhost"}));
+    cases.push(json!({"name": "server", "shape": "server", "chain": shown, "roots": roots, "dns": "rootbridge.rootbridge.svc"}));
     let chains = mesh.ca_chains();
     assert_eq!(chains.len(), 2, "{chains:?}");
     for (role, chain) in chains {
@@ -104,16 +104,8 @@ fn leaves_with_more_names() {
     );
     let _server = mesh.serve();
     let out = mesh.path("signed");
-    let arguments = [
-        "sign",
-        BAR,
-        "--name",
-        "dns:bar.foo.svc",
-        "--name",
-        "ip:192.0.2.7",
-        "--out",
-    ];
-    run(mesh.operator(&arguments).arg(&out));
+    let names = ["--name", "dns:bar.foo.svc", "--name", "ip:192.0.2.7"];
+    run(mesh.operator(&["sign", BAR, "--out"], &out).args(names));
     let (chain, roots) = (out.join("cert.pem"), out.join("bundle.pem"));
     let server = json!({"name": "names", "shape": "server", "chain": chain, "roots": roots, "dns": "bar.foo.svc"});
     let svid = leaf("svid", &chain, &out.join("key.pem"), &roots, BAR);

@@ -15,4 +15,5 @@ mod durability;
 mod envoy;
 mod istio;
 mod judges;
+mod serving;
 mod support;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::run;
+use super::{output, run};
 
 /// Kinds of keys a client may bring, as `openssl genpkey` spells them.
 pub(crate) const KEYS: &[(&str, &[&str])] = &[
@@ -150,6 +150,23 @@ impl ScratchCa {
     }
 }
 
+/// Whether a TLS handshake with a server on this machine succeeds now.
+pub(crate) fn handshake(port: u16) -> bool {
+    let mut command = openssl();
+    command
+        .args([
+            "s_client",
+            "-servername",
+            "rootbridge.rootbridge.svc",
+            "-alpn",
+            "h2",
+            "-connect",
+        ])
+        .arg(format!("127.0.0.1:{port}"))
+        .stdin(Stdio::null());
+    output(&mut command).status.success()
+}
+
 /// The chain that a TLS server on this machine shows, in a file.
 pub(crate) fn shown_by(port: u16, directory: &Path) -> PathBuf {
     let shown = run(openssl()
@@ -157,7 +174,7 @@ pub(crate) fn shown_by(port: u16, directory: &Path) -> PathBuf {
             "s_client",
             "-showcerts",
             "-servername",
-            "localhost",
+            "rootbridge.rootbridge.svc",
             "-alpn",
             "h2",
             "-connect",
@@ -174,8 +191,7 @@ pub(crate) fn shown_by(port: u16, directory: &Path) -> PathBuf {
         .map(|(body, _)| format!("{begin}{body}{end}"))
         .collect();
     let path = directory.join(format!("shown-{port}.pem"));
-    // s_client prints the leaf once more after the chain.
-    fs::write(&path, chain[..chain.len() - 1].concat()).unwrap();
+    fs::write(&path, chain.concat()).unwrap();
     path
 }
 
