@@ -176,7 +176,7 @@ async fn upgrade(
             Err(error) => return Err(error),
         }
     };
-    MIGRATIONS.run(conn).await.map_err(|error| {
+    MIGRATIONS.run_direct(None, conn, false).await.map_err(|error| {
         LedgerError::unavailable(format!("{} cannot be upgraded: {error}", path.display()))
     })
 }
