@@ -284,7 +284,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_invariants_hold_one_by_one(steps in prop::collection::vec(step(), 1..80)) {
@@ -312,8 +312,11 @@ proptest! {
             let answers = futures_util::future::join_all(
                 asked.iter().map(|asked| ledger.record(asked.clone())),
             ).await;
-            // The writer keeps the order of the queue, so the model can follow it.
-            for (asked, answer) in asked.into_iter().zip(answers) {
+            // In one batch an origin may be met that only a later request brought in; what is new is
+            // numbered in the order of the queue.
+            let mut answers: Vec<_> = asked.into_iter().zip(answers).collect();
+            answers.sort_by_key(|(_, answer)| !matches!(answer, Ok(Record::New(_))));
+            for (asked, answer) in answers {
                 model.recorded(asked, answer);
             }
             let judge = ledger.register("i0", LEASE, NOW).await.unwrap();
