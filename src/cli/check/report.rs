@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::cli::show;
+
 /// The page that explains each category.
 const PAGE: &str = "docs/reference/cli.md";
 
@@ -153,8 +155,12 @@ impl Report {
         let (warnings, failures) = (count(Level::Warning), count(Level::Failed));
         let status = match (failures, warnings) {
             (0, 0) => "all is well".to_owned(),
-            (0, warnings) => format!("it works, with {warnings} warnings"),
-            (failures, warnings) => format!("{failures} failures, {warnings} warnings"),
+            (0, warnings) => format!("it works, with {}", show::count(warnings, "warning")),
+            (failures, warnings) => format!(
+                "{}, {}",
+                show::count(failures, "failure"),
+                show::count(warnings, "warning")
+            ),
         };
         text.push_str(&format!("\n{status}\n"));
         text

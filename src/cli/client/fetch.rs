@@ -15,7 +15,7 @@ use crate::cli::failure::{Exit, Failure, chain};
 use crate::cli::files::{self, Content};
 use crate::cli::open::block_on;
 use crate::cli::output;
-use crate::cli::show::fingerprint;
+use crate::cli::show::{count, fingerprint};
 use crate::x509::{Certificate, parse_pem_chain};
 
 const MAX_BYTES: usize = 1024 * 1024;
@@ -64,9 +64,9 @@ pub(super) fn run(args: &FetchArgs) -> Result<(), Failure> {
     let pem: String = bundle.iter().map(Certificate::to_pem).collect();
     files::write(&args.out, Content::Public(pem.as_bytes()), args.force)?;
     output::line(&format!(
-        "{}: {} trust anchors",
+        "{}: {}",
         args.out.display(),
-        bundle.len()
+        count(bundle.len(), "trust anchor")
     ))
 }
 
