@@ -147,6 +147,39 @@ fn counts_of_names_extensions_and_attributes() {
     assert_eq!(error, CsrError::TooManyAttributes);
 }
 
+/// What fits in 16 KiB is parsed in a moment, however it is arranged; without the caps, a parser that
+/// sorts takes seconds.
+#[test]
+fn nothing_that_fits_is_slow() {
+    let key = SoftKey::p256();
+    let many = |turned: bool| {
+        let mut parts: Vec<Vec<u8>> = (0..1400u16)
+            .map(|n| tlv(0x30, &[b"\x06\x01\x2a", &tlv(0x04, &[&n.to_be_bytes()])]))
+            .collect();
+        if turned {
+            parts.reverse();
+        }
+        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        tlv(0x31, &parts)
+    };
+    for turned in [false, true] {
+        let mut request = good(&key);
+        request.subject = tlv(0x30, &[&many(turned)]);
+        let by_subject = request.signed(&key);
+        request = good(&key);
+        request.attributes = vec![tlv(0x30, &[b"\x06\x01\x2a", &many(turned)])];
+        for der in [by_subject, request.signed(&key)] {
+            let started = std::time::Instant::now();
+            let _ = Csr::from_der(&der);
+            assert!(
+                started.elapsed().as_millis() < 2000,
+                "{:?}",
+                started.elapsed()
+            );
+        }
+    }
+}
+
 #[test]
 fn duplicates() {
     let error = asking(&[uri_san(ID), uri_san("spiffe://evil.example/x")]);

@@ -1,6 +1,7 @@
 //! Chains as an operator brings them: good ones, and each fault by itself.
 
 use std::path::Path;
+use std::slice::from_ref;
 use std::time::Duration;
 
 use rootbridge::clock::UnixTime;
@@ -66,12 +67,12 @@ fn good_paths_with_the_root_last_or_absent() {
             anchor: 0,
         };
         assert_eq!(
-            verify_ca_path(&[root.clone()], &[root.clone()], now()).unwrap(),
+            verify_ca_path(from_ref(&root), from_ref(&root), now()).unwrap(),
             alone
         );
         let short = [middle.clone(), root.clone()];
         assert_eq!(
-            verify_ca_path(&short, &[root.clone()], now()).unwrap(),
+            verify_ca_path(&short, from_ref(&root), now()).unwrap(),
             alone
         );
     }
@@ -132,7 +133,7 @@ fn path_lengths_that_do_not_suffice() {
         issuing,
     } = three(terms(Some(1)), terms(Some(0)), terms(Some(0)));
     let chain = [issuing, middle.clone(), root.clone()];
-    let (index, why) = fault(&chain, &[root.clone()], now());
+    let (index, why) = fault(&chain, from_ref(&root), now());
     assert_eq!(
         (index, why),
         (
@@ -150,7 +151,7 @@ fn path_lengths_that_do_not_suffice() {
     } = three(terms(Some(0)), terms(None), terms(Some(0)));
     let (index, why) = fault(
         &[issuing.clone(), middle.clone(), root.clone()],
-        &[root.clone()],
+        from_ref(&root),
         now(),
     );
     assert_eq!(
@@ -184,7 +185,7 @@ fn order_and_completeness() {
     let (index, why) = fault(&[issuing.clone(), root.clone()], &anchors, now());
     assert_eq!(index, 1);
     assert!(matches!(why, PathFault::NotIssuedByNext { .. }), "{why}");
-    let (index, why) = fault(&[issuing.clone()], &anchors, now());
+    let (index, why) = fault(from_ref(&issuing), &anchors, now());
     assert_eq!(index, 1);
     assert!(matches!(why, PathFault::NoAnchor { .. }), "{why}");
     assert!(matches!(
@@ -207,7 +208,7 @@ fn order_and_completeness() {
 fn the_same_name_with_another_key() {
     let (old, new) = (Ca::root("Root", terms(None)), Ca::root("Root", terms(None)));
     let issuing = old.below("Issuing", terms(Some(0))).certificate;
-    let (_, why) = fault(&[issuing.clone()], &[new.certificate.clone()], now());
+    let (_, why) = fault(from_ref(&issuing), from_ref(&new.certificate), now());
     assert_eq!(why, PathFault::Anchor(Box::new(PathFault::KeyIds)));
     let (_, why) = fault(
         &[issuing.clone(), new.certificate.clone()],
@@ -409,7 +410,7 @@ fn extensions_made_by_hand() {
         Certificate::parse(root.key.seal(&tbs))
     };
     let ca = extension(oid::BASIC, true, b"\x30\x03\x01\x01\xff");
-    with(std::slice::from_ref(&ca)).unwrap();
+    with(from_ref(&ca)).unwrap();
     let twice = with(&[ca.clone(), ca.clone()]).unwrap_err().to_string();
     assert!(twice.contains("2.5.29.19 twice"), "{twice}");
     assert!(with(&[]).is_err());
