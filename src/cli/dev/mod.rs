@@ -20,7 +20,7 @@ use super::show::fingerprint;
 use crate::app;
 use crate::config::Config;
 use crate::x509::Certificate;
-use state::State;
+use state::{Ports, State};
 
 /// How often a starting server is asked, every 50 ms and more.
 const PATIENCE: u32 = 200;
@@ -33,6 +33,9 @@ pub(super) struct DevArgs {
     /// The port to serve on. Default: 8443, or a free one when that is taken.
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
+    /// The port for health and metrics. Default: 9901, or a free one when that is taken.
+    #[arg(long, value_name = "PORT")]
+    admin_port: Option<u16>,
     /// SoftHSM's PKCS#11 module. Default: where distributions put it.
     #[arg(long, value_name = "FILE")]
     module: Option<PathBuf>,
@@ -47,7 +50,11 @@ pub(super) fn run(args: &DevArgs) -> Result<(), Failure> {
             return Err(Failure::new(Exit::Usage, what).next("give --dir DIR"));
         }
     };
-    let state = State::prepare(&dir, args.port, args.module.as_deref())?;
+    let ports = Ports {
+        server: args.port,
+        admin: args.admin_port,
+    };
+    let state = State::prepare(&dir, &ports, args.module.as_deref())?;
     let config = Config::load(&state.config())?;
     environment::ensure(&config.hsm().missing_environment())?;
     let root = make::token_and_ca(&config, &state)?;
