@@ -16,7 +16,10 @@ pub struct RawConfig {
 
 impl Default for RawConfig {
     fn default() -> Self {
-        Self { address: "127.0.0.1:9901".to_owned(), operators: Vec::new() }
+        Self {
+            address: "127.0.0.1:9901".to_owned(),
+            operators: Vec::new(),
+        }
     }
 }
 
@@ -53,7 +56,10 @@ impl TryFrom<RawConfig> for Config {
     fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
         let address: SocketAddr = raw.address.parse().map_err(|_| ConfigError {
             key: "address",
-            why: format!("`{}` is not an IP address and port; write 127.0.0.1:9901", raw.address),
+            why: format!(
+                "`{}` is not an IP address and port; write 127.0.0.1:9901",
+                raw.address
+            ),
         })?;
         // This port has no TLS: a credential sent to it from elsewhere could be read on the way.
         if !raw.operators.is_empty() && !address.ip().is_loopback() {
@@ -65,7 +71,10 @@ impl TryFrom<RawConfig> for Config {
                 ),
             });
         }
-        Ok(Self { address, operators: raw.operators })
+        Ok(Self {
+            address,
+            operators: raw.operators,
+        })
     }
 }
 
@@ -83,7 +92,11 @@ mod tests {
         assert!(Config::try_from(raw("127.0.0.1:9901", &["admin"])).is_ok());
         assert!(Config::try_from(raw("0.0.0.0:9901", &[])).is_ok());
         let error = Config::try_from(raw("0.0.0.0:9901", &["admin"])).unwrap_err();
-        assert!(error.to_string().starts_with("admin.operators: credentials"));
+        assert!(
+            error
+                .to_string()
+                .starts_with("admin.operators: credentials")
+        );
         let error = Config::try_from(raw("nowhere", &[])).unwrap_err();
         assert!(error.to_string().starts_with("admin.address: `nowhere`"));
     }

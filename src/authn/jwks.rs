@@ -95,7 +95,12 @@ impl KeySet {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )]
 
     use proptest::prelude::*;
     use serde_json::json;
@@ -117,9 +122,8 @@ mod tests {
         let signature =
             base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, signature)
                 .unwrap();
-        let ask = |kid, message: &str| {
-            set.verify(kid, Algorithm::EdDsa, message.as_bytes(), &signature)
-        };
+        let ask =
+            |kid, message: &str| set.verify(kid, Algorithm::EdDsa, message.as_bytes(), &signature);
         assert_eq!(ask(Some("a"), signed), Some(Ok(Some("a"))));
         assert_eq!(ask(None, signed), Some(Ok(Some("a"))));
         assert_eq!(ask(Some("b"), signed), None);
@@ -133,7 +137,9 @@ mod tests {
     #[test]
     fn a_set_is_bounded_and_says_why_it_is_empty() {
         let many = |count: usize| {
-            let keys: Vec<_> = (0..count).map(|index| ed25519(&index.to_string())).collect();
+            let keys: Vec<_> = (0..count)
+                .map(|index| ed25519(&index.to_string()))
+                .collect();
             KeySet::parse(json!({ "keys": keys }).to_string().as_bytes())
         };
         assert_eq!(many(MAX_KEYS).unwrap().len(), MAX_KEYS);

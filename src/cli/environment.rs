@@ -19,7 +19,13 @@ pub(super) fn ensure(missing: &[(&str, &str)]) -> Result<(), Failure> {
     if missing.is_empty() {
         return Ok(());
     }
-    let names = || missing.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    let names = || {
+        missing
+            .iter()
+            .map(|(name, _)| *name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     if env::var(GUARD).is_ok_and(|guard| guard == id().to_string()) {
         let what = format!("{} could not be set as hsm.environment says", names());
         return Err(Failure::new(Exit::Hsm, what).next("start rootbridge with it set"));
@@ -35,8 +41,14 @@ pub(super) fn ensure(missing: &[(&str, &str)]) -> Result<(), Failure> {
     if let Some(name) = arguments.next() {
         command.arg0(name);
     }
-    let error =
-        command.args(arguments).envs(missing.iter().copied()).env(GUARD, id().to_string()).exec();
-    Err(Failure::new(Exit::Failed, format!("cannot start again with {}: {error}", names()))
-        .next("start rootbridge with it set"))
+    let error = command
+        .args(arguments)
+        .envs(missing.iter().copied())
+        .env(GUARD, id().to_string())
+        .exec();
+    Err(Failure::new(
+        Exit::Failed,
+        format!("cannot start again with {}: {error}", names()),
+    )
+    .next("start rootbridge with it set"))
 }

@@ -57,7 +57,12 @@ pub struct Failure {
 impl Failure {
     /// What failed, in one sentence that begins in lower case.
     pub fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Self { exit, what: what.into(), place: None, next: Vec::new() }
+        Self {
+            exit,
+            what: what.into(),
+            place: None,
+            next: Vec::new(),
+        }
     }
 
     /// Where: a file and line, a variable, an address.
@@ -76,7 +81,10 @@ impl Failure {
 
     /// A file that cannot be read or written.
     pub fn file(doing: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
-        Self::new(Exit::Failed, format!("cannot {doing} {}: {error}", path.display()))
+        Self::new(
+            Exit::Failed,
+            format!("cannot {doing} {}: {error}", path.display()),
+        )
     }
 
     /// The process's exit code.
@@ -108,7 +116,9 @@ impl From<ConfigError> for Failure {
         };
         let mut failure = Self::new(Exit::Config, first.what()).at(first.place());
         failure.next.extend(first.to_write().map(ToOwned::to_owned));
-        failure.next.extend(rest.iter().map(|finding| format!("also {finding}")));
+        failure
+            .next
+            .extend(rest.iter().map(|finding| format!("also {finding}")));
         failure
     }
 }

@@ -19,6 +19,7 @@ pub(super) enum Content<'a> {
 /// Files to be made in one directory.
 #[derive(Debug)]
 pub(super) struct NewFiles<const N: usize> {
+    dir: PathBuf,
     paths: [PathBuf; N],
     force: bool,
 }
@@ -30,7 +31,11 @@ impl<const N: usize> NewFiles<N> {
         let paths = names.map(|name| dir.join(name));
         match paths.iter().find(|path| path.symlink_metadata().is_ok()) {
             Some(path) if !force => Err(is_there(path)),
-            _ => Ok(Self { paths, force }),
+            _ => Ok(Self {
+                dir: dir.to_owned(),
+                paths,
+                force,
+            }),
         }
     }
 
@@ -39,7 +44,14 @@ impl<const N: usize> NewFiles<N> {
         for (path, content) in self.paths.iter().zip(contents) {
             write(path, content, self.force)?;
         }
-        Ok(self.paths)
+        Ok(self.paths.clone())
+    }
+}
+
+impl<const N: usize> Drop for NewFiles<N> {
+    /// A directory that was made for nothing goes again; one with anything in it cannot.
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.dir);
     }
 }
 
@@ -65,7 +77,11 @@ fn fill(path: &Path, content: Content<'_>) -> io::Result<()> {
         Content::Public(bytes) => (bytes, 0o644),
         Content::Secret(bytes) => (bytes, 0o600),
     };
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -90,11 +106,17 @@ mod tests {
         let second = make(false).unwrap();
         let content = |text: &'static str| Content::Secret(text.as_bytes());
         let [key, _] = first.write([content("1"), Content::Public(b"c")]).unwrap();
-        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&key).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert!(make(false).is_err());
         assert!(second.write([content("2"), content("2")]).is_err());
         assert_eq!(fs::read(&key).unwrap(), b"1");
-        make(true).unwrap().write([content("3"), content("3")]).unwrap();
+        make(true)
+            .unwrap()
+            .write([content("3"), content("3")])
+            .unwrap();
         assert_eq!(fs::read(&key).unwrap(), b"3");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }

@@ -43,7 +43,10 @@ pub(super) fn raw(text: &[u8]) -> Result<(), Failure> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
             Err(Failure::new(Exit::Done, String::new()))
         }
-        Err(error) => Err(Failure::new(Exit::Failed, format!("cannot write the result: {error}"))),
+        Err(error) => Err(Failure::new(
+            Exit::Failed,
+            format!("cannot write the result: {error}"),
+        )),
     }
 }
 
@@ -67,9 +70,17 @@ pub(super) fn table(headings: &[&str], rows: &[Vec<String>], none: &str) -> Resu
     let mut text = String::new();
     let heading: Vec<String> = headings.iter().map(ToString::to_string).collect();
     let cells = |row: &[String]| row.iter().map(|cell| printable(cell)).collect::<Vec<_>>();
-    let rows: Vec<Vec<String>> = std::iter::once(&heading).chain(rows).map(|r| cells(r)).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(&heading)
+        .chain(rows)
+        .map(|r| cells(r))
+        .collect();
     let widths: Vec<usize> = (0..headings.len())
-        .map(|at| rows.iter().filter_map(|row| row.get(at)).map(|c| c.chars().count()).max())
+        .map(|at| {
+            rows.iter()
+                .filter_map(|row| row.get(at))
+                .map(|c| c.chars().count())
+                .max()
+        })
         .map(Option::unwrap_or_default)
         .collect();
     for row in &rows {
@@ -85,7 +96,11 @@ pub(super) fn table(headings: &[&str], rows: &[Vec<String>], none: &str) -> Resu
 
 /// Prints facts, one a line, their names in a column.
 pub(super) fn facts(facts: &[(&str, String)]) -> Result<(), Failure> {
-    let width = facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
+    let width = facts
+        .iter()
+        .map(|(name, _)| name.chars().count())
+        .max()
+        .unwrap_or_default();
     let mut text = String::new();
     for (name, value) in facts {
         text.push_str(&format!("{name:width$}   {}\n", printable(value)));
@@ -109,7 +124,10 @@ pub(super) fn report(failure: &Failure) {
         true => ("\x1b[1m", "\x1b[1;31m", "\x1b[2m", "\x1b[0m"),
         false => ("", "", "", ""),
     };
-    let mut text = format!("{red}error:{off} {bold}{}{off}\n", printable(failure.what()));
+    let mut text = format!(
+        "{red}error:{off} {bold}{}{off}\n",
+        printable(failure.what())
+    );
     if let Some(place) = failure.place() {
         text.push_str(&format!("  {dim}where:{off} {}\n", printable(place)));
     }
@@ -133,7 +151,13 @@ pub(super) fn is_interactive() -> bool {
 /// `text` without what could steer a terminal.
 fn printable(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c })
+        .map(|c| {
+            if c.is_control() && c != '\n' && c != '\t' {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
         .collect()
 }
 
@@ -143,6 +167,9 @@ mod tests {
 
     #[test]
     fn nothing_steers_the_terminal() {
-        assert_eq!(printable("a\x1b[2Jb\tc\u{9b}d"), "a\u{fffd}[2Jb\tc\u{fffd}d");
+        assert_eq!(
+            printable("a\x1b[2Jb\tc\u{9b}d"),
+            "a\u{fffd}[2Jb\tc\u{fffd}d"
+        );
     }
 }

@@ -25,15 +25,24 @@ impl ConfigArg {
         if let Some(file) = &self.config {
             return Ok(file.clone());
         }
-        let usual = [Some(PathBuf::from(SYSTEM_CONFIG)), dev_dir().map(|dir| dir.join("rootbridge.toml"))];
+        let usual = [
+            Some(PathBuf::from(SYSTEM_CONFIG)),
+            dev_dir().map(|dir| dir.join("rootbridge.toml")),
+        ];
         let usual: Vec<PathBuf> = usual.into_iter().flatten().collect();
         if let Some(file) = usual.iter().find(|file| file.exists()) {
             return Ok(file.clone());
         }
-        let looked: Vec<_> = usual.iter().map(|file| file.display().to_string()).collect();
-        Err(Failure::new(Exit::Config, format!("no configuration: looked for {}", looked.join(", ")))
-            .next("name one with --config FILE or ROOTBRIDGE_CONFIG")
-            .next("or run `rootbridge dev`, which makes one that works"))
+        let looked: Vec<_> = usual
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect();
+        Err(Failure::new(
+            Exit::Config,
+            format!("no configuration: looked for {}", looked.join(", ")),
+        )
+        .next("name one with --config FILE or ROOTBRIDGE_CONFIG")
+        .next("or run `rootbridge dev`, which makes one that works"))
     }
 
     /// The checked configuration.
@@ -44,7 +53,11 @@ impl ConfigArg {
 
 /// `rootbridge dev`'s directory: `$XDG_STATE_HOME/rootbridge/dev`.
 pub(super) fn dev_dir() -> Option<PathBuf> {
-    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     // XDG Base Directory Specification: relative paths are to be ignored.
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
     state.map(|state| state.join("rootbridge/dev"))

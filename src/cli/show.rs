@@ -15,6 +15,14 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// `1 anchor`, `2 anchors`.
+pub(super) fn count(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        number => format!("{number} {what}s"),
+    }
+}
+
 /// Whether `now` is within the certificate's validity.
 pub(super) fn validity(certificate: &Certificate, now: UnixTime) -> &'static str {
     if now < certificate.not_before() {
@@ -39,7 +47,10 @@ pub(super) fn remaining(at: UnixTime, now: UnixTime) -> String {
 pub(super) fn rough(span: Duration) -> String {
     let secs = span.as_secs();
     let units = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
-    let at = units.iter().position(|(_, unit)| secs >= *unit).unwrap_or(3);
+    let at = units
+        .iter()
+        .position(|(_, unit)| secs >= *unit)
+        .unwrap_or(3);
     let mut rest = secs;
     let parts: Vec<String> = units
         .iter()
@@ -51,7 +62,11 @@ pub(super) fn rough(span: Duration) -> String {
             (count > 0).then(|| format!("{count}{name}"))
         })
         .collect();
-    if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
+    if parts.is_empty() {
+        "0s".to_owned()
+    } else {
+        parts.join(" ")
+    }
 }
 
 #[cfg(test)]
@@ -60,7 +75,13 @@ mod tests {
 
     #[test]
     fn spans_are_rough() {
-        for (secs, shown) in [(0, "0s"), (59, "59s"), (61, "1m 1s"), (86_400, "1d"), (90_061, "1d 1h")] {
+        for (secs, shown) in [
+            (0, "0s"),
+            (59, "59s"),
+            (61, "1m 1s"),
+            (86_400, "1d"),
+            (90_061, "1d 1h"),
+        ] {
             assert_eq!(rough(Duration::from_secs(secs)), shown);
         }
     }

@@ -11,7 +11,11 @@ use super::source::place;
 
 /// Everything in `value` that `shape` has no place for.
 pub(super) fn check(value: &Value, shape: &Shape, file: &Path, text: &str) -> Vec<Finding> {
-    let mut walk = Walk { file, text, findings: Vec::new() };
+    let mut walk = Walk {
+        file,
+        text,
+        findings: Vec::new(),
+    };
     walk.value(value, shape, "");
     walk.findings
 }
@@ -57,7 +61,12 @@ impl Walk<'_> {
             (ValueKind::Table(_) | ValueKind::Array(_), Shape::Scalar | Shape::Choice(_))
             | (ValueKind::Array(_), Shape::Table(_) | Shape::Named(_))
             | (ValueKind::Table(_), Shape::List(_)) => {
-                self.found(value, at, "is of the wrong type".to_owned(), format!("write {shape}"));
+                self.found(
+                    value,
+                    at,
+                    "is of the wrong type".to_owned(),
+                    format!("write {shape}"),
+                );
             }
             // Scalars are judged by the types themselves.
             _ => {}
@@ -75,7 +84,8 @@ impl Walk<'_> {
 
     fn found(&mut self, value: &Value, at: &str, what: String, hint: String) {
         let place = place(self.file, self.text, at, origin(value).as_deref());
-        self.findings.push(Finding::new(place, format!("{at}: {what}")).write(hint));
+        self.findings
+            .push(Finding::new(place, format!("{at}: {what}")).write(hint));
     }
 }
 
@@ -94,10 +104,7 @@ fn origin(value: &Value) -> Option<String> {
 }
 
 /// The name that `written` was most likely meant to be.
-pub(crate) fn nearest<'n>(
-    written: &str,
-    names: impl Iterator<Item = &'n str>,
-) -> Option<&'n str> {
+fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let limit = (written.chars().count() / 3).clamp(1, 3);
     names
         .map(|name| (distance(written, name), name))

@@ -13,7 +13,11 @@ pub struct Finding {
 
 impl Finding {
     pub(super) fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { place: place.into(), what: what.into(), write: None }
+        Self {
+            place: place.into(),
+            what: what.into(),
+            write: None,
+        }
     }
 
     pub(super) fn write(mut self, write: impl Into<String>) -> Self {
@@ -56,7 +60,9 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(super) fn one(finding: Finding) -> Self {
-        Self { findings: vec![finding] }
+        Self {
+            findings: vec![finding],
+        }
     }
 
     pub(super) fn all(findings: Vec<Finding>) -> Self {
@@ -65,8 +71,13 @@ impl ConfigError {
 
     pub(super) fn unreadable(file: &Path, why: &dyn fmt::Display) -> Self {
         Self::one(
-            Finding::new(file.display().to_string(), format!("the file cannot be read: {why}"))
-                .write("`rootbridge dev` makes one that works; docs/reference/config.md lists every key"),
+            Finding::new(
+                file.display().to_string(),
+                format!("the file cannot be read: {why}"),
+            )
+            .write(
+                "`rootbridge dev` makes one that works; docs/reference/config.md lists every key",
+            ),
         )
     }
 

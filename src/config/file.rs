@@ -31,7 +31,12 @@ impl Written {
             Some((what, write)) => (what, Some(write)),
             None => (what, None),
         };
-        let place = place(&self.file, &self.text, key, origin(&self.tree, key).as_deref());
+        let place = place(
+            &self.file,
+            &self.text,
+            key,
+            origin(&self.tree, key).as_deref(),
+        );
         let finding = Finding::new(place, what);
         match write {
             Some(write) => finding.write(write),
@@ -50,7 +55,10 @@ pub(crate) fn read<T: DeserializeOwned>(
     if let Err(error) = toml::de::DeTable::parse(&text) {
         let line = error.span().map_or(1, |span| line_at(&text, span.start));
         let place = format!("{}:{line}", file.display());
-        return Err(ConfigError::one(Finding::new(place, format!("not TOML: {}", error.message()))));
+        return Err(ConfigError::one(Finding::new(
+            place,
+            format!("not TOML: {}", error.message()),
+        )));
     }
     let tree = merge(&text, variables).map_err(|error| {
         ConfigError::one(Finding::new(file.display().to_string(), error.to_string()))
@@ -60,7 +68,14 @@ pub(crate) fn read<T: DeserializeOwned>(
         return Err(ConfigError::all(findings));
     }
     match tree.clone().try_deserialize() {
-        Ok(raw) => Ok((raw, Written { file: file.to_owned(), text, tree })),
+        Ok(raw) => Ok((
+            raw,
+            Written {
+                file: file.to_owned(),
+                text,
+                tree,
+            },
+        )),
         Err(error) => Err(ConfigError::one(wrong_type(file, &text, &tree, &error))),
     }
 }
@@ -78,20 +93,28 @@ fn content(file: &Path) -> Result<String, ConfigError> {
 
 fn wrong_type(file: &Path, text: &str, tree: &Value, error: &TreeError) -> Finding {
     let (key, what) = match error {
-        TreeError::Type { unexpected, expected, key, .. } => {
-            (key.clone(), format!("{unexpected} is not {expected}"))
-        }
+        TreeError::Type {
+            unexpected,
+            expected,
+            key,
+            ..
+        } => (key.clone(), format!("{unexpected} is not {expected}")),
         TreeError::NotFound(key) => (Some(key.clone()), "is missing".to_owned()),
         TreeError::At { error, key, .. } => (key.clone(), error.to_string()),
         other => (None, other.to_string()),
     };
     let key = key.unwrap_or_default();
     let origin = origin(tree, &key);
-    let finding = Finding::new(place(file, text, &key, origin.as_deref()), format!("{key}: {what}"));
+    let finding = Finding::new(
+        place(file, text, &key, origin.as_deref()),
+        format!("{key}: {what}"),
+    );
     if what.contains("expected a duration") {
         finding.write("write a duration such as 500ms, 5s, 10m, 24h or 30d")
     } else if what == "is missing" {
-        finding.write(format!("it has no default; see docs/reference/config.md, `{key}`"))
+        finding.write(format!(
+            "it has no default; see docs/reference/config.md, `{key}`"
+        ))
     } else {
         finding
     }
@@ -107,7 +130,9 @@ fn origin(tree: &Value, path: &str) -> Option<String> {
             Some((key, index)) => (key, index.trim_end_matches(']').parse::<usize>().ok()),
             None => (segment, None),
         };
-        let ValueKind::Table(entries) = &value.kind else { break };
+        let ValueKind::Table(entries) = &value.kind else {
+            break;
+        };
         value = entries.get(key)?;
         if let (Some(index), ValueKind::Array(items)) = (index, &value.kind) {
             value = items.get(index)?;

@@ -48,7 +48,9 @@ impl LogConfig {
 
 /// A value of `[log]` that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("log.level: `{level}` is not understood ({why}); write info, or info,rootbridge::hsm=debug")]
+#[error(
+    "log.level: `{level}` is not understood ({why}); write info, or info,rootbridge::hsm=debug"
+)]
 pub struct LogError {
     level: String,
     why: String,
@@ -62,16 +64,25 @@ impl TryFrom<RawLog> for LogConfig {
         match EnvFilter::builder().parse(&level) {
             // A single word that is no level is taken for a target's name: nothing would be said.
             Ok(_) if !level.contains('=') && level.split(',').any(|word| !is_level(word)) => {
-                Err(LogError { why: "no such level".to_owned(), level })
+                Err(LogError {
+                    why: "no such level".to_owned(),
+                    level,
+                })
             }
-            Ok(_) => Ok(Self { format: raw.format, level }),
-            Err(error) => Err(LogError { why: error.to_string(), level }),
+            Ok(_) => Ok(Self {
+                format: raw.format,
+                level,
+            }),
+            Err(error) => Err(LogError {
+                why: error.to_string(),
+                level,
+            }),
         }
     }
 }
 
 fn is_level(word: &str) -> bool {
-    word.parse::<tracing::level_filters::LevelFilter>().is_ok()
+    !word.is_empty() && word.parse::<tracing::level_filters::LevelFilter>().is_ok()
 }
 
 #[cfg(test)]
@@ -82,7 +93,10 @@ mod tests {
     fn levels_are_checked() {
         let level = |text: &str| {
             let level = Some(text.to_owned());
-            LogConfig::try_from(RawLog { level, ..RawLog::default() })
+            LogConfig::try_from(RawLog {
+                level,
+                ..RawLog::default()
+            })
         };
         for good in ["info", "off", "DEBUG", "info,rootbridge::hsm=debug"] {
             assert!(level(good).is_ok(), "{good}");

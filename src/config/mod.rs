@@ -18,7 +18,6 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use error::{ConfigError, Finding};
-pub(crate) use check::nearest;
 pub(crate) use file::read;
 pub use log::{LogConfig, LogError, LogFormat, RawLog};
 pub use schema::Shape;
@@ -107,13 +106,19 @@ impl Config {
         fn say(error: impl std::fmt::Display) -> String {
             error.to_string()
         }
-        let authn = authn::RawConfig { jwt: raw.jwt, operators: raw.operators };
+        let authn = authn::RawConfig {
+            jwt: raw.jwt,
+            operators: raw.operators,
+        };
         let authn = authn::Config::try_from(authn).map_err(say)?;
         let listeners = raw.listeners.into_iter();
         let listeners: Vec<_> = listeners
             .map(|(name, raw)| mesh::ListenerConfig::new(&name, raw, &authn).map_err(say))
             .collect::<Result<_, _>>()?;
-        let policy = policy::RawConfig { profiles: raw.profiles, policy: raw.policy };
+        let policy = policy::RawConfig {
+            profiles: raw.profiles,
+            policy: raw.policy,
+        };
         let config = Self {
             file: file.to_owned(),
             instance: raw.instance.try_into().map_err(say)?,
@@ -135,7 +140,9 @@ impl Config {
         if let Some(profile) = &self.istio_profile
             && !self.policy.policy().has_profile(profile)
         {
-            return Err(format!("istio.profile: no profile is called `{profile}`; add [profiles.{profile}]"));
+            return Err(format!(
+                "istio.profile: no profile is called `{profile}`; add [profiles.{profile}]"
+            ));
         }
         for name in self.admin.operators() {
             if !self.authn.operators().contains_key(name) {
@@ -149,7 +156,10 @@ impl Config {
             if listener.address().port() != 0
                 && let Some(other) = taken.insert(listener.address(), key.clone())
             {
-                return Err(format!("{key}.address: {} is taken by {other}", listener.address()));
+                return Err(format!(
+                    "{key}.address: {} is taken by {other}",
+                    listener.address()
+                ));
             }
         }
         Ok(())

@@ -6,7 +6,9 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::value::{Error as ValueError, StrDeserializer};
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+};
 
 /// The shape of a value in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +56,11 @@ impl Shape {
 
 /// `key` below the dotted path `at`.
 pub(super) fn join(at: &str, key: &str) -> String {
-    if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") }
+    if at.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{at}.{key}")
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -84,9 +90,12 @@ fn build<'de, T: Deserialize<'de>>(path: &mut Vec<Step>) -> Shape {
         shape
     };
     match seen.into_inner() {
-        Some(Seen::Table(fields)) => {
-            Shape::Table(fields.iter().map(|name| (*name, below(Step::Key(name)))).collect())
-        }
+        Some(Seen::Table(fields)) => Shape::Table(
+            fields
+                .iter()
+                .map(|name| (*name, below(Step::Key(name))))
+                .collect(),
+        ),
         Some(Seen::Named) => Shape::Named(Box::new(below(Step::Key("name")))),
         Some(Seen::List) => Shape::List(Box::new(below(Step::Item))),
         Some(Seen::Choice(words)) => Shape::Choice(words),
@@ -148,7 +157,10 @@ impl<'de> Deserializer<'de> for Probe<'_> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         match self.path.split_first() {
-            Some((_, path)) => visitor.visit_seq(Inside { path, ..self.inside(None) }),
+            Some((_, path)) => visitor.visit_seq(Inside {
+                path,
+                ..self.inside(None)
+            }),
             None => self.stop(Seen::List),
         }
     }
@@ -168,7 +180,10 @@ impl<'de> Deserializer<'de> for Probe<'_> {
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         match self.path.split_first() {
-            Some((step, path)) => visitor.visit_map(Inside { path, ..self.inside(Some(*step)) }),
+            Some((step, path)) => visitor.visit_map(Inside {
+                path,
+                ..self.inside(Some(*step))
+            }),
             None => self.stop(Seen::Named),
         }
     }
@@ -180,7 +195,10 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         visitor: V,
     ) -> Result<V::Value, ValueError> {
         match self.path.split_first() {
-            Some((step, path)) => visitor.visit_map(Inside { path, ..self.inside(Some(*step)) }),
+            Some((step, path)) => visitor.visit_map(Inside {
+                path,
+                ..self.inside(Some(*step))
+            }),
             None => self.stop(Seen::Table(fields)),
         }
     }
@@ -197,7 +215,11 @@ impl<'de> Deserializer<'de> for Probe<'_> {
 
 impl<'p> Probe<'p> {
     fn inside(self, step: Option<Step>) -> Inside<'p> {
-        Inside { key: step, path: self.path, seen: self.seen }
+        Inside {
+            key: step,
+            path: self.path,
+            seen: self.seen,
+        }
     }
 }
 
@@ -215,13 +237,21 @@ impl<'de> MapAccess<'de> for Inside<'_> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, ValueError> {
-        let Some(Step::Key(key)) = self.key.take() else { return Ok(None) };
+        let Some(Step::Key(key)) = self.key.take() else {
+            return Ok(None);
+        };
         let key: StrDeserializer<'_, ValueError> = key.into_deserializer();
         seed.deserialize(key).map(Some)
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ValueError> {
-        seed.deserialize(Probe { path: self.path, seen: self.seen })
+    fn next_value_seed<V: DeserializeSeed<'de>>(
+        &mut self,
+        seed: V,
+    ) -> Result<V::Value, ValueError> {
+        seed.deserialize(Probe {
+            path: self.path,
+            seen: self.seen,
+        })
     }
 }
 
@@ -232,7 +262,11 @@ impl<'de> SeqAccess<'de> for Inside<'_> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, ValueError> {
-        seed.deserialize(Probe { path: self.path, seen: self.seen }).map(Some)
+        seed.deserialize(Probe {
+            path: self.path,
+            seen: self.seen,
+        })
+        .map(Some)
     }
 }
 
@@ -264,7 +298,7 @@ mod tests {
 
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "only its shape is looked at")]
+    #[allow(dead_code, reason = "only its shape is looked at")]
     struct Inner {
         word: Word,
         list: Vec<String>,
@@ -274,7 +308,7 @@ mod tests {
 
     #[derive(Deserialize, Default)]
     #[serde(deny_unknown_fields, default)]
-    #[expect(dead_code, reason = "only its shape is looked at")]
+    #[allow(dead_code, reason = "only its shape is looked at")]
     struct Outer {
         tables: BTreeMap<String, Inner>,
         rules: Vec<Inner>,
@@ -294,8 +328,13 @@ mod tests {
             .chain(["number".to_owned()])
             .collect();
         assert_eq!(keys, expected);
-        let Shape::Table(fields) = Shape::of::<Inner>() else { unreachable!() };
-        assert_eq!(fields.first(), Some(&("word", Shape::Choice(&["one", "two"]))));
+        let Shape::Table(fields) = Shape::of::<Inner>() else {
+            unreachable!()
+        };
+        assert_eq!(
+            fields.first(),
+            Some(&("word", Shape::Choice(&["one", "two"])))
+        );
         let _used = [Word::One, Word::Two];
     }
 }

@@ -24,7 +24,9 @@ pub(super) fn merge(
 
 /// The name of the variable that overrides `key`, for messages and the reference.
 pub(super) fn is_override(variable: &str) -> bool {
-    variable.strip_prefix(PREFIX).is_some_and(|rest| rest.contains("__"))
+    variable
+        .strip_prefix(PREFIX)
+        .is_some_and(|rest| rest.contains("__"))
 }
 
 /// Line of the key that `path` (`hsm.tokens.main.label`, `policy.rules[0].names`) leads to, or of
@@ -46,11 +48,15 @@ pub(super) fn line_of(text: &str, path: &str) -> Option<usize> {
         offset = Some(found.span().start);
         let mut value = value;
         if let (Some(index), DeValue::Array(items)) = (index, value.get_ref()) {
-            let Some(item) = items.get(index) else { break 'path };
+            let Some(item) = items.get(index) else {
+                break 'path;
+            };
             offset = Some(item.span().start);
             value = item;
         }
-        let DeValue::Table(inner) = value.get_ref() else { break };
+        let DeValue::Table(inner) = value.get_ref() else {
+            break;
+        };
         table = inner;
     }
     Some(line_at(text, offset?))
@@ -58,7 +64,11 @@ pub(super) fn line_of(text: &str, path: &str) -> Option<usize> {
 
 /// Line of a byte offset, counted from 1.
 pub(super) fn line_at(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+    text.bytes()
+        .take(offset)
+        .filter(|byte| *byte == b'\n')
+        .count()
+        + 1
 }
 
 /// Where `path` was last written: a file's line or a variable.
@@ -120,9 +130,12 @@ fn structure(variable: &String, value: toml::Value) -> ValueKind {
         toml::Value::Boolean(truth) => ValueKind::Boolean(truth),
         toml::Value::Datetime(at) => ValueKind::String(at.to_string()),
         toml::Value::Array(items) => ValueKind::Array(items.into_iter().map(inner).collect()),
-        toml::Value::Table(table) => {
-            ValueKind::Table(table.into_iter().map(|(key, value)| (key, inner(value))).collect())
-        }
+        toml::Value::Table(table) => ValueKind::Table(
+            table
+                .into_iter()
+                .map(|(key, value)| (key, inner(value)))
+                .collect(),
+        ),
     }
 }
 
@@ -146,16 +159,25 @@ mod tests {
         let tree = merge("[hsm]\nworkers = 2\nqueue = 3\n", &variables).unwrap();
         let hsm = tree.into_table().unwrap();
         let section = hsm.get("hsm").unwrap().clone().into_table().unwrap();
-        assert_eq!(section.get("workers").unwrap().origin(), Some("ROOTBRIDGE_HSM__WORKERS"));
+        assert_eq!(
+            section.get("workers").unwrap().origin(),
+            Some("ROOTBRIDGE_HSM__WORKERS")
+        );
         assert_eq!(section.get("queue").unwrap().origin(), None);
-        let environment = section.get("environment").unwrap().clone().into_table().unwrap();
+        let environment = section
+            .get("environment")
+            .unwrap()
+            .clone()
+            .into_table()
+            .unwrap();
         assert!(environment.contains_key("SOFTHSM2_CONF"));
         assert_eq!(hsm.len(), 2);
     }
 
     #[test]
     fn lines_are_found_through_tables_and_arrays() {
-        let text = "[hsm]\nworkers = 2\n\n[[policy.rules]]\nnames = []\n[[policy.rules]]\n\nnames = []\n";
+        let text =
+            "[hsm]\nworkers = 2\n\n[[policy.rules]]\nnames = []\n[[policy.rules]]\n\nnames = []\n";
         assert_eq!(line_of(text, "hsm.workers"), Some(2));
         assert_eq!(line_of(text, "policy.rules[1].names"), Some(8));
         assert_eq!(line_of(text, "hsm.missing"), Some(1));

@@ -101,7 +101,7 @@ impl Keeper {
             return Err(TokenState::PinRejected);
         }
         let shared = Arc::clone(&self.shared);
-        let _guard = shared.module.lifecycle();
+        let guard = shared.module.lifecycle();
         let slots = shared.module.slots().map_err(unavailable)?;
         let info = select(slots, &shared.config).map_err(unavailable)?;
         let session = shared.module.session(info.slot).map_err(unavailable)?;
@@ -109,6 +109,7 @@ impl Keeper {
         if !is_logged_in(&session).map_err(unavailable)? {
             self.login(&session, &info, &pin.map_err(unavailable)?)?;
         }
+        drop(guard);
         shared.set_info(info);
         shared.epoch.fetch_add(1, Ordering::SeqCst);
         if self.must_prove {
@@ -235,6 +236,7 @@ impl Keeper {
 
     /// Signing failed twice, or nobody answered: the token signs for the keeper, or it is down.
     fn doubt(&mut self, reason: &str) {
+        self.shared.hear_doubt();
         let Some(session) = self.session.take() else {
             return;
         };

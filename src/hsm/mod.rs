@@ -10,11 +10,13 @@ mod config;
 mod error;
 mod fault;
 mod keeper;
+mod key;
 mod keys;
 mod mechanism;
 mod module;
 mod pin;
 mod provision;
+mod queue;
 mod shared;
 mod signer;
 mod token;
@@ -31,11 +33,12 @@ use shared::Shared;
 pub use config::{Config, ConfigError, RawConfig, RawTokenConfig, TokenConfig};
 pub use error::{HsmError, SignError};
 pub use fault::Fault;
+pub use key::{Key, Permit};
 pub use keys::{Attestation, KeyRef, KeyReport, TEST_MESSAGE};
 pub use module::{SlotReport, TokenInfo};
 pub use pin::PinSource;
 pub use shared::TokenState;
-pub use token::{Key, Permit, Probe, Token};
+pub use token::{Probe, Token};
 
 /// The HSM: its module, and the tokens that are in use. A process opens it once.
 pub struct Hsm {

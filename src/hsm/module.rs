@@ -11,7 +11,7 @@
 //! therefore rules this step out, and leaves ending the process.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::session::Session;
@@ -28,7 +28,7 @@ use super::pin::PinFlags;
 pub(super) struct Module {
     context: Pkcs11,
     path: PathBuf,
-    lifecycle: Mutex<()>,
+    lifecycle: RwLock<()>,
 }
 
 /// A token as it describes itself.
@@ -95,7 +95,7 @@ impl Module {
         Ok(Arc::new(Self {
             context,
             path: path.into(),
-            lifecycle: Mutex::new(()),
+            lifecycle: RwLock::new(()),
         }))
     }
 
@@ -104,11 +104,18 @@ impl Module {
         &self.context
     }
 
-    /// Held while a token is initialized, or found and logged in to: the security officer cannot
-    /// log in to a token while somebody has a read-only session with it.
-    pub(super) fn lifecycle(&self) -> MutexGuard<'_, ()> {
+    /// Held by a keeper while it finds its token and logs in, so that nobody provisions meanwhile:
+    /// the security officer cannot log in to a token with which somebody has a read-only session.
+    pub(super) fn lifecycle(&self) -> RwLockReadGuard<'_, ()> {
         self.lifecycle
-            .lock()
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held while a token is initialized.
+    pub(super) fn provisioning(&self) -> RwLockWriteGuard<'_, ()> {
+        self.lifecycle
+            .write()
             .unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -27,7 +27,7 @@ pub(super) fn init_token(
         token: label.to_owned(),
         fault,
     };
-    let _guard = module.lifecycle();
+    let _guard = module.provisioning();
     let tokens: Vec<TokenInfo> = module
         .slots()
         .map_err(call)?

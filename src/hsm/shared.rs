@@ -1,13 +1,15 @@
 //! What a token's keeper, its workers and its callers have in common.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Sender;
 use tokio::sync::watch;
 
 use super::config::{Config, TokenConfig};
+use super::keeper::Request;
 use super::keys::SigningKey;
 use super::module::{Module, TokenInfo};
 
@@ -61,6 +63,7 @@ pub(super) struct Shared {
     state: watch::Sender<TokenState>,
     info: Mutex<Option<TokenInfo>>,
     opened: Mutex<Vec<Arc<SigningKey>>>,
+    doubted: AtomicBool,
     /// For each worker, when it went to the token to sign, in ms since `started`; 0 when idle.
     busy_since: Vec<AtomicU64>,
     started: Instant,
@@ -87,6 +90,7 @@ impl Shared {
             state: watch::Sender::new(TokenState::Starting),
             info: Mutex::new(None),
             opened: Mutex::new(Vec::new()),
+            doubted: AtomicBool::new(false),
             busy_since: (0..config.workers()).map(|_| AtomicU64::new(0)).collect(),
             started: Instant::now(),
         }
@@ -156,6 +160,18 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|key| key.id != id);
+    }
+
+    /// Tells the keeper that signing failed; once, until it has looked into it.
+    pub(super) fn doubt(&self, keeper: &Sender<Request>, reason: String) {
+        if !self.doubted.swap(true, Ordering::SeqCst) {
+            let _ = keeper.send(Request::Doubt(reason));
+        }
+    }
+
+    /// The keeper looks into it now: what fails from here on is news.
+    pub(super) fn hear_doubt(&self) {
+        self.doubted.store(false, Ordering::SeqCst);
     }
 
     pub(super) fn set_busy(&self, worker: usize, busy: bool) {

@@ -94,6 +94,7 @@ impl Worker {
         if Instant::now() >= job.deadline {
             return Err(SignError::Expired);
         }
+        let epoch = self.shared.epoch.load(Ordering::SeqCst);
         let first = match self.attempt(job) {
             Ok(raw) => return self.finish(job, raw),
             Err(fault) => fault,
@@ -112,7 +113,7 @@ impl Worker {
                 Err(SignError::Unavailable(reason))
             }
         };
-        let epoch = self.open.take().map_or(0, |open| open.epoch);
+        self.open = None;
         if let Err(reason) = restore(&self.keeper, epoch, first.not_logged_in(), job.deadline) {
             return give_up(format!("{first}; {reason}"), doubt);
         }
@@ -130,7 +131,7 @@ impl Worker {
         if second.class() == Class::Refused && !doubt {
             return Err(SignError::Refused(second.to_string()));
         }
-        let _ = self.keeper.send(Request::Doubt(second.to_string()));
+        self.shared.doubt(&self.keeper, second.to_string());
         give_up(
             format!("{second} (after {first})"),
             doubt || second.leaves_doubt(),
@@ -189,13 +190,14 @@ impl Worker {
         let mut tries = if again { 2 } else { 1 };
         loop {
             tries -= 1;
+            let epoch = shared.epoch.load(Ordering::SeqCst);
             // Without a login private keys are not seen, and no error says so.
             let outcome = logged_in(&shared, &mut self.open)
                 .map_err(fail)
                 .and_then(|open| call(&shared, &open.session));
             match outcome {
                 Err(HsmError::Call { fault, .. }) if fault.class() == Class::Lost && tries > 0 => {
-                    let epoch = self.open.take().map_or(0, |open| open.epoch);
+                    self.open = None;
                     restore(&self.keeper, epoch, fault.not_logged_in(), deadline)
                         .map_err(|reason| fail(Fault::other("C_OpenSession", reason)))?;
                 }

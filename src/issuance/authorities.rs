@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use super::authority::Authority;
 use super::door::Door;
@@ -31,6 +32,8 @@ pub struct Authorities {
     metrics: Metrics,
     /// Keys of this server's own that no CSR may bring (its TLS keys).
     own_keys: Mutex<HashSet<[u8; 32]>>,
+    /// Counts refreshes, for those who wait for an authority.
+    refreshed: watch::Sender<u64>,
 }
 
 /// An authority in a few words, for status pages and readiness.
@@ -68,6 +71,7 @@ impl Authorities {
             hsm,
             metrics,
             own_keys: Mutex::default(),
+            refreshed: watch::Sender::new(0),
         }
     }
 
@@ -204,7 +208,19 @@ impl Authorities {
             next.insert(record.trust_domain.clone(), Arc::new(authority));
         }
         self.map.store(Arc::new(next));
+        self.refreshed.send_modify(|count| *count += 1);
         complete
+    }
+
+    /// Changes whenever records were put in force.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.refreshed.subscribe()
+    }
+
+    /// Whether the authority of `trust_domain` has an issuer and a bundle.
+    pub fn is_ready(&self, trust_domain: &TrustDomain) -> bool {
+        self.authority(trust_domain)
+            .is_ok_and(|authority| authority.in_force().is_ok())
     }
 
     /// Every authority in a few words.

@@ -135,17 +135,29 @@ impl ListenerConfig {
     /// # Errors
     /// The first key whose value cannot be used, and what to write.
     pub fn new(name: &str, raw: RawListener, authn: &authn::Config) -> Result<Self, ConfigError> {
-        let wrong = |key, why: String| ConfigError::Value { listener: name.to_owned(), key, why };
+        let wrong = |key, why: String| ConfigError::Value {
+            listener: name.to_owned(),
+            key,
+            why,
+        };
         let address = raw.address.parse().map_err(|_| {
-            let why = format!("`{}` is not an IP address and port; write 0.0.0.0:8443", raw.address);
+            let why = format!(
+                "`{}` is not an IP address and port; write 0.0.0.0:8443",
+                raw.address
+            );
             wrong("address", why)
         })?;
         let apis: BTreeSet<Api> = raw.apis.iter().copied().collect();
         if apis.is_empty() {
-            return Err(wrong("apis", "name at least one of istio, certificates, bundles".into()));
+            return Err(wrong(
+                "apis",
+                "name at least one of istio, certificates, bundles".into(),
+            ));
         }
         let nobody = raw.jwt.is_empty() && raw.operators.is_empty();
-        if nobody && raw.client_certificates.is_none() && apis.iter().any(|api| *api != Api::Bundles)
+        if nobody
+            && raw.client_certificates.is_none()
+            && apis.iter().any(|api| *api != Api::Bundles)
         {
             let why = "nobody can call `istio` or `certificates` here: name a verifier of [jwt.*] \
                        in `jwt`, an operator in `operators`, or turn on `client_certificates`";
@@ -213,14 +225,19 @@ fn tls(raw: RawTls) -> Result<TlsConfig, Wrong> {
                 let why = "give the names by which clients call this listener in `dns` or `ip`";
                 return Err(("tls.dns", why.into()));
             }
-            Ok(TlsConfig::Own { trust_domain, dns, ip: raw.ip })
+            Ok(TlsConfig::Own {
+                trust_domain,
+                dns,
+                ip: raw.ip,
+            })
         }
         (None, Some(certificate), Some(key)) if raw.dns.is_empty() && raw.ip.is_empty() => {
             Ok(TlsConfig::Files { certificate, key })
         }
-        (None, Some(_), Some(_)) => {
-            Err(("tls.dns", "leave `dns` and `ip` out: the certificate file has its names".into()))
-        }
+        (None, Some(_), Some(_)) => Err((
+            "tls.dns",
+            "leave `dns` and `ip` out: the certificate file has its names".into(),
+        )),
         _ => Err((
             "tls",
             "write `trust_domain` with `dns` or `ip`, or else `certificate_file` and `key_file`"
@@ -256,14 +273,32 @@ mod tests {
     fn each_bad_value_is_named() {
         let nobody = "address = '127.0.0.1:8443'\napis = ['certificates']\n";
         for (text, says) in [
-            (format!("{}{TLS}", GOOD.replace("127.0.0.1:8443", "localhost")), "mesh.address: `lo"),
-            (format!("{}{TLS}", GOOD.replace("'istio'", "")), "mesh.apis: name at least one"),
+            (
+                format!("{}{TLS}", GOOD.replace("127.0.0.1:8443", "localhost")),
+                "mesh.address: `lo",
+            ),
+            (
+                format!("{}{TLS}", GOOD.replace("'istio'", "")),
+                "mesh.apis: name at least one",
+            ),
             (format!("{nobody}{TLS}"), "mesh.jwt: nobody can call"),
             (format!("{nobody}jwt = ['x']\n{TLS}"), "mesh.jwt"),
-            (format!("{GOOD}[tls]\ntrust_domain = 'td.example'"), "mesh.tls.dns: give the names"),
-            (format!("{GOOD}[tls]\ntrust_domain = 'TD'\nip = ['::1']"), "mesh.tls.trust_domain: `TD`"),
-            (format!("{GOOD}[tls]\ncertificate_file = '/c'"), "mesh.tls: write `trust_domain`"),
-            (format!("{GOOD}[limits]\nmax_streams = 0\n{TLS}"), "limits.max_streams"),
+            (
+                format!("{GOOD}[tls]\ntrust_domain = 'td.example'"),
+                "mesh.tls.dns: give the names",
+            ),
+            (
+                format!("{GOOD}[tls]\ntrust_domain = 'TD'\nip = ['::1']"),
+                "mesh.tls.trust_domain: `TD`",
+            ),
+            (
+                format!("{GOOD}[tls]\ncertificate_file = '/c'"),
+                "mesh.tls: write `trust_domain`",
+            ),
+            (
+                format!("{GOOD}[limits]\nmax_streams = 0\n{TLS}"),
+                "limits.max_streams",
+            ),
         ] {
             let error = parse(&text).unwrap_err();
             assert!(error.contains(says), "{text}: {error}");

@@ -72,17 +72,33 @@ impl TryFrom<RawLimits> for Limits {
     fn try_from(raw: RawLimits) -> Result<Self, Self::Error> {
         let count = |key, value: usize, range: std::ops::RangeInclusive<usize>| {
             let why = || (key, format!("must be {} to {}", range.start(), range.end()));
-            if range.contains(&value) { Ok(()) } else { Err(why()) }
+            if range.contains(&value) {
+                Ok(())
+            } else {
+                Err(why())
+            }
         };
         let span = |key, value: Duration| {
             let range = Duration::from_millis(100)..=Duration::from_secs(3600);
-            if range.contains(&value) { Ok(()) } else { Err((key, "must be 100ms to 1h".to_owned())) }
+            if range.contains(&value) {
+                Ok(())
+            } else {
+                Err((key, "must be 100ms to 1h".to_owned()))
+            }
         };
         count("limits.max_connections", raw.max_connections, 1..=1_000_000)?;
         // A CSR of 16 KiB in base64, with room for the names beside it.
-        count("limits.max_message_bytes", raw.max_message_bytes, 32_768..=4_194_304)?;
+        count(
+            "limits.max_message_bytes",
+            raw.max_message_bytes,
+            32_768..=4_194_304,
+        )?;
         // A token of 16 KiB and what else a proxy adds.
-        count("limits.max_header_bytes", raw.max_header_bytes as usize, 20_480..=1_048_576)?;
+        count(
+            "limits.max_header_bytes",
+            raw.max_header_bytes as usize,
+            20_480..=1_048_576,
+        )?;
         count("limits.max_streams", raw.max_streams as usize, 1..=10_000)?;
         span("limits.handshake_timeout", raw.handshake_timeout)?;
         span("limits.keepalive_interval", raw.keepalive_interval)?;

@@ -64,11 +64,14 @@ impl ServingCertificate {
     pub async fn keep(self, stop: CancellationToken) {
         let mut entries: Vec<Option<(Entry, UnixTime)>> = vec![None; self.wanted.len()];
         let mut last_error = String::new();
+        let mut refreshed = self.authorities.watch();
         loop {
+            refreshed.mark_unchanged();
             let now = self.clock.now();
             let mut changed = false;
             for ((domain, names), entry) in self.wanted.iter().zip(entries.iter_mut()) {
-                if entry.as_ref().is_some_and(|(_, renew_at)| now < *renew_at) {
+                let current = entry.as_ref().is_some_and(|(_, renew_at)| now < *renew_at);
+                if current || !self.authorities.is_ready(domain) {
                     continue;
                 }
                 match self.issue(domain, names).await {
@@ -86,6 +89,7 @@ impl ServingCertificate {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
+                _ = refreshed.changed() => {}
                 () = tokio::time::sleep(RETRY) => {}
             }
         }

@@ -6,15 +6,18 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::BoxFuture;
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair, SanType};
 use rootbridge::authn::{
-    AuthnError, Caller, CertificateCallers, IssuedCertificates, LookupError, Method, RawCallers, Standing,
+    AuthnError, Caller, CertificateCallers, IssuedCertificates, LookupError, Method, RawCallers,
+    Standing,
 };
 use rootbridge::clock::{FixedClock, UnixTime};
 use rootbridge::x509::{Certificate, TrustDomain};
-use time::OffsetDateTime;
 
 use crate::support::{NOW, parse};
 
 const DAY: i64 = 24 * 3600;
+/// 2026-09-20 and 2026-10-01, at midnight: rcgen takes days.
+const NOT_BEFORE: i64 = NOW - 137_600;
+const NOT_AFTER: i64 = NOW + 812_800;
 const ID: &str = "spiffe://cluster.local/ns/foo/sa/vm";
 
 /// What a ledger would say.
@@ -57,7 +60,12 @@ impl World {
             "client_certificates = { trust_domains = [\"cluster.local\", \"two.example\"], reauthenticate_after = \"30d\" }",
         )
         .unwrap();
-        let config = parse("").callers("listeners.mesh", raw).unwrap().client_certificates().unwrap().clone();
+        let config = parse("")
+            .callers("listeners.mesh", raw)
+            .unwrap()
+            .client_certificates()
+            .unwrap()
+            .clone();
         let mut ca = CertificateParams::new(Vec::new()).unwrap();
         ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         Self {
@@ -68,19 +76,26 @@ impl World {
         }
     }
 
-    /// A certificate from a day ago until in ten days.
+    /// A certificate that has begun and will not end for days.
     fn leaf(&self, uris: &[&str], dns: &[&str]) -> Vec<u8> {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.subject_alt_names = uris
             .iter()
             .map(|uri| SanType::URI((*uri).try_into().unwrap()))
-            .chain(dns.iter().map(|name| SanType::DnsName((*name).try_into().unwrap())))
+            .chain(
+                dns.iter()
+                    .map(|name| SanType::DnsName((*name).try_into().unwrap())),
+            )
             .collect();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params.not_before = OffsetDateTime::from_unix_timestamp(NOW - DAY).unwrap();
-        params.not_after = OffsetDateTime::from_unix_timestamp(NOW + 10 * DAY).unwrap();
+        params.not_before = rcgen::date_time_ymd(2026, 9, 20);
+        params.not_after = rcgen::date_time_ymd(2026, 10, 1);
         params.use_authority_key_identifier_extension = true;
-        params.signed_by(&KeyPair::generate().unwrap(), &self.issuer).unwrap().der().to_vec()
+        params
+            .signed_by(&KeyPair::generate().unwrap(), &self.issuer)
+            .unwrap()
+            .der()
+            .to_vec()
     }
 
     fn standing() -> Standing {
@@ -88,10 +103,10 @@ impl World {
             released: true,
             revoked: false,
             issuer_retired: false,
-            not_after: UnixTime::from_secs(NOW + 10 * DAY),
+            not_after: UnixTime::from_secs(NOT_AFTER),
             trust_domain: TrustDomain::parse("cluster.local").unwrap(),
             subject: ID.to_owned(),
-            token_authenticated_at: Some(UnixTime::from_secs(NOW - 20 * DAY)),
+            token_authenticated_at: Some(UnixTime::from_secs(NOW - 25 * DAY)),
         }
     }
 
@@ -106,7 +121,9 @@ impl World {
 
     async fn rejects(&self, leaf: &[u8], why: &str) {
         match self.ask(leaf).await {
-            Err(AuthnError::Rejected { reason }) => assert!(reason.contains(why), "{reason} / {why}"),
+            Err(AuthnError::Rejected { reason }) => {
+                assert!(reason.contains(why), "{reason} / {why}")
+            }
             other => panic!("{why}: {other:?}"),
         }
     }
@@ -117,14 +134,29 @@ async fn a_certificate_that_the_ledger_holds_speaks_for_its_holder() {
     let world = World::new();
     for dns in [&[][..], &["vm.example"]] {
         let leaf = world.leaf(&[ID], dns);
-        world.hold(&leaf, Standing { subject: [&[ID], dns].concat().join(" "), ..World::standing() });
+        world.hold(
+            &leaf,
+            Standing {
+                subject: [&[ID], dns].concat().join(" "),
+                ..World::standing()
+            },
+        );
         let caller = world.ask(&leaf).await.unwrap();
         assert_eq!(caller.identity.to_string(), ID);
         assert_eq!(caller.trust_domain.as_str(), "cluster.local");
         // Handed on, not renewed: else renewals would never end.
-        assert_eq!(caller.token_authenticated_at, Some(UnixTime::from_secs(NOW - 20 * DAY)));
+        assert_eq!(
+            caller.token_authenticated_at,
+            Some(UnixTime::from_secs(NOW - 25 * DAY))
+        );
         let parsed = Certificate::parse(leaf).unwrap();
-        let Method::Certificate { serial, issuer_key_id } = caller.method else { panic!() };
+        let Method::Certificate {
+            serial,
+            issuer_key_id,
+        } = caller.method
+        else {
+            panic!()
+        };
         assert_eq!(serial.as_bytes(), parsed.serial().as_bytes());
         assert_eq!(issuer_key_id.as_deref(), parsed.authority_key_id());
         assert!(issuer_key_id.is_some());
@@ -139,22 +171,91 @@ async fn whatever_is_wrong_with_its_standing_it_does_not_count() {
     let two = TrustDomain::parse("two.example").unwrap();
     let at = UnixTime::from_secs;
     for (standing, why) in [
-        (Standing { released: false, ..good() }, "never released"),
-        (Standing { revoked: true, ..good() }, "is revoked"),
-        (Standing { issuer_retired: true, ..good() }, "issuer is retired"),
-        (Standing { not_after: at(NOW - 1), ..good() }, "has expired"),
-        (Standing { trust_domain: two, ..good() }, "another trust domain"),
-        (Standing { subject: "spiffe://cluster.local/ns/foo/sa/other".to_owned(), ..good() }, "another name"),
-        (Standing { subject: String::new(), ..good() }, "another name"),
-        (Standing { subject: format!("{ID}2"), ..good() }, "another name"),
-        (Standing { token_authenticated_at: None, ..good() }, "never came with a token"),
-        (Standing { token_authenticated_at: Some(at(NOW - 30 * DAY)), ..good() }, "reauthenticate_after"),
-        (Standing { token_authenticated_at: Some(at(i64::MIN)), ..good() }, "reauthenticate_after"),
+        (
+            Standing {
+                released: false,
+                ..good()
+            },
+            "never released",
+        ),
+        (
+            Standing {
+                revoked: true,
+                ..good()
+            },
+            "is revoked",
+        ),
+        (
+            Standing {
+                issuer_retired: true,
+                ..good()
+            },
+            "issuer is retired",
+        ),
+        (
+            Standing {
+                not_after: at(NOW - 1),
+                ..good()
+            },
+            "has expired",
+        ),
+        (
+            Standing {
+                trust_domain: two,
+                ..good()
+            },
+            "another trust domain",
+        ),
+        (
+            Standing {
+                subject: "spiffe://cluster.local/ns/foo/sa/other".to_owned(),
+                ..good()
+            },
+            "another name",
+        ),
+        (
+            Standing {
+                subject: String::new(),
+                ..good()
+            },
+            "another name",
+        ),
+        (
+            Standing {
+                subject: format!("{ID}2"),
+                ..good()
+            },
+            "another name",
+        ),
+        (
+            Standing {
+                token_authenticated_at: None,
+                ..good()
+            },
+            "never came with a token",
+        ),
+        (
+            Standing {
+                token_authenticated_at: Some(at(NOW - 30 * DAY)),
+                ..good()
+            },
+            "reauthenticate_after",
+        ),
+        (
+            Standing {
+                token_authenticated_at: Some(at(i64::MIN)),
+                ..good()
+            },
+            "reauthenticate_after",
+        ),
     ] {
         world.hold(&leaf, standing);
         world.rejects(&leaf, why).await;
     }
-    let edge = Standing { token_authenticated_at: Some(at(NOW - 30 * DAY + 1)), ..good() };
+    let edge = Standing {
+        token_authenticated_at: Some(at(NOW - 30 * DAY + 1)),
+        ..good()
+    };
     world.hold(&leaf, edge);
     assert!(world.ask(&leaf).await.is_ok());
 }
@@ -165,20 +266,28 @@ async fn it_is_judged_at_every_call() {
     let leaf = world.leaf(&[ID], &[]);
     world.hold(&leaf, World::standing());
     assert!(world.ask(&leaf).await.is_ok());
-    world.hold(&leaf, Standing { revoked: true, ..World::standing() });
+    world.hold(
+        &leaf,
+        Standing {
+            revoked: true,
+            ..World::standing()
+        },
+    );
     world.rejects(&leaf, "is revoked").await;
     world.hold(&leaf, World::standing());
     assert!(world.ask(&leaf).await.is_ok());
-    world.clock.set(UnixTime::from_secs(NOW + 10 * DAY));
+    world.clock.set(UnixTime::from_secs(NOW + 5 * DAY));
     world.rejects(&leaf, "reauthenticate_after").await;
-    world.clock.set(UnixTime::from_secs(NOW + 10 * DAY + 1));
+    world.clock.set(UnixTime::from_secs(NOT_AFTER + 1));
     world.rejects(&leaf, "is valid from").await;
-    world.clock.set(UnixTime::from_secs(NOW - DAY - 1));
+    world.clock.set(UnixTime::from_secs(NOT_BEFORE - 1));
     world.rejects(&leaf, "is valid from").await;
     world.clock.set(UnixTime::from_secs(NOW));
     *world.ledger.down.lock().unwrap() = true;
     let answer = world.ask(&leaf).await;
-    let Err(AuthnError::CannotTell(why)) = answer else { panic!("{answer:?}") };
+    let Err(AuthnError::CannotTell(why)) = answer else {
+        panic!("{answer:?}")
+    };
     assert!(why.contains("the ledger is busy"), "{why}");
     *world.ledger.down.lock().unwrap() = false;
     assert!(world.ask(&leaf).await.is_ok());
@@ -190,19 +299,38 @@ async fn names_decide_before_the_ledger_is_asked() {
     for (uris, dns, why) in [
         (&[][..], &[][..], "no SPIFFE ID"),
         (&[], &["vm.example"], "no SPIFFE ID"),
-        (&[ID, "spiffe://cluster.local/ns/foo/sa/admin"], &[], "more than one URI"),
+        (
+            &[ID, "spiffe://cluster.local/ns/foo/sa/admin"],
+            &[],
+            "more than one URI",
+        ),
         (&[ID, ID], &[], ""),
         (&[ID, "https://vm.example/"], &[], ""),
         (&["https://vm.example/"], &[], ""),
-        (&["spiffe://evil.example/ns/foo/sa/vm"], &[], "do not count here"),
-        (&["spiffe://cluster.local.evil.example/ns/foo/sa/vm"], &[], "do not count here"),
+        (&["spiffe://cluster.local"], &[], ""),
+        (
+            &["spiffe://evil.example/ns/foo/sa/vm"],
+            &[],
+            "do not count here",
+        ),
+        (
+            &["spiffe://cluster.local.evil.example/ns/foo/sa/vm"],
+            &[],
+            "do not count here",
+        ),
         (&["spiffe://a,cluster.local,b/ns/x/sa/y"], &[], ""),
     ] {
         let leaf = world.leaf(uris, dns);
         world.hold(&leaf, World::standing());
         world.rejects(&leaf, why).await;
     }
-    for junk in [&b""[..], b"\x30", &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff], &[0; 100], &vec![0x30; 20_000]] {
+    for junk in [
+        &b""[..],
+        b"\x30",
+        &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff],
+        &[0; 100],
+        &vec![0x30; 20_000],
+    ] {
         world.rejects(junk, "").await;
     }
     let mut trailing = world.leaf(&[ID], &[]);
@@ -217,10 +345,22 @@ async fn it_must_be_exactly_the_one_and_in_its_own_domain() {
     let world = World::new();
     // Of our own issuer and of a stranger's, with the same name: neither is the one on record.
     world.hold(&world.leaf(&[ID], &[]), World::standing());
-    world.rejects(&world.leaf(&[ID], &[]), "does not hold").await;
-    world.rejects(&World::new().leaf(&[ID], &[]), "does not hold").await;
+    world
+        .rejects(&world.leaf(&[ID], &[]), "does not hold")
+        .await;
+    world
+        .rejects(&World::new().leaf(&[ID], &[]), "does not hold")
+        .await;
     // Another domain that counts here has a ledger of its own.
     let two = world.leaf(&["spiffe://two.example/ns/foo/sa/vm"], &[]);
-    world.hold(&two, Standing { subject: "spiffe://two.example/ns/foo/sa/vm".to_owned(), ..World::standing() });
-    world.rejects(&two, "the ledger of two.example does not hold").await;
+    world.hold(
+        &two,
+        Standing {
+            subject: "spiffe://two.example/ns/foo/sa/vm".to_owned(),
+            ..World::standing()
+        },
+    );
+    world
+        .rejects(&two, "the ledger of two.example does not hold")
+        .await;
 }

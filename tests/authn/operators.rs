@@ -4,7 +4,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use rootbridge::authn::{
-    AuthnError, CredentialError, Identity, Method, OPERATOR_PREFIX, Operators, create_credential, read_credential,
+    AuthnError, CredentialError, Identity, Method, OPERATOR_PREFIX, Operators, create_credential,
+    read_credential,
 };
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
@@ -27,11 +28,17 @@ impl World {
                 format!("[operators.{name}]\ntrust_domain = \"cluster.local\"\ncredential_file = {path:?}\n")
             })
             .concat();
-        Self { operators: Operators::new(&parse(&toml)), dir }
+        Self {
+            operators: Operators::new(&parse(&toml)),
+            dir,
+        }
     }
 
     fn create(&self, name: &str) -> String {
-        create_credential(&self.dir.path().join(name)).unwrap().expose_secret().to_owned()
+        create_credential(&self.dir.path().join(name))
+            .unwrap()
+            .expose_secret()
+            .to_owned()
     }
 
     async fn who(&self, token: &str, allowed: &[&str]) -> Result<String, AuthnError> {
@@ -41,7 +48,10 @@ impl World {
             assert!(!why.to_string().contains(token) || token.len() < 3, "{why}");
         }
         let caller = caller?;
-        assert_eq!((caller.method, caller.token_authenticated_at), (Method::Operator, None));
+        assert_eq!(
+            (caller.method, caller.token_authenticated_at),
+            (Method::Operator, None)
+        );
         match caller.identity {
             Identity::Operator(name) => Ok(name),
             other => panic!("{other}"),
@@ -91,18 +101,30 @@ async fn a_replaced_file_counts_and_a_missing_one_vouches_for_nobody() {
     assert!(rejected(&world.who(&old, &["anna"]).await));
     assert!(world.who(&new, &["anna"]).await.is_ok());
 
-    for content in ["", "\n", "rb_op_short", "no credential", &"x".repeat(2000), &format!("{new}\n{old}\n")] {
+    for content in [
+        "",
+        "\n",
+        "rb_op_short",
+        "no credential",
+        &"x".repeat(2000),
+        &format!("{new}\n{old}\n"),
+    ] {
         std::fs::write(&path, content).unwrap();
         tokio::time::sleep(FRESH).await;
         for token in [&old, &new] {
             let answer = world.who(token, &["anna"]).await;
-            let Err(AuthnError::CannotTell(why)) = answer else { panic!("{content}: {answer:?}") };
+            let Err(AuthnError::CannotTell(why)) = answer else {
+                panic!("{content}: {answer:?}")
+            };
             assert!(why.contains("anna") && !why.contains(&new), "{why}");
         }
     }
     std::fs::remove_file(&path).unwrap();
     tokio::time::sleep(FRESH).await;
-    assert!(matches!(world.who(&new, &["anna"]).await, Err(AuthnError::CannotTell(_))));
+    assert!(matches!(
+        world.who(&new, &["anna"]).await,
+        Err(AuthnError::CannotTell(_))
+    ));
     // Another's broken file is not in the way of him whose file is whole.
     let bert = world.create("bert");
     assert_eq!(world.who(&bert, &["anna", "bert"]).await.unwrap(), "bert");
@@ -116,11 +138,29 @@ fn a_made_credential_is_its_owners_alone_and_overwrites_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("token");
     let token = create_credential(&path).unwrap();
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(read_credential(&path).unwrap().expose_secret(), token.expose_secret());
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    assert_eq!(
+        read_credential(&path).unwrap().expose_secret(),
+        token.expose_secret()
+    );
     assert!(!format!("{token:?}").contains(token.expose_secret()));
-    assert!(matches!(create_credential(&path), Err(CredentialError::Create { .. })));
-    assert_eq!(read_credential(&path).unwrap().expose_secret(), token.expose_secret());
-    assert!(matches!(read_credential(&dir.path().join("none")), Err(CredentialError::Read { .. })));
-    assert!(matches!(create_credential(&dir.path().join("no/token")), Err(CredentialError::Create { .. })));
+    assert!(matches!(
+        create_credential(&path),
+        Err(CredentialError::Create { .. })
+    ));
+    assert_eq!(
+        read_credential(&path).unwrap().expose_secret(),
+        token.expose_secret()
+    );
+    assert!(matches!(
+        read_credential(&dir.path().join("none")),
+        Err(CredentialError::Read { .. })
+    ));
+    assert!(matches!(
+        create_credential(&dir.path().join("no/token")),
+        Err(CredentialError::Create { .. })
+    ));
 }

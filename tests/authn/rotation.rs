@@ -9,7 +9,7 @@ use crate::support::server::{Answer, Server};
 use crate::support::{ISSUER, Key, World, claims, eventually, jwks};
 
 /// A verifier of the server's keys; `refresh` also sets the rate of refetching, at a tenth.
-pub fn world(server: &Server, refresh: &str) -> World {
+pub(crate) fn world(server: &Server, refresh: &str) -> World {
     let dir = tempfile::tempdir().unwrap();
     let ca = dir.path().join("ca.pem");
     std::fs::write(&ca, &server.ca_pem).unwrap();
@@ -41,27 +41,39 @@ async fn accepted(world: &Arc<World>, token: &str, count: usize) -> usize {
 async fn an_unknown_key_is_fetched_once_within_the_rate() {
     let (old, new) = (Key::p256("old"), Key::p256("new"));
     let server = Server::start(Answer::Slow(Duration::from_millis(200), jwks(&[&old]))).await;
-    let world = Arc::new(world(&server, "20s"));
+    let world = Arc::new(world(&server, "50s"));
     // The first callers come before the first keys, and wait for them.
     assert_eq!(accepted(&world, &old.token(&claims()), 100).await, 100);
     assert_eq!(server.hits(), 1);
     let fetched = Instant::now();
 
-    // Rotated: within two seconds of the last fetch there is no other, however many ask.
-    server.answer(Answer::Slow(Duration::from_millis(200), jwks(&[&old, &new])));
+    // Rotated: within five seconds of the last fetch there is no other, however many ask.
+    server.answer(Answer::Slow(
+        Duration::from_millis(200),
+        jwks(&[&old, &new]),
+    ));
     let token = new.token(&claims());
     assert_eq!(accepted(&world, &token, 100).await, 0);
     assert_eq!(server.hits(), 1);
-    assert!(fetched.elapsed() < Duration::from_secs(2), "the machine is too slow for this test");
+    assert!(
+        fetched.elapsed() < Duration::from_secs(5),
+        "the machine is too slow for this test"
+    );
 
     // Then there is one, and everyone who asks meanwhile is answered by it.
-    tokio::time::sleep(Duration::from_millis(2100)).await;
+    tokio::time::sleep(Duration::from_millis(5100)).await;
     assert_eq!(accepted(&world, &token, 100).await, 100);
     assert_eq!(server.hits(), 2);
 
     // A thousand made-up ids fetch nothing more.
     for index in 0..1000 {
-        world.rejects(&Key::token_of(&new, &format!(r#"{{"alg":"ES256","kid":"{index}"}}"#), &claims().to_string())).await;
+        world
+            .rejects(&Key::token_of(
+                &new,
+                &format!(r#"{{"alg":"ES256","kid":"{index}"}}"#),
+                &claims().to_string(),
+            ))
+            .await;
     }
     assert_eq!(server.hits(), 2);
     assert!(world.authenticate(&old.token(&claims())).await.is_ok());
@@ -70,12 +82,16 @@ async fn an_unknown_key_is_fetched_once_within_the_rate() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_who_hangs_up_ends_no_fetch() {
     let key = Key::p256("k");
-    let server = Server::start(Answer::Slow(Duration::from_millis(500), jwks(&[&key]))).await;
+    let server = Server::start(Answer::Slow(Duration::from_secs(2), jwks(&[&key]))).await;
     let world = Arc::new(world(&server, "1h"));
     let token = key.token(&claims());
-    for _ in 0..10 {
+    for _ in 0..5 {
         let call = world.authenticate(&token);
-        assert!(tokio::time::timeout(Duration::from_millis(20), call).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_millis(20), call)
+                .await
+                .is_err()
+        );
     }
     assert!(world.authenticate(&token).await.is_ok());
     assert_eq!(server.hits(), 1);
@@ -89,7 +105,10 @@ async fn refresh_finds_new_keys_and_drops_old_ones_alone() {
     assert!(world.authenticate(&old.token(&claims())).await.is_ok());
     server.answer(Answer::Set(jwks(&[&new])));
     // The old key is known, so no call asks for another set: time alone brings it.
-    eventually(Duration::from_secs(5), async || world.authenticate(&old.token(&claims())).await.is_err()).await;
+    eventually(Duration::from_secs(20), async || {
+        world.authenticate(&old.token(&claims())).await.is_err()
+    })
+    .await;
     assert!(world.authenticate(&new.token(&claims())).await.is_ok());
 }
 
@@ -99,29 +118,55 @@ async fn nothing_but_a_key_set_from_the_right_server_is_taken() {
     let elsewhere = Server::start(Answer::Set(jwks(&[&key]))).await;
     let good = jwks(&[&key]);
     for (answer, why) in [
-        (Answer::Redirect(301, elsewhere.url()), "redirects are not followed"),
-        (Answer::Redirect(302, "/keys".to_owned()), "redirects are not followed"),
-        (Answer::Redirect(307, "http://localhost/keys".to_owned()), "redirects are not followed"),
-        (Answer::Huge { announced: true }, "larger than 1048576 bytes"),
-        (Answer::Huge { announced: false }, "larger than 1048576 bytes"),
+        (
+            Answer::Redirect(301, elsewhere.url()),
+            "redirects are not followed",
+        ),
+        (
+            Answer::Redirect(302, "/keys".to_owned()),
+            "redirects are not followed",
+        ),
+        (
+            Answer::Redirect(307, "http://localhost/keys".to_owned()),
+            "redirects are not followed",
+        ),
+        (
+            Answer::Huge { announced: true },
+            "larger than 1048576 bytes",
+        ),
+        (
+            Answer::Huge { announced: false },
+            "larger than 1048576 bytes",
+        ),
         (Answer::Status(204), "204"),
         (Answer::Status(403), "403"),
         (Answer::Status(500), "500"),
         (Answer::Cut, "cannot fetch"),
         (Answer::Set("<html>".to_owned()), "not a JSON Web Key Set"),
         (Answer::Set(r#"{"keys":[]}"#.to_owned()), "no key"),
-        (Answer::Slow(Duration::from_secs(60), good.clone()), "timed out"),
+        (
+            Answer::Slow(Duration::from_secs(60), good.clone()),
+            "timed out",
+        ),
     ] {
         let server = Server::start(answer).await;
         let world = world(&server, "1s");
         let start = Instant::now();
         let failure = world.authenticate(&key.token(&claims())).await;
-        let Err(AuthnError::CannotTell(text)) = failure else { panic!("{why}: {failure:?}") };
-        assert!(text.contains(why) && text.contains(&server.url()), "{why}: {text}");
-        assert!(start.elapsed() < Duration::from_secs(8), "{why}");
+        let Err(AuthnError::CannotTell(text)) = failure else {
+            panic!("{why}: {failure:?}")
+        };
+        assert!(
+            text.contains(why) && text.contains(&server.url()),
+            "{why}: {text}"
+        );
+        assert!(start.elapsed() < Duration::from_secs(20), "{why}");
         // It heals alone.
         server.answer(Answer::Set(good.clone()));
-        eventually(Duration::from_secs(8), async || world.authenticate(&key.token(&claims())).await.is_ok()).await;
+        eventually(Duration::from_secs(20), async || {
+            world.authenticate(&key.token(&claims())).await.is_ok()
+        })
+        .await;
     }
     assert_eq!(elsewhere.hits(), 0);
 }
@@ -136,22 +181,29 @@ async fn the_servers_certificate_must_be_under_the_configured_roots() {
     assert!(world.authenticate(&key.token(&claims())).await.is_ok());
 
     let pem = server.ca_pem.clone();
-    for roots in [stranger.ca_pem.clone(), String::new(), "no PEM".to_owned(), pem.replace("MII", "AAA")] {
+    for roots in [
+        stranger.ca_pem.clone(),
+        String::new(),
+        "no PEM".to_owned(),
+        pem.replace("MII", "AAA"),
+    ] {
         std::fs::write(&ca, &roots).unwrap();
         let other = Key::p256("other");
-        eventually(Duration::from_secs(5), async || {
+        eventually(Duration::from_secs(20), async || {
             let (_, report) = world.verifiers.reports().next().unwrap();
             report.failure.is_some()
         })
         .await;
-        assert_eq!(server.hits(), server.hits());
         // Known keys stand; of an unknown one there is no telling.
         assert!(world.authenticate(&key.token(&claims())).await.is_ok());
         let answer = world.authenticate(&other.token(&claims())).await;
-        assert!(matches!(answer, Err(AuthnError::CannotTell(_))), "{answer:?}");
+        assert!(
+            matches!(answer, Err(AuthnError::CannotTell(_))),
+            "{answer:?}"
+        );
         // The file is read again for each fetch, so it heals without a restart.
         std::fs::write(&ca, &pem).unwrap();
-        eventually(Duration::from_secs(5), async || {
+        eventually(Duration::from_secs(20), async || {
             let (_, report) = world.verifiers.reports().next().unwrap();
             report.failure.is_none()
         })

@@ -1,21 +1,30 @@
 //! One token at a time: what is accepted, and everything else.
 
 use aws_lc_rs::hmac;
+use aws_lc_rs::signature::KeyPair as _;
 use rootbridge::authn::{Api, AuthnError, Identity, MAX_TOKEN_BYTES, Method, Pod, bearer};
 use rootbridge::clock::UnixTime;
 use serde_json::{Value, json};
 
-use crate::support::{ISSUER, Key, Kind, NOW, OTHER_RSA, RSA, SUB, World, b64, claims, claims_with, jwks};
+use crate::support::{
+    ISSUER, Key, Kind, NOW, OTHER_RSA, RSA, SUB, World, b64, claims, claims_with, jwks,
+};
 
 #[tokio::test]
 async fn a_service_account_becomes_a_workload_with_its_pod_and_node() {
     let world = World::with(&[&RSA], "cluster = \"east\"");
     let caller = world.authenticate(&RSA.token(&claims())).await.unwrap();
     assert_eq!(caller.trust_domain.as_str(), "cluster.local");
-    assert_eq!(caller.identity.to_string(), "spiffe://cluster.local/ns/foo/sa/bar");
+    assert_eq!(
+        caller.identity.to_string(),
+        "spiffe://cluster.local/ns/foo/sa/bar"
+    );
     assert_eq!(caller.cluster.as_deref(), Some("east"));
     assert_eq!(caller.node.as_deref(), Some("node-1"));
-    assert_eq!(caller.token_authenticated_at, Some(UnixTime::from_secs(NOW)));
+    assert_eq!(
+        caller.token_authenticated_at,
+        Some(UnixTime::from_secs(NOW))
+    );
     let pod = Pod {
         name: "bar-6d4cf56db6-x2x4k".to_owned(),
         uid: "1b2c7b4e-8a51-4f0b-9d8f-1f3a2b4c5d6e".to_owned(),
@@ -45,12 +54,23 @@ async fn every_allowed_algorithm_verifies_what_another_library_signed() {
         (&RSA, Algorithm::PS256, rsa.clone()),
         (&RSA, Algorithm::PS384, rsa.clone()),
         (&RSA, Algorithm::PS512, rsa),
-        (&p256, Algorithm::ES256, EncodingKey::from_ec_der(&p256.pkcs8())),
-        (&p384, Algorithm::ES384, EncodingKey::from_ec_der(&p384.pkcs8())),
+        (
+            &p256,
+            Algorithm::ES256,
+            EncodingKey::from_ec_der(&p256.pkcs8()),
+        ),
+        (
+            &p384,
+            Algorithm::ES384,
+            EncodingKey::from_ec_der(&p384.pkcs8()),
+        ),
         (&ed, Algorithm::EdDSA, EncodingKey::from_ed_der(&ed.pkcs8())),
     ];
     for (key, algorithm, private) in keys {
-        let header = Header { kid: Some(key.kid.clone()), ..Header::new(algorithm) };
+        let header = Header {
+            kid: Some(key.kid.clone()),
+            ..Header::new(algorithm)
+        };
         let token = encode(&header, &claims(), &private).unwrap();
         assert!(world.authenticate(&token).await.is_ok(), "{algorithm:?}");
     }
@@ -68,10 +88,18 @@ async fn no_algorithm_but_the_keys_own_is_taken() {
     let world = World::new(&[&RSA]);
     std::fs::write(world.path("jwks.json"), set.to_string()).unwrap();
     assert!(world.authenticate(&p256.token(&claims())).await.is_ok());
-    assert!(world.authenticate(&OTHER_RSA.token(&claims())).await.is_ok());
+    assert!(
+        world
+            .authenticate(&OTHER_RSA.token(&claims()))
+            .await
+            .is_ok()
+    );
 
     let payload = claims().to_string();
-    for alg in ["none", "None", "NONE", "nOnE", "", "HS256", "HS384", "HS512", "RS257", "rs256", "ES256K", "ES512"] {
+    for alg in [
+        "none", "None", "NONE", "nOnE", "", "HS256", "HS384", "HS512", "RS257", "rs256", "ES256K",
+        "ES512",
+    ] {
         let header = json!({ "alg": alg, "kid": "rsa-1" }).to_string();
         let signed = RSA.token_of(&header, &payload);
         let reason = world.rejects(&signed).await;
@@ -83,27 +111,52 @@ async fn no_algorithm_but_the_keys_own_is_taken() {
     }
 
     // HMAC keyed with what is public, and with the symmetrical key of the set.
-    let Kind::Rsa(pair) = &RSA.kind else { unreachable!() };
-    let modulus = pair.public_key().modulus().big_endian_without_leading_zero().to_vec();
+    let Kind::Rsa(pair) = &RSA.kind else {
+        unreachable!()
+    };
+    let modulus = pair
+        .public_key()
+        .modulus()
+        .big_endian_without_leading_zero()
+        .to_vec();
     let n = RSA.jwk()["n"].as_str().unwrap().as_bytes().to_vec();
-    for (kid, secret) in [("rsa-1", modulus), ("rsa-1", n), ("shared", b"a secret that all know".to_vec())] {
+    for (kid, secret) in [
+        ("rsa-1", modulus),
+        ("rsa-1", n),
+        ("shared", b"a secret that all know".to_vec()),
+    ] {
         for alg in ["HS256", "RS256"] {
             let header = json!({ "alg": alg, "kid": kid }).to_string();
             let signed = format!("{}.{}", b64(header.as_bytes()), b64(payload.as_bytes()));
-            let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), signed.as_bytes());
-            world.rejects(&format!("{signed}.{}", b64(tag.as_ref()))).await;
+            let tag = hmac::sign(
+                &hmac::Key::new(hmac::HMAC_SHA256, &secret),
+                signed.as_bytes(),
+            );
+            world
+                .rejects(&format!("{signed}.{}", b64(tag.as_ref())))
+                .await;
         }
     }
 
     // Another key's kind, and a key that says what it is for.
-    for (alg, kid) in [("ES256", "rsa-1"), ("EdDSA", "rsa-1"), ("RS256", "p256"), ("ES384", "p256")] {
+    for (alg, kid) in [
+        ("ES256", "rsa-1"),
+        ("EdDSA", "rsa-1"),
+        ("RS256", "p256"),
+        ("ES384", "p256"),
+    ] {
         let token = RSA.token_of(&json!({ "alg": alg, "kid": kid }).to_string(), &payload);
         let reason = world.rejects(&token).await;
         assert!(reason.contains("not one that the key is for"), "{reason}");
     }
     let header = json!({ "alg": "PS256", "kid": OTHER_RSA.kid }).to_string();
     let signed = format!("{}.{}", b64(header.as_bytes()), b64(payload.as_bytes()));
-    world.rejects(&format!("{signed}.{}", b64(&OTHER_RSA.sign_pss(signed.as_bytes())))).await;
+    world
+        .rejects(&format!(
+            "{signed}.{}",
+            b64(&OTHER_RSA.sign_pss(signed.as_bytes()))
+        ))
+        .await;
 }
 
 #[tokio::test]
@@ -115,18 +168,26 @@ async fn a_signature_is_the_named_keys_over_exactly_these_bytes() {
     let (header, _) = signed.split_once('.').unwrap();
     let swapped = format!("{header}.{}.{signature}", b64(other.as_bytes()));
     assert!(world.rejects(&swapped).await.contains("signature is wrong"));
-    world.rejects(&format!("{signed}.{}", &signature[..signature.len() - 4])).await;
-    world.rejects(&format!("{signed}.{signature}{signature}")).await;
+    world
+        .rejects(&format!("{signed}.{}", &signature[..signature.len() - 4]))
+        .await;
+    world
+        .rejects(&format!("{signed}.{signature}{signature}"))
+        .await;
     world.rejects(&format!("{signed}.{}", b64(&[0; 256]))).await;
 
     // A stranger's key under the issuer's kid, and under his own.
     let header = json!({ "alg": "RS256", "kid": "rsa-1" }).to_string();
-    world.rejects(&OTHER_RSA.token_of(&header, &claims().to_string())).await;
+    world
+        .rejects(&OTHER_RSA.token_of(&header, &claims().to_string()))
+        .await;
     let reason = world.rejects(&OTHER_RSA.token(&claims())).await;
     assert!(reason.contains("no key \"rsa-2\""), "{reason}");
     // A key that the token itself brings does not count.
     let header = json!({ "alg": "RS256", "jwk": OTHER_RSA.jwk(), "jku": "https://evil.example" });
-    world.rejects(&OTHER_RSA.token_of(&header.to_string(), &claims().to_string())).await;
+    world
+        .rejects(&OTHER_RSA.token_of(&header.to_string(), &claims().to_string()))
+        .await;
 }
 
 #[tokio::test]
@@ -147,7 +208,11 @@ async fn times_are_the_clocks_with_thirty_seconds_to_spare() {
         ("iat", i64::MAX, false),
     ] {
         let token = RSA.token(&claims_with(claim, json!(at)));
-        assert_eq!(world.authenticate(&token).await.is_ok(), accepted, "{claim} {at}");
+        assert_eq!(
+            world.authenticate(&token).await.is_ok(),
+            accepted,
+            "{claim} {at}"
+        );
     }
     let token = RSA.token(&claims());
     assert!(world.authenticate(&token).await.is_ok());
@@ -162,7 +227,10 @@ async fn each_api_has_its_audience() {
     let world = World::new(&[&RSA]);
     let ask = async |aud: Value, api| {
         let token = RSA.token(&claims_with("aud", aud));
-        world.verifiers.authenticate(&token, api, &world.allowed).await
+        world
+            .verifiers
+            .authenticate(&token, api, &world.allowed)
+            .await
     };
     for (aud, istio, certificates) in [
         (json!("istio-ca"), true, false),
@@ -178,7 +246,11 @@ async fn each_api_has_its_audience() {
         (json!([]), false, false),
     ] {
         assert_eq!(ask(aud.clone(), Api::Istio).await.is_ok(), istio, "{aud}");
-        assert_eq!(ask(aud.clone(), Api::Certificates).await.is_ok(), certificates, "{aud}");
+        assert_eq!(
+            ask(aud.clone(), Api::Certificates).await.is_ok(),
+            certificates,
+            "{aud}"
+        );
         // No audience is configured for this one, so no token will do.
         let admin = ask(aud, Api::Admin).await;
         assert!(matches!(admin, Err(AuthnError::Rejected { .. })));
@@ -227,12 +299,16 @@ async fn odd_shapes_are_clean_rejections() {
     }
     // Arrays would fill a struct by position.
     let in_order = json!([ISSUER, SUB, "istio-ca", NOW + 600]).to_string();
-    world.rejects(&RSA.token_of(r#"{"alg":"RS256","kid":"rsa-1"}"#, &in_order)).await;
+    world
+        .rejects(&RSA.token_of(r#"{"alg":"RS256","kid":"rsa-1"}"#, &in_order))
+        .await;
     // A claim that stands twice: which one counts would depend on the reader.
     for name in ["iss", "sub", "aud", "exp"] {
         let text = claims().to_string();
         let doubled = format!("{{\"{name}\":{},{}", claims()[name], &text[1..]);
-        let reason = world.rejects(&RSA.token_of(r#"{"alg":"RS256","kid":"rsa-1"}"#, &doubled)).await;
+        let reason = world
+            .rejects(&RSA.token_of(r#"{"alg":"RS256","kid":"rsa-1"}"#, &doubled))
+            .await;
         assert!(reason.contains("duplicate"), "{reason}");
     }
 }
@@ -248,7 +324,12 @@ async fn size_is_checked_before_anything() {
     }
     assert!(world.authenticate(&fitting(filler)).await.is_ok());
     assert!(world.rejects(&fitting(filler + 4)).await.contains("bytes"));
-    assert!(world.rejects(&"x".repeat(100_000_000)).await.contains("bytes"));
+    assert!(
+        world
+            .rejects(&"x".repeat(100_000_000))
+            .await
+            .contains("bytes")
+    );
 }
 
 #[tokio::test]
@@ -264,7 +345,9 @@ async fn nested_json_is_no_bomb() {
             let payload = claims().to_string();
             let prefix = |name: &str| format!("{{\"{name}\":{bomb},{}", &payload[1..]);
             // Where it is ignored it may pass; where it means something it may not.
-            let _ = world.authenticate(&RSA.token_of(header, &prefix("unknown"))).await;
+            let _ = world
+                .authenticate(&RSA.token_of(header, &prefix("unknown")))
+                .await;
             for name in ["aud", "iss", "exp", "kubernetes.io"] {
                 world.rejects(&RSA.token_of(header, &prefix(name))).await;
             }
@@ -338,7 +421,10 @@ async fn subjects_have_one_form() {
             Ok(caller) => {
                 assert!(accepted, "{sub}");
                 assert_eq!(caller.identity, Identity::Subject(format!("cluster:{sub}")));
-                assert_eq!(caller.identity.to_string(), format!("subject:cluster:{sub}"));
+                assert_eq!(
+                    caller.identity.to_string(),
+                    format!("subject:cluster:{sub}")
+                );
             }
             Err(_) => assert!(!accepted, "{sub}"),
         }
@@ -382,11 +468,19 @@ async fn keys_without_ids_count_only_when_there_is_no_choice() {
         (json!([nameless(&RSA), nameless(&OTHER_RSA)]), false, false),
         (json!([RSA.jwk(), OTHER_RSA.jwk()]), false, true),
         // What cannot verify is no choice.
-        (json!([nameless(&RSA), { "kty": "oct", "k": "AAAA" }]), true, true),
+        (
+            json!([nameless(&RSA), { "kty": "oct", "k": "AAAA" }]),
+            true,
+            true,
+        ),
     ] {
         let world = World::new(&[&RSA]);
         std::fs::write(world.path("jwks.json"), json!({ "keys": keys }).to_string()).unwrap();
-        assert_eq!(world.authenticate(&without_kid).await.is_ok(), bare, "{keys}");
+        assert_eq!(
+            world.authenticate(&without_kid).await.is_ok(),
+            bare,
+            "{keys}"
+        );
         assert_eq!(world.authenticate(&with_kid).await.is_ok(), named, "{keys}");
     }
 }
@@ -403,9 +497,19 @@ async fn doubled_ids_hide_no_key() {
     assert!(world.authenticate(&RSA.token(&claims())).await.is_ok());
     assert!(world.authenticate(&ec.token(&claims())).await.is_ok());
     let header = r#"{"alg":"RS256","kid":"rsa-1"}"#;
-    assert!(world.authenticate(&OTHER_RSA.token_of(header, &claims().to_string())).await.is_ok());
+    assert!(
+        world
+            .authenticate(&OTHER_RSA.token_of(header, &claims().to_string()))
+            .await
+            .is_ok()
+    );
     let stranger = Key::p256("rsa-1");
-    assert!(world.rejects(&stranger.token(&claims())).await.contains("signature is wrong"));
+    assert!(
+        world
+            .rejects(&stranger.token(&claims()))
+            .await
+            .contains("signature is wrong")
+    );
 }
 
 #[tokio::test]
@@ -427,15 +531,26 @@ async fn keys_of_other_purposes_do_not_verify() {
         ("n", json!(null)),
         ("e", json!("")),
         ("e", json!("AA")),
+        ("e", json!("AQ")),
         ("e", json!("Ag")),
         ("kid", json!(7)),
     ] {
         let mut jwk = RSA.jwk();
         jwk[name] = value.clone();
         let world = World::new(&[&RSA]);
-        std::fs::write(world.path("jwks.json"), json!({ "keys": [jwk, OTHER_RSA.jwk()] }).to_string()).unwrap();
+        std::fs::write(
+            world.path("jwks.json"),
+            json!({ "keys": [jwk, OTHER_RSA.jwk()] }).to_string(),
+        )
+        .unwrap();
         world.rejects(&RSA.token(&claims())).await;
-        assert!(world.authenticate(&OTHER_RSA.token(&claims())).await.is_ok(), "{name} {value}");
+        assert!(
+            world
+                .authenticate(&OTHER_RSA.token(&claims()))
+                .await
+                .is_ok(),
+            "{name} {value}"
+        );
     }
     // Points that are not on their curve, and an alien curve.
     let mut off = Key::p256("p").jwk();
@@ -446,7 +561,11 @@ async fn keys_of_other_purposes_do_not_verify() {
     alien["crv"] = json!("secp256k1");
     for jwk in [off, short, alien] {
         let world = World::new(&[&RSA]);
-        std::fs::write(world.path("jwks.json"), json!({ "keys": [jwk, RSA.jwk()] }).to_string()).unwrap();
+        std::fs::write(
+            world.path("jwks.json"),
+            json!({ "keys": [jwk, RSA.jwk()] }).to_string(),
+        )
+        .unwrap();
         assert!(world.authenticate(&RSA.token(&claims())).await.is_ok());
         let (_, report) = world.verifiers.reports().next().unwrap();
         assert_eq!(report.keys, 1);
@@ -470,8 +589,13 @@ async fn a_set_without_keys_leaves_no_telling() {
         let world = World::new(&[&RSA]);
         std::fs::write(world.path("jwks.json"), content).unwrap();
         let answer = world.authenticate(&RSA.token(&claims())).await;
-        let Err(AuthnError::CannotTell(why)) = answer else { panic!("{content}: {answer:?}") };
-        assert!(why.contains("cluster") && why.contains("jwks.json"), "{why}");
+        let Err(AuthnError::CannotTell(why)) = answer else {
+            panic!("{content}: {answer:?}")
+        };
+        assert!(
+            why.contains("cluster") && why.contains("jwks.json"),
+            "{why}"
+        );
     }
 }
 
@@ -480,7 +604,18 @@ fn a_bearer_header_holds_one_token() {
     assert_eq!(bearer("Bearer abc").unwrap(), "abc");
     assert_eq!(bearer("bearer  abc ").unwrap(), "abc");
     assert_eq!(bearer(""), Err(AuthnError::Missing));
-    for odd in ["abc", "Basic abc", "Bearer", "Bearer a b", "Bearer a,b", "Bearerabc", "Bearer a, Bearer b"] {
-        assert!(matches!(bearer(odd), Err(AuthnError::Rejected { .. })), "{odd}");
+    for odd in [
+        "abc",
+        "Basic abc",
+        "Bearer",
+        "Bearer a b",
+        "Bearer a,b",
+        "Bearerabc",
+        "Bearer a, Bearer b",
+    ] {
+        assert!(
+            matches!(bearer(odd), Err(AuthnError::Rejected { .. })),
+            "{odd}"
+        );
     }
 }

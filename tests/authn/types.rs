@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Key, NOW, World, claims, ISSUER};
+use crate::support::{ISSUER, Key, NOW, World, claims};
 
 /// JSON texts of every type; `None` is a claim that is missing. Some stand for values that
 /// serde_json cannot hold.
@@ -56,7 +56,11 @@ fn allowed(path: &str, value: Option<&str>) -> bool {
         ("exp", Some(value)) => value == "9223372036854775807",
         // An object that binds to nothing, and names that are only taken down.
         ("kubernetes.io", Some(value)) => value.starts_with('{'),
-        (path, Some(value)) if path.ends_with("pod/name") || path.ends_with("node/name") || path.ends_with("/uid") => {
+        (path, Some(value))
+            if path.ends_with("pod/name")
+                || path.ends_with("node/name")
+                || path.ends_with("/uid") =>
+        {
             // A service account's UID is not used; an empty name is no object's.
             text(value) && (value != "\"\"" || path.contains("serviceaccount"))
         }
@@ -86,7 +90,12 @@ async fn every_claim_has_its_type() {
     let key = Key::p256("one");
     let world = World::new(&[&key]);
     let header = json!({ "alg": "ES256", "kid": "one", "typ": "JWT" });
-    assert!(world.authenticate(&key.token_of(&header.to_string(), &claims().to_string())).await.is_ok());
+    assert!(
+        world
+            .authenticate(&key.token_of(&header.to_string(), &claims().to_string()))
+            .await
+            .is_ok()
+    );
     let paths = [
         "iss",
         "sub",
@@ -118,12 +127,22 @@ async fn every_claim_has_its_type() {
                 assert!(answer.is_ok(), "{path} {value:?}: {answer:?}");
             } else {
                 let reason = world.rejects(&token).await;
-                assert!(!reason.contains("1790000600"), "{path} {value:?}: {reason}");
+                let value = value.unwrap_or_default().trim_matches('"');
+                // Shown are issuers and times, which one looks for in the log, and nothing else.
+                let time = ["exp", "nbf", "iat"].contains(&path) && !reason.contains("must be");
+                let shown = value.len() > 5 && reason.contains(value);
+                assert!(!shown || path == "iss" || time, "{path} {value}: {reason}");
             }
         }
     }
-    for path in ["kubernetes.io/pod/uid", "kubernetes.io/node/uid", "kubernetes.io/serviceaccount/uid"] {
-        world.rejects(&key.token_of(&header.to_string(), &mutated(&claims(), path, None))).await;
+    for path in [
+        "kubernetes.io/pod/uid",
+        "kubernetes.io/node/uid",
+        "kubernetes.io/serviceaccount/uid",
+    ] {
+        world
+            .rejects(&key.token_of(&header.to_string(), &mutated(&claims(), path, None)))
+            .await;
     }
 }
 
@@ -148,7 +167,10 @@ async fn every_parameter_of_the_header_has_its_type() {
 async fn escapes_are_read_as_json_reads_them() {
     let key = Key::p256("one");
     let world = World::new(&[&key]);
-    let escaped: String = ISSUER.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect();
+    let escaped: String = ISSUER
+        .chars()
+        .map(|c| format!("\\u{:04x}", u32::from(c)))
+        .collect();
     let payload = claims().to_string().replace(ISSUER, &escaped);
     assert_ne!(payload, claims().to_string());
     let token = key.token_of(r#"{"alg":"ES256","kid":"\u006fne"}"#, &payload);

@@ -34,16 +34,31 @@ async fn what_one_verifier_rejects_no_other_judges() {
         let token = key.token(&claims_with("iss", json!(issuer)));
         match domain {
             Some(domain) => {
-                assert_eq!(world.authenticate(&token).await.unwrap().trust_domain.as_str(), domain);
+                assert_eq!(
+                    world
+                        .authenticate(&token)
+                        .await
+                        .unwrap()
+                        .trust_domain
+                        .as_str(),
+                    domain
+                );
             }
             None => drop(world.rejects(&token).await),
         }
     }
     // A verifier that cannot tell is no reason to ask another.
-    std::fs::remove_file(world.path("a")).unwrap();
-    let alone = World::of(tempfile::tempdir().unwrap(), &toml.replace("/a\"", "/gone\""));
-    let answer = alone.authenticate(&b.token(&claims_with("iss", json!("https://a")))).await;
-    assert!(matches!(answer, Err(AuthnError::CannotTell(_))), "{answer:?}");
+    let alone = World::of(
+        tempfile::tempdir().unwrap(),
+        &toml.replace(file_a.to_str().unwrap(), "/nonexistent"),
+    );
+    let answer = alone
+        .authenticate(&b.token(&claims_with("iss", json!("https://a"))))
+        .await;
+    assert!(
+        matches!(answer, Err(AuthnError::CannotTell(_))),
+        "{answer:?}"
+    );
 }
 
 #[tokio::test]
@@ -52,12 +67,21 @@ async fn only_the_listeners_verifiers_vouch() {
     let world = World::new(&[&key]);
     let token = key.token(&claims());
     for allowed in [vec![], vec!["other".to_owned()], vec!["Cluster".to_owned()]] {
-        let answer = world.verifiers.authenticate(&token, Api::Istio, &allowed).await;
-        assert!(matches!(answer, Err(AuthnError::Rejected { .. })), "{allowed:?}");
+        let answer = world
+            .verifiers
+            .authenticate(&token, Api::Istio, &allowed)
+            .await;
+        assert!(
+            matches!(answer, Err(AuthnError::Rejected { .. })),
+            "{allowed:?}"
+        );
     }
     // The configuration refuses this; it is no way in either.
     let twice = vec!["cluster".to_owned(), "cluster".to_owned()];
-    let answer = world.verifiers.authenticate(&token, Api::Istio, &twice).await;
+    let answer = world
+        .verifiers
+        .authenticate(&token, Api::Istio, &twice)
+        .await;
     assert!(matches!(answer, Err(AuthnError::Rejected { .. })));
 }
 
@@ -72,15 +96,28 @@ async fn one_issuer_may_serve_two_listeners_differently() {
     let config = parse(&toml);
     let callers = |jwt: &[&str]| {
         let jwt = jwt.iter().map(|name| (*name).to_owned()).collect();
-        config.callers("listeners.mesh", RawCallers { jwt, ..RawCallers::default() })
+        config.callers(
+            "listeners.mesh",
+            RawCallers {
+                jwt,
+                ..RawCallers::default()
+            },
+        )
     };
     let both = callers(&["old", "new"]).unwrap_err().to_string();
-    assert!(both.starts_with("listeners.mesh.jwt: ") && both.contains("`old` and `new`"), "{both}");
+    assert!(
+        both.starts_with("listeners.mesh.jwt: ") && both.contains("`old` and `new`"),
+        "{both}"
+    );
     let world = World::of(dir, &toml);
     let token = key.token(&claims());
     for (name, domain) in [("old", "old.example"), ("new", "new.example")] {
         let callers = callers(&[name]).unwrap();
-        let caller = world.verifiers.authenticate(&token, Api::Istio, callers.jwt()).await.unwrap();
+        let caller = world
+            .verifiers
+            .authenticate(&token, Api::Istio, callers.jwt())
+            .await
+            .unwrap();
         assert_eq!(caller.trust_domain.as_str(), domain);
     }
     world.rejects(&token).await;
@@ -97,9 +134,16 @@ async fn a_reload_forgets_no_keys() {
     let again = |audience: &str| parse(&table("cluster", ISSUER, "cluster.local", audience, &file));
     let verifiers = world.verifiers.reconfigured(&again("istio-ca"));
     drop(world.verifiers);
-    assert!(verifiers.authenticate(&token, Api::Istio, &world.allowed).await.is_ok());
+    assert!(
+        verifiers
+            .authenticate(&token, Api::Istio, &world.allowed)
+            .await
+            .is_ok()
+    );
     let stricter = verifiers.reconfigured(&again("another"));
-    let answer = stricter.authenticate(&token, Api::Istio, &world.allowed).await;
+    let answer = stricter
+        .authenticate(&token, Api::Istio, &world.allowed)
+        .await;
     assert!(matches!(answer, Err(AuthnError::Rejected { .. })));
     let fresh = JwtVerifiers::new(&again("istio-ca"), world.clock.clone());
     let answer = fresh.authenticate(&token, Api::Istio, &world.allowed).await;

@@ -3,10 +3,11 @@
 use clap::ValueEnum;
 use serde_json::json;
 
-use super::connect::{block_on, connect, status};
+use super::connect::{connect, status};
 use super::fetch::{self, FetchArgs};
 use super::profile::{ClientArgs, Profile};
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::open::block_on;
 use crate::cli::output;
 use crate::cli::show::{fingerprint, remaining, validity};
 use crate::clock::{Clock as _, SystemClock};
@@ -65,9 +66,13 @@ fn show(args: &ShowArgs) -> Result<(), Failure> {
         })?;
     let now = SystemClock.now();
     match args.output {
-        BundleFormat::Pem => {
-            output::raw(anchors.iter().map(Certificate::to_pem).collect::<String>().as_bytes())
-        }
+        BundleFormat::Pem => output::raw(
+            anchors
+                .iter()
+                .map(Certificate::to_pem)
+                .collect::<String>()
+                .as_bytes(),
+        ),
         BundleFormat::Json => output::json(&json!({
             "trust_domain": bundle.trust_domain,
             "sequence": bundle.sequence,
@@ -97,12 +102,19 @@ fn show(args: &ShowArgs) -> Result<(), Failure> {
                     ]
                 })
                 .collect();
-            output::table(&["SUBJECT", "STATE", "EXPIRES", "FINGERPRINT"], &rows, "no anchors")
+            output::table(
+                &["SUBJECT", "STATE", "EXPIRES", "FINGERPRINT"],
+                &rows,
+                "no anchors",
+            )
         }
     }
 }
 
-async fn get(profile: &Profile, trust_domain: Option<&TrustDomain>) -> Result<v1::TrustBundle, Failure> {
+pub(super) async fn get(
+    profile: &Profile,
+    trust_domain: Option<&TrustDomain>,
+) -> Result<v1::TrustBundle, Failure> {
     let channel = connect(profile).await?;
     let trust_domain = trust_domain.map(ToString::to_string).unwrap_or_default();
     v1::trust_bundle_service_client::TrustBundleServiceClient::new(channel)

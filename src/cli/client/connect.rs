@@ -16,21 +16,31 @@ const CALL: Duration = Duration::from_secs(30);
 /// A channel to the server, TLS verified with the profile's bundle alone.
 pub(super) async fn connect(profile: &Profile) -> Result<Channel, Failure> {
     let bundle = std::fs::read(&profile.bundle).map_err(|error| {
-        Failure::new(Exit::Config, format!("cannot read the trust bundle: {error}"))
-            .at(profile.bundle.display().to_string())
-            .next("fetch it: rootbridge bundle fetch URL --fingerprint sha256:… --out FILE")
+        Failure::new(
+            Exit::Config,
+            format!("cannot read the trust bundle: {error}"),
+        )
+        .at(profile.bundle.display().to_string())
+        .next("fetch it: rootbridge bundle fetch URL --fingerprint sha256:… --out FILE")
     })?;
     crate::x509::parse_pem_chain(&bundle).map_err(|error| {
-        Failure::new(Exit::Config, format!("the trust bundle cannot be used: {error}"))
-            .at(profile.bundle.display().to_string())
+        Failure::new(
+            Exit::Config,
+            format!("the trust bundle cannot be used: {error}"),
+        )
+        .at(profile.bundle.display().to_string())
     })?;
     let invalid = |error: tonic::transport::Error| {
-        Failure::new(Exit::Config, format!("the endpoint cannot be used: {}", chain(&error)))
-            .at(profile.endpoint.clone())
+        Failure::new(
+            Exit::Config,
+            format!("the endpoint cannot be used: {}", chain(&error)),
+        )
+        .at(profile.endpoint.clone())
     };
     let endpoint = Endpoint::from_shared(profile.endpoint.clone())
         .and_then(|endpoint| {
-            endpoint.tls_config(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(bundle)))
+            endpoint
+                .tls_config(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(bundle)))
         })
         .map_err(invalid)?;
     endpoint
@@ -42,7 +52,10 @@ pub(super) async fn connect(profile: &Profile) -> Result<Channel, Failure> {
 }
 
 /// `message` with the credential as `authorization: Bearer`.
-pub(super) fn with_credential<T>(message: T, credential: &SecretString) -> Result<Request<T>, Failure> {
+pub(super) fn with_credential<T>(
+    message: T,
+    credential: &SecretString,
+) -> Result<Request<T>, Failure> {
     let mut request = Request::new(message);
     let header = zeroize::Zeroizing::new(format!("Bearer {}", credential.expose_secret()));
     let mut value = tonic::metadata::AsciiMetadataValue::try_from(header.as_str())
@@ -60,7 +73,11 @@ fn unreachable(said: &str, endpoint: &str, bundle: &Path) -> Failure {
             .at(endpoint)
             .next("is it the right server? then its bundle: rootbridge bundle fetch URL --fingerprint sha256:… --out FILE")
     } else if said.contains("invalid peer certificate") {
-        Failure::new(Exit::Refused, format!("the server's certificate does not fit: {said}")).at(endpoint)
+        Failure::new(
+            Exit::Refused,
+            format!("the server's certificate does not fit: {said}"),
+        )
+        .at(endpoint)
     } else {
         Failure::new(Exit::Unavailable, format!("no connection: {said}"))
             .at(endpoint)
@@ -104,13 +121,4 @@ pub(super) fn status(doing: &str, status: &Status, endpoint: &str) -> Failure {
         }
         _ => failure,
     }
-}
-
-/// Runs one client command to its end.
-pub(super) fn block_on<F: Future>(future: F) -> Result<F::Output, Failure> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map(|runtime| runtime.block_on(future))
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot start the runtime: {error}")))
 }

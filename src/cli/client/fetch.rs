@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use reqwest::{Client, ClientBuilder, Url, redirect};
 
-use super::connect::block_on;
 use crate::cli::failure::{Exit, Failure, chain};
 use crate::cli::files::{self, Content};
+use crate::cli::open::block_on;
 use crate::cli::output;
-use crate::cli::show::fingerprint;
+use crate::cli::show::{count, fingerprint};
 use crate::x509::{Certificate, parse_pem_chain};
 
 const MAX_BYTES: usize = 1024 * 1024;
@@ -63,7 +63,11 @@ pub(super) fn run(args: &FetchArgs) -> Result<(), Failure> {
     let bundle = block_on(fetch(&args.url, &args.fingerprint))??;
     let pem: String = bundle.iter().map(Certificate::to_pem).collect();
     files::write(&args.out, Content::Public(pem.as_bytes()), args.force)?;
-    output::line(&format!("{}: {} trust anchors", args.out.display(), bundle.len()))
+    output::line(&format!(
+        "{}: {}",
+        args.out.display(),
+        count(bundle.len(), "trust anchor")
+    ))
 }
 
 async fn fetch(url: &Url, wanted: &Fingerprint) -> Result<Vec<Certificate>, Failure> {
@@ -87,7 +91,9 @@ fn client(tls: impl FnOnce(ClientBuilder) -> ClientBuilder, url: &Url) -> Result
 }
 
 async fn download(client: &Client, url: &Url) -> Result<Vec<Certificate>, Failure> {
-    let request = client.get(url.clone()).header("accept", "application/x-pem-file");
+    let request = client
+        .get(url.clone())
+        .header("accept", "application/x-pem-file");
     let mut answer = request.send().await.map_err(|error| failed(&error, url))?;
     if !answer.status().is_success() {
         let what = format!("the server answered {}", answer.status());
@@ -102,8 +108,11 @@ async fn download(client: &Client, url: &Url) -> Result<Vec<Certificate>, Failur
         }
     }
     parse_pem_chain(&body).map_err(|error| {
-        Failure::new(Exit::Failed, format!("the answer is no trust bundle in PEM: {error}"))
-            .at(url.as_str())
+        Failure::new(
+            Exit::Failed,
+            format!("the answer is no trust bundle in PEM: {error}"),
+        )
+        .at(url.as_str())
     })
 }
 
@@ -125,7 +134,9 @@ fn failed(error: &reqwest::Error, url: &Url) -> Failure {
         let what = format!(
             "the server's own certificate is not from the trust anchor with this fingerprint: {said}"
         );
-        return Failure::new(Exit::Refused, what).at(url.as_str()).next("nothing was kept");
+        return Failure::new(Exit::Refused, what)
+            .at(url.as_str())
+            .next("nothing was kept");
     }
     Failure::new(Exit::Unavailable, format!("no answer: {said}")).at(url.as_str())
 }

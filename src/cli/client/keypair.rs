@@ -16,26 +16,42 @@ pub(super) struct Asked {
 }
 
 pub(super) fn make(kind: KeyKind, names: &[San]) -> Result<Asked, Failure> {
-    let failed = |error: rcgen::Error| Failure::new(Exit::Failed, format!("cannot make the CSR: {error}"));
+    let failed =
+        |error: rcgen::Error| Failure::new(Exit::Failed, format!("cannot make the CSR: {error}"));
     let key = match kind {
         KeyKind::EcdsaP256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
         KeyKind::EcdsaP384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
         KeyKind::Ed25519 => KeyPair::generate_for(&PKCS_ED25519),
-        KeyKind::Rsa { bits: 2048 } => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
-        KeyKind::Rsa { bits: 3072 } => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_3072),
-        KeyKind::Rsa { bits: 4096 } => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_4096),
+        KeyKind::Rsa { bits: 2048 } => {
+            KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)
+        }
+        KeyKind::Rsa { bits: 3072 } => {
+            KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_3072)
+        }
+        KeyKind::Rsa { bits: 4096 } => {
+            KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_4096)
+        }
         other => {
-            return Err(Failure::new(Exit::Usage, format!("{other} keys are not made here"))
-                .next("--key ecdsa-p256, ecdsa-p384, ed25519, rsa-2048, rsa-3072 or rsa-4096"));
+            return Err(
+                Failure::new(Exit::Usage, format!("{other} keys are not made here"))
+                    .next("--key ecdsa-p256, ecdsa-p384, ed25519, rsa-2048, rsa-3072 or rsa-4096"),
+            );
         }
     }
     .map_err(failed)?;
     let mut params = CertificateParams::default();
     // The server fills in the rest; a subject would only be thrown away.
     params.distinguished_name = DistinguishedName::new();
-    params.subject_alt_names = names.iter().map(san).collect::<Result<_, _>>().map_err(failed)?;
+    params.subject_alt_names = names
+        .iter()
+        .map(san)
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
     let csr = params.serialize_request(&key).map_err(failed)?;
-    Ok(Asked { key_pem: Zeroizing::new(key.serialize_pem()), csr: csr.der().to_vec() })
+    Ok(Asked {
+        key_pem: Zeroizing::new(key.serialize_pem()),
+        csr: csr.der().to_vec(),
+    })
 }
 
 fn san(name: &San) -> Result<SanType, rcgen::Error> {

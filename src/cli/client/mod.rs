@@ -7,4 +7,13 @@ mod keypair;
 mod profile;
 pub(super) mod sign;
 
-pub(super) use profile::RawClient;
+use std::path::Path;
+
+use super::failure::Failure;
+use profile::{ClientArgs, Profile};
+
+/// Whether the server of a client file answers, TLS and all.
+pub(super) async fn answers(client: &Path) -> Result<(), Failure> {
+    let profile = Profile::new(&ClientArgs::file(client))?;
+    bundle::get(&profile, None).await.map(drop)
+}

@@ -44,6 +44,17 @@ pub(super) struct ClientArgs {
     bundle: Option<PathBuf>,
 }
 
+impl ClientArgs {
+    /// A client file and no flags.
+    pub(super) fn file(client: &Path) -> Self {
+        Self {
+            client: Some(client.to_owned()),
+            endpoint: None,
+            bundle: None,
+        }
+    }
+}
+
 /// Who is asking; goes before the client file.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Credential")]
@@ -76,19 +87,28 @@ impl Profile {
             let failure = Failure::new(Exit::Config, format!("no {what} is known"));
             let failure = match &file {
                 Some(file) => failure.at(file.display().to_string()),
-                None => failure.next("run `rootbridge dev` first, or name a client file with --client"),
+                None => {
+                    failure.next("run `rootbridge dev` first, or name a client file with --client")
+                }
             };
             failure.next(format!("or give --{what}"))
         };
-        let endpoint =
-            args.endpoint.clone().or(written.endpoint).ok_or_else(|| missing("endpoint"))?;
+        let endpoint = args
+            .endpoint
+            .clone()
+            .or(written.endpoint)
+            .ok_or_else(|| missing("endpoint"))?;
         if !endpoint.starts_with("https://") {
             let what = format!("the endpoint `{endpoint}` is not https://HOST:PORT");
             return Err(Failure::new(Exit::Config, what));
         }
         Ok(Self {
             endpoint,
-            bundle: args.bundle.clone().or(written.bundle).ok_or_else(|| missing("bundle"))?,
+            bundle: args
+                .bundle
+                .clone()
+                .or(written.bundle)
+                .ok_or_else(|| missing("bundle"))?,
             credential: written.credential_file.or(written.token_file),
         })
     }
@@ -97,8 +117,11 @@ impl Profile {
     pub(super) fn credential(&self, args: &CredentialArgs) -> Result<SecretString, Failure> {
         let said = args.credential_file.as_ref().or(args.token_file.as_ref());
         let file = said.or(self.credential.as_ref()).ok_or_else(|| {
-            Failure::new(Exit::Config, "no credential to present: nobody is trusted for being near")
-                .next("give --credential-file FILE (an operator's) or --token-file FILE (a JWT)")
+            Failure::new(
+                Exit::Config,
+                "no credential to present: nobody is trusted for being near",
+            )
+            .next("give --credential-file FILE (an operator's) or --token-file FILE (a JWT)")
         })?;
         secret(file)
     }
@@ -107,7 +130,11 @@ impl Profile {
 fn read(file: &Path) -> Result<RawClient, Failure> {
     let (mut client, _) = config::read::<RawClient>(file, &BTreeMap::new())?;
     let dir = file.parent().unwrap_or(Path::new(""));
-    for path in [&mut client.bundle, &mut client.credential_file, &mut client.token_file] {
+    for path in [
+        &mut client.bundle,
+        &mut client.credential_file,
+        &mut client.token_file,
+    ] {
         *path = path.take().map(|path| dir.join(path));
     }
     Ok(client)

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::connect::{block_on, connect, status, with_credential};
+use super::connect::{connect, status, with_credential};
 use super::keypair::{self, Asked};
 use super::profile::{ClientArgs, CredentialArgs, Profile};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::files::{Content, NewFiles};
+use crate::cli::open::block_on;
 use crate::cli::output::{self, FormatArg};
 use crate::clock::{Clock as _, SystemClock};
 use crate::mesh::proto::rootbridge_v1 as v1;
-use crate::x509::{Certificate, KeyKind, San, SpiffeId, to_pem, verify_ca_path};
+use crate::x509::{Certificate, KeyKind, San, SpiffeId, verify_ca_path};
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct SignArgs {
@@ -69,7 +70,14 @@ pub(in crate::cli) fn run(args: SignArgs) -> Result<(), Failure> {
         }));
     }
     output::facts(&[
-        ("certified", names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
+        (
+            "certified",
+            names
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" "),
+        ),
         ("serial", leaf.serial().to_string()),
         ("valid until", leaf.not_after().to_string()),
         ("key", key.display().to_string()),
@@ -136,11 +144,19 @@ fn check(answer: v1::SignCertificateResponse, names: &[San], asked: &Asked) -> R
         names
     };
     if sorted(leaf.names()) != sorted(names) {
-        return Err(format!("the certificate is for {}", sorted(leaf.names()).join(" ")));
+        return Err(format!(
+            "the certificate is for {}",
+            sorted(leaf.names()).join(" ")
+        ));
     }
     verify_ca_path(above, &anchors, SystemClock.now()).map_err(|error| error.to_string())?;
     let issuer = above.first().ok_or("it has no issuing certificate")?;
-    leaf.verify_signed_by(issuer.public_key()).map_err(|error| error.to_string())?;
+    leaf.verify_signed_by(issuer.public_key())
+        .map_err(|error| error.to_string())?;
     let pem = |certs: &[Certificate]| certs.iter().map(Certificate::to_pem).collect::<String>();
-    Ok(Got { chain_pem: pem(&chain), bundle_pem: pem(&anchors), leaf: leaf.clone() })
+    Ok(Got {
+        chain_pem: pem(&chain),
+        bundle_pem: pem(&anchors),
+        leaf: leaf.clone(),
+    })
 }

@@ -15,21 +15,23 @@ use tokio_rustls::TlsAcceptor;
 
 /// What the server answers.
 #[derive(Clone)]
-pub enum Answer {
+pub(crate) enum Answer {
     Set(String),
     Slow(Duration, String),
     /// To another place, which would have the set.
     Redirect(u16, String),
     Status(u16),
     /// More than a megabyte, announced or not.
-    Huge { announced: bool },
+    Huge {
+        announced: bool,
+    },
     /// A connection that ends in the middle.
     Cut,
 }
 
-pub struct Server {
-    pub address: SocketAddr,
-    pub ca_pem: String,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) ca_pem: String,
     tls: Arc<ServerConfig>,
     state: Arc<State>,
     running: Option<AbortHandle>,
@@ -41,22 +43,31 @@ struct State {
 }
 
 impl Server {
-    pub async fn start(answer: Answer) -> Self {
+    pub(crate) async fn start(answer: Answer) -> Self {
         let ca_key = KeyPair::generate().unwrap();
         let mut ca = CertificateParams::new(Vec::new()).unwrap();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
         let issuer = Issuer::new(ca, ca_key);
         let key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let leaf = CertificateParams::new(["localhost".to_owned()])
+            .unwrap()
+            .signed_by(&key, &issuer)
+            .unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![leaf.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+            .with_single_cert(
+                vec![leaf.der().clone()],
+                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            )
             .unwrap();
-        let state = Arc::new(State { answer: Mutex::new(answer), hits: AtomicUsize::new(0) });
+        let state = Arc::new(State {
+            answer: Mutex::new(answer),
+            hits: AtomicUsize::new(0),
+        });
         let mut server = Self {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             ca_pem,
@@ -69,7 +80,7 @@ impl Server {
     }
 
     /// Listens, on the same port as before if there was one.
-    pub async fn up(&mut self) {
+    pub(crate) async fn up(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
         self.address = listener.local_addr().unwrap();
         let (acceptor, state) = (TlsAcceptor::from(self.tls.clone()), self.state.clone());
@@ -83,7 +94,7 @@ impl Server {
     }
 
     /// Refuses connections from now on.
-    pub async fn down(&mut self) {
+    pub(crate) async fn down(&mut self) {
         if let Some(task) = self.running.take() {
             task.abort();
             while TcpStream::connect(self.address).await.is_ok() {
@@ -92,16 +103,16 @@ impl Server {
         }
     }
 
-    pub fn answer(&self, answer: Answer) {
+    pub(crate) fn answer(&self, answer: Answer) {
         *self.state.answer.lock().unwrap() = answer;
     }
 
     /// How many requests were answered, or begun to be.
-    pub fn hits(&self) -> usize {
+    pub(crate) fn hits(&self) -> usize {
         self.state.hits.load(Ordering::SeqCst)
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("https://localhost:{}/keys", self.address.port())
     }
 }
@@ -115,7 +126,10 @@ async fn serve(acceptor: TlsAcceptor, stream: TcpStream, state: &State) -> Optio
     state.hits.fetch_add(1, Ordering::SeqCst);
     let answer = state.answer.lock().unwrap().clone();
     let ok = |body: &str| {
-        format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        format!(
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
     };
     let text = match answer {
         Answer::Set(body) => ok(&body),
@@ -131,7 +145,10 @@ async fn serve(acceptor: TlsAcceptor, stream: TcpStream, state: &State) -> Optio
         }
         Answer::Huge { announced: true } => ok(&" ".repeat(1024 * 1024 + 1)),
         Answer::Huge { announced: false } => {
-            format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", " ".repeat(3 * 1024 * 1024))
+            format!(
+                "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}",
+                " ".repeat(3 * 1024 * 1024)
+            )
         }
         Answer::Cut => "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"keys\":".to_owned(),
     };

@@ -1,0 +1,185 @@
+//! Keys: made, vouched for, found, refused.
+
+use std::process::Command;
+use std::time::Duration;
+
+use rootbridge::hsm::{Hsm, HsmError};
+use rootbridge::x509::KeyKind;
+
+use crate::support::{Kit, PIN, SO_PIN, foreign_key, new_key, run, secret, sign_well};
+
+scenario!(
+    every_kind_signs_and_is_vouched_for,
+    Kit::Spy,
+    async |place| {
+        let (_hsm, token) = place.ready(|_| ()).await;
+        let kinds = [
+            KeyKind::EcdsaP256,
+            KeyKind::EcdsaP384,
+            KeyKind::Rsa { bits: 2048 },
+            KeyKind::Rsa { bits: 3072 },
+            KeyKind::Rsa { bits: 4096 },
+        ];
+        for (number, kind) in kinds.into_iter().enumerate() {
+            let id = [0xa0, u8::try_from(number).unwrap()];
+            let public = token.generate(kind, &kind.slug(), &id).await.unwrap();
+            assert_eq!(public.kind(), kind);
+            let key = token.key(&id, &public).await.unwrap();
+            assert_eq!(
+                (key.kind(), key.label(), key.id()),
+                (kind, kind.slug().as_str(), &id[..])
+            );
+            for message in [&b""[..], b"a message", &[7; 5000]] {
+                sign_well(&key, message).await;
+            }
+            assert!(key.probe().await.unwrap().signed_in.is_some());
+        }
+        assert_eq!(
+            (
+                token.signatures(),
+                token.test_signatures(),
+                token.doubtful_signatures()
+            ),
+            (15, 5, 0)
+        );
+        // cryptoki asks for the signature's length first, so each signature is two calls.
+        assert_eq!(place.calls("C_SignInit"), 20);
+        assert_eq!(place.calls("C_Sign"), 40);
+
+        let keys = token.keys().await.unwrap();
+        assert_eq!(keys.len(), 5);
+        for key in keys {
+            assert!(key.attestation.missing().is_empty(), "{key:?}");
+            assert_eq!(
+                (key.attestation.sensitive, key.attestation.extractable),
+                (Some(true), Some(false))
+            );
+            assert_eq!(key.label, key.kind().unwrap().slug());
+        }
+        let shown = run(Command::new("pkcs11-tool")
+            .args([
+                "--module".as_ref(),
+                std::env::var_os("PKCS11SPY").unwrap().as_os_str(),
+            ])
+            .args([
+                "--token-label",
+                "main",
+                "--login",
+                "--pin",
+                PIN,
+                "--list-objects",
+                "--type",
+                "privkey",
+            ]));
+        assert_eq!(shown.matches("Usage:      sign\n").count(), 5, "{shown}");
+        assert_eq!(
+            shown
+                .matches("sensitive, always sensitive, never extract")
+                .count(),
+            5,
+            "{shown}"
+        );
+    }
+);
+
+scenario!(
+    an_imported_key_is_refused_unless_the_config_allows_it,
+    Kit::Plain,
+    async |place| {
+        let hsm = Hsm::open(&place.config(|_| ())).unwrap();
+        hsm.init_token(None, "main", &secret(SO_PIN), &secret(PIN))
+            .unwrap();
+        drop(hsm);
+        let pem = place.dir.join("key.pem");
+        run(Command::new("openssl")
+            .args([
+                "genpkey",
+                "-algorithm",
+                "EC",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-out",
+            ])
+            .arg(&pem));
+        run(Command::new("softhsm2-util")
+            .arg("--import")
+            .arg(&pem)
+            .args([
+                "--token", "main", "--label", "imported", "--id", "c0ffee", "--pin", PIN,
+            ]));
+
+        // The module can be opened again after it was closed.
+        let hsm = Hsm::open(&place.config(|_| ())).unwrap();
+        let token = hsm.token("main").unwrap();
+        token.ready(Duration::from_secs(5)).await.unwrap();
+        let reports = token.keys().await.unwrap();
+        let public = reports[0].public_key.clone().unwrap();
+        let error = token.key(&[0xc0, 0xff, 0xee], &public).await.unwrap_err();
+        assert!(matches!(&error, HsmError::Unattested { id, .. } if id == "c0ffee"));
+        let text = error.to_string();
+        assert!(
+            text.contains("as CKA_LOCAL, CKA_ALWAYS_SENSITIVE, CKA_NEVER_EXTRACTABLE"),
+            "{text}"
+        );
+        assert!(
+            text.contains("allow_unattested_keys = true") && text.contains("[hsm.tokens.main]"),
+            "{text}"
+        );
+        drop((token, hsm));
+
+        let allowing =
+            place.config(|raw| raw.tokens.get_mut("main").unwrap().allow_unattested_keys = true);
+        let hsm = Hsm::open(&allowing).unwrap();
+        let token = hsm.token("main").unwrap();
+        token.ready(Duration::from_secs(5)).await.unwrap();
+        sign_well(
+            &token.key(&[0xc0, 0xff, 0xee], &public).await.unwrap(),
+            b"m",
+        )
+        .await;
+        let log = std::fs::read_to_string(place.dir.join("output")).unwrap();
+        assert!(
+            log.contains("WARN") && log.contains("THE TOKEN DOES NOT VOUCH FOR THIS KEY"),
+            "{log}"
+        );
+    }
+);
+
+scenario!(
+    the_wrong_key_is_refused_in_words,
+    Kit::Plain,
+    async |place| {
+        let (_hsm, token) = place.ready(|_| ()).await;
+        let key = new_key(&token, &[1]).await;
+        let text = token
+            .key(&[2], key.public_key())
+            .await
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            text,
+            "token \"main\" has no private key with CKA_ID 02: `rootbridge key list` shows those it has"
+        );
+        let error = token.key(&[1], &foreign_key()).await.unwrap_err();
+        assert!(
+            matches!(error, HsmError::PublicKeyMismatch { .. }),
+            "{error}"
+        );
+        let error = token
+            .generate(KeyKind::EcdsaP384, "again", &[1])
+            .await
+            .unwrap_err();
+        assert!(matches!(error, HsmError::KeyExists { .. }), "{error}");
+        for kind in [
+            KeyKind::Ed25519,
+            KeyKind::EcdsaP521,
+            KeyKind::Rsa { bits: 1024 },
+        ] {
+            let error = token.generate(kind, "odd", &[3]).await.unwrap_err();
+            assert!(matches!(error, HsmError::UnsupportedKey { .. }), "{error}");
+        }
+        assert_eq!(token.keys().await.unwrap().len(), 1);
+        token.destroy_key(&[1]).await.unwrap();
+        assert!(token.keys().await.unwrap().is_empty());
+    }
+);

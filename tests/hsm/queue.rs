@@ -1,0 +1,175 @@
+//! The queue: bounded, on time, and alive when a worker is not.
+
+use std::time::{Duration, Instant};
+
+use rootbridge::hsm::{HsmError, SignError, TokenState};
+
+use crate::support::{Kit, new_key, sign, sign_well, until};
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+scenario!(
+    a_full_queue_is_busy_before_anything_is_recorded,
+    Kit::Plain,
+    async |place| {
+        let (_hsm, token) = place.ready(|raw| raw.queue = 4).await;
+        let key = new_key(&token, &[1]).await;
+        let mut permits: Vec<_> = (0..4).map(|_| key.reserve().unwrap()).collect();
+        assert_eq!(key.reserve().unwrap_err(), SignError::Busy);
+        assert!(matches!(
+            token.keys().await.unwrap_err(),
+            HsmError::Busy { queue: 4, .. }
+        ));
+        // A permit that is dropped gives its place back; one that signs too.
+        permits.pop();
+        let permit = key.reserve().unwrap();
+        assert_eq!(key.reserve().unwrap_err(), SignError::Busy);
+        permit.sign(b"m", soon()).await.unwrap();
+        for permit in permits {
+            permit.sign(b"m", soon()).await.unwrap();
+        }
+        assert_eq!((token.queued(), token.signatures()), (0, 4));
+    }
+);
+
+scenario!(
+    what_waited_too_long_is_never_signed,
+    Kit::Shim,
+    async |place| {
+        let (_hsm, token) = place.ready(|raw| raw.workers = 1).await;
+        let key = new_key(&token, &[1]).await;
+        sign_well(&key, b"warm").await;
+        let before = place.calls("C_SignInit");
+        place.command("sign_ms 400\n");
+        let slow = tokio::spawn(key.reserve().unwrap().sign(b"slow", soon()));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let late = key
+            .reserve()
+            .unwrap()
+            .sign(b"late", Instant::now() + Duration::from_millis(100));
+        assert_eq!(late.await, Err(SignError::Expired));
+        assert!(slow.await.unwrap().is_ok());
+        assert_eq!(place.calls("C_SignInit"), before + 1);
+        let past = key
+            .reserve()
+            .unwrap()
+            .sign(b"past", Instant::now() - Duration::from_millis(1));
+        assert_eq!(past.await, Err(SignError::Expired));
+
+        // A caller that is gone is not signed for.
+        let busy = tokio::spawn(key.reserve().unwrap().sign(b"slow", soon()));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let gone = tokio::spawn(key.reserve().unwrap().sign(b"gone", soon()));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        gone.abort();
+        assert!(busy.await.unwrap().is_ok());
+        place.command("");
+        sign_well(&key, b"after").await;
+        assert_eq!(place.calls("C_SignInit"), before + 3);
+        assert_eq!(token.signatures(), 4);
+    }
+);
+
+scenario!(
+    stuck_workers_hold_up_nobody_else,
+    Kit::Shim,
+    async |place| {
+        let (_hsm, token) = place
+            .ready(|raw| {
+                raw.queue = 3;
+                raw.deadline = Duration::from_millis(300);
+            })
+            .await;
+        let key = new_key(&token, &[1]).await;
+        sign_well(&key, b"warm").await;
+        place.command("sign_ms 4000\n");
+        let mut waiting = Vec::new();
+        let full = loop {
+            match key.reserve() {
+                Ok(permit) => waiting.push(tokio::spawn(permit.sign(b"m", soon()))),
+                Err(error) => break error,
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        // Two in the workers' hands, three in the queue.
+        assert_eq!((full, waiting.len()), (SignError::Busy, 5));
+        // The probe does not wait for ever either, and says what it saw.
+        waiting.pop().unwrap().abort();
+        let start = Instant::now();
+        assert!(matches!(
+            token.probe().await.unwrap_err(),
+            HsmError::Busy { .. }
+        ));
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        assert_eq!(token.queued(), 3);
+        assert_eq!(key.reserve().unwrap_err(), SignError::Busy);
+        assert!(start.elapsed() < Duration::from_secs(2));
+        place.command("");
+        for task in waiting {
+            task.await.unwrap().unwrap();
+        }
+        sign_well(&key, b"after").await;
+    }
+);
+
+scenario!(a_token_that_hangs_is_told_apart, Kit::Shim, async |place| {
+    let (_hsm, token) = place
+        .ready(|raw| raw.deadline = Duration::from_millis(300))
+        .await;
+    let key = new_key(&token, &[1]).await;
+    assert!(token.probe().await.unwrap().signed_in.is_some());
+    place.command("sign_ms 3000\n");
+    let error = token.probe().await.unwrap_err();
+    assert!(matches!(error, HsmError::Timeout { .. }), "{error}");
+    assert!(matches!(token.state(), TokenState::Unavailable(_)));
+    assert!(matches!(
+        key.reserve().unwrap_err(),
+        SignError::Unavailable(_)
+    ));
+    place.command("");
+    until(&token, Duration::from_secs(8), |state| {
+        *state == TokenState::Ready
+    })
+    .await;
+    sign_well(&key, b"after").await;
+});
+
+scenario!(
+    many_tasks_sign_at_once_and_every_signature_is_counted,
+    Kit::Spy,
+    async |place| {
+        let (_hsm, token) = place.ready(|raw| raw.workers = 4).await;
+        let keys = [new_key(&token, &[1]).await, new_key(&token, &[2]).await];
+        let tasks: Vec<_> = (0..64u8)
+            .map(|task| {
+                let key = keys[usize::from(task % 2)].clone();
+                tokio::spawn(async move {
+                    for turn in 0..10u8 {
+                        let message = [task, turn];
+                        let signature = sign(&key, &message).await.unwrap();
+                        key.public_key()
+                            .verify(key.algorithm(), &message, &signature)
+                            .unwrap();
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..5 {
+            token.probe().await.unwrap();
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!((token.signatures(), token.test_signatures()), (640, 5));
+        assert_eq!(place.calls("C_SignInit"), 645);
+        assert_eq!(place.calls("C_Sign"), 2 * 645);
+        // Handles are looked up once for each session, not for each signature.
+        assert!(
+            place.calls("C_FindObjectsInit") < 40,
+            "{}",
+            place.calls("C_FindObjectsInit")
+        );
+    }
+);

@@ -1,0 +1,136 @@
+//! A remote HSM: SoftHSM behind `p11-kit server`, which can be stopped and killed.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use rootbridge::hsm::{Hsm, HsmError, SignError, TokenState};
+
+use crate::support::{Kit, PIN, Place, SO_PIN, new_key, pkcs11, run, sign, sign_well, until};
+
+/// The server and its children (one for each connection), for as long as this lives.
+struct Server(Child);
+
+impl Server {
+    fn signal(&self, signal: Signal) {
+        killpg(Pid::from_raw(i32::try_from(self.0.id()).unwrap()), signal).unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.0.wait().unwrap();
+    }
+}
+
+/// A token `main` behind a server, at the address that the client library has from the environment.
+fn serve(place: &Place) -> Server {
+    run(Command::new("softhsm2-util").args([
+        "--init-token",
+        "--free",
+        "--label",
+        "main",
+        "--so-pin",
+        SO_PIN,
+        "--pin",
+        PIN,
+    ]));
+    let socket = place.dir.join("p11-kit.sock");
+    let server = Command::new("p11-kit")
+        .args(["server", "--foreground", "--provider"])
+        .arg(&place.module)
+        .arg("--name")
+        .arg(&socket)
+        .arg("pkcs11:")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let end = Instant::now() + Duration::from_secs(10);
+    while !socket.exists() {
+        assert!(Instant::now() < end, "p11-kit server did not start");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Server(server)
+}
+
+fn open(place: &Place) -> Hsm {
+    let client = pkcs11(
+        "p11-kit's client (Debian: p11-kit-modules)",
+        "p11-kit-client.so",
+    );
+    let config = place.config(|raw| {
+        raw.module = client;
+        raw.deadline = Duration::from_millis(500);
+    });
+    Hsm::open(&config).unwrap()
+}
+
+scenario!(
+    a_stopped_server_hangs_nobody_and_recovers_alone,
+    Kit::Remote,
+    async |place| {
+        let server = serve(&place);
+        let hsm = open(&place);
+        let token = hsm.token("main").unwrap();
+        token.ready(Duration::from_secs(5)).await.unwrap();
+        let key = new_key(&token, &[1]).await;
+        sign_well(&key, b"before").await;
+
+        server.signal(Signal::SIGSTOP);
+        let stuck = tokio::spawn(
+            key.reserve()
+                .unwrap()
+                .sign(b"m", Instant::now() + Duration::from_secs(20)),
+        );
+        let error = token.probe().await.unwrap_err();
+        assert!(matches!(error, HsmError::Timeout { .. }), "{error}");
+        assert!(matches!(
+            key.reserve().unwrap_err(),
+            SignError::Unavailable(_)
+        ));
+        assert!(!stuck.is_finished());
+
+        server.signal(Signal::SIGCONT);
+        until(&token, Duration::from_secs(5), |state| {
+            *state == TokenState::Ready
+        })
+        .await;
+        let signature = stuck.await.unwrap().unwrap();
+        key.public_key()
+            .verify(key.algorithm(), b"m", &signature)
+            .unwrap();
+        sign_well(&key, b"after").await;
+    }
+);
+
+scenario!(
+    a_killed_server_is_said_to_be_gone,
+    Kit::Remote,
+    async |place| {
+        let server = serve(&place);
+        let hsm = open(&place);
+        let token = hsm.token("main").unwrap();
+        token.ready(Duration::from_secs(5)).await.unwrap();
+        let key = new_key(&token, &[1]).await;
+        sign_well(&key, b"before").await;
+        drop(server);
+        let error = sign(&key, b"m").await.unwrap_err();
+        assert!(
+            matches!(error, SignError::Unavailable(_) | SignError::Unknown(_)),
+            "{error}"
+        );
+        until(&token, Duration::from_secs(5), |state| {
+            matches!(state, TokenState::Unavailable(_))
+        })
+        .await;
+        assert!(matches!(
+            key.reserve().unwrap_err(),
+            SignError::Unavailable(_)
+        ));
+    }
+);

@@ -1,0 +1,281 @@
+//! A process, a token directory and a module for each scenario.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rootbridge::hsm::{Config, Hsm, Key, RawConfig, SignError, Token, TokenState};
+use rootbridge::x509::{KeyKind, PublicKey};
+use secrecy::SecretString;
+
+pub(crate) const PIN: &str = "4711-user";
+pub(crate) const SO_PIN: &str = "0815-officer";
+
+const SOFTHSM: [&str; 6] = [
+    "/usr/lib/softhsm/libsofthsm2.so",
+    "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
+    "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
+    "/usr/lib64/softhsm/libsofthsm2.so",
+    "/usr/lib64/pkcs11/libsofthsm2.so",
+    "/usr/local/lib/softhsm/libsofthsm2.so",
+];
+
+/// What stands between the test and SoftHSM.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kit {
+    /// Nothing.
+    Plain,
+    /// `pkcs11-spy`, which logs every call.
+    Spy,
+    /// `shim.c`, which fails on command, below `pkcs11-spy`.
+    Shim,
+    /// Nothing yet; `remote` puts a server between.
+    Remote,
+}
+
+/// Where a scenario lives.
+pub(crate) struct Place {
+    pub(crate) dir: PathBuf,
+    pub(crate) module: PathBuf,
+}
+
+/// Runs `body` in a new process of this test binary, with a SoftHSM directory of its own.
+pub(crate) fn isolated<F: Future<Output = ()>>(
+    path: &str,
+    kit: Kit,
+    body: impl FnOnce(Place) -> F,
+) {
+    let name = path.split_once("::").unwrap().1;
+    if std::env::var("RB_SCENARIO").as_deref() == Ok(name) {
+        let place = Place {
+            dir: std::env::var_os("RB_DIR").unwrap().into(),
+            module: std::env::var_os("RB_MODULE").unwrap().into(),
+        };
+        tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_test_writer()
+            .init();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        return runtime.block_on(body(place));
+    }
+    let dir = tempfile::Builder::new()
+        .prefix("rb-hsm-")
+        .tempdir()
+        .unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child
+        .args([name, "--exact", "--nocapture"])
+        .env("RB_SCENARIO", name)
+        .env("RB_DIR", dir.path());
+    child.env("RUST_BACKTRACE", "0");
+    child.envs(prepare(dir.path(), kit));
+    let log = dir.path().join("output");
+    let file = std::fs::File::create(&log).unwrap();
+    child
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().unwrap())
+        .stderr(file);
+    let mut child = child.spawn().unwrap();
+    let end = Instant::now() + Duration::from_secs(180);
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break Some(status);
+        }
+        if Instant::now() > end {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let output = std::fs::read_to_string(&log).unwrap();
+    assert!(
+        status.is_some_and(|status| status.success()),
+        "{name}: {status:?}\n{output}"
+    );
+    assert!(
+        output.contains("1 passed"),
+        "the scenario did not run: {output}"
+    );
+    assert!(
+        !output.contains(PIN) && !output.contains(SO_PIN),
+        "a PIN in the log: {output}"
+    );
+}
+
+fn prepare(dir: &Path, kit: Kit) -> Vec<(&'static str, OsString)> {
+    let tokens = dir.join("tokens");
+    std::fs::create_dir(&tokens).unwrap();
+    let conf = dir.join("softhsm2.conf");
+    std::fs::write(
+        &conf,
+        format!(
+            "directories.tokendir = {}\nlog.level = ERROR\n",
+            tokens.display()
+        ),
+    )
+    .unwrap();
+    std::fs::write(dir.join("pin"), PIN).unwrap();
+    let softhsm = find("SoftHSM (Debian: softhsm2)", &SOFTHSM);
+    let mut env: Vec<(&'static str, OsString)> = vec![("SOFTHSM2_CONF", conf.into())];
+    let mut module = softhsm.clone();
+    if kit == Kit::Shim {
+        let shim = dir.join("shim.so");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hsm/shim.c");
+        run(Command::new("cc")
+            .args(["-std=gnu17", "-shared", "-fPIC", "-o"])
+            .arg(&shim)
+            .arg(source)
+            .arg("-ldl"));
+        env.push(("RB_SHIM_MODULE", softhsm.into()));
+        env.push(("RB_SHIM_CONTROL", dir.join("control").into()));
+        module = shim;
+    }
+    if kit == Kit::Remote {
+        let address = format!("unix:path={}", dir.join("p11-kit.sock").display());
+        env.push(("P11_KIT_SERVER_ADDRESS", address.into()));
+    }
+    if matches!(kit, Kit::Spy | Kit::Shim) {
+        env.push(("PKCS11SPY", module.into()));
+        env.push(("PKCS11SPY_OUTPUT", dir.join("spy.log").into()));
+        module = pkcs11("pkcs11-spy (Debian: opensc)", "pkcs11-spy.so");
+    }
+    env.push(("RB_MODULE", module.into()));
+    env
+}
+
+/// A module in one of the usual places.
+pub(crate) fn pkcs11(what: &str, file: &str) -> PathBuf {
+    let places = [
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+        "/usr/lib64",
+        "/usr/lib",
+    ];
+    let places: Vec<String> = places
+        .iter()
+        .flat_map(|dir| [format!("{dir}/pkcs11/{file}"), format!("{dir}/{file}")])
+        .collect();
+    find(what, &places)
+}
+
+fn find<P: AsRef<Path>>(what: &str, places: &[P]) -> PathBuf {
+    let found = places.iter().map(AsRef::as_ref).find(|path| path.exists());
+    found
+        .unwrap_or_else(|| panic!("{what} is not installed"))
+        .to_owned()
+}
+
+/// Runs a command that must succeed, and gives what it printed.
+pub(crate) fn run(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub(crate) fn secret(text: &str) -> SecretString {
+    SecretString::from(text)
+}
+
+impl Place {
+    /// A config with the token `main`, found by its label, and what `change` makes of it.
+    pub(crate) fn config(&self, change: impl FnOnce(&mut RawConfig)) -> Config {
+        let mut raw: RawConfig = toml::from_str(&format!(
+            "module = {:?}\nprobe_interval = '500ms'\n[tokens.main]\nlabel = 'main'\npin_file = {:?}\n",
+            self.module,
+            self.dir.join("pin")
+        ))
+        .unwrap();
+        change(&mut raw);
+        Config::try_from(raw).unwrap()
+    }
+
+    /// An open HSM with the token `main` made and ready.
+    pub(crate) async fn ready(&self, change: impl FnOnce(&mut RawConfig)) -> (Hsm, Arc<Token>) {
+        let hsm = Hsm::open(&self.config(change)).unwrap();
+        hsm.init_token(None, "main", &secret(SO_PIN), &secret(PIN))
+            .unwrap();
+        let token = hsm.token("main").unwrap();
+        token.ready(Duration::from_secs(5)).await.unwrap();
+        (hsm, token)
+    }
+
+    /// How often the module was asked for `call`, by pkcs11-spy's log.
+    pub(crate) fn calls(&self, call: &str) -> usize {
+        let log = std::fs::read_to_string(self.dir.join("spy.log")).unwrap();
+        log.lines()
+            .filter(|line| line.split_once(": ").is_some_and(|(_, name)| name == call))
+            .count()
+    }
+
+    /// Commands the shim.
+    pub(crate) fn command(&self, lines: &str) {
+        let path = self.dir.join("control");
+        if lines.is_empty() {
+            let _ = std::fs::remove_file(path);
+        } else {
+            std::fs::write(self.dir.join("control.new"), lines).unwrap();
+            std::fs::rename(self.dir.join("control.new"), path).unwrap();
+        }
+    }
+
+    pub(crate) fn write_pin(&self, pin: &str) {
+        std::fs::write(self.dir.join("pin.new"), pin).unwrap();
+        std::fs::rename(self.dir.join("pin.new"), self.dir.join("pin")).unwrap();
+    }
+}
+
+/// A P-256 key that is open for signing.
+pub(crate) async fn new_key(token: &Arc<Token>, id: &[u8]) -> Key {
+    let public = token
+        .generate(KeyKind::EcdsaP256, "test", id)
+        .await
+        .unwrap();
+    token.key(id, &public).await.unwrap()
+}
+
+pub(crate) async fn sign(key: &Key, message: &[u8]) -> Result<Vec<u8>, SignError> {
+    key.reserve()?
+        .sign(message, Instant::now() + Duration::from_secs(5))
+        .await
+}
+
+/// Signs and verifies in software.
+pub(crate) async fn sign_well(key: &Key, message: &[u8]) {
+    let signature = sign(key, message).await.unwrap();
+    key.public_key()
+        .verify(key.algorithm(), message, &signature)
+        .unwrap();
+}
+
+/// Waits until the token's state is one that `wanted` accepts.
+pub(crate) async fn until(
+    token: &Token,
+    limit: Duration,
+    wanted: impl FnMut(&TokenState) -> bool,
+) -> TokenState {
+    let mut states = token.watch();
+    let found = tokio::time::timeout(limit, states.wait_for(wanted)).await;
+    found
+        .unwrap_or_else(|_| panic!("still {:?} after {limit:?}", token.state()))
+        .unwrap()
+        .clone()
+}
+
+/// A public key that no token has.
+pub(crate) fn foreign_key() -> PublicKey {
+    let pair = rcgen::KeyPair::generate().unwrap();
+    PublicKey::from_spki_der(&rcgen::PublicKeyData::subject_public_key_info(&pair)).unwrap()
+}
