@@ -15,5 +15,6 @@ mod durability;
 mod envoy;
 mod istio;
 mod judges;
+mod refusals;
 mod serving;
 mod support;

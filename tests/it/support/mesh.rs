@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::http::wait_ready;
 use super::jwt::{ISSUER, Issuer};
 use super::process::Process;
-use super::{free_port, output, repository, run};
+use super::{free_port, repository, run};
 
 pub(crate) const TRUST_DOMAIN: &str = "cluster.local";
 pub(crate) const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
@@ -178,11 +178,6 @@ level = "info"
     /// A command that must succeed; its standard output.
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
         run(&mut self.command(arguments))
-    }
-
-    /// A command that may fail.
-    pub(crate) fn try_cli(&self, arguments: &[&str]) -> Output {
-        output(&mut self.command(arguments))
     }
 
     /// `rootbridge` as a client of this server, with the operator's credential; `path` follows the
