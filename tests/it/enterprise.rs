@@ -33,7 +33,11 @@ fn under_the_enterprises_root() {
     assert_eq!(waiting.status, 503, "{waiting:?}");
     let begun = Instant::now();
     while !server.log().contains("rootbridge ca init") {
-        assert!(begun.elapsed() < Duration::from_secs(10), "{}", server.log());
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "{}",
+            server.log()
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 
