@@ -8,7 +8,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::support::interop::{Answer, Call, calls, driver, issue, workloads};
-use crate::support::jwt::Issuer;
 use crate::support::mesh::Mesh;
 use crate::support::openssl::{csr, key};
 use crate::support::run;

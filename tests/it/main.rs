@@ -12,6 +12,7 @@
 mod architecture;
 mod crash;
 mod durability;
+mod enterprise;
 mod envoy;
 mod istio;
 mod judges;

@@ -243,6 +243,15 @@ level = "info"
         self.serve_by(self.command(&["serve"]))
     }
 
+    /// Starts serving, ready or not.
+    pub(crate) fn start(&self) -> Process {
+        Process::start(
+            "rootbridge",
+            &mut self.command(&["serve"]),
+            &self.path("serve.log"),
+        )
+    }
+
     /// The same by a command of the caller's: under a tracer, with another environment.
     pub(crate) fn serve_by(&self, mut command: Command) -> Process {
         let mut process = Process::start("rootbridge", &mut command, &self.path("serve.log"));
