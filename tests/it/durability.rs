@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::interop::{Answer, Call, calls};
 use crate::support::mesh::{MODULE, Mesh};
+use crate::support::openssl::handshake;
 use crate::support::process::Process;
 use crate::support::run;
 use crate::support::trace::{Event, parse, strace};
@@ -66,6 +67,14 @@ fn intent_before_signature_and_conclusion_before_answer() {
     let mesh = spied();
     let trace = mesh.path("trace");
     let mut server = mesh.serve_by(strace(&trace, &mesh.command(&["serve"])));
+    let begun = Instant::now();
+    while !handshake(mesh.port) {
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "no handshake\n{}",
+            server.log()
+        );
+    }
     for n in 0..8 {
         let answer = ask(&mesh, &format!("traced {n}"));
         assert_eq!(
@@ -75,7 +84,7 @@ fn intent_before_signature_and_conclusion_before_answer() {
         );
     }
     server.terminate(Duration::from_secs(60));
-    let events = parse(&std::fs::read_to_string(&trace).unwrap().to_lowercase());
+    let events = parse(&std::fs::read_to_string(&trace).unwrap());
     let socket = format!("127.0.0.1:{}->", mesh.port);
     let leaves: Vec<_> = mesh
         .signed()

@@ -12,7 +12,10 @@
 mod architecture;
 mod crash;
 mod durability;
+mod enterprise;
 mod envoy;
 mod istio;
 mod judges;
+mod refusals;
+mod serving;
 mod support;

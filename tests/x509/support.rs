@@ -13,8 +13,8 @@ use aws_lc_rs::signature::{
 };
 use rootbridge::clock::UnixTime;
 use rootbridge::x509::{
-    CaTemplate, Certificate, Expected, ExtendedUsage, IssuerIdentity, KeyKind, LeafTemplate,
-    PublicKey, San, Serial, SignatureAlgorithm, assemble, ca_name, check_issued,
+    CaTemplate, Certificate, Csr, CsrError, Expected, ExtendedUsage, IssuerIdentity, KeyKind,
+    LeafTemplate, PublicKey, San, Serial, SignatureAlgorithm, assemble, ca_name, check_issued,
 };
 
 /// A moment at which the openssl command, which uses the machine's clock, agrees.
@@ -296,6 +296,26 @@ impl Request {
     pub(crate) fn signed(&self, key: &SoftKey) -> Vec<u8> {
         key.seal(&self.info())
     }
+}
+
+pub(crate) const ID: &str = "spiffe://cluster.local/ns/foo/sa/bar";
+
+/// A request that is accepted.
+pub(crate) fn good(key: &SoftKey) -> Request {
+    Request::of(key, &[uri_san(ID)])
+}
+
+/// The error for a request that asks for `extensions`.
+pub(crate) fn asking(extensions: &[Vec<u8>]) -> CsrError {
+    let key = SoftKey::p256();
+    Csr::from_der(&Request::of(&key, extensions).signed(&key)).unwrap_err()
+}
+
+pub(crate) fn says(error: &CsrError, part: &str) {
+    assert!(
+        error.to_string().contains(part),
+        "{part:?} is not in: {error}"
+    );
 }
 
 /// Runs the openssl command, which must be there; gives its whole output.
