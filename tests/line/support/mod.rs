@@ -7,6 +7,7 @@ pub(crate) mod line;
 pub(crate) mod openssl;
 pub(crate) mod request;
 pub(crate) mod server;
+pub(crate) mod tls;
 
 use std::time::{Duration, Instant};
 
