@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::sync::CancellationToken;
 
@@ -115,8 +115,15 @@ impl TlsFiles {
         let chain = CertificateDer::pem_slice_iter(&now.0)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| wrong(&self.certificate, &error))?;
-        let key =
-            PrivateKeyDer::from_pem_slice(&now.1).map_err(|error| wrong(&self.key, &error))?;
+        if chain.is_empty() {
+            let why = "it holds no CERTIFICATE block (-----BEGIN CERTIFICATE-----)";
+            return Err(wrong(&self.certificate, &why));
+        }
+        let key = PrivateKeyDer::from_pem_slice(&now.1).map_err(|error| match error {
+            pem::Error::NoItemsFound => wrong(&self.key, &"it holds no private key in PEM"),
+            // The rest of what is there must not be shown, whatever it is.
+            _ => wrong(&self.key, &"its PEM is broken"),
+        })?;
         if let Some(leaf) = chain.first()
             && let Ok(leaf) = x509::Certificate::parse(leaf.as_ref())
         {

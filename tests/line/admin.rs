@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use crate::support::request::Request;
-use crate::support::{Line, TD};
+use crate::support::{Line, PATIENCE, TD, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_and_metrics_are_open_and_name_no_workload() {
@@ -18,6 +18,9 @@ async fn probes_and_metrics_are_open_and_name_no_workload() {
 
     assert_eq!(server.get("/livez").await, (200, "live\n".to_owned()));
     assert_eq!(server.get("/readyz").await, (200, "ready\n".to_owned()));
+    // Found by the prober, in its own time.
+    let up = "rootbridge_hsm_up{token=\"main\"}";
+    eventually(PATIENCE, up, async || server.metric(up).await == Some(1.0)).await;
     let (status, metrics) = server.get("/metrics").await;
     assert_eq!(status, 200);
     for name in [
@@ -31,10 +34,15 @@ async fn probes_and_metrics_are_open_and_name_no_workload() {
         assert!(metrics.contains(name), "no {name} in:\n{metrics}");
     }
     assert!(metrics.ends_with("# EOF\n"));
-    assert!(!metrics.contains("spiffe://") && !metrics.contains("secret-"), "{metrics}");
+    assert!(
+        !metrics.contains("spiffe://") && !metrics.contains("secret-"),
+        "{metrics}"
+    );
     assert!(!metrics.contains("/tmp"), "{metrics}");
 
-    let (status, page) = server.ask(Method::GET, "/v1/status", Some(&line.operator)).await;
+    let (status, page) = server
+        .ask(Method::GET, "/v1/status", Some(&line.operator))
+        .await;
     assert_eq!(status, 200);
     let page: Value = serde_json::from_str(&page).unwrap();
     assert_eq!(page["ready"], true);
@@ -49,15 +57,16 @@ async fn what_is_missing_is_said_with_care() {
     line.edit("label = \"rootbridge\"", "label = \"gone\"");
     let server = line.start().await;
     let (mut status, mut said) = (200, String::new());
-    crate::support::eventually(crate::support::PATIENCE, "the reason", async || {
+    eventually(PATIENCE, "the reason", async || {
         (status, said) = server.get("/readyz").await;
         said.contains("issuing key")
     })
     .await;
     assert_eq!(status, 503);
-    assert!(!said.contains("gone") && !said.contains('/'.to_string().repeat(2).as_str()), "{said}");
-    assert!(!said.contains("/tmp"), "{said}");
-    let (_, page) = server.ask(Method::GET, "/v1/status", Some(&line.operator)).await;
+    assert!(!said.contains("gone") && !said.contains("/tmp"), "{said}");
+    let (_, page) = server
+        .ask(Method::GET, "/v1/status", Some(&line.operator))
+        .await;
     assert!(page.contains("gone"), "the operator is told more: {page}");
     server.stop().await;
 }

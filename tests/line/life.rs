@@ -13,17 +13,29 @@ use crate::support::{Client, Line, PATIENCE, TD, eventually};
 async fn a_server_without_an_authority_waits_for_one() {
     let line = Line::bare();
     let server = line.start().await;
-    server.says("no authority yet: run `rootbridge ca init`").await;
-    eventually(PATIENCE, "the reason", async || server.get("/readyz").await.1.contains("rootbridge ca init")).await;
+    server
+        .says("no authority yet: run `rootbridge ca init`")
+        .await;
+    eventually(PATIENCE, "the reason", async || {
+        server.get("/readyz").await.1.contains("rootbridge ca init")
+    })
+    .await;
     assert_eq!(server.get("/readyz").await.0, 503);
     assert_eq!(server.get("/livez").await.0, 200);
     line.init(TD, &[]);
     let begun = Instant::now();
     server.ready().await;
     let client = server.client(TD).await;
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
     let token = line.issuer.istio("foo", "bar");
-    client.istio(&token, &Request::workload("foo", "bar")).await.unwrap();
+    client
+        .istio(&token, &Request::workload("foo", "bar"))
+        .await
+        .unwrap();
     server.stop().await;
 }
 
@@ -39,37 +51,67 @@ async fn a_reload_takes_policy_and_callers_or_changes_nothing() {
     // Wrong: told, and the old one stays.
     let good = std::fs::read_to_string(line.config()).unwrap();
     for (wrong, why) in [
-        (good.replace("\"workload\", \"short\", \"ignore\"", "\"workload\", \"nosuch\""), "nosuch"),
+        (
+            good.replace(
+                "\"workload\", \"short\", \"ignore\"",
+                "\"workload\", \"nosuch\"",
+            ),
+            "nosuch",
+        ),
         (good.replace("[policy", "[polcy"), "polcy"),
         ("nonsense".to_owned(), "rootbridge.toml"),
     ] {
         std::fs::write(line.config(), wrong).unwrap();
-        let before = server.log().matches("the old configuration stays in force").count();
+        let before = server
+            .log()
+            .matches("the old configuration stays in force")
+            .count();
         server.signal(Signal::SIGHUP);
         eventually(PATIENCE, why, async || {
             let log = server.log();
-            log.matches("the old configuration stays in force").count() > before && log.contains(why)
+            log.matches("the old configuration stays in force").count() > before
+                && log.contains(why)
         })
         .await;
         told(ask().await, Code::PermissionDenied);
-        client.sign(&line.operator, wish(&csr, "workload", &[])).await.unwrap();
+        client
+            .sign(&line.operator, wish(&csr, "workload", &[]))
+            .await
+            .unwrap();
     }
     std::fs::write(line.config(), &good).unwrap();
-    line.edit("\"workload\", \"short\", \"ignore\"", "\"workload\", \"gold\"");
-    line.edit("operators = [\"admin\"]", "operators = [\"admin\", \"other\"]");
+    line.edit(
+        "\"workload\", \"short\", \"ignore\"",
+        "\"workload\", \"gold\"",
+    );
+    line.edit(
+        "operators = [\"admin\"]",
+        "operators = [\"admin\", \"other\"]",
+    );
     line.edit("max_ttl = \"90d\"", "max_ttl = \"30d\"");
     server.signal(Signal::SIGHUP);
     server.says("configuration reloaded").await;
     ask().await.unwrap();
     let token = line.issuer.istio("foo", "bar");
-    told(client.istio_for(&token, &csr, 31 * 86_400).await, Code::InvalidArgument);
+    told(
+        client.istio_for(&token, &csr, 31 * 86_400).await,
+        Code::InvalidArgument,
+    );
     // On this very connection another operator is known now, though no rule names him.
-    told(client.sign(&line.other_operator, wish(&csr, "workload", &[])).await, Code::PermissionDenied);
+    told(
+        client
+            .sign(&line.other_operator, wish(&csr, "workload", &[]))
+            .await,
+        Code::PermissionDenied,
+    );
     // A caller who is taken off the list is nobody at his next call.
     line.edit("jwt = [\"cluster\", \"people\"]", "jwt = [\"people\"]");
     server.signal(Signal::SIGHUP);
     eventually(PATIENCE, "no JWT of the cluster", async || {
-        client.istio(&token, &csr).await.is_err_and(|status| status.code() == Code::Unauthenticated)
+        client
+            .istio(&token, &csr)
+            .await
+            .is_err_and(|status| status.code() == Code::Unauthenticated)
     })
     .await;
     // What needs a restart is said, each time.
@@ -101,7 +143,11 @@ async fn an_end_leaves_nothing_open() {
         let begun = Instant::now();
         let status = server.ended(PATIENCE).await;
         assert!(status.success());
-        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(8),
+            "{:?}",
+            begun.elapsed()
+        );
         let mut answered = 0;
         for call in calls {
             answered += call.await.unwrap();
@@ -138,18 +184,36 @@ async fn health_by_service() {
     let mut health = HealthClient::new(server.client(TD).await.0);
     let check = async |health: &mut HealthClient<_>, service: &str| {
         let service = service.to_owned();
-        health.check(HealthCheckRequest { service }).await.map(|answer| answer.into_inner().status())
+        health
+            .check(HealthCheckRequest { service })
+            .await
+            .map(|answer| answer.into_inner().status())
     };
-    for service in ["istio.v1.auth.IstioCertificateService", "rootbridge.v1.CertificateService", "rootbridge.v1.TrustBundleService", ""] {
+    for service in [
+        "istio.v1.auth.IstioCertificateService",
+        "rootbridge.v1.CertificateService",
+        "rootbridge.v1.TrustBundleService",
+        "",
+    ] {
         eventually(PATIENCE, service, async || {
             check(&mut health, service).await.unwrap() == ServingStatus::Serving
         })
         .await;
     }
-    assert_eq!(check(&mut health, "other").await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(
+        check(&mut health, "other").await.unwrap_err().code(),
+        Code::NotFound
+    );
     let service = "rootbridge.v1.CertificateService".to_owned();
-    let mut watch = health.watch(HealthCheckRequest { service }).await.unwrap().into_inner();
-    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    let mut watch = health
+        .watch(HealthCheckRequest { service })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        watch.message().await.unwrap().unwrap().status(),
+        ServingStatus::Serving
+    );
     let begun = Instant::now();
     let told = tokio::spawn(async move {
         let mut last = None;
@@ -159,6 +223,10 @@ async fn health_by_service() {
         last
     });
     server.stop().await;
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
     assert_eq!(told.await.unwrap(), Some(ServingStatus::NotServing));
 }

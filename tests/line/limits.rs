@@ -37,7 +37,10 @@ async fn closed(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> Duration {
 async fn still_serves(line: &Line, server: &Server) {
     let client = server.client(TD).await;
     let token = line.issuer.istio("foo", "bar");
-    client.istio(&token, &Request::workload("foo", "bar")).await.unwrap();
+    client
+        .istio(&token, &Request::workload("foo", "bar"))
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,18 +51,27 @@ async fn messages_and_headers_have_a_size() {
     let csr = Request::workload("foo", "bar");
 
     let big = "x".repeat(70_000);
-    let answer = client.create(istio_request(&big, 0, &[]), bearer(&token)).await;
+    let answer = client
+        .create(istio_request(&big, 0, &[]), bearer(&token))
+        .await;
     assert_eq!(answer.unwrap_err().code(), Code::OutOfRange);
     let mut body = wish(&csr, "workload", &[]);
     body.names = vec!["x".repeat(1000); 70];
-    assert_eq!(client.sign(&line.operator, body).await.unwrap_err().code(), Code::OutOfRange);
+    assert_eq!(
+        client.sign(&line.operator, body).await.unwrap_err().code(),
+        Code::OutOfRange
+    );
 
     let mut headers = bearer(&token);
     headers.insert("x-filler", "x".repeat(30_000).parse().unwrap());
-    let answer = client.create(istio_request(&csr.pem, 0, &[]), headers).await;
+    let answer = client
+        .create(istio_request(&csr.pem, 0, &[]), headers)
+        .await;
     assert!(answer.is_err(), "{answer:?}");
     // A token at its own limit fits.
-    let answer = client.create(istio_request(&csr.pem, 0, &[]), bearer(&"x".repeat(16_000))).await;
+    let answer = client
+        .create(istio_request(&csr.pem, 0, &[]), bearer(&"x".repeat(16_000)))
+        .await;
     assert_eq!(answer.unwrap_err().code(), Code::Unauthenticated);
     still_serves(&line, &server).await;
     server.stop().await;
@@ -71,27 +83,63 @@ async fn silence_is_bounded() {
     let (line, server) = limited().await;
     let roots = line.roots(TD);
     let bound = Duration::from_millis(300)..Duration::from_secs(10);
-    let mut silent = TcpStream::connect(("127.0.0.1", server.port())).await.unwrap();
+    let mut silent = TcpStream::connect(("127.0.0.1", server.port()))
+        .await
+        .unwrap();
     assert!(bound.contains(&closed(&mut silent).await), "no handshake");
 
     for alpn in [&[b"h2".as_slice()][..], &[b"http/1.1"], &[]] {
-        let tls = || shake(server.port(), "localhost", &roots, rustls::DEFAULT_VERSIONS, &[], alpn);
+        let tls = || {
+            shake(
+                server.port(),
+                "localhost",
+                &roots,
+                rustls::DEFAULT_VERSIONS,
+                &[],
+                alpn,
+            )
+        };
         let mut shaken = tls().await.unwrap();
         let took = closed(&mut shaken.stream).await;
-        assert!(bound.contains(&took), "nothing after the handshake, {alpn:?}: {took:?}");
+        assert!(
+            bound.contains(&took),
+            "nothing after the handshake, {alpn:?}: {took:?}"
+        );
         let mut shaken = tls().await.unwrap();
-        shaken.stream.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
+        shaken
+            .stream
+            .write_all(b"PRI * HTTP/2.0\r\n")
+            .await
+            .unwrap();
         let took = closed(&mut shaken.stream).await;
         assert!(bound.contains(&took), "half a preface, {alpn:?}: {took:?}");
     }
-    let tls = || shake(server.port(), "localhost", &roots, rustls::DEFAULT_VERSIONS, &[], &[b"http/1.1"]);
+    let tls = || {
+        shake(
+            server.port(),
+            "localhost",
+            &roots,
+            rustls::DEFAULT_VERSIONS,
+            &[],
+            &[b"http/1.1"],
+        )
+    };
     let mut slow = tls().await.unwrap();
     let head = b"GET /v1/trust-bundles/cluster.local HTTP/1.1\r\nHost: localhost\r\n";
     slow.stream.write_all(head).await.unwrap();
-    assert!(bound.contains(&closed(&mut slow.stream).await), "half a header");
+    assert!(
+        bound.contains(&closed(&mut slow.stream).await),
+        "half a header"
+    );
     let mut idle = tls().await.unwrap();
-    idle.stream.write_all(&[head.as_slice(), b"\r\n"].concat()).await.unwrap();
-    assert!(bound.contains(&closed(&mut idle.stream).await), "idle after a request");
+    idle.stream
+        .write_all(&[head.as_slice(), b"\r\n"].concat())
+        .await
+        .unwrap();
+    assert!(
+        bound.contains(&closed(&mut idle.stream).await),
+        "idle after a request"
+    );
     // A header without an end.
     let mut endless = tls().await.unwrap();
     endless.stream.write_all(head).await.unwrap();
@@ -109,8 +157,15 @@ async fn silence_is_bounded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn plain_http_to_the_tls_port_is_no_danger() {
     let (line, server) = limited().await;
-    for bytes in [&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[0x16; 5000], &[0; 100]] {
-        let mut stream = TcpStream::connect(("127.0.0.1", server.port())).await.unwrap();
+    for bytes in [
+        &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..],
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &[0x16; 5000],
+        &[0; 100],
+    ] {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port()))
+            .await
+            .unwrap();
         stream.write_all(bytes).await.unwrap();
         closed(&mut stream).await;
     }
@@ -125,7 +180,11 @@ async fn streams_and_connections_are_counted() {
     let greedy = server.client(TD).await;
     let watch = |client: &Client| {
         let mut bundles = client.bundles();
-        async move { bundles.watch_trust_bundle(WatchTrustBundleRequest::default()).await }
+        async move {
+            bundles
+                .watch_trust_bundle(WatchTrustBundleRequest::default())
+                .await
+        }
     };
     let mut held = Vec::new();
     for _ in 0..3 {
@@ -135,7 +194,10 @@ async fn streams_and_connections_are_counted() {
     assert!(fourth.is_err(), "a fourth stream beside three");
     still_serves(&line, &server).await;
     held.pop();
-    tokio::time::timeout(Duration::from_secs(5), watch(&greedy)).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(5), watch(&greedy))
+        .await
+        .unwrap()
+        .unwrap();
 
     // Connections: the ninth waits until one of the eight is gone.
     let mut others = Vec::new();
@@ -144,11 +206,18 @@ async fn streams_and_connections_are_counted() {
     }
     let roots = line.roots(TD);
     let ninth = Client::connect(server.port(), &roots, None);
-    assert!(tokio::time::timeout(Duration::from_secs(2), ninth).await.is_err(), "a ninth connection");
+    assert!(
+        tokio::time::timeout(Duration::from_secs(2), ninth)
+            .await
+            .is_err(),
+        "a ninth connection"
+    );
     others.pop();
     eventually(PATIENCE, "a place for the ninth", async || {
         let ninth = Client::connect(server.port(), &roots, None);
-        tokio::time::timeout(Duration::from_secs(2), ninth).await.is_ok_and(|client| client.is_ok())
+        tokio::time::timeout(Duration::from_secs(2), ninth)
+            .await
+            .is_ok_and(|client| client.is_ok())
     })
     .await;
     // The admin port has its own.

@@ -27,15 +27,26 @@ const CREDENTIALS: [&str; 8] = [
 
 /// gRPC codes: 0 open, 3 let in (an empty request is then malformed), 16 unauthenticated.
 const GRPC: &[(&str, [u8; 8])] = &[
-    ("istio.v1.auth.IstioCertificateService/CreateCertificate", [16, 16, 3, 16, 16, 3, 16, 3]),
-    ("rootbridge.v1.CertificateService/SignCertificate", [16, 16, 16, 3, 3, 3, 16, 3]),
+    (
+        "istio.v1.auth.IstioCertificateService/CreateCertificate",
+        [16, 16, 3, 16, 16, 3, 16, 3],
+    ),
+    (
+        "rootbridge.v1.CertificateService/SignCertificate",
+        [16, 16, 16, 3, 3, 3, 16, 3],
+    ),
     ("rootbridge.v1.TrustBundleService/GetTrustBundle", [0; 8]),
     ("rootbridge.v1.TrustBundleService/WatchTrustBundle", [0; 8]),
     ("grpc.health.v1.Health/Check", [0; 8]),
-    ("grpc.health.v1.Health/List", [0; 8]),
     ("grpc.health.v1.Health/Watch", [0; 8]),
-    ("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", [0; 8]),
-    ("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", [0; 8]),
+    (
+        "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        [0; 8],
+    ),
+    (
+        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        [0; 8],
+    ),
 ];
 
 /// HTTP statuses of GET on the mesh listener.
@@ -61,7 +72,11 @@ const ADMIN: &[(&str, &str, [u16; 7])] = &[
     ("OPTIONS", "/v1/status", [401, 401, 401, 401, 401, 405, 401]),
     ("GET", "/", [401, 401, 401, 401, 401, 404, 401]),
     ("GET", "/livez/", [401, 401, 401, 401, 401, 404, 401]),
-    ("GET", "/livez/../v1/status", [401, 401, 401, 401, 401, 200, 401]),
+    (
+        "GET",
+        "/livez/../v1/status",
+        [401, 401, 401, 401, 401, 200, 401],
+    ),
     ("GET", "//livez", [401, 401, 401, 401, 401, 404, 401]),
     ("GET", "/LIVEZ", [401, 401, 401, 401, 401, 404, 401]),
     ("GET", "/debug/pprof", [401, 401, 401, 401, 401, 404, 401]),
@@ -94,25 +109,40 @@ async fn every_operation_with_every_credential() {
     let mut wrong = Vec::new();
     let mesh = format!("https://localhost:{}", server.port());
     let ask = async |method: &str, url: String, at: usize, grpc: bool| {
-        let client = if CREDENTIALS[at] == "client certificate" { &certified } else { &plain };
+        let client = if CREDENTIALS[at] == "client certificate" {
+            &certified
+        } else {
+            &plain
+        };
         let mut request = client.request(method.parse().unwrap(), url);
         if let Some(token) = &tokens[at] {
             request = request.bearer_auth(token);
         }
         if grpc {
             // One empty message.
-            request = request.header("content-type", "application/grpc").header("te", "trailers");
+            request = request
+                .header("content-type", "application/grpc")
+                .header("te", "trailers");
             request = request.body(vec![0_u8; 5]);
         }
-        tokio::time::timeout(Duration::from_secs(20), request.send()).await.unwrap().unwrap()
+        tokio::time::timeout(Duration::from_secs(20), request.send())
+            .await
+            .unwrap()
+            .unwrap()
     };
     for (method, expected) in GRPC {
         for (at, credential) in CREDENTIALS.iter().enumerate() {
             let response = ask("POST", format!("{mesh}/{method}"), at, true).await;
             // Errors have no body, so their code stands in the headers.
-            let code = response.headers().get("grpc-status").map_or("0", |code| code.to_str().unwrap());
+            let code = response
+                .headers()
+                .get("grpc-status")
+                .map_or("0", |code| code.to_str().unwrap());
             if (response.status().as_u16(), code) != (200, &expected[at].to_string()) {
-                wrong.push(format!("{method} with {credential}: {} {code}", response.status()));
+                wrong.push(format!(
+                    "{method} with {credential}: {} {code}",
+                    response.status()
+                ));
             }
         }
     }
@@ -128,7 +158,9 @@ async fn every_operation_with_every_credential() {
     for (method, path, expected) in ADMIN {
         for (at, credential) in CREDENTIALS[..7].iter().enumerate() {
             let method: Method = method.parse().unwrap();
-            let (status, _) = server.ask(method.clone(), path, tokens[at].as_deref()).await;
+            let (status, _) = server
+                .ask(method.clone(), path, tokens[at].as_deref())
+                .await;
             if status != expected[at] {
                 wrong.push(format!("{method} {path} with {credential}: {status}"));
             }
@@ -158,7 +190,10 @@ fn every_grpc_method_has_a_row() {
             }
         }
     }
-    let rows: BTreeSet<_> = GRPC.iter().map(|(method, _)| (*method).to_owned()).collect();
+    let rows: BTreeSet<_> = GRPC
+        .iter()
+        .map(|(method, _)| (*method).to_owned())
+        .collect();
     assert_eq!(served, rows);
 }
 
@@ -167,7 +202,10 @@ fn every_http_route_has_a_row() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut routes = BTreeSet::new();
     collect(&src, &mut routes);
-    assert!(routes.contains("/livez"), "the search finds nothing: {routes:?}");
+    assert!(
+        routes.contains("/livez"),
+        "the search finds nothing: {routes:?}"
+    );
     for route in routes {
         let known = MESH.iter().any(|(path, _)| *path == route)
             || ADMIN.iter().any(|(_, path, _)| *path == route);
@@ -185,7 +223,10 @@ fn collect(directory: &Path, routes: &mut BTreeSet<String>) {
             let text = std::fs::read_to_string(&path).unwrap();
             let calls = text.split(".route(").skip(1);
             routes.extend(calls.map(|call| {
-                let literal = call.trim_start().strip_prefix('"').expect("a route is a literal");
+                let literal = call
+                    .trim_start()
+                    .strip_prefix('"')
+                    .expect("a route is a literal");
                 literal.split('"').next().unwrap().to_owned()
             }));
         }

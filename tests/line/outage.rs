@@ -28,7 +28,9 @@ impl Lock {
             .spawn()
             .unwrap();
         let mut said = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut said)
+            .unwrap();
         assert_eq!(said.trim(), "locked");
         Self(child)
     }
@@ -58,23 +60,38 @@ async fn a_locked_ledger_signs_nothing_and_comes_back() {
             let (client, token, csr) = (client.clone(), token.clone(), csr.pem.clone());
             tokio::spawn(async move {
                 let body = crate::support::calls::istio_request(&csr, 0, &[]);
-                client.create(body, crate::support::calls::bearer(&token)).await
+                client
+                    .create(body, crate::support::calls::bearer(&token))
+                    .await
             })
         })
         .collect();
     for call in calls {
         told(call.await.unwrap(), Code::Unavailable);
     }
-    eventually(PATIENCE, "not ready", async || server.get("/readyz").await.0 == 503).await;
+    eventually(PATIENCE, "not ready", async || {
+        server.get("/readyz").await.0 == 503
+    })
+    .await;
     let (_, said) = server.get("/readyz").await;
     assert!(said.contains("ledger") && !said.contains("/tmp"), "{said}");
     told(client.istio(&token, &csr).await, Code::Unavailable);
-    assert_eq!(server.signatures().await, before, "something was signed without a record");
+    assert_eq!(
+        server.signatures().await,
+        before,
+        "something was signed without a record"
+    );
 
     drop(lock);
-    eventually(PATIENCE, "it is back", async || client.istio(&token, &csr).await.is_ok()).await;
+    eventually(PATIENCE, "it is back", async || {
+        client.istio(&token, &csr).await.is_ok()
+    })
+    .await;
     server.says("the ledger is back: a new epoch begins").await;
-    eventually(PATIENCE, "ready", async || server.get("/readyz").await.0 == 200).await;
+    eventually(PATIENCE, "ready", async || {
+        server.get("/readyz").await.0 == 200
+    })
+    .await;
     server.stop().await;
     for state in ["pending", "unknown"] {
         let open = line.certificates(&["--state", state]);
@@ -94,7 +111,8 @@ async fn what_was_caught_between_record_and_conclusion_is_unknown() {
     let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let load: Vec<_> = (0..32)
         .map(|_| {
-            let (client, token, csr, done) = (client.clone(), token.clone(), csr.clone(), done.clone());
+            let (client, token, csr, done) =
+                (client.clone(), token.clone(), csr.clone(), done.clone());
             tokio::spawn(async move {
                 let mut held = Vec::new();
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {
@@ -114,14 +132,20 @@ async fn what_was_caught_between_record_and_conclusion_is_unknown() {
     let lock = Lock::take(&line);
     tokio::time::sleep(Duration::from_secs(14)).await;
     drop(lock);
-    eventually(PATIENCE, "it is back", async || client.istio(&token, &csr).await.is_ok()).await;
+    eventually(PATIENCE, "it is back", async || {
+        client.istio(&token, &csr).await.is_ok()
+    })
+    .await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     done.store(true, std::sync::atomic::Ordering::Relaxed);
     let mut held = std::collections::BTreeSet::new();
     for worker in load {
         held.extend(worker.await.unwrap());
     }
-    eventually(PATIENCE, "nothing is open", async || line.certificates(&["--state", "pending"]).is_empty()).await;
+    eventually(PATIENCE, "nothing is open", async || {
+        line.certificates(&["--state", "pending"]).is_empty()
+    })
+    .await;
     server.stop().await;
     let not_issued: Vec<_> = ["pending", "failed", "unknown"]
         .iter()
@@ -129,9 +153,17 @@ async fn what_was_caught_between_record_and_conclusion_is_unknown() {
         .collect();
     for row in &not_issued {
         let serial = row["serial_number"].as_str().unwrap();
-        assert!(!held.contains(serial), "{serial} was answered and is {}", row["state"]);
+        assert!(
+            !held.contains(serial),
+            "{serial} was answered and is {}",
+            row["state"]
+        );
     }
-    println!("{} answered, {} without a certificate", held.len(), not_issued.len());
+    println!(
+        "{} answered, {} without a certificate",
+        held.len(),
+        not_issued.len()
+    );
 }
 
 /// At the start, what this instance left open earlier is concluded, and nobody else's.
@@ -155,8 +187,14 @@ async fn a_start_judges_its_own_past_only() {
     }
     drop(server);
     // Somebody else's open record, under a lease that has not run out.
-    crate::ceremonies::sql(&line, "INSERT INTO instance VALUES ('other-0', 1, 3600, strftime('%s','now') + 3600)");
-    crate::ceremonies::sql(&line, "INSERT INTO epoch (instance, boot, registered_at) VALUES ('other-0', 1, 0)");
+    crate::ceremonies::sql(
+        &line,
+        "INSERT INTO instance VALUES ('other-0', 1, 3600, strftime('%s','now') + 3600)",
+    );
+    crate::ceremonies::sql(
+        &line,
+        "INSERT INTO epoch (instance, boot, registered_at) VALUES ('other-0', 1, 0)",
+    );
     crate::ceremonies::sql(&line, "INSERT INTO intent SELECT
         (SELECT max(id) + 1 FROM intent), kind, issuer, ca_certificate, x'01020304', algorithm, not_before,
         not_after, subject, profile, spki_sha256, bundle_digest, caller_trust_domain, caller, method,
@@ -172,7 +210,10 @@ async fn a_start_judges_its_own_past_only() {
     assert_eq!(open.len(), 1, "{open:#?}");
     assert_eq!(open[0]["request_id"], "others");
     // Its lease runs out: then it is anybody's to judge.
-    crate::ceremonies::sql(&line, "UPDATE instance SET lease_until = 0 WHERE name = 'other-0'");
+    crate::ceremonies::sql(
+        &line,
+        "UPDATE instance SET lease_until = 0 WHERE name = 'other-0'",
+    );
     eventually(PATIENCE, "the other's is concluded", async || {
         line.certificates(&["--state", "pending"]).is_empty()
     })
@@ -193,7 +234,10 @@ async fn a_full_disk_signs_nothing() {
     let inner = line.command(&[]);
     let mut command = Command::new("unshare");
     command.args(["--mount", "--map-root-user", "sh", "-c", script, "sh"]);
-    command.arg(&disk).arg(line.path("ledger.db")).arg(inner.get_program());
+    command
+        .arg(&disk)
+        .arg(line.path("ledger.db"))
+        .arg(inner.get_program());
     for (name, value) in inner.get_envs() {
         match value {
             Some(value) => command.env(name, value),
@@ -212,7 +256,10 @@ async fn a_full_disk_signs_nothing() {
     while filler.write_all(&[0; 512]).is_ok() {}
     drop(filler);
     eventually(PATIENCE, "a full disk", async || {
-        client.istio(&token, &csr).await.is_err_and(|status| status.code() == Code::Unavailable)
+        client
+            .istio(&token, &csr)
+            .await
+            .is_err_and(|status| status.code() == Code::Unavailable)
     })
     .await;
     let before = server.signatures().await;
@@ -220,10 +267,19 @@ async fn a_full_disk_signs_nothing() {
         told(client.istio(&token, &csr).await, Code::Unavailable);
     }
     assert_eq!(server.signatures().await, before);
-    eventually(PATIENCE, "not ready", async || server.get("/readyz").await.0 == 503).await;
+    eventually(PATIENCE, "not ready", async || {
+        server.get("/readyz").await.0 == 503
+    })
+    .await;
 
     std::fs::remove_file(format!("{inside}/filler")).unwrap();
-    eventually(PATIENCE, "room again", async || client.istio(&token, &csr).await.is_ok()).await;
-    eventually(PATIENCE, "ready", async || server.get("/readyz").await.0 == 200).await;
+    eventually(PATIENCE, "room again", async || {
+        client.istio(&token, &csr).await.is_ok()
+    })
+    .await;
+    eventually(PATIENCE, "ready", async || {
+        server.get("/readyz").await.0 == 200
+    })
+    .await;
     server.stop().await;
 }

@@ -26,14 +26,28 @@ async fn tls_as_clients_of_all_ages_speak_it() {
     };
     // Post-quantum first, for clients that offer it.
     let modern = try_with(V13, &[], &[b"h2"]).await.unwrap();
-    assert_eq!((modern.version, modern.group), (ProtocolVersion::TLSv1_3, NamedGroup::X25519MLKEM768));
+    assert_eq!(
+        (modern.version, modern.group),
+        (ProtocolVersion::TLSv1_3, NamedGroup::X25519MLKEM768)
+    );
     assert_eq!(modern.alpn.as_deref(), Some(b"h2".as_slice()));
-    assert_eq!(modern.chain.len(), 2, "leaf and issuing CA; the root is the client's to have");
+    assert_eq!(
+        modern.chain.len(),
+        2,
+        "leaf and issuing CA; the root is the client's to have"
+    );
     // The server's preference counts, not the order in which a client offers.
-    let plain = try_with(V13, &[NamedGroup::X25519], &[b"h2"]).await.unwrap();
+    let plain = try_with(V13, &[NamedGroup::X25519], &[b"h2"])
+        .await
+        .unwrap();
     assert_eq!(plain.group, NamedGroup::X25519);
-    let old = try_with(V12, &[NamedGroup::secp256r1], &[b"h2"]).await.unwrap();
-    assert_eq!((old.version, old.group), (ProtocolVersion::TLSv1_2, NamedGroup::secp256r1));
+    let old = try_with(V12, &[NamedGroup::secp256r1], &[b"h2"])
+        .await
+        .unwrap();
+    assert_eq!(
+        (old.version, old.group),
+        (ProtocolVersion::TLSv1_2, NamedGroup::secp256r1)
+    );
     let http = try_with(V13, &[], &[b"http/1.1"]).await.unwrap();
     assert_eq!(http.alpn.as_deref(), Some(b"http/1.1".as_slice()));
     assert_eq!(try_with(V13, &[], &[]).await.unwrap().alpn, None);
@@ -59,18 +73,32 @@ async fn the_certificate_is_renewed_without_a_restart() {
         serials.insert(leaf.serial().to_string());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert!((3..12).contains(&serials.len()), "{} certificates", serials.len());
+    assert!(
+        (3..12).contains(&serials.len()),
+        "{} certificates",
+        serials.len()
+    );
     let token = line.issuer.istio("foo", "bar");
-    kept.istio(&token, &Request::workload("foo", "bar")).await.unwrap();
+    kept.istio(&token, &Request::workload("foo", "bar"))
+        .await
+        .unwrap();
     // Names that only another file gives it come with a restart; those of this one stay allowed.
     line.edit("dns = [\"localhost\"]", "dns = [\"elsewhere\"]");
     server.signal(nix::sys::signal::Signal::SIGHUP);
     server.says("needs a restart").await;
     server.says("configuration reloaded").await;
     let now = leaf(server.port(), "localhost", &roots).await.unwrap();
-    eventually(Duration::from_secs(15), "it is renewed all the same", async || {
-        leaf(server.port(), "localhost", &roots).await.unwrap().serial() != now.serial()
-    })
+    eventually(
+        Duration::from_secs(15),
+        "it is renewed all the same",
+        async || {
+            leaf(server.port(), "localhost", &roots)
+                .await
+                .unwrap()
+                .serial()
+                != now.serial()
+        },
+    )
     .await;
     server.stop().await;
 }
@@ -78,14 +106,20 @@ async fn the_certificate_is_renewed_without_a_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_name_asked_for_chooses_among_authorities() {
     let line = Line::new();
-    line.edit("ip = [\"127.0.0.1\"]", "ip = [\"127.0.0.1\"]\n[[listeners.mesh.tls.sni]]\n\
-        trust_domain = \"edge.example\"\ndns = [\"ca.edge.example\", \"edge\"]");
+    line.edit(
+        "ip = [\"127.0.0.1\"]",
+        "ip = [\"127.0.0.1\"]\n[[listeners.mesh.tls.sni]]\n\
+        trust_domain = \"edge.example\"\ndns = [\"ca.edge.example\", \"edge\"]",
+    );
     let server = line.serve().await;
     server.client(TD).await;
     let cluster = line.roots(TD);
     let port = server.port();
     // The second authority comes later, and is taken without a restart.
-    assert!(leaf(port, "ca.edge.example", &cluster).await.is_err(), "no name of the first");
+    assert!(
+        leaf(port, "ca.edge.example", &cluster).await.is_err(),
+        "no name of the first"
+    );
     line.init("edge.example", &[]);
     let edge = line.roots("edge.example");
     eventually(PATIENCE, "the second certificate", async || {
@@ -93,13 +127,29 @@ async fn the_name_asked_for_chooses_among_authorities() {
     })
     .await;
     let names = |leaf: rootbridge::x509::Certificate| {
-        leaf.names().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        leaf.names()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     let shown = async |name, roots| leaf(port, name, roots).await.map(names);
-    assert_eq!(shown("localhost", &cluster).await.unwrap(), "dns:localhost ip:127.0.0.1");
-    assert_eq!(shown("127.0.0.1", &cluster).await.unwrap(), "dns:localhost ip:127.0.0.1");
-    assert_eq!(shown("EDGE", &edge).await.unwrap(), "dns:ca.edge.example dns:edge");
-    assert!(shown("localhost", &edge).await.is_err(), "another authority's root");
+    assert_eq!(
+        shown("localhost", &cluster).await.unwrap(),
+        "dns:localhost ip:127.0.0.1"
+    );
+    assert_eq!(
+        shown("127.0.0.1", &cluster).await.unwrap(),
+        "dns:localhost ip:127.0.0.1"
+    );
+    assert_eq!(
+        shown("EDGE", &edge).await.unwrap(),
+        "dns:ca.edge.example dns:edge"
+    );
+    assert!(
+        shown("localhost", &edge).await.is_err(),
+        "another authority's root"
+    );
     assert!(shown("other.example", &cluster).await.is_err());
     server.stop().await;
 }
@@ -120,7 +170,10 @@ async fn files_are_reloaded_when_they_are_swapped() {
     };
     let certificate = || {
         let key = KeyPair::generate().unwrap();
-        let own = CertificateParams::new(vec!["localhost".into()]).unwrap().self_signed(&key).unwrap();
+        let own = CertificateParams::new(vec!["localhost".into()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
         (own.pem(), key.serialize_pem())
     };
     let (first, first_key) = certificate();
@@ -130,7 +183,11 @@ async fn files_are_reloaded_when_they_are_swapped() {
     }
     line.edit(
         &format!("trust_domain = \"{TD}\"\ndns = [\"localhost\"]\nip = [\"127.0.0.1\"]"),
-        &format!("certificate_file = {:?}\nkey_file = {:?}", directory.join("tls.crt"), directory.join("tls.key")),
+        &format!(
+            "certificate_file = {:?}\nkey_file = {:?}",
+            directory.join("tls.crt"),
+            directory.join("tls.key")
+        ),
     );
     let server = line.serve().await;
     let port = server.port();
@@ -141,12 +198,18 @@ async fn files_are_reloaded_when_they_are_swapped() {
     server.says("the last good certificate stays in use").await;
     leaf(port, "localhost", &first).await.unwrap();
     swap("..3", &second, &second_key);
-    eventually(PATIENCE, "the second certificate", async || leaf(port, "localhost", &second).await.is_ok()).await;
+    eventually(PATIENCE, "the second certificate", async || {
+        leaf(port, "localhost", &second).await.is_ok()
+    })
+    .await;
     assert!(leaf(port, "localhost", &first).await.is_err());
     swap("..4", "nonsense", "nonsense");
     tokio::time::sleep(Duration::from_secs(5)).await;
     leaf(port, "localhost", &second).await.unwrap();
-    let warned = server.log().matches("the last good certificate stays in use").count();
+    let warned = server
+        .log()
+        .matches("the last good certificate stays in use")
+        .count();
     assert_eq!(warned, 2, "once for each reason");
     // A hundred swaps, and the last one counts.
     let mut last = String::new();
@@ -155,13 +218,19 @@ async fn files_are_reloaded_when_they_are_swapped() {
         swap(&format!("..many-{n}"), &certificate, &key);
         last = certificate;
     }
-    eventually(PATIENCE, "the last certificate", async || leaf(port, "localhost", &last).await.is_ok()).await;
+    eventually(PATIENCE, "the last certificate", async || {
+        leaf(port, "localhost", &last).await.is_ok()
+    })
+    .await;
     server.stop().await;
 
     // At the start a wrong file is an error that names it.
     swap("..5", "nonsense", "nonsense");
     let said = line.refused(&["serve"]);
-    assert!(said.contains("listeners.mesh.tls") && said.contains("tls.crt"), "{said}");
+    assert!(
+        said.contains("listeners.mesh.tls") && said.contains("tls.crt"),
+        "{said}"
+    );
 }
 
 /// Certificates for the names of listeners are this server's alone.
@@ -173,7 +242,10 @@ async fn nobody_else_gets_the_listeners_names() {
     let csr = Request::new(&["localhost"]);
     for profile in ["serving", "workload"] {
         let wish = crate::support::calls::wish(&csr, profile, &[]);
-        told(client.sign(&line.operator, wish).await, Code::PermissionDenied);
+        told(
+            client.sign(&line.operator, wish).await,
+            Code::PermissionDenied,
+        );
     }
     server.stop().await;
 }

@@ -20,7 +20,10 @@ async fn a_wrong_pin_keeps_it_up_and_not_ready() {
     let (status, said) = server.get("/readyz").await;
     assert_eq!(status, 503);
     assert!(said.contains("issuing key is not to be had"), "{said}");
-    assert_eq!(server.metric("rootbridge_hsm_up{token=\"main\"}").await, Some(0.0));
+    assert_eq!(
+        server.metric("rootbridge_hsm_up{token=\"main\"}").await,
+        Some(0.0)
+    );
     let tries = server.log().matches("the token refuses the PIN").count();
     assert_eq!(tries, 1, "an unchanged PIN is not tried again");
     assert!(!server.log().contains("0000-wrong"));
@@ -29,7 +32,10 @@ async fn a_wrong_pin_keeps_it_up_and_not_ready() {
     server.ready().await;
     let client = server.client(TD).await;
     let token = line.issuer.istio("foo", "bar");
-    client.istio(&token, &Request::workload("foo", "bar")).await.unwrap();
+    client
+        .istio(&token, &Request::workload("foo", "bar"))
+        .await
+        .unwrap();
     eventually(PATIENCE, "it is up", async || {
         server.metric("rootbridge_hsm_up{token=\"main\"}").await == Some(1.0)
     })
@@ -49,7 +55,10 @@ async fn without_its_token_it_still_serves_bundles() {
     let (here, away) = (line.path("token/tokens"), line.path("token/away"));
     std::fs::rename(&here, &away).unwrap();
     eventually(PATIENCE, "no certificates", async || {
-        client.istio(&token, &csr).await.is_err_and(|status| status.code() == Code::Unavailable)
+        client
+            .istio(&token, &csr)
+            .await
+            .is_err_and(|status| status.code() == Code::Unavailable)
     })
     .await;
     let said = told(client.istio(&token, &csr).await, Code::Unavailable);
@@ -59,10 +68,21 @@ async fn without_its_token_it_still_serves_bundles() {
     })
     .await;
     assert_eq!(server.get("/readyz").await.0, 200);
-    let bundle = client.bundles().get_trust_bundle(GetTrustBundleRequest::default()).await;
+    let bundle = client
+        .bundles()
+        .get_trust_bundle(GetTrustBundleRequest::default())
+        .await;
     assert_eq!(bundle.unwrap().into_inner().anchors.len(), 1);
     let url = format!("https://localhost:{}/v1/trust-bundles/{TD}", server.port());
-    assert_eq!(https(&line.roots(TD)).get(url).send().await.unwrap().status(), 200);
+    assert_eq!(
+        https(&line.roots(TD))
+            .get(url)
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
 
     std::fs::rename(&away, &here).unwrap();
     // SoftHSM looks its token up when it is initialized: a restart is sure to help, and what the

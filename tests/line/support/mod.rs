@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 pub(crate) use calls::Client;
 pub(crate) use line::Line;
-pub(crate) use request::Request;
 pub(crate) use server::Server;
 
 /// The trust domain of most tests.

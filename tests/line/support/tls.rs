@@ -33,7 +33,9 @@ pub(crate) async fn shake(
 ) -> std::io::Result<Shaken> {
     let mut provider = aws_lc_rs::default_provider();
     if !groups.is_empty() {
-        provider.kx_groups.retain(|group| groups.contains(&group.name()));
+        provider
+            .kx_groups
+            .retain(|group| groups.contains(&group.name()));
     }
     let mut store = RootCertStore::empty();
     for root in CertificateDer::pem_slice_iter(roots.as_bytes()) {
@@ -55,7 +57,10 @@ pub(crate) async fn shake(
         version: session.protocol_version().unwrap(),
         group: session.negotiated_key_exchange_group().unwrap().name(),
         alpn: session.alpn_protocol().map(<[u8]>::to_vec),
-        chain: chain.iter().map(|der| Certificate::parse(der.as_ref()).unwrap()).collect(),
+        chain: chain
+            .iter()
+            .map(|der| Certificate::parse(der.as_ref()).unwrap())
+            .collect(),
         stream,
     })
 }
