@@ -100,7 +100,7 @@ pub async fn an_authority_comes_to_be(store: &dyn Store) {
     );
     assert_eq!(
         authority.bundle.as_ref().unwrap().anchors,
-        std::slice::from_ref(&house.root_der)
+        [house.root_der.clone()]
     );
     assert_eq!(authority.bundle.as_ref().unwrap().sequence, 1);
     let (owner, found) = snapshot.issuer(&other.issuing.id()).unwrap();
@@ -255,7 +255,7 @@ pub async fn foreign_anchors_come_and_go(store: &dyn Store) {
     apply(&house, retire_anchor(&house, &b)).await.unwrap();
     assert_eq!(
         published(&*house.ledger, &house).await.1,
-        std::slice::from_ref(&house.root_der)
+        [house.root_der.clone()]
     );
     let gone = apply(&house, retire_anchor(&house, &b)).await.unwrap_err();
     assert!(matches!(gone, LedgerError::UnknownAnchor { .. }), "{gone}");
@@ -364,7 +364,7 @@ pub async fn a_bundle_is_never_empty(store: &dyn Store) {
         .await
         .unwrap();
     apply(&house, retire).await.unwrap();
-    assert_eq!(published(&*house.ledger, &house).await.1, std::slice::from_ref(&other));
+    assert_eq!(published(&*house.ledger, &house).await.1, [other.clone()]);
     // The last one expires: the last bundle stays.
     apply(
         &house,
@@ -394,7 +394,7 @@ pub async fn a_bundle_is_never_empty(store: &dyn Store) {
 
 pub async fn bundle_versions_stay(store: &dyn Store) {
     let house = House::build(store.server().await).await;
-    let mut expected = vec![vec!std::slice::from_ref(&house.root_der)];
+    let mut expected = vec![vec![house.root_der.clone()]];
     for n in 0..5 {
         let der = Key::new().root(&format!("foreign {n}"));
         apply(&house, foreign(&house, &der, None)).await.unwrap();
