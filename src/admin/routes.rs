@@ -60,25 +60,47 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .with_state(admin)
 }
 
+/// Why traffic should not come yet: in words for anybody, and for an operator, which may name
+/// tokens and files.
+struct Reason {
+    public: String,
+    detail: String,
+}
+
 impl Admin {
-    /// Why traffic should not come yet; empty when it may. An HSM that hiccups is no reason:
-    /// bundles are still to be had, and calls for certificates answer UNAVAILABLE by themselves.
-    fn not_ready(&self) -> Vec<String> {
+    /// Empty when traffic may come. An HSM that hiccups is no reason: bundles are still to be had,
+    /// and calls for certificates answer UNAVAILABLE by themselves.
+    fn not_ready(&self) -> Vec<Reason> {
         let mut reasons = Vec::new();
         if let Some(error) = self.vitals.ledger_error() {
-            reasons.push(format!("ledger: {error}"));
+            reasons.push(Reason {
+                public: "ledger: it does not answer or takes no records: see the log".to_owned(),
+                detail: format!("ledger: {error}"),
+            });
         }
         let authorities = self.authorities.status();
-        if !authorities
-            .iter()
-            .any(|authority| authority.issuer.is_some())
-        {
-            reasons.push("no active issuer".to_owned());
-            let why = |authority: AuthorityStatus| {
-                let why = authority.why.unwrap_or_default();
-                format!("authority {}: {why}", authority.trust_domain)
+        if authorities.is_empty() {
+            let what =
+                "no authority yet: run `rootbridge ca init`, or `ca request` and `ca import`";
+            reasons.push(Reason {
+                public: what.to_owned(),
+                detail: what.to_owned(),
+            });
+        }
+        if authorities.iter().all(|each| each.issuer.is_none()) {
+            let reason = |authority: AuthorityStatus| Reason {
+                public: format!(
+                    "{}: {}",
+                    authority.trust_domain,
+                    authority.public_why.unwrap_or_default()
+                ),
+                detail: format!(
+                    "{}: {}",
+                    authority.trust_domain,
+                    authority.why.unwrap_or_default()
+                ),
             };
-            reasons.extend(authorities.into_iter().map(why));
+            reasons.extend(authorities.into_iter().map(reason));
         }
         reasons
     }
@@ -86,13 +108,12 @@ impl Admin {
 
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let reasons = admin.not_ready();
-    match reasons.is_empty() {
-        true => "ready\n".into_response(),
-        false => {
-            let text = format!("not ready\n{}\n", reasons.join("\n"));
-            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
-        }
+    if reasons.is_empty() {
+        return "ready\n".into_response();
     }
+    let lines: Vec<_> = reasons.into_iter().map(|reason| reason.public).collect();
+    let text = format!("not ready\n{}\n", lines.join("\n"));
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
@@ -112,7 +133,7 @@ async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
     Json(Status {
         version: env!("CARGO_PKG_VERSION"),
         ready: reasons.is_empty(),
-        reasons,
+        reasons: reasons.into_iter().map(|reason| reason.detail).collect(),
         authorities: admin.authorities.status(),
         tokens: admin.vitals.tokens(),
     })
@@ -141,7 +162,11 @@ async fn operator(State(admin): State<Arc<Admin>>, request: Request, next: Next)
 }
 
 async fn authenticate(admin: &Admin, headers: &HeaderMap) -> Result<(), AuthnError> {
-    let header = headers.get(AUTHORIZATION).ok_or(AuthnError::Missing)?;
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let header = values.next().ok_or(AuthnError::Missing)?;
+    if values.next().is_some() {
+        return Err(AuthnError::rejected("more than one authorization header"));
+    }
     let text = header
         .to_str()
         .map_err(|_| AuthnError::rejected("authorization is not ASCII"))?;

@@ -15,7 +15,6 @@ use crate::mesh::{
     self, Gate, Judges, ListenerConfig, Services, ServingCertificate, TlsConfig, TlsFiles,
 };
 use crate::net::{self, Certificates, Listener};
-use crate::x509::{San, TrustDomain};
 
 /// One listener that is bound and waits for its certificate.
 pub(super) struct Bound {
@@ -90,10 +89,9 @@ impl Bound {
     ) -> anyhow::Result<()> {
         let name = self.config.name().to_owned();
         match self.config.tls() {
-            TlsConfig::Own { .. } => {
-                let wanted = own_names(&self.config).into_iter().collect();
+            TlsConfig::Own(wanted) => {
                 let serving = ServingCertificate::new(
-                    wanted,
+                    wanted.clone(),
                     Arc::clone(&self.shown),
                     Arc::clone(&services.authorities),
                     Arc::clone(&core.clock),
@@ -102,7 +100,8 @@ impl Bound {
             }
             TlsConfig::Files { certificate, key } => {
                 let shown = Arc::clone(&self.shown);
-                let files = TlsFiles::load(certificate.clone(), key.clone(), shown)
+                let authorities = Arc::clone(&services.authorities);
+                let files = TlsFiles::load(certificate.clone(), key.clone(), shown, authorities)
                     .await
                     .with_context(|| format!("listeners.{name}.tls"))?;
                 tasks.spawn(files.keep(stop.clone()));
@@ -114,22 +113,6 @@ impl Bound {
         tasks.spawn(self.listener.serve(Some(tls), router, stop.clone()));
         tracing::info!(listener = %name, address = %self.address, "listening");
         Ok(())
-    }
-}
-
-/// The names that a listener's own certificate has, with the trust domain that issues it.
-pub(super) fn own_names(config: &ListenerConfig) -> Option<(TrustDomain, Vec<San>)> {
-    match config.tls() {
-        TlsConfig::Own {
-            trust_domain,
-            dns,
-            ip,
-        } => {
-            let dns = dns.iter().cloned().map(San::Dns);
-            let names = dns.chain(ip.iter().copied().map(San::Ip));
-            Some((trust_domain.clone(), names.collect()))
-        }
-        TlsConfig::Files { .. } => None,
     }
 }
 

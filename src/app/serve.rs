@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::core::Core;
-use super::listen::{Bound, Callers, own_names};
+use super::listen::{Bound, Callers};
 use super::prober::Prober;
 use super::records::Records;
 use super::reload::Reload;
@@ -19,7 +19,7 @@ use crate::admin::{self, Admin, Vitals};
 use crate::authn::{JwtVerifiers, Operators};
 use crate::config::Config;
 use crate::issuance::{self, Authorities};
-use crate::mesh::{SERVING_PROFILE, Services};
+use crate::mesh::{ListenerConfig, SERVING_PROFILE, Services};
 use crate::net::{Limits, Listener};
 use crate::policy::Policy;
 use crate::trust::Bundles;
@@ -54,7 +54,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         core.door.clone(),
         Arc::clone(&core.hsm),
         Arc::clone(&core.clock),
-        policy(&config),
+        policy(&config, config.listeners()),
         issuing,
     ));
     let bundles = Arc::new(Bundles::default());
@@ -122,7 +122,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         gates,
         authorities,
         admin,
-        running: config,
+        started: config,
     };
     signals.wait(|| reload.run()).await;
 
@@ -141,11 +141,12 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     Ok(())
 }
 
-/// The policy of the file, and what the listeners are to be called.
-pub(super) fn policy(config: &Config) -> Policy {
+/// The policy of a file, and what the listeners that run are called: those that another file
+/// would have begin with a restart, and until then the certificates of these are renewed.
+pub(super) fn policy(config: &Config, listeners: &[ListenerConfig]) -> Policy {
     let mut policy = config.policy().clone();
-    for (_, names) in config.listeners().iter().filter_map(own_names) {
-        policy = policy.with_own_names("local:serving", SERVING_PROFILE, SERVING_TTL, &names);
+    for own in listeners.iter().flat_map(|listener| listener.tls().own()) {
+        policy = policy.with_own_names("local:serving", SERVING_PROFILE, SERVING_TTL, &own.names);
     }
     policy.into_policy()
 }

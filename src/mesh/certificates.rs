@@ -84,9 +84,13 @@ fn read(
             "at most 128 bytes, no control characters",
         ));
     }
-    // Within the caller's identity: nobody's key can meet another's.
-    let origin =
-        (!key.is_empty()).then(|| format!("{}|{}|{key}", caller.trust_domain, caller.identity));
+    // Within the caller's identity, whose length keeps it from being taken for a shorter one and
+    // a longer key: nobody's key can meet another's.
+    let origin = (!key.is_empty()).then(|| {
+        let identity = caller.identity.to_string();
+        let (domain, length) = (&caller.trust_domain, identity.len());
+        format!("{domain}|{length}|{identity}|{key}")
+    });
     let csr = match body.csr.first() {
         Some(b'-') => Csr::from_pem(&body.csr)?,
         _ => Csr::from_der(&body.csr)?,

@@ -163,12 +163,11 @@ pub(super) async fn reopen(
     outcome: &Outcome,
     at: UnixTime,
 ) -> Result<(), LedgerError> {
-    let Outcome::Issued { signature } = outcome else {
+    if let Outcome::Failed { .. } = outcome {
         return Err(LedgerError::Refused(format!(
-            "intent {intent} can only be reopened to be issued, not {}",
-            outcome.state()
+            "intent {intent} can only be reopened to be issued or unknown, not failed"
         )));
-    };
+    }
     let row = sqlx::query(
         "SELECT intent.id, state, signature FROM intent
          LEFT JOIN conclusion ON intent = intent.id WHERE intent.id = ?",
@@ -178,13 +177,18 @@ pub(super) async fn reopen(
     .await?
     .ok_or(LedgerError::UnknownIntent(intent))?;
     let row = Columns(&row);
-    match row.state("state")? {
-        State::Pending => Err(LedgerError::Refused(format!(
+    let state = row.state("state")?;
+    match (state, outcome) {
+        (State::Pending, _) => Err(LedgerError::Refused(format!(
             "intent {intent} has no conclusion yet: conclude it"
         ))),
-        State::Issued if row.get::<&[u8]>("signature")? == signature.as_slice() => Ok(()),
-        state @ State::Issued => Err(LedgerError::AlreadyConcluded { intent, state }),
-        State::Failed | State::Unknown => {
+        (State::Issued, Outcome::Issued { signature })
+            if row.get::<&[u8]>("signature")? == signature.as_slice() =>
+        {
+            Ok(())
+        }
+        (State::Issued, _) => Err(LedgerError::AlreadyConcluded { intent, state }),
+        (_, Outcome::Issued { signature }) => {
             sqlx::query(
                 "UPDATE conclusion SET state = ?, signature = ?, concluded_at = ? WHERE intent = ?",
             )
@@ -196,6 +200,20 @@ pub(super) async fn reopen(
             .await?;
             Ok(())
         }
+        (State::Failed, Outcome::Unknown { reason }) => {
+            sqlx::query(
+                "UPDATE conclusion SET state = ?, reason = reason || '; ' || ?, concluded_at = ?
+                 WHERE intent = ?",
+            )
+            .bind(state_code(State::Unknown))
+            .bind(reason)
+            .bind(at.secs())
+            .bind(intent.get())
+            .execute(conn)
+            .await?;
+            Ok(())
+        }
+        (State::Unknown | State::Failed, _) => Ok(()),
     }
 }
 

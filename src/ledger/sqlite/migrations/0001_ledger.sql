@@ -196,8 +196,9 @@ CREATE TRIGGER intent_delete BEFORE DELETE ON intent
 BEGIN SELECT RAISE(ABORT, 'an intent is never deleted'); END;
 
 CREATE TRIGGER conclusion_update BEFORE UPDATE ON conclusion
-WHEN NOT (OLD.state IN (2, 3) AND NEW.state = 1 AND NEW.intent = OLD.intent)
-BEGIN SELECT RAISE(ABORT, 'a conclusion only changes from failed or unknown to issued'); END;
+WHEN NOT (NEW.intent = OLD.intent
+    AND (OLD.state IN (2, 3) AND NEW.state = 1 OR OLD.state = 2 AND NEW.state = 3))
+BEGIN SELECT RAISE(ABORT, 'a conclusion only changes from failed to unknown, and from either to issued'); END;
 CREATE TRIGGER conclusion_delete BEFORE DELETE ON conclusion
 BEGIN SELECT RAISE(ABORT, 'a conclusion is never deleted'); END;
 
