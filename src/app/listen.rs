@@ -75,10 +75,6 @@ impl Bound {
         self.config.name()
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     pub(super) fn gate(&self) -> Gate {
         self.gate.clone()
     }

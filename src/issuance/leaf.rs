@@ -114,7 +114,7 @@ impl Product for Leaf {
         if recorded.names() != self.names || recorded.public_key() != &self.public_key {
             return false;
         }
-        self.serial = recorded.serial().clone();
+        self.serial = *recorded.serial();
         self.not_before = recorded.not_before();
         self.not_after = recorded.not_after();
         true
@@ -171,7 +171,7 @@ pub(super) fn prepare(
         kind: Kind::Leaf,
         issuer: issuer.id().clone(),
         ca_certificate: Some(issuer.certificate_id()),
-        serial: Some(product.serial.clone()),
+        serial: Some(product.serial),
         tbs: product.template().to_tbs()?,
         algorithm: issuer.identity().algorithm,
         not_before: Some(not_before),

@@ -10,32 +10,15 @@ const DOMAIN: &str = "cluster.local";
 
 /// A root of somebody else's.
 fn root(home: &Home, name: &str) -> (String, String) {
-    let (key, cert) = (format!("{name}.key"), format!("{name}.pem"));
-    let subject = format!("/O=Corp/CN={name}");
-    let usage = "keyUsage=critical,keyCertSign,cRLSign";
-    home.openssl(&[
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-keyout",
-        &key,
-        "-out",
-        &cert,
-        "-days",
-        "365",
-        "-subj",
-        &subject,
-        "-addext",
-        CA,
-        "-addext",
-        usage,
-    ])
-    .ok();
-    (key, cert)
+    home.certificate(
+        name,
+        &[
+            "-addext",
+            CA,
+            "-addext",
+            "keyUsage=critical,keyCertSign,cRLSign",
+        ],
+    )
 }
 
 /// Has `signer` certify `csr` with these extensions.

@@ -11,6 +11,7 @@
 
 mod dev;
 mod enterprise;
+mod fetch;
 mod hardware;
 mod support;
 mod usage;

@@ -116,6 +116,26 @@ impl Home {
         Dev { child, screen }
     }
 
+    /// A P-256 key and a certificate for it; `more` are openssl's further words.
+    pub(crate) fn certificate(&self, name: &str, more: &[&str]) -> (String, String) {
+        let (key, cert) = (format!("{name}.key"), format!("{name}.pem"));
+        let subject = format!("/O=Corp/CN={name}");
+        let new = [
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+        ];
+        let rest = [
+            "-keyout", &key, "-out", &cert, "-days", "365", "-subj", &subject,
+        ];
+        self.openssl(&[&new[..], &rest, more].concat()).ok();
+        (key, cert)
+    }
+
     /// A file in `dev`'s directory.
     pub(crate) fn state(&self, name: &str) -> PathBuf {
         self.path(".local/state/rootbridge/dev").join(name)
@@ -156,7 +176,7 @@ pub(crate) fn read(path: &Path) -> String {
 
 /// A port that nobody has, below those that the system gives to clients: a `dev` that is started
 /// again must find its port free.
-fn free_port() -> String {
+pub(crate) fn free_port() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);

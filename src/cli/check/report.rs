@@ -16,7 +16,7 @@ enum Level {
 }
 
 impl Level {
-    fn sign(self) -> char {
+    fn mark(self) -> char {
         match self {
             Self::Ok => '√',
             Self::Warning => '‼',
@@ -133,9 +133,9 @@ impl Report {
             } else {
                 ("", "")
             };
-            let sign = check.result.sign();
+            let mark = check.result.mark();
             text.push_str(&format!(
-                "{color}{sign}{off} {}: {}\n",
+                "{color}{mark}{off} {}: {}\n",
                 check.name, check.said
             ));
             for line in check
@@ -174,7 +174,7 @@ impl Report {
             .map(|c| {
                 format!(
                     "{} {} {}: {}\n",
-                    c.result.sign(),
+                    c.result.mark(),
                     c.category,
                     c.name,
                     c.said

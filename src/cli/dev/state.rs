@@ -59,11 +59,12 @@ impl State {
             "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
             state.tokens().display()
         );
-        once(&state.file("softhsm2.conf"), || {
-            Ok(Content::Public(softhsm.as_bytes()))
-        })?;
+        once(
+            &state.file("softhsm2.conf"),
+            Content::Public(softhsm.as_bytes()),
+        )?;
         let pin = random()?;
-        once(&state.pin(), || Ok(Content::Secret(pin.as_bytes())))?;
+        once(&state.pin(), Content::Secret(pin.as_bytes()))?;
         if !state.credential().exists() {
             authn::create_credential(&state.credential())
                 .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
@@ -205,14 +206,11 @@ fn private(dir: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::file("make", dir, &error))
 }
 
-fn once<'a>(
-    path: &Path,
-    content: impl FnOnce() -> Result<Content<'a>, Failure>,
-) -> Result<(), Failure> {
+fn once(path: &Path, content: Content<'_>) -> Result<(), Failure> {
     if path.exists() {
         Ok(())
     } else {
-        files::write(path, content()?, false)
+        files::write(path, content, false)
     }
 }
 
