@@ -115,6 +115,11 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     };
     tasks.spawn(prober.run(stop.clone()));
     say_what_is_missing(&core).await;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        instance = config.instance().name(),
+        "serving"
+    );
     notice::ready();
     ready();
 
