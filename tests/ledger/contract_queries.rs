@@ -305,9 +305,9 @@ pub async fn finds_by_everything_else(store: &dyn Store) {
 pub async fn pages_through_thousands(store: &dyn Store) {
     let house = House::build(store.server().await).await;
     let ledger = &*house.ledger;
-    let records = (0..3000).map(|n| {
-        // Every 700th is what the narrow questions below are about.
-        let special = n % 700 == 0;
+    let records = (0..9000).map(|n| {
+        // Every 2,000th is what the narrow questions below are about.
+        let special = n % 2000 == 0;
         let subject = if special {
             "spiffe://mesh.example/rare"
         } else {
@@ -346,20 +346,20 @@ pub async fn pages_through_thousands(store: &dyn Store) {
         ..Filter::default()
     };
     for (filter, count) in [
-        (base(), 3000),
+        (base(), 9000),
         (
             Filter {
                 subject: Some("spiffe://mesh.example/common".into()),
                 ..base()
             },
-            2995,
+            8995,
         ),
         (
             Filter {
                 subject: Some("spiffe://mesh.example/*".into()),
                 ..base()
             },
-            3000,
+            9000,
         ),
         (
             Filter {
@@ -396,7 +396,7 @@ pub async fn pages_through_thousands(store: &dyn Store) {
                 limit: 1000,
                 ..base()
             },
-            3000,
+            9000,
         ),
     ] {
         let seen = page(filter.clone()).await;

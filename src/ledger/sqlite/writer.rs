@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
@@ -10,6 +11,8 @@ use super::batch::{Fault, Statements, Verdicts};
 use super::known::Known;
 use super::lock::ServerLock;
 use super::open::{Connector, located};
+use super::seal::seal;
+use super::turn::in_transaction;
 use crate::clock::Clock;
 use crate::ledger::{Intent, IntentId, LedgerError, Outcome, Record};
 
@@ -82,6 +85,7 @@ impl Writer {
             for turn in turns {
                 desk.lend(turn).await;
             }
+            desk.seal().await;
         }
         desk.discard().await;
         drop(self.lock);
@@ -204,6 +208,24 @@ impl Desk {
                 self.conn = Some(conn);
                 done
             }
+        }
+    }
+
+    /// Seals what has become complete, after everyone has been answered.
+    async fn seal(&mut self) {
+        let Some(newest) = self.known.wants_sealing() else {
+            return;
+        };
+        let Ok(mut conn) = self.connection().await else {
+            return;
+        };
+        let (done, fit) = in_transaction(&mut conn, |conn| seal(conn).boxed()).await;
+        // What failed is tried again with the next span.
+        self.known.sealed_before(done.unwrap_or(newest));
+        if fit {
+            self.conn = Some(conn);
+        } else {
+            let _ = conn.close().await;
         }
     }
 
