@@ -15,8 +15,8 @@ use super::metrics::Metrics;
 use super::vitals::{TokenVital, Vitals};
 use crate::authn::{AuthnError, Operators, bearer};
 use crate::clock::Clock;
-use crate::net::Certificates;
 use crate::issuance::{Authorities, AuthorityStatus, Door};
+use crate::net::Certificates;
 
 /// What the admin surface reads.
 #[derive(Debug)]
@@ -108,7 +108,10 @@ impl Admin {
         let bare = self.listeners.iter().filter(|(_, shown)| shown.is_empty());
         reasons.extend(bare.map(|(name, _)| {
             let what = format!("listener {name}: it has no certificate of its own yet");
-            Reason { public: what.clone(), detail: what }
+            Reason {
+                public: what.clone(),
+                detail: what,
+            }
         }));
         reasons
     }

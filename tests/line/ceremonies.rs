@@ -13,7 +13,9 @@ use crate::support::{Line, TD};
 fn issuers(line: &Line) -> Vec<(String, String)> {
     let list: Vec<Value> = serde_json::from_str(&line.cli(&["ca", "list", "-o", "json"])).unwrap();
     let text = |row: &Value, key: &str| row[key].as_str().unwrap().to_owned();
-    list.iter().map(|row| (text(row, "role"), text(row, "state"))).collect()
+    list.iter()
+        .map(|row| (text(row, "role"), text(row, "state")))
+        .collect()
 }
 
 fn anchors(line: &Line) -> usize {
@@ -24,7 +26,10 @@ fn anchors(line: &Line) -> usize {
 fn both_active(line: &Line) {
     let made: Vec<_> = issuers(line);
     let expected = [("root", "active"), ("issuing", "active")];
-    assert_eq!(made, expected.map(|(role, state)| (role.to_owned(), state.to_owned())));
+    assert_eq!(
+        made,
+        expected.map(|(role, state)| (role.to_owned(), state.to_owned()))
+    );
     assert_eq!(anchors(line), 1);
 }
 
@@ -45,7 +50,11 @@ fn an_init_that_was_broken_off_is_gone_on_with() {
     for after in [30, 60, 90, 120, 160, 200, 250, 300, 400, 600] {
         let line = Line::bare();
         let mut command = line.command(&["ca", "init", "--trust-domain", TD]);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         std::thread::sleep(Duration::from_millis(after));
         let _ = child.kill();
         cut_short += u32::from(child.wait().unwrap().signal().is_some());
@@ -53,7 +62,10 @@ fn an_init_that_was_broken_off_is_gone_on_with() {
         if !again.status.success() {
             // It had come to its end all the same.
             let said = String::from_utf8_lossy(&again.stderr).into_owned();
-            assert!(said.contains("already has an active"), "after {after} ms: {said}");
+            assert!(
+                said.contains("already has an active"),
+                "after {after} ms: {said}"
+            );
         }
         both_active(&line);
     }
@@ -75,11 +87,14 @@ fn every_step_of_init_may_fail() {
             // The ledger is made by a command that changes nothing in it.
             let said = line.refused(&["ca", "init", "--trust-domain", TD, "--token", "none"]);
             assert!(said.contains("none"), "{said}");
-            sql(&line, &format!(
-                "CREATE TRIGGER broken BEFORE INSERT ON {table}
+            sql(
+                &line,
+                &format!(
+                    "CREATE TRIGGER broken BEFORE INSERT ON {table}
                  WHEN (SELECT count(*) FROM {table}) >= {nth}
                  BEGIN SELECT RAISE(ABORT, 'broken for a test'); END"
-            ));
+                ),
+            );
             let first = line.try_cli(&["ca", "init", "--trust-domain", TD]);
             sql(&line, "DROP TRIGGER broken");
             if first.status.success() {
@@ -102,12 +117,18 @@ fn every_step_of_init_may_fail() {
 fn going_on_with_other_keys_is_refused() {
     let line = Line::bare();
     line.refused(&["ca", "init", "--trust-domain", TD, "--token", "none"]);
-    sql(&line, "CREATE TRIGGER broken BEFORE INSERT ON issuer WHEN NEW.role = 'issuing'
-                BEGIN SELECT RAISE(ABORT, 'broken for a test'); END");
+    sql(
+        &line,
+        "CREATE TRIGGER broken BEFORE INSERT ON issuer WHEN NEW.role = 'issuing'
+                BEGIN SELECT RAISE(ABORT, 'broken for a test'); END",
+    );
     line.refused(&["ca", "init", "--trust-domain", TD]);
     sql(&line, "DROP TRIGGER broken");
     let said = line.refused(&["ca", "init", "--trust-domain", TD, "--key", "ecdsa-p384"]);
-    assert!(said.contains("broken off") && said.contains("ECDSA P-256"), "{said}");
+    assert!(
+        said.contains("broken off") && said.contains("ECDSA P-256"),
+        "{said}"
+    );
     let said = line.refused(&["ca", "init", "--trust-domain", TD, "--path-len", "1"]);
     assert!(said.contains("broken off"), "{said}");
     line.init(TD, &[]);
@@ -122,11 +143,17 @@ async fn rsa_and_p384_authorities_sign() {
     ] {
         let line = Line::bare();
         let root = line.init(TD, &["--key", kind, "--path-len", "2"]);
-        assert_eq!((root.public_key().kind(), root.path_len()), (expected, Some(3)));
+        assert_eq!(
+            (root.public_key().kind(), root.path_len()),
+            (expected, Some(3))
+        );
         let server = line.serve().await;
         let client = server.client(TD).await;
         let token = line.issuer.istio("foo", "bar");
-        let chain = client.istio(&token, &Request::workload("foo", "bar")).await.unwrap();
+        let chain = client
+            .istio(&token, &Request::workload("foo", "bar"))
+            .await
+            .unwrap();
         assert_eq!(chain.above[0].public_key().kind(), expected);
         assert_eq!(chain.above[0].path_len(), Some(2));
         server.stop().await;
@@ -139,6 +166,9 @@ pub(crate) fn sql(line: &Line, statement: &str) {
         c = sqlite3.connect(sys.argv[1], timeout=10, isolation_level=None)\n\
         c.execute(sys.argv[2])";
     let mut python = std::process::Command::new("python3");
-    python.args(["-c", script]).arg(line.path("ledger.db")).arg(statement);
+    python
+        .args(["-c", script])
+        .arg(line.path("ledger.db"))
+        .arg(statement);
     crate::support::openssl::run(&mut python);
 }

@@ -52,10 +52,16 @@ async fn a_running_server_takes_the_enterprises_answer() {
 
     let client = server.client(TD).await;
     let token = line.issuer.istio("foo", "bar");
-    let answer = client.istio(&token, &Request::workload("foo", "bar")).await.unwrap();
+    let answer = client
+        .istio(&token, &Request::workload("foo", "bar"))
+        .await
+        .unwrap();
     let above: Vec<_> = answer.above.iter().map(|each| each.subject()).collect();
     assert_eq!(above.len(), 2, "{above:?}");
-    assert!(above[0].contains("cluster.local issuing CA") && above[1].contains("middle"), "{above:?}");
+    assert!(
+        above[0].contains("cluster.local issuing CA") && above[1].contains("middle"),
+        "{above:?}"
+    );
     assert_eq!(answer.roots.len(), 1);
     assert!(answer.roots[0].subject().contains("root"));
     // The same again is no error, and no second record.
@@ -77,7 +83,10 @@ fn what_is_wrong_with_a_chain_is_said() {
     let expired = enterprise.sign(&csr, &ca(Some(1)), &["-days", "-1"]);
     let leaf = enterprise.sign(&csr, "basicConstraints=critical,CA:FALSE", &[]);
     let no_sign = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,digitalSignature";
-    let uri = format!("{}\nnameConstraints=critical,permitted;URI:{TD}", ca(Some(1)));
+    let uri = format!(
+        "{}\nnameConstraints=critical,permitted;URI:{TD}",
+        ca(Some(1))
+    );
     for (chain, says) in [
         (String::new(), "no CERTIFICATE block"),
         ("no certificate at all".to_owned(), "no CERTIFICATE block"),
@@ -86,7 +95,10 @@ fn what_is_wrong_with_a_chain_is_said() {
         (expired + &root, "expired"),
         (leaf + &root, "not a CA"),
         (enterprise.sign(&csr, no_sign, &[]) + &root, "keyCertSign"),
-        (enterprise.certify(&csr, 0) + &root, "allows 0 CAs below it, 1 were asked for"),
+        (
+            enterprise.certify(&csr, 0) + &root,
+            "allows 0 CAs below it, 1 were asked for",
+        ),
         (root.clone() + &good, "issuing certificate first"),
         (good.clone(), "not self-signed"),
         (middle.certify(&csr, 1) + &middle.pem(), "not self-signed"),
@@ -98,7 +110,10 @@ fn what_is_wrong_with_a_chain_is_said() {
         assert!(said.contains("chain.pem"), "where is not in: {said}");
     }
     // None of them has changed anything.
-    assert_eq!(import(&line, &(good + &root)).unwrap()["bundle_sequence"], 1);
+    assert_eq!(
+        import(&line, &(good + &root)).unwrap()["bundle_sequence"],
+        1
+    );
 }
 
 /// Another root for an authority in use: published first, imported when all workloads have it.
@@ -110,21 +125,44 @@ async fn a_root_that_nobody_trusts_yet_is_not_put_to_use() {
     let enterprise = Enterprise::new(&line.path(""), "root");
     let chain = enterprise.certify(&request(&line, &[]), 0) + &enterprise.pem();
     let said = import(&line, &chain).unwrap_err();
-    assert!(said.contains("does not hold the root") && said.contains("anchors add"), "{said}");
+    assert!(
+        said.contains("does not hold the root") && said.contains("anchors add"),
+        "{said}"
+    );
 
     let root = line.path("root.pem");
     fs::write(&root, enterprise.pem()).unwrap();
-    line.cli(&["anchors", "add", root.to_str().unwrap(), "--trust-domain", TD, "--source", "enterprise"]);
+    line.cli(&[
+        "anchors",
+        "add",
+        root.to_str().unwrap(),
+        "--trust-domain",
+        TD,
+        "--source",
+        "enterprise",
+    ]);
     import(&line, &chain).unwrap();
     fs::write(line.path(&format!("{TD}.pem")), own + &enterprise.pem()).unwrap();
     let client = server.client(TD).await;
     let token = line.issuer.istio("foo", "bar");
     eventually(PATIENCE, "the new issuer", async || {
-        let answer = client.istio(&token, &Request::workload("foo", "bar")).await.unwrap();
+        let answer = client
+            .istio(&token, &Request::workload("foo", "bar"))
+            .await
+            .unwrap();
         assert_eq!(answer.roots.len(), 2);
-        enterprise.pem().contains(&answer.roots.iter().find(|root| {
-            answer.above[0].verify_signed_by(root.public_key()).is_ok()
-        }).unwrap().to_pem().lines().nth(1).unwrap().to_owned())
+        enterprise.pem().contains(
+            &answer
+                .roots
+                .iter()
+                .find(|root| answer.above[0].verify_signed_by(root.public_key()).is_ok())
+                .unwrap()
+                .to_pem()
+                .lines()
+                .nth(1)
+                .unwrap()
+                .to_owned(),
+        )
     })
     .await;
     // The listener's own certificate follows: it does not wait for the middle of its life.
@@ -159,12 +197,23 @@ async fn init_leaves_a_pending_request_alone() {
     let enterprise = Enterprise::new(&line.path(""), "root");
     let root = line.path("root.pem");
     fs::write(&root, enterprise.pem()).unwrap();
-    line.cli(&["anchors", "add", root.to_str().unwrap(), "--trust-domain", TD, "--source", "enterprise"]);
+    line.cli(&[
+        "anchors",
+        "add",
+        root.to_str().unwrap(),
+        "--trust-domain",
+        TD,
+        "--source",
+        "enterprise",
+    ]);
     import(&line, &(enterprise.certify(&first, 0) + &enterprise.pem())).unwrap();
     let client = server.client(TD).await;
     let token = line.issuer.istio("foo", "bar");
     eventually(Duration::from_secs(5), "the imported issuer", async || {
-        let answer = client.istio(&token, &Request::workload("foo", "bar")).await.unwrap();
+        let answer = client
+            .istio(&token, &Request::workload("foo", "bar"))
+            .await
+            .unwrap();
         IssuerId::of_spki(answer.above[0].public_key().spki_der()).as_str() == requested
     })
     .await;

@@ -34,18 +34,43 @@ async fn the_same_wish_gets_the_same_bytes() {
         &[&id("foo", "bar")],
         rcgen::DistinguishedName::new(),
     );
-    let by_csr = SignCertificateRequest { names: vec![], ..keyed(&named, "one") };
+    let by_csr = SignCertificateRequest {
+        names: vec![],
+        ..keyed(&named, "one")
+    };
     assert_eq!(client.sign(operator, by_csr).await.unwrap(), first);
-    assert_eq!(server.signatures().await, before, "nothing was signed again");
+    assert_eq!(
+        server.signatures().await,
+        before,
+        "nothing was signed again"
+    );
 
     for (what, other) in [
         ("another key", keyed(&Request::new(&[]), "one")),
-        ("another name", SignCertificateRequest { names: vec![id("foo", "other")], ..keyed(&csr, "one") }),
-        ("another profile", SignCertificateRequest { profile: "short".into(), ..keyed(&csr, "one") }),
-        ("another life", SignCertificateRequest {
-            ttl: Some(Span { seconds: 3600, nanos: 0 }),
-            ..keyed(&csr, "one")
-        }),
+        (
+            "another name",
+            SignCertificateRequest {
+                names: vec![id("foo", "other")],
+                ..keyed(&csr, "one")
+            },
+        ),
+        (
+            "another profile",
+            SignCertificateRequest {
+                profile: "short".into(),
+                ..keyed(&csr, "one")
+            },
+        ),
+        (
+            "another life",
+            SignCertificateRequest {
+                ttl: Some(Span {
+                    seconds: 3600,
+                    nanos: 0,
+                }),
+                ..keyed(&csr, "one")
+            },
+        ),
     ] {
         let said = told(client.sign(operator, other).await, Code::InvalidArgument);
         assert!(said.contains("used for another request"), "{what}: {said}");
@@ -56,7 +81,10 @@ async fn the_same_wish_gets_the_same_bytes() {
         assert_ne!(other.serial_number, first.serial_number);
     }
     for key in ["x".repeat(129), "a\nb".to_owned()] {
-        told(client.sign(operator, keyed(&csr, &key)).await, Code::InvalidArgument);
+        told(
+            client.sign(operator, keyed(&csr, &key)).await,
+            Code::InvalidArgument,
+        );
     }
     // Another caller's key of the same name is another key.
     let workload = line.issuer.own("foo", "bar");
@@ -66,9 +94,15 @@ async fn the_same_wish_gets_the_same_bytes() {
     server.stop().await;
     let server = line.serve().await;
     let client = server.client(TD).await;
-    assert_eq!(client.sign(operator, keyed(&csr, "one")).await.unwrap(), first);
+    assert_eq!(
+        client.sign(operator, keyed(&csr, "one")).await.unwrap(),
+        first
+    );
     // What has ended is not answered again.
-    let short = SignCertificateRequest { profile: "short".into(), ..keyed(&csr, "brief") };
+    let short = SignCertificateRequest {
+        profile: "short".into(),
+        ..keyed(&csr, "brief")
+    };
     client.sign(operator, short.clone()).await.unwrap();
     tokio::time::sleep(std::time::Duration::from_secs(9)).await;
     let said = told(client.sign(operator, short).await, Code::InvalidArgument);
@@ -85,7 +119,8 @@ async fn repeats_at_the_same_time_are_one_certificate() {
     let before = server.signatures().await;
     let calls: Vec<_> = (0..64)
         .map(|_| {
-            let (client, operator, body) = (client.clone(), line.operator.clone(), keyed(&csr, "race"));
+            let (client, operator, body) =
+                (client.clone(), line.operator.clone(), keyed(&csr, "race"));
             tokio::spawn(async move {
                 loop {
                     match client.sign(&operator, body.clone()).await {
@@ -112,22 +147,35 @@ async fn after_a_failure_the_same_bytes_are_signed() {
     let server = line.serve().await;
     let client = server.client(TD).await;
     let csr = Request::new(&[]);
-    let first = client.sign(&line.operator, keyed(&csr, "again")).await.unwrap();
+    let first = client
+        .sign(&line.operator, keyed(&csr, "again"))
+        .await
+        .unwrap();
     server.stop().await;
     // The record as a token that failed would have left it.
     sql(&line, "DROP TRIGGER conclusion_update");
     for (state, others) in [(2, "'the token was gone'"), (3, "'nobody knows'")] {
-        sql(&line, &format!(
-            "UPDATE conclusion SET state = {state}, signature = NULL, reason = {others}
+        sql(
+            &line,
+            &format!(
+                "UPDATE conclusion SET state = {state}, signature = NULL, reason = {others}
              WHERE intent = (SELECT id FROM intent WHERE origin IS NOT NULL)"
-        ));
+            ),
+        );
         let server = line.serve().await;
         let client = server.client(TD).await;
-        let again = client.sign(&line.operator, keyed(&csr, "again")).await.unwrap();
+        let again = client
+            .sign(&line.operator, keyed(&csr, "again"))
+            .await
+            .unwrap();
         assert_eq!(again.serial_number, first.serial_number);
         let (first, again) = (Chain::own(&first), Chain::own(&again));
         assert_eq!(again.leaf.tbs_der(), first.leaf.tbs_der());
         server.stop().await;
     }
-    assert_eq!(line.certificates(&["--state", "issued"]).len(), 2 + 4, "CAs, listener, one leaf");
+    assert_eq!(
+        line.certificates(&["--state", "issued"]).len(),
+        2 + 4,
+        "CAs, listener, one leaf"
+    );
 }

@@ -26,14 +26,26 @@ async fn agents_and_their_requests() {
         let csr = Request::istio(key, &name);
         let chain = client.istio(&token, &csr).await.unwrap();
         assert_eq!(chain.names(), [name.as_str()]);
-        assert_eq!(chain.leaf.subject(), "", "nothing of the CSR's subject is taken over");
+        assert_eq!(
+            chain.leaf.subject(),
+            "",
+            "nothing of the CSR's subject is taken over"
+        );
         let back = SystemClock.now().since(chain.leaf.not_before()).as_secs();
         assert!((120..180).contains(&back), "{back}s back");
     }
     // ztunnel's metadata has no CertSigner, older agents send none at all.
     let csr = Request::workload("foo", "bar");
-    for fields in [&[][..], &[("CertSigner", text(""))], &[("Other", Kind::NumberValue(1.0))], &[("ImpersonatedIdentity", text(""))]] {
-        client.create(istio_request(&csr.pem, 0, fields), bearer(&token)).await.unwrap();
+    for fields in [
+        &[][..],
+        &[("CertSigner", text(""))],
+        &[("Other", Kind::NumberValue(1.0))],
+        &[("ImpersonatedIdentity", text(""))],
+    ] {
+        client
+            .create(istio_request(&csr.pem, 0, fields), bearer(&token))
+            .await
+            .unwrap();
     }
     let mut body = istio_request(&csr.pem, 0, &[]);
     body.metadata = None;
@@ -48,7 +60,14 @@ async fn cert_signer_names_a_profile_that_policy_allows() {
     let client = server.client(TD).await;
     let token = line.issuer.istio("foo", "bar");
     let csr = Request::workload("foo", "bar");
-    let ask = async |kind| client.create(istio_request(&csr.pem, 0, &[("CertSigner", kind)]), bearer(&token)).await;
+    let ask = async |kind| {
+        client
+            .create(
+                istio_request(&csr.pem, 0, &[("CertSigner", kind)]),
+                bearer(&token),
+            )
+            .await
+    };
     let answer = ask(text("short")).await.unwrap();
     assert_eq!(Chain::istio(&answer.cert_chain).life(), 11);
     // Known, but no rule; unknown; not a string.
@@ -56,7 +75,12 @@ async fn cert_signer_names_a_profile_that_policy_allows() {
     told(ask(text("serving")).await, Code::PermissionDenied);
     let said = told(ask(text("unheard-of")).await, Code::InvalidArgument);
     assert!(said.starts_with("CertSigner: "), "{said}");
-    for kind in [Kind::NumberValue(1.0), Kind::BoolValue(true), Kind::NullValue(0), Kind::StructValue(prost_types::Struct::default())] {
+    for kind in [
+        Kind::NumberValue(1.0),
+        Kind::BoolValue(true),
+        Kind::NullValue(0),
+        Kind::StructValue(prost_types::Struct::default()),
+    ] {
         told(ask(kind).await, Code::InvalidArgument);
     }
     server.stop().await;
@@ -68,10 +92,22 @@ async fn impersonation_is_refused_as_unauthenticated() {
     let server = line.serve().await;
     let client = server.client(TD).await;
     let token = line.issuer.istio("istio-system", "ztunnel");
-    for identity in [id("foo", "bar"), id("istio-system", "ztunnel"), "spiffe://other/ns/a/sa/b".into(), "nonsense".into()] {
+    for identity in [
+        id("foo", "bar"),
+        id("istio-system", "ztunnel"),
+        "spiffe://other/ns/a/sa/b".into(),
+        "nonsense".into(),
+    ] {
         let csr = Request::workload("foo", "bar");
-        let body = istio_request(&csr.pem, 86_400, &[("ImpersonatedIdentity", text(&identity))]);
-        let said = told(client.create(body, bearer(&token)).await, Code::Unauthenticated);
+        let body = istio_request(
+            &csr.pem,
+            86_400,
+            &[("ImpersonatedIdentity", text(&identity))],
+        );
+        let said = told(
+            client.create(body, bearer(&token)).await,
+            Code::Unauthenticated,
+        );
         assert!(!said.contains("spiffe://"), "{said}");
     }
     server.stop().await;
@@ -84,7 +120,11 @@ async fn one_credential_in_one_header() {
     let client = server.client(TD).await;
     let token = line.issuer.istio("foo", "bar");
     let csr = Request::workload("foo", "bar");
-    let ask = async |headers| client.create(istio_request(&csr.pem, 0, &[]), headers).await;
+    let ask = async |headers| {
+        client
+            .create(istio_request(&csr.pem, 0, &[]), headers)
+            .await
+    };
     let with = |values: &[&str]| {
         let mut headers = MetadataMap::new();
         for value in values {

@@ -35,7 +35,9 @@ impl Client {
             tls = tls.identity(Identity::from_pem(chain, key));
         }
         let endpoint = Endpoint::from_shared(format!("https://127.0.0.1:{port}"))?;
-        let endpoint = endpoint.tls_config(tls)?.connect_timeout(Duration::from_secs(20));
+        let endpoint = endpoint
+            .tls_config(tls)?
+            .connect_timeout(Duration::from_secs(20));
         Ok(Self(endpoint.connect().await?))
     }
 
@@ -47,7 +49,10 @@ impl Client {
         let mut request = tonic::Request::new(body);
         *request.metadata_mut() = headers;
         let mut client = IstioCertificateServiceClient::new(self.0.clone());
-        client.create_certificate(request).await.map(tonic::Response::into_inner)
+        client
+            .create_certificate(request)
+            .await
+            .map(tonic::Response::into_inner)
     }
 
     /// Istio's call as its agents make it.
@@ -86,7 +91,10 @@ impl Client {
         let mut request = tonic::Request::new(body);
         *request.metadata_mut() = headers;
         let mut client = CertificateServiceClient::new(self.0.clone());
-        client.sign_certificate(request).await.map(tonic::Response::into_inner)
+        client
+            .sign_certificate(request)
+            .await
+            .map(tonic::Response::into_inner)
     }
 
     pub(crate) fn bundles(&self) -> TrustBundleServiceClient<Channel> {
@@ -94,10 +102,18 @@ impl Client {
     }
 }
 
-pub(crate) fn istio_request(csr: &str, seconds: i64, fields: &[(&str, Kind)]) -> IstioCertificateRequest {
-    let value = |kind: &Kind| Value { kind: Some(kind.clone()) };
-    let fields: BTreeMap<_, _> =
-        fields.iter().map(|(key, kind)| ((*key).to_owned(), value(kind))).collect();
+pub(crate) fn istio_request(
+    csr: &str,
+    seconds: i64,
+    fields: &[(&str, Kind)],
+) -> IstioCertificateRequest {
+    let value = |kind: &Kind| Value {
+        kind: Some(kind.clone()),
+    };
+    let fields: BTreeMap<_, _> = fields
+        .iter()
+        .map(|(key, kind)| ((*key).to_owned(), value(kind)))
+        .collect();
     IstioCertificateRequest {
         csr: csr.to_owned(),
         validity_duration: seconds,
@@ -132,7 +148,17 @@ pub(crate) fn told<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code) ->
     assert_eq!(status.code(), code, "{status:?}");
     let message = status.message();
     assert!(message.contains("[request "), "no request id: {message}");
-    for leak in ["/tmp", ".db", "softhsm", "SOFTHSM", "CKR_", "operator:", "main`", "sqlite", ".rs:"] {
+    for leak in [
+        "/tmp",
+        ".db",
+        "softhsm",
+        "SOFTHSM",
+        "CKR_",
+        "operator:",
+        "main`",
+        "sqlite",
+        ".rs:",
+    ] {
         assert!(!message.contains(leak), "`{leak}` leaks in: {message}");
     }
     message.to_owned()
@@ -141,5 +167,8 @@ pub(crate) fn told<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code) ->
 /// An HTTPS client; without `roots` it trusts anybody.
 pub(crate) fn https(roots: &str) -> reqwest::Client {
     let root = reqwest::Certificate::from_pem(roots.as_bytes()).unwrap();
-    reqwest::Client::builder().tls_certs_only([root]).build().unwrap()
+    reqwest::Client::builder()
+        .tls_certs_only([root])
+        .build()
+        .unwrap()
 }

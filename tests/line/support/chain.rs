@@ -20,12 +20,21 @@ impl Chain {
             .iter()
             .map(|pem| {
                 let mut one = parse_pem_chain(pem.as_bytes()).unwrap();
-                assert_eq!(one.len(), 1, "an element that is not the last holds one certificate");
+                assert_eq!(
+                    one.len(),
+                    1,
+                    "an element that is not the last holds one certificate"
+                );
                 one.remove(0)
             })
             .collect();
         let roots = parse_pem_chain(roots.as_bytes()).unwrap();
-        Self { leaf: path.remove(0), above: path, roots }.verified()
+        Self {
+            leaf: path.remove(0),
+            above: path,
+            roots,
+        }
+        .verified()
     }
 
     pub(crate) fn own(answer: &SignCertificateResponse) -> Self {
@@ -33,16 +42,27 @@ impl Chain {
         let mut path: Vec<_> = answer.chain.iter().map(parse).collect();
         let bundle = answer.trust_bundle.as_ref().unwrap();
         let roots = bundle.anchors.iter().map(parse).collect();
-        Self { leaf: path.remove(0), above: path, roots }.verified()
+        Self {
+            leaf: path.remove(0),
+            above: path,
+            roots,
+        }
+        .verified()
     }
 
     fn verified(self) -> Self {
         let now = SystemClock.now();
         verify_ca_path(&self.above, &self.roots, now).unwrap();
-        self.leaf.verify_signed_by(self.above[0].public_key()).unwrap();
+        self.leaf
+            .verify_signed_by(self.above[0].public_key())
+            .unwrap();
         assert_eq!(self.leaf.issuer_der(), self.above[0].subject_der());
         for above in self.above.iter().chain(&self.roots[..1]) {
-            assert!(self.leaf.not_after() <= above.not_after(), "it outlives {}", above.subject());
+            assert!(
+                self.leaf.not_after() <= above.not_after(),
+                "it outlives {}",
+                above.subject()
+            );
         }
         self
     }
@@ -59,6 +79,9 @@ impl Chain {
 
     /// From notBefore to notAfter, in seconds.
     pub(crate) fn life(&self) -> u64 {
-        self.leaf.not_after().since(self.leaf.not_before()).as_secs()
+        self.leaf
+            .not_after()
+            .since(self.leaf.not_before())
+            .as_secs()
     }
 }

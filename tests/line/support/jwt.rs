@@ -57,8 +57,15 @@ impl Issuer {
 
     pub(crate) fn mint(&self, claims: &Value) -> String {
         let header = json!({ "alg": "ES256", "kid": "one", "typ": "JWT" }).to_string();
-        let signed = format!("{}.{}", b64(header.as_bytes()), b64(claims.to_string().as_bytes()));
-        let signature = self.key.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
+        let signed = format!(
+            "{}.{}",
+            b64(header.as_bytes()),
+            b64(claims.to_string().as_bytes())
+        );
+        let signature = self
+            .key
+            .sign(&SystemRandom::new(), signed.as_bytes())
+            .unwrap();
         let token = format!("{signed}.{}", b64(signature.as_ref()));
         self.minted.lock().unwrap().push(token.clone());
         token
@@ -67,7 +74,10 @@ impl Issuer {
 
 /// What a Kubernetes API server says of a pod; good for a year, so that tests may move the clock.
 pub(crate) fn claims(namespace: &str, account: &str, audience: &str) -> Value {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
     json!({
         "iss": "https://kubernetes.default.svc.cluster.local",
         "sub": format!("system:serviceaccount:{namespace}:{account}"),

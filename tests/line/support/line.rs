@@ -26,7 +26,10 @@ pub(crate) struct Line {
 impl Line {
     /// A token and a configuration; no authority yet.
     pub(crate) fn bare() -> Self {
-        let directory = tempfile::Builder::new().prefix("rb-line-").tempdir().unwrap();
+        let directory = tempfile::Builder::new()
+            .prefix("rb-line-")
+            .tempdir()
+            .unwrap();
         let path = directory.path();
         let make = Path::new(env!("CARGO_MANIFEST_DIR")).join("softhsm/new-token");
         openssl::run(Command::new(make).arg(path.join("token")));
@@ -251,7 +254,13 @@ level = "trace"
             self.operator.clone(),
             self.other_operator.clone(),
         ];
-        Server::start(command, &self.directory, secrets, self.issuer.minted.clone()).await
+        Server::start(
+            command,
+            &self.directory,
+            secrets,
+            self.issuer.minted.clone(),
+        )
+        .await
     }
 }
 
@@ -260,7 +269,12 @@ fn operator(path: &Path) -> String {
     aws_lc_rs::rand::fill(&mut random).unwrap();
     let token = format!("rb_op_{}", super::jwt::b64(&random));
     let mut file = fs::OpenOptions::new();
-    let mut file = file.create_new(true).write(true).mode(0o600).open(path).unwrap();
+    let mut file = file
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .unwrap();
     std::io::Write::write_all(&mut file, token.as_bytes()).unwrap();
     token
 }

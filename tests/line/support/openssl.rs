@@ -6,10 +6,16 @@ use std::process::Command;
 
 /// Runs a command that must succeed; its standard output.
 pub(crate) fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let output = command
+        .output()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}\n{text}{error}", output.status);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{text}{error}",
+        output.status
+    );
     text
 }
 
@@ -25,8 +31,21 @@ impl Enterprise {
         fs::create_dir_all(&directory).unwrap();
         let root = Self { directory };
         run(Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
-            .args(["-days", "3650", "-subj", &format!("/O=Enterprise/CN={name}")])
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+            ])
+            .args([
+                "-days",
+                "3650",
+                "-subj",
+                &format!("/O=Enterprise/CN={name}"),
+            ])
             .args(["-addext", "keyUsage=critical,keyCertSign,cRLSign"])
             .arg("-keyout")
             .arg(root.path("key"))
@@ -50,8 +69,14 @@ impl Enterprise {
         let ids = "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n";
         fs::write(&extfile, format!("{extensions}\n{ids}")).unwrap();
         let mut command = Command::new("openssl");
-        command.args(["x509", "-req", "-CAcreateserial", "-in"]).arg(&request);
-        command.arg("-CA").arg(self.path("pem")).arg("-CAkey").arg(self.path("key"));
+        command
+            .args(["x509", "-req", "-CAcreateserial", "-in"])
+            .arg(&request);
+        command
+            .arg("-CA")
+            .arg(self.path("pem"))
+            .arg("-CAkey")
+            .arg(self.path("key"));
         command.arg("-extfile").arg(&extfile);
         if !more.contains(&"-not_after") && !more.contains(&"-days") {
             command.args(["-days", "365"]);
@@ -70,7 +95,15 @@ impl Enterprise {
         fs::create_dir_all(&directory).unwrap();
         let below = Self { directory };
         run(Command::new("openssl")
-            .args(["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
+            .args([
+                "req",
+                "-new",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+            ])
             .args(["-subj", &format!("/O=Enterprise/CN={name}")])
             .arg("-keyout")
             .arg(below.path("key"))
@@ -84,6 +117,8 @@ impl Enterprise {
 
 /// The extensions of a CA.
 pub(crate) fn ca(path_len: Option<u8>) -> String {
-    let length = path_len.map(|n| format!(",pathlen:{n}")).unwrap_or_default();
+    let length = path_len
+        .map(|n| format!(",pathlen:{n}"))
+        .unwrap_or_default();
     format!("basicConstraints=critical,CA:TRUE{length}\nkeyUsage=critical,keyCertSign,cRLSign")
 }

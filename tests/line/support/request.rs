@@ -13,7 +13,11 @@ pub(crate) struct Request {
 impl Request {
     /// A P-256 key, an empty subject, these names (`spiffe://…` or DNS).
     pub(crate) fn new(names: &[&str]) -> Self {
-        Self::with(KeyPair::generate().unwrap(), names, DistinguishedName::new())
+        Self::with(
+            KeyPair::generate().unwrap(),
+            names,
+            DistinguishedName::new(),
+        )
     }
 
     /// The key and name of a service account of [`TD`](super::TD).
@@ -42,7 +46,11 @@ impl Request {
             })
             .collect();
         let request = params.serialize_request(&key).unwrap();
-        Self { der: request.der().to_vec(), pem: request.pem().unwrap(), key }
+        Self {
+            der: request.der().to_vec(),
+            pem: request.pem().unwrap(),
+            key,
+        }
     }
 }
 

@@ -35,9 +35,16 @@ impl Server {
         minted: Arc<Mutex<Vec<String>>>,
     ) -> Self {
         let log = directory.path().join("serve.log");
-        let file = File::options().create(true).append(true).open(&log).unwrap();
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .unwrap();
         let from = file.metadata().unwrap().len();
-        command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file);
         let mut server = Self {
             child: command.spawn().unwrap(),
             log,
@@ -52,12 +59,21 @@ impl Server {
             if let Some(status) = server.child.try_wait().unwrap() {
                 panic!("it ended: {status}\n{}", server.log());
             }
-            assert!(begun.elapsed() < PATIENCE, "it does not listen:\n{}", server.log());
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "it does not listen:\n{}",
+                server.log()
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let log = server.log_from(from);
-        for event in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-            let port = event["address"].as_str().and_then(|text| text.rsplit(':').next()?.parse().ok());
+        for event in log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        {
+            let port = event["address"]
+                .as_str()
+                .and_then(|text| text.rsplit(':').next()?.parse().ok());
             match (event["message"].as_str(), port) {
                 (Some("admin listening"), Some(port)) => server.admin = port,
                 (Some("listening"), Some(port)) => {
@@ -72,7 +88,11 @@ impl Server {
 
     /// The port of a listener.
     pub(crate) fn port_of(&self, listener: &str) -> u16 {
-        self.listeners.iter().find(|(name, _)| name == listener).unwrap().1
+        self.listeners
+            .iter()
+            .find(|(name, _)| name == listener)
+            .unwrap()
+            .1
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -96,7 +116,12 @@ impl Server {
     }
 
     /// A request to the admin port.
-    pub(crate) async fn ask(&self, method: Method, path: &str, credential: Option<&str>) -> (u16, String) {
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        credential: Option<&str>,
+    ) -> (u16, String) {
         let client = reqwest::Client::new();
         let mut request = client.request(method, format!("http://127.0.0.1:{}{path}", self.admin));
         if let Some(credential) = credential {
@@ -112,13 +137,19 @@ impl Server {
 
     /// Waits until traffic may come, and the listener has a certificate to show.
     pub(crate) async fn ready(&self) {
-        eventually(PATIENCE, "/readyz", async || self.get("/readyz").await.0 == 200).await;
+        eventually(PATIENCE, "/readyz", async || {
+            self.get("/readyz").await.0 == 200
+        })
+        .await;
     }
 
     /// A metric without labels, or with these, as it is written.
     pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
         let (_, text) = self.get("/metrics").await;
-        let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')))?;
+        let line = text.lines().find(|line| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(' '))
+        })?;
         line.rsplit(' ').next()?.parse().ok()
     }
 
@@ -127,8 +158,12 @@ impl Server {
         // The prober reads the counter every half second.
         tokio::time::sleep(Duration::from_millis(1200)).await;
         let (_, text) = self.get("/metrics").await;
-        let mut lines = text.lines().filter(|line| line.starts_with("rootbridge_hsm_signatures"));
-        lines.find_map(|line| line.rsplit(' ').next()?.parse().ok()).unwrap()
+        let mut lines = text
+            .lines()
+            .filter(|line| line.starts_with("rootbridge_hsm_signatures"));
+        lines
+            .find_map(|line| line.rsplit(' ').next()?.parse().ok())
+            .unwrap()
     }
 
     /// A connection without a client certificate. The listener may have to wait for its own.
@@ -187,14 +222,22 @@ impl Drop for Server {
         if std::thread::panicking() {
             let lines: Vec<_> = log.lines().filter(|line| !line.contains("TRACE")).collect();
             let from = lines.len().saturating_sub(60);
-            eprintln!("== the end of {} ==\n{}", self.log.display(), lines[from..].join("\n"));
+            eprintln!(
+                "== the end of {} ==\n{}",
+                self.log.display(),
+                lines[from..].join("\n")
+            );
             return;
         }
         let minted = self.minted.lock().unwrap();
         for secret in self.secrets.iter().chain(minted.iter()) {
             // Of a token, the signature is the secret part.
             let secret = secret.rsplit('.').next().unwrap();
-            assert!(!log.contains(secret), "a secret is in the log {}", self.log.display());
+            assert!(
+                !log.contains(secret),
+                "a secret is in the log {}",
+                self.log.display()
+            );
         }
     }
 }
