@@ -111,8 +111,8 @@ impl Product for Leaf {
     }
 
     fn adopt(&mut self, tbs: &[u8], algorithm: SignatureAlgorithm) -> Result<(), Unfit> {
-        // A certificate without a signature, for its fields alone.
-        let recorded = assemble(tbs, algorithm, &[])
+        // Read for its fields alone: the signature is none.
+        let recorded = assemble(tbs, algorithm, &[0])
             .and_then(Certificate::parse)
             .map_err(|_| Unfit::Other)?;
         let life = |from: UnixTime, to: UnixTime| to.since(from);
