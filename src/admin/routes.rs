@@ -16,6 +16,7 @@ use super::vitals::{TokenVital, Vitals};
 use crate::authn::{AuthnError, Operators, bearer};
 use crate::clock::Clock;
 use crate::issuance::{Authorities, AuthorityStatus, Door};
+use crate::net::Certificates;
 
 /// What the admin surface reads.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Admin {
     pub door: Door,
     /// The prober's findings.
     pub vitals: Arc<Vitals>,
+    /// What each listener shows, by its name: without a certificate no handshake succeeds.
+    pub listeners: Vec<(String, Arc<Certificates>)>,
     /// Counters and gauges.
     pub metrics: Metrics,
     /// Every operator credential.
@@ -103,6 +106,14 @@ impl Admin {
             };
             reasons.extend(authorities.into_iter().map(reason));
         }
+        let bare = self.listeners.iter().filter(|(_, shown)| shown.is_empty());
+        reasons.extend(bare.map(|(name, _)| {
+            let what = format!("listener {name}: it has no certificate of its own yet");
+            Reason {
+                public: what.clone(),
+                detail: what,
+            }
+        }));
         reasons
     }
 }

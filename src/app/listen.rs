@@ -70,12 +70,12 @@ impl Bound {
         })
     }
 
-    pub(super) fn name(&self) -> &str {
-        self.config.name()
+    pub(super) fn named_gate(&self) -> (String, Gate) {
+        (self.config.name().to_owned(), self.gate.clone())
     }
 
-    pub(super) fn gate(&self) -> Gate {
-        self.gate.clone()
+    pub(super) fn named_certificates(&self) -> (String, Arc<Certificates>) {
+        (self.config.name().to_owned(), Arc::clone(&self.shown))
     }
 
     /// Serves until `stop`; returns once the tasks are begun.

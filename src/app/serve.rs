@@ -63,12 +63,18 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         jwt: Arc::new(JwtVerifiers::new(config.authn(), Arc::clone(&core.clock))),
         operators: Arc::new(Operators::new(config.authn())),
     };
+    let mut bound = Vec::new();
+    for listener in config.listeners() {
+        bound.push(Bound::bind(listener.clone(), &callers, &core).await?);
+    }
+    let gates = bound.iter().map(Bound::named_gate).collect();
     let (health, health_service) = tonic_health::server::health_reporter();
     let vitals = Arc::new(Vitals::default());
     let admin = Arc::new(Admin {
         authorities: Arc::clone(&authorities),
         door: core.door.clone(),
         vitals: Arc::clone(&vitals),
+        listeners: bound.iter().map(Bound::named_certificates).collect(),
         metrics,
         operators: arc_swap::ArcSwap::new(Arc::clone(&callers.operators)),
         operator_names: config.admin().operators().to_vec(),
@@ -86,11 +92,8 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         istio_profile: config.istio_profile().unwrap_or_default().to_owned(),
         stop: stop.clone(),
     };
-    let mut gates = Vec::new();
-    for listener in config.listeners() {
-        let bound = Bound::bind(listener.clone(), &callers, &core).await?;
-        gates.push((bound.name().to_owned(), bound.gate()));
-        bound
+    for listener in bound {
+        listener
             .serve(&services, &core, health_service.clone(), &tasks, &stop)
             .await?;
     }

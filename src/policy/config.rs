@@ -67,7 +67,7 @@ impl Default for RawProfile {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawRule {
-    /// Patterns over callers: `spiffe://…`, `operator:NAME`, `subject:VERIFIER/SUB`.
+    /// Patterns over callers: `spiffe://…`, `operator:NAME`, `subject:VERIFIER:SUB`.
     pub callers: Vec<String>,
     /// Names of profiles.
     pub profiles: Vec<String>,

@@ -305,9 +305,9 @@ pub async fn finds_by_everything_else(store: &dyn Store) {
 pub async fn pages_through_thousands(store: &dyn Store) {
     let house = House::build(store.server().await).await;
     let ledger = &*house.ledger;
-    let records = (0..3000).map(|n| {
-        // Every 700th is what the narrow questions below are about.
-        let special = n % 700 == 0;
+    let records = (0..9000).map(|n| {
+        // Every 2,000th is what the narrow questions below are about.
+        let special = n % 2000 == 0;
         let subject = if special {
             "spiffe://mesh.example/rare"
         } else {
@@ -320,9 +320,17 @@ pub async fn pages_through_thousands(store: &dyn Store) {
         }
         ledger.record(asked)
     });
+    let mut made = Vec::new();
     for record in futures_util::future::join_all(records).await {
-        new(record.unwrap());
+        made.push(new(record.unwrap()));
     }
+    // All but nine are concluded, and the ledger has looked what is open.
+    let conclusions = made.iter().enumerate().filter(|(n, _)| n % 1000 != 0);
+    let conclusions = conclusions.map(|(_, id)| ledger.conclude(*id, issued(b"s")));
+    for done in futures_util::future::join_all(conclusions).await {
+        done.unwrap();
+    }
+    assert_eq!(ledger.reconcile(&house.epoch, NOW).await.unwrap(), 0);
     let page = |filter: Filter| async move {
         let (mut seen, mut before_id) = (Vec::new(), None);
         loop {
@@ -346,20 +354,20 @@ pub async fn pages_through_thousands(store: &dyn Store) {
         ..Filter::default()
     };
     for (filter, count) in [
-        (base(), 3000),
+        (base(), 9000),
         (
             Filter {
                 subject: Some("spiffe://mesh.example/common".into()),
                 ..base()
             },
-            2995,
+            8995,
         ),
         (
             Filter {
                 subject: Some("spiffe://mesh.example/*".into()),
                 ..base()
             },
-            3000,
+            9000,
         ),
         (
             Filter {
@@ -396,7 +404,7 @@ pub async fn pages_through_thousands(store: &dyn Store) {
                 limit: 1000,
                 ..base()
             },
-            3000,
+            9,
         ),
     ] {
         let seen = page(filter.clone()).await;

@@ -100,7 +100,7 @@ pub async fn an_authority_comes_to_be(store: &dyn Store) {
     );
     assert_eq!(
         authority.bundle.as_ref().unwrap().anchors,
-        [house.root_der.clone()]
+        std::slice::from_ref(&house.root_der)
     );
     assert_eq!(authority.bundle.as_ref().unwrap().sequence, 1);
     let (owner, found) = snapshot.issuer(&other.issuing.id()).unwrap();
@@ -255,7 +255,7 @@ pub async fn foreign_anchors_come_and_go(store: &dyn Store) {
     apply(&house, retire_anchor(&house, &b)).await.unwrap();
     assert_eq!(
         published(&*house.ledger, &house).await.1,
-        [house.root_der.clone()]
+        std::slice::from_ref(&house.root_der)
     );
     let gone = apply(&house, retire_anchor(&house, &b)).await.unwrap_err();
     assert!(matches!(gone, LedgerError::UnknownAnchor { .. }), "{gone}");

@@ -29,9 +29,9 @@ fn cpu() -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-struct Run {
-    per_second: f64,
-    cpu_us: f64,
+pub struct Run {
+    pub per_second: f64,
+    pub cpu_us: f64,
 }
 
 fn made(house: &House, n: u64) -> Intent {
@@ -45,7 +45,7 @@ fn made(house: &House, n: u64) -> Intent {
 }
 
 /// `count` certificates by `callers` at once, each recorded, then concluded.
-async fn run(house: &Arc<House>, callers: u64, count: u64) -> Run {
+pub async fn run(house: &Arc<House>, callers: u64, count: u64) -> Run {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let left = Arc::new(AtomicU64::new(count));
     let (begun, cpu_before) = (Instant::now(), cpu());

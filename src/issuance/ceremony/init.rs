@@ -188,7 +188,11 @@ impl Ceremony {
         intent.serial = Some(wish.serial);
         intent.not_before = Some(wish.not_before);
         intent.not_after = Some(wish.not_after);
-        intent.subject = format!("{domain} CA");
+        let role = match wish.issuer_not_after {
+            None => Role::Root,
+            Some(_) => Role::Issuing,
+        };
+        intent.subject = format!("{domain} {role} CA");
         let permit = signer.reserve().map_err(IssueError::from)?;
         let prepared = Prepared {
             place,

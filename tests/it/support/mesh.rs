@@ -175,6 +175,16 @@ level = "info"
         command
     }
 
+    /// `rootbridge serve` with the module's variables set beforehand, so that it need not start
+    /// itself again with them: not every tool in front of it outlives that.
+    pub(crate) fn serve_command(&self) -> Command {
+        let mut command = self.command(&["serve"]);
+        command
+            .env("SOFTHSM2_CONF", self.path("token/softhsm2.conf"))
+            .env("PKCS11SPY", MODULE);
+        command
+    }
+
     /// A command that must succeed; its standard output.
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
         run(&mut self.command(arguments))
