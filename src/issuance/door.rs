@@ -226,7 +226,8 @@ impl Door {
                 ..
             }) => {
                 if issuer_id != issuer {
-                    return Err(IssueError::OriginConflict(origin));
+                    // Its chain and its bundle are not this authority's any more.
+                    return Err(IssueError::OriginEnded(origin));
                 }
                 match product.adopt(&tbs, algorithm) {
                     Ok(()) => {}

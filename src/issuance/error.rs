@@ -72,8 +72,8 @@ pub enum IssueError {
     /// The same idempotency key was used for another request.
     #[error("the idempotency key `{0}` was used for another request")]
     OriginConflict(String),
-    /// The same idempotency key was answered long ago.
-    #[error("what was issued for the idempotency key `{0}` has ended, or is about to")]
+    /// The same idempotency key was answered long ago, or by another issuer.
+    #[error("what was recorded for the idempotency key `{0}` has ended, or its issuer has changed")]
     OriginEnded(String),
     /// The same idempotency key is being worked on.
     #[error("the request with the idempotency key `{0}` is still under way")]

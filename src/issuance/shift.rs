@@ -188,7 +188,9 @@ impl Shifts {
         self.out.store(false, Ordering::Relaxed);
         for shift in ended {
             shift.walks.close();
-            shift.walks.wait().await;
+            // A walk that hangs in the HSM for good is one that nobody knows the outcome of: after
+            // a while it is judged like a dead process's, and its own word comes too late.
+            let _ = tokio::time::timeout(self.lease, shift.walks.wait()).await;
         }
         self.pay().await?;
         self.reconcile().await;

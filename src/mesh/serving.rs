@@ -73,12 +73,13 @@ impl ServingCertificate {
     /// taken over, until `stop`.
     pub async fn keep(self, stop: CancellationToken) {
         let mut all: Vec<Option<Shown>> = self.wanted.iter().map(|_| None).collect();
-        let mut last_error = String::new();
+        let mut errors = vec![String::new(); self.wanted.len()];
         let mut refreshed = self.authorities.watch();
         loop {
             refreshed.mark_unchanged();
             let mut changed = false;
-            for (wanted, shown) in self.wanted.iter().zip(all.iter_mut()) {
+            let slots = all.iter_mut().zip(errors.iter_mut());
+            for (wanted, (shown, last_error)) in self.wanted.iter().zip(slots) {
                 if !self.is_due(wanted, shown.as_ref()) {
                     continue;
                 }
@@ -88,7 +89,7 @@ impl ServingCertificate {
                         changed = true;
                         last_error.clear();
                     }
-                    Err(error) => say_once(&mut last_error, &wanted.trust_domain, &error),
+                    Err(error) => say_once(last_error, &wanted.trust_domain, &error),
                 }
             }
             if changed {

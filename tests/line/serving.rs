@@ -36,7 +36,7 @@ async fn tls_as_clients_of_all_ages_speak_it() {
         2,
         "leaf and issuing CA; the root is the client's to have"
     );
-    // The server's preference counts, not the order in which a client offers.
+    // Clients that do not know it, and older ones, are served all the same.
     let plain = try_with(V13, &[NamedGroup::X25519], &[b"h2"])
         .await
         .unwrap();

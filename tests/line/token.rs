@@ -85,8 +85,8 @@ async fn without_its_token_it_still_serves_bundles() {
     );
 
     std::fs::rename(&away, &here).unwrap();
-    // SoftHSM looks its token up when it is initialized: a restart is sure to help, and what the
-    // module needs beyond that is later work (finalize and initialize).
+    // SoftHSM reads its token directory when it is initialized: a restart is sure to help. To do
+    // that in the running process (finalize, initialize) belongs to the deeper HSM faults.
     server.stop().await;
     let server = line.serve().await;
     let client = server.client(TD).await;
