@@ -1,8 +1,11 @@
 //! `/metrics`: what components count, and gauges that are set when they are read.
 //! docs/reference/metrics.md lists every name.
 
+use std::sync::atomic::Ordering;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
@@ -28,8 +31,8 @@ pub struct Metrics {
     registry: Registry,
     hsm_up: Family<TokenLabels, Gauge>,
     hsm_queue: Family<TokenLabels, Gauge>,
-    hsm_signatures: Family<TokenLabels, Gauge>,
-    hsm_test_signatures: Family<TokenLabels, Gauge>,
+    hsm_signatures: Family<TokenLabels, Counter>,
+    hsm_test_signatures: Family<TokenLabels, Counter>,
     hsm_probe: Family<TokenLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     ledger_up: Gauge,
     ledger_owed: Gauge,
@@ -141,12 +144,14 @@ impl Metrics {
             self.hsm_queue
                 .get_or_create(&labels)
                 .set(signed(vital.queued as u64));
-            self.hsm_signatures
-                .get_or_create(&labels)
-                .set(signed(vital.signatures));
-            self.hsm_test_signatures
-                .get_or_create(&labels)
-                .set(signed(vital.test_signatures));
+            // The tokens count for themselves; these counters only show it.
+            for (family, count) in [
+                (&self.hsm_signatures, vital.signatures),
+                (&self.hsm_test_signatures, vital.test_signatures),
+            ] {
+                let counter = family.get_or_create(&labels);
+                counter.inner().store(count, Ordering::Relaxed);
+            }
             if let Some(took) = vital.signed_in {
                 self.hsm_probe
                     .get_or_create(&labels)

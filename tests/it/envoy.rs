@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::http::{get, wait_ready};
+use crate::support::interop::certify;
+use crate::support::mesh::Mesh;
 use crate::support::openssl::{Material, ScratchCa};
 use crate::support::process::Process;
 use crate::support::{free_port, repository};
@@ -225,6 +227,21 @@ fn story(directory: &Path, own: &dyn Fn(&str, &str) -> Material, foreign: &Mater
         "another workload served"
     );
     assert!(careful.counter(".ssl.fail_verify_san") > 0);
+}
+
+/// Each workload's key and CSR are its own process's; the certificates come over Istio's API.
+#[test]
+fn with_certificates_from_the_token() {
+    let mesh = Mesh::new();
+    let _server = mesh.serve();
+    let own = |name: &str, id: &str| {
+        let account = id.rsplit('/').next().unwrap();
+        certify(&mesh, name, "shop", account, "ecdsa-p256")
+    };
+    let roots = certify(&mesh, "roots", "shop", "other", "ecdsa-p256").roots;
+    let other = ScratchCa::new(&mesh.path("other"));
+    let foreign = Material { roots, ..other.workload("foreign", CLIENT) };
+    story(&mesh.path(""), &own, &foreign);
 }
 
 /// The control: with certificates that openssl made, so that a failure below is Rootbridge's.

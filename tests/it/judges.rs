@@ -7,8 +7,12 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::openssl::{ScratchCa, csr, key};
-use crate::support::repository;
+use crate::support::interop::{certify, go_verify};
+use crate::support::mesh::Mesh;
+use crate::support::openssl::{KEYS, ScratchCa, csr, key, shown_by};
+use crate::support::{repository, run};
+
+const BAR: &str = "spiffe://cluster.local/ns/foo/sa/bar";
 
 /// What the judges say of a list of cases; `tests/judges/judge.py` describes both.
 pub(crate) fn judge(cases: &[Value]) -> Vec<String> {
@@ -42,6 +46,59 @@ pub(crate) fn judge(cases: &[Value]) -> Vec<String> {
 /// A workload's certificate with its key.
 pub(crate) fn leaf(name: &str, chain: &Path, key: &Path, roots: &Path, id: &str) -> Value {
     json!({"name": name, "shape": "leaf", "chain": chain, "key": key, "roots": roots, "spiffe_id": id})
+}
+
+/// Holds every certificate of a serving CA before the judges: leaves for each kind of key, the
+/// server's own, the issuing CA's and the root's.
+fn every_shape(mesh: &Mesh, kinds: &[&str]) {
+    let _server = mesh.serve();
+    let roots = mesh.roots();
+    let mut cases = Vec::new();
+    for kind in kinds {
+        let made = certify(mesh, kind, "foo", "bar", kind);
+        cases.push(leaf(&format!("leaf {kind}"), &made.chain, &made.key, &made.roots, BAR));
+    }
+    let shown = shown_by(mesh.port, &mesh.path(""));
+    go_verify(&shown, &roots, "server", "localhost").unwrap();
+    go_verify(&shown, &roots, "server", "127.0.0.1").unwrap();
+    cases.push(json!({"name": "server", "shape": "server", "chain": shown, "roots": roots, "dns": "localhost"}));
+    let chains = mesh.ca_chains();
+    assert_eq!(chains.len(), 2, "{chains:?}");
+    for (role, chain) in chains {
+        cases.push(json!({"name": role, "shape": role, "chain": chain, "roots": roots}));
+        go_verify(&chain, &roots, "any", "").unwrap();
+    }
+    assert_eq!(judge(&cases), Vec::<String>::new());
+    mesh.judge_ledger(&[]);
+}
+
+#[test]
+fn leaves_of_every_kind_of_key() {
+    let kinds: Vec<&str> = KEYS.iter().map(|(kind, _)| *kind).collect();
+    every_shape(&Mesh::new(), &kinds);
+}
+
+#[test]
+fn authorities_of_every_kind_of_key() {
+    for kind in ["ecdsa-p384", "rsa-2048", "rsa-4096"] {
+        every_shape(&Mesh::with_keys(&["--key", kind]), &["ecdsa-p256", "rsa-2048"]);
+    }
+}
+
+/// Over our own API: DNS names and addresses beside the SPIFFE ID.
+#[test]
+fn leaves_with_more_names() {
+    let mesh = Mesh::new();
+    mesh.edit("/ns/*/sa/*\"]", "/ns/*/sa/*\", \"dns:bar.foo.svc\", \"ip:192.0.2.7\"]");
+    let _server = mesh.serve();
+    let out = mesh.path("signed");
+    let arguments = ["sign", BAR, "--name", "dns:bar.foo.svc", "--name", "ip:192.0.2.7", "--out"];
+    run(mesh.operator(&arguments).arg(&out));
+    let (chain, roots) = (out.join("cert.pem"), out.join("bundle.pem"));
+    let server = json!({"name": "names", "shape": "server", "chain": chain, "roots": roots, "dns": "bar.foo.svc"});
+    let svid = leaf("svid", &chain, &out.join("key.pem"), &roots, BAR);
+    assert_eq!(judge(&[server, svid]), Vec::<String>::new());
+    go_verify(&chain, &roots, "both", "192.0.2.7").unwrap();
 }
 
 /// The judges themselves: they pass what openssl makes well, and each of them refuses something.

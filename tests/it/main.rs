@@ -10,6 +10,9 @@
 )]
 
 mod architecture;
+mod crash;
+mod durability;
 mod envoy;
+mod istio;
 mod judges;
 mod support;

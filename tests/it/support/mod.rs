@@ -7,6 +7,7 @@ pub(crate) mod jwt;
 pub(crate) mod mesh;
 pub(crate) mod openssl;
 pub(crate) mod process;
+pub(crate) mod trace;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,226 @@
+//! Istio's own, unmodified client against the real binary: what it gets, and what it is told when
+//! it gets nothing.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::support::interop::{Answer, Call, calls, driver, issue, workloads};
+use crate::support::jwt::Issuer;
+use crate::support::mesh::Mesh;
+use crate::support::openssl::{csr, key};
+use crate::support::run;
+
+const BAR: &str = "spiffe://cluster.local/ns/foo/sa/bar";
+const DAY: i64 = 86_400;
+
+fn now() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
+}
+
+/// A call that succeeds; tests change what they are about.
+fn good(mesh: &Mesh, name: &str) -> Call {
+    Call {
+        name: name.to_owned(),
+        token_file: mesh.issuer.token_file("foo", "bar", "istio-ca"),
+        key: "ecdsa-p256".to_owned(),
+        identity: BAR.to_owned(),
+        ttl: DAY,
+        ..Call::default()
+    }
+}
+
+fn granted(answer: &Answer) -> i64 {
+    assert_eq!((answer.code.as_str(), answer.problem.as_str()), ("OK", ""), "{answer:?}");
+    answer.facts.as_ref().unwrap().not_after - now()
+}
+
+#[test]
+fn every_key_and_lifetime_that_the_contract_allows() {
+    let mesh = Mesh::new();
+    let _server = mesh.serve();
+    let kinds = ["rsa-2048", "rsa-4096", "ecdsa-p256", "ecdsa-p384"];
+    let of = |kind: &&str| Call { key: (*kind).to_owned(), ..good(&mesh, kind) };
+    let mut list: Vec<Call> = kinds.iter().map(of).collect();
+    let lifetimes = [(0, DAY), (-1, DAY), (i64::MIN, DAY), (3600, 3600), (90 * DAY, 90 * DAY)];
+    list.extend(lifetimes.map(|(ttl, _)| Call { ttl, ..good(&mesh, &format!("ttl {ttl}")) }));
+    let answers = calls(&mesh, &list);
+    for (answer, lifetime) in answers[kinds.len()..].iter().zip(lifetimes.map(|(_, l)| l)) {
+        let got = granted(answer);
+        assert!((lifetime - 60..=lifetime).contains(&got), "{}: {got} s", answer.name);
+    }
+    for answer in &answers {
+        granted(answer);
+        let facts = answer.facts.as_ref().unwrap();
+        assert_eq!((facts.intermediates, facts.roots), (1, 1), "{answer:?}");
+    }
+    mesh.judge_ledger(&[]);
+}
+
+#[test]
+fn what_is_refused_and_how() {
+    let mesh = Mesh::new();
+    let _server = mesh.serve();
+    let token = |name: &str, change: &dyn Fn(&mut Value)| -> PathBuf {
+        let mut claims = Issuer::claims("foo", "bar", "istio-ca");
+        change(&mut claims);
+        mesh.issuer.file(name, &mesh.issuer.sign(&claims))
+    };
+    let tokens: Vec<(&str, PathBuf)> = vec![
+        ("no token", PathBuf::new()),
+        ("garbage", mesh.issuer.file("garbage", "garbage")),
+        ("expired", token("expired", &|claims| claims["exp"] = json!(now() - 3600))),
+        ("not yet", token("not-yet", &|claims| claims["nbf"] = json!(now() + 3600))),
+        ("no expiry", token("no-exp", &|claims| drop(claims.as_object_mut().unwrap().remove("exp")))),
+        ("wrong audience", token("aud", &|claims| claims["aud"] = json!(["rootbridge"]))),
+        ("unknown issuer", token("iss", &|claims| claims["iss"] = json!("https://evil.example"))),
+        ("short subject", token("sub", &|claims| claims["sub"] = json!("system:serviceaccount"))),
+        ("wild subject", token("wild", &|claims| claims["sub"] = json!("system:serviceaccount:*:bar"))),
+        ("another key", {
+            let other = Issuer::new(&mesh.path("other-issuer"));
+            mesh.issuer.file("foreign", &other.sign(&Issuer::claims("foo", "bar", "istio-ca")))
+        }),
+    ];
+    let mut list: Vec<(Call, &str)> = tokens
+        .into_iter()
+        .map(|(name, token_file)| (Call { token_file, ..good(&mesh, name) }, "Unauthenticated"))
+        .collect();
+
+    let fields = [("ImpersonatedIdentity", "spiffe://cluster.local/ns/other/sa/victim")];
+    let bearer = std::fs::read_to_string(mesh.issuer.token_file("foo", "bar", "istio-ca")).unwrap();
+    let raw = Call {
+        client: "raw".to_owned(),
+        headers: [("authorization".to_owned(), format!("Bearer {bearer}"))].into(),
+        ..good(&mesh, "by the stub")
+    };
+    let impersonation = Call {
+        name: "impersonation".to_owned(),
+        fields: fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        ..raw.clone()
+    };
+    list.push((raw.clone(), "OK"));
+    list.push((impersonation, "Unauthenticated"));
+    let basic = [("authorization".to_owned(), "Basic Zm9vOmJhcg==".to_owned())];
+    list.push((Call { name: "basic".to_owned(), headers: basic.into(), ..raw }, "Unauthenticated"));
+
+    list.push((Call { ttl: 91 * DAY, ..good(&mesh, "too long") }, "InvalidArgument"));
+    list.push((Call { ttl: i64::MAX, ..good(&mesh, "far too long") }, "InvalidArgument"));
+    list.push((Call { csr: "garbage".to_owned(), ..good(&mesh, "no CSR") }, "InvalidArgument"));
+    list.push((Call { signer: "nobody".to_owned(), ..good(&mesh, "signer") }, "InvalidArgument"));
+    let (calls_made, codes): (Vec<Call>, Vec<&str>) = list.into_iter().unzip();
+    let answers = calls(&mesh, &calls_made);
+    let got: Vec<String> =
+        answers.iter().map(|a| format!("{}: {} {}", a.name, a.code, a.problem)).collect();
+    let want: Vec<String> =
+        answers.iter().zip(&codes).map(|(a, code)| format!("{}: {code} ", a.name)).collect();
+    assert_eq!(got, want, "{answers:#?}");
+
+    // A name that is not the caller's: refused, whatever the code, and nothing is signed.
+    let foreign = [
+        "spiffe://cluster.local/ns/foo/sa/evil",
+        "spiffe://evil.example/ns/foo/sa/bar",
+        "spiffe://cluster.local/ns/foo/sa/bar,spiffe://cluster.local/ns/foo/sa/evil",
+    ];
+    let before = issued(&mesh);
+    for identity in foreign {
+        let call = Call { identity: identity.to_owned(), ..good(&mesh, identity) };
+        let answer = &calls(&mesh, &[call])[0];
+        assert!(["PermissionDenied", "InvalidArgument"].contains(&answer.code.as_str()), "{answer:?}");
+        assert!(!answer.message.contains(&bearer), "the token came back: {answer:?}");
+    }
+    assert_eq!(issued(&mesh), before);
+}
+
+fn issued(mesh: &Mesh) -> Value {
+    mesh.judge_ledger(&[])["counts"].clone()
+}
+
+#[test]
+fn csr_names_may_be_ignored_for_a_mesh_that_moves() {
+    let mesh = Mesh::new();
+    mesh.edit("backdate = \"2m\"", "backdate = \"2m\"\ncsr_names = \"ignore\"");
+    let _server = mesh.serve();
+    let old = "spiffe://old.example/ns/foo/sa/bar".to_owned();
+    let call = Call { identity: old, expected: BAR.to_owned(), ..good(&mesh, "moving") };
+    granted(&calls(&mesh, &[call])[0]);
+}
+
+#[test]
+fn csrs_of_other_makers() {
+    let mesh = Mesh::new();
+    let _server = mesh.serve();
+    let made = |name: &str, kind: &str, names: &str| {
+        let key = key(&mesh.path(""), name, kind);
+        std::fs::read_to_string(csr(&key, names)).unwrap()
+    };
+    // As ztunnel asks: P-256, an empty subject, one critical URI SAN.
+    let list = vec![
+        Call { csr: made("ztunnel", "ecdsa-p256", &format!("URI:{BAR}")), ..good(&mesh, "ztunnel") },
+        Call { csr: made("two", "ecdsa-p256", &format!("URI:{BAR},DNS:evil.example")), ..good(&mesh, "two") },
+    ];
+    let answers = calls(&mesh, &list);
+    granted(&answers[0]);
+    assert_ne!(answers[1].code, "OK", "{answers:?}");
+}
+
+#[test]
+fn a_thousand_certificates_at_once() {
+    let mesh = Mesh::new();
+    let _server = mesh.serve();
+    let callers = workloads(&mesh, 32);
+    let witness = mesh.path("witness");
+    let path = witness.to_str().unwrap();
+    let mut serials = BTreeSet::new();
+    for (count, kind) in [(900, "ecdsa-p256"), (100, "rsa-2048")] {
+        let number = count.to_string();
+        let tally = issue(
+            &mesh,
+            &callers,
+            &["-count", &number, "-workers", "32", "-key", kind, "-out", path],
+        );
+        assert_eq!((&tally["issued"], &tally["problems"]), (&json!(count), &Value::Null), "{tally:#}");
+        serials.extend(tally["serials"].as_array().unwrap().iter().map(ToString::to_string));
+    }
+    assert_eq!(serials.len(), 1000);
+    let verdict = mesh.judge_ledger(&[witness]);
+    assert_eq!(verdict["witnessed"], 1000);
+}
+
+#[test]
+fn the_agents_secret_manager_gets_and_renews() {
+    let mesh = Mesh::new();
+    let _server = mesh.serve();
+    for flags in [&["-ecdsa"][..], &[]] {
+        let token = mesh.issuer.token_file("foo", "bar", "istio-ca");
+        run(driver("agent", &mesh)
+            .arg("-token-file")
+            .arg(token)
+            .args(["-namespace", "foo", "-service-account", "bar"])
+            .args(flags));
+    }
+}
+
+/// A VM's renewal: no token any more, but the certificate that this CA gave before.
+#[test]
+fn renewal_by_certificate() {
+    let mesh = Mesh::new();
+    let _server = mesh.serve();
+    let first = calls(&mesh, &[good(&mesh, "by token")]).remove(0);
+    granted(&first);
+    let chain = first.chain.as_ref().unwrap();
+    let (cert_file, key_file) = (mesh.path("vm.pem"), mesh.path("vm.key"));
+    std::fs::write(&cert_file, chain[..chain.len() - 1].concat()).unwrap();
+    std::fs::write(&key_file, &first.key).unwrap();
+    let by_certificate =
+        Call { token_file: PathBuf::new(), cert_file, key_file, ..good(&mesh, "by certificate") };
+    let other = Call {
+        identity: "spiffe://cluster.local/ns/foo/sa/evil".to_owned(),
+        ..by_certificate.clone()
+    };
+    let answers = calls(&mesh, &[by_certificate, other]);
+    granted(&answers[0]);
+    assert_ne!(answers[1].code, "OK", "{answers:?}");
+    assert_ne!(first.facts.unwrap().serial, answers[0].facts.as_ref().unwrap().serial);
+}
