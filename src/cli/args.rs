@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use super::{client, config, generate};
+use super::{anchors, ca, cert, check, client, config, dev, generate, keys, serve};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done · 1 failed · 2 usage · 3 configuration · 4 HSM · 5 ledger · 6 refused · \
@@ -20,11 +20,29 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Start a CA on this machine: token, root, issuing CA and server in one command.
+    Dev(dev::DevArgs),
+    /// Serve the configured listeners.
+    Serve(serve::ServeArgs),
     /// Get a certificate: the key and CSR are made here, the server signs.
     Sign(client::sign::SignArgs),
     /// Show a server's trust bundle, or fetch the first one.
     #[command(subcommand)]
     Bundle(client::bundle::BundleCommand),
+    /// Make or import the CA's own keys and certificates.
+    #[command(subcommand)]
+    Ca(ca::CaCommand),
+    /// Say which other CAs' roots the trust bundles show.
+    #[command(subcommand)]
+    Anchors(anchors::AnchorsCommand),
+    /// Look at what was issued.
+    #[command(subcommand)]
+    Cert(cert::CertCommand),
+    /// Look at the keys in the tokens.
+    #[command(subcommand)]
+    Key(keys::KeyCommand),
+    /// Look whether everything is well, and say what to do.
+    Check(check::CheckArgs),
     /// Check a configuration file.
     #[command(subcommand)]
     Config(config::ConfigCommand),

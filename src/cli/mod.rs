@@ -1,15 +1,25 @@
 //! The commands. Each is one file: its arguments, then what it does; all print through `output`.
 
+mod anchors;
 mod args;
+mod ca;
+mod causes;
+mod cert;
+mod check;
 mod client;
 mod config;
+mod dev;
 mod environment;
 mod failure;
 mod files;
 mod generate;
+mod keys;
+mod open;
 mod output;
 mod place;
+mod serve;
 mod show;
+mod when;
 
 use std::process::ExitCode;
 
@@ -34,8 +44,15 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Dev(args) => dev::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Sign(args) => client::sign::run(args),
         Command::Bundle(args) => client::bundle::run(args),
+        Command::Ca(args) => ca::run(args),
+        Command::Anchors(args) => anchors::run(args),
+        Command::Cert(args) => cert::run(args),
+        Command::Key(args) => keys::run(args),
+        Command::Check(args) => check::run(&args),
         Command::Config(args) => config::run(args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),

@@ -104,7 +104,7 @@ fn origin(value: &Value) -> Option<String> {
 }
 
 /// The name that `written` was most likely meant to be.
-pub(crate) fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let limit = (written.chars().count() / 3).clamp(1, 3);
     names
         .map(|name| (distance(written, name), name))

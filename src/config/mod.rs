@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-pub(crate) use check::nearest;
 pub use error::{ConfigError, Finding};
 pub(crate) use file::read;
 pub use log::{LogConfig, LogError, LogFormat, RawLog};

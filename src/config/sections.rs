@@ -55,15 +55,26 @@ impl TryFrom<RawInstance> for Instance {
     type Error = SectionError;
 
     fn try_from(raw: RawInstance) -> Result<Self, SectionError> {
-        let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host = || {
+            rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned()
+        };
         let name = raw.name.unwrap_or_else(host);
         if name.is_empty() || name.len() > 253 || name.chars().any(|c| c.is_control() || c == ' ') {
             let why = "write 1 to 253 characters without blanks, such as rootbridge-0";
-            return Err(SectionError { key: "instance.name", why });
+            return Err(SectionError {
+                key: "instance.name",
+                why,
+            });
         }
         let lease = raw.lease.unwrap_or(Duration::from_secs(30));
         if !(Duration::from_secs(5)..=Duration::from_secs(3600)).contains(&lease) {
-            return Err(SectionError { key: "instance.lease", why: "must be 5s to 1h" });
+            return Err(SectionError {
+                key: "instance.lease",
+                why: "must be 5s to 1h",
+            });
         }
         Ok(Self { name, lease })
     }
@@ -88,7 +99,10 @@ impl TryFrom<RawLedger> for LedgerConfig {
     fn try_from(raw: RawLedger) -> Result<Self, SectionError> {
         if !raw.path.is_absolute() {
             let why = "is not absolute; write a path such as /var/lib/rootbridge/ledger.db";
-            return Err(SectionError { key: "ledger.path", why });
+            return Err(SectionError {
+                key: "ledger.path",
+                why,
+            });
         }
         Ok(Self { path: raw.path })
     }

@@ -12,13 +12,20 @@ fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("rootbridge.toml");
     std::fs::write(&file, text).unwrap();
-    let variables: BTreeMap<String, String> =
-        variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    let variables: BTreeMap<String, String> = variables
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_string()))
+        .collect();
     Config::load_with(&file, &variables)
 }
 
 fn findings(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
-    load(text, variables).unwrap_err().findings().iter().map(ToString::to_string).collect()
+    load(text, variables)
+        .unwrap_err()
+        .findings()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 const SMALL: &str = "[ledger]\npath = '/l'\n[hsm]\nmodule = '/m.so'\n";
@@ -41,13 +48,24 @@ fn every_key_is_documented() {
         .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
         .map(ToOwned::to_owned)
         .collect();
-    assert_eq!(accepted, on_page, "docs/reference/config.md (right) against the code (left)");
+    assert_eq!(
+        accepted, on_page,
+        "docs/reference/config.md (right) against the code (left)"
+    );
 
     let mut in_file = BTreeSet::new();
     // Keys of which only one can be given, or that have no example worth showing, are commented.
     let file = REFERENCE.replace("\n#: ", "\n");
-    keys(&toml::from_str::<toml::Value>(&file).unwrap(), "", &Shape::of::<RawConfig>(), &mut in_file);
-    assert_eq!(accepted, in_file, "docs/reference/rootbridge.toml (right) against the code (left)");
+    keys(
+        &toml::from_str::<toml::Value>(&file).unwrap(),
+        "",
+        &Shape::of::<RawConfig>(),
+        &mut in_file,
+    );
+    assert_eq!(
+        accepted, in_file,
+        "docs/reference/rootbridge.toml (right) against the code (left)"
+    );
 }
 
 fn keys(value: &toml::Value, at: &str, shape: &Shape, found: &mut BTreeSet<String>) {
@@ -83,27 +101,60 @@ fn unknown_keys_are_all_named_with_the_nearest_known_one() {
         &[],
     );
     assert_eq!(found.len(), 3, "{found:?}");
-    assert!(found.iter().any(|f| f.contains("rootbridge.toml:5: hsm.workres: unknown key (did you mean `workers`?)")), "{found:?}");
-    assert!(found.iter().any(|f| f.contains("hsm.tokens.main.pin: unknown key (known here: label")), "{found:?}");
-    assert!(found.iter().any(|f| f.contains("listners: unknown key (did you mean `listeners`?)")), "{found:?}");
+    assert!(
+        found
+            .iter()
+            .any(|f| f
+                .contains("rootbridge.toml:5: hsm.workres: unknown key (did you mean `workers`?)")),
+        "{found:?}"
+    );
+    assert!(
+        found
+            .iter()
+            .any(|f| f.contains("hsm.tokens.main.pin: unknown key (known here: label")),
+        "{found:?}"
+    );
+    assert!(
+        found
+            .iter()
+            .any(|f| f.contains("listners: unknown key (did you mean `listeners`?)")),
+        "{found:?}"
+    );
     // A value that could be a secret is never repeated.
     assert!(found.iter().all(|f| !f.contains("1234")));
 }
 
 #[test]
 fn variables_override_and_are_named_when_they_are_wrong() {
-    let config = load(SMALL, &[("ROOTBRIDGE_HSM__WORKERS", "7"), ("ROOTBRIDGE_LOG__LEVEL", "debug")]);
+    let config = load(
+        SMALL,
+        &[
+            ("ROOTBRIDGE_HSM__WORKERS", "7"),
+            ("ROOTBRIDGE_LOG__LEVEL", "debug"),
+        ],
+    );
     let config = config.unwrap();
     assert_eq!((config.hsm().workers(), config.log().level()), (7, "debug"));
     for (variable, value, says) in [
         ("ROOTBRIDGE_HSM__WORKERS", "many", "hsm.workers"),
         ("ROOTBRIDGE_HSM__WORKERS", "0", "hsm.workers: must be"),
-        ("ROOTBRIDGE_HSM__WRKERS", "2", "hsm.wrkers: unknown key (did you mean `workers`?)"),
-        ("ROOTBRIDGE_LOG__FORMAT", "jsn", "log.format: `jsn` is not a possible value (write `json`"),
+        (
+            "ROOTBRIDGE_HSM__WRKERS",
+            "2",
+            "hsm.wrkers: unknown key (did you mean `workers`?)",
+        ),
+        (
+            "ROOTBRIDGE_LOG__FORMAT",
+            "jsn",
+            "log.format: `jsn` is not a possible value (write `json`",
+        ),
     ] {
         let found = findings(SMALL, &[(variable, value)]);
         let found = found.first().unwrap();
-        assert!(found.starts_with(&format!("environment variable {variable}: ")), "{found}");
+        assert!(
+            found.starts_with(&format!("environment variable {variable}: ")),
+            "{found}"
+        );
         assert!(found.contains(says), "{found}");
     }
 }
@@ -112,16 +163,46 @@ fn variables_override_and_are_named_when_they_are_wrong() {
 fn each_bad_value_is_placed_and_says_what_to_write() {
     for (text, says) in [
         ("[ledger\n".to_owned(), "rootbridge.toml:1: not TOML"),
-        (SMALL.replace("path = '/l'\n", ""), "ledger.path: is missing"),
-        (SMALL.replace("'/l'", "'l.db'"), "rootbridge.toml:2: ledger.path: is not absolute (write a path"),
-        (format!("{SMALL}deadline = 'soon'\n"), "rootbridge.toml:5: hsm.deadline"),
-        (format!("{SMALL}deadline = 'soon'\n"), "write a duration such as"),
-        (format!("{SMALL}workers = 'x'\n"), "rootbridge.toml:5: hsm.workers"),
-        (format!("{SMALL}workers = []\n"), "hsm.workers: is of the wrong type (write a single value"),
-        (format!("{SMALL}[istio]\nprofile = 'gone'\n"), "rootbridge.toml:6: istio.profile: no profile"),
-        (format!("{SMALL}[admin]\noperators = ['x']\n"), "admin.operators: there is no [operators.x]"),
-        (format!("{SMALL}[instance]\nlease = '1s'\n"), "instance.lease: must be 5s to 1h"),
-        (format!("{SMALL}[[policy.rules]]\ncallers = []\nprofiles = []\nnames = []\n"), "policy.rules[0].callers"),
+        (
+            SMALL.replace("path = '/l'\n", ""),
+            "ledger.path: is missing",
+        ),
+        (
+            SMALL.replace("'/l'", "'l.db'"),
+            "rootbridge.toml:2: ledger.path: is not absolute (write a path",
+        ),
+        (
+            format!("{SMALL}deadline = 'soon'\n"),
+            "rootbridge.toml:5: hsm.deadline",
+        ),
+        (
+            format!("{SMALL}deadline = 'soon'\n"),
+            "write a duration such as",
+        ),
+        (
+            format!("{SMALL}workers = 'x'\n"),
+            "rootbridge.toml:5: hsm.workers",
+        ),
+        (
+            format!("{SMALL}workers = []\n"),
+            "hsm.workers: is of the wrong type (write a single value",
+        ),
+        (
+            format!("{SMALL}[istio]\nprofile = 'gone'\n"),
+            "rootbridge.toml:6: istio.profile: no profile",
+        ),
+        (
+            format!("{SMALL}[admin]\noperators = ['x']\n"),
+            "admin.operators: there is no [operators.x]",
+        ),
+        (
+            format!("{SMALL}[instance]\nlease = '1s'\n"),
+            "instance.lease: must be 5s to 1h",
+        ),
+        (
+            format!("{SMALL}[[policy.rules]]\ncallers = []\nprofiles = []\nnames = []\n"),
+            "policy.rules[0].callers",
+        ),
     ] {
         let found = findings(&text, &[]).join("\n");
         assert!(found.contains(says), "{text}: {found}");
@@ -131,5 +212,10 @@ fn each_bad_value_is_placed_and_says_what_to_write() {
 #[test]
 fn a_file_that_cannot_be_read_is_named() {
     let error = Config::load_with(Path::new("/nowhere/rb.toml"), &BTreeMap::new()).unwrap_err();
-    assert!(error.to_string().starts_with("/nowhere/rb.toml: the file cannot be read"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("/nowhere/rb.toml: the file cannot be read"),
+        "{error}"
+    );
 }

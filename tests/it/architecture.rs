@@ -31,7 +31,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("cli", ABOVE),
     ("main", &["cli"]),
 ];
-const STORE: &[&str] = &["clock", "x509", "hsm", "authn", "policy", "ledger", "upstream"];
+const STORE: &[&str] = &[
+    "clock", "x509", "hsm", "authn", "policy", "ledger", "upstream",
+];
 const SERVICE: &[&str] = &[
     "clock", "x509", "hsm", "authn", "policy", "ledger", "upstream", "issuance", "trust", "net",
 ];
@@ -54,8 +56,16 @@ const TOKENS: &[(&str, &[&str], &str)] = &[
         &["src/hsm/", "src/issuance/door.rs"],
         "every HSM signature passes through the one door that has recorded it",
     ),
-    (". reserve ( )", &["src/hsm/", "src/issuance/"], "only what goes to the door takes a place there"),
-    ("SystemTime :: now", &["src/clock.rs"], "time is a parameter everywhere else"),
+    (
+        ". reserve ( )",
+        &["src/hsm/", "src/issuance/"],
+        "only what goes to the door takes a place there",
+    ),
+    (
+        "SystemTime :: now",
+        &["src/clock.rs"],
+        "time is a parameter everywhere else",
+    ),
     ("cryptoki ::", &["src/hsm"], "PKCS#11 is spoken in one room"),
     ("sqlx ::", &["src/ledger"], "SQL is spoken in one room"),
 ];
@@ -72,12 +82,23 @@ const ITEMS: &[(&str, &str, &[&str], &str)] = &[(
 fn check(root: &Path) -> Vec<String> {
     let mut offences = Vec::new();
     for file in sources(&root.join("src")) {
-        let name = file.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
+        let name = file
+            .strip_prefix(root)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .replace('\\', "/");
         let text = fs::read_to_string(&file).unwrap();
-        let mut offend = |line: usize, what: String| offences.push(format!("{name}:{line}: {what}"));
+        let mut offend =
+            |line: usize, what: String| offences.push(format!("{name}:{line}: {what}"));
         if name == "src/lib.rs" {
             for (line, what) in paths::not_a_module(&text).unwrap() {
-                offend(line, format!("{what}, because lib.rs declares modules only, or an edge could hide there"));
+                offend(
+                    line,
+                    format!(
+                        "{what}, because lib.rs declares modules only, or an edge could hide there"
+                    ),
+                );
             }
             continue;
         }
@@ -106,7 +127,9 @@ fn check(root: &Path) -> Vec<String> {
 fn judge(file: &str, room: &str, path: &[String]) -> Option<String> {
     let whole = || format!("{room} -> the crate root as a whole, because a room must be named");
     let target = path.first().map(String::as_str);
-    let Some(target) = target.filter(|target| *target != "*") else { return Some(whole()) };
+    let Some(target) = target.filter(|target| *target != "*") else {
+        return Some(whole());
+    };
     let item = ITEMS.iter().find(|(owner, item, places, _)| {
         *owner == target
             && path.iter().any(|segment| segment == item)
@@ -116,9 +139,13 @@ fn judge(file: &str, room: &str, path: &[String]) -> Option<String> {
         return Some(format!("{room} -> {owner}::{item}, because {why}"));
     }
     let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == room) else {
-        return Some(format!("{room}, because the table has no row for this room"));
+        return Some(format!(
+            "{room}, because the table has no row for this room"
+        ));
     };
-    let excepted = EXCEPTIONS.iter().any(|(name, to, _)| *name == file && *to == target);
+    let excepted = EXCEPTIONS
+        .iter()
+        .any(|(name, to, _)| *name == file && *to == target);
     let fine = target == room || excepted || allowed.contains(&target);
     (!fine).then(|| format!("{room} -> {target}"))
 }
@@ -158,10 +185,19 @@ fn wrong_edges_are_found() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/architecture/wrong-edge");
     let mut expected = Vec::new();
     for file in sources(&root.join("src")) {
-        let name = file.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+        let name = file
+            .strip_prefix(&root)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
         for (number, line) in fs::read_to_string(&file).unwrap().lines().enumerate() {
             if let Some((_, edges)) = line.split_once("//~ ") {
-                expected.extend(edges.split(", ").map(|edge| format!("{name}:{}: {edge}", number + 1)));
+                expected.extend(
+                    edges
+                        .split(", ")
+                        .map(|edge| format!("{name}:{}: {edge}", number + 1)),
+                );
             }
         }
     }
@@ -172,5 +208,9 @@ fn wrong_edges_are_found() {
         .map(|offence| offence.split(", because ").next().unwrap().to_owned())
         .collect();
     assert_eq!(found, expected);
-    assert!(expected.len() > 20, "the fixture has shrunk to {}", expected.len());
+    assert!(
+        expected.len() > 20,
+        "the fixture has shrunk to {}",
+        expected.len()
+    );
 }

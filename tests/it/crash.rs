@@ -34,7 +34,11 @@ fn twenty_crashes_under_load() {
         server.kill();
         // What was on its way to the clients may arrive and be written down.
         std::thread::sleep(Duration::from_millis(100));
-        kill(Pid::from_raw(i32::try_from(load.id()).unwrap()), Signal::SIGKILL).unwrap();
+        kill(
+            Pid::from_raw(i32::try_from(load.id()).unwrap()),
+            Signal::SIGKILL,
+        )
+        .unwrap();
         load.wait().unwrap();
         if witness.exists() {
             witnesses.push(witness);
@@ -42,12 +46,22 @@ fn twenty_crashes_under_load() {
     }
     // What the last crash left open is judged by the next start.
     let mut server = mesh.serve();
-    assert!(server.terminate(Duration::from_secs(20)).success(), "{}", server.log());
+    assert!(
+        server.terminate(Duration::from_secs(20)).success(),
+        "{}",
+        server.log()
+    );
     let verdict = mesh.judge_ledger(&witnesses);
     let counts = &verdict["counts"];
     assert_eq!(counts["pending"], 0, "{verdict:#}");
     assert_eq!(counts["other"], serde_json::Value::Null, "{verdict:#}");
     // The test is worth something only if the crashes fell into work.
-    assert!(verdict["witnessed"].as_u64().unwrap() > 20 * ROUNDS, "{verdict:#}");
-    assert!(counts["unknown"].as_u64().unwrap() > 0, "no crash met an open intent: {verdict:#}");
+    assert!(
+        verdict["witnessed"].as_u64().unwrap() > 20 * ROUNDS,
+        "{verdict:#}"
+    );
+    assert!(
+        counts["unknown"].as_u64().unwrap() > 0,
+        "no crash met an open intent: {verdict:#}"
+    );
 }

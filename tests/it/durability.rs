@@ -20,7 +20,10 @@ const LEAF: u8 = 1;
 fn spied() -> Mesh {
     let mesh = Mesh::new();
     mesh.edit(MODULE, SPY);
-    mesh.edit("environment = {", &format!("environment = {{ PKCS11SPY = \"{MODULE}\","));
+    mesh.edit(
+        "environment = {",
+        &format!("environment = {{ PKCS11SPY = \"{MODULE}\","),
+    );
     mesh
 }
 
@@ -46,10 +49,16 @@ fn position(events: &[Event], from: usize, wanted: impl Fn(&Event) -> bool) -> O
 /// Where the first flush returned that covers the first write of these bytes to the ledger's log.
 fn durable(events: &[Event], hex: &str) -> Option<usize> {
     let wal = |name: &str| name.ends_with("ledger.db-wal");
-    let written = position(events, 0, |event| {
-        matches!(event, Event::Write { to, hex: bytes, .. } if wal(to) && bytes.contains(hex))
-    })?;
-    position(events, written, |event| matches!(event, Event::Synced { file, result: 0 } if wal(file)))
+    let written = position(
+        events,
+        0,
+        |event| matches!(event, Event::Write { to, hex: bytes, .. } if wal(to) && bytes.contains(hex)),
+    )?;
+    position(
+        events,
+        written,
+        |event| matches!(event, Event::Synced { file, result: 0 } if wal(file)),
+    )
 }
 
 #[test]
@@ -59,30 +68,49 @@ fn intent_before_signature_and_conclusion_before_answer() {
     let mut server = mesh.serve_by(strace(&trace, &mesh.command(&["serve"])));
     for n in 0..8 {
         let answer = ask(&mesh, &format!("traced {n}"));
-        assert_eq!((answer.code.as_str(), answer.problem.as_str()), ("OK", ""), "{answer:?}");
+        assert_eq!(
+            (answer.code.as_str(), answer.problem.as_str()),
+            ("OK", ""),
+            "{answer:?}"
+        );
     }
     server.terminate(Duration::from_secs(60));
     let events = parse(&std::fs::read_to_string(&trace).unwrap().to_lowercase());
     let socket = format!("127.0.0.1:{}->", mesh.port);
-    let leaves: Vec<_> = mesh.signed().into_iter().filter(|signed| signed.kind == LEAF).collect();
+    let leaves: Vec<_> = mesh
+        .signed()
+        .into_iter()
+        .filter(|signed| signed.kind == LEAF)
+        .collect();
     assert!(leaves.len() >= 8, "{leaves:?}");
     let mut answered = 0;
     for leaf in &leaves {
-        let Some(signed) =
-            position(&events, 0, |e| matches!(e, Event::Sign { digest } if *digest == leaf.digest))
-        else {
+        let Some(signed) = position(
+            &events,
+            0,
+            |e| matches!(e, Event::Sign { digest } if *digest == leaf.digest),
+        ) else {
             panic!("the HSM was never asked for {leaf:?}");
         };
         let intent = durable(&events, &leaf.serial).expect("the intent was never made durable");
-        assert!(intent < signed, "signed at {signed}, the intent durable at {intent} only: {leaf:?}");
-        let concluded = durable(&events, &leaf.signature).expect("the conclusion was never made durable");
+        assert!(
+            intent < signed,
+            "signed at {signed}, the intent durable at {intent} only: {leaf:?}"
+        );
+        let concluded =
+            durable(&events, &leaf.signature).expect("the conclusion was never made durable");
         assert!(concluded > signed, "{leaf:?}");
         // The certificate is larger than all else that goes to a client while it waits.
-        let answer = position(&events, signed, |event| {
-            matches!(event, Event::Write { to, size, .. } if to.contains(&socket) && *size > 1000)
-        });
+        let answer = position(
+            &events,
+            signed,
+            |event| matches!(event, Event::Write { to, size, .. } if to.contains(&socket) && *size > 1000),
+        );
         if let Some(answer) = answer {
-            assert!(concluded < answer, "answered at {answer}, concluded at {concluded}: {leaf:?}");
+            assert!(
+                concluded < answer,
+                "answered at {answer}, concluded at {concluded}: {leaf:?}"
+            );
             answered += 1;
         }
     }
@@ -105,7 +133,10 @@ fn asked_of_the_hsm(server: &Process) -> BTreeSet<String> {
     calls
         .map(|call| {
             let data = call.split("pData[ulDataLen]").nth(1).unwrap_or_default();
-            let lines = data.lines().skip(1).take_while(|line| line.starts_with("    "));
+            let lines = data
+                .lines()
+                .skip(1)
+                .take_while(|line| line.starts_with("    "));
             lines
                 .filter_map(|line| line.trim_start().split("  ").nth(1))
                 .map(|bytes| bytes.to_lowercase().replace(' ', ""))
@@ -115,7 +146,8 @@ fn asked_of_the_hsm(server: &Process) -> BTreeSet<String> {
 }
 
 fn self_test() -> String {
-    let text = run(Command::new("bash").args(["-c", &format!("printf %s '{SELF_TEST}' | sha256sum")]));
+    let text =
+        run(Command::new("bash").args(["-c", &format!("printf %s '{SELF_TEST}' | sha256sum")]));
     text.split(' ').next().unwrap().to_owned()
 }
 
@@ -126,7 +158,11 @@ fn a_failing_disk_gives_no_signature_and_mends() {
     mesh.edit("workers = 2", "workers = 1");
     let serve = mesh.command(&["serve"]);
     let mut command = Command::new("fiu-run");
-    command.args(["-x", "-f"]).arg(mesh.path("fiu")).arg(serve.get_program()).args(serve.get_args());
+    command
+        .args(["-x", "-f"])
+        .arg(mesh.path("fiu"))
+        .arg(serve.get_program())
+        .args(serve.get_args());
     for (name, value) in serve.get_envs() {
         command.env(name, value.unwrap_or_default());
     }
@@ -139,18 +175,29 @@ fn a_failing_disk_gives_no_signature_and_mends() {
     for (name, point, errno) in faults {
         assert_eq!(ask(&mesh, "before").code, "OK", "before {name}");
         let before = asked_of_the_hsm(&server);
-        fault(&mesh, &server, &format!("enable name={point},failinfo={errno}"));
+        fault(
+            &mesh,
+            &server,
+            &format!("enable name={point},failinfo={errno}"),
+        );
         for _ in 0..3 {
             let answer = ask(&mesh, name);
             assert_eq!(answer.code, "Unavailable", "{name}: {answer:?}");
         }
         let mut asked = asked_of_the_hsm(&server);
         asked.remove(&self_test());
-        assert!(asked.is_subset(&before), "{name}: the HSM was asked without a durable intent");
+        assert!(
+            asked.is_subset(&before),
+            "{name}: the HSM was asked without a durable intent"
+        );
         fault(&mesh, &server, &format!("disable name={point}"));
         let mended = Instant::now();
         while ask(&mesh, "after").code != "OK" {
-            assert!(mended.elapsed() < Duration::from_secs(5), "{name}: not mended\n{}", server.log());
+            assert!(
+                mended.elapsed() < Duration::from_secs(5),
+                "{name}: not mended\n{}",
+                server.log()
+            );
         }
     }
     assert!(server.terminate(Duration::from_secs(20)).success());
@@ -158,8 +205,16 @@ fn a_failing_disk_gives_no_signature_and_mends() {
     assert_eq!(verdict["counts"]["pending"], 0, "{verdict:#}");
 
     // The HSM's own log reconciles with the ledger: whatever it was asked is on record.
-    let mut known: BTreeSet<String> = mesh.signed().into_iter().map(|signed| signed.digest).collect();
+    let mut known: BTreeSet<String> = mesh
+        .signed()
+        .into_iter()
+        .map(|signed| signed.digest)
+        .collect();
     known.insert(self_test());
     let asked = asked_of_the_hsm(&server);
-    assert!(asked.is_subset(&known), "unrecorded: {:?}", asked.difference(&known));
+    assert!(
+        asked.is_subset(&known),
+        "unrecorded: {:?}",
+        asked.difference(&known)
+    );
 }

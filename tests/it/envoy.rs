@@ -240,7 +240,10 @@ fn with_certificates_from_the_token() {
     };
     let roots = certify(&mesh, "roots", "shop", "other", "ecdsa-p256").roots;
     let other = ScratchCa::new(&mesh.path("other"));
-    let foreign = Material { roots, ..other.workload("foreign", CLIENT) };
+    let foreign = Material {
+        roots,
+        ..other.workload("foreign", CLIENT)
+    };
     story(&mesh.path(""), &own, &foreign);
 }
 

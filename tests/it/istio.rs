@@ -17,7 +17,13 @@ const BAR: &str = "spiffe://cluster.local/ns/foo/sa/bar";
 const DAY: i64 = 86_400;
 
 fn now() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
+    i64::try_from(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs(),
+    )
+    .unwrap()
 }
 
 /// A call that succeeds; tests change what they are about.
@@ -33,7 +39,11 @@ fn good(mesh: &Mesh, name: &str) -> Call {
 }
 
 fn granted(answer: &Answer) -> i64 {
-    assert_eq!((answer.code.as_str(), answer.problem.as_str()), ("OK", ""), "{answer:?}");
+    assert_eq!(
+        (answer.code.as_str(), answer.problem.as_str()),
+        ("OK", ""),
+        "{answer:?}"
+    );
     answer.facts.as_ref().unwrap().not_after - now()
 }
 
@@ -42,14 +52,30 @@ fn every_key_and_lifetime_that_the_contract_allows() {
     let mesh = Mesh::new();
     let _server = mesh.serve();
     let kinds = ["rsa-2048", "rsa-4096", "ecdsa-p256", "ecdsa-p384"];
-    let of = |kind: &&str| Call { key: (*kind).to_owned(), ..good(&mesh, kind) };
+    let of = |kind: &&str| Call {
+        key: (*kind).to_owned(),
+        ..good(&mesh, kind)
+    };
     let mut list: Vec<Call> = kinds.iter().map(of).collect();
-    let lifetimes = [(0, DAY), (-1, DAY), (i64::MIN, DAY), (3600, 3600), (90 * DAY, 90 * DAY)];
-    list.extend(lifetimes.map(|(ttl, _)| Call { ttl, ..good(&mesh, &format!("ttl {ttl}")) }));
+    let lifetimes = [
+        (0, DAY),
+        (-1, DAY),
+        (i64::MIN, DAY),
+        (3600, 3600),
+        (90 * DAY, 90 * DAY),
+    ];
+    list.extend(lifetimes.map(|(ttl, _)| Call {
+        ttl,
+        ..good(&mesh, &format!("ttl {ttl}"))
+    }));
     let answers = calls(&mesh, &list);
     for (answer, lifetime) in answers[kinds.len()..].iter().zip(lifetimes.map(|(_, l)| l)) {
         let got = granted(answer);
-        assert!((lifetime - 60..=lifetime).contains(&got), "{}: {got} s", answer.name);
+        assert!(
+            (lifetime - 60..=lifetime).contains(&got),
+            "{}: {got} s",
+            answer.name
+        );
     }
     for answer in &answers {
         granted(answer);
@@ -71,24 +97,67 @@ fn what_is_refused_and_how() {
     let tokens: Vec<(&str, PathBuf)> = vec![
         ("no token", PathBuf::new()),
         ("garbage", mesh.issuer.file("garbage", "garbage")),
-        ("expired", token("expired", &|claims| claims["exp"] = json!(now() - 3600))),
-        ("not yet", token("not-yet", &|claims| claims["nbf"] = json!(now() + 3600))),
-        ("no expiry", token("no-exp", &|claims| drop(claims.as_object_mut().unwrap().remove("exp")))),
-        ("wrong audience", token("aud", &|claims| claims["aud"] = json!(["rootbridge"]))),
-        ("unknown issuer", token("iss", &|claims| claims["iss"] = json!("https://evil.example"))),
-        ("short subject", token("sub", &|claims| claims["sub"] = json!("system:serviceaccount"))),
-        ("wild subject", token("wild", &|claims| claims["sub"] = json!("system:serviceaccount:*:bar"))),
+        (
+            "expired",
+            token("expired", &|claims| claims["exp"] = json!(now() - 3600)),
+        ),
+        (
+            "not yet",
+            token("not-yet", &|claims| claims["nbf"] = json!(now() + 3600)),
+        ),
+        (
+            "no expiry",
+            token("no-exp", &|claims| {
+                drop(claims.as_object_mut().unwrap().remove("exp"))
+            }),
+        ),
+        (
+            "wrong audience",
+            token("aud", &|claims| claims["aud"] = json!(["rootbridge"])),
+        ),
+        (
+            "unknown issuer",
+            token("iss", &|claims| {
+                claims["iss"] = json!("https://evil.example")
+            }),
+        ),
+        (
+            "short subject",
+            token("sub", &|claims| {
+                claims["sub"] = json!("system:serviceaccount")
+            }),
+        ),
+        (
+            "wild subject",
+            token("wild", &|claims| {
+                claims["sub"] = json!("system:serviceaccount:*:bar")
+            }),
+        ),
         ("another key", {
             let other = Issuer::new(&mesh.path("other-issuer"));
-            mesh.issuer.file("foreign", &other.sign(&Issuer::claims("foo", "bar", "istio-ca")))
+            mesh.issuer.file(
+                "foreign",
+                &other.sign(&Issuer::claims("foo", "bar", "istio-ca")),
+            )
         }),
     ];
     let mut list: Vec<(Call, &str)> = tokens
         .into_iter()
-        .map(|(name, token_file)| (Call { token_file, ..good(&mesh, name) }, "Unauthenticated"))
+        .map(|(name, token_file)| {
+            (
+                Call {
+                    token_file,
+                    ..good(&mesh, name)
+                },
+                "Unauthenticated",
+            )
+        })
         .collect();
 
-    let fields = [("ImpersonatedIdentity", "spiffe://cluster.local/ns/other/sa/victim")];
+    let fields = [(
+        "ImpersonatedIdentity",
+        "spiffe://cluster.local/ns/other/sa/victim",
+    )];
     let bearer = std::fs::read_to_string(mesh.issuer.token_file("foo", "bar", "istio-ca")).unwrap();
     let raw = Call {
         client: "raw".to_owned(),
@@ -97,24 +166,62 @@ fn what_is_refused_and_how() {
     };
     let impersonation = Call {
         name: "impersonation".to_owned(),
-        fields: fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        fields: fields
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
         ..raw.clone()
     };
     list.push((raw.clone(), "OK"));
     list.push((impersonation, "Unauthenticated"));
     let basic = [("authorization".to_owned(), "Basic Zm9vOmJhcg==".to_owned())];
-    list.push((Call { name: "basic".to_owned(), headers: basic.into(), ..raw }, "Unauthenticated"));
+    list.push((
+        Call {
+            name: "basic".to_owned(),
+            headers: basic.into(),
+            ..raw
+        },
+        "Unauthenticated",
+    ));
 
-    list.push((Call { ttl: 91 * DAY, ..good(&mesh, "too long") }, "InvalidArgument"));
-    list.push((Call { ttl: i64::MAX, ..good(&mesh, "far too long") }, "InvalidArgument"));
-    list.push((Call { csr: "garbage".to_owned(), ..good(&mesh, "no CSR") }, "InvalidArgument"));
-    list.push((Call { signer: "nobody".to_owned(), ..good(&mesh, "signer") }, "InvalidArgument"));
+    list.push((
+        Call {
+            ttl: 91 * DAY,
+            ..good(&mesh, "too long")
+        },
+        "InvalidArgument",
+    ));
+    list.push((
+        Call {
+            ttl: i64::MAX,
+            ..good(&mesh, "far too long")
+        },
+        "InvalidArgument",
+    ));
+    list.push((
+        Call {
+            csr: "garbage".to_owned(),
+            ..good(&mesh, "no CSR")
+        },
+        "InvalidArgument",
+    ));
+    list.push((
+        Call {
+            signer: "nobody".to_owned(),
+            ..good(&mesh, "signer")
+        },
+        "InvalidArgument",
+    ));
     let (calls_made, codes): (Vec<Call>, Vec<&str>) = list.into_iter().unzip();
     let answers = calls(&mesh, &calls_made);
-    let got: Vec<String> =
-        answers.iter().map(|a| format!("{}: {} {}", a.name, a.code, a.problem)).collect();
-    let want: Vec<String> =
-        answers.iter().zip(&codes).map(|(a, code)| format!("{}: {code} ", a.name)).collect();
+    let got: Vec<String> = answers
+        .iter()
+        .map(|a| format!("{}: {} {}", a.name, a.code, a.problem))
+        .collect();
+    let want: Vec<String> = answers
+        .iter()
+        .zip(&codes)
+        .map(|(a, code)| format!("{}: {code} ", a.name))
+        .collect();
     assert_eq!(got, want, "{answers:#?}");
 
     // A name that is not the caller's: refused, whatever the code, and nothing is signed.
@@ -125,10 +232,19 @@ fn what_is_refused_and_how() {
     ];
     let before = issued(&mesh);
     for identity in foreign {
-        let call = Call { identity: identity.to_owned(), ..good(&mesh, identity) };
+        let call = Call {
+            identity: identity.to_owned(),
+            ..good(&mesh, identity)
+        };
         let answer = &calls(&mesh, &[call])[0];
-        assert!(["PermissionDenied", "InvalidArgument"].contains(&answer.code.as_str()), "{answer:?}");
-        assert!(!answer.message.contains(&bearer), "the token came back: {answer:?}");
+        assert!(
+            ["PermissionDenied", "InvalidArgument"].contains(&answer.code.as_str()),
+            "{answer:?}"
+        );
+        assert!(
+            !answer.message.contains(&bearer),
+            "the token came back: {answer:?}"
+        );
     }
     assert_eq!(issued(&mesh), before);
 }
@@ -140,10 +256,17 @@ fn issued(mesh: &Mesh) -> Value {
 #[test]
 fn csr_names_may_be_ignored_for_a_mesh_that_moves() {
     let mesh = Mesh::new();
-    mesh.edit("backdate = \"2m\"", "backdate = \"2m\"\ncsr_names = \"ignore\"");
+    mesh.edit(
+        "backdate = \"2m\"",
+        "backdate = \"2m\"\ncsr_names = \"ignore\"",
+    );
     let _server = mesh.serve();
     let old = "spiffe://old.example/ns/foo/sa/bar".to_owned();
-    let call = Call { identity: old, expected: BAR.to_owned(), ..good(&mesh, "moving") };
+    let call = Call {
+        identity: old,
+        expected: BAR.to_owned(),
+        ..good(&mesh, "moving")
+    };
     granted(&calls(&mesh, &[call])[0]);
 }
 
@@ -157,8 +280,14 @@ fn csrs_of_other_makers() {
     };
     // As ztunnel asks: P-256, an empty subject, one critical URI SAN.
     let list = vec![
-        Call { csr: made("ztunnel", "ecdsa-p256", &format!("URI:{BAR}")), ..good(&mesh, "ztunnel") },
-        Call { csr: made("two", "ecdsa-p256", &format!("URI:{BAR},DNS:evil.example")), ..good(&mesh, "two") },
+        Call {
+            csr: made("ztunnel", "ecdsa-p256", &format!("URI:{BAR}")),
+            ..good(&mesh, "ztunnel")
+        },
+        Call {
+            csr: made("two", "ecdsa-p256", &format!("URI:{BAR},DNS:evil.example")),
+            ..good(&mesh, "two")
+        },
     ];
     let answers = calls(&mesh, &list);
     granted(&answers[0]);
@@ -178,10 +307,22 @@ fn a_thousand_certificates_at_once() {
         let tally = issue(
             &mesh,
             &callers,
-            &["-count", &number, "-workers", "32", "-key", kind, "-out", path],
+            &[
+                "-count", &number, "-workers", "32", "-key", kind, "-out", path,
+            ],
         );
-        assert_eq!((&tally["issued"], &tally["problems"]), (&json!(count), &Value::Null), "{tally:#}");
-        serials.extend(tally["serials"].as_array().unwrap().iter().map(ToString::to_string));
+        assert_eq!(
+            (&tally["issued"], &tally["problems"]),
+            (&json!(count), &Value::Null),
+            "{tally:#}"
+        );
+        serials.extend(
+            tally["serials"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(ToString::to_string),
+        );
     }
     assert_eq!(serials.len(), 1000);
     let verdict = mesh.judge_ledger(&[witness]);
@@ -213,8 +354,12 @@ fn renewal_by_certificate() {
     let (cert_file, key_file) = (mesh.path("vm.pem"), mesh.path("vm.key"));
     std::fs::write(&cert_file, chain[..chain.len() - 1].concat()).unwrap();
     std::fs::write(&key_file, &first.key).unwrap();
-    let by_certificate =
-        Call { token_file: PathBuf::new(), cert_file, key_file, ..good(&mesh, "by certificate") };
+    let by_certificate = Call {
+        token_file: PathBuf::new(),
+        cert_file,
+        key_file,
+        ..good(&mesh, "by certificate")
+    };
     let other = Call {
         identity: "spiffe://cluster.local/ns/foo/sa/evil".to_owned(),
         ..by_certificate.clone()
@@ -222,5 +367,8 @@ fn renewal_by_certificate() {
     let answers = calls(&mesh, &[by_certificate, other]);
     granted(&answers[0]);
     assert_ne!(answers[1].code, "OK", "{answers:?}");
-    assert_ne!(first.facts.unwrap().serial, answers[0].facts.as_ref().unwrap().serial);
+    assert_ne!(
+        first.facts.unwrap().serial,
+        answers[0].facts.as_ref().unwrap().serial
+    );
 }

@@ -56,7 +56,13 @@ fn every_shape(mesh: &Mesh, kinds: &[&str]) {
     let mut cases = Vec::new();
     for kind in kinds {
         let made = certify(mesh, kind, "foo", "bar", kind);
-        cases.push(leaf(&format!("leaf {kind}"), &made.chain, &made.key, &made.roots, BAR));
+        cases.push(leaf(
+            &format!("leaf {kind}"),
+            &made.chain,
+            &made.key,
+            &made.roots,
+            BAR,
+        ));
     }
     let shown = shown_by(mesh.port, &mesh.path(""));
     go_verify(&shown, &roots, "server", "localhost").unwrap();
@@ -81,7 +87,10 @@ fn leaves_of_every_kind_of_key() {
 #[test]
 fn authorities_of_every_kind_of_key() {
     for kind in ["ecdsa-p384", "rsa-2048", "rsa-4096"] {
-        every_shape(&Mesh::with_keys(&["--key", kind]), &["ecdsa-p256", "rsa-2048"]);
+        every_shape(
+            &Mesh::with_keys(&["--key", kind]),
+            &["ecdsa-p256", "rsa-2048"],
+        );
     }
 }
 
@@ -89,10 +98,21 @@ fn authorities_of_every_kind_of_key() {
 #[test]
 fn leaves_with_more_names() {
     let mesh = Mesh::new();
-    mesh.edit("/ns/*/sa/*\"]", "/ns/*/sa/*\", \"dns:bar.foo.svc\", \"ip:192.0.2.7\"]");
+    mesh.edit(
+        "/ns/*/sa/*\"]",
+        "/ns/*/sa/*\", \"dns:bar.foo.svc\", \"ip:192.0.2.7\"]",
+    );
     let _server = mesh.serve();
     let out = mesh.path("signed");
-    let arguments = ["sign", BAR, "--name", "dns:bar.foo.svc", "--name", "ip:192.0.2.7", "--out"];
+    let arguments = [
+        "sign",
+        BAR,
+        "--name",
+        "dns:bar.foo.svc",
+        "--name",
+        "ip:192.0.2.7",
+        "--out",
+    ];
     run(mesh.operator(&arguments).arg(&out));
     let (chain, roots) = (out.join("cert.pem"), out.join("bundle.pem"));
     let server = json!({"name": "names", "shape": "server", "chain": chain, "roots": roots, "dns": "bar.foo.svc"});

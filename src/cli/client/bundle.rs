@@ -3,10 +3,11 @@
 use clap::ValueEnum;
 use serde_json::json;
 
-use super::connect::{block_on, connect, status};
+use super::connect::{connect, status};
 use super::fetch::{self, FetchArgs};
 use super::profile::{ClientArgs, Profile};
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::open::block_on;
 use crate::cli::output;
 use crate::cli::show::{fingerprint, remaining, validity};
 use crate::clock::{Clock as _, SystemClock};

@@ -122,12 +122,3 @@ pub(super) fn status(doing: &str, status: &Status, endpoint: &str) -> Failure {
         _ => failure,
     }
 }
-
-/// Runs one client command to its end.
-pub(super) fn block_on<F: Future>(future: F) -> Result<F::Output, Failure> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map(|runtime| runtime.block_on(future))
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot start the runtime: {error}")))
-}

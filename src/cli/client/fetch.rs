@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use reqwest::{Client, ClientBuilder, Url, redirect};
 
-use super::connect::block_on;
 use crate::cli::failure::{Exit, Failure, chain};
 use crate::cli::files::{self, Content};
+use crate::cli::open::block_on;
 use crate::cli::output;
 use crate::cli::show::fingerprint;
 use crate::x509::{Certificate, parse_pem_chain};

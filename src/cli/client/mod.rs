@@ -6,5 +6,3 @@ mod fetch;
 mod keypair;
 mod profile;
 pub(super) mod sign;
-
-pub(super) use profile::RawClient;

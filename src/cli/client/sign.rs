@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::connect::{block_on, connect, status, with_credential};
+use super::connect::{connect, status, with_credential};
 use super::keypair::{self, Asked};
 use super::profile::{ClientArgs, CredentialArgs, Profile};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::files::{Content, NewFiles};
+use crate::cli::open::block_on;
 use crate::cli::output::{self, FormatArg};
 use crate::clock::{Clock as _, SystemClock};
 use crate::mesh::proto::rootbridge_v1 as v1;

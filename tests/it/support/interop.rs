@@ -72,7 +72,12 @@ pub(crate) fn calls(mesh: &Mesh, list: &[Call]) -> Vec<Answer> {
         .stdout(Stdio::piped())
         .spawn()
         .expect("`make setup` builds build/interop/istio");
-    child.stdin.take().unwrap().write_all(json!(list).to_string().as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(json!(list).to_string().as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "the driver failed");
     let answers: Vec<Answer> = serde_json::from_slice(&output.stdout).unwrap();
@@ -81,7 +86,13 @@ pub(crate) fn calls(mesh: &Mesh, list: &[Call]) -> Vec<Answer> {
 }
 
 /// A key and a CSR of the workload's own process (openssl), certified over Istio's API.
-pub(crate) fn certify(mesh: &Mesh, name: &str, namespace: &str, account: &str, kind: &str) -> Material {
+pub(crate) fn certify(
+    mesh: &Mesh,
+    name: &str,
+    namespace: &str,
+    account: &str,
+    kind: &str,
+) -> Material {
     let key = openssl::key(&mesh.path(""), name, kind);
     let identity = format!("spiffe://{TRUST_DOMAIN}/ns/{namespace}/sa/{account}");
     let csr = openssl::csr(&key, &format!("URI:{identity}"));
@@ -94,13 +105,21 @@ pub(crate) fn certify(mesh: &Mesh, name: &str, namespace: &str, account: &str, k
         ..Call::default()
     };
     let answer = calls(mesh, &[call]).remove(0);
-    assert_eq!((answer.code.as_str(), answer.problem.as_str()), ("OK", ""), "{answer:?}");
+    assert_eq!(
+        (answer.code.as_str(), answer.problem.as_str()),
+        ("OK", ""),
+        "{answer:?}"
+    );
     let elements = answer.chain.unwrap();
     let (roots, chain) = elements.split_last().unwrap();
     let (chain_file, roots_file) = (key.with_extension("pem"), key.with_extension("roots"));
     fs::write(&chain_file, chain.concat()).unwrap();
     fs::write(&roots_file, roots).unwrap();
-    Material { chain: chain_file, key, roots: roots_file }
+    Material {
+        chain: chain_file,
+        key,
+        roots: roots_file,
+    }
 }
 
 /// Writes the list of callers that `issue` works for: `count` accounts in one namespace.
@@ -119,14 +138,21 @@ pub(crate) fn workloads(mesh: &Mesh, count: usize) -> PathBuf {
 
 /// The `issue` mode to its end: its tally.
 pub(crate) fn issue(mesh: &Mesh, workloads: &Path, arguments: &[&str]) -> Value {
-    let text = run(driver("issue", mesh).arg("-workloads").arg(workloads).args(arguments));
+    let text = run(driver("issue", mesh)
+        .arg("-workloads")
+        .arg(workloads)
+        .args(arguments));
     serde_json::from_str(&text).unwrap()
 }
 
 /// Go's verifier on any chain.
 pub(crate) fn go_verify(chain: &Path, roots: &Path, usage: &str, dns: &str) -> Result<(), String> {
     let mut command = Command::new(repository("build/interop/istio"));
-    command.args(["verify", "-usage", usage, "-dns", dns, "-chain"]).arg(chain).arg("-roots").arg(roots);
+    command
+        .args(["verify", "-usage", usage, "-dns", dns, "-chain"])
+        .arg(chain)
+        .arg("-roots")
+        .arg(roots);
     let output = super::output(&mut command);
     if output.status.success() {
         return Ok(());

@@ -31,7 +31,10 @@ pub(crate) struct Mesh {
 pub(crate) fn rootbridge() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rootbridge"));
     // Nothing of the machine's own may be found.
-    command.env_remove("RUST_LOG").env_remove("ROOTBRIDGE_CLIENT").env("XDG_STATE_HOME", "/nonexistent");
+    command
+        .env_remove("RUST_LOG")
+        .env_remove("ROOTBRIDGE_CLIENT")
+        .env("XDG_STATE_HOME", "/nonexistent");
     command
 }
 
@@ -50,7 +53,12 @@ impl Mesh {
             token.as_bytes(),
         )
         .unwrap();
-        let mesh = Self { directory, issuer, port: free_port(), admin: free_port() };
+        let mesh = Self {
+            directory,
+            issuer,
+            port: free_port(),
+            admin: free_port(),
+        };
         fs::write(mesh.config(), mesh.configuration()).unwrap();
         mesh
     }
@@ -162,7 +170,9 @@ level = "info"
     /// A `rootbridge` that finds this configuration.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = rootbridge();
-        command.args(arguments).env("ROOTBRIDGE_CONFIG", self.config());
+        command
+            .args(arguments)
+            .env("ROOTBRIDGE_CONFIG", self.config());
         command
     }
 
@@ -204,7 +214,11 @@ level = "info"
     /// The active trust anchors, taken from the ledger by other means than the server's.
     pub(crate) fn roots(&self) -> PathBuf {
         let path = self.path("roots.pem");
-        fs::write(&path, ledger_judge(&["--anchors".as_ref(), self.ledger().as_ref()])).unwrap();
+        fs::write(
+            &path,
+            ledger_judge(&["--anchors".as_ref(), self.ledger().as_ref()]),
+        )
+        .unwrap();
         path
     }
 
@@ -236,8 +250,10 @@ level = "info"
     /// The same by a command of the caller's: under a tracer, with another environment.
     pub(crate) fn serve_by(&self, mut command: Command) -> Process {
         let mut process = Process::start("rootbridge", &mut command, &self.path("serve.log"));
-        wait_ready(self.admin, "/readyz", Duration::from_secs(30), || process.ended())
-            .unwrap_or_else(|e| panic!("not ready: {e}\n{}", process.log()));
+        wait_ready(self.admin, "/readyz", Duration::from_secs(30), || {
+            process.ended()
+        })
+        .unwrap_or_else(|e| panic!("not ready: {e}\n{}", process.log()));
         process
     }
 }

@@ -153,13 +153,26 @@ impl ScratchCa {
 /// The chain that a TLS server on this machine shows, in a file.
 pub(crate) fn shown_by(port: u16, directory: &Path) -> PathBuf {
     let shown = run(openssl()
-        .args(["s_client", "-showcerts", "-servername", "localhost", "-alpn", "h2", "-connect"])
+        .args([
+            "s_client",
+            "-showcerts",
+            "-servername",
+            "localhost",
+            "-alpn",
+            "h2",
+            "-connect",
+        ])
         .arg(format!("127.0.0.1:{port}"))
         .stdin(Stdio::null()));
     let begin = "-----BEGIN CERTIFICATE-----";
     let end = "-----END CERTIFICATE-----\n";
-    let blocks = shown.split(begin).skip(1).filter_map(|rest| rest.split_once(end));
-    let chain: Vec<String> = blocks.map(|(body, _)| format!("{begin}{body}{end}")).collect();
+    let blocks = shown
+        .split(begin)
+        .skip(1)
+        .filter_map(|rest| rest.split_once(end));
+    let chain: Vec<String> = blocks
+        .map(|(body, _)| format!("{begin}{body}{end}"))
+        .collect();
     let path = directory.join(format!("shown-{port}.pem"));
     // s_client prints the leaf once more after the chain.
     fs::write(&path, chain[..chain.len() - 1].concat()).unwrap();

@@ -9,7 +9,11 @@ use std::process::Command;
 #[derive(Debug, PartialEq)]
 pub(crate) enum Event {
     /// Bytes, in hex, were handed to the kernel for the file or socket of this name.
-    Write { to: String, hex: String, size: usize },
+    Write {
+        to: String,
+        hex: String,
+        size: usize,
+    },
     /// An fsync or fdatasync of this file returned, with this result.
     Synced { file: String, result: i64 },
     /// C_Sign was entered for this digest, lower hex.
@@ -22,7 +26,12 @@ pub(crate) fn strace(log: &Path, command: &Command) -> Command {
     traced
         .args(["-D", "-f", "-yy", "-xx", "-s", "65536", "-o"])
         .arg(log)
-        .args(["-e", "trace=fdatasync,fsync,write,writev,pwrite64,sendto,sendmsg", "-e", "signal=none"])
+        .args([
+            "-e",
+            "trace=fdatasync,fsync,write,writev,pwrite64,sendto,sendmsg",
+            "-e",
+            "signal=none",
+        ])
         .arg(command.get_program())
         .args(command.get_args());
     for (name, value) in command.get_envs() {
@@ -43,7 +52,9 @@ pub(crate) fn parse(trace: &str) -> Vec<Event> {
     // Thread → the place of its C_Sign, until the digest is whole.
     let mut signing: BTreeMap<String, usize> = BTreeMap::new();
     for line in trace.lines() {
-        let Some((thread, call)) = line.split_once(' ') else { continue };
+        let Some((thread, call)) = line.split_once(' ') else {
+            continue;
+        };
         let call = call.trim_start();
         if let Some(begun) = call.strip_suffix(" <unfinished ...>") {
             open.insert(thread, begun);
@@ -54,7 +65,10 @@ pub(crate) fn parse(trace: &str) -> Vec<Event> {
         } else if call.starts_with("<... ") {
             let begun = open.remove(thread).unwrap_or_default();
             if begun.starts_with('f') {
-                let whole = format!("{begun}{}", call.split_once("resumed>").map_or("", |(_, rest)| rest));
+                let whole = format!(
+                    "{begun}{}",
+                    call.split_once("resumed>").map_or("", |(_, rest)| rest)
+                );
                 push(&mut events, &mut signing, thread, &whole);
             }
         } else {
@@ -65,15 +79,26 @@ pub(crate) fn parse(trace: &str) -> Vec<Event> {
 }
 
 fn push(events: &mut Vec<Event>, signing: &mut BTreeMap<String, usize>, thread: &str, call: &str) {
-    let Some((name, rest)) = call.split_once('(') else { return };
+    let Some((name, rest)) = call.split_once('(') else {
+        return;
+    };
     // 7<TCP:[127.0.0.1:1->127.0.0.1:2]>: the name may hold a `>`, never `>,` or `>)`.
     let target = rest.split_once('<').map_or("", |(_, rest)| rest);
-    let end = [">,", ">)"].iter().filter_map(|mark| target.find(mark)).min().unwrap_or(0);
+    let end = [">,", ">)"]
+        .iter()
+        .filter_map(|mark| target.find(mark))
+        .min()
+        .unwrap_or(0);
     let target = &target[..end];
     if name == "fsync" || name == "fdatasync" {
-        let result = call.rsplit_once("= ").and_then(|(_, result)| result.split(' ').next());
+        let result = call
+            .rsplit_once("= ")
+            .and_then(|(_, result)| result.split(' ').next());
         let result = result.and_then(|result| result.parse().ok()).unwrap_or(-1);
-        events.push(Event::Synced { file: target.to_owned(), result });
+        events.push(Event::Synced {
+            file: target.to_owned(),
+            result,
+        });
         return;
     }
     let hex: String = rest
@@ -85,7 +110,11 @@ fn push(events: &mut Vec<Event>, signing: &mut BTreeMap<String, usize>, thread: 
     if target.starts_with("/") && rest.starts_with("2<") {
         spied(events, signing, thread, &hex);
     } else {
-        events.push(Event::Write { to: target.to_owned(), size: hex.len() / 2, hex });
+        events.push(Event::Write {
+            to: target.to_owned(),
+            size: hex.len() / 2,
+            hex,
+        });
     }
 }
 
@@ -98,10 +127,14 @@ fn spied(events: &mut Vec<Event>, signing: &mut BTreeMap<String, usize>, thread:
         .collect();
     if text.trim_end().ends_with(": C_Sign") {
         signing.insert(thread.to_owned(), events.len());
-        events.push(Event::Sign { digest: String::new() });
+        events.push(Event::Sign {
+            digest: String::new(),
+        });
     } else if text.starts_with("[out]") || text.starts_with("Returned") {
         signing.remove(thread);
-    } else if let Some(Event::Sign { digest }) = signing.get(thread).and_then(|at| events.get_mut(*at)) {
+    } else if let Some(Event::Sign { digest }) =
+        signing.get(thread).and_then(|at| events.get_mut(*at))
+    {
         // "\n    00000000  6E 53 A2 …  nS.6": the bytes stand between two double blanks.
         let bytes = text.trim_start().split("  ").nth(1).unwrap_or_default();
         if text.starts_with("\n    ") {
@@ -112,8 +145,14 @@ fn spied(events: &mut Vec<Event>, signing: &mut BTreeMap<String, usize>, thread:
 
 #[test]
 fn a_trace_is_read() {
-    let sign: String = "\n14: C_Sign\n".bytes().map(|b| format!("\\x{b:02x}")).collect();
-    let data = "\n    00000000  6E 53 A2  nS.".bytes().map(|b| format!("\\x{b:02x}")).collect::<String>();
+    let sign: String = "\n14: C_Sign\n"
+        .bytes()
+        .map(|b| format!("\\x{b:02x}"))
+        .collect();
+    let data = "\n    00000000  6E 53 A2  nS."
+        .bytes()
+        .map(|b| format!("\\x{b:02x}"))
+        .collect::<String>();
     let trace = format!(
         r#"11 pwrite64(9</tmp/a/ledger.db-wal>, "\x01\xAB"..., 4096, 32) = 4096
 11 fdatasync(9</tmp/a/ledger.db-wal> <unfinished ...>
@@ -125,11 +164,27 @@ fn a_trace_is_read() {
     );
     let wal = "/tmp/a/ledger.db-wal".to_owned();
     let expected = [
-        Event::Write { to: wal.clone(), hex: "01AB".to_owned(), size: 2 },
-        Event::Sign { digest: "6e53a2".to_owned() },
-        Event::Synced { file: wal.clone(), result: 0 },
-        Event::Write { to: "TCP:[127.0.0.1:1->127.0.0.1:2]".to_owned(), hex: "1703".to_owned(), size: 2 },
-        Event::Synced { file: wal, result: -1 },
+        Event::Write {
+            to: wal.clone(),
+            hex: "01AB".to_owned(),
+            size: 2,
+        },
+        Event::Sign {
+            digest: "6e53a2".to_owned(),
+        },
+        Event::Synced {
+            file: wal.clone(),
+            result: 0,
+        },
+        Event::Write {
+            to: "TCP:[127.0.0.1:1->127.0.0.1:2]".to_owned(),
+            hex: "1703".to_owned(),
+            size: 2,
+        },
+        Event::Synced {
+            file: wal,
+            result: -1,
+        },
     ];
     assert_eq!(parse(&trace), expected);
 }
