@@ -31,6 +31,9 @@ pub(super) fn answer(request: &Request, message: &[u8], root: &Certificate) -> R
     if anchor != root {
         return Err("another root".to_owned());
     }
-    issuing.verify_signed_by(root.public_key()).map_err(|e| text(&e))?;
-    leaf.verify_signed_by(issuing.public_key()).map_err(|e| text(&e))
+    issuing
+        .verify_signed_by(root.public_key())
+        .map_err(|e| text(&e))?;
+    leaf.verify_signed_by(issuing.public_key())
+        .map_err(|e| text(&e))
 }

@@ -114,7 +114,9 @@ impl Connection {
                 return Poll::Ready(answer);
             }
             match wire.as_mut().poll(context) {
-                Poll::Ready(Ok(())) => Poll::Ready(Err("the server closed the connection".to_owned())),
+                Poll::Ready(Ok(())) => {
+                    Poll::Ready(Err("the server closed the connection".to_owned()))
+                }
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error.to_string())),
                 Poll::Pending => call.as_mut().poll(context),
             }
@@ -132,7 +134,9 @@ async fn exchange(
     kept: bool,
 ) -> Result<Bytes, String> {
     let say = |error: h2::Error| error.to_string();
-    poll_fn(|context| calls.poll_ready(context)).await.map_err(say)?;
+    poll_fn(|context| calls.poll_ready(context))
+        .await
+        .map_err(say)?;
     let mut head = http::Request::new(());
     *head.method_mut() = Method::POST;
     *head.uri_mut() = uri.clone();
@@ -148,7 +152,9 @@ async fn exchange(
     while let Some(chunk) = body.data().await {
         let chunk = chunk.map_err(say)?;
         length += chunk.len();
-        body.flow_control().release_capacity(chunk.len()).map_err(say)?;
+        body.flow_control()
+            .release_capacity(chunk.len())
+            .map_err(say)?;
         if kept {
             message.extend_from_slice(&chunk);
         }
@@ -159,7 +165,11 @@ async fn exchange(
         Some(b"0") if length > 5 => Ok(message.freeze()),
         Some(b"0") => Err("an empty answer".to_owned()),
         _ => {
-            let said = |name| trailers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+            let said = |name| {
+                trailers
+                    .get(name)
+                    .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+            };
             Err(format!(
                 "HTTP {}, gRPC status {}: {}",
                 head.status,

@@ -9,8 +9,8 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 
 use super::place::failed;
-use crate::clock::thread_cpu_time;
 use crate::cli::failure::Failure;
+use crate::clock::thread_cpu_time;
 use crate::x509::{PublicKey, SignatureAlgorithm};
 
 /// Of a CertificationRequestInfo and a TBSCertificate with one SPIFFE ID.
@@ -40,13 +40,19 @@ fn one(length: usize) -> Result<f64, Failure> {
     let spki = key.public_key().as_der().map_err(unspecified)?;
     let public = PublicKey::from_spki_der(spki.as_ref()).map_err(|e| failed(e.to_string()))?;
     let message = vec![0x5a; length];
-    let signature = key.sign(&SystemRandom::new(), &message).map_err(unspecified)?;
+    let signature = key
+        .sign(&SystemRandom::new(), &message)
+        .map_err(unspecified)?;
     let mut rounds = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
         let begun = thread_cpu_time();
         for _ in 0..PER_ROUND {
             public
-                .verify(SignatureAlgorithm::EcdsaSha256, black_box(&message), signature.as_ref())
+                .verify(
+                    SignatureAlgorithm::EcdsaSha256,
+                    black_box(&message),
+                    signature.as_ref(),
+                )
                 .map_err(|e| failed(e.to_string()))?;
         }
         rounds.push(thread_cpu_time().saturating_sub(begun) / PER_ROUND);

@@ -93,13 +93,17 @@ pub(super) fn measure(
     let running: Vec<_> = (0..threads)
         .map(|thread| {
             let share = (thread..connections).step_by(threads).count();
-            let (course, target, connected) = (Arc::clone(&course), target.clone(), connected.clone());
+            let (course, target, connected) =
+                (Arc::clone(&course), target.clone(), connected.clone());
             thread::spawn(move || drive(&course, &target, share, &connected))
         })
         .collect();
     drop(connected);
     for _ in 0..threads {
-        ready.recv().map_err(|_| failed("the load could not begin"))?.map_err(failed)?;
+        ready
+            .recv()
+            .map_err(|_| failed("the load could not begin"))?
+            .map_err(failed)?;
     }
 
     thread::sleep(WARM_UP);
@@ -114,7 +118,11 @@ pub(super) fn measure(
 
     let mut outcome = Tally::default();
     for thread in running {
-        outcome.add(thread.join().map_err(|_| failed("a thread of the load ended early"))?);
+        outcome.add(
+            thread
+                .join()
+                .map_err(|_| failed("a thread of the load ended early"))?,
+        );
     }
     outcome.latencies.sort_unstable();
     Ok(Window {
@@ -133,7 +141,10 @@ fn drive(
     connected: &mpsc::Sender<Result<(), String>>,
 ) -> Tally {
     let mut all = Tally::default();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             let _ = connected.send(Err(error.to_string()));
@@ -154,7 +165,9 @@ fn drive(
         let _ = connected.send(Ok(()));
         let running: Vec<_> = connections
             .into_iter()
-            .map(|connection| tokio::spawn(keep_calling(Arc::clone(course), target.clone(), connection)))
+            .map(|connection| {
+                tokio::spawn(keep_calling(Arc::clone(course), target.clone(), connection))
+            })
             .collect();
         for task in running {
             match task.await {
@@ -179,7 +192,9 @@ async fn keep_calling(course: Arc<Course>, target: Target, mut connection: Conne
             Ok(message) => {
                 if course.phase.load(Ordering::Relaxed) == MEASURING {
                     let took = begun.elapsed().as_micros();
-                    tally.latencies.push(u32::try_from(took).unwrap_or(u32::MAX));
+                    tally
+                        .latencies
+                        .push(u32::try_from(took).unwrap_or(u32::MAX));
                 }
                 if kept {
                     tally.kept.push((number, message));

@@ -51,7 +51,7 @@ pub(super) struct BenchArgs {
     prepare: Option<PathBuf>,
 }
 
-pub(super) fn run(args: BenchArgs) -> Result<(), Failure> {
+pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
     if let Some(dir) = &args.prepare {
         return prepare::run(dir);
     }
@@ -59,7 +59,7 @@ pub(super) fn run(args: BenchArgs) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Usage, "--pairs compares ledgers")
             .next("say how full the other one is, with --rows 1000000"));
     }
-    let place = place::Place::make(&args)?;
+    let place = place::Place::make(args)?;
     output::note("bench: making a token and an authority, measuring the token and the floor")?;
     let found = prepare::in_another_process(&place)?;
     let wanted = requests::wanted(&found, args.seconds);
@@ -71,13 +71,13 @@ pub(super) fn run(args: BenchArgs) -> Result<(), Failure> {
     let requests = Arc::new(requests::make(&issuer, wanted)?);
     let json = args.format.is_json();
     if args.pairs > 0 {
-        return report::compare(&args, &run::pairs(&args, &place, &requests)?, json);
+        return report::compare(args, &run::pairs(args, &place, &requests)?, json);
     }
     let Some(site) = place.plan().sites.first() else {
         return Err(place::failed("there is nothing to measure"));
     };
     output::note(&format!("bench: {} s of load", args.seconds))?;
-    let run = run::once(&args, &place, site, &requests)?;
+    let run = run::once(args, &place, site, &requests)?;
     let said = &run.window.outcome.said;
-    report::Report::new(&args, requests.len(), &found, &run).print(json, said)
+    report::Report::new(args, requests.len(), &found, &run).print(json, said)
 }

@@ -220,8 +220,9 @@ impl Drop for Place {
 /// somebody's real ones.
 fn module(given: Option<&Path>) -> Result<PathBuf, Failure> {
     let refuse = |what: String| {
-        Failure::new(Exit::Hsm, what)
-            .next("install SoftHSM (Debian: apt-get install softhsm2), or name it with --module PATH")
+        Failure::new(Exit::Hsm, what).next(
+            "install SoftHSM (Debian: apt-get install softhsm2), or name it with --module PATH",
+        )
     };
     match given {
         None => USUAL

@@ -91,9 +91,9 @@ async fn prepare(plan: &Plan) -> Result<Found, Failure> {
         let made = found.is_some();
         if !made {
             // The module is initialized once at a time: this ends it again before the core opens it.
-            let hsm = Hsm::open(config.hsm()).map_err(hsm)?;
+            let hsm = Hsm::open(config.hsm()).map_err(of_hsm)?;
             let pin = SecretString::from(PIN);
-            hsm.init_token(None, TOKEN, &pin, &pin).map_err(hsm)?;
+            hsm.init_token(None, TOKEN, &pin, &pin).map_err(of_hsm)?;
             found = Some(measure(&hsm).await?);
         }
         make_authority(&config, site).await?;
@@ -103,15 +103,18 @@ async fn prepare(plan: &Plan) -> Result<Found, Failure> {
 
 /// The token alone, and then the arithmetic, while nothing else of ours runs.
 async fn measure(hsm: &Hsm) -> Result<Found, Failure> {
-    let token = hsm.token(TOKEN).map_err(self::hsm)?;
-    token.ready(Duration::from_secs(10)).await.map_err(self::hsm)?;
+    let token = hsm.token(TOKEN).map_err(of_hsm)?;
+    token.ready(Duration::from_secs(10)).await.map_err(of_hsm)?;
     let id = b"raw".as_slice();
     let public = token.generate(KeyKind::EcdsaP256, "raw speed", id).await;
-    let key = token.key(id, &public.map_err(self::hsm)?).await.map_err(self::hsm)?;
+    let key = token
+        .key(id, &public.map_err(of_hsm)?)
+        .await
+        .map_err(of_hsm)?;
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     // Blocking, and nothing else is to run on this runtime meanwhile.
-    let all = key.speed(cores, SPAN).map_err(self::hsm)?;
-    let alone = key.speed(1, SPAN).map_err(self::hsm)?;
+    let all = key.speed(cores, SPAN).map_err(of_hsm)?;
+    let alone = key.speed(1, SPAN).map_err(of_hsm)?;
     let verification = floor::verification()?;
     let found = Found {
         cores,
@@ -120,7 +123,7 @@ async fn measure(hsm: &Hsm) -> Result<Found, Failure> {
         possession_cpu_us: verification.possession_us,
         check_cpu_us: verification.check_us,
     };
-    token.destroy_key(id).await.map_err(self::hsm)?;
+    token.destroy_key(id).await.map_err(of_hsm)?;
     Ok(found)
 }
 
@@ -147,14 +150,23 @@ async fn make_authority(config: &Config, site: &Site) -> Result<(), Failure> {
         .await
         .map_err(|error| failed(error.to_string()))?;
     if site.rows > 0 {
-        output::note(&format!("bench: filling a ledger with {} certificates", site.rows))?;
-        rows::fill(&core.ledger, Arc::clone(&core.clock), &report.issuing, site.rows).await?;
+        output::note(&format!(
+            "bench: filling a ledger with {} certificates",
+            site.rows
+        ))?;
+        rows::fill(
+            &core.ledger,
+            Arc::clone(&core.clock),
+            &report.issuing,
+            site.rows,
+        )
+        .await?;
     }
     core.ledger.close().await;
     fs::write(&site.root, report.root.to_pem())
         .map_err(|error| Failure::file("write", &site.root, &error))
 }
 
-fn hsm(error: HsmError) -> Failure {
+fn of_hsm(error: HsmError) -> Failure {
     Failure::new(Exit::Hsm, error.to_string())
 }

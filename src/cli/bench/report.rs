@@ -79,35 +79,90 @@ impl Report {
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
-        let Self { sign_cpu_us, possession_cpu_us, check_cpu_us, .. } = self;
+        let Self {
+            sign_cpu_us,
+            possession_cpu_us,
+            check_cpu_us,
+            ..
+        } = self;
         vec![
-            ("token, by itself", format!("{} signatures/s on {} cores", self.raw_signs_per_second, self.cores)),
-            ("floor", format!(
-                "{} µs CPU: C_Sign {sign_cpu_us}, proof of possession {possession_cpu_us}, check {check_cpu_us}",
-                self.floor_cpu_us
-            )),
-            ("end to end", format!(
-                "{} CSR/s: {} certificates in {} s over {} connections, {} answers checked, {} calls prepared, {} rows before",
-                self.csrs_per_second, self.certificates, self.window_seconds, self.connections,
-                self.answers_checked, self.prepared, self.rows
-            )),
-            ("latency", format!("p50 {} ms, p99 {} ms", self.p50_ms, self.p99_ms)),
-            ("CPU per CSR", format!(
-                "server {} µs, callers {} µs", self.server_cpu_us_per_csr, self.client_cpu_us_per_csr
-            )),
-            ("cpu_ratio", format!("{} (server's CPU per CSR ÷ floor; goal 2.5 or less)", self.cpu_ratio)),
-            ("efficiency", format!("{} (CSR/s × floor ÷ cores; goal 0.33 or more)", self.efficiency)),
-            ("memory", format!("{} MiB idle, {} MiB at most", self.rss_idle_mib, self.rss_load_mib)),
-            ("first certificate", format!("{} ms after the start", self.start_to_first_certificate_ms)),
+            (
+                "token, by itself",
+                format!(
+                    "{} signatures/s on {} cores",
+                    self.raw_signs_per_second, self.cores
+                ),
+            ),
+            (
+                "floor",
+                format!(
+                    "{} µs CPU: C_Sign {sign_cpu_us}, proof of possession {possession_cpu_us}, check {check_cpu_us}",
+                    self.floor_cpu_us
+                ),
+            ),
+            (
+                "end to end",
+                format!(
+                    "{} CSR/s: {} certificates in {} s over {} connections, {} answers checked, {} calls prepared, {} rows before",
+                    self.csrs_per_second,
+                    self.certificates,
+                    self.window_seconds,
+                    self.connections,
+                    self.answers_checked,
+                    self.prepared,
+                    self.rows
+                ),
+            ),
+            (
+                "latency",
+                format!("p50 {} ms, p99 {} ms", self.p50_ms, self.p99_ms),
+            ),
+            (
+                "CPU per CSR",
+                format!(
+                    "server {} µs, callers {} µs",
+                    self.server_cpu_us_per_csr, self.client_cpu_us_per_csr
+                ),
+            ),
+            (
+                "cpu_ratio",
+                format!(
+                    "{} (server's CPU per CSR ÷ floor; goal 2.5 or less)",
+                    self.cpu_ratio
+                ),
+            ),
+            (
+                "efficiency",
+                format!(
+                    "{} (CSR/s × floor ÷ cores; goal 0.33 or more)",
+                    self.efficiency
+                ),
+            ),
+            (
+                "memory",
+                format!(
+                    "{} MiB idle, {} MiB at most",
+                    self.rss_idle_mib, self.rss_load_mib
+                ),
+            ),
+            (
+                "first certificate",
+                format!("{} ms after the start", self.start_to_first_certificate_ms),
+            ),
             ("errors", self.errors.to_string()),
         ]
     }
 }
 
 /// Prints what a fuller ledger costs.
-pub(super) fn compare(args: &BenchArgs, pairs: &[(Run, Run)], as_json: bool) -> Result<(), Failure> {
+pub(super) fn compare(
+    args: &BenchArgs,
+    pairs: &[(Run, Run)],
+    as_json: bool,
+) -> Result<(), Failure> {
     let slower = |figure: fn(&Run) -> f64, sign: f64| {
-        let percent = |(fresh, filled): &(Run, Run)| sign * (figure(filled) / figure(fresh) - 1.0) * 100.0;
+        let percent =
+            |(fresh, filled): &(Run, Run)| sign * (figure(filled) / figure(fresh) - 1.0) * 100.0;
         let mut all: Vec<f64> = pairs.iter().map(percent).collect();
         all.sort_unstable_by(f64::total_cmp);
         round(median(&all), 2)
@@ -115,13 +170,15 @@ pub(super) fn compare(args: &BenchArgs, pairs: &[(Run, Run)], as_json: bool) -> 
     let slowdown = slower(Run::per_second, -1.0);
     let cpu = slower(Run::server_cpu_us, 1.0);
     let runs = || pairs.iter().flat_map(|(fresh, filled)| [fresh, filled]);
-    let errors = runs().map(|run| run.window.outcome.errors).sum();
+    let errors: u64 = runs().map(|run| run.window.outcome.errors).sum();
     if as_json {
-        let figures = |run: &Run| json!({
-            "csrs_per_second": round(run.per_second(), 0),
-            "server_cpu_us_per_csr": round(run.server_cpu_us(), 1),
-            "p99_ms": round(run.percentile_ms(99), 2),
-        });
+        let figures = |run: &Run| {
+            json!({
+                "csrs_per_second": round(run.per_second(), 0),
+                "server_cpu_us_per_csr": round(run.server_cpu_us(), 1),
+                "p99_ms": round(run.percentile_ms(99), 2),
+            })
+        };
         let pairs: Vec<_> = pairs
             .iter()
             .map(|(fresh, filled)| json!({ "fresh": figures(fresh), "filled": figures(filled) }))
@@ -134,12 +191,17 @@ pub(super) fn compare(args: &BenchArgs, pairs: &[(Run, Run)], as_json: bool) -> 
         output::facts(&[
             ("rows", args.rows.to_string()),
             ("pairs", pairs.len().to_string()),
-            ("slower by", format!("{slowdown} % (median; goal less than 5)")),
+            (
+                "slower by",
+                format!("{slowdown} % (median; goal less than 5)"),
+            ),
             ("more CPU by", format!("{cpu} % (median)")),
             ("errors", errors.to_string()),
         ])?;
     }
-    let said: Vec<String> = runs().flat_map(|run| run.window.outcome.said.clone()).collect();
+    let said: Vec<String> = runs()
+        .flat_map(|run| run.window.outcome.said.clone())
+        .collect();
     verdict(errors, &said)
 }
 

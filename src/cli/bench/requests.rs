@@ -87,20 +87,29 @@ pub(super) fn make(issuer: &TokenIssuer, count: usize) -> Result<Vec<Request>, F
 fn request(issuer: &TokenIssuer, number: usize, now: UnixTime) -> Result<Request, Failure> {
     let workload = Workload::new(number);
     let token = issuer.sign(&workload.claims(now))?;
-    let token = HeaderValue::try_from(format!("Bearer {token}")).map_err(|e| failed(e.to_string()))?;
+    let token =
+        HeaderValue::try_from(format!("Bearer {token}")).map_err(|e| failed(e.to_string()))?;
     let asked = IstioCertificateRequest {
         csr: csr(&workload.spiffe_id()).map_err(|error| failed(error.to_string()))?,
         validity_duration: 86_400,
         metadata: Some(Struct {
             // Istio's agent always sends the field.
-            fields: [("CertSigner".to_owned(), ProtoValue { kind: Some(Kind::StringValue(String::new())) })].into(),
+            fields: [(
+                "CertSigner".to_owned(),
+                ProtoValue {
+                    kind: Some(Kind::StringValue(String::new())),
+                },
+            )]
+            .into(),
         }),
     };
     let length = asked.encoded_len();
     let mut message = BytesMut::with_capacity(length + 5);
     message.put_u8(0);
     message.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-    asked.encode(&mut message).map_err(|e| failed(e.to_string()))?;
+    asked
+        .encode(&mut message)
+        .map_err(|e| failed(e.to_string()))?;
     Ok(Request {
         token,
         message: message.freeze(),
@@ -132,12 +141,19 @@ impl Workload {
     }
 
     fn spiffe_id(&self) -> String {
-        format!("spiffe://{TRUST_DOMAIN}/ns/{}/sa/{}", self.namespace, self.account)
+        format!(
+            "spiffe://{TRUST_DOMAIN}/ns/{}/sa/{}",
+            self.namespace, self.account
+        )
     }
 
     /// What Kubernetes puts into a projected token.
     fn claims(&self, now: UnixTime) -> Value {
-        let Self { number, namespace, account } = self;
+        let Self {
+            number,
+            namespace,
+            account,
+        } = self;
         let uid = |kind: &str| format!("0f8fad5b-d9cb-469f-{kind}-{number:012x}");
         json!({
             "aud": [AUDIENCE],
@@ -171,14 +187,16 @@ struct RsaPublicKey<'a> {
 
 impl TokenIssuer {
     pub(super) fn new() -> Result<Self, Failure> {
-        let key = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| failed("no RSA key was made"))?;
+        let key =
+            RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| failed("no RSA key was made"))?;
         let header = json!({ "alg": "RS256", "kid": KEY_ID, "typ": "JWT" });
         let header = URL_SAFE_NO_PAD.encode(header.to_string());
         Ok(Self { key, header })
     }
 
     pub(super) fn jwks(&self) -> Result<Value, Failure> {
-        let key = RsaPublicKey::from_der(self.key.public_key().as_ref()).map_err(|e| failed(e.to_string()))?;
+        let key = RsaPublicKey::from_der(self.key.public_key().as_ref())
+            .map_err(|e| failed(e.to_string()))?;
         let number = |number: UintRef<'_>| URL_SAFE_NO_PAD.encode(number.as_bytes());
         Ok(json!({ "keys": [{
             "kty": "RSA", "use": "sig", "alg": "RS256", "kid": KEY_ID,
@@ -187,10 +205,19 @@ impl TokenIssuer {
     }
 
     fn sign(&self, claims: &Value) -> Result<String, Failure> {
-        let signed = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let signed = format!(
+            "{}.{}",
+            self.header,
+            URL_SAFE_NO_PAD.encode(claims.to_string())
+        );
         let mut signature = vec![0; self.key.public_modulus_len()];
         self.key
-            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
+            .sign(
+                &RSA_PKCS1_SHA256,
+                &SystemRandom::new(),
+                signed.as_bytes(),
+                &mut signature,
+            )
             .map_err(|_| failed("a token was not signed"))?;
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(&signature)))
     }

@@ -64,7 +64,11 @@ fn intent(
     const MONTH: u64 = 30 * 86_400;
     let age = MONTH.saturating_sub(MONTH.saturating_mul(n) / rows.max(1));
     let at = clock.now().minus(Duration::from_secs(age));
-    let subject = format!("spiffe://{trust_domain}/ns/ns-{}/sa/sa-{}", n % 50, n % 1_000);
+    let subject = format!(
+        "spiffe://{trust_domain}/ns/ns-{}/sa/sa-{}",
+        n % 50,
+        n % 1_000
+    );
     let mut spki = [0; 32];
     let _ = aws_lc_rs::rand::fill(&mut spki);
     let serial = Serial::new(at);
@@ -89,7 +93,10 @@ fn intent(
             method: CallerMethod::Jwt,
             detail: "cluster iss=https://kubernetes.default.svc.cluster.local kid=bench".to_owned(),
             cluster: None,
-            pod: Some(format!("ns-{}/app-{n} 0f8fad5b-d9cb-469f-a165-70867728950e", n % 50)),
+            pod: Some(format!(
+                "ns-{}/app-{n} 0f8fad5b-d9cb-469f-a165-70867728950e",
+                n % 50
+            )),
             node: Some("node-1".to_owned()),
             token_authenticated_at: Some(at),
         },

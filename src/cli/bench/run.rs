@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::BenchArgs;
 use super::checks;

@@ -75,7 +75,10 @@ impl<'a> Server<'a> {
     pub(super) fn cpu(&self) -> Result<Duration, Failure> {
         let stat = self.proc("stat")?;
         // The name, in parentheses, may hold anything; utime and stime are fields 14 and 15.
-        let fields = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
+        let fields = stat
+            .rsplit_once(')')
+            .map(|(_, rest)| rest)
+            .unwrap_or_default();
         let ticks: u32 = fields
             .split_whitespace()
             .skip(11)
@@ -91,7 +94,9 @@ impl<'a> Server<'a> {
         let kib = |key: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(key));
             let number = line.and_then(|line| line.split_whitespace().next());
-            number.and_then(|number| number.parse::<f64>().ok()).unwrap_or_default()
+            number
+                .and_then(|number| number.parse::<f64>().ok())
+                .unwrap_or_default()
         };
         Ok((kib("VmRSS:") / 1024.0, kib("VmHWM:") / 1024.0))
     }
@@ -126,7 +131,9 @@ impl<'a> Server<'a> {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let last = log.lines().rev().take(5).collect::<Vec<_>>();
         let failure = Failure::new(Exit::Failed, what);
-        last.into_iter().rev().fold(failure, |failure, line| failure.next(line))
+        last.into_iter()
+            .rev()
+            .fold(failure, |failure, line| failure.next(line))
     }
 }
 
