@@ -20,7 +20,7 @@ demo:
 
 test:
 	scripts/setup test
-	$(CARGO) test --locked
+	$(CARGO) test --locked --no-fail-fast
 	cd tests/interop && go test ./...
 
 lint:

@@ -8,7 +8,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
 
 use super::metrics::Metrics;
@@ -16,6 +16,7 @@ use super::vitals::{TokenVital, Vitals};
 use crate::authn::{AuthnError, Operators, bearer};
 use crate::clock::Clock;
 use crate::issuance::{Authorities, AuthorityStatus, Door};
+use crate::net::Certificates;
 
 /// What the admin surface reads.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Admin {
     pub door: Door,
     /// The prober's findings.
     pub vitals: Arc<Vitals>,
+    /// What each listener shows, by its name: without a certificate no handshake succeeds.
+    pub listeners: Vec<(String, Arc<Certificates>)>,
     /// Counters and gauges.
     pub metrics: Metrics,
     /// Every operator credential.
@@ -46,53 +49,83 @@ struct Status {
     tokens: std::collections::BTreeMap<String, TokenVital>,
 }
 
-/// The admin router.
+/// What is open to anybody, for GET and HEAD: it names no workload.
+const OPEN: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+
+/// The admin router. A route is guarded unless it stands in [`OPEN`].
 pub fn router(admin: Arc<Admin>) -> Router {
-    let guarded = Router::new()
-        .route("/v1/status", get(status))
-        .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
-        .layer(from_fn_with_state(Arc::clone(&admin), operator));
     Router::new()
         .route("/livez", get(|| async { "live\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .fallback_service(guarded.with_state(Arc::clone(&admin)))
+        .route("/v1/status", get(status))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
+        .layer(from_fn_with_state(Arc::clone(&admin), guard))
         .with_state(admin)
 }
 
+/// Why traffic should not come yet: in words for anybody, and for an operator, which may name
+/// tokens and files.
+struct Reason {
+    public: String,
+    detail: String,
+}
+
 impl Admin {
-    /// Why traffic should not come yet; empty when it may. An HSM that hiccups is no reason:
-    /// bundles are still to be had, and calls for certificates answer UNAVAILABLE by themselves.
-    fn not_ready(&self) -> Vec<String> {
+    /// Empty when traffic may come. An HSM that hiccups is no reason: bundles are still to be had,
+    /// and calls for certificates answer UNAVAILABLE by themselves.
+    fn not_ready(&self) -> Vec<Reason> {
         let mut reasons = Vec::new();
         if let Some(error) = self.vitals.ledger_error() {
-            reasons.push(format!("ledger: {error}"));
+            reasons.push(Reason {
+                public: "ledger: it does not answer or takes no records: see the log".to_owned(),
+                detail: format!("ledger: {error}"),
+            });
         }
         let authorities = self.authorities.status();
-        if !authorities
-            .iter()
-            .any(|authority| authority.issuer.is_some())
-        {
-            reasons.push("no active issuer".to_owned());
-            let why = |authority: AuthorityStatus| {
-                let why = authority.why.unwrap_or_default();
-                format!("authority {}: {why}", authority.trust_domain)
-            };
-            reasons.extend(authorities.into_iter().map(why));
+        if authorities.is_empty() {
+            let what =
+                "no authority yet: run `rootbridge ca init`, or `ca request` and `ca import`";
+            reasons.push(Reason {
+                public: what.to_owned(),
+                detail: what.to_owned(),
+            });
         }
+        if authorities.iter().all(|each| each.issuer.is_none()) {
+            let reason = |authority: AuthorityStatus| Reason {
+                public: format!(
+                    "{}: {}",
+                    authority.trust_domain,
+                    authority.public_why.unwrap_or_default()
+                ),
+                detail: format!(
+                    "{}: {}",
+                    authority.trust_domain,
+                    authority.why.unwrap_or_default()
+                ),
+            };
+            reasons.extend(authorities.into_iter().map(reason));
+        }
+        let bare = self.listeners.iter().filter(|(_, shown)| shown.is_empty());
+        reasons.extend(bare.map(|(name, _)| {
+            let what = format!("listener {name}: it has no certificate of its own yet");
+            Reason {
+                public: what.clone(),
+                detail: what,
+            }
+        }));
         reasons
     }
 }
 
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let reasons = admin.not_ready();
-    match reasons.is_empty() {
-        true => "ready\n".into_response(),
-        false => {
-            let text = format!("not ready\n{}\n", reasons.join("\n"));
-            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
-        }
+    if reasons.is_empty() {
+        return "ready\n".into_response();
     }
+    let lines: Vec<_> = reasons.into_iter().map(|reason| reason.public).collect();
+    let text = format!("not ready\n{}\n", lines.join("\n"));
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
@@ -112,14 +145,18 @@ async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
     Json(Status {
         version: env!("CARGO_PKG_VERSION"),
         ready: reasons.is_empty(),
-        reasons,
+        reasons: reasons.into_iter().map(|reason| reason.detail).collect(),
         authorities: admin.authorities.status(),
         tokens: admin.vitals.tokens(),
     })
 }
 
-/// Lets operators through and nobody else, whatever the path.
-async fn operator(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+/// Lets operators through, and others to what is open.
+async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if reads && OPEN.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
     let known = authenticate(&admin, request.headers()).await;
     match known {
         Ok(()) => next.run(request).await,
@@ -141,7 +178,11 @@ async fn operator(State(admin): State<Arc<Admin>>, request: Request, next: Next)
 }
 
 async fn authenticate(admin: &Admin, headers: &HeaderMap) -> Result<(), AuthnError> {
-    let header = headers.get(AUTHORIZATION).ok_or(AuthnError::Missing)?;
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let header = values.next().ok_or(AuthnError::Missing)?;
+    if values.next().is_some() {
+        return Err(AuthnError::rejected("more than one authorization header"));
+    }
     let text = header
         .to_str()
         .map_err(|_| AuthnError::rejected("authorization is not ASCII"))?;

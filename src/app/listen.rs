@@ -15,7 +15,6 @@ use crate::mesh::{
     self, Gate, Judges, ListenerConfig, Services, ServingCertificate, TlsConfig, TlsFiles,
 };
 use crate::net::{self, Certificates, Listener};
-use crate::x509::{San, TrustDomain};
 
 /// One listener that is bound and waits for its certificate.
 pub(super) struct Bound {
@@ -71,16 +70,12 @@ impl Bound {
         })
     }
 
-    pub(super) fn name(&self) -> &str {
-        self.config.name()
+    pub(super) fn named_gate(&self) -> (String, Gate) {
+        (self.config.name().to_owned(), self.gate.clone())
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    pub(super) fn gate(&self) -> Gate {
-        self.gate.clone()
+    pub(super) fn named_certificates(&self) -> (String, Arc<Certificates>) {
+        (self.config.name().to_owned(), Arc::clone(&self.shown))
     }
 
     /// Serves until `stop`; returns once the tasks are begun.
@@ -94,10 +89,9 @@ impl Bound {
     ) -> anyhow::Result<()> {
         let name = self.config.name().to_owned();
         match self.config.tls() {
-            TlsConfig::Own { .. } => {
-                let wanted = own_names(&self.config).into_iter().collect();
+            TlsConfig::Own(wanted) => {
                 let serving = ServingCertificate::new(
-                    wanted,
+                    wanted.clone(),
                     Arc::clone(&self.shown),
                     Arc::clone(&services.authorities),
                     Arc::clone(&core.clock),
@@ -106,7 +100,8 @@ impl Bound {
             }
             TlsConfig::Files { certificate, key } => {
                 let shown = Arc::clone(&self.shown);
-                let files = TlsFiles::load(certificate.clone(), key.clone(), shown)
+                let authorities = Arc::clone(&services.authorities);
+                let files = TlsFiles::load(certificate.clone(), key.clone(), shown, authorities)
                     .await
                     .with_context(|| format!("listeners.{name}.tls"))?;
                 tasks.spawn(files.keep(stop.clone()));
@@ -118,22 +113,6 @@ impl Bound {
         tasks.spawn(self.listener.serve(Some(tls), router, stop.clone()));
         tracing::info!(listener = %name, address = %self.address, "listening");
         Ok(())
-    }
-}
-
-/// The names that a listener's own certificate has, with the trust domain that issues it.
-pub(super) fn own_names(config: &ListenerConfig) -> Option<(TrustDomain, Vec<San>)> {
-    match config.tls() {
-        TlsConfig::Own {
-            trust_domain,
-            dns,
-            ip,
-        } => {
-            let dns = dns.iter().cloned().map(San::Dns);
-            let names = dns.chain(ip.iter().copied().map(San::Ip));
-            Some((trust_domain.clone(), names.collect()))
-        }
-        TlsConfig::Files { .. } => None,
     }
 }
 

@@ -32,8 +32,22 @@ pub(super) struct Prober {
 }
 
 impl Prober {
-    /// Probes until `stop`.
-    pub(super) async fn run(self, stop: CancellationToken) {
+    /// Probes until `stop`; then nothing is served any more, and who watches health is told.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.probe() => {}
+        }
+        for service in [ISTIO, CERTIFICATES, BUNDLES] {
+            let ending = ServingStatus::NotServing;
+            self.health.set_service_status(service, ending).await;
+            // Ends the streams of those who watch, which a graceful shutdown would wait for.
+            self.health.clear_service_status(service).await;
+        }
+        self.health.clear_service_status("").await;
+    }
+
+    async fn probe(&self) {
         let mut last_test = None;
         loop {
             let due =
@@ -42,21 +56,17 @@ impl Prober {
                 last_test = Some(tokio::time::Instant::now());
             }
             self.look(due).await;
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(INTERVAL) => {}
-            }
+            tokio::time::sleep(INTERVAL).await;
         }
     }
 
     async fn look(&self, test: bool) {
-        let ledger = self
-            .core
-            .ledger
-            .revision()
-            .await
-            .map(|_| ())
-            .map_err(|error| error.to_string());
+        let ledger = match self.core.ledger.revision().await {
+            // It is read, but the last record was not taken.
+            Ok(_) if self.core.door.is_out() => Err("it takes no records".to_owned()),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        };
         self.vitals.set_ledger(ledger);
         for token in &self.tokens {
             self.look_at(token, test).await;
@@ -89,7 +99,9 @@ impl Prober {
             .unwrap_or_default();
         let state = token.state();
         let ready = state == TokenState::Ready;
-        let (up, text, signed_in) = match test && ready {
+        // A token that has just come back need not wait for its turn.
+        let back = ready && !before.up && before.state != state.to_string();
+        let (up, text, signed_in) = match ready && (test || back) {
             true => match token.probe().await {
                 Ok(probe) => (true, state.to_string(), probe.signed_in),
                 Err(error) => (false, error.to_string(), None),

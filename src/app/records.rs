@@ -2,7 +2,7 @@
 //! here a moment later, without a restart.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -13,8 +13,10 @@ use crate::trust::Bundles;
 
 /// How often the revision is asked for: one row, in memory.
 const INTERVAL: Duration = Duration::from_millis(100);
+/// How soon a key that was not to be had from its token is asked for again.
+const AGAIN: Duration = Duration::from_millis(500);
 /// How often foreign anchors are looked through for those that have expired.
-const EXPIRY: Duration = Duration::from_secs(10);
+const EXPIRY: Duration = Duration::from_secs(5);
 
 /// Keeps authorities and bundles in step with the ledger.
 #[derive(Debug)]
@@ -22,8 +24,10 @@ pub(super) struct Records {
     core: Core,
     authorities: Arc<Authorities>,
     bundles: Arc<Bundles>,
-    /// The revision that is in force, once all of it is.
+    /// The revision that is in force.
     seen: Option<u64>,
+    /// When it is tried again, where a key was not to be had.
+    again: Option<Instant>,
 }
 
 impl Records {
@@ -33,19 +37,22 @@ impl Records {
             authorities,
             bundles,
             seen: None,
+            again: None,
         }
     }
 
     /// Puts the newest records in force, if there are newer ones or if the last were not complete.
     pub(super) async fn look(&mut self) -> Result<(), LedgerError> {
         let revision = self.core.ledger.revision().await?;
-        if self.seen == Some(revision) {
+        let is_due = self.again.is_some_and(|at| Instant::now() >= at);
+        if self.seen == Some(revision) && !is_due {
             return Ok(());
         }
         let records = self.core.ledger.snapshot().await?;
         self.bundles.refresh(&records);
         let complete = self.authorities.refresh(&records).await;
-        self.seen = complete.then_some(records.revision);
+        self.seen = Some(records.revision);
+        self.again = (!complete).then(|| Instant::now() + AGAIN);
         Ok(())
     }
 

@@ -20,21 +20,22 @@ pub(super) struct Reload {
     pub(super) gates: Vec<(String, Gate)>,
     pub(super) authorities: Arc<Authorities>,
     pub(super) admin: Arc<Admin>,
-    pub(super) running: Config,
+    /// What the process was started with: sections that are read once are still as they are here.
+    pub(super) started: Config,
 }
 
 impl Reload {
     /// Puts the file in force, or says why not.
     pub(super) fn run(&mut self) {
         match Config::load(&self.file) {
-            Ok(next) => self.put_in_force(next),
+            Ok(next) => self.put_in_force(&next),
             Err(error) => {
                 tracing::error!(file = %self.file.display(), %error, "the old configuration stays in force");
             }
         }
     }
 
-    fn put_in_force(&mut self, next: Config) {
+    fn put_in_force(&mut self, next: &Config) {
         self.callers = Callers {
             jwt: Arc::new(self.callers.jwt.reconfigured(next.authn())),
             operators: Arc::new(Operators::new(next.authn())),
@@ -53,12 +54,12 @@ impl Reload {
         self.admin
             .operators
             .store(Arc::clone(&self.callers.operators));
-        self.authorities.set_policy(policy(&next));
-        for section in needs_restart(&self.running, &next) {
+        self.authorities
+            .set_policy(policy(next, self.started.listeners()));
+        for section in needs_restart(&self.started, next) {
             tracing::warn!(section, "changed, and needs a restart to come into force");
         }
         tracing::info!(file = %self.file.display(), "configuration reloaded");
-        self.running = next;
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::core::Core;
-use super::listen::{Bound, Callers, own_names};
+use super::listen::{Bound, Callers};
 use super::prober::Prober;
 use super::records::Records;
 use super::reload::Reload;
@@ -19,7 +19,7 @@ use crate::admin::{self, Admin, Vitals};
 use crate::authn::{JwtVerifiers, Operators};
 use crate::config::Config;
 use crate::issuance::{self, Authorities};
-use crate::mesh::{SERVING_PROFILE, Services};
+use crate::mesh::{ListenerConfig, SERVING_PROFILE, Services};
 use crate::net::{Limits, Listener};
 use crate::policy::Policy;
 use crate::trust::Bundles;
@@ -54,7 +54,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         core.door.clone(),
         Arc::clone(&core.hsm),
         Arc::clone(&core.clock),
-        policy(&config),
+        policy(&config, config.listeners()),
         issuing,
     ));
     let bundles = Arc::new(Bundles::default());
@@ -63,12 +63,18 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         jwt: Arc::new(JwtVerifiers::new(config.authn(), Arc::clone(&core.clock))),
         operators: Arc::new(Operators::new(config.authn())),
     };
+    let mut bound = Vec::new();
+    for listener in config.listeners() {
+        bound.push(Bound::bind(listener.clone(), &callers, &core).await?);
+    }
+    let gates = bound.iter().map(Bound::named_gate).collect();
     let (health, health_service) = tonic_health::server::health_reporter();
     let vitals = Arc::new(Vitals::default());
     let admin = Arc::new(Admin {
         authorities: Arc::clone(&authorities),
         door: core.door.clone(),
         vitals: Arc::clone(&vitals),
+        listeners: bound.iter().map(Bound::named_certificates).collect(),
         metrics,
         operators: arc_swap::ArcSwap::new(Arc::clone(&callers.operators)),
         operator_names: config.admin().operators().to_vec(),
@@ -86,11 +92,8 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         istio_profile: config.istio_profile().unwrap_or_default().to_owned(),
         stop: stop.clone(),
     };
-    let mut gates = Vec::new();
-    for listener in config.listeners() {
-        let bound = Bound::bind(listener.clone(), &callers, &core).await?;
-        gates.push((bound.name().to_owned(), bound.gate()));
-        bound
+    for listener in bound {
+        listener
             .serve(&services, &core, health_service.clone(), &tasks, &stop)
             .await?;
     }
@@ -112,6 +115,11 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     };
     tasks.spawn(prober.run(stop.clone()));
     say_what_is_missing(&core).await;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        instance = config.instance().name(),
+        "serving"
+    );
     notice::ready();
     ready();
 
@@ -122,7 +130,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         gates,
         authorities,
         admin,
-        running: config,
+        started: config,
     };
     signals.wait(|| reload.run()).await;
 
@@ -141,11 +149,12 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     Ok(())
 }
 
-/// The policy of the file, and what the listeners are to be called.
-pub(super) fn policy(config: &Config) -> Policy {
+/// The policy of a file, and what the listeners that run are called: those that another file
+/// would have begin with a restart, and until then the certificates of these are renewed.
+pub(super) fn policy(config: &Config, listeners: &[ListenerConfig]) -> Policy {
     let mut policy = config.policy().clone();
-    for (_, names) in config.listeners().iter().filter_map(own_names) {
-        policy = policy.with_own_names("local:serving", SERVING_PROFILE, SERVING_TTL, &names);
+    for own in listeners.iter().flat_map(|listener| listener.tls().own()) {
+        policy = policy.with_own_names("local:serving", SERVING_PROFILE, SERVING_TTL, &own.names);
     }
     policy.into_policy()
 }

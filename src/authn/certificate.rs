@@ -128,7 +128,7 @@ impl CertificateCallers {
             trust_domain: domain.clone(),
             identity: Identity::Workload(id.clone()),
             method: Method::Certificate {
-                serial: leaf.serial().clone(),
+                serial: *leaf.serial(),
                 issuer_key_id: leaf.authority_key_id().map(<[u8]>::to_vec),
             },
             cluster: None,
@@ -189,6 +189,9 @@ fn only_uri(leaf: &Certificate) -> Result<&SpiffeId, AuthnError> {
         San::Dns(_) | San::Ip(_) => None,
     });
     match (ids.next(), ids.next()) {
+        (Some(id), None) if id.path().is_empty() => {
+            Err(rejected("it names a trust domain, no workload"))
+        }
         (Some(id), None) => Ok(id),
         (None, _) => Err(rejected("it has no SPIFFE ID")),
         (Some(_), Some(_)) => Err(rejected("it has more than one URI")),

@@ -84,7 +84,9 @@ pub(super) struct Object<T>(pub(super) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_map(ObjectVisitor(PhantomData)).map(Object)
+        // Not `deserialize_map`: serde_json answers it for another type with an error that shows
+        // the value.
+        from.deserialize_any(ObjectVisitor(PhantomData)).map(Object)
     }
 }
 
@@ -103,6 +105,18 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 
     fn visit_str<E: de::Error>(self, _hidden: &str) -> Result<T, E> {
         Err(E::custom("a string stands where a JSON object must be"))
+    }
+
+    fn visit_i64<E: de::Error>(self, _hidden: i64) -> Result<T, E> {
+        Err(E::custom("a number stands where a JSON object must be"))
+    }
+
+    fn visit_u64<E: de::Error>(self, _hidden: u64) -> Result<T, E> {
+        self.visit_i64(0)
+    }
+
+    fn visit_f64<E: de::Error>(self, _hidden: f64) -> Result<T, E> {
+        self.visit_i64(0)
     }
 }
 

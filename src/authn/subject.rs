@@ -51,6 +51,9 @@ impl Verifier {
                     })
             }
             SubjectForm::Spiffe => match SpiffeId::parse(sub) {
+                Ok(id) if id.path().is_empty() => {
+                    Err(self.rejected("`sub` names a trust domain, no workload"))
+                }
                 Ok(id) if id.in_domain(domain) => Ok(Identity::Workload(id)),
                 Ok(_) => {
                     Err(self.rejected(format_args!("`sub` is not in the trust domain {domain}")))

@@ -185,7 +185,7 @@ fn import(args: &ImportArgs) -> Result<(), Failure> {
     let config = configuration(&args.config)?;
     let report: ImportReport = with_core(&config, async |core| {
         let imported = core.ceremony(actor()).import(&chain).await;
-        Ok(imported.map_err(|error| Failure::from(error).at(args.chain.display().to_string()))?)
+        imported.map_err(|error| Failure::from(error).at(args.chain.display().to_string()))
     })?;
     if args.format.is_json() {
         return output::json(&json!({

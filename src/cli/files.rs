@@ -19,6 +19,7 @@ pub(super) enum Content<'a> {
 /// Files to be made in one directory.
 #[derive(Debug)]
 pub(super) struct NewFiles<const N: usize> {
+    dir: PathBuf,
     paths: [PathBuf; N],
     force: bool,
 }
@@ -30,7 +31,11 @@ impl<const N: usize> NewFiles<N> {
         let paths = names.map(|name| dir.join(name));
         match paths.iter().find(|path| path.symlink_metadata().is_ok()) {
             Some(path) if !force => Err(is_there(path)),
-            _ => Ok(Self { paths, force }),
+            _ => Ok(Self {
+                dir: dir.to_owned(),
+                paths,
+                force,
+            }),
         }
     }
 
@@ -39,7 +44,14 @@ impl<const N: usize> NewFiles<N> {
         for (path, content) in self.paths.iter().zip(contents) {
             write(path, content, self.force)?;
         }
-        Ok(self.paths)
+        Ok(self.paths.clone())
+    }
+}
+
+impl<const N: usize> Drop for NewFiles<N> {
+    /// A directory that was made for nothing goes again; one with anything in it cannot.
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.dir);
     }
 }
 

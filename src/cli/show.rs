@@ -15,6 +15,14 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// `1 anchor`, `2 anchors`.
+pub(super) fn count(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        number => format!("{number} {what}s"),
+    }
+}
+
 /// Whether `now` is within the certificate's validity.
 pub(super) fn validity(certificate: &Certificate, now: UnixTime) -> &'static str {
     if now < certificate.not_before() {

@@ -5,18 +5,33 @@ use std::sync::Arc;
 
 use super::error::IssueError;
 use super::issuer::Issuer;
-use crate::x509::{Csr, PublicKey, TrustBundle, TrustDomain};
+use crate::x509::{PublicKey, TrustBundle, TrustDomain};
 
 /// The issuer and the bundle of a trust domain. Replaced as a whole when the records change, so
 /// that a call that began with one never mixes it with the next.
 #[derive(Debug)]
 pub struct Authority {
     pub(super) trust_domain: TrustDomain,
-    /// Or why there is none, and what mends it.
-    pub(super) issuer: Result<Arc<Issuer>, String>,
+    pub(super) issuer: Result<Arc<Issuer>, NoIssuer>,
     pub(super) bundle: Option<Arc<TrustBundle>>,
     /// SHA-256 of the public keys that no leaf may have: every CA's that is known here.
     pub(super) taken: Arc<HashSet<[u8; 32]>>,
+}
+
+/// Why an authority cannot sign, and what mends it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoIssuer {
+    /// No record says who should.
+    #[error(
+        "it has no active issuing CA: run `rootbridge ca init`, or `ca request` and `ca import`"
+    )]
+    NotOnRecord,
+    /// The recorded issuer's key cannot be had from its token now. It is tried again.
+    #[error("the key of its issuing CA is not to be had: {0}")]
+    NoKey(String),
+    /// The records cannot be used as they are.
+    #[error("its records cannot be used: {0}")]
+    Unusable(String),
 }
 
 impl Authority {
@@ -27,27 +42,23 @@ impl Authority {
 
     /// The issuer in force and the bundle that is answered with its certificates.
     pub(super) fn in_force(&self) -> Result<(Arc<Issuer>, Arc<TrustBundle>), IssueError> {
-        let not_ready = |why: &str| IssueError::NotReady {
+        let not_ready = |why: String| IssueError::NotReady {
             trust_domain: self.trust_domain.clone(),
-            why: why.to_owned(),
+            why,
         };
-        let issuer = self.issuer.as_ref().map_err(|why| not_ready(why))?;
+        let issuer = self
+            .issuer
+            .as_ref()
+            .map_err(|why| not_ready(why.to_string()))?;
         let bundle = self
             .bundle
             .as_ref()
-            .ok_or_else(|| not_ready("it has no trust anchor"))?;
+            .ok_or_else(|| not_ready("it has no trust anchor".to_owned()))?;
         Ok((Arc::clone(issuer), Arc::clone(bundle)))
     }
 
-    /// Refuses the keys of CAs.
-    pub(super) fn admit(&self, csr: &Csr) -> Result<(), IssueError> {
-        match self.is_taken(csr.public_key()) {
-            true => Err(IssueError::KeyTaken),
-            false => Ok(()),
-        }
-    }
-
-    fn is_taken(&self, key: &PublicKey) -> bool {
+    /// Whether `key` is a CA's.
+    pub(super) fn has_taken(&self, key: &PublicKey) -> bool {
         self.taken.contains(&key.fingerprint())
     }
 }

@@ -1,6 +1,6 @@
 //! CA certificates and requests on their way through the door.
 
-use super::door::Product;
+use super::door::{Product, Unfit};
 use super::error::IssueError;
 use crate::clock::UnixTime;
 use crate::x509::{
@@ -46,9 +46,9 @@ impl Product for CaCertificate {
         Ok(certificate)
     }
 
-    fn adopt(&mut self, _: &[u8], _: SignatureAlgorithm) -> bool {
-        // Ceremonies have no origin: none is ever repeated by itself.
-        false
+    fn adopt(&mut self, _: &[u8], _: SignatureAlgorithm) -> Result<(), Unfit> {
+        // Ceremonies have no origin: what they left half done is found by key, not by wish.
+        Err(Unfit::Other)
     }
 }
 
@@ -66,7 +66,7 @@ impl Product for Request {
         Ok(der)
     }
 
-    fn adopt(&mut self, _: &[u8], _: SignatureAlgorithm) -> bool {
-        false
+    fn adopt(&mut self, _: &[u8], _: SignatureAlgorithm) -> Result<(), Unfit> {
+        Err(Unfit::Other)
     }
 }

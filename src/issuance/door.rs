@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::error::IssueError;
-use super::shift::Shifts;
+use super::shift::{Place, Shifts};
 use crate::clock::Clock;
 use crate::hsm::{Permit, SignError};
-use crate::ledger::{Epoch, Intent, IntentId, Ledger, LedgerError, Outcome, Record};
+use crate::ledger::{Intent, IntentId, Ledger, LedgerError, Outcome, Record};
 use crate::x509::{SignatureAlgorithm, assemble};
 
 /// A little more than the HSM's own deadline, so that its clearer answer comes first.
@@ -34,13 +34,22 @@ pub(super) trait Product: Send + 'static {
     /// Checks `der` against what was granted, the signature included.
     fn check(self, tbs: &[u8], signature: &[u8], der: Vec<u8>) -> Result<Self::Out, IssueError>;
 
-    /// Takes on what was recorded earlier for the same origin; false when that was for another
-    /// wish.
-    fn adopt(&mut self, tbs: &[u8], algorithm: SignatureAlgorithm) -> bool;
+    /// Takes on what was recorded earlier for the same origin.
+    fn adopt(&mut self, tbs: &[u8], algorithm: SignatureAlgorithm) -> Result<(), Unfit>;
 }
 
-/// Ready to be recorded, with a place in the HSM's queue held for it.
+/// Why an earlier record does not answer a repeated origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// It was made for another wish.
+    Other,
+    /// What it is about has ended, or is about to.
+    Ended,
+}
+
+/// Ready to be recorded, with a place in its epoch and one in the HSM's queue.
 pub(super) struct Prepared<T> {
+    pub(super) place: Place,
     pub(super) intent: Intent,
     pub(super) permit: Permit,
     pub(super) product: T,
@@ -54,7 +63,7 @@ pub(super) struct Recorded<T> {
     algorithm: SignatureAlgorithm,
     permit: Permit,
     product: T,
-    /// The record was concluded before, without a certificate: it is opened again.
+    /// The record was concluded before, as unknown: it is opened again for what is signed now.
     again: bool,
 }
 
@@ -117,11 +126,10 @@ impl Door {
         self.shifts.keep(stop).await;
     }
 
-    /// Waits for every walk between record and conclusion, at most `bound`. True when all ended.
+    /// Waits for every walk between record and conclusion, and for what is owed, at most `bound`.
+    /// True when all of it came to its end.
     pub async fn drain(&self, bound: Duration) -> bool {
-        let shift = self.shifts.current();
-        shift.tasks.close();
-        tokio::time::timeout(bound, shift.tasks.wait())
+        tokio::time::timeout(bound, self.shifts.drain())
             .await
             .is_ok()
     }
@@ -131,14 +139,19 @@ impl Door {
         self.shifts.owed()
     }
 
+    /// Whether the ledger failed to take a record and has not recovered since.
+    pub fn is_out(&self) -> bool {
+        self.shifts.is_out()
+    }
+
     /// The ledger behind the door.
     pub(super) fn ledger(&self) -> &Arc<dyn Ledger> {
         &self.ledger
     }
 
-    /// The epoch that an intent made now belongs to.
-    pub(super) fn epoch(&self) -> Epoch {
-        self.shifts.current().epoch.clone()
+    /// A place for a walk that begins now.
+    pub(super) fn enter(&self) -> Place {
+        self.shifts.enter()
     }
 
     /// The whole walk from record to conclusion, in a task of its own: a caller that hangs up, or
@@ -153,8 +166,14 @@ impl Door {
     ) -> Result<T::Out, IssueError> {
         let until = Instant::now() + self.deadline;
         let door = self.clone();
-        let task = self.shifts.current().tasks.spawn(async move {
-            match door.record(prepared).await? {
+        let task = tokio::spawn(async move {
+            let Prepared {
+                place,
+                intent,
+                permit,
+                product,
+            } = prepared;
+            let walked = match door.record(intent, permit, product).await? {
                 Admission::Sign(recorded) => {
                     recorded.sign(until).await?.check().await?.conclude().await
                 }
@@ -164,7 +183,9 @@ impl Door {
                     der,
                     product,
                 } => product.check(&tbs, &signature, der),
-            }
+            };
+            drop(place);
+            walked
         });
         match tokio::time::timeout(self.deadline + GRACE, task).await {
             Ok(Ok(outcome)) => outcome,
@@ -173,12 +194,12 @@ impl Door {
         }
     }
 
-    async fn record<T: Product>(&self, prepared: Prepared<T>) -> Result<Admission<T>, IssueError> {
-        let Prepared {
-            intent,
-            permit,
-            mut product,
-        } = prepared;
+    async fn record<T: Product>(
+        &self,
+        intent: Intent,
+        permit: Permit,
+        mut product: T,
+    ) -> Result<Admission<T>, IssueError> {
         let (issuer, algorithm) = (intent.issuer.clone(), intent.algorithm);
         let origin = intent.origin.clone().unwrap_or_default();
         let tbs: Arc<[u8]> = intent.tbs.as_slice().into();
@@ -204,8 +225,13 @@ impl Door {
                 outcome,
                 ..
             }) => {
-                if issuer_id != issuer || !product.adopt(&tbs, algorithm) {
+                if issuer_id != issuer {
                     return Err(IssueError::OriginConflict(origin));
+                }
+                match product.adopt(&tbs, algorithm) {
+                    Ok(()) => {}
+                    Err(Unfit::Other) => return Err(IssueError::OriginConflict(origin)),
+                    Err(Unfit::Ended) => return Err(IssueError::OriginEnded(origin)),
                 }
                 match outcome {
                     None => Err(IssueError::OriginPending(origin)),
@@ -219,6 +245,9 @@ impl Door {
                         })
                     }
                     Some(Outcome::Failed { .. } | Outcome::Unknown { .. }) => {
+                        // `failed` says that no signature exists: that ends here, before the HSM
+                        // is asked.
+                        self.reopen(id, signing_again()).await?;
                         let (tbs, again) = (tbs.into(), true);
                         Ok(Admission::Sign(Recorded {
                             door,
@@ -239,6 +268,14 @@ impl Door {
                 Err(error.into())
             }
         }
+    }
+
+    async fn reopen(&self, id: IntentId, outcome: Outcome) -> Result<(), IssueError> {
+        let reopened = self.ledger.reopen(id, outcome).await;
+        if reopened.as_ref().is_err_and(is_outage) {
+            self.shifts.outage();
+        }
+        Ok(reopened?)
     }
 
     /// Concludes, or remembers that the ledger has yet to be told.
@@ -361,14 +398,19 @@ impl<O> Checked<O> {
         };
         match self.again {
             false => self.door.conclude(self.id, outcome).await?,
-            true => self.door.ledger.reopen(self.id, outcome).await?,
+            true => self.door.reopen(self.id, outcome).await?,
         }
         Ok(self.out)
     }
 }
 
+fn signing_again() -> Outcome {
+    let reason = "the same bytes are signed again for a repeated request".to_owned();
+    Outcome::Unknown { reason }
+}
+
 /// Whether a failure may have left a record behind, or a conclusion undone.
-fn is_outage(error: &LedgerError) -> bool {
+pub(super) fn is_outage(error: &LedgerError) -> bool {
     matches!(
         error,
         LedgerError::Unavailable { .. } | LedgerError::UnknownEpoch { .. }

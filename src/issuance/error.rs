@@ -66,12 +66,15 @@ pub enum IssueError {
     /// What was signed cannot be put together or parsed.
     #[error("the signed certificate is malformed: {0}")]
     Malformed(#[from] CertError),
-    /// The HSM took longer than the caller may wait; the record is concluded all the same.
-    #[error("the HSM did not answer within {}ms", .0.as_millis())]
+    /// Ledger and HSM took longer than the caller may wait; the record is concluded all the same.
+    #[error("not signed within {}ms", .0.as_millis())]
     TooSlow(Duration),
     /// The same idempotency key was used for another request.
     #[error("the idempotency key `{0}` was used for another request")]
     OriginConflict(String),
+    /// The same idempotency key was answered long ago.
+    #[error("what was issued for the idempotency key `{0}` has ended, or is about to")]
+    OriginEnded(String),
     /// The same idempotency key is being worked on.
     #[error("the request with the idempotency key `{0}` is still under way")]
     OriginPending(String),

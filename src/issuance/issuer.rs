@@ -1,5 +1,6 @@
 //! An issuer: a key in a token, with the certificate and the path that it signs under.
 
+use crate::clock::UnixTime;
 use crate::hsm::Key;
 use crate::ledger::{CaCertificateId, IssuerId};
 use crate::x509::{Certificate, IssuerIdentity};
@@ -13,31 +14,38 @@ pub struct Issuer {
     certificate_id: CaCertificateId,
     intermediates: Vec<Certificate>,
     identity: IssuerIdentity,
+    begins: UnixTime,
+    ends: UnixTime,
 }
 
 impl Issuer {
     /// An issuer under one of its CA certificates. `intermediates` lead from that certificate up
-    /// to, but without, the trust anchor.
+    /// to, but without, `anchor`; `None` when its key is of a kind that no token signs with.
     pub(super) fn new(
         id: IssuerId,
         key: Key,
         certificate: Certificate,
         certificate_id: CaCertificateId,
         intermediates: Vec<Certificate>,
-    ) -> Self {
-        let identity = IssuerIdentity {
-            name_der: certificate.subject_der().to_vec(),
-            key_id: certificate.subject_key_id().unwrap_or_default().to_vec(),
-            algorithm: key.algorithm(),
-        };
-        Self {
+        anchor: Option<&Certificate>,
+    ) -> Option<Self> {
+        let identity = IssuerIdentity::of(&certificate)?;
+        // A leaf is of use only while everything above it is valid, not its issuer alone.
+        let above = || intermediates.iter().chain(anchor);
+        let begins = above().map(Certificate::not_before);
+        let begins = begins.fold(certificate.not_before(), UnixTime::max);
+        let ends = above().map(Certificate::not_after);
+        let ends = ends.fold(certificate.not_after(), UnixTime::min);
+        Some(Self {
             id,
             key,
             certificate,
             certificate_id,
             intermediates,
             identity,
-        }
+            begins,
+            ends,
+        })
     }
 
     /// The issuer's name in the ledger.
@@ -58,6 +66,17 @@ impl Issuer {
     /// The CA certificate, then the rest of the path without the trust anchor.
     pub fn path(&self) -> impl Iterator<Item = &Certificate> {
         std::iter::once(&self.certificate).chain(&self.intermediates)
+    }
+
+    /// The latest notBefore of the path, its anchor included.
+    pub fn begins(&self) -> UnixTime {
+        self.begins
+    }
+
+    /// The earliest notAfter of the path, its anchor included: nothing that it signs is valid
+    /// for longer.
+    pub fn ends(&self) -> UnixTime {
+        self.ends
     }
 
     /// Name, key identifier and algorithm as they stand in what it signs.

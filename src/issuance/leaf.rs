@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::door::{Prepared, Product};
+use super::door::{Prepared, Product, Unfit};
 use super::error::IssueError;
 use super::issuer::Issuer;
+use super::shift::Place;
 use crate::authn::{Caller, Method};
 use crate::clock::UnixTime;
-use crate::ledger::{CallerMethod, CallerRecord, Epoch, Intent, Kind};
+use crate::ledger::{CallerMethod, CallerRecord, Intent, Kind};
 use crate::policy::{Grant, Scope};
 use crate::x509::{
     Certificate, Csr, Expected, ExtendedUsage, LeafTemplate, PublicKey, San, Serial,
@@ -77,6 +78,8 @@ pub(super) struct Leaf {
     public_key: PublicKey,
     issuer: Arc<Issuer>,
     bundle: Arc<TrustBundle>,
+    asked_at: UnixTime,
+    backdate: Duration,
 }
 
 impl Leaf {
@@ -98,7 +101,7 @@ impl Product for Leaf {
 
     fn check(self, tbs: &[u8], _: &[u8], der: Vec<u8>) -> Result<Issued, IssueError> {
         let certificate = Certificate::parse_knowing(der, Some(&self.public_key))?;
-        let expected = Expected::leaf(&self.template(), self.issuer.certificate().not_after());
+        let expected = Expected::leaf(&self.template(), self.issuer.ends());
         check_issued(&certificate, tbs, self.issuer.key().public_key(), &expected)?;
         Ok(Issued {
             certificate,
@@ -107,35 +110,48 @@ impl Product for Leaf {
         })
     }
 
-    fn adopt(&mut self, tbs: &[u8], algorithm: SignatureAlgorithm) -> bool {
-        // A certificate without a signature, for its fields alone.
-        let recorded = assemble(tbs, algorithm, &[]).and_then(Certificate::parse);
-        let Ok(recorded) = recorded else { return false };
-        if recorded.names() != self.names || recorded.public_key() != &self.public_key {
-            return false;
-        }
-        self.serial = recorded.serial().clone();
+    fn adopt(&mut self, tbs: &[u8], algorithm: SignatureAlgorithm) -> Result<(), Unfit> {
+        // Read for its fields alone: the signature is none.
+        let recorded = assemble(tbs, algorithm, &[0])
+            .and_then(Certificate::parse)
+            .map_err(|_| Unfit::Other)?;
+        let life = |from: UnixTime, to: UnixTime| to.since(from);
+        let asked = life(self.not_before, self.not_after);
+        let had = life(recorded.not_before(), recorded.not_after());
+        // Cut short by the issuer's own life, the same wish has another life at another time.
+        let (begins, ends) = (self.issuer.begins(), self.issuer.ends());
+        let cut = |from, to| from == begins || to == ends;
+        let comparable = !cut(self.not_before, self.not_after)
+            && !cut(recorded.not_before(), recorded.not_after());
+        self.serial = *recorded.serial();
         self.not_before = recorded.not_before();
         self.not_after = recorded.not_after();
-        true
+        // With the earlier serial number and time, the same wish has the same bytes.
+        if self.template().to_tbs().ok().as_deref() != Some(tbs) || (comparable && asked != had) {
+            return Err(Unfit::Other);
+        }
+        match self.not_after.since(self.asked_at) < self.backdate * 2 {
+            true => Err(Unfit::Ended),
+            false => Ok(()),
+        }
     }
 }
 
 /// notBefore and notAfter of a leaf that is issued at `now`.
 pub(super) fn validity(
     grant: &Grant,
-    issuer: &Certificate,
+    issuer: &Issuer,
     now: UnixTime,
 ) -> Result<(UnixTime, UnixTime), IssueError> {
     let backdate = grant.profile().backdate();
-    if grant.ttl() < backdate * 2 {
+    if grant.ttl() < (backdate * 2).max(Duration::from_secs(1)) {
         return Err(IssueError::TtlTooShort {
             asked: grant.ttl(),
             backdate,
         });
     }
-    let not_before = now.minus(backdate).max(issuer.not_before());
-    let not_after = now.plus(grant.ttl()).min(issuer.not_after());
+    let not_before = now.minus(backdate).max(issuer.begins());
+    let not_after = now.plus(grant.ttl()).min(issuer.ends());
     // A client that renews at the middle of notBefore..notAfter finds that middle in the past
     // when what lies ahead is shorter than what lies behind.
     let left = not_after.since(now);
@@ -151,11 +167,11 @@ pub(super) fn prepare(
     request: &LeafRequest,
     issuer: Arc<Issuer>,
     bundle: Arc<TrustBundle>,
-    epoch: Epoch,
+    place: Place,
     now: UnixTime,
 ) -> Result<Prepared<Leaf>, IssueError> {
     let permit = issuer.key().reserve()?;
-    let (not_before, not_after) = validity(grant, issuer.certificate(), now)?;
+    let (not_before, not_after) = validity(grant, &issuer, now)?;
     let product = Leaf {
         serial: Serial::new(now),
         not_before,
@@ -165,13 +181,15 @@ pub(super) fn prepare(
         public_key: request.csr.public_key().clone(),
         issuer,
         bundle,
+        asked_at: now,
+        backdate: grant.profile().backdate(),
     };
     let issuer = &product.issuer;
     let intent = Intent {
         kind: Kind::Leaf,
         issuer: issuer.id().clone(),
         ca_certificate: Some(issuer.certificate_id()),
-        serial: Some(product.serial.clone()),
+        serial: Some(product.serial),
         tbs: product.template().to_tbs()?,
         algorithm: issuer.identity().algorithm,
         not_before: Some(not_before),
@@ -182,11 +200,12 @@ pub(super) fn prepare(
         bundle_digest: Some(product.bundle.digest()),
         caller: caller_record(&request.caller),
         request_id: request.request_id.clone(),
-        epoch,
+        epoch: place.epoch().clone(),
         origin: request.origin.clone(),
         recorded_at: now,
     };
     Ok(Prepared {
+        place,
         intent,
         permit,
         product,

@@ -109,7 +109,9 @@ fn cause(error: &IssueError) -> &'static str {
         | IssueError::IssuerEnding { .. } => "not_ready",
         IssueError::Hsm(_) | IssueError::TooSlow(_) => "hsm",
         IssueError::Ledger(_) => "ledger",
-        IssueError::OriginConflict(_) | IssueError::OriginPending(_) => "origin",
+        IssueError::OriginConflict(_)
+        | IssueError::OriginEnded(_)
+        | IssueError::OriginPending(_) => "origin",
         IssueError::Build(_)
         | IssueError::Check(_)
         | IssueError::Malformed(_)

@@ -13,11 +13,13 @@ mod error;
 mod issuer;
 mod leaf;
 mod metrics;
+mod refresh;
 mod shift;
 mod standing;
+mod status;
 
-pub use authorities::{Authorities, AuthorityStatus};
-pub use authority::Authority;
+pub use authorities::Authorities;
+pub use authority::{Authority, NoIssuer};
 pub use ceremony::{
     Ceremony, CeremonyError, ImportReport, InitOptions, InitReport, RequestOptions, RequestReport,
 };
@@ -27,3 +29,4 @@ pub use issuer::Issuer;
 pub use leaf::{Issued, LeafRequest};
 pub use metrics::Metrics;
 pub use standing::LedgerStandings;
+pub use status::AuthorityStatus;

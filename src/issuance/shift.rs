@@ -1,13 +1,15 @@
 //! The boot epoch that this process works in, and what it still owes the ledger.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::door::is_outage;
 use crate::clock::Clock;
 use crate::ledger::{Epoch, IntentId, Ledger, LedgerError, Outcome};
 
@@ -16,9 +18,31 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// One epoch and the walks that were begun in it.
 #[derive(Debug)]
-pub(super) struct Shift {
-    pub(super) epoch: Epoch,
-    pub(super) tasks: TaskTracker,
+struct Shift {
+    epoch: Epoch,
+    walks: TaskTracker,
+}
+
+impl Shift {
+    fn new(epoch: Epoch) -> Arc<Self> {
+        let walks = TaskTracker::new();
+        Arc::new(Self { epoch, walks })
+    }
+}
+
+/// A walk's place in an epoch. While it is held, nobody reconciles what the epoch left open.
+#[derive(Debug)]
+pub(super) struct Place {
+    epoch: Epoch,
+    _in_shift: TaskTrackerToken,
+    _in_process: TaskTrackerToken,
+}
+
+impl Place {
+    /// The epoch that the walk's intent belongs to.
+    pub(super) fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
 }
 
 /// Keeps the lease, and puts the ledger right after an outage.
@@ -31,9 +55,12 @@ pub(super) struct Shifts {
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
     lease: Duration,
-    current: ArcSwap<Shift>,
+    current: Mutex<Arc<Shift>>,
+    /// Every walk of this process, whatever its epoch.
+    walks: TaskTracker,
     owed: Mutex<Vec<(IntentId, Outcome)>>,
     outage: Notify,
+    out: AtomicBool,
 }
 
 impl Shifts {
@@ -44,98 +71,125 @@ impl Shifts {
         lease: Duration,
     ) -> Result<Self, LedgerError> {
         let epoch = ledger.register(instance, lease, clock.now()).await?;
-        let current = ArcSwap::from_pointee(Shift {
-            epoch,
-            tasks: TaskTracker::new(),
-        });
-        let owed = Mutex::default();
         Ok(Self {
             ledger,
             clock,
             lease,
-            current,
-            owed,
+            current: Mutex::new(Shift::new(epoch)),
+            walks: TaskTracker::new(),
+            owed: Mutex::default(),
             outage: Notify::new(),
+            out: AtomicBool::new(false),
         })
     }
 
-    pub(super) fn current(&self) -> Arc<Shift> {
-        self.current.load_full()
+    /// Begins a walk in the current epoch. The lock makes it one step: a walk is in an epoch
+    /// before the epoch ends, and then it is waited for, or it is in the next one.
+    pub(super) fn enter(&self) -> Place {
+        let current = lock(&self.current);
+        Place {
+            epoch: current.epoch.clone(),
+            _in_shift: current.walks.token(),
+            _in_process: self.walks.token(),
+        }
+    }
+
+    /// Waits until every walk has ended and nothing is owed.
+    pub(super) async fn drain(&self) {
+        self.walks.close();
+        self.walks.wait().await;
+        while self.owed() > 0 {
+            tokio::time::sleep(RETRY / 10).await;
+        }
     }
 
     /// A conclusion that the ledger did not take: it is brought again until it does.
     pub(super) fn owe(&self, intent: IntentId, outcome: Outcome) {
-        self.owed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((intent, outcome));
-        self.outage.notify_one();
+        lock(&self.owed).push((intent, outcome));
+        self.outage();
     }
 
     /// The ledger failed in a way that may have left an intent behind.
     pub(super) fn outage(&self) {
+        if !self.out.swap(true, Ordering::Relaxed) {
+            tracing::warn!("the ledger takes no records: nothing is signed until it does");
+        }
         self.outage.notify_one();
+    }
+
+    /// Whether the ledger has failed and has not taken a record since.
+    pub(super) fn is_out(&self) -> bool {
+        self.out.load(Ordering::Relaxed)
     }
 
     /// Conclusions that the ledger has yet to take.
     pub(super) fn owed(&self) -> usize {
-        self.owed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
+        lock(&self.owed).len()
     }
 
-    /// Reconciles what earlier epochs left, then keeps the lease until `stop`.
+    /// Reconciles what earlier epochs left, and keeps the lease, until `stop`.
     pub(super) async fn keep(&self, stop: CancellationToken) {
-        self.reconcile().await;
-        let mut lease = tokio::time::interval(self.lease / 3);
+        // Two loops: a walk that hangs in the HSM holds up reconciliation, never the lease.
+        let kept = async { tokio::join!(self.keep_lease(), self.keep_settled()) };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = kept => {}
+        }
+    }
+
+    async fn keep_lease(&self) {
+        let mut interval = tokio::time::interval(self.lease / 3);
+        loop {
+            interval.tick().await;
+            let epoch = self.epoch();
+            if let Err(error) = self.ledger.renew(&epoch, self.clock.now()).await
+                // The epoch may have ended in the meantime.
+                && epoch == self.epoch()
+            {
+                tracing::warn!(%error, "the lease was not renewed");
+                if is_outage(&error) {
+                    self.outage();
+                }
+            }
+        }
+    }
+
+    async fn keep_settled(&self) {
+        let mut interval = tokio::time::interval(self.lease / 3);
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.outage.notified() => {
-                    tokio::select! {
-                        () = stop.cancelled() => return,
-                        () = self.recover() => {}
-                    }
-                }
-                _ = lease.tick() => {
-                    let epoch = &self.current().epoch;
-                    match self.ledger.renew(epoch, self.clock.now()).await {
-                        Ok(()) => self.reconcile().await,
-                        Err(error) => tracing::warn!(%error, "the lease was not renewed"),
-                    }
-                }
+                () = self.outage.notified() => self.recover().await,
+                _ = interval.tick() => self.reconcile().await,
             }
         }
     }
 
-    /// Pays what is owed and turns to a new epoch; returns when the ledger has taken it all.
+    /// Turns to a new epoch, pays what is owed, and settles what the old one left open; returns
+    /// when the ledger has taken it all.
     async fn recover(&self) {
-        loop {
-            match self.try_recover().await {
-                Ok(()) => return,
-                Err(error) => {
-                    tracing::warn!(%error, "the ledger is not back yet");
-                    tokio::time::sleep(RETRY).await;
-                }
-            }
+        let mut ended = Vec::new();
+        while let Err(error) = self.try_recover(&mut ended).await {
+            tracing::debug!(%error, "the ledger is not back yet");
+            tokio::time::sleep(RETRY).await;
         }
     }
 
-    async fn try_recover(&self) -> Result<(), LedgerError> {
-        let instance = self.current().epoch.instance.clone();
-        let epoch = self
-            .ledger
-            .register(&instance, self.lease, self.clock.now())
-            .await?;
+    /// `ended` keeps the epochs that were turned from in earlier tries.
+    async fn try_recover(&self, ended: &mut Vec<Arc<Shift>>) -> Result<(), LedgerError> {
+        let instance = self.epoch().instance;
+        let now = self.clock.now();
+        let epoch = self.ledger.register(&instance, self.lease, now).await?;
         tracing::info!(boot = epoch.boot, "the ledger is back: a new epoch begins");
-        let next = Arc::new(Shift {
-            epoch,
-            tasks: TaskTracker::new(),
-        });
-        let last = self.current.swap(next);
-        last.tasks.close();
-        last.tasks.wait().await;
+        ended.push(std::mem::replace(
+            &mut *lock(&self.current),
+            Shift::new(epoch),
+        ));
+        self.pay().await?;
+        self.out.store(false, Ordering::Relaxed);
+        for shift in ended {
+            shift.walks.close();
+            shift.walks.wait().await;
+        }
         self.pay().await?;
         self.reconcile().await;
         Ok(())
@@ -143,37 +197,34 @@ impl Shifts {
 
     async fn pay(&self) -> Result<(), LedgerError> {
         loop {
-            let next = self
-                .owed
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop();
-            let Some((intent, outcome)) = next else {
+            // It is owed until it is paid: a drain must not take it for done in between.
+            let Some((intent, outcome)) = lock(&self.owed).last().cloned() else {
                 return Ok(());
             };
-            match self.ledger.conclude(intent, outcome.clone()).await {
+            match self.ledger.conclude(intent, outcome).await {
+                Err(error) if is_outage(&error) => return Err(error),
                 // Somebody with a right to judge was first: his word stands.
                 Ok(()) | Err(LedgerError::AlreadyConcluded { .. }) => {}
-                Err(error) => {
-                    self.owed
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push((intent, outcome));
-                    return Err(error);
-                }
+                Err(error) => tracing::error!(%intent, %error, "a conclusion cannot be recorded"),
             }
+            lock(&self.owed).retain(|(owed, _)| *owed != intent);
         }
     }
 
     async fn reconcile(&self) {
-        match self
-            .ledger
-            .reconcile(&self.current().epoch, self.clock.now())
-            .await
-        {
+        let now = self.clock.now();
+        match self.ledger.reconcile(&self.epoch(), now).await {
             Ok(0) => {}
             Ok(left) => tracing::warn!(left, "intents without an outcome are now `unknown`"),
             Err(error) => tracing::warn!(%error, "open intents were not reconciled"),
         }
     }
+
+    fn epoch(&self) -> Epoch {
+        lock(&self.current).epoch.clone()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

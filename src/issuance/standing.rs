@@ -2,22 +2,40 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 
 use crate::authn::{IssuedCertificates, LookupError, Standing};
-use crate::ledger::{IssuerId, IssuerState, Ledger, LedgerError, State};
+use crate::ledger::{
+    IssuerId, IssuerRecord, IssuerState, Ledger, LedgerError, Role, Snapshot, State,
+};
 use crate::x509::{Certificate, TrustDomain};
 
-/// Answers from the ledger, at every call anew.
+/// Answers from the ledger, at every call anew: the row is read each time, the records are read
+/// again when their revision says that they have changed.
 #[derive(Debug)]
 pub struct LedgerStandings {
     ledger: Arc<dyn Ledger>,
+    records: ArcSwapOption<Snapshot>,
 }
 
 impl LedgerStandings {
     /// Answers from `ledger`.
     pub fn new(ledger: Arc<dyn Ledger>) -> Self {
-        Self { ledger }
+        let records = ArcSwapOption::empty();
+        Self { ledger, records }
+    }
+
+    async fn records(&self) -> Result<Arc<Snapshot>, LedgerError> {
+        let revision = self.ledger.revision().await?;
+        if let Some(known) = self.records.load_full()
+            && known.revision == revision
+        {
+            return Ok(known);
+        }
+        let records = Arc::new(self.ledger.snapshot().await?);
+        self.records.store(Some(Arc::clone(&records)));
+        Ok(records)
     }
 
     async fn standing(
@@ -25,11 +43,13 @@ impl LedgerStandings {
         trust_domain: &TrustDomain,
         leaf: &Certificate,
     ) -> Result<Option<Standing>, LedgerError> {
-        let records = self.ledger.snapshot().await?;
+        let records = self.records().await?;
         let Some(authority) = records.authority(trust_domain) else {
             return Ok(None);
         };
-        for issuer in &authority.issuers {
+        // What a root signed is a CA's: nobody calls with it.
+        let issuing = |issuer: &&IssuerRecord| issuer.role == Role::Issuing;
+        for issuer in authority.issuers.iter().filter(issuing) {
             let id: IssuerId = issuer.id.clone();
             let Some(row) = self.ledger.certificate(Some(id), leaf.serial()).await? else {
                 continue;

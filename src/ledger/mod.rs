@@ -61,12 +61,14 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     /// [`LedgerError::AlreadyConcluded`] when a reconciler was first: then nothing may be released.
     fn conclude(&self, intent: IntentId, outcome: Outcome) -> Answer<'_, ()>;
 
-    /// Turns a failed or unknown intent into an issued one, after the same bytes were signed again
-    /// for a repeated origin. `outcome` must be [`Outcome::Issued`].
+    /// For a repeated origin whose bytes are signed again. Before the HSM is asked, a failed intent
+    /// becomes [`Outcome::Unknown`], because `failed` says that no signature exists; afterwards it
+    /// becomes [`Outcome::Issued`]. Nothing else is a way back.
     ///
     /// # Errors
     /// [`LedgerError::AlreadyConcluded`] when another signature is already on record,
-    /// [`LedgerError::Refused`] when the intent has no conclusion yet: conclude it.
+    /// [`LedgerError::Refused`] when the intent has no conclusion yet (conclude it), or for any
+    /// other outcome.
     fn reopen(&self, intent: IntentId, outcome: Outcome) -> Answer<'_, ()>;
 
     /// What was recorded, newest first.

@@ -71,12 +71,7 @@ fn read(
         let name = name.parse::<San>();
         names.push(name.map_err(|error| field("names", &error.to_string()))?);
     }
-    let ttl = match body.ttl {
-        None => None,
-        Some(ttl) => Duration::try_from(ttl)
-            .map(|ttl| Some(ttl).filter(|ttl| !ttl.is_zero()))
-            .map_err(|_| field("ttl", "must not be negative"))?,
-    };
+    let ttl = lifetime(body.ttl).ok_or_else(|| field("ttl", "is not a duration from 0 up"))?;
     let key = body.idempotency_key;
     if key.len() > MAX_KEY || key.bytes().any(|b| b.is_ascii_control()) {
         return Err(field(
@@ -84,9 +79,13 @@ fn read(
             "at most 128 bytes, no control characters",
         ));
     }
-    // Within the caller's identity: nobody's key can meet another's.
-    let origin =
-        (!key.is_empty()).then(|| format!("{}|{}|{key}", caller.trust_domain, caller.identity));
+    // Within the caller's identity, whose length keeps it from being taken for a shorter one and
+    // a longer key: nobody's key can meet another's.
+    let origin = (!key.is_empty()).then(|| {
+        let identity = caller.identity.to_string();
+        let (domain, length) = (&caller.trust_domain, identity.len());
+        format!("{domain}|{length}|{identity}|{key}")
+    });
     let csr = match body.csr.first() {
         Some(b'-') => Csr::from_pem(&body.csr)?,
         _ => Csr::from_der(&body.csr)?,
@@ -101,6 +100,16 @@ fn read(
         origin,
         request_id: request_id.to_owned(),
     })
+}
+
+/// The lifetime asked for, if one is; `None` when it is none. By hand: prost-types overflows on
+/// the least of seconds.
+fn lifetime(ttl: Option<prost_types::Duration>) -> Option<Option<Duration>> {
+    let Some(ttl) = ttl else { return Some(None) };
+    let seconds = u64::try_from(ttl.seconds).ok()?;
+    let nanos = u32::try_from(ttl.nanos).ok().filter(|n| *n < 1_000_000_000)?;
+    let ttl = Duration::new(seconds, nanos);
+    Some(Some(ttl).filter(|ttl| !ttl.is_zero()))
 }
 
 fn answer(issued: &Issued) -> SignCertificateResponse {
@@ -121,5 +130,30 @@ fn timestamp(at: UnixTime) -> Timestamp {
     Timestamp {
         seconds: at.secs(),
         nanos: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_has_a_lifetime_or_none() {
+        let read = |seconds, nanos| lifetime(Some(prost_types::Duration { seconds, nanos }));
+        assert_eq!(lifetime(None), Some(None));
+        assert_eq!(read(0, 0), Some(None));
+        assert_eq!(read(1, 5), Some(Some(Duration::new(1, 5))));
+        let longest = Duration::from_secs(i64::MAX.unsigned_abs());
+        assert_eq!(read(i64::MAX, 0), Some(Some(longest)));
+        for (seconds, nanos) in [
+            (-1, 0),
+            (0, -1),
+            (1, -1),
+            (0, 1_000_000_000),
+            (i64::MIN, i32::MIN),
+            (i64::MAX, i32::MAX),
+        ] {
+            assert_eq!(read(seconds, nanos), None, "{seconds} {nanos}");
+        }
     }
 }

@@ -1,14 +1,13 @@
 //! `[listeners.*]` and `[istio]`: where the APIs are spoken, by whom, and under which name.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
 
 use serde::Deserialize;
 
 use super::limits::{Limits, RawLimits};
+use super::tls_config::{RawTls, TlsConfig};
 use crate::authn;
-use crate::x509::{DnsName, TrustDomain};
 
 /// An API that a listener may serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
@@ -45,22 +44,6 @@ pub struct RawListener {
     pub limits: RawLimits,
 }
 
-/// `[listeners.NAME.tls]` as it is written: `trust_domain`, or both files.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RawTls {
-    /// The trust domain whose authority of this server certifies the listener.
-    pub trust_domain: Option<String>,
-    /// DNS names by which clients call the listener.
-    pub dns: Vec<String>,
-    /// IP addresses by which clients call the listener.
-    pub ip: Vec<IpAddr>,
-    /// A chain in PEM, leaf first, reloaded when it changes.
-    pub certificate_file: Option<PathBuf>,
-    /// Its private key in PEM.
-    pub key_file: Option<PathBuf>,
-}
-
 /// `[istio]` as it is written.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -78,7 +61,7 @@ pub enum ConfigError {
         /// The listener's name.
         listener: String,
         /// The key in it.
-        key: &'static str,
+        key: String,
         /// What is wrong and what to write.
         why: String,
     },
@@ -98,46 +81,15 @@ pub struct ListenerConfig {
     limits: Limits,
 }
 
-/// Where a listener's own certificate comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TlsConfig {
-    /// From this server's authority of a trust domain, for these names (at least one).
-    Own {
-        /// The authority's trust domain.
-        trust_domain: TrustDomain,
-        /// DNS names of the certificate.
-        dns: Vec<DnsName>,
-        /// IP addresses of the certificate.
-        ip: Vec<IpAddr>,
-    },
-    /// From files, reloaded when they change.
-    Files {
-        /// A chain in PEM, leaf first.
-        certificate: PathBuf,
-        /// The private key in PEM.
-        key: PathBuf,
-    },
-}
-
-impl TlsConfig {
-    /// The certificate and key files, where it comes from files.
-    pub fn files(&self) -> Option<(&Path, &Path)> {
-        match self {
-            Self::Own { .. } => None,
-            Self::Files { certificate, key } => Some((certificate, key)),
-        }
-    }
-}
-
 impl ListenerConfig {
     /// Checks what is written under `[listeners.NAME]`, with the callers that `authn` knows.
     ///
     /// # Errors
     /// The first key whose value cannot be used, and what to write.
     pub fn new(name: &str, raw: RawListener, authn: &authn::Config) -> Result<Self, ConfigError> {
-        let wrong = |key, why: String| ConfigError::Value {
+        let wrong = |key: &str, why: String| ConfigError::Value {
             listener: name.to_owned(),
-            key,
+            key: key.to_owned(),
             why,
         };
         let address = raw.address.parse().map_err(|_| {
@@ -173,7 +125,7 @@ impl ListenerConfig {
             address,
             apis,
             callers: authn.callers(&format!("listeners.{name}"), callers)?,
-            tls: tls(raw.tls).map_err(|(key, why)| wrong(key, why))?,
+            tls: TlsConfig::new(raw.tls).map_err(|(key, why)| wrong(&key, why))?,
             limits: Limits::try_from(raw.limits).map_err(|(key, why)| wrong(key, why))?,
         })
     }
@@ -209,43 +161,6 @@ impl ListenerConfig {
     }
 }
 
-type Wrong = (&'static str, String);
-
-fn tls(raw: RawTls) -> Result<TlsConfig, Wrong> {
-    match (raw.trust_domain, raw.certificate_file, raw.key_file) {
-        (Some(trust_domain), None, None) => {
-            let trust_domain = TrustDomain::parse(&trust_domain)
-                .map_err(|e| ("tls.trust_domain", format!("`{trust_domain}`: {e}")))?;
-            let dns: Vec<_> = raw
-                .dns
-                .iter()
-                .map(|name| DnsName::parse(name).map_err(|e| ("tls.dns", format!("`{name}`: {e}"))))
-                .collect::<Result<_, _>>()?;
-            if dns.is_empty() && raw.ip.is_empty() {
-                let why = "give the names by which clients call this listener in `dns` or `ip`";
-                return Err(("tls.dns", why.into()));
-            }
-            Ok(TlsConfig::Own {
-                trust_domain,
-                dns,
-                ip: raw.ip,
-            })
-        }
-        (None, Some(certificate), Some(key)) if raw.dns.is_empty() && raw.ip.is_empty() => {
-            Ok(TlsConfig::Files { certificate, key })
-        }
-        (None, Some(_), Some(_)) => Err((
-            "tls.dns",
-            "leave `dns` and `ip` out: the certificate file has its names".into(),
-        )),
-        _ => Err((
-            "tls",
-            "write `trust_domain` with `dns` or `ip`, or else `certificate_file` and `key_file`"
-                .into(),
-        )),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -267,6 +182,11 @@ mod tests {
         assert!(listener.serves(Api::Istio) && !listener.serves(Api::Bundles));
         assert!(listener.callers().client_certificates().is_some());
         assert_eq!(listener.tls().files(), None);
+        let sni = "[[tls.sni]]\ntrust_domain = 'other.example'\ndns = ['other']\n";
+        let listener = parse(&format!("{GOOD}{TLS}{sni}")).unwrap();
+        let own = listener.tls().own();
+        let domains: Vec<_> = own.iter().map(|each| each.trust_domain.as_str()).collect();
+        assert_eq!(domains, ["td.example", "other.example"]);
     }
 
     #[test]
@@ -290,6 +210,23 @@ mod tests {
             (
                 format!("{GOOD}[tls]\ntrust_domain = 'TD'\nip = ['::1']"),
                 "mesh.tls.trust_domain: `TD`",
+            ),
+            (
+                format!("{GOOD}{TLS}[[tls.sni]]\ntrust_domain = 'other.example'"),
+                "mesh.tls.sni[0].dns: give the names",
+            ),
+            (
+                format!(
+                    "{GOOD}{TLS}[[tls.sni]]\ntrust_domain = 'other.example'\ndns = ['LOCALHOST']"
+                ),
+                "mesh.tls.sni[0].dns: `localhost` stands twice",
+            ),
+            (
+                format!(
+                    "{GOOD}[tls]\ncertificate_file = '/c'\nkey_file = '/k'\n\
+                     [[tls.sni]]\ntrust_domain = 'other.example'\ndns = ['a']"
+                ),
+                "mesh.tls.sni: is for certificates",
             ),
             (
                 format!("{GOOD}[tls]\ncertificate_file = '/c'"),

@@ -11,12 +11,14 @@ pub mod proto;
 mod router;
 mod serving;
 mod status;
+mod tls_config;
 mod tls_files;
 
 pub use call::{Gate, Judges};
-pub use config::{Api, ConfigError, ListenerConfig, RawIstio, RawListener, RawTls, TlsConfig};
+pub use config::{Api, ConfigError, ListenerConfig, RawIstio, RawListener};
 pub use limits::{Limits, RawLimits};
 pub use router::{Services, router};
 pub use serving::{SERVING_PROFILE, ServingCertificate};
 pub use status::{Answer, CallError};
+pub use tls_config::{OwnCertificate, RawSni, RawTls, TlsConfig};
 pub use tls_files::{TlsFileError, TlsFiles};

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::response::{IntoResponse as _, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::service::RoutesBuilder;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
@@ -80,9 +84,20 @@ pub fn router<H: Health>(
     if let Ok(reflection) = described().build_v1alpha() {
         routes.add_service(reflection);
     }
-    let mut router = routes.routes().into_axum_router();
+    let mut router = routes.routes().into_axum_router().fallback(unknown);
     if listener.serves(Api::Bundles) {
         router = router.merge(download::routes(Arc::clone(&services.bundles)));
     }
     router
+}
+
+/// What no API here knows: UNIMPLEMENTED for gRPC, which wants status 200, and 404 for others.
+async fn unknown(headers: HeaderMap) -> Response {
+    let grpc = headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    match grpc {
+        true => Status::unimplemented("this listener does not serve that").into_http(),
+        false => (StatusCode::NOT_FOUND, "nothing is here\n").into_response(),
+    }
 }

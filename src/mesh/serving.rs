@@ -8,9 +8,11 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_util::sync::CancellationToken;
 
+use super::tls_config::OwnCertificate;
 use crate::authn::Caller;
 use crate::clock::{Clock, UnixTime};
 use crate::issuance::{Authorities, IssueError, Issued, LeafRequest};
+use crate::ledger::CaCertificateId;
 use crate::net::{Certificates, Entry, TlsError, certified_key};
 use crate::policy::Scope;
 use crate::x509::{Csr, CsrError, San, Serial, TrustDomain};
@@ -38,16 +40,23 @@ enum ServingError {
 /// Keeps one listener's certificates.
 #[derive(Debug)]
 pub struct ServingCertificate {
-    wanted: Vec<(TrustDomain, Vec<San>)>,
+    wanted: Vec<OwnCertificate>,
     shown: Arc<Certificates>,
     authorities: Arc<Authorities>,
     clock: Arc<dyn Clock>,
 }
 
+/// A certificate that is shown, and what makes it stale.
+struct Shown {
+    entry: Entry,
+    renew_at: UnixTime,
+    under: CaCertificateId,
+}
+
 impl ServingCertificate {
     /// Will fill `shown` with one certificate for each of `wanted`; the first is the default.
     pub fn new(
-        wanted: Vec<(TrustDomain, Vec<San>)>,
+        wanted: Vec<OwnCertificate>,
         shown: Arc<Certificates>,
         authorities: Arc<Authorities>,
         clock: Arc<dyn Clock>,
@@ -60,31 +69,30 @@ impl ServingCertificate {
         }
     }
 
-    /// Has them issued, and renewed when a third of their life is over, until `stop`.
+    /// Has them issued, and renewed when a third of their life is over or another issuer has
+    /// taken over, until `stop`.
     pub async fn keep(self, stop: CancellationToken) {
-        let mut entries: Vec<Option<(Entry, UnixTime)>> = vec![None; self.wanted.len()];
+        let mut all: Vec<Option<Shown>> = self.wanted.iter().map(|_| None).collect();
         let mut last_error = String::new();
         let mut refreshed = self.authorities.watch();
         loop {
             refreshed.mark_unchanged();
-            let now = self.clock.now();
             let mut changed = false;
-            for ((domain, names), entry) in self.wanted.iter().zip(entries.iter_mut()) {
-                let current = entry.as_ref().is_some_and(|(_, renew_at)| now < *renew_at);
-                if current || !self.authorities.is_ready(domain) {
+            for (wanted, shown) in self.wanted.iter().zip(all.iter_mut()) {
+                if !self.is_due(wanted, shown.as_ref()) {
                     continue;
                 }
-                match self.issue(domain, names).await {
+                match self.issue(wanted).await {
                     Ok(fresh) => {
-                        *entry = Some(fresh);
+                        *shown = Some(fresh);
                         changed = true;
                         last_error.clear();
                     }
-                    Err(error) => say_once(&mut last_error, domain, &error),
+                    Err(error) => say_once(&mut last_error, &wanted.trust_domain, &error),
                 }
             }
             if changed {
-                let ready = entries.iter().flatten().map(|(entry, _)| entry.clone());
+                let ready = all.iter().flatten().map(|shown| shown.entry.clone());
                 self.shown.replace(ready.collect());
             }
             tokio::select! {
@@ -95,18 +103,22 @@ impl ServingCertificate {
         }
     }
 
-    async fn issue(
-        &self,
-        domain: &TrustDomain,
-        names: &[San],
-    ) -> Result<(Entry, UnixTime), ServingError> {
+    fn is_due(&self, wanted: &OwnCertificate, shown: Option<&Shown>) -> bool {
+        // Nobody to ask: what is shown stays.
+        let Some(under) = self.authorities.signs_under(&wanted.trust_domain) else {
+            return false;
+        };
+        shown.is_none_or(|shown| self.clock.now() >= shown.renew_at || shown.under != under)
+    }
+
+    async fn issue(&self, wanted: &OwnCertificate) -> Result<Shown, ServingError> {
         let key = KeyPair::generate()?;
         let csr = CertificateParams::default().serialize_request(&key)?;
         let request = LeafRequest {
-            caller: Caller::local(domain.clone(), PURPOSE),
+            caller: Caller::local(wanted.trust_domain.clone(), PURPOSE),
             csr: Csr::from_der(csr.der())?,
             profile: SERVING_PROFILE.to_owned(),
-            names: names.to_vec(),
+            names: wanted.names.clone(),
             ttl: None,
             scope: Scope::Asked,
             origin: None,
@@ -118,10 +130,14 @@ impl ServingCertificate {
             .claim_key(issued.certificate().public_key());
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let entry = Entry {
-            names: dns_names(names),
+            names: dns_names(&wanted.names),
             key: certified_key(chain(&issued), private)?,
         };
-        Ok((entry, renew_at(&issued)))
+        Ok(Shown {
+            entry,
+            renew_at: renew_at(&issued),
+            under: issued.issuer().certificate_id(),
+        })
     }
 }
 

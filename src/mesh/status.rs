@@ -97,14 +97,16 @@ fn issue(error: &IssueError) -> Answer {
             message: "too many requests are waiting for the HSM; try again".to_owned(),
         },
         IssueError::Hsm(SignError::Refused(_)) => internal(),
-        IssueError::Hsm(_) | IssueError::TooSlow(_) => {
-            unavailable("the HSM does not answer now; try again")
-        }
+        IssueError::Hsm(_) => unavailable("the HSM does not answer now; try again"),
+        IssueError::TooSlow(_) => unavailable("this takes too long now; try again"),
         IssueError::Ledger(error) if may_pass(error) => {
             unavailable("the ledger does not take records now; try again")
         }
         IssueError::OriginConflict(_) => {
             invalid("idempotency_key: it was used for another request".to_owned())
+        }
+        IssueError::OriginEnded(_) => {
+            invalid("idempotency_key: what it was answered with has ended; use another".to_owned())
         }
         IssueError::OriginPending(_) => unavailable("the same request is under way; try again"),
         IssueError::Ledger(_)

@@ -8,7 +8,9 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::sync::CancellationToken;
 
+use crate::issuance::Authorities;
 use crate::net::{Certificates, Entry, TlsError, certified_key};
+use crate::x509;
 
 /// How often the files are looked at. Their contents are compared, so a swap of a symlink (as
 /// Kubernetes mounts secrets) is seen like any other change.
@@ -44,11 +46,13 @@ pub struct TlsFiles {
     certificate: PathBuf,
     key: PathBuf,
     shown: Arc<Certificates>,
+    authorities: Arc<Authorities>,
     seen: Option<(Vec<u8>, zeroize::Zeroizing<Vec<u8>>)>,
 }
 
 impl TlsFiles {
-    /// Reads the files once, so that a wrong configuration is told at the start.
+    /// Reads the files once, so that a wrong configuration is told at the start. `authorities`
+    /// certify the key for nobody.
     ///
     /// # Errors
     /// [`TlsFileError`] says which file and what is wrong with it.
@@ -56,11 +60,13 @@ impl TlsFiles {
         certificate: PathBuf,
         key: PathBuf,
         shown: Arc<Certificates>,
+        authorities: Arc<Authorities>,
     ) -> Result<Self, TlsFileError> {
         let mut files = Self {
             certificate,
             key,
             shown,
+            authorities,
             seen: None,
         };
         files.look().await?;
@@ -69,6 +75,7 @@ impl TlsFiles {
 
     /// Follows the files until `stop`.
     pub async fn keep(mut self, stop: CancellationToken) {
+        let mut last_error = String::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -76,10 +83,18 @@ impl TlsFiles {
             }
             match self.look().await {
                 Ok(true) => {
-                    tracing::info!(file = %self.certificate.display(), "certificate reloaded")
+                    last_error.clear();
+                    tracing::info!(file = %self.certificate.display(), "certificate reloaded");
                 }
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "the last good certificate stays in use"),
+                Ok(false) => last_error.clear(),
+                Err(error) => {
+                    // One line for each new reason, not one for each look.
+                    let text = error.to_string();
+                    if text != last_error {
+                        tracing::warn!(error = %text, "the last good certificate stays in use");
+                        last_error = text;
+                    }
+                }
             }
         }
     }
@@ -102,6 +117,11 @@ impl TlsFiles {
             .map_err(|error| wrong(&self.certificate, &error))?;
         let key =
             PrivateKeyDer::from_pem_slice(&now.1).map_err(|error| wrong(&self.key, &error))?;
+        if let Some(leaf) = chain.first()
+            && let Ok(leaf) = x509::Certificate::parse(leaf.as_ref())
+        {
+            self.authorities.claim_key(leaf.public_key());
+        }
         let entry = Entry {
             names: Vec::new(),
             key: certified_key(chain, key)?,

@@ -20,6 +20,10 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::peer::Peer;
+use super::prompt::Prompt;
+
+/// hyper takes no smaller buffer.
+const MIN_BUFFER: u32 = 8192;
 
 /// What one listener takes on at most.
 #[derive(Debug, Clone, Copy)]
@@ -132,7 +136,8 @@ fn protocol(limits: &Limits) -> Builder<TokioExecutor> {
     let mut http = Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.handshake_timeout);
+        .header_read_timeout(limits.handshake_timeout)
+        .max_buf_size(limits.max_header_bytes.max(MIN_BUFFER) as usize);
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.max_streams)
@@ -206,7 +211,10 @@ impl Connection {
         });
         let connection = self
             .http
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(
+                TokioIo::new(Prompt::new(stream, self.handshake_timeout)),
+                service,
+            )
             .into_owned();
         if let Err(error) = self.watcher.watch(connection).await {
             tracing::debug!(peer = %self.address, %error, "connection ended");

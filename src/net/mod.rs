@@ -2,6 +2,7 @@
 
 mod accept;
 mod peer;
+mod prompt;
 mod tls;
 
 pub use accept::{Limits, Listener, NetError};

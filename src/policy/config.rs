@@ -15,6 +15,8 @@ use crate::x509::San;
 
 /// The profile that is there without being configured, and the default of every API.
 const WORKLOAD: &str = "workload";
+/// The shortest `default_ttl`, in seconds: below it clients do little but renew.
+const MIN_TTL: u64 = 10;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// `[profiles.NAME]` as it is written.
@@ -65,7 +67,7 @@ impl Default for RawProfile {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawRule {
-    /// Patterns over callers: `spiffe://…`, `operator:NAME`, `subject:VERIFIER/SUB`.
+    /// Patterns over callers: `spiffe://…`, `operator:NAME`, `subject:VERIFIER:SUB`.
     pub callers: Vec<String>,
     /// Names of profiles.
     pub profiles: Vec<String>,
@@ -279,11 +281,23 @@ fn profile(name: String, raw: &RawProfile) -> Result<Profile, ConfigError> {
     }
     // Clients renew at the middle of a certificate's life, backdating included: with less than
     // this the middle lies in the past and they would renew without a pause.
-    if raw.default_ttl <= raw.backdate || raw.default_ttl.as_secs() < 60 {
+    if raw.default_ttl < raw.backdate * 2 || raw.default_ttl.as_secs() < MIN_TTL {
         return Err(wrong(
             "default_ttl",
-            "must be at least 1m and longer than backdate",
+            "must be at least 10s and twice the backdate",
         ));
+    }
+    for (key, span) in [
+        ("default_ttl", raw.default_ttl),
+        ("max_ttl", raw.max_ttl),
+        ("backdate", raw.backdate),
+    ] {
+        if span.subsec_nanos() != 0 {
+            return Err(wrong(
+                key,
+                "must be whole seconds: certificates know no others",
+            ));
+        }
     }
     if raw.usages.is_empty() {
         return Err(wrong("usages", "give `server`, `client` or both"));

@@ -11,11 +11,13 @@ use rootbridge::authn::{
 };
 use rootbridge::clock::{FixedClock, UnixTime};
 use rootbridge::x509::{Certificate, TrustDomain};
-use time::OffsetDateTime;
 
 use crate::support::{NOW, parse};
 
 const DAY: i64 = 24 * 3600;
+/// 2026-09-20 and 2026-10-01, at midnight: rcgen takes days.
+const NOT_BEFORE: i64 = NOW - 137_600;
+const NOT_AFTER: i64 = NOW + 812_800;
 const ID: &str = "spiffe://cluster.local/ns/foo/sa/vm";
 
 /// What a ledger would say.
@@ -74,7 +76,7 @@ impl World {
         }
     }
 
-    /// A certificate from a day ago until in ten days.
+    /// A certificate that has begun and will not end for days.
     fn leaf(&self, uris: &[&str], dns: &[&str]) -> Vec<u8> {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.subject_alt_names = uris
@@ -86,8 +88,8 @@ impl World {
             )
             .collect();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params.not_before = OffsetDateTime::from_unix_timestamp(NOW - DAY).unwrap();
-        params.not_after = OffsetDateTime::from_unix_timestamp(NOW + 10 * DAY).unwrap();
+        params.not_before = rcgen::date_time_ymd(2026, 9, 20);
+        params.not_after = rcgen::date_time_ymd(2026, 10, 1);
         params.use_authority_key_identifier_extension = true;
         params
             .signed_by(&KeyPair::generate().unwrap(), &self.issuer)
@@ -101,10 +103,10 @@ impl World {
             released: true,
             revoked: false,
             issuer_retired: false,
-            not_after: UnixTime::from_secs(NOW + 10 * DAY),
+            not_after: UnixTime::from_secs(NOT_AFTER),
             trust_domain: TrustDomain::parse("cluster.local").unwrap(),
             subject: ID.to_owned(),
-            token_authenticated_at: Some(UnixTime::from_secs(NOW - 20 * DAY)),
+            token_authenticated_at: Some(UnixTime::from_secs(NOW - 25 * DAY)),
         }
     }
 
@@ -145,7 +147,7 @@ async fn a_certificate_that_the_ledger_holds_speaks_for_its_holder() {
         // Handed on, not renewed: else renewals would never end.
         assert_eq!(
             caller.token_authenticated_at,
-            Some(UnixTime::from_secs(NOW - 20 * DAY))
+            Some(UnixTime::from_secs(NOW - 25 * DAY))
         );
         let parsed = Certificate::parse(leaf).unwrap();
         let Method::Certificate {
@@ -274,11 +276,11 @@ async fn it_is_judged_at_every_call() {
     world.rejects(&leaf, "is revoked").await;
     world.hold(&leaf, World::standing());
     assert!(world.ask(&leaf).await.is_ok());
-    world.clock.set(UnixTime::from_secs(NOW + 10 * DAY));
+    world.clock.set(UnixTime::from_secs(NOW + 5 * DAY));
     world.rejects(&leaf, "reauthenticate_after").await;
-    world.clock.set(UnixTime::from_secs(NOW + 10 * DAY + 1));
+    world.clock.set(UnixTime::from_secs(NOT_AFTER + 1));
     world.rejects(&leaf, "is valid from").await;
-    world.clock.set(UnixTime::from_secs(NOW - DAY - 1));
+    world.clock.set(UnixTime::from_secs(NOT_BEFORE - 1));
     world.rejects(&leaf, "is valid from").await;
     world.clock.set(UnixTime::from_secs(NOW));
     *world.ledger.down.lock().unwrap() = true;
@@ -305,6 +307,7 @@ async fn names_decide_before_the_ledger_is_asked() {
         (&[ID, ID], &[], ""),
         (&[ID, "https://vm.example/"], &[], ""),
         (&["https://vm.example/"], &[], ""),
+        (&["spiffe://cluster.local"], &[], ""),
         (
             &["spiffe://evil.example/ns/foo/sa/vm"],
             &[],

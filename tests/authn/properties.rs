@@ -46,6 +46,10 @@ fn ask(token: &str) -> Result<(), AuthnError> {
     answer.map(drop)
 }
 
+fn rejected(answer: &Result<(), AuthnError>) -> bool {
+    matches!(answer, Err(AuthnError::Rejected { .. }))
+}
+
 fn json_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -69,7 +73,7 @@ proptest! {
 
     #[test]
     fn any_text_is_no_token(text in ".{0,200}") {
-        prop_assert!(matches!(ask(&text), Err(AuthnError::Rejected { .. })));
+        prop_assert!(rejected(&ask(&text)));
     }
 
     #[test]
@@ -79,12 +83,13 @@ proptest! {
         signature in prop::collection::vec(any::<u8>(), 0..100),
     ) {
         let token = format!("{}.{}.{}", b64(&header), b64(&payload), b64(&signature));
-        prop_assert!(matches!(ask(&token), Err(AuthnError::Rejected { .. })));
+        prop_assert!(rejected(&ask(&token)));
     }
 
     #[test]
     fn any_json_rightly_signed_has_an_answer(header in json_value(), payload in json_value()) {
-        prop_assert!(matches!(ask(&KEY.token_of(&header.to_string(), &payload.to_string())), Err(AuthnError::Rejected { .. })));
+        let token = KEY.token_of(&header.to_string(), &payload.to_string());
+        prop_assert!(rejected(&ask(&token)));
     }
 
     #[test]
@@ -103,7 +108,7 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;
         let token = String::from_utf8(bytes).unwrap();
-        prop_assert!(matches!(ask(&token), Err(AuthnError::Rejected { .. })), "{at} {bit}");
+        prop_assert!(rejected(&ask(&token)), "{} {}", at, bit);
     }
 
     #[test]
@@ -121,7 +126,7 @@ proptest! {
     fn any_header_and_credential_have_an_answer(text in "(Bearer )?(rb_op_)?.{0,80}") {
         let operators = Operators::new(&parse(""));
         let _ = bearer(&text).map(|token| RUNTIME.block_on(operators.authenticate(token, &["x".to_owned()])).is_err());
-        let _ = RUNTIME.block_on(WORLD.verifiers.authenticate(&text, Api::Admin, &[text.clone()]));
+        let _ = RUNTIME.block_on(WORLD.verifiers.authenticate(&text, Api::Admin, std::slice::from_ref(&text)));
     }
 
     #[test]
@@ -144,6 +149,6 @@ proptest! {
             Arc::new(FixedClock::new(UnixTime::from_secs(NOW))),
         );
         let answer = RUNTIME.block_on(judge.authenticate(&bytes));
-        prop_assert!(matches!(answer, Err(AuthnError::Rejected { .. })));
+        prop_assert!(rejected(&answer.map(drop)));
     }
 }

@@ -9,7 +9,7 @@ use crate::support::server::{Answer, Server};
 use crate::support::{ISSUER, Key, World, claims, eventually, jwks};
 
 /// A verifier of the server's keys; `refresh` also sets the rate of refetching, at a tenth.
-pub fn world(server: &Server, refresh: &str) -> World {
+pub(crate) fn world(server: &Server, refresh: &str) -> World {
     let dir = tempfile::tempdir().unwrap();
     let ca = dir.path().join("ca.pem");
     std::fs::write(&ca, &server.ca_pem).unwrap();
@@ -41,13 +41,13 @@ async fn accepted(world: &Arc<World>, token: &str, count: usize) -> usize {
 async fn an_unknown_key_is_fetched_once_within_the_rate() {
     let (old, new) = (Key::p256("old"), Key::p256("new"));
     let server = Server::start(Answer::Slow(Duration::from_millis(200), jwks(&[&old]))).await;
-    let world = Arc::new(world(&server, "20s"));
+    let world = Arc::new(world(&server, "50s"));
     // The first callers come before the first keys, and wait for them.
     assert_eq!(accepted(&world, &old.token(&claims()), 100).await, 100);
     assert_eq!(server.hits(), 1);
     let fetched = Instant::now();
 
-    // Rotated: within two seconds of the last fetch there is no other, however many ask.
+    // Rotated: within five seconds of the last fetch there is no other, however many ask.
     server.answer(Answer::Slow(
         Duration::from_millis(200),
         jwks(&[&old, &new]),
@@ -56,12 +56,12 @@ async fn an_unknown_key_is_fetched_once_within_the_rate() {
     assert_eq!(accepted(&world, &token, 100).await, 0);
     assert_eq!(server.hits(), 1);
     assert!(
-        fetched.elapsed() < Duration::from_secs(2),
+        fetched.elapsed() < Duration::from_secs(5),
         "the machine is too slow for this test"
     );
 
     // Then there is one, and everyone who asks meanwhile is answered by it.
-    tokio::time::sleep(Duration::from_millis(2100)).await;
+    tokio::time::sleep(Duration::from_millis(5100)).await;
     assert_eq!(accepted(&world, &token, 100).await, 100);
     assert_eq!(server.hits(), 2);
 
@@ -82,10 +82,10 @@ async fn an_unknown_key_is_fetched_once_within_the_rate() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_who_hangs_up_ends_no_fetch() {
     let key = Key::p256("k");
-    let server = Server::start(Answer::Slow(Duration::from_millis(500), jwks(&[&key]))).await;
+    let server = Server::start(Answer::Slow(Duration::from_secs(2), jwks(&[&key]))).await;
     let world = Arc::new(world(&server, "1h"));
     let token = key.token(&claims());
-    for _ in 0..10 {
+    for _ in 0..5 {
         let call = world.authenticate(&token);
         assert!(
             tokio::time::timeout(Duration::from_millis(20), call)
@@ -105,7 +105,7 @@ async fn refresh_finds_new_keys_and_drops_old_ones_alone() {
     assert!(world.authenticate(&old.token(&claims())).await.is_ok());
     server.answer(Answer::Set(jwks(&[&new])));
     // The old key is known, so no call asks for another set: time alone brings it.
-    eventually(Duration::from_secs(5), async || {
+    eventually(Duration::from_secs(20), async || {
         world.authenticate(&old.token(&claims())).await.is_err()
     })
     .await;
@@ -160,10 +160,10 @@ async fn nothing_but_a_key_set_from_the_right_server_is_taken() {
             text.contains(why) && text.contains(&server.url()),
             "{why}: {text}"
         );
-        assert!(start.elapsed() < Duration::from_secs(8), "{why}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{why}");
         // It heals alone.
         server.answer(Answer::Set(good.clone()));
-        eventually(Duration::from_secs(8), async || {
+        eventually(Duration::from_secs(20), async || {
             world.authenticate(&key.token(&claims())).await.is_ok()
         })
         .await;
@@ -189,12 +189,11 @@ async fn the_servers_certificate_must_be_under_the_configured_roots() {
     ] {
         std::fs::write(&ca, &roots).unwrap();
         let other = Key::p256("other");
-        eventually(Duration::from_secs(5), async || {
+        eventually(Duration::from_secs(20), async || {
             let (_, report) = world.verifiers.reports().next().unwrap();
             report.failure.is_some()
         })
         .await;
-        assert_eq!(server.hits(), server.hits());
         // Known keys stand; of an unknown one there is no telling.
         assert!(world.authenticate(&key.token(&claims())).await.is_ok());
         let answer = world.authenticate(&other.token(&claims())).await;
@@ -204,7 +203,7 @@ async fn the_servers_certificate_must_be_under_the_configured_roots() {
         );
         // The file is read again for each fetch, so it heals without a restart.
         std::fs::write(&ca, &pem).unwrap();
-        eventually(Duration::from_secs(5), async || {
+        eventually(Duration::from_secs(20), async || {
             let (_, report) = world.verifiers.reports().next().unwrap();
             report.failure.is_none()
         })

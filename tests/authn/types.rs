@@ -127,7 +127,11 @@ async fn every_claim_has_its_type() {
                 assert!(answer.is_ok(), "{path} {value:?}: {answer:?}");
             } else {
                 let reason = world.rejects(&token).await;
-                assert!(!reason.contains("1790000600"), "{path} {value:?}: {reason}");
+                let value = value.unwrap_or_default().trim_matches('"');
+                // Shown are issuers and times, which one looks for in the log, and nothing else.
+                let time = ["exp", "nbf", "iat"].contains(&path) && !reason.contains("must be");
+                let shown = value.len() > 5 && reason.contains(value);
+                assert!(!shown || path == "iss" || time, "{path} {value}: {reason}");
             }
         }
     }

@@ -48,10 +48,9 @@ async fn what_one_verifier_rejects_no_other_judges() {
         }
     }
     // A verifier that cannot tell is no reason to ask another.
-    std::fs::remove_file(world.path("a")).unwrap();
     let alone = World::of(
         tempfile::tempdir().unwrap(),
-        &toml.replace("/a\"", "/gone\""),
+        &toml.replace(file_a.to_str().unwrap(), "/nonexistent"),
     );
     let answer = alone
         .authenticate(&b.token(&claims_with("iss", json!("https://a"))))

@@ -213,3 +213,24 @@ scenario!(
         sign_well(&here, b"m").await;
     }
 );
+
+// Coming back from this takes C_Finalize and C_Initialize, which are not done yet.
+scenario!(
+    a_moved_token_directory_is_said_to_be_gone,
+    Kit::Plain,
+    async |place| {
+        let (_hsm, token) = place.ready(|_| ()).await;
+        let key = new_key(&token, &[1]).await;
+        sign_well(&key, b"before").await;
+        std::fs::rename(place.dir.join("tokens"), place.dir.join("moved")).unwrap();
+        let error = sign(&key, b"m").await.unwrap_err();
+        assert!(matches!(error, SignError::Unavailable(_)), "{error}");
+        let gone = |state: &TokenState| matches!(state, TokenState::Unavailable(text) if text.contains("no token with label"));
+        until(&token, LIMIT, gone).await;
+        assert!(matches!(
+            key.reserve().unwrap_err(),
+            SignError::Unavailable(_)
+        ));
+        assert_eq!(token.signatures(), 1);
+    }
+);

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::support::interop::{Answer, Call, calls};
 use crate::support::mesh::{MODULE, Mesh};
+use crate::support::openssl::handshake;
 use crate::support::process::Process;
-use crate::support::run;
 use crate::support::trace::{Event, parse, strace};
+use crate::support::{repository, run};
 
 const SPY: &str = "/usr/lib/x86_64-linux-gnu/pkcs11-spy.so";
 /// SHA-256 of the constant that the prober has signed: it can be no certificate.
@@ -17,7 +18,7 @@ const SELF_TEST: &str = "rootbridge HSM self-test: this is not a certificate";
 const LEAF: u8 = 1;
 
 /// A CA whose module is the spy, which writes what it is asked to standard error.
-fn spied() -> Mesh {
+pub(crate) fn spied() -> Mesh {
     let mesh = Mesh::new();
     mesh.edit(MODULE, SPY);
     mesh.edit(
@@ -25,6 +26,18 @@ fn spied() -> Mesh {
         &format!("environment = {{ PKCS11SPY = \"{MODULE}\","),
     );
     mesh
+}
+
+/// Tracer and spy are slow; what `/readyz` promises is `serving.rs`'s matter.
+fn until_served(mesh: &Mesh, server: &Process) {
+    let begun = Instant::now();
+    while !handshake(mesh.port) {
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "{}",
+            server.log()
+        );
+    }
 }
 
 /// One request by a client that does not try again.
@@ -65,7 +78,8 @@ fn durable(events: &[Event], hex: &str) -> Option<usize> {
 fn intent_before_signature_and_conclusion_before_answer() {
     let mesh = spied();
     let trace = mesh.path("trace");
-    let mut server = mesh.serve_by(strace(&trace, &mesh.command(&["serve"])));
+    let mut server = mesh.serve_by(strace(&trace, &mesh.serve_command()));
+    until_served(&mesh, &server);
     for n in 0..8 {
         let answer = ask(&mesh, &format!("traced {n}"));
         assert_eq!(
@@ -75,7 +89,7 @@ fn intent_before_signature_and_conclusion_before_answer() {
         );
     }
     server.terminate(Duration::from_secs(60));
-    let events = parse(&std::fs::read_to_string(&trace).unwrap().to_lowercase());
+    let events = parse(&std::fs::read_to_string(&trace).unwrap());
     let socket = format!("127.0.0.1:{}->", mesh.port);
     let leaves: Vec<_> = mesh
         .signed()
@@ -117,13 +131,25 @@ fn intent_before_signature_and_conclusion_before_answer() {
     assert!(answered >= 8, "only {answered} answers were seen");
 }
 
-/// Switches a fault of the server's C library on or off.
-fn fault(mesh: &Mesh, server: &Process, command: &str) {
-    run(Command::new("fiu-ctrl")
-        .arg("-f")
-        .arg(mesh.path("fiu"))
-        .args(["-c", command])
-        .arg(server.id().to_string()));
+/// The server with a disk that fails when `fault` says so.
+fn serve_on_a_failing_disk(mesh: &Mesh) -> Process {
+    let shim = mesh.path("disk.so");
+    run(Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .arg(&shim)
+        .arg(repository("tests/fixtures/faults/disk.c")));
+    let mut command = mesh.serve_command();
+    command
+        .env("LD_PRELOAD", shim)
+        .env("DISK_FAULT", mesh.path("fault"));
+    mesh.serve_by(command)
+}
+
+/// `sync ERRNO`, `write ERRNO` or nothing.
+fn fault(mesh: &Mesh, what: &str) {
+    let new = mesh.path("fault.new");
+    std::fs::write(&new, what).unwrap();
+    std::fs::rename(new, mesh.path("fault")).unwrap();
 }
 
 /// The digests that the spy saw go into C_Sign.
@@ -156,30 +182,17 @@ fn a_failing_disk_gives_no_signature_and_mends() {
     let mesh = spied();
     // One worker, so that the lines of the spy's log keep together.
     mesh.edit("workers = 2", "workers = 1");
-    let serve = mesh.command(&["serve"]);
-    let mut command = Command::new("fiu-run");
-    command
-        .args(["-x", "-f"])
-        .arg(mesh.path("fiu"))
-        .arg(serve.get_program())
-        .args(serve.get_args());
-    for (name, value) in serve.get_envs() {
-        command.env(name, value.unwrap_or_default());
-    }
-    let mut server = mesh.serve_by(command);
+    let mut server = serve_on_a_failing_disk(&mesh);
+    until_served(&mesh, &server);
     let faults = [
-        ("a failing fdatasync", "posix/io/sync/*", 5),
-        ("a full disk", "posix/io/rw/pwrite", 28),
-        ("a read-only disk", "posix/io/rw/pwrite", 30),
+        ("a failing fdatasync", "sync 5"),
+        ("a full disk", "write 28"),
+        ("a read-only disk", "write 30"),
     ];
-    for (name, point, errno) in faults {
+    for (name, what) in faults {
         assert_eq!(ask(&mesh, "before").code, "OK", "before {name}");
         let before = asked_of_the_hsm(&server);
-        fault(
-            &mesh,
-            &server,
-            &format!("enable name={point},failinfo={errno}"),
-        );
+        fault(&mesh, what);
         for _ in 0..3 {
             let answer = ask(&mesh, name);
             assert_eq!(answer.code, "Unavailable", "{name}: {answer:?}");
@@ -190,7 +203,7 @@ fn a_failing_disk_gives_no_signature_and_mends() {
             asked.is_subset(&before),
             "{name}: the HSM was asked without a durable intent"
         );
-        fault(&mesh, &server, &format!("disable name={point}"));
+        fault(&mesh, "");
         let mended = Instant::now();
         while ask(&mesh, "after").code != "OK" {
             assert!(

@@ -50,8 +50,7 @@ pub(crate) fn leaf(name: &str, chain: &Path, key: &Path, roots: &Path, id: &str)
 
 /// Holds every certificate of a serving CA before the judges: leaves for each kind of key, the
 /// server's own, the issuing CA's and the root's.
-fn every_shape(mesh: &Mesh, kinds: &[&str]) {
-    let _server = mesh.serve();
+pub(crate) fn every_shape(mesh: &Mesh, kinds: &[&str]) {
     let roots = mesh.roots();
     let mut cases = Vec::new();
     for kind in kinds {
@@ -65,11 +64,11 @@ fn every_shape(mesh: &Mesh, kinds: &[&str]) {
         ));
     }
     let shown = shown_by(mesh.port, &mesh.path(""));
-    go_verify(&shown, &roots, "server", "localhost").unwrap();
+    go_verify(&shown, &roots, "server", "rootbridge.rootbridge.svc").unwrap();
     go_verify(&shown, &roots, "server", "127.0.0.1").unwrap();
-    cases.push(json!({"name": "server", "shape": "server", "chain": shown, "roots": roots, "dns": "localhost"}));
+    cases.push(json!({"name": "server", "shape": "server", "chain": shown, "roots": roots, "dns": "rootbridge.rootbridge.svc"}));
     let chains = mesh.ca_chains();
-    assert_eq!(chains.len(), 2, "{chains:?}");
+    assert!(!chains.is_empty());
     for (role, chain) in chains {
         cases.push(json!({"name": role, "shape": role, "chain": chain, "roots": roots}));
         go_verify(&chain, &roots, "any", "").unwrap();
@@ -81,16 +80,19 @@ fn every_shape(mesh: &Mesh, kinds: &[&str]) {
 #[test]
 fn leaves_of_every_kind_of_key() {
     let kinds: Vec<&str> = KEYS.iter().map(|(kind, _)| *kind).collect();
-    every_shape(&Mesh::new(), &kinds);
+    let mesh = Mesh::new();
+    let _server = mesh.serve();
+    every_shape(&mesh, &kinds);
+    let roles: Vec<String> = mesh.ca_chains().into_iter().map(|(role, _)| role).collect();
+    assert_eq!(roles, ["root", "issuing"]);
 }
 
 #[test]
 fn authorities_of_every_kind_of_key() {
     for kind in ["ecdsa-p384", "rsa-2048", "rsa-4096"] {
-        every_shape(
-            &Mesh::with_keys(&["--key", kind]),
-            &["ecdsa-p256", "rsa-2048"],
-        );
+        let mesh = Mesh::with_keys(&["--key", kind]);
+        let _server = mesh.serve();
+        every_shape(&mesh, &["ecdsa-p256", "rsa-2048"]);
     }
 }
 
@@ -104,16 +106,8 @@ fn leaves_with_more_names() {
     );
     let _server = mesh.serve();
     let out = mesh.path("signed");
-    let arguments = [
-        "sign",
-        BAR,
-        "--name",
-        "dns:bar.foo.svc",
-        "--name",
-        "ip:192.0.2.7",
-        "--out",
-    ];
-    run(mesh.operator(&arguments).arg(&out));
+    let names = ["--name", "dns:bar.foo.svc", "--name", "ip:192.0.2.7"];
+    run(mesh.operator(&["sign", BAR, "--out"], &out).args(names));
     let (chain, roots) = (out.join("cert.pem"), out.join("bundle.pem"));
     let server = json!({"name": "names", "shape": "server", "chain": chain, "roots": roots, "dns": "bar.foo.svc"});
     let svid = leaf("svid", &chain, &out.join("key.pem"), &roots, BAR);

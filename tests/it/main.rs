@@ -12,7 +12,11 @@
 mod architecture;
 mod crash;
 mod durability;
+mod enterprise;
 mod envoy;
+mod grpcurl;
 mod istio;
 mod judges;
+mod refusals;
+mod serving;
 mod support;

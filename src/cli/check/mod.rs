@@ -17,6 +17,7 @@ use super::failure::{Exit, Failure};
 use super::open::block_on;
 use super::output;
 use super::place::ConfigArg;
+use super::show::count;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::hsm::Hsm;
@@ -73,9 +74,9 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     match report.failures() {
         0 => Ok(()),
         // All is said above; the code is what is left to say.
-        count => Err(Failure::new(
+        failed => Err(Failure::new(
             Exit::Failed,
-            format!("{count} of the checks failed"),
+            format!("{} failed", count(failed, "check")),
         )),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::report::Report;
-use crate::cli::show::{remaining, rough};
+use crate::cli::show::{count, remaining, rough};
 use crate::clock::UnixTime;
 use crate::ledger::{AuthorityRecord, Filter, IssuerRecord, IssuerState, Ledger, Role, Snapshot};
 use crate::x509::{Certificate, verify_ca_path};
@@ -109,11 +109,8 @@ fn bundle(authority: &AuthorityRecord, now: UnixTime, report: &mut Report) {
             )
         })
         .collect();
-    let said = format!(
-        "version {}, {} trust anchors",
-        bundle.sequence,
-        bundle.anchors.len()
-    );
+    let anchors = count(bundle.anchors.len(), "trust anchor");
+    let said = format!("version {}, {anchors}", bundle.sequence);
     if ending.is_empty() {
         report.pass("bundle", domain, &said);
     } else {

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::cli::show;
+
 /// The page that explains each category.
 const PAGE: &str = "docs/reference/cli.md";
 
@@ -14,7 +16,7 @@ enum Level {
 }
 
 impl Level {
-    fn sign(self) -> char {
+    fn mark(self) -> char {
         match self {
             Self::Ok => '√',
             Self::Warning => '‼',
@@ -131,9 +133,9 @@ impl Report {
             } else {
                 ("", "")
             };
-            let sign = check.result.sign();
+            let mark = check.result.mark();
             text.push_str(&format!(
-                "{color}{sign}{off} {}: {}\n",
+                "{color}{mark}{off} {}: {}\n",
                 check.name, check.said
             ));
             for line in check
@@ -153,8 +155,12 @@ impl Report {
         let (warnings, failures) = (count(Level::Warning), count(Level::Failed));
         let status = match (failures, warnings) {
             (0, 0) => "all is well".to_owned(),
-            (0, warnings) => format!("it works, with {warnings} warnings"),
-            (failures, warnings) => format!("{failures} failures, {warnings} warnings"),
+            (0, warnings) => format!("it works, with {}", show::count(warnings, "warning")),
+            (failures, warnings) => format!(
+                "{}, {}",
+                show::count(failures, "failure"),
+                show::count(warnings, "warning")
+            ),
         };
         text.push_str(&format!("\n{status}\n"));
         text
@@ -168,7 +174,7 @@ impl Report {
             .map(|c| {
                 format!(
                     "{} {} {}: {}\n",
-                    c.result.sign(),
+                    c.result.mark(),
                     c.category,
                     c.name,
                     c.said

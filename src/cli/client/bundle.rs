@@ -111,7 +111,7 @@ fn show(args: &ShowArgs) -> Result<(), Failure> {
     }
 }
 
-async fn get(
+pub(super) async fn get(
     profile: &Profile,
     trust_domain: Option<&TrustDomain>,
 ) -> Result<v1::TrustBundle, Failure> {

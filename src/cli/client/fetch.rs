@@ -10,12 +10,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use reqwest::{Client, ClientBuilder, Url, redirect};
+use serde_json::json;
 
 use crate::cli::failure::{Exit, Failure, chain};
 use crate::cli::files::{self, Content};
 use crate::cli::open::block_on;
-use crate::cli::output;
-use crate::cli::show::fingerprint;
+use crate::cli::output::{self, FormatArg};
+use crate::cli::show::{count, fingerprint};
 use crate::x509::{Certificate, parse_pem_chain};
 
 const MAX_BYTES: usize = 1024 * 1024;
@@ -33,6 +34,8 @@ pub(in crate::cli) struct FetchArgs {
     /// Replace the file if it is there.
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    format: FormatArg,
 }
 
 /// SHA-256 of a certificate, as `bundle show` and openssl print it.
@@ -63,10 +66,14 @@ pub(super) fn run(args: &FetchArgs) -> Result<(), Failure> {
     let bundle = block_on(fetch(&args.url, &args.fingerprint))??;
     let pem: String = bundle.iter().map(Certificate::to_pem).collect();
     files::write(&args.out, Content::Public(pem.as_bytes()), args.force)?;
+    if args.format.is_json() {
+        let prints: Vec<_> = bundle.iter().map(fingerprint).collect();
+        return output::json(&json!({ "file": args.out, "anchors": prints }));
+    }
     output::line(&format!(
-        "{}: {} trust anchors",
+        "{}: {}",
         args.out.display(),
-        bundle.len()
+        count(bundle.len(), "trust anchor")
     ))
 }
 

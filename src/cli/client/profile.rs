@@ -44,6 +44,17 @@ pub(super) struct ClientArgs {
     bundle: Option<PathBuf>,
 }
 
+impl ClientArgs {
+    /// A client file and no flags.
+    pub(super) fn file(client: &Path) -> Self {
+        Self {
+            client: Some(client.to_owned()),
+            endpoint: None,
+            bundle: None,
+        }
+    }
+}
+
 /// Who is asking; goes before the client file.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Credential")]

@@ -8,7 +8,9 @@ mod module;
 mod state;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use super::client;
 use super::environment;
 use super::failure::{Exit, Failure};
 use super::output;
@@ -18,7 +20,10 @@ use super::show::fingerprint;
 use crate::app;
 use crate::config::Config;
 use crate::x509::Certificate;
-use state::State;
+use state::{Ports, State};
+
+/// How often a starting server is asked, every 50 ms and more.
+const PATIENCE: u32 = 200;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DevArgs {
@@ -28,6 +33,9 @@ pub(super) struct DevArgs {
     /// The port to serve on. Default: 8443, or a free one when that is taken.
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
+    /// The port for health and metrics. Default: 9901, or a free one when that is taken.
+    #[arg(long, value_name = "PORT")]
+    admin_port: Option<u16>,
     /// SoftHSM's PKCS#11 module. Default: where distributions put it.
     #[arg(long, value_name = "FILE")]
     module: Option<PathBuf>,
@@ -42,18 +50,36 @@ pub(super) fn run(args: &DevArgs) -> Result<(), Failure> {
             return Err(Failure::new(Exit::Usage, what).next("give --dir DIR"));
         }
     };
-    let state = State::prepare(&dir, args.port, args.module.as_deref())?;
+    let ports = Ports {
+        server: args.port,
+        admin: args.admin_port,
+    };
+    let state = State::prepare(&dir, &ports, args.module.as_deref())?;
     let config = Config::load(&state.config())?;
     environment::ensure(&config.hsm().missing_environment())?;
     let root = make::token_and_ca(&config, &state)?;
     let screen = screen(&state, &config, &root, args.dir.is_some());
-    let served = app::serve(state.config(), false, move || {
-        drop(output::raw(screen.as_bytes()))
-    });
+    let client = state.client();
+    let ready = move || drop(tokio::spawn(say(screen, client)));
+    let served = app::serve(state.config(), false, ready);
     runtime()?.block_on(served).map_err(|error| {
         Failure::from(error)
             .next("a port that is taken? `rootbridge dev --dir DIR` makes another one")
     })
+}
+
+/// Shows the screen when what it says to do will work.
+async fn say(screen: String, client: PathBuf) {
+    for _ in 0..PATIENCE {
+        if client::answers(&client).await.is_ok() {
+            drop(output::raw(screen.as_bytes()));
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    drop(output::note(
+        "the server does not answer yet; in another terminal: rootbridge check",
+    ));
 }
 
 /// One screen of next steps.

@@ -21,6 +21,13 @@ pub(super) const LABEL: &str = "rootbridge-dev";
 const PORT: u16 = 8443;
 const ADMIN_PORT: u16 = 9901;
 
+/// The ports that were asked for.
+#[derive(Debug)]
+pub(super) struct Ports {
+    pub(super) server: Option<u16>,
+    pub(super) admin: Option<u16>,
+}
+
 /// The directory, held by this process until it ends.
 #[derive(Debug)]
 pub(super) struct State {
@@ -32,7 +39,7 @@ impl State {
     /// Makes what is missing.
     pub(super) fn prepare(
         dir: &Path,
-        port: Option<u16>,
+        ports: &Ports,
         module: Option<&Path>,
     ) -> Result<Self, Failure> {
         private(dir)?;
@@ -52,37 +59,37 @@ impl State {
             "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
             state.tokens().display()
         );
-        once(&state.file("softhsm2.conf"), || {
-            Ok(Content::Public(softhsm.as_bytes()))
-        })?;
+        once(
+            &state.file("softhsm2.conf"),
+            Content::Public(softhsm.as_bytes()),
+        )?;
         let pin = random()?;
-        once(&state.pin(), || Ok(Content::Secret(pin.as_bytes())))?;
+        once(&state.pin(), Content::Secret(pin.as_bytes()))?;
         if !state.credential().exists() {
             authn::create_credential(&state.credential())
                 .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
         }
-        state.configure(port, module)?;
+        state.configure(ports, module)?;
         Ok(state)
     }
 
-    fn configure(&self, port: Option<u16>, module: Option<&Path>) -> Result<(), Failure> {
+    fn configure(&self, ports: &Ports, module: Option<&Path>) -> Result<(), Failure> {
         if self.config().exists() {
-            return match port {
-                // Silently serving on another port than was asked for would be worse.
-                Some(port) if !self.serves_on(port) => {
+            // Silently serving on another port than was asked for would be worse.
+            let mut asked = ports.server.into_iter().chain(ports.admin);
+            return match asked.find(|port| !self.serves_on(*port)) {
+                Some(port) => {
                     let what = format!("the configuration there does not serve on port {port}");
                     Err(Failure::new(Exit::Usage, what)
                         .at(self.config().display().to_string())
-                        .next(
-                            "change listeners.mesh.address in it, and the endpoint in client.toml",
-                        ))
+                        .next("change the address in it, and the endpoint in client.toml"))
                 }
-                _ => Ok(()),
+                None => Ok(()),
             };
         }
         let module = module::find(module)?;
-        let port = port.unwrap_or_else(|| free(PORT));
-        let admin = free(ADMIN_PORT);
+        let port = ports.server.unwrap_or_else(|| free(PORT));
+        let admin = ports.admin.unwrap_or_else(|| free(ADMIN_PORT));
         let client = format!(
             "endpoint = \"https://127.0.0.1:{port}\"\nbundle = \"bundle.pem\"\n\
              credential_file = \"operator.token\"\n"
@@ -199,14 +206,11 @@ fn private(dir: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::file("make", dir, &error))
 }
 
-fn once<'a>(
-    path: &Path,
-    content: impl FnOnce() -> Result<Content<'a>, Failure>,
-) -> Result<(), Failure> {
+fn once(path: &Path, content: Content<'_>) -> Result<(), Failure> {
     if path.exists() {
         Ok(())
     } else {
-        files::write(path, content()?, false)
+        files::write(path, content, false)
     }
 }
 

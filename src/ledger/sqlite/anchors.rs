@@ -96,6 +96,13 @@ impl Desk<'_> {
     ) -> Result<Done, LedgerError> {
         let authority = authority(self.conn, trust_domain).await?;
         let certificate = parse("the anchor", der)?;
+        // Verifiers may take any certificate of a bundle for an issuer, a leaf included.
+        if !certificate.is_ca() {
+            return Err(LedgerError::Refused(format!(
+                "{} is no CA certificate (CA:TRUE): give the root of the other CA",
+                certificate.subject()
+            )));
+        }
         let not_after = certificate.not_after();
         let expires_at = expires_at.map_or(not_after, |asked| asked.min(not_after));
         if expires_at <= self.now {

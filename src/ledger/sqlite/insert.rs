@@ -1,5 +1,5 @@
-//! Many rows in one statement: the sizes are powers of two, so that few statements do for every
-//! batch and all of them stay prepared.
+//! Many rows in one statement: few sizes, so that all of them stay prepared, and one or two
+//! statements do for a batch.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -91,8 +91,10 @@ impl Rows for Concluding<'_> {
 #[derive(Debug)]
 pub(super) struct Inserts(Vec<(usize, Arc<str>)>);
 
-/// The most rows in one statement.
-const LARGEST: usize = 64;
+/// How many rows a statement may have: each statement is a trip to the connection's thread and back.
+fn sizes() -> impl Iterator<Item = usize> {
+    [64].into_iter().chain((1..=32).rev())
+}
 
 impl Inserts {
     pub(super) fn intents() -> Self {
@@ -115,9 +117,8 @@ impl Inserts {
     /// A row that meets a unique one is left out, not the whole batch with it.
     fn new(head: &str, columns: usize) -> Self {
         let row = format!("({})", vec!["?"; columns].join(","));
-        let sizes = std::iter::successors(Some(LARGEST), |size| (*size > 1).then_some(size / 2));
         Self(
-            sizes
+            sizes()
                 .map(|size| {
                     let mut sql = head.to_owned();
                     for n in 0..size {

@@ -8,8 +8,8 @@ use super::codes::Columns;
 use super::insert::Admitted;
 use crate::ledger::{Epoch, IssuerId, IssuerState, LedgerError};
 
-/// `intent.id >> SPAN_BITS` is the span; the schema's index has the same number.
-pub(super) const SPAN_BITS: u32 = 10;
+/// `intent.id >> SPAN_BITS` is the span.
+pub(super) const SPAN_BITS: u32 = 12;
 
 /// The bit of `span.issuers` that stands for an issuer's row.
 pub(super) const fn issuer_bit(row: i64) -> i64 {
@@ -56,6 +56,7 @@ pub(super) struct Known {
     epochs: HashMap<Epoch, i64>,
     spans: HashMap<i64, Span>,
     written: Vec<(i64, Span)>,
+    unsealed: Option<i64>,
 }
 
 impl Known {
@@ -170,5 +171,18 @@ impl Known {
             self.spans.clear();
         }
         self.spans.extend(self.written.drain(..));
+    }
+
+    /// The newest span, when others may have become complete since the last sealing.
+    pub(super) fn wants_sealing(&self) -> Option<i64> {
+        let newest = self.spans.keys().max().copied()?;
+        self.unsealed
+            .is_none_or(|unsealed| newest > unsealed)
+            .then_some(newest)
+    }
+
+    /// Every span before this one is sealed.
+    pub(super) fn sealed_before(&mut self, span: i64) {
+        self.unsealed = Some(span);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sqlx::{Row, SqliteConnection};
 
 use super::codes::{Columns, state_code};
+use super::seal::settle;
 use crate::clock::UnixTime;
 use crate::ledger::{Epoch, IntentId, LedgerError, Outcome, State};
 
@@ -60,12 +61,7 @@ pub(super) async fn renew(
 
 /// What reconciliation finds before it takes the write lock: the walk over a long time's intents
 /// must not hold up issuance.
-pub(super) struct Left {
-    /// Everything up to here is concluded.
-    settled: i64,
-    /// Open intents that others have given up.
-    abandoned: Vec<i64>,
-}
+pub(super) struct Left(Vec<i64>);
 
 /// The caller holds a transaction that reads.
 pub(super) async fn left_open(
@@ -73,41 +69,24 @@ pub(super) async fn left_open(
     epoch: &Epoch,
     now: UnixTime,
 ) -> Result<Left, LedgerError> {
-    let row = sqlx::query(
-        "SELECT (SELECT upto FROM settled) AS upto, coalesce(max(id), 0) AS newest FROM intent",
-    )
-    .fetch_one(&mut *conn)
-    .await?;
-    let row = Columns(&row);
-    let mut settled: i64 = row.get("newest")?;
-    let open = sqlx::query(
-        "SELECT intent.id,
-            CASE WHEN epoch.instance = ?2 THEN epoch.boot < ?3
-                 ELSE instance.lease_until <= ?4 END AS abandoned
-         FROM intent
-         LEFT JOIN conclusion ON conclusion.intent = intent.id
-         JOIN epoch ON epoch.id = intent.epoch
-         JOIN instance ON instance.name = epoch.instance
-         WHERE intent.id > ?1 AND conclusion.intent IS NULL
-         ORDER BY intent.id",
-    )
-    .bind(row.get::<i64>("upto")?)
-    .bind(&epoch.instance)
-    .bind(boot(epoch))
-    .bind(now.secs())
-    .fetch_all(conn)
-    .await?;
-    let mut abandoned = Vec::new();
-    for (n, row) in open.iter().enumerate() {
-        let id: i64 = row.try_get(0)?;
-        if n == 0 {
-            settled = id - 1;
-        }
-        if row.try_get(1)? {
-            abandoned.push(id);
-        }
-    }
-    Ok(Left { settled, abandoned })
+    Ok(Left(
+        sqlx::query_scalar(
+            "SELECT intent.id FROM span
+             CROSS JOIN intent ON intent.id >= span << 12 AND intent.id < (span + 1) << 12
+             LEFT JOIN conclusion ON conclusion.intent = intent.id
+             JOIN epoch ON epoch.id = intent.epoch
+             JOIN instance ON instance.name = epoch.instance
+             WHERE span.settled = 0 AND conclusion.intent IS NULL
+                AND CASE WHEN epoch.instance = ?1 THEN epoch.boot < ?2
+                         ELSE instance.lease_until <= ?3 END
+             ORDER BY intent.id",
+        )
+        .bind(&epoch.instance)
+        .bind(boot(epoch))
+        .bind(now.secs())
+        .fetch_all(conn)
+        .await?,
+    ))
 }
 
 /// Concludes what was left open, as far as that still holds; the caller holds the transaction.
@@ -127,7 +106,7 @@ pub(super) async fn reconcile(
         return Err(unknown(epoch));
     }
     let mut concluded = 0;
-    for id in &left.abandoned {
+    for id in &left.0 {
         // Concluded since, or its instance has come back and renewed its lease: not ours to judge.
         let done = sqlx::query(
             "INSERT INTO conclusion (intent, state, reason, concluded_at)
@@ -149,10 +128,7 @@ pub(super) async fn reconcile(
         .await?;
         concluded += done.rows_affected();
     }
-    sqlx::query("UPDATE settled SET upto = max(upto, ?)")
-        .bind(left.settled)
-        .execute(conn)
-        .await?;
+    settle(conn).await?;
     Ok(concluded)
 }
 
@@ -163,12 +139,11 @@ pub(super) async fn reopen(
     outcome: &Outcome,
     at: UnixTime,
 ) -> Result<(), LedgerError> {
-    let Outcome::Issued { signature } = outcome else {
+    if let Outcome::Failed { .. } = outcome {
         return Err(LedgerError::Refused(format!(
-            "intent {intent} can only be reopened to be issued, not {}",
-            outcome.state()
+            "intent {intent} can only be reopened to be issued or unknown, not failed"
         )));
-    };
+    }
     let row = sqlx::query(
         "SELECT intent.id, state, signature FROM intent
          LEFT JOIN conclusion ON intent = intent.id WHERE intent.id = ?",
@@ -178,13 +153,18 @@ pub(super) async fn reopen(
     .await?
     .ok_or(LedgerError::UnknownIntent(intent))?;
     let row = Columns(&row);
-    match row.state("state")? {
-        State::Pending => Err(LedgerError::Refused(format!(
+    let state = row.state("state")?;
+    match (state, outcome) {
+        (State::Pending, _) => Err(LedgerError::Refused(format!(
             "intent {intent} has no conclusion yet: conclude it"
         ))),
-        State::Issued if row.get::<&[u8]>("signature")? == signature.as_slice() => Ok(()),
-        state @ State::Issued => Err(LedgerError::AlreadyConcluded { intent, state }),
-        State::Failed | State::Unknown => {
+        (State::Issued, Outcome::Issued { signature })
+            if row.get::<&[u8]>("signature")? == signature.as_slice() =>
+        {
+            Ok(())
+        }
+        (State::Issued, _) => Err(LedgerError::AlreadyConcluded { intent, state }),
+        (_, Outcome::Issued { signature }) => {
             sqlx::query(
                 "UPDATE conclusion SET state = ?, signature = ?, concluded_at = ? WHERE intent = ?",
             )
@@ -196,6 +176,20 @@ pub(super) async fn reopen(
             .await?;
             Ok(())
         }
+        (State::Failed, Outcome::Unknown { reason }) => {
+            sqlx::query(
+                "UPDATE conclusion SET state = ?, reason = reason || '; ' || ?, concluded_at = ?
+                 WHERE intent = ?",
+            )
+            .bind(state_code(State::Unknown))
+            .bind(reason)
+            .bind(at.secs())
+            .bind(intent.get())
+            .execute(conn)
+            .await?;
+            Ok(())
+        }
+        (State::Unknown | State::Failed, _) => Ok(()),
     }
 }
 

@@ -14,6 +14,7 @@ mod life;
 mod lock;
 mod open;
 mod query;
+mod seal;
 mod snapshot;
 mod turn;
 mod writer;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Access, access};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -57,6 +58,16 @@ impl Connector {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// A connection that changes nothing about the file.
+    async fn looking(&self) -> Result<SqliteConnection, sqlx::Error> {
+        SqliteConnectOptions::new()
+            .filename(&self.path)
+            .busy_timeout(Duration::from_secs(5))
+            .disable_statement_logging()
+            .connect()
+            .await
     }
 
     /// A connection that writes.
@@ -114,14 +125,33 @@ pub(super) async fn prepare(
     create(path, parent).map_err(|error| {
         LedgerError::unavailable(format!("{} cannot be opened: {error}", path.display()))
     })?;
-    let mut conn = connector
-        .writer()
-        .await
-        .map_err(|error| located(path, error))?;
-    let done = upgrade(&mut conn, path, lock.is_some()).await;
-    // The error that counts is the upgrade's.
+    // Asked of the kernel, not by opening the file: closing it again would take away the locks that
+    // SQLite has on it in this process.
+    for (what, needs) in [
+        (path, Access::READ_OK | Access::WRITE_OK),
+        (parent, Access::WRITE_OK),
+    ] {
+        access(what, needs).map_err(|error| {
+            LedgerError::unavailable(format!(
+                "{} cannot be opened: {} cannot be written: {error}",
+                path.display(),
+                what.display()
+            ))
+        })?;
+    }
+    let here = |error| located(path, error);
+    // What is no ledger is not even switched to another journal.
+    let mut conn = connector.looking().await.map_err(here)?;
+    let found = current(&mut conn, path).await;
     let _ = conn.close().await;
-    done.map(|()| lock)
+    if found? != Some(newest()) {
+        let mut conn = connector.writer().await.map_err(here)?;
+        let done = upgrade(&mut conn, path, lock.is_some()).await;
+        // The error that counts is the upgrade's.
+        let _ = conn.close().await;
+        done?;
+    }
+    Ok(lock)
 }
 
 /// The file is made here and not by SQLite, so that nobody else can ever read it. Its name must be
@@ -176,9 +206,12 @@ async fn upgrade(
             Err(error) => return Err(error),
         }
     };
-    MIGRATIONS.run(conn).await.map_err(|error| {
-        LedgerError::unavailable(format!("{} cannot be upgraded: {error}", path.display()))
-    })
+    MIGRATIONS
+        .run_direct(None, conn, false)
+        .await
+        .map_err(|error| {
+            LedgerError::unavailable(format!("{} cannot be upgraded: {error}", path.display()))
+        })
 }
 
 /// The file's schema version; `None` while it is empty.

@@ -1,7 +1,7 @@
 //! Certificates by filter, newest first, with the indexes that the schema has.
 //!
 //! A search by serial, or for what failed, has an index of its own. Every other one walks the spans
-//! of 1,024 intents from the newest back, passes those by that cannot hold what is asked, and looks
+//! of 4,096 intents from the newest back, passes those by that cannot hold what is asked, and looks
 //! into the others: by the subject's index, or row by row.
 
 use sqlx::sqlite::SqliteArguments;
@@ -41,6 +41,7 @@ pub(super) async fn certificates(
     if matches!(filter.state, Some(State::Failed | State::Unknown)) {
         question.and("c.state <> 1");
     }
+    question.subject(filter, By::Row);
     question.ask(conn, from, i64::from(filter.limit)).await
 }
 
@@ -52,54 +53,59 @@ async fn walk(
 ) -> Result<Vec<CertificateRow>, LedgerError> {
     let mut found = Vec::new();
     let mut below = i64::MAX;
-    let settled: i64 = sqlx::query_scalar("SELECT upto FROM settled")
-        .fetch_one(&mut *conn)
-        .await?;
-    let first = if filter.state == Some(State::Pending) {
-        settled + 1
-    } else {
-        0
-    };
     // Small steps first: most questions are about the newest rows.
-    let mut step = 8;
+    let mut step = 4;
     loop {
         let missing = i64::from(filter.limit) - i64::try_from(found.len()).unwrap_or(i64::MAX);
         if missing <= 0 {
             return Ok(found);
         }
-        let spans = spans(conn, filter, issuers, below, first >> SPAN_BITS, step).await?;
+        let spans = spans(conn, filter, issuers, below, step).await?;
         let (Some(newest), Some(oldest)) = (spans.first(), spans.last()) else {
             return Ok(found);
         };
-        below = *oldest;
-        let list: Vec<_> = spans.iter().map(ToString::to_string).collect();
+        below = oldest.number;
+        let list: Vec<_> = spans.iter().map(|span| span.number.to_string()).collect();
         let list = format!("[{}]", list.join(","));
         let mut question = Question::new(filter, issuers);
-        question.and_value("i.id >= ?", first);
-        let from = if filter.subject.is_some() {
-            question.and_value("i.id >> 10 IN (SELECT value FROM json_each(?))", list);
-            "intent i INDEXED BY intent_subject LEFT JOIN conclusion c ON c.intent = i.id"
+        let from = if filter.subject.is_some() && newest.sealed {
+            question.and_value("s.span IN (SELECT value FROM json_each(?))", list);
+            "span_subject s CROSS JOIN intent i ON i.id = s.intent
+             LEFT JOIN conclusion c ON c.intent = i.id"
         } else {
             // Spans that were passed by lie in between only where a filter is narrow.
-            question.and_value("i.id >= ?", *oldest << SPAN_BITS);
-            question.and_value("i.id < ?", (*newest + 1) << SPAN_BITS);
-            question.and_value("i.id >> 10 IN (SELECT value FROM json_each(?))", list);
+            question.and_value("i.id >= ?", oldest.number << SPAN_BITS);
+            question.and_value("i.id < ?", (newest.number + 1) << SPAN_BITS);
+            question.and_value("i.id >> 12 IN (SELECT value FROM json_each(?))", list);
             "intent i NOT INDEXED LEFT JOIN conclusion c ON c.intent = i.id"
         };
+        question.subject(
+            filter,
+            if from.starts_with("span") {
+                By::Span
+            } else {
+                By::Row
+            },
+        );
         found.extend(question.ask(conn, from, missing).await?);
-        step = (step * 2).min(512);
+        step = (step * 2).min(256);
     }
 }
 
-/// The next spans below `below`, newest first, that may hold what is asked.
+/// A span that may hold what is asked.
+struct Span {
+    number: i64,
+    sealed: bool,
+}
+
+/// The next such spans below `below`, newest first, all of them sealed or none.
 async fn spans(
     conn: &mut SqliteConnection,
     filter: &Filter,
     issuers: &[i64],
     below: i64,
-    first: i64,
     limit: i64,
-) -> Result<Vec<i64>, LedgerError> {
+) -> Result<Vec<Span>, LedgerError> {
     let bits = issuers
         .iter()
         .fold(0, |bits, issuer| bits | issuer_bit(*issuer));
@@ -109,9 +115,9 @@ async fn spans(
     let after = |time: Option<UnixTime>| time.map_or(i64::MIN, UnixTime::secs);
     let before = |time: Option<UnixTime>| time.map_or(i64::MAX, UnixTime::secs);
     let by_expiry = filter.expires_after.is_some() || filter.expires_before.is_some();
-    Ok(sqlx::query_scalar(
-        "SELECT span FROM span
-         WHERE span < ?1 AND span <= ?2 AND span >= ?3
+    let rows: Vec<(i64, bool)> = sqlx::query_as(
+        "SELECT span, sealed FROM span
+         WHERE span < ?1 AND span <= ?2 AND (NOT ?3 OR settled = 0)
             AND recorded_max >= ?4 AND recorded_min < ?5
             AND (NOT ?6 OR (expires_max >= ?7 AND expires_min < ?8))
             AND (?9 = 0 OR issuers & ?9 <> 0)
@@ -119,7 +125,7 @@ async fn spans(
     )
     .bind(below)
     .bind(newest)
-    .bind(first)
+    .bind(filter.state == Some(State::Pending))
     .bind(after(filter.recorded_after))
     .bind(before(filter.recorded_before))
     .bind(by_expiry)
@@ -128,7 +134,18 @@ async fn spans(
     .bind(bits)
     .bind(limit)
     .fetch_all(conn)
-    .await?)
+    .await?;
+    let mut spans: Vec<_> = rows
+        .into_iter()
+        .map(|(number, sealed)| Span { number, sealed })
+        .collect();
+    let sealed = spans.first().is_some_and(|span| span.sealed);
+    let alike = spans
+        .iter()
+        .take_while(|span| span.sealed == sealed)
+        .count();
+    spans.truncate(alike);
+    Ok(spans)
 }
 
 /// The rows of the issuers that are asked for; empty where any will do, `None` where there is none.
@@ -150,6 +167,13 @@ async fn issuers(
     Ok(Some(rows).filter(|rows| !rows.is_empty()))
 }
 
+/// Whose column a search by subject compares.
+#[derive(Clone, Copy)]
+enum By {
+    Span,
+    Row,
+}
+
 /// A SELECT in the making: only fixed text becomes SQL, every value is bound.
 struct Question {
     conditions: String,
@@ -163,9 +187,6 @@ impl Question {
             conditions: "1".to_owned(),
             values: SqliteArguments::default(),
         };
-        if let Some(subject) = &filter.subject {
-            this.subject(subject);
-        }
         if let Some(serial) = &filter.serial {
             this.and_value("i.serial = ?", serial.as_bytes());
         }
@@ -200,17 +221,24 @@ impl Question {
     }
 
     /// The subject itself, the first of several names, or with a trailing `*` what it begins with.
-    fn subject(&mut self, subject: &str) {
+    fn subject(&mut self, filter: &Filter, by: By) {
+        let Some(subject) = &filter.subject else {
+            return;
+        };
+        let (from, to) = match by {
+            By::Span => ("s.subject >= ?", "s.subject < ?"),
+            By::Row => ("i.subject >= ?", "i.subject < ?"),
+        };
         match subject.strip_suffix('*') {
             Some(prefix) => {
-                self.and_value("i.subject >= ?", prefix);
+                self.and_value(from, prefix);
                 // Nothing in UTF-8 sorts behind the last code point.
-                self.and_value("i.subject < ?", format!("{prefix}\u{10ffff}"));
+                self.and_value(to, format!("{prefix}\u{10ffff}"));
             }
             None => {
-                self.and_value("i.subject >= ?", subject);
+                self.and_value(from, subject.as_str());
                 // '!' is what follows the space between names.
-                self.and_value("i.subject < ?", format!("{subject}!"));
+                self.and_value(to, format!("{subject}!"));
                 let length = i64::try_from(subject.chars().count()).unwrap_or(i64::MAX);
                 self.and_value("substr(i.subject, 1 + ?, 1) IN ('', ' ')", length);
             }

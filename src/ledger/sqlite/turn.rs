@@ -59,13 +59,17 @@ impl Sqlite {
     }
 }
 
-enum Failure {
+#[derive(Debug)]
+pub(super) enum Failure {
     Store(sqlx::Error),
     Work(LedgerError),
 }
 
 /// Also answers whether the connection may be used again.
-async fn in_transaction<T, F>(conn: &mut SqliteConnection, work: F) -> (Result<T, Failure>, bool)
+pub(super) async fn in_transaction<T, F>(
+    conn: &mut SqliteConnection,
+    work: F,
+) -> (Result<T, Failure>, bool)
 where
     F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, LedgerError>>,
 {

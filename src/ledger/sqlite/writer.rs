@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
@@ -10,11 +11,16 @@ use super::batch::{Fault, Statements, Verdicts};
 use super::known::Known;
 use super::lock::ServerLock;
 use super::open::{Connector, located};
+use super::seal::seal;
+use super::turn::in_transaction;
 use crate::clock::Clock;
 use crate::ledger::{Intent, IntentId, LedgerError, Outcome, Record};
 
 /// The most requests in one transaction.
 const BATCH: usize = 256;
+
+/// How often the writer lets others go first after a batch of several.
+const YIELDS: usize = 3;
 
 type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
 
@@ -78,9 +84,19 @@ impl Writer {
                     }
                 }
             }
+            let crowd = batch.len();
             desk.write(batch).await;
             for turn in turns {
                 desk.lend(turn).await;
+            }
+            desk.seal().await;
+            // Those who have just been answered are about to ask again: without a moment for them a
+            // crowd splits into two that take turns, with twice the commits. A lone caller finds
+            // nobody in front.
+            for _ in 0..YIELDS {
+                if crowd > 1 {
+                    tokio::task::yield_now().await;
+                }
             }
         }
         desk.discard().await;
@@ -204,6 +220,24 @@ impl Desk {
                 self.conn = Some(conn);
                 done
             }
+        }
+    }
+
+    /// Seals what has become complete, after everyone has been answered.
+    async fn seal(&mut self) {
+        let Some(newest) = self.known.wants_sealing() else {
+            return;
+        };
+        let Ok(mut conn) = self.connection().await else {
+            return;
+        };
+        let (done, fit) = in_transaction(&mut conn, |conn| seal(conn).boxed()).await;
+        // What failed is tried again with the next span.
+        self.known.sealed_before(done.unwrap_or(newest));
+        if fit {
+            self.conn = Some(conn);
+        } else {
+            let _ = conn.close().await;
         }
     }
 

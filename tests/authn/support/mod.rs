@@ -1,12 +1,12 @@
 //! Issuers of tokens, their key sets, and the small world that a test authenticates in.
 
-pub mod server;
+pub(crate) mod server;
 
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{
@@ -21,21 +21,21 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// The time in every test, unless it moves the clock.
-pub const NOW: i64 = 1_790_000_000;
-pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
-pub const SUB: &str = "system:serviceaccount:foo:bar";
+pub(crate) const NOW: i64 = 1_790_000_000;
+pub(crate) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+pub(crate) const SUB: &str = "system:serviceaccount:foo:bar";
 
 /// RSA keys are dear to make, so all tests share two.
-pub static RSA: LazyLock<Key> = LazyLock::new(|| Key::rsa("rsa-1"));
-pub static OTHER_RSA: LazyLock<Key> = LazyLock::new(|| Key::rsa("rsa-2"));
+pub(crate) static RSA: LazyLock<Key> = LazyLock::new(|| Key::rsa("rsa-1"));
+pub(crate) static OTHER_RSA: LazyLock<Key> = LazyLock::new(|| Key::rsa("rsa-2"));
 
 /// A key of an issuer.
-pub struct Key {
-    pub kid: String,
-    pub kind: Kind,
+pub(crate) struct Key {
+    pub(crate) kid: String,
+    pub(crate) kind: Kind,
 }
 
-pub enum Kind {
+pub(crate) enum Kind {
     Rsa(RsaKeyPair),
     P256(EcdsaKeyPair),
     P384(EcdsaKeyPair),
@@ -43,7 +43,7 @@ pub enum Kind {
 }
 
 impl Key {
-    pub fn rsa(kid: &str) -> Self {
+    pub(crate) fn rsa(kid: &str) -> Self {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
         Self {
             kid: kid.to_owned(),
@@ -51,7 +51,7 @@ impl Key {
         }
     }
 
-    pub fn p256(kid: &str) -> Self {
+    pub(crate) fn p256(kid: &str) -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         Self {
             kid: kid.to_owned(),
@@ -59,7 +59,7 @@ impl Key {
         }
     }
 
-    pub fn p384(kid: &str) -> Self {
+    pub(crate) fn p384(kid: &str) -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
         Self {
             kid: kid.to_owned(),
@@ -67,7 +67,7 @@ impl Key {
         }
     }
 
-    pub fn ed25519(kid: &str) -> Self {
+    pub(crate) fn ed25519(kid: &str) -> Self {
         Self {
             kid: kid.to_owned(),
             kind: Kind::Ed25519(Ed25519KeyPair::generate().unwrap()),
@@ -75,7 +75,7 @@ impl Key {
     }
 
     /// The algorithm that this key signs with unless told.
-    pub fn alg(&self) -> &'static str {
+    pub(crate) fn alg(&self) -> &'static str {
         match self.kind {
             Kind::Rsa(_) => "RS256",
             Kind::P256(_) => "ES256",
@@ -85,7 +85,7 @@ impl Key {
     }
 
     /// The public half as a member of a key set.
-    pub fn jwk(&self) -> Value {
+    pub(crate) fn jwk(&self) -> Value {
         let kid = &self.kid;
         match &self.kind {
             Kind::Rsa(pair) => {
@@ -107,9 +107,9 @@ impl Key {
     }
 
     /// The private half, PKCS#8 DER.
-    pub fn pkcs8(&self) -> Vec<u8> {
+    pub(crate) fn pkcs8(&self) -> Vec<u8> {
         match &self.kind {
-            Kind::Rsa(pair) => AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(pair)
+            Kind::Rsa(pair) => AsDer::<Pkcs8V1Der<'_>>::as_der(pair)
                 .unwrap()
                 .as_ref()
                 .to_vec(),
@@ -118,7 +118,7 @@ impl Key {
         }
     }
 
-    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
         match &self.kind {
             Kind::Rsa(pair) => {
@@ -134,7 +134,7 @@ impl Key {
         }
     }
 
-    pub fn sign_pss(&self, message: &[u8]) -> Vec<u8> {
+    pub(crate) fn sign_pss(&self, message: &[u8]) -> Vec<u8> {
         let Kind::Rsa(pair) = &self.kind else {
             panic!("no RSA key")
         };
@@ -150,7 +150,7 @@ impl Key {
     }
 
     /// A token with this key's ordinary header.
-    pub fn token(&self, claims: &Value) -> String {
+    pub(crate) fn token(&self, claims: &Value) -> String {
         self.token_of(
             &json!({ "alg": self.alg(), "kid": self.kid, "typ": "JWT" }).to_string(),
             &claims.to_string(),
@@ -158,23 +158,23 @@ impl Key {
     }
 
     /// A token of any header and payload, rightly signed.
-    pub fn token_of(&self, header: &str, payload: &str) -> String {
+    pub(crate) fn token_of(&self, header: &str, payload: &str) -> String {
         let signed = format!("{}.{}", b64(header.as_bytes()), b64(payload.as_bytes()));
         let signature = self.sign(signed.as_bytes());
         format!("{signed}.{}", b64(&signature))
     }
 }
 
-pub fn b64(bytes: &[u8]) -> String {
+pub(crate) fn b64(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-pub fn jwks(keys: &[&Key]) -> String {
+pub(crate) fn jwks(keys: &[&Key]) -> String {
     json!({ "keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>() }).to_string()
 }
 
 /// What a Kubernetes API server puts in a service account's token.
-pub fn claims() -> Value {
+pub(crate) fn claims() -> Value {
     json!({
         "iss": ISSUER,
         "sub": SUB,
@@ -193,28 +193,28 @@ pub fn claims() -> Value {
 }
 
 /// The claims with one of them set.
-pub fn claims_with(name: &str, value: Value) -> Value {
+pub(crate) fn claims_with(name: &str, value: Value) -> Value {
     let mut claims = claims();
     claims[name] = value;
     claims
 }
 
 /// Verifiers over key sets in files, at a time that stands still.
-pub struct World {
-    pub dir: TempDir,
-    pub clock: Arc<FixedClock>,
-    pub verifiers: JwtVerifiers,
-    pub allowed: Vec<String>,
+pub(crate) struct World {
+    pub(crate) dir: TempDir,
+    pub(crate) clock: Arc<FixedClock>,
+    pub(crate) verifiers: JwtVerifiers,
+    pub(crate) allowed: Vec<String>,
 }
 
 impl World {
     /// One verifier, `cluster`, whose file holds `keys`.
-    pub fn new(keys: &[&Key]) -> Self {
+    pub(crate) fn new(keys: &[&Key]) -> Self {
         Self::with(keys, "")
     }
 
     /// The same, with more lines in its table.
-    pub fn with(keys: &[&Key], more: &str) -> Self {
+    pub(crate) fn with(keys: &[&Key], more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("jwks.json");
         std::fs::write(&path, jwks(keys)).unwrap();
@@ -240,7 +240,7 @@ impl World {
     }
 
     /// Every verifier of a configuration, all allowed.
-    pub fn of(dir: TempDir, toml: &str) -> Self {
+    pub(crate) fn of(dir: TempDir, toml: &str) -> Self {
         let clock = Arc::new(FixedClock::new(UnixTime::from_secs(NOW)));
         let config = parse(toml);
         let allowed = config.jwt().keys().cloned().collect();
@@ -253,14 +253,14 @@ impl World {
         }
     }
 
-    pub async fn authenticate(&self, token: &str) -> Result<Caller, AuthnError> {
+    pub(crate) async fn authenticate(&self, token: &str) -> Result<Caller, AuthnError> {
         self.verifiers
             .authenticate(token, Api::Istio, &self.allowed)
             .await
     }
 
     /// Asserts that the token is rejected, and that the log will hold nothing of it.
-    pub async fn rejects(&self, token: &str) -> String {
+    pub(crate) async fn rejects(&self, token: &str) -> String {
         match self.authenticate(token).await {
             Err(AuthnError::Rejected { reason }) => {
                 assert_secretless(&reason, token);
@@ -270,24 +270,24 @@ impl World {
         }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 }
 
 /// No part of the token that is long enough to mean anything is in the text.
-pub fn assert_secretless(text: &str, token: &str) {
+pub(crate) fn assert_secretless(text: &str, token: &str) {
     for part in token.split('.').filter(|part| part.len() > 8) {
         assert!(!text.contains(part), "{text} holds a part of the token");
     }
 }
 
-pub fn parse(toml: &str) -> Config {
+pub(crate) fn parse(toml: &str) -> Config {
     Config::try_from(toml::from_str::<RawConfig>(toml).unwrap()).unwrap()
 }
 
 /// Waits until `done` says so, for at most `limit`.
-pub async fn eventually<F: AsyncFnMut() -> bool>(limit: Duration, mut done: F) {
+pub(crate) async fn eventually<F: AsyncFnMut() -> bool>(limit: Duration, mut done: F) {
     let start = std::time::Instant::now();
     while !done().await {
         assert!(start.elapsed() < limit, "not within {limit:?}");

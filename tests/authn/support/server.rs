@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 /// What the server answers.
 #[derive(Clone)]
-pub enum Answer {
+pub(crate) enum Answer {
     Set(String),
     Slow(Duration, String),
     /// To another place, which would have the set.
@@ -29,9 +29,9 @@ pub enum Answer {
     Cut,
 }
 
-pub struct Server {
-    pub address: SocketAddr,
-    pub ca_pem: String,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) ca_pem: String,
     tls: Arc<ServerConfig>,
     state: Arc<State>,
     running: Option<AbortHandle>,
@@ -43,7 +43,7 @@ struct State {
 }
 
 impl Server {
-    pub async fn start(answer: Answer) -> Self {
+    pub(crate) async fn start(answer: Answer) -> Self {
         let ca_key = KeyPair::generate().unwrap();
         let mut ca = CertificateParams::new(Vec::new()).unwrap();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -80,7 +80,7 @@ impl Server {
     }
 
     /// Listens, on the same port as before if there was one.
-    pub async fn up(&mut self) {
+    pub(crate) async fn up(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
         self.address = listener.local_addr().unwrap();
         let (acceptor, state) = (TlsAcceptor::from(self.tls.clone()), self.state.clone());
@@ -94,7 +94,7 @@ impl Server {
     }
 
     /// Refuses connections from now on.
-    pub async fn down(&mut self) {
+    pub(crate) async fn down(&mut self) {
         if let Some(task) = self.running.take() {
             task.abort();
             while TcpStream::connect(self.address).await.is_ok() {
@@ -103,16 +103,16 @@ impl Server {
         }
     }
 
-    pub fn answer(&self, answer: Answer) {
+    pub(crate) fn answer(&self, answer: Answer) {
         *self.state.answer.lock().unwrap() = answer;
     }
 
     /// How many requests were answered, or begun to be.
-    pub fn hits(&self) -> usize {
+    pub(crate) fn hits(&self) -> usize {
         self.state.hits.load(Ordering::SeqCst)
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("https://localhost:{}/keys", self.address.port())
     }
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -114,11 +113,8 @@ func judgeLeaf(leaf *x509.Certificate, identity string, key crypto.PublicKey) er
 }
 
 func sameKey(certified any, asked crypto.PublicKey) bool {
-	switch asked := asked.(type) {
-	case *rsa.PublicKey:
-		return asked.Equal(certified)
-	case *ecdsa.PublicKey:
-		return asked.Equal(certified)
+	if key, ok := asked.(interface{ Equal(crypto.PublicKey) bool }); ok {
+		return key.Equal(certified)
 	}
 	return false
 }

@@ -70,6 +70,7 @@ pub(crate) fn calls(mesh: &Mesh, list: &[Call]) -> Vec<Answer> {
     let mut child = driver("calls", mesh)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("`make setup` builds build/interop/istio");
     child
@@ -79,7 +80,11 @@ pub(crate) fn calls(mesh: &Mesh, list: &[Call]) -> Vec<Answer> {
         .write_all(json!(list).to_string().as_bytes())
         .unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "the driver failed");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let answers: Vec<Answer> = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(answers.len(), list.len());
     answers

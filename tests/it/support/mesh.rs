@@ -2,9 +2,10 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 use super::http::wait_ready;
 use super::jwt::{ISSUER, Issuer};
 use super::process::Process;
-use super::{free_port, output, repository, run};
+use super::{free_port, repository, run};
 
 pub(crate) const TRUST_DOMAIN: &str = "cluster.local";
 pub(crate) const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
@@ -27,9 +28,10 @@ pub(crate) struct Mesh {
     pub admin: u16,
 }
 
-/// The line under the test.
+/// The program under test: the one just built, or another, such as an installed one.
 pub(crate) fn rootbridge() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rootbridge"));
+    let built = env!("CARGO_BIN_EXE_rootbridge").into();
+    let mut command = Command::new(std::env::var_os("ROOTBRIDGE_BIN").unwrap_or(built));
     // Nothing of the machine's own may be found.
     command
         .env_remove("RUST_LOG")
@@ -47,12 +49,9 @@ impl Mesh {
         let issuer = Issuer::new(&path.join("callers"));
         let mut secret = fs::OpenOptions::new();
         secret.create_new(true).write(true).mode(0o600);
-        let token = run(Command::new("openssl").args(["rand", "-hex", "32"]));
-        std::io::Write::write_all(
-            &mut secret.open(path.join("operator.token")).unwrap(),
-            token.as_bytes(),
-        )
-        .unwrap();
+        let mut file = secret.open(path.join("operator.token")).unwrap();
+        let random = run(Command::new("openssl").args(["rand", "-hex", "32"]));
+        write!(file, "rb_op_{random}").unwrap();
         let mesh = Self {
             directory,
             issuer,
@@ -107,7 +106,7 @@ client_certificates = {{ trust_domains = ["{TRUST_DOMAIN}"], reauthenticate_afte
 
 [listeners.mesh.tls]
 trust_domain = "{TRUST_DOMAIN}"
-dns = ["localhost"]
+dns = ["rootbridge.rootbridge.svc"]
 ip = ["127.0.0.1"]
 
 [jwt.cluster]
@@ -176,20 +175,27 @@ level = "info"
         command
     }
 
+    /// `rootbridge serve` with the module's variables set beforehand, so that it need not start
+    /// itself again with them: not every tool in front of it outlives that.
+    pub(crate) fn serve_command(&self) -> Command {
+        let mut command = self.command(&["serve"]);
+        command
+            .env("SOFTHSM2_CONF", self.path("token/softhsm2.conf"))
+            .env("PKCS11SPY", MODULE);
+        command
+    }
+
     /// A command that must succeed; its standard output.
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
         run(&mut self.command(arguments))
     }
 
-    /// A command that may fail.
-    pub(crate) fn try_cli(&self, arguments: &[&str]) -> Output {
-        output(&mut self.command(arguments))
-    }
-
-    /// `rootbridge` as a client of this server, with the operator's credential.
-    pub(crate) fn operator(&self, arguments: &[&str]) -> Command {
+    /// `rootbridge` as a client of this server, with the operator's credential; `path` follows the
+    /// arguments.
+    pub(crate) fn operator(&self, arguments: &[&str], path: &Path) -> Command {
         let mut command = self.command(arguments);
         command
+            .arg(path)
             .arg("--endpoint")
             .arg(format!("https://127.0.0.1:{}", self.port))
             .arg("--bundle")
@@ -245,6 +251,15 @@ level = "info"
     /// Serves, and waits until traffic may come.
     pub(crate) fn serve(&self) -> Process {
         self.serve_by(self.command(&["serve"]))
+    }
+
+    /// Starts serving, ready or not.
+    pub(crate) fn start(&self) -> Process {
+        Process::start(
+            "rootbridge",
+            &mut self.command(&["serve"]),
+            &self.path("serve.log"),
+        )
     }
 
     /// The same by a command of the caller's: under a tracer, with another environment.

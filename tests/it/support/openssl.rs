@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::run;
+use super::{output, run};
 
 /// Kinds of keys a client may bring, as `openssl genpkey` spells them.
 pub(crate) const KEYS: &[(&str, &[&str])] = &[
@@ -106,13 +106,17 @@ impl ScratchCa {
 
     /// A workload's certificate; `san` and `usage` are what follows `=` in openssl's config.
     pub(crate) fn sign(&self, csr: &Path, san: &str, usage: &str) -> PathBuf {
-        let chain = csr.with_extension("pem");
-        let extensions = csr.with_extension("ext");
         let text = format!(
             "subjectAltName={san}\nkeyUsage={usage}\nbasicConstraints=critical,CA:FALSE\n\
              extendedKeyUsage=serverAuth,clientAuth\nsubjectKeyIdentifier=hash\n\
              authorityKeyIdentifier=keyid:always\n"
         );
+        self.sign_with(csr, &text)
+    }
+
+    fn sign_with(&self, csr: &Path, text: &str) -> PathBuf {
+        let chain = csr.with_extension("pem");
+        let extensions = csr.with_extension("ext");
         fs::write(&extensions, text).unwrap();
         run(openssl()
             .args(["x509", "-req", "-days", "1", "-set_serial"])
@@ -133,6 +137,31 @@ impl ScratchCa {
         chain
     }
 
+    /// A CA below this one, which may have `path_len` more below itself.
+    pub(crate) fn subordinate(&self, directory: &Path, path_len: u8) -> Self {
+        fs::create_dir_all(directory).unwrap();
+        let csr = directory.join("root.csr");
+        run(openssl()
+            .args(["req", "-new", "-subj", "/O=Scratch/CN=Scratch CA", "-key"])
+            .arg(key(directory, "root", "rsa-2048"))
+            .arg("-out")
+            .arg(&csr));
+        self.sign_ca(&csr, path_len);
+        Self {
+            directory: directory.to_owned(),
+        }
+    }
+
+    /// A CA's certificate.
+    pub(crate) fn sign_ca(&self, csr: &Path, path_len: u8) -> PathBuf {
+        let text = format!(
+            "basicConstraints=critical,CA:TRUE,pathlen:{path_len}\n\
+             keyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n\
+             authorityKeyIdentifier=keyid:always\n"
+        );
+        self.sign_with(csr, &text)
+    }
+
     /// Key, CSR and certificate for one SPIFFE ID.
     pub(crate) fn workload(&self, name: &str, id: &str) -> Material {
         let key = key(&self.directory, name, "ecdsa-p256");
@@ -150,6 +179,32 @@ impl ScratchCa {
     }
 }
 
+/// `sha256:…` of a certificate.
+pub(crate) fn fingerprint(certificate: &Path) -> String {
+    let text = run(openssl()
+        .args(["x509", "-noout", "-fingerprint", "-sha256", "-in"])
+        .arg(certificate));
+    let digits = text.trim().rsplit('=').next().unwrap().replace(':', "");
+    format!("sha256:{}", digits.to_lowercase())
+}
+
+/// Whether a TLS handshake with a server on this machine succeeds now.
+pub(crate) fn handshake(port: u16) -> bool {
+    let mut command = openssl();
+    command
+        .args([
+            "s_client",
+            "-servername",
+            "rootbridge.rootbridge.svc",
+            "-alpn",
+            "h2",
+            "-connect",
+        ])
+        .arg(format!("127.0.0.1:{port}"))
+        .stdin(Stdio::null());
+    output(&mut command).status.success()
+}
+
 /// The chain that a TLS server on this machine shows, in a file.
 pub(crate) fn shown_by(port: u16, directory: &Path) -> PathBuf {
     let shown = run(openssl()
@@ -157,7 +212,7 @@ pub(crate) fn shown_by(port: u16, directory: &Path) -> PathBuf {
             "s_client",
             "-showcerts",
             "-servername",
-            "localhost",
+            "rootbridge.rootbridge.svc",
             "-alpn",
             "h2",
             "-connect",
@@ -174,8 +229,7 @@ pub(crate) fn shown_by(port: u16, directory: &Path) -> PathBuf {
         .map(|(body, _)| format!("{begin}{body}{end}"))
         .collect();
     let path = directory.join(format!("shown-{port}.pem"));
-    // s_client prints the leaf once more after the chain.
-    fs::write(&path, chain[..chain.len() - 1].concat()).unwrap();
+    fs::write(&path, chain.concat()).unwrap();
     path
 }
 

@@ -89,7 +89,8 @@ fn push(events: &mut Vec<Event>, signing: &mut BTreeMap<String, usize>, thread: 
         .filter_map(|mark| target.find(mark))
         .min()
         .unwrap_or(0);
-    let target = &target[..end];
+    let target = unescape(&target[..end]);
+    let target = target.as_str();
     if name == "fsync" || name == "fdatasync" {
         let result = call
             .rsplit_once("= ")
@@ -101,11 +102,9 @@ fn push(events: &mut Vec<Event>, signing: &mut BTreeMap<String, usize>, thread: 
         });
         return;
     }
-    let hex: String = rest
-        .split('"')
-        .skip(1)
-        .step_by(2)
-        .flat_map(|quoted| quoted.split("\\x").skip(1).map(|byte| &byte[..2]))
+    let quoted = rest.split('"').skip(1).step_by(2);
+    let hex: String = quoted
+        .map(|text| text.replace("\\x", "").to_lowercase())
         .collect();
     if target.starts_with("/") && rest.starts_with("2<") {
         spied(events, signing, thread, &hex);
@@ -120,11 +119,7 @@ fn push(events: &mut Vec<Event>, signing: &mut BTreeMap<String, usize>, thread: 
 
 /// A line of the spy's log: the head of a call, or sixteen bytes of its data.
 fn spied(events: &mut Vec<Event>, signing: &mut BTreeMap<String, usize>, thread: &str, hex: &str) {
-    let text: String = (0..hex.len())
-        .step_by(2)
-        .filter_map(|at| u8::from_str_radix(&hex[at..at + 2], 16).ok())
-        .map(char::from)
-        .collect();
+    let text = decode(hex);
     if text.trim_end().ends_with(": C_Sign") {
         signing.insert(thread.to_owned(), events.len());
         events.push(Event::Sign {
@@ -143,18 +138,38 @@ fn spied(events: &mut Vec<Event>, signing: &mut BTreeMap<String, usize>, thread:
     }
 }
 
+/// Names of files come in hex too.
+fn unescape(name: &str) -> String {
+    if name.starts_with("\\x") {
+        decode(&name.replace("\\x", ""))
+    } else {
+        name.to_owned()
+    }
+}
+
+fn decode(hex: &str) -> String {
+    let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).ok();
+    (0..hex.len())
+        .step_by(2)
+        .filter_map(byte)
+        .map(char::from)
+        .collect()
+}
+
 #[test]
 fn a_trace_is_read() {
-    let sign: String = "\n14: C_Sign\n"
-        .bytes()
-        .map(|b| format!("\\x{b:02x}"))
-        .collect();
-    let data = "\n    00000000  6E 53 A2  nS."
-        .bytes()
-        .map(|b| format!("\\x{b:02x}"))
-        .collect::<String>();
+    let escape = |text: &str| {
+        text.bytes()
+            .map(|b| format!("\\x{b:02x}"))
+            .collect::<String>()
+    };
+    let (sign, data) = (
+        escape("\n14: C_Sign\n"),
+        escape("\n    00000000  6E 53 A2  nS."),
+    );
+    let wal_hex = escape("/tmp/a/ledger.db-wal");
     let trace = format!(
-        r#"11 pwrite64(9</tmp/a/ledger.db-wal>, "\x01\xAB"..., 4096, 32) = 4096
+        r#"11 pwrite64(9<{wal_hex}>, "\x01\xAB"..., 4096, 32) = 4096
 11 fdatasync(9</tmp/a/ledger.db-wal> <unfinished ...>
 12 write(2</tmp/a/serve.log>, "{sign}", 12) = 12
 12 write(2</tmp/a/serve.log>, "{data}", 27) = 27
@@ -166,7 +181,7 @@ fn a_trace_is_read() {
     let expected = [
         Event::Write {
             to: wal.clone(),
-            hex: "01AB".to_owned(),
+            hex: "01ab".to_owned(),
             size: 2,
         },
         Event::Sign {

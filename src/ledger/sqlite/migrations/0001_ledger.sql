@@ -152,21 +152,30 @@ CREATE TABLE intent (
     UNIQUE (issuer, serial)                   -- I2; serials begin with the time: mostly appended
 ) STRICT;
 CREATE UNIQUE INDEX intent_origin ON intent (origin) WHERE origin IS NOT NULL;
--- A plain index on the subject would touch a random page of an ever larger tree with every row.
--- Led by the span of 1,024 ids, an insert touches the few pages of the newest span however many
--- rows there are, and a search makes one seek in each span.
-CREATE INDEX intent_subject ON intent (id >> 10, subject);
 
--- What the span of 1,024 ids holds, so that searches by time or issuer pass it by: kept by the
--- writer, never narrower than the truth.
+-- A span is 4,096 intents in a row: searches walk spans from the newest back and pass those by
+-- that cannot hold what is asked. Kept by the writer, never narrower than the truth.
 CREATE TABLE span (
-    span         INTEGER PRIMARY KEY,     -- id >> 10
+    span         INTEGER PRIMARY KEY,     -- intent.id >> 12
     recorded_min INTEGER NOT NULL,
     recorded_max INTEGER NOT NULL,
     expires_min  INTEGER NOT NULL,
     expires_max  INTEGER NOT NULL,
-    issuers      INTEGER NOT NULL         -- bit (issuer % 62) for each issuer in it
+    issuers      INTEGER NOT NULL,        -- bit (issuer % 62) for each issuer in it
+    sealed       INTEGER NOT NULL DEFAULT 0,  -- complete, and its subjects are in the table below
+    settled      INTEGER NOT NULL DEFAULT 0   -- sealed, and every intent in it is concluded
 ) STRICT;
+CREATE INDEX span_open ON span (span) WHERE settled = 0;
+
+-- The subjects of sealed spans. A plain index would touch a random page of an ever larger tree with
+-- every intent; so a span's subjects are sorted and appended once it is complete, and a search makes
+-- one seek in each span.
+CREATE TABLE span_subject (
+    span    INTEGER NOT NULL REFERENCES span,
+    subject TEXT NOT NULL,
+    intent  INTEGER NOT NULL,
+    PRIMARY KEY (span, subject, intent)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE conclusion (
     intent       INTEGER PRIMARY KEY REFERENCES intent,
@@ -181,13 +190,6 @@ CREATE TABLE conclusion (
 ) STRICT;
 CREATE INDEX conclusion_not_issued ON conclusion (state, intent) WHERE state <> 1;
 
--- Every intent up to this one is concluded: reconciliation looks behind it only.
-CREATE TABLE settled (
-    one  INTEGER PRIMARY KEY CHECK (one = 1),
-    upto INTEGER NOT NULL
-) STRICT;
-INSERT INTO settled VALUES (1, 0);
-
 -- What never happens ----------------------------------------------------------------------------
 
 CREATE TRIGGER intent_update BEFORE UPDATE ON intent
@@ -196,8 +198,9 @@ CREATE TRIGGER intent_delete BEFORE DELETE ON intent
 BEGIN SELECT RAISE(ABORT, 'an intent is never deleted'); END;
 
 CREATE TRIGGER conclusion_update BEFORE UPDATE ON conclusion
-WHEN NOT (OLD.state IN (2, 3) AND NEW.state = 1 AND NEW.intent = OLD.intent)
-BEGIN SELECT RAISE(ABORT, 'a conclusion only changes from failed or unknown to issued'); END;
+WHEN NOT (NEW.intent = OLD.intent
+    AND (OLD.state IN (2, 3) AND NEW.state = 1 OR OLD.state = 2 AND NEW.state = 3))
+BEGIN SELECT RAISE(ABORT, 'a conclusion only changes from failed to unknown, and from either to issued'); END;
 CREATE TRIGGER conclusion_delete BEFORE DELETE ON conclusion
 BEGIN SELECT RAISE(ABORT, 'a conclusion is never deleted'); END;
 

@@ -1,0 +1,229 @@
+//! `ca init`: a root and an issuing CA, both keys made in the token.
+//!
+//! Each step is on record before the next begins, so a run that was broken off is gone on with:
+//! by its keys, its root and what was signed already.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::ca::CaCertificate;
+use super::super::door::Prepared;
+use super::super::error::IssueError;
+use super::keys::{Wanted, describe};
+use super::options::{InitOptions, InitReport};
+use super::{Ceremony, CeremonyError, issuer_id};
+use crate::clock::UnixTime;
+use crate::hsm::{Key, Token};
+use crate::ledger::{AnchorOrigin, Change, Filter, IssuerRecord, IssuerState, Kind, Role, State};
+use crate::x509::{Certificate, IssuerIdentity, Serial, TrustDomain, ca_name};
+
+/// How far notBefore of a CA certificate lies in the past, for clocks that lag.
+const BACKDATE: Duration = Duration::from_secs(300);
+
+impl Ceremony {
+    /// Root and issuing CA, both keys made in the token.
+    ///
+    /// # Errors
+    /// [`CeremonyError`]; what was made until then stays, and is used when it is run again.
+    pub async fn init(&self, options: InitOptions) -> Result<InitReport, CeremonyError> {
+        let domain = &options.trust_domain;
+        self.create_authority(domain).await?;
+        let active = self.issuers(domain, Role::Issuing, IssuerState::Active);
+        if !active.await?.is_empty() {
+            return Err(CeremonyError::AlreadyActive(domain.clone()));
+        }
+        let token = self.token(&options.token).await?;
+        let now = self.clock.now();
+        let organization = options.organization.as_deref();
+        let root_name = ca_name(&format!("{domain} root CA"), organization)?;
+        let issuing_name = ca_name(&format!("{domain} issuing CA"), organization)?;
+
+        let root_len = options.path_len.saturating_add(1);
+        let (root, certified) = self
+            .root(
+                &token,
+                Wanted {
+                    domain,
+                    role: Role::Root,
+                    kind: options.kind,
+                    path_len: root_len,
+                },
+            )
+            .await?;
+        let root_certificate = match certified {
+            Some(certificate) => certificate,
+            None => {
+                let wish = CaCertificate {
+                    serial: Serial::new(now),
+                    issuer: identity(&root_name, &root),
+                    issuer_key: root.public_key().clone(),
+                    issuer_not_after: None,
+                    subject_der: root_name,
+                    not_before: now.minus(BACKDATE),
+                    not_after: now.plus(options.root_ttl),
+                    public_key: root.public_key().clone(),
+                    path_len: Some(root_len),
+                };
+                let certificate = self.certify(domain, &root, wish, now).await?;
+                self.put_to_use(&root, &certificate, &certificate).await?;
+                certificate
+            }
+        };
+
+        let issuing = Wanted {
+            domain,
+            role: Role::Issuing,
+            kind: options.kind,
+            path_len: options.path_len,
+        };
+        let issuing = self.issuing(&token, issuing).await?;
+        let end = root_certificate.not_after();
+        let wish = CaCertificate {
+            serial: Serial::new(now),
+            issuer: identity(root_certificate.subject_der(), &root),
+            issuer_key: root.public_key().clone(),
+            issuer_not_after: Some(end),
+            subject_der: issuing_name,
+            not_before: now.minus(BACKDATE).max(root_certificate.not_before()),
+            not_after: now.plus(options.issuing_ttl).min(end),
+            public_key: issuing.public_key().clone(),
+            path_len: Some(options.path_len),
+        };
+        let issuing_certificate = self.certify(domain, &root, wish, now).await?;
+        self.put_to_use(&issuing, &issuing_certificate, &root_certificate)
+            .await?;
+        let bundle = self.ledger.bundle(domain, None).await?;
+        Ok(InitReport {
+            trust_domain: domain.clone(),
+            root: root_certificate,
+            issuing: issuing_certificate,
+            bundle_sequence: bundle.map(|bundle| bundle.sequence),
+        })
+    }
+
+    /// The root's key, with its certificate where an earlier run came so far.
+    async fn root(
+        &self,
+        token: &Arc<Token>,
+        wanted: Wanted<'_>,
+    ) -> Result<(Key, Option<Certificate>), CeremonyError> {
+        let domain = wanted.domain;
+        let mut roots = self
+            .issuers(domain, Role::Root, IssuerState::Pending)
+            .await?;
+        roots.extend(
+            self.issuers(domain, Role::Root, IssuerState::Active)
+                .await?,
+        );
+        let Some(record) = roots.pop() else {
+            return Ok((self.make(token, wanted).await?, None));
+        };
+        // A second root beside the first would stay in the bundle for ever, and sign nothing.
+        let Some(key) = self.known(token, &record, wanted).await? else {
+            return Err(CeremonyError::BegunOtherwise {
+                trust_domain: domain.clone(),
+                made: describe(&record),
+            });
+        };
+        let mut certificates = record.certificates.iter();
+        let active = certificates.rfind(|row| row.state == IssuerState::Active);
+        let certificate = active.map(|row| Certificate::parse(row.der.as_slice()));
+        Ok((key, certificate.transpose()?))
+    }
+
+    async fn issuing(&self, token: &Arc<Token>, wanted: Wanted<'_>) -> Result<Key, CeremonyError> {
+        let pending = self.issuers(wanted.domain, Role::Issuing, IssuerState::Pending);
+        for record in pending.await?.iter().rev() {
+            // The enterprise may be about to certify it.
+            if self.was_requested(record).await? {
+                continue;
+            }
+            if let Some(key) = self.known(token, record, wanted).await? {
+                return Ok(key);
+            }
+        }
+        self.make(token, wanted).await
+    }
+
+    async fn was_requested(&self, issuer: &IssuerRecord) -> Result<bool, CeremonyError> {
+        let signed = Filter {
+            issuer: Some(issuer.id.clone()),
+            limit: 1,
+            ..Filter::default()
+        };
+        // A pending key has signed requests for itself and nothing else.
+        Ok(!self.ledger.certificates(signed).await?.is_empty())
+    }
+
+    /// The certificate that `wish` describes: the one that an earlier run has had signed, or a
+    /// new one.
+    async fn certify(
+        &self,
+        domain: &TrustDomain,
+        signer: &Key,
+        wish: CaCertificate,
+        now: UnixTime,
+    ) -> Result<Certificate, CeremonyError> {
+        let signed = Filter {
+            issuer: Some(issuer_id(signer.public_key())),
+            state: Some(State::Issued),
+            ..Filter::default()
+        };
+        for row in self.ledger.certificates(signed).await? {
+            let Some(der) = row.der()?.filter(|_| row.kind == Kind::Ca) else {
+                continue;
+            };
+            let certificate = Certificate::parse(der)?;
+            if certificate.public_key() == &wish.public_key
+                && certificate.subject_der() == wish.subject_der
+                && certificate.path_len() == wish.path_len
+                && certificate.not_after() > now
+            {
+                return Ok(certificate);
+            }
+        }
+        let place = self.door.enter();
+        let tbs = (Kind::Ca, wish.template().to_tbs()?);
+        let mut intent = self.intent(&place, domain, signer, &wish.public_key, tbs, now);
+        intent.serial = Some(wish.serial);
+        intent.not_before = Some(wish.not_before);
+        intent.not_after = Some(wish.not_after);
+        intent.subject = format!("{domain} CA");
+        let permit = signer.reserve().map_err(IssueError::from)?;
+        let prepared = Prepared {
+            place,
+            intent,
+            permit,
+            product: wish,
+        };
+        Ok(self.door.walk(prepared).await?)
+    }
+
+    async fn put_to_use(
+        &self,
+        key: &Key,
+        certificate: &Certificate,
+        anchor: &Certificate,
+    ) -> Result<(), CeremonyError> {
+        self.change(Change::AddCaCertificate {
+            issuer: issuer_id(key.public_key()),
+            der: certificate.der().to_vec(),
+            path: Vec::new(),
+            anchor: anchor.der().to_vec(),
+            origin: AnchorOrigin::Own,
+            source: format!("ca init by {}", self.actor.name),
+            activate: true,
+            retire: false,
+        })
+        .await
+        .map(drop)
+    }
+}
+
+fn identity(name: &[u8], key: &Key) -> IssuerIdentity {
+    IssuerIdentity {
+        name_der: name.to_vec(),
+        key_id: key.public_key().key_id().to_vec(),
+        algorithm: key.algorithm(),
+    }
+}

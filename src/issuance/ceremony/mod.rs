@@ -1,0 +1,133 @@
+//! What makes an authority: its keys, its CA certificates, its anchors. Everything that a key
+//! signs here passes through the same door as a leaf.
+
+mod error;
+mod import;
+mod init;
+mod keys;
+mod options;
+mod request;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::door::Door;
+use super::shift::Place;
+use crate::clock::{Clock, UnixTime};
+use crate::hsm::{Hsm, Key, Token};
+use crate::ledger::{
+    Actor, Applied, CallerMethod, CallerRecord, Change, Intent, IssuerId, IssuerRecord,
+    IssuerState, Kind, Ledger, Role,
+};
+use crate::x509::{PublicKey, Serial, TrustDomain};
+
+pub use error::CeremonyError;
+pub use options::{ImportReport, InitOptions, InitReport, RequestOptions, RequestReport};
+
+/// How long a ceremony waits for its token to come up.
+const TOKEN_WAIT: Duration = Duration::from_secs(10);
+
+/// The ceremonies, on behalf of one actor.
+#[derive(Debug)]
+pub struct Ceremony {
+    hsm: Arc<Hsm>,
+    ledger: Arc<dyn Ledger>,
+    clock: Arc<dyn Clock>,
+    door: Door,
+    actor: Actor,
+}
+
+impl Ceremony {
+    /// Ceremonies that `actor` answers for.
+    pub fn new(hsm: Arc<Hsm>, clock: Arc<dyn Clock>, door: Door, actor: Actor) -> Self {
+        Self {
+            hsm,
+            ledger: Arc::clone(door.ledger()),
+            clock,
+            door,
+            actor,
+        }
+    }
+
+    async fn change(&self, change: Change) -> Result<Applied, CeremonyError> {
+        Ok(self.ledger.apply(change, &self.actor).await?)
+    }
+
+    async fn create_authority(&self, domain: &TrustDomain) -> Result<(), CeremonyError> {
+        if self.ledger.snapshot().await?.authority(domain).is_none() {
+            self.change(Change::CreateAuthority {
+                trust_domain: domain.clone(),
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn token(&self, name: &str) -> Result<Arc<Token>, CeremonyError> {
+        let token = self.hsm.token(name)?;
+        token.ready(TOKEN_WAIT).await?;
+        Ok(token)
+    }
+
+    /// The authority's issuers of that role and state, oldest first.
+    async fn issuers(
+        &self,
+        domain: &TrustDomain,
+        role: Role,
+        state: IssuerState,
+    ) -> Result<Vec<IssuerRecord>, CeremonyError> {
+        let records = self.ledger.snapshot().await?;
+        let issuers = records
+            .authority(domain)
+            .map(|authority| authority.issuers.as_slice());
+        let issuers = issuers.unwrap_or_default().iter();
+        Ok(issuers
+            .filter(|issuer| issuer.role == role && issuer.state == state)
+            .cloned()
+            .collect())
+    }
+
+    /// What every ceremony's intent says.
+    fn intent(
+        &self,
+        place: &Place,
+        domain: &TrustDomain,
+        signer: &Key,
+        certified: &PublicKey,
+        (kind, tbs): (Kind, Vec<u8>),
+        now: UnixTime,
+    ) -> Intent {
+        Intent {
+            kind,
+            issuer: issuer_id(signer.public_key()),
+            ca_certificate: None,
+            serial: None,
+            tbs,
+            algorithm: signer.algorithm(),
+            not_before: None,
+            not_after: None,
+            subject: String::new(),
+            profile: "ca".to_owned(),
+            spki_sha256: certified.fingerprint(),
+            bundle_digest: None,
+            caller: CallerRecord {
+                trust_domain: domain.clone(),
+                identity: self.actor.name.clone(),
+                method: CallerMethod::Local,
+                detail: self.actor.via.clone(),
+                cluster: None,
+                pod: None,
+                node: None,
+                token_authenticated_at: None,
+            },
+            request_id: format!("ceremony-{}", Serial::new(now)),
+            epoch: place.epoch().clone(),
+            origin: None,
+            recorded_at: now,
+        }
+    }
+}
+
+fn issuer_id(key: &PublicKey) -> IssuerId {
+    IssuerId::of_spki(key.spki_der())
+}

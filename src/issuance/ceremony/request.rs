@@ -1,0 +1,66 @@
+//! `ca request`: an issuing key, and the request for its certificate.
+
+use super::super::ca::Request;
+use super::super::door::Prepared;
+use super::super::error::IssueError;
+use super::keys::Wanted;
+use super::options::{RequestOptions, RequestReport};
+use super::{Ceremony, CeremonyError, issuer_id};
+use crate::ledger::{IssuerState, Kind, Role};
+use crate::x509::{ca_name, request_info, to_pem};
+
+impl Ceremony {
+    /// An issuing key and the request for its certificate. Asked again for the same, it is the
+    /// same key's request: a second one would lie in the token unused.
+    ///
+    /// # Errors
+    /// [`CeremonyError`].
+    pub async fn request(&self, options: RequestOptions) -> Result<RequestReport, CeremonyError> {
+        let domain = &options.trust_domain;
+        self.create_authority(domain).await?;
+        let token = self.token(&options.token).await?;
+        let now = self.clock.now();
+        let wanted = Wanted {
+            domain,
+            role: Role::Issuing,
+            kind: options.kind,
+            path_len: options.path_len,
+        };
+        let mut key = None;
+        let pending = self.issuers(domain, Role::Issuing, IssuerState::Pending);
+        for record in pending.await?.iter().rev() {
+            key = self.known(&token, record, wanted).await?;
+            if key.is_some() {
+                break;
+            }
+        }
+        let key = match key {
+            Some(key) => key,
+            None => self.make(&token, wanted).await?,
+        };
+        let common_name = format!("{domain} issuing CA");
+        let name = ca_name(&common_name, options.organization.as_deref())?;
+        let info = request_info(&name, key.public_key(), Some(options.path_len))?;
+        let product = Request {
+            public_key: key.public_key().clone(),
+            algorithm: key.algorithm(),
+        };
+        let place = self.door.enter();
+        let info = (Kind::Request, info);
+        let mut intent = self.intent(&place, domain, &key, key.public_key(), info, now);
+        intent.subject = common_name;
+        let permit = key.reserve().map_err(IssueError::from)?;
+        let prepared = Prepared {
+            place,
+            intent,
+            permit,
+            product,
+        };
+        let der = self.door.walk(prepared).await?;
+        Ok(RequestReport {
+            csr_pem: to_pem("CERTIFICATE REQUEST", &der),
+            issuer: issuer_id(key.public_key()),
+            public_key: key.public_key().clone(),
+        })
+    }
+}

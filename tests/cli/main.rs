@@ -1,0 +1,17 @@
+//! The command line, on the real binary: usage, errors and exit codes, then whole flows with a
+//! SoftHSM token and openssl as the judge.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs
+)]
+
+mod dev;
+mod enterprise;
+mod fetch;
+mod hardware;
+mod support;
+mod usage;

@@ -1,0 +1,57 @@
+//! grpcurl, which knows nothing of our protobufs: it finds the services by reflection, their
+//! health by grpc.health.v1, and gets a certificate with a shell's means.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::mesh::{Mesh, TRUST_DOMAIN};
+use crate::support::{output, repository, run};
+
+fn grpcurl(mesh: &Mesh, flags: &[&str], call: &[&str]) -> Command {
+    let mut command = Command::new(repository("build/interop/grpcurl"));
+    command
+        .arg("-cacert")
+        .arg(mesh.roots())
+        .args(["-authority", "rootbridge.rootbridge.svc"])
+        .args(flags)
+        .arg(format!("127.0.0.1:{}", mesh.port))
+        .args(call);
+    command
+}
+
+#[test]
+fn services_are_found_healthy_and_usable_by_reflection() {
+    let mesh = Mesh::new();
+    let server = mesh.serve();
+    let services = run(&mut grpcurl(&mesh, &[], &["list"]));
+    for service in [
+        "istio.v1.auth.IstioCertificateService",
+        "rootbridge.v1.CertificateService",
+        "rootbridge.v1.TrustBundleService",
+        "grpc.health.v1.Health",
+    ] {
+        assert!(services.lines().any(|line| line == service), "{services}");
+        if service.starts_with("rootbridge") || service.starts_with("istio") {
+            let ask = json!({ "service": service }).to_string();
+            let check = &["grpc.health.v1.Health/Check"];
+            let health = run(&mut grpcurl(&mesh, &["-d", &ask], check));
+            assert!(health.contains("\"SERVING\""), "{service}: {health}");
+        }
+    }
+
+    let ask = json!({ "trustDomain": TRUST_DOMAIN }).to_string();
+    let bundle = &["rootbridge.v1.TrustBundleService/GetTrustBundle"];
+    let bundle = run(&mut grpcurl(&mesh, &["-d", &ask], bundle));
+    let bundle: Value = serde_json::from_str(&bundle).unwrap();
+    assert_eq!(bundle["anchors"].as_array().unwrap().len(), 1, "{bundle}");
+
+    let sign = &["rootbridge.v1.CertificateService/SignCertificate"];
+    let refused = output(&mut grpcurl(&mesh, &["-d", "{}"], sign));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && said.contains("Unauthenticated"),
+        "{said}"
+    );
+    drop(server);
+}

@@ -1,0 +1,79 @@
+//! The ledger's contract, and what only its SQLite store promises.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_docs,
+    unreachable_pub
+)]
+
+#[path = "ledger/support.rs"]
+mod support;
+
+#[path = "ledger/contract.rs"]
+mod contract;
+#[path = "ledger/contract_queries.rs"]
+mod contract_queries;
+#[path = "ledger/contract_records.rs"]
+mod contract_records;
+
+#[path = "ledger/crash.rs"]
+mod crash;
+#[path = "ledger/load.rs"]
+mod load;
+#[path = "ledger/property.rs"]
+mod property;
+#[path = "ledger/sqlite.rs"]
+mod sqlite;
+
+/// Runs each function of a contract module against a fresh store.
+macro_rules! contract {
+    ($factory:expr, $module:ident: $($name:ident),+ $(,)?) => {
+        mod $module {
+            $(
+                #[test]
+                fn $name() {
+                    let store = $factory;
+                    crate::support::block_on(crate::$module::$name(&store));
+                }
+            )+
+        }
+    };
+}
+
+mod on_sqlite {
+    contract!(crate::sqlite::SqliteStore::new(), contract:
+        records_and_concludes,
+        reopens_what_failed,
+        an_origin_is_recorded_once,
+        only_a_fit_issuer_signs,
+        a_serial_is_used_once,
+        an_outcome_is_final,
+        one_failure_does_not_spread,
+        callers_who_leave_harm_nobody,
+        epochs_and_leases,
+        reconciles_only_what_is_abandoned,
+        reconciling_looks_behind_the_settled,
+        closes,
+    );
+    contract!(crate::sqlite::SqliteStore::new(), contract_records:
+        an_authority_comes_to_be,
+        states_only_move_forward,
+        several_certificates_and_places,
+        foreign_anchors_come_and_go,
+        anchors_are_published_before_they_are_used,
+        a_bundle_is_never_empty,
+        bundle_versions_stay,
+        refused_changes_change_nothing,
+        one_issuer_succeeds_another,
+    );
+    contract!(crate::sqlite::SqliteStore::new(), contract_queries:
+        shows_all_that_was_recorded,
+        finds_by_subject,
+        finds_by_everything_else,
+        pages_through_thousands,
+        examines_itself,
+    );
+}

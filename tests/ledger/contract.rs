@@ -1,0 +1,487 @@
+//! Intents, conclusions, epochs: what every ledger promises.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rootbridge::ledger::{
+    CaCertificateId, Change, Epoch, Filter, Intent, IntentId, IssuerState, Kind, Ledger,
+    LedgerError, Outcome, Record, Role, State,
+};
+use rootbridge::x509::Serial;
+
+use crate::support::{
+    DAY, House, Key, LEASE, NOW, Store, add_issuer, failed, intent, issued, new, operator, unknown,
+};
+
+/// The row of an intent with a serial.
+async fn row(ledger: &dyn Ledger, serial: &Serial) -> rootbridge::ledger::CertificateRow {
+    ledger.certificate(None, serial).await.unwrap().unwrap()
+}
+
+pub async fn records_and_concludes(store: &dyn Store) {
+    let house = House::build(store.server().await).await;
+    let ledger = &*house.ledger;
+    let intent = house.leaf("bar");
+    let serial = intent.serial.unwrap();
+    let id = new(ledger.record(intent.clone()).await.unwrap());
+    let pending = row(ledger, &serial).await;
+    assert_eq!(
+        (pending.id, pending.state, pending.der().unwrap()),
+        (id, State::Pending, None)
+    );
+    assert_eq!((pending.concluded_at, &pending.tbs), (None, &intent.tbs));
+
+    let signature = house.issuing.sign(&intent.tbs);
+    store.clock().set(NOW.plus(Duration::from_secs(2)));
+    ledger.conclude(id, issued(&signature)).await.unwrap();
+    // Another process sees it.
+    let seen = row(&*store.other().await, &serial).await;
+    assert_eq!(seen.state, State::Issued);
+    assert_eq!(seen.concluded_at, Some(NOW.plus(Duration::from_secs(2))));
+    let der = seen.der().unwrap().unwrap();
+    let certificate = rootbridge::x509::Certificate::parse(der).unwrap();
+    certificate.verify_signed_by(&house.issuing.public).unwrap();
+    assert_eq!(certificate.serial(), &serial);
+
+    for (outcome, state) in [
+        (failed("token gone"), State::Failed),
+        (unknown("no answer"), State::Unknown),
+    ] {
+        let intent = house.leaf("bar");
+        let serial = intent.serial.unwrap();
+        let id = new(ledger.record(intent).await.unwrap());
+        ledger.conclude(id, outcome).await.unwrap();
+        let row = row(ledger, &serial).await;
+        assert_eq!((row.state, row.der().unwrap()), (state, None));
+        assert!(row.reason.is_some());
+    }
+}
+
+pub async fn reopens_what_failed(store: &dyn Store) {
+    let house = House::build(store.server().await).await;
+    let ledger = &*house.ledger;
+    for outcome in [failed("token gone"), unknown("no answer")] {
+        let intent = house.intent("spiffe://mesh.example/ns/foo/sa/bar");
+        let serial = intent.serial.unwrap();
+        let id = new(ledger.record(intent).await.unwrap());
+        let early = ledger.reopen(id, issued(b"s")).await.unwrap_err();
+        assert!(matches!(early, LedgerError::Refused(_)), "{early}");
+        ledger.conclude(id, outcome.clone()).await.unwrap();
+        let wrong = ledger.reopen(id, failed("again")).await.unwrap_err();
+        assert!(matches!(wrong, LedgerError::Refused(_)), "{wrong}");
+        ledger.reopen(id, issued(b"signature")).await.unwrap();
+        // Saying it again is no error, another signature is.
+        ledger.reopen(id, issued(b"signature")).await.unwrap();
+        let other = ledger.reopen(id, issued(b"another")).await.unwrap_err();
+        assert_eq!(
+            other,
+            LedgerError::AlreadyConcluded {
+                intent: id,
+                state: State::Issued
+            }
+        );
+        let row = row(ledger, &serial).await;
+        assert_eq!(row.signature.as_deref(), Some(b"signature".as_slice()));
+        assert_eq!(row.state, State::Issued);
+        assert!(row.reason.is_some(), "why it had failed stays on record");
+    }
+    let nobody = IntentId::new(77);
+    let missing = ledger.reopen(nobody, issued(b"s")).await.unwrap_err();
+    assert_eq!(missing, LedgerError::UnknownIntent(nobody));
+}
+
+pub async fn an_origin_is_recorded_once(store: &dyn Store) {
+    let house = House::build(store.server().await).await;
+    let ledger = &*house.ledger;
+    let wish = |origin: &str| Intent {
+        origin: Some(origin.into()),
+        ca_certificate: Some(house.certificate),
+        ..house.intent("spiffe://mesh.example/ns/foo/sa/bar")
+    };
+    let first = wish("csr/foo/1");
+    let id = new(ledger.record(first.clone()).await.unwrap());
+    let existing = |outcome| Record::Existing {
+        id,
+        tbs: first.tbs.clone(),
+        issuer_id: house.issuing.id(),
+        algorithm: first.algorithm,
+        ca_certificate: Some(house.certificate),
+        outcome,
+    };
+    // Another serial, even other bytes: what counts is what was recorded.
+    let again = Intent {
+        tbs: vec![0x30; 20],
+        ..wish("csr/foo/1")
+    };
+    assert_eq!(ledger.record(again).await.unwrap(), existing(None));
+    ledger.conclude(id, unknown("crash")).await.unwrap();
+    let seen = ledger.record(wish("csr/foo/1")).await.unwrap();
+    assert_eq!(seen, existing(Some(unknown("crash"))));
+    ledger.reopen(id, issued(b"s")).await.unwrap();
+    // The issuer's retirement does not take the answer away.
+    let retire = Change::SetIssuerState {
+        issuer: house.issuing.id(),
+        state: IssuerState::Retired,
+    };
+    ledger.apply(retire, &operator()).await.unwrap();
+    let seen = ledger.record(wish("csr/foo/1")).await.unwrap();
+    assert_eq!(seen, existing(Some(issued(b"s"))));
+    let refused = ledger.record(wish("csr/foo/2")).await.unwrap_err();
+    assert!(
+        matches!(refused, LedgerError::IssuerNotActive { .. }),
+        "{refused}"
+    );
+}
+
+pub async fn only_a_fit_issuer_signs(store: &dyn Store) {
+    let house = House::build(store.server().await).await;
+    let ledger = &*house.ledger;
+    let by = operator();
+    let pending = Key::new();
+    ledger
+        .apply(add_issuer(&house.domain, &pending, Role::Issuing), &by)
+        .await
+        .unwrap();
+    let stranger = Key::new();
+    let ask = |key: &Key, kind| {
+        let mut asked = intent(&key.id(), &house.domain, &house.epoch, "bar");
+        asked.kind = kind;
+        if kind == Kind::Request {
+            (asked.serial, asked.not_before, asked.not_after) = (None, None, None);
+        }
+        ledger.record(asked)
+    };
+    let refused = |key: &Key, state| LedgerError::IssuerNotActive {
+        issuer: key.id(),
+        state,
+    };
+    for kind in [Kind::Leaf, Kind::Ca, Kind::Request] {
+        new(ask(&house.issuing, kind).await.unwrap());
+        let unknown = LedgerError::UnknownIssuer(stranger.id());
+        assert_eq!(ask(&stranger, kind).await.unwrap_err(), unknown);
+    }
+    let leaf = ask(&pending, Kind::Leaf).await.unwrap_err();
+    assert_eq!(leaf, refused(&pending, IssuerState::Pending));
+    new(ask(&pending, Kind::Ca).await.unwrap());
+    new(ask(&pending, Kind::Request).await.unwrap());
+    // A change by another process is seen by the very next intent.
+    let retire = Change::SetIssuerState {
+        issuer: house.issuing.id(),
+        state: IssuerState::Retired,
+    };
+    store.other().await.apply(retire, &by).await.unwrap();
+    for kind in [Kind::Leaf, Kind::Ca, Kind::Request] {
+        let error = ask(&house.issuing, kind).await.unwrap_err();
+        assert_eq!(error, refused(&house.issuing, IssuerState::Retired));
+    }
+    let strange = Intent {
+        epoch: Epoch {
+            instance: "nobody".into(),
+            boot: 1,
+        },
+        issuer: house.root.id(),
+        ..house.intent("bar")
+    };
+    let error = ledger.record(strange).await.unwrap_err();
+    assert_eq!(
+        error,
+        LedgerError::UnknownEpoch {
+            instance: "nobody".into(),
+            boot: 1
+        }
+    );
+}
+
+pub async fn a_serial_is_used_once(store: &dyn Store) {
+    let house = House::build(store.server().await).await;
+    let ledger = &*house.ledger;
+    let first = house.intent("bar");
+    let serial = first.serial.unwrap();
+    let id = new(ledger.record(first.clone()).await.unwrap());
+    let taken = LedgerError::SerialTaken {
+        issuer: house.issuing.id(),
+        serial,
+    };
+    assert_eq!(ledger.record(first.clone()).await.unwrap_err(), taken);
+    ledger.conclude(id, failed("never signed")).await.unwrap();
+    assert_eq!(ledger.record(first.clone()).await.unwrap_err(), taken);
+    // Another issuer counts for itself.
+    let root = Intent {
+        issuer: house.root.id(),
+        ..first
+    };
+    new(ledger.record(root).await.unwrap());
+}
+
+pub async fn an_outcome_is_final(store: &dyn Store) {
+    let house = House::build(store.server().await).await;
+    let ledger = &*house.ledger;
+    let outcomes = [issued(b"s"), failed("f"), unknown("u")];
+    for first in &outcomes {
+        let id = new(ledger.record(house.intent("bar")).await.unwrap());
+        ledger.conclude(id, first.clone()).await.unwrap();
+        for second in &outcomes {
+            let said = ledger.conclude(id, second.clone()).await;
+            if first == second {
+                said.unwrap();
+            } else {
+                let state = first.state();
+                assert_eq!(
+                    said,
+                    Err(LedgerError::AlreadyConcluded { intent: id, state })
+                );
+            }
+        }
+    }
+    for nobody in [IntentId::new(0), IntentId::new(-3), IntentId::new(1 << 40)] {
+        let error = ledger.conclude(nobody, issued(b"s")).await.unwrap_err();
+        assert_eq!(error, LedgerError::UnknownIntent(nobody));
+    }
+}
+
+pub async fn one_failure_does_not_spread(store: &dyn Store) {
+    let house = House::build(store.server().await).await;
+    let ledger = &*house.ledger;
+    let taken = house.intent("bar");
+    new(ledger.record(taken.clone()).await.unwrap());
+    let seen = Intent {
+        origin: Some("once".into()),
+        ..house.intent("bar")
+    };
+    let seen_id = new(ledger.record(seen.clone()).await.unwrap());
+    let concluded = new(ledger.record(house.intent("bar")).await.unwrap());
+    ledger.conclude(concluded, failed("f")).await.unwrap();
+    for round in 0..20 {
+        // All of these wait while the writer works on the first: they are one batch or two.
+        let bad_record = |n: usize| match n % 6 {
+            0 => taken.clone(),
+            1 => Intent {
+                serial: Some(Serial::new(NOW)),
+                ..seen.clone()
+            },
+            2 => Intent {
+                issuer: Key::new().id(),
+                ..house.intent("bar")
+            },
+            // Only the schema knows about this one.
+            3 => Intent {
+                ca_certificate: Some(CaCertificateId::new(99)),
+                ..house.intent("bar")
+            },
+            4 => Intent {
+                origin: Some(format!("pair {round}")),
+                ..house.intent("bar")
+            },
+            _ => house.intent("bar"),
+        };
+        let records = futures_util::future::join_all((0..48).map(|n| ledger.record(bad_record(n))));
+        let conclusions = [
+            ledger.conclude(concluded, issued(b"s")),
+            ledger.conclude(IntentId::new(1 << 40), issued(b"s")),
+        ];
+        let (records, conclusions) =
+            tokio::join!(records, futures_util::future::join_all(conclusions));
+        let mut good = Vec::new();
+        let mut of_pair = Vec::new();
+        for (n, record) in records.into_iter().enumerate() {
+            match (n % 6, record) {
+                (0, Err(LedgerError::SerialTaken { .. }))
+                | (2, Err(LedgerError::UnknownIssuer(_)))
+                | (3, Err(LedgerError::Refused(_))) => {}
+                (1, Ok(Record::Existing { id, .. })) => assert_eq!(id, seen_id),
+                (4, Ok(Record::New(id) | Record::Existing { id, .. })) => of_pair.push(id),
+                (5, Ok(Record::New(id))) => good.push(id),
+                (n, other) => panic!("{n}: {other:?}"),
+            }
+        }
+        of_pair.dedup();
+        assert_eq!((good.len(), of_pair.len()), (8, 1));
+        let state = State::Failed;
+        assert_eq!(
+            conclusions[0],
+            Err(LedgerError::AlreadyConcluded {
+                intent: concluded,
+                state
+            })
+        );
+        assert!(matches!(conclusions[1], Err(LedgerError::UnknownIntent(_))));
+        good.push(of_pair[0]);
+        let done = good.iter().map(|id| ledger.conclude(*id, issued(b"s")));
+        for done in futures_util::future::join_all(done).await {
+            done.unwrap();
+        }
+    }
+    let all = Filter {
+        state: Some(State::Issued),
+        limit: 1000,
+        ..Filter::default()
+    };
+    assert_eq!(ledger.certificates(all).await.unwrap().len(), 20 * 9);
+}
+
+pub async fn callers_who_leave_harm_nobody(store: &dyn Store) {
+    let house = Arc::new(House::build(store.server().await).await);
+    let mut tasks = Vec::new();
+    for n in 0..200 {
+        let house = Arc::clone(&house);
+        tasks.push(tokio::spawn(async move {
+            if n % 3 == 0 {
+                let change = Change::RefreshBundles { now: NOW };
+                house.ledger.apply(change, &operator()).await.map(drop)
+            } else {
+                house.ledger.record(house.intent("bar")).await.map(drop)
+            }
+        }));
+    }
+    for (n, task) in tasks.iter().enumerate() {
+        if n % 2 == 0 {
+            task.abort();
+        }
+        tokio::task::yield_now().await;
+    }
+    for task in tasks {
+        if let Ok(done) = task.await {
+            done.unwrap();
+        }
+    }
+    new(house.ledger.record(house.intent("bar")).await.unwrap());
+}
+
+pub async fn epochs_and_leases(store: &dyn Store) {
+    let ledger = store.server().await;
+    let first = ledger.register("a", LEASE, NOW).await.unwrap();
+    assert_eq!(
+        first,
+        Epoch {
+            instance: "a".into(),
+            boot: 1
+        }
+    );
+    ledger.renew(&first, NOW).await.unwrap();
+    let second = store.other().await.register("a", LEASE, NOW).await.unwrap();
+    assert_eq!(second.boot, 2);
+    ledger.renew(&second, NOW).await.unwrap();
+    // The first has been succeeded: it may neither go on nor judge.
+    let succeeded = LedgerError::UnknownEpoch {
+        instance: "a".into(),
+        boot: 1,
+    };
+    assert_eq!(ledger.renew(&first, NOW).await.unwrap_err(), succeeded);
+    assert_eq!(ledger.reconcile(&first, NOW).await.unwrap_err(), succeeded);
+    assert_eq!(ledger.register("b", LEASE, NOW).await.unwrap().boot, 1);
+}
+
+pub async fn reconciles_only_what_is_abandoned(store: &dyn Store) {
+    let house = House::build(store.server().await).await;
+    let ledger = &*house.ledger;
+    let by_epoch = |epoch: &Epoch| Intent {
+        epoch: epoch.clone(),
+        ..house.intent("bar")
+    };
+    let record = async |epoch: &Epoch| new(ledger.record(by_epoch(epoch)).await.unwrap());
+
+    let mine_before = house.epoch.clone();
+    let theirs_before = ledger.register("server-1", LEASE, NOW).await.unwrap();
+    let (a, b) = (record(&mine_before).await, record(&theirs_before).await);
+    let concluded = record(&mine_before).await;
+    ledger.conclude(concluded, issued(b"s")).await.unwrap();
+    let mine = ledger.register("server-0", LEASE, NOW).await.unwrap();
+    let theirs = ledger.register("server-1", LEASE, NOW).await.unwrap();
+    let (c, d) = (record(&mine).await, record(&theirs).await);
+
+    let states = async || {
+        let rows = ledger.certificates(Filter::default()).await.unwrap();
+        [a, b, c, d].map(|id| rows.iter().find(|row| row.id == id).unwrap().state)
+    };
+    use State::{Pending, Unknown};
+    assert_eq!(ledger.reconcile(&mine, NOW).await.unwrap(), 1);
+    assert_eq!(states().await, [Unknown, Pending, Pending, Pending]);
+    assert_eq!(ledger.reconcile(&mine, NOW).await.unwrap(), 0);
+
+    // A lease that was renewed has not run out.
+    let later = NOW.plus(LEASE);
+    ledger.renew(&theirs, later).await.unwrap();
+    assert_eq!(ledger.reconcile(&mine, later).await.unwrap(), 0);
+    let much_later = later.plus(LEASE);
+    assert_eq!(ledger.reconcile(&mine, much_later).await.unwrap(), 2);
+    assert_eq!(states().await, [Unknown, Unknown, Pending, Unknown]);
+
+    // Too late to say so.
+    for id in [a, d] {
+        let error = ledger.conclude(id, issued(b"s")).await.unwrap_err();
+        assert_eq!(
+            error,
+            LedgerError::AlreadyConcluded {
+                intent: id,
+                state: Unknown
+            }
+        );
+    }
+    ledger.conclude(c, issued(b"s")).await.unwrap();
+    let unknown = Filter {
+        state: Some(Unknown),
+        ..Filter::default()
+    };
+    for row in ledger.certificates(unknown).await.unwrap() {
+        assert!(row.reason.unwrap().contains("server-0"));
+    }
+}
+
+pub async fn reconciling_looks_behind_the_settled(store: &dyn Store) {
+    let house = House::build(store.server().await).await;
+    let ledger = &*house.ledger;
+    let mut epoch = house.epoch.clone();
+    for round in 0..5 {
+        let mut open = 0;
+        for n in 0..40 {
+            let asked = Intent {
+                epoch: epoch.clone(),
+                ..house.intent("bar")
+            };
+            let id = new(ledger.record(asked).await.unwrap());
+            if n % (round + 2) == 0 {
+                open += 1;
+            } else {
+                ledger.conclude(id, issued(b"s")).await.unwrap();
+            }
+        }
+        assert_eq!(ledger.reconcile(&epoch, NOW).await.unwrap(), 0);
+        let pending = Filter {
+            state: Some(State::Pending),
+            ..Filter::default()
+        };
+        assert_eq!(
+            ledger.certificates(pending).await.unwrap().len() as u64,
+            open
+        );
+        epoch = ledger.register("server-0", LEASE, NOW).await.unwrap();
+        assert_eq!(ledger.reconcile(&epoch, NOW).await.unwrap(), open);
+    }
+    assert_eq!(ledger.check().await.unwrap().conclusions, 200);
+    // Leases count from the moment that is given, not from the store's clock.
+    store.clock().set(NOW.plus(DAY));
+    assert_eq!(ledger.reconcile(&epoch, NOW).await.unwrap(), 0);
+}
+
+pub async fn closes(store: &dyn Store) {
+    let house = House::build(store.server().await).await;
+    let id = new(house.ledger.record(house.intent("bar")).await.unwrap());
+    let waiting = (0..50).map(|_| house.ledger.record(house.intent("bar")));
+    let (waiting, ()) = tokio::join!(
+        futures_util::future::join_all(waiting),
+        house.ledger.close()
+    );
+    let recorded = waiting.iter().filter(|done| done.is_ok()).count() as u64;
+    for late in [
+        house.ledger.record(house.intent("bar")).await.map(drop),
+        house
+            .ledger
+            .conclude(id, Outcome::Issued { signature: vec![1] })
+            .await,
+        house.ledger.snapshot().await.map(drop),
+    ] {
+        assert!(matches!(late, Err(LedgerError::Unavailable { .. })));
+    }
+    let again = store.server().await;
+    assert_eq!(again.check().await.unwrap().intents, recorded + 1);
+}

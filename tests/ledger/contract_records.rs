@@ -1,0 +1,519 @@
+//! Authorities, issuers, anchors and bundles: what every ledger promises.
+
+use rootbridge::clock::UnixTime;
+use rootbridge::ledger::{
+    AnchorOrigin, AnchorState, Applied, AuthorityRecord, CertificateState, Change, IssuerState,
+    Ledger, LedgerError, Role,
+};
+use rootbridge::x509::TrustBundle;
+
+use crate::support::{
+    DAY, House, Key, NOW, Store, add_certificate, add_issuer, domain, operator, place, sha256,
+};
+
+async fn authority(house: &House) -> AuthorityRecord {
+    let snapshot = house.ledger.snapshot().await.unwrap();
+    snapshot.authority(&house.domain).unwrap().clone()
+}
+
+async fn apply(house: &House, change: Change) -> Result<Applied, LedgerError> {
+    house.ledger.apply(change, &operator()).await
+}
+
+fn foreign(house: &House, der: &[u8], expires_at: Option<UnixTime>) -> Change {
+    Change::AddAnchor {
+        trust_domain: house.domain.clone(),
+        der: der.to_vec(),
+        source: "old mesh".into(),
+        expires_at,
+    }
+}
+
+fn retire_anchor(house: &House, der: &[u8]) -> Change {
+    Change::RetireAnchor {
+        trust_domain: house.domain.clone(),
+        sha256: sha256(der),
+    }
+}
+
+fn set(key: &Key, state: IssuerState) -> Change {
+    Change::SetIssuerState {
+        issuer: key.id(),
+        state,
+    }
+}
+
+/// The published anchors, after a look at whether the bundle is in itself right.
+async fn published(ledger: &dyn Ledger, house: &House) -> (u64, Vec<Vec<u8>>) {
+    let bundle = ledger.bundle(&house.domain, None).await.unwrap().unwrap();
+    let made = TrustBundle::new(
+        house.domain.clone(),
+        bundle.sequence,
+        bundle.anchors.clone(),
+    );
+    assert_eq!(made.unwrap().digest(), bundle.digest);
+    (bundle.sequence, bundle.anchors)
+}
+
+pub async fn an_authority_comes_to_be(store: &dyn Store) {
+    let ledger = store.server().await;
+    assert_eq!(ledger.revision().await.unwrap(), 0);
+    assert!(ledger.snapshot().await.unwrap().authorities.is_empty());
+    let house = House::build(ledger).await;
+    let other = House::build_for(store.other().await, "other.example").await;
+
+    let snapshot = house.ledger.snapshot().await.unwrap();
+    assert_eq!(snapshot.revision, 10);
+    assert_eq!(house.ledger.revision().await.unwrap(), 10);
+    assert_eq!(snapshot.authorities.len(), 2);
+    let authority = snapshot.authority(&house.domain).unwrap();
+    assert_eq!(
+        (authority.created_at, authority.created_by.as_str()),
+        (NOW, "alice")
+    );
+    let [root, issuing] = authority.issuers.as_slice() else {
+        panic!("{authority:?}")
+    };
+    assert_eq!((root.role, root.state), (Role::Root, IssuerState::Active));
+    assert_eq!(
+        (issuing.role, issuing.state),
+        (Role::Issuing, IssuerState::Active)
+    );
+    assert_eq!((root.path_len, issuing.path_len), (None, Some(0)));
+    assert_eq!(issuing.public_key, house.issuing.public.spki_der());
+    assert_eq!(issuing.locations, [place("first")]);
+    let [certificate] = issuing.certificates.as_slice() else {
+        panic!("{issuing:?}")
+    };
+    assert_eq!(
+        (certificate.id, &certificate.der),
+        (house.certificate, &house.issuing_der)
+    );
+    assert_eq!(certificate.anchor, sha256(&house.root_der));
+    assert_eq!(certificate.not_after, NOW.plus(365 * DAY));
+    let [anchor] = authority.anchors.as_slice() else {
+        panic!("{authority:?}")
+    };
+    assert_eq!(
+        (anchor.origin, anchor.state),
+        (AnchorOrigin::Own, AnchorState::Active)
+    );
+    assert_eq!(
+        authority.bundle.as_ref().unwrap().anchors,
+        std::slice::from_ref(&house.root_der)
+    );
+    assert_eq!(authority.bundle.as_ref().unwrap().sequence, 1);
+    let (owner, found) = snapshot.issuer(&other.issuing.id()).unwrap();
+    assert_eq!(
+        (&owner.trust_domain, found.state),
+        (&other.domain, IssuerState::Active)
+    );
+}
+
+pub async fn states_only_move_forward(store: &dyn Store) {
+    let house = House::build(store.server().await).await;
+    use IssuerState::{Active, Pending, Retired};
+    let refused = |done| matches!(done, Err(LedgerError::Refused(_)));
+    assert!(refused(apply(&house, set(&house.issuing, Active)).await));
+    assert!(refused(apply(&house, set(&house.issuing, Pending)).await));
+    let bare = Key::new();
+    apply(&house, add_issuer(&house.domain, &bare, Role::Issuing))
+        .await
+        .unwrap();
+    assert!(
+        refused(apply(&house, set(&bare, Active)).await),
+        "it has no certificate"
+    );
+    apply(&house, set(&house.issuing, Retired)).await.unwrap();
+    for state in [Pending, Active, Retired] {
+        assert!(refused(apply(&house, set(&house.issuing, state)).await));
+    }
+    let late = add_certificate(&house.issuing, &house.issuing_der, &house.root_der);
+    let error = apply(&house, late).await.unwrap_err();
+    assert!(
+        matches!(error, LedgerError::IssuerNotActive { state: Retired, .. }),
+        "{error}"
+    );
+    let issuing = &authority(&house).await.issuers[1];
+    assert_eq!(issuing.certificates[0].state, CertificateState::Retired);
+    let stranger = Key::new();
+    let error = apply(&house, set(&stranger, Active)).await.unwrap_err();
+    assert_eq!(error, LedgerError::UnknownIssuer(stranger.id()));
+}
+
+pub async fn several_certificates_and_places(store: &dyn Store) {
+    let house = House::build(store.server().await).await;
+    // The same key, renewed, and crossed by another root over an intermediate.
+    let renewed = house
+        .root
+        .certify("mesh.example root", &house.issuing, "mesh.example issuing");
+    let add = add_certificate(&house.issuing, &renewed, &house.root_der);
+    apply(&house, add.clone()).await.unwrap();
+    let (enterprise, middle) = (Key::new(), Key::new());
+    let enterprise_der = enterprise.root("enterprise");
+    let middle_der = enterprise.certify("enterprise", &middle, "middle");
+    let crossed = middle.certify("middle", &house.issuing, "mesh.example issuing");
+    let cross = Change::AddCaCertificate {
+        issuer: house.issuing.id(),
+        der: crossed.clone(),
+        path: vec![middle_der.clone()],
+        anchor: enterprise_der.clone(),
+        origin: AnchorOrigin::Upstream,
+        source: "enterprise PKI".into(),
+        activate: true,
+        retire: false,
+    };
+    let id = apply(&house, cross).await.unwrap().certificate.unwrap();
+    let moved = |token: &str, label: &str| Change::AddLocation {
+        issuer: house.issuing.id(),
+        location: rootbridge::ledger::KeyLocation {
+            label: label.into(),
+            ..place(token)
+        },
+    };
+    apply(&house, moved("second", "copy")).await.unwrap();
+    apply(&house, moved("first", "renamed")).await.unwrap();
+
+    let issuing = &authority(&house).await.issuers[1];
+    let ders: Vec<_> = issuing
+        .certificates
+        .iter()
+        .map(|row| row.der.clone())
+        .collect();
+    assert_eq!(ders, [house.issuing_der.clone(), renewed, crossed]);
+    let crossed = &issuing.certificates[2];
+    assert_eq!((crossed.id, &crossed.path), (id, &vec![middle_der]));
+    assert_eq!(crossed.anchor, sha256(&enterprise_der));
+    let places: Vec<_> = issuing
+        .locations
+        .iter()
+        .map(|at| (at.token.as_str(), at.label.as_str()))
+        .collect();
+    assert_eq!(places, [("first", "renamed"), ("second", "copy")]);
+    let (sequence, anchors) = published(&*house.ledger, &house).await;
+    assert_eq!(
+        (sequence, anchors),
+        (2, vec![house.root_der.clone(), enterprise_der])
+    );
+
+    apply(
+        &house,
+        Change::RetireCaCertificate {
+            certificate: house.certificate,
+        },
+    )
+    .await
+    .unwrap();
+    let issuing = &authority(&house).await.issuers[1];
+    assert_eq!(issuing.certificates[0].state, CertificateState::Retired);
+    let again = Change::RetireCaCertificate {
+        certificate: house.certificate,
+    };
+    assert!(apply(&house, again).await.is_err());
+    assert!(apply(&house, add).await.is_err(), "it is on record");
+}
+
+pub async fn foreign_anchors_come_and_go(store: &dyn Store) {
+    let house = House::build(store.server().await).await;
+    let (a, b) = (Key::new().root("a"), Key::new().root("b"));
+    apply(&house, foreign(&house, &a, Some(NOW.plus(DAY))))
+        .await
+        .unwrap();
+    let applied = apply(&house, foreign(&house, &b, None)).await.unwrap();
+    assert_eq!(applied.bundles[0].sequence, 3);
+    let again = apply(&house, foreign(&house, &a, None)).await;
+    assert!(matches!(again, Err(LedgerError::Refused(_))), "{again:?}");
+    let all = published(&*house.ledger, &house).await.1;
+    assert_eq!(all, [house.root_der.clone(), a.clone(), b.clone()]);
+    let record = authority(&house).await.anchors[2].clone();
+    assert_eq!(
+        record.expires_at,
+        Some(NOW.plus(365 * DAY)),
+        "the certificate's own end"
+    );
+    assert_eq!(
+        (record.origin, record.source.as_str()),
+        (AnchorOrigin::Foreign, "old mesh")
+    );
+
+    // Time passes. Before its end nothing is written, not even that someone looked.
+    let revision = house.ledger.revision().await.unwrap();
+    let refresh = |now| Change::RefreshBundles { now };
+    let applied = apply(&house, refresh(NOW.plus(DAY / 2))).await.unwrap();
+    assert_eq!((applied.revision, applied.bundles.len()), (revision, 0));
+    let applied = apply(&house, refresh(NOW.plus(DAY))).await.unwrap();
+    assert_eq!(
+        (applied.revision, applied.bundles[0].sequence),
+        (revision + 1, 4)
+    );
+    assert_eq!(
+        published(&*house.ledger, &house).await.1,
+        [house.root_der.clone(), b.clone()]
+    );
+
+    store.clock().set(NOW.plus(DAY));
+    apply(&house, retire_anchor(&house, &b)).await.unwrap();
+    assert_eq!(
+        published(&*house.ledger, &house).await.1,
+        std::slice::from_ref(&house.root_der)
+    );
+    let gone = apply(&house, retire_anchor(&house, &b)).await.unwrap_err();
+    assert!(matches!(gone, LedgerError::UnknownAnchor { .. }), "{gone}");
+    // It may come again, and its history stays.
+    apply(&house, foreign(&house, &b, None)).await.unwrap();
+    let anchors = authority(&house).await.anchors;
+    let of_b: Vec<_> = anchors.iter().filter(|anchor| anchor.der == b).collect();
+    assert_eq!(
+        (of_b[0].state, of_b[1].state),
+        (AnchorState::Retired, AnchorState::Active)
+    );
+    assert_eq!(of_b[0].retired_at, Some(NOW.plus(DAY)));
+    let expired = foreign(&house, &Key::new().root("c"), Some(NOW.plus(DAY)));
+    assert!(matches!(
+        apply(&house, expired).await,
+        Err(LedgerError::Refused(_))
+    ));
+    let garbage = foreign(&house, b"no certificate", None);
+    assert!(matches!(
+        apply(&house, garbage).await,
+        Err(LedgerError::Refused(_))
+    ));
+}
+
+pub async fn anchors_are_published_before_they_are_used(store: &dyn Store) {
+    let house = House::build(store.server().await).await;
+    let stranger = Key::new().root("stranger");
+    apply(&house, foreign(&house, &stranger, None))
+        .await
+        .unwrap();
+    let (root, issuing) = (Key::new(), Key::new());
+    let root_der = root.root("next root");
+    let issuing_der = root.certify("next root", &issuing, "next issuing");
+    apply(&house, add_issuer(&house.domain, &issuing, Role::Issuing))
+        .await
+        .unwrap();
+    let Change::AddCaCertificate {
+        issuer,
+        der,
+        path,
+        anchor,
+        origin,
+        source,
+        ..
+    } = add_certificate(&issuing, &issuing_der, &root_der)
+    else {
+        unreachable!()
+    };
+    let (activate, retire) = (false, false);
+    let prepare = Change::AddCaCertificate {
+        issuer,
+        der,
+        path,
+        anchor,
+        origin,
+        source,
+        activate,
+        retire,
+    };
+    apply(&house, prepare).await.unwrap();
+    let record = authority(&house).await;
+    let next = record.issuers.last().unwrap();
+    assert_eq!(
+        (next.state, next.certificates[0].state),
+        (IssuerState::Pending, IssuerState::Pending)
+    );
+    assert_eq!(record.anchors.last().unwrap().state, AnchorState::Pending);
+    let anchors = [house.root_der.clone(), root_der.clone(), stranger.clone()];
+    assert_eq!(
+        published(&*house.ledger, &house).await,
+        (3, anchors.to_vec())
+    );
+
+    apply(&house, set(&issuing, IssuerState::Active))
+        .await
+        .unwrap();
+    let record = authority(&house).await;
+    let next = record.issuers.last().unwrap();
+    assert_eq!(
+        (next.state, next.certificates[0].state),
+        (IssuerState::Active, IssuerState::Active)
+    );
+    assert_eq!(record.anchors.last().unwrap().state, AnchorState::Active);
+    // The same anchors in the same order are the same bundle.
+    assert_eq!(
+        published(&*house.ledger, &house).await,
+        (3, anchors.to_vec())
+    );
+}
+
+pub async fn a_bundle_is_never_empty(store: &dyn Store) {
+    let house = House::build(store.server().await).await;
+    let retire = retire_anchor(&house, &house.root_der);
+    let error = apply(&house, retire.clone()).await.unwrap_err();
+    assert!(
+        error.to_string().contains("retire the issuer first"),
+        "{error}"
+    );
+    for key in [&house.issuing, &house.root] {
+        apply(&house, set(key, IssuerState::Retired)).await.unwrap();
+    }
+    let error = apply(&house, retire.clone()).await.unwrap_err();
+    assert!(error.to_string().contains("never empty"), "{error}");
+    let other = Key::new().root("other");
+    apply(&house, foreign(&house, &other, Some(NOW.plus(DAY))))
+        .await
+        .unwrap();
+    apply(&house, retire).await.unwrap();
+    assert_eq!(published(&*house.ledger, &house).await.1, [other.clone()]);
+    // The last one expires: the last bundle stays.
+    apply(
+        &house,
+        Change::RefreshBundles {
+            now: NOW.plus(2 * DAY),
+        },
+    )
+    .await
+    .unwrap();
+    assert_eq!(published(&*house.ledger, &house).await.1, [other]);
+
+    // An authority without anchors has no bundle at all.
+    let bare = domain("bare.example");
+    apply(
+        &house,
+        Change::CreateAuthority {
+            trust_domain: bare.clone(),
+        },
+    )
+    .await
+    .unwrap();
+    assert_eq!(house.ledger.bundle(&bare, None).await.unwrap(), None);
+    let nobody = domain("nobody.example");
+    let error = house.ledger.bundle(&nobody, None).await.unwrap_err();
+    assert_eq!(error, LedgerError::UnknownAuthority(nobody));
+}
+
+pub async fn bundle_versions_stay(store: &dyn Store) {
+    let house = House::build(store.server().await).await;
+    let mut expected = vec![vec![house.root_der.clone()]];
+    for n in 0..5 {
+        let der = Key::new().root(&format!("foreign {n}"));
+        apply(&house, foreign(&house, &der, None)).await.unwrap();
+        expected.push([expected.last().unwrap().clone(), vec![der]].concat());
+    }
+    let other = store.other().await;
+    for (sequence, anchors) in (1..).zip(&expected) {
+        let bundle = other
+            .bundle(&house.domain, Some(sequence))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!((bundle.sequence, &bundle.anchors), (sequence, anchors));
+        assert_eq!(bundle.created_at, NOW);
+    }
+    assert_eq!(other.bundle(&house.domain, Some(7)).await.unwrap(), None);
+    assert_eq!(published(&*other, &house).await.0, 6);
+}
+
+pub async fn refused_changes_change_nothing(store: &dyn Store) {
+    let house = House::build(store.server().await).await;
+    let before = house.ledger.snapshot().await.unwrap();
+    let stranger = Key::new();
+    let nobody = domain("nobody.example");
+    let other_key = house.root.certify("mesh.example root", &stranger, "x");
+    let fresh = house
+        .root
+        .certify("mesh.example root", &house.issuing, "mesh.example issuing");
+    let foreign_above = match add_certificate(&house.issuing, &fresh, &house.root_der) {
+        Change::AddCaCertificate {
+            issuer,
+            der,
+            path,
+            anchor,
+            source,
+            activate,
+            retire,
+            ..
+        } => {
+            let origin = AnchorOrigin::Foreign;
+            Change::AddCaCertificate {
+                issuer,
+                der,
+                path,
+                anchor,
+                origin,
+                source,
+                activate,
+                retire,
+            }
+        }
+        _ => unreachable!(),
+    };
+    for change in [
+        Change::CreateAuthority {
+            trust_domain: house.domain.clone(),
+        },
+        add_issuer(&house.domain, &house.issuing, Role::Issuing),
+        add_issuer(&nobody, &stranger, Role::Issuing),
+        add_certificate(&house.issuing, &other_key, &house.root_der),
+        add_certificate(&house.issuing, b"garbage", &house.root_der),
+        add_certificate(&house.issuing, &fresh, b"garbage"),
+        add_certificate(&house.issuing, &house.issuing_der, &house.root_der),
+        foreign_above,
+        foreign(&house, &house.root_der, None),
+        retire_anchor(&house, &fresh),
+    ] {
+        let refused = apply(&house, change.clone()).await;
+        assert!(refused.is_err(), "{change:?}");
+    }
+    assert_eq!(house.ledger.snapshot().await.unwrap(), before);
+}
+
+pub async fn one_issuer_succeeds_another(store: &dyn Store) {
+    let house = House::build(store.server().await).await;
+    let next = Key::new();
+    let der = house
+        .root
+        .certify("mesh.example root", &next, "mesh.example issuing 2");
+    apply(&house, add_issuer(&house.domain, &next, Role::Issuing))
+        .await
+        .unwrap();
+    let Change::AddCaCertificate {
+        issuer,
+        der,
+        path,
+        anchor,
+        origin,
+        source,
+        ..
+    } = add_certificate(&next, &der, &house.root_der)
+    else {
+        unreachable!()
+    };
+    let (activate, retire) = (true, true);
+    let succeed = Change::AddCaCertificate {
+        issuer,
+        der,
+        path,
+        anchor,
+        origin,
+        source,
+        activate,
+        retire,
+    };
+    let applied = apply(&house, succeed).await.unwrap();
+    assert!(applied.bundles.is_empty(), "the anchors are the same");
+    let states: Vec<_> = authority(&house)
+        .await
+        .issuers
+        .iter()
+        .map(|issuer| (issuer.role, issuer.state))
+        .collect();
+    assert_eq!(
+        states,
+        [
+            (Role::Root, IssuerState::Active),
+            (Role::Issuing, IssuerState::Retired),
+            (Role::Issuing, IssuerState::Active),
+        ]
+    );
+}

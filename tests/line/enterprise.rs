@@ -1,0 +1,221 @@
+//! `ca request` and `ca import`: an issuing CA under the enterprise's root, signed by openssl.
+
+use std::fs;
+use std::time::Duration;
+
+use rootbridge::ledger::IssuerId;
+use serde_json::Value;
+
+use crate::support::openssl::{Enterprise, ca};
+use crate::support::request::Request;
+use crate::support::{Line, PATIENCE, TD, eventually};
+
+fn request(line: &Line, more: &[&str]) -> String {
+    let mut arguments = vec!["ca", "request", "--trust-domain", TD];
+    arguments.extend(more);
+    line.cli(&arguments)
+}
+
+fn import(line: &Line, chain: &str) -> Result<Value, String> {
+    let path = line.path("chain.pem");
+    fs::write(&path, chain).unwrap();
+    let output = line.try_cli(&["ca", "import", path.to_str().unwrap(), "-o", "json"]);
+    match output.status.success() {
+        true => Ok(serde_json::from_slice(&output.stdout).unwrap()),
+        false => {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            Err(said.split_whitespace().collect::<Vec<_>>().join(" "))
+        }
+    }
+}
+
+/// The whole way while the server runs: it takes the answer without a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_server_takes_the_enterprises_answer() {
+    let line = Line::bare();
+    let server = line.start().await;
+    let (status, said) = server.get("/readyz").await;
+    assert_eq!(status, 503);
+    assert!(said.contains("ca init"), "{said}");
+    assert_eq!(server.get("/livez").await.0, 200);
+
+    let enterprise = Enterprise::new(&line.path(""), "root");
+    let middle = enterprise.intermediate("middle");
+    let csr = request(&line, &["--organization", "Mesh"]);
+    let (status, said) = server.get("/readyz").await;
+    assert_eq!(status, 503, "a pending issuer is none");
+    assert!(said.contains("ca import"), "{said}");
+    let chain = middle.certify(&csr, 0) + &middle.pem() + &enterprise.pem();
+    let report = import(&line, &chain).unwrap();
+    assert_eq!(report["bundle_sequence"], 1);
+    fs::write(line.path(&format!("{TD}.pem")), enterprise.pem()).unwrap();
+
+    let client = server.client(TD).await;
+    let token = line.issuer.istio("foo", "bar");
+    let answer = client
+        .istio(&token, &Request::workload("foo", "bar"))
+        .await
+        .unwrap();
+    let above: Vec<_> = answer.above.iter().map(|each| each.subject()).collect();
+    assert_eq!(above.len(), 2, "{above:?}");
+    assert!(
+        above[0].contains("cluster.local issuing CA") && above[1].contains("middle"),
+        "{above:?}"
+    );
+    assert_eq!(answer.roots.len(), 1);
+    assert!(answer.roots[0].subject().contains("root"));
+    // The same again is no error, and no second record.
+    import(&line, &chain).unwrap();
+    server.stop().await;
+}
+
+#[test]
+fn what_is_wrong_with_a_chain_is_said() {
+    let line = Line::bare();
+    let enterprise = Enterprise::new(&line.path(""), "root");
+    let stranger = Enterprise::new(&line.path(""), "stranger");
+    let middle = enterprise.intermediate("middle");
+    let csr = request(&line, &["--path-len", "1"]);
+    let root = enterprise.pem();
+    let good = enterprise.certify(&csr, 1);
+    let other_key = Enterprise::new(&line.path(""), "other").pem();
+
+    let expired = enterprise.sign(&csr, &ca(Some(1)), &["-days", "-1"]);
+    let leaf = enterprise.sign(&csr, "basicConstraints=critical,CA:FALSE", &[]);
+    let no_sign = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,digitalSignature";
+    let uri = format!(
+        "{}\nnameConstraints=critical,permitted;URI:{TD}",
+        ca(Some(1))
+    );
+    for (chain, says) in [
+        (String::new(), "no CERTIFICATE block"),
+        ("no certificate at all".to_owned(), "no CERTIFICATE block"),
+        (other_key.clone(), "for a key that no authority here has"),
+        (good.clone() + &stranger.pem(), "the chain does not verify"),
+        (expired + &root, "expired"),
+        (leaf + &root, "not a CA"),
+        (enterprise.sign(&csr, no_sign, &[]) + &root, "keyCertSign"),
+        (
+            enterprise.certify(&csr, 0) + &root,
+            "allows 0 CAs below it, 1 were asked for",
+        ),
+        (root.clone() + &good, "issuing certificate first"),
+        (good.clone(), "not self-signed"),
+        (middle.certify(&csr, 1) + &middle.pem(), "not self-signed"),
+        (middle.certify(&csr, 1) + &root, "the chain does not verify"),
+        (enterprise.sign(&csr, &uri, &[]) + &root, "name constraint on URIs"),
+    ] {
+        let said = import(&line, &chain).unwrap_err();
+        assert!(said.contains(says), "`{says}` is not in: {said}");
+        assert!(said.contains("chain.pem"), "where is not in: {said}");
+    }
+    // None of them has changed anything.
+    assert_eq!(
+        import(&line, &(good + &root)).unwrap()["bundle_sequence"],
+        1
+    );
+}
+
+/// Another root for an authority in use: published first, imported when all workloads have it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_that_nobody_trusts_yet_is_not_put_to_use() {
+    let line = Line::new();
+    let own = line.roots(TD);
+    let server = line.serve().await;
+    let enterprise = Enterprise::new(&line.path(""), "root");
+    let chain = enterprise.certify(&request(&line, &[]), 0) + &enterprise.pem();
+    let said = import(&line, &chain).unwrap_err();
+    assert!(
+        said.contains("does not hold the root") && said.contains("anchors add"),
+        "{said}"
+    );
+
+    let root = line.path("root.pem");
+    fs::write(&root, enterprise.pem()).unwrap();
+    line.cli(&[
+        "anchors",
+        "add",
+        root.to_str().unwrap(),
+        "--trust-domain",
+        TD,
+        "--source",
+        "enterprise",
+    ]);
+    import(&line, &chain).unwrap();
+    fs::write(line.path(&format!("{TD}.pem")), own + &enterprise.pem()).unwrap();
+    let client = server.client(TD).await;
+    let token = line.issuer.istio("foo", "bar");
+    eventually(PATIENCE, "the new issuer", async || {
+        let answer = client
+            .istio(&token, &Request::workload("foo", "bar"))
+            .await
+            .unwrap();
+        assert_eq!(answer.roots.len(), 2);
+        enterprise.pem().contains(
+            &answer
+                .roots
+                .iter()
+                .find(|root| answer.above[0].verify_signed_by(root.public_key()).is_ok())
+                .unwrap()
+                .to_pem()
+                .lines()
+                .nth(1)
+                .unwrap()
+                .to_owned(),
+        )
+    })
+    .await;
+    // The listener's own certificate follows: it does not wait for the middle of its life.
+    fs::write(line.path(&format!("{TD}.pem")), enterprise.pem()).unwrap();
+    server.client(TD).await;
+    server.stop().await;
+}
+
+/// A pending request is not taken away by `ca init`, whose issuer serves until the answer comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn init_leaves_a_pending_request_alone() {
+    let line = Line::bare();
+    let first = request(&line, &[]);
+    let issuer = |more: &[&str]| {
+        let mut arguments = vec!["-o", "json"];
+        arguments.extend(more);
+        let report: Value = serde_json::from_str(&request(&line, &arguments)).unwrap();
+        report["issuer"].as_str().unwrap().to_owned()
+    };
+    // Asked again it is the same key, with another path length another one.
+    let requested = issuer(&[]);
+    assert_eq!(issuer(&[]), requested);
+    assert_ne!(issuer(&["--path-len", "1"]), requested);
+    line.init(TD, &[]);
+    let list = line.cli(&["ca", "list", "-o", "json"]);
+    let list: Vec<Value> = serde_json::from_str(&list).unwrap();
+    let count = |state: &str| list.iter().filter(|row| row["state"] == state).count();
+    assert_eq!((count("active"), count("pending")), (2, 2));
+
+    // What is imported last signs, though its key is older than init's.
+    let server = line.serve().await;
+    let enterprise = Enterprise::new(&line.path(""), "root");
+    let root = line.path("root.pem");
+    fs::write(&root, enterprise.pem()).unwrap();
+    line.cli(&[
+        "anchors",
+        "add",
+        root.to_str().unwrap(),
+        "--trust-domain",
+        TD,
+        "--source",
+        "enterprise",
+    ]);
+    import(&line, &(enterprise.certify(&first, 0) + &enterprise.pem())).unwrap();
+    let client = server.client(TD).await;
+    let token = line.issuer.istio("foo", "bar");
+    eventually(Duration::from_secs(5), "the imported issuer", async || {
+        let answer = client
+            .istio(&token, &Request::workload("foo", "bar"))
+            .await
+            .unwrap();
+        IssuerId::of_spki(answer.above[0].public_key().spki_der()).as_str() == requested
+    })
+    .await;
+    server.stop().await;
+}

@@ -1,0 +1,227 @@
+//! Callers by TLS client certificate: renewal, and everything that does not count as one.
+
+use std::time::Duration;
+
+use tonic::Code;
+
+use crate::ceremonies::sql;
+use crate::support::calls::{bearer, istio_request, told, wish};
+use crate::support::chain::Chain;
+use crate::support::request::{Request, id};
+use crate::support::{Client, Line, Server, TD};
+
+/// A certificate over Istio's API, with its key.
+async fn certificate(line: &Line, client: &Client, account: &str) -> (String, String) {
+    let csr = Request::workload("foo", account);
+    let token = line.issuer.istio("foo", account);
+    let chain = client.istio(&token, &csr).await.unwrap();
+    (chain.pem(), csr.key.serialize_pem())
+}
+
+/// Istio's call without a token.
+async fn renew(client: &Client, csr: &Request) -> Result<Chain, tonic::Status> {
+    let body = istio_request(&csr.pem, 0, &[]);
+    let answer = client.create(body, tonic::metadata::MetadataMap::new()).await?;
+    Ok(Chain::istio(&answer.cert_chain))
+}
+
+async fn connect(server: &Server, (chain, key): &(String, String)) -> Client {
+    server.client_as(TD, Some((chain, key))).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_ours_renews_itself() {
+    let line = Line::new();
+    let server = line.serve().await;
+    let first = certificate(&line, &server.client(TD).await, "bar").await;
+    let client = connect(&server, &first).await;
+    let csr = Request::workload("foo", "bar");
+    let renewed = renew(&client, &csr).await.unwrap();
+    assert_eq!(renewed.names(), [id("foo", "bar")]);
+    // Its own name and no other; by our own API too.
+    told(renew(&client, &Request::workload("foo", "other")).await, Code::PermissionDenied);
+    client.sign("", wish(&csr, "workload", &[&id("foo", "bar")])).await.unwrap();
+    told(client.sign("", wish(&csr, "workload", &[&id("foo", "other")])).await, Code::PermissionDenied);
+    // What was renewed renews again.
+    let second = (renewed.pem(), csr.key.serialize_pem());
+    renew(&connect(&server, &second).await, &csr).await.unwrap();
+    // A credential in the header is judged alone.
+    let body = || istio_request(&csr.pem, 0, &[]);
+    told(client.create(body(), bearer("nonsense")).await, Code::Unauthenticated);
+    told(client.create(body(), bearer(&line.issuer.own("foo", "bar"))).await, Code::Unauthenticated);
+    let other = line.issuer.istio("foo", "other");
+    let chain = client.istio(&other, &Request::workload("foo", "other")).await.unwrap();
+    assert_eq!(chain.names(), [id("foo", "other")], "the token's, not the certificate's");
+
+    let rows = line.certificates(&["--subject", &id("foo", "bar")]);
+    let methods: Vec<_> = rows.iter().map(|row| row["caller"]["method"].as_str().unwrap()).collect();
+    assert_eq!(methods.iter().filter(|method| **method == "certificate").count(), 3, "{rows:#?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_that_do_not_count() {
+    let line = Line::new();
+    let server = line.serve().await;
+    let plain = server.client(TD).await;
+    let csr = Request::workload("foo", "bar");
+    let token = line.issuer.istio("foo", "bar");
+
+    // A stranger's, with one of our names in it: no caller, and no hindrance to a token.
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    let name = rcgen::string::Ia5String::try_from(id("foo", "bar")).unwrap();
+    params.subject_alt_names = vec![rcgen::SanType::URI(name)];
+    let stranger = params.self_signed(&key).unwrap();
+    let client = connect(&server, &(stranger.pem(), key.serialize_pem())).await;
+    told(renew(&client, &csr).await, Code::Unauthenticated);
+    client.istio(&token, &csr).await.unwrap();
+
+    // An operator's wish: its holder never came with a token.
+    let wished = Request::workload("foo", "wished");
+    let answer = plain.sign(&line.operator, wish(&wished, "workload", &[])).await.unwrap();
+    let client = connect(&server, &(Chain::own(&answer).pem(), wished.key.serialize_pem())).await;
+    told(renew(&client, &wished).await, Code::Unauthenticated);
+
+    // A name that is no SPIFFE ID.
+    let dns = Request::new(&["web.shop.svc"]);
+    let answer = plain.sign(&line.operator, wish(&dns, "workload", &[])).await.unwrap();
+    let client = connect(&server, &(Chain::own(&answer).pem(), dns.key.serialize_pem())).await;
+    told(renew(&client, &csr).await, Code::Unauthenticated);
+
+    // One that was never released.
+    let lost = certificate(&line, &plain, "bar").await;
+    let client = connect(&server, &lost).await;
+    renew(&client, &csr).await.unwrap();
+    sql(&line, "DROP TRIGGER conclusion_update");
+    sql(&line, "UPDATE conclusion SET state = 3, signature = NULL, reason = 'lost'");
+    told(renew(&client, &csr).await, Code::Unauthenticated);
+
+    // None at all.
+    told(renew(&plain, &csr).await, Code::Unauthenticated);
+    server.stop().await;
+}
+
+/// Judged at every call, on a connection that is kept alive too.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_certificate_ends_neither_handshake_nor_token() {
+    let line = Line::with(&[("[istio]\nprofile = \"workload\"", "[istio]\nprofile = \"short\"")]);
+    let server = line.serve().await;
+    let short = certificate(&line, &server.client(TD).await, "bar").await;
+    let csr = Request::workload("foo", "bar");
+    let kept = connect(&server, &short).await;
+    renew(&kept, &csr).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    let token = line.issuer.istio("foo", "bar");
+    for client in [kept, connect(&server, &short).await] {
+        told(renew(&client, &csr).await, Code::Unauthenticated);
+        client.istio(&token, &csr).await.unwrap();
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retired_issuer_vouches_for_nobody() {
+    let line = Line::new();
+    let server = line.serve().await;
+    let held = certificate(&line, &server.client(TD).await, "bar").await;
+    let csr = Request::workload("foo", "bar");
+    let kept = connect(&server, &held).await;
+    renew(&kept, &csr).await.unwrap();
+    sql(&line, "UPDATE issuer SET state = 'retired' WHERE role = 'issuing'");
+    sql(&line, "UPDATE revision SET value = value + 1");
+    // At once: the ledger is asked, not what the server has in memory.
+    told(renew(&kept, &csr).await, Code::Unauthenticated);
+    told(renew(&connect(&server, &held).await, &csr).await, Code::Unauthenticated);
+    server.stop().await;
+}
+
+/// Renewal by certificate ends some time after the last token, over all renewals since.
+#[tokio::test(flavor = "multi_thread")]
+async fn renewal_ends_without_a_token() {
+    let line = Line::with(&[("reauthenticate_after = \"30d\"", "reauthenticate_after = \"2h\"")]);
+    let clock = line.path("clock");
+    std::fs::write(&clock, "+0").unwrap();
+    let mut command = line.command(&["serve"]);
+    command
+        .env("LD_PRELOAD", faketime())
+        .env("FAKETIME_TIMESTAMP_FILE", &clock)
+        .env("FAKETIME_CACHE_DURATION", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("NO_FAKE_STAT", "1");
+    let server = line.start_by(command).await;
+    server.ready().await;
+    let first = certificate(&line, &server.client(TD).await, "bar").await;
+    let csr = Request::workload("foo", "bar");
+    let kept = connect(&server, &first).await;
+    let move_to = async |offset: &str| {
+        std::fs::write(&clock, offset).unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    };
+    move_to("+1h").await;
+    // The library's chains are checked against this process's clock: only the answer counts here.
+    let body = || istio_request(&csr.pem, 0, &[]);
+    let none = tonic::metadata::MetadataMap::new;
+    let renewed = kept.create(body(), none()).await.unwrap();
+    let pem = renewed.cert_chain[..renewed.cert_chain.len() - 1].concat();
+    let second = (pem, csr.key.serialize_pem());
+    let renewed = connect(&server, &second).await;
+    renewed.create(body(), none()).await.unwrap();
+    move_to("+121m").await;
+    for client in [&kept, &renewed] {
+        told(client.create(body(), none()).await, Code::Unauthenticated);
+        client.create(body(), bearer(&line.issuer.istio("foo", "bar"))).await.unwrap();
+    }
+    server.stop().await;
+}
+
+fn faketime() -> String {
+    let libraries = std::fs::read_dir("/usr/lib").unwrap();
+    let found = libraries.filter_map(|entry| {
+        let file = entry.ok()?.path().join("faketime/libfaketimeMT.so.1");
+        file.exists().then(|| file.display().to_string())
+    });
+    found.last().expect("`make setup` installs libfaketime")
+}
+
+/// Two authorities in one server: a certificate counts in its own trust domain only, and only on
+/// a listener that takes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_trust_domain_for_itself() {
+    let line = Line::new();
+    line.init("edge.example", &[]);
+    line.edit("[jwt.people]", &format!(
+        "[jwt.edge]\nissuer = \"https://edge.example\"\ntrust_domain = \"edge.example\"\n\
+         subject = \"spiffe\"\naudiences = {{ istio = \"istio-ca\" }}\njwks_file = {:?}\n\n[jwt.people]",
+        line.path("jwks.json")
+    ));
+    line.edit("jwt = [\"cluster\", \"people\"]", "jwt = [\"cluster\", \"people\", \"edge\"]");
+    line.edit("[listeners.mesh.tls]", &format!(
+        "[listeners.both]\naddress = \"127.0.0.1:0\"\napis = [\"istio\"]\n\
+         client_certificates = {{ trust_domains = [\"{TD}\", \"edge.example\"] }}\n\
+         [listeners.both.tls]\ntrust_domain = \"{TD}\"\ndns = [\"localhost\"]\n\n[listeners.mesh.tls]"
+    ));
+    let server = line.serve().await;
+    let client = server.client(TD).await;
+    let name = "spiffe://edge.example/gateway";
+    let mut claims = crate::support::jwt::claims("x", "y", "istio-ca");
+    claims["iss"] = "https://edge.example".into();
+    claims["sub"] = name.into();
+    let token = line.issuer.mint(&claims);
+    let csr = Request::new(&[name]);
+    let chain = client.istio(&token, &csr).await.unwrap();
+    assert!(chain.above[0].subject().contains("edge.example issuing CA"));
+    let edge = (chain.pem(), csr.key.serialize_pem());
+    // A token of one trust domain gets no name of another.
+    told(client.istio(&token, &Request::workload("foo", "bar")).await, Code::PermissionDenied);
+    let cluster = line.issuer.istio("foo", "bar");
+    told(client.istio(&cluster, &csr).await, Code::PermissionDenied);
+
+    told(renew(&connect(&server, &edge).await, &csr).await, Code::Unauthenticated);
+    let roots = line.roots(TD);
+    let both = Client::connect(server.port_of("both"), &roots, Some((&edge.0, &edge.1))).await.unwrap();
+    let chain = renew(&both, &csr).await.unwrap();
+    assert!(chain.above[0].subject().contains("edge.example issuing CA"));
+    told(renew(&both, &Request::workload("foo", "bar")).await, Code::PermissionDenied);
+    server.stop().await;
+}
