@@ -17,14 +17,14 @@ use rootbridge::x509::{
 
 const TRUST_DOMAIN: &str = "cluster.local";
 
-pub struct Authority {
+pub(crate) struct Authority {
     key: EcdsaKeyPair,
-    pub public_key: PublicKey,
-    pub identity: IssuerIdentity,
+    pub(crate) public_key: PublicKey,
+    pub(crate) identity: IssuerIdentity,
 }
 
 impl Authority {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
         let public_key = PublicKey::from_spki_der(key.public_key().as_der().unwrap().as_ref());
         let public_key = public_key.unwrap();
@@ -40,13 +40,13 @@ impl Authority {
         }
     }
 
-    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
         let signature = self.key.sign(&SystemRandom::new(), message).unwrap();
         signature.as_ref().to_vec()
     }
 
     /// Puts the authority on record, active, and answers an intent of its own.
-    pub async fn intent(&self, ledger: &dyn Ledger) -> Intent {
+    pub(crate) async fn intent(&self, ledger: &dyn Ledger) -> Intent {
         let now = SystemClock.now();
         let trust_domain = TrustDomain::parse(TRUST_DOMAIN).unwrap();
         let issuer = IssuerId::of_spki(self.public_key.spki_der());

@@ -17,7 +17,7 @@ use serde_json::json;
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 /// A CSR for P-256, in PEM.
-pub fn csr() -> String {
+pub(crate) fn csr() -> String {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -33,7 +33,7 @@ struct RsaPublicKey<'a> {
 }
 
 /// A verifier `cluster`, and a token that it accepts.
-pub fn verifier_and_token(directory: &Path, now: UnixTime) -> (Config, String) {
+pub(crate) fn verifier_and_token(directory: &Path, now: UnixTime) -> (Config, String) {
     let key = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
     let public = RsaPublicKey::from_der(key.public_key().as_ref()).unwrap();
     let number = |number: UintRef<'_>| URL_SAFE_NO_PAD.encode(number.as_bytes());

@@ -107,7 +107,9 @@ fn read(
 fn lifetime(ttl: Option<prost_types::Duration>) -> Option<Option<Duration>> {
     let Some(ttl) = ttl else { return Some(None) };
     let seconds = u64::try_from(ttl.seconds).ok()?;
-    let nanos = u32::try_from(ttl.nanos).ok().filter(|n| *n < 1_000_000_000)?;
+    let nanos = u32::try_from(ttl.nanos)
+        .ok()
+        .filter(|n| *n < 1_000_000_000)?;
     let ttl = Duration::new(seconds, nanos);
     Some(Some(ttl).filter(|ttl| !ttl.is_zero()))
 }

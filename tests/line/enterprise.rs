@@ -103,7 +103,10 @@ fn what_is_wrong_with_a_chain_is_said() {
         (good.clone(), "not self-signed"),
         (middle.certify(&csr, 1) + &middle.pem(), "not self-signed"),
         (middle.certify(&csr, 1) + &root, "the chain does not verify"),
-        (enterprise.sign(&csr, &uri, &[]) + &root, "name constraint on URIs"),
+        (
+            enterprise.sign(&csr, &uri, &[]) + &root,
+            "name constraint on URIs",
+        ),
     ] {
         let said = import(&line, &chain).unwrap_err();
         assert!(said.contains(says), "`{says}` is not in: {said}");

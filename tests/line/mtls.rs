@@ -21,7 +21,9 @@ async fn certificate(line: &Line, client: &Client, account: &str) -> (String, St
 /// Istio's call without a token.
 async fn renew(client: &Client, csr: &Request) -> Result<Chain, tonic::Status> {
     let body = istio_request(&csr.pem, 0, &[]);
-    let answer = client.create(body, tonic::metadata::MetadataMap::new()).await?;
+    let answer = client
+        .create(body, tonic::metadata::MetadataMap::new())
+        .await?;
     Ok(Chain::istio(&answer.cert_chain))
 }
 
@@ -39,23 +41,59 @@ async fn a_certificate_of_ours_renews_itself() {
     let renewed = renew(&client, &csr).await.unwrap();
     assert_eq!(renewed.names(), [id("foo", "bar")]);
     // Its own name and no other; by our own API too.
-    told(renew(&client, &Request::workload("foo", "other")).await, Code::PermissionDenied);
-    client.sign("", wish(&csr, "workload", &[&id("foo", "bar")])).await.unwrap();
-    told(client.sign("", wish(&csr, "workload", &[&id("foo", "other")])).await, Code::PermissionDenied);
+    told(
+        renew(&client, &Request::workload("foo", "other")).await,
+        Code::PermissionDenied,
+    );
+    client
+        .sign("", wish(&csr, "workload", &[&id("foo", "bar")]))
+        .await
+        .unwrap();
+    told(
+        client
+            .sign("", wish(&csr, "workload", &[&id("foo", "other")]))
+            .await,
+        Code::PermissionDenied,
+    );
     // What was renewed renews again.
     let second = (renewed.pem(), csr.key.serialize_pem());
     renew(&connect(&server, &second).await, &csr).await.unwrap();
     // A credential in the header is judged alone.
     let body = || istio_request(&csr.pem, 0, &[]);
-    told(client.create(body(), bearer("nonsense")).await, Code::Unauthenticated);
-    told(client.create(body(), bearer(&line.issuer.own("foo", "bar"))).await, Code::Unauthenticated);
+    told(
+        client.create(body(), bearer("nonsense")).await,
+        Code::Unauthenticated,
+    );
+    told(
+        client
+            .create(body(), bearer(&line.issuer.own("foo", "bar")))
+            .await,
+        Code::Unauthenticated,
+    );
     let other = line.issuer.istio("foo", "other");
-    let chain = client.istio(&other, &Request::workload("foo", "other")).await.unwrap();
-    assert_eq!(chain.names(), [id("foo", "other")], "the token's, not the certificate's");
+    let chain = client
+        .istio(&other, &Request::workload("foo", "other"))
+        .await
+        .unwrap();
+    assert_eq!(
+        chain.names(),
+        [id("foo", "other")],
+        "the token's, not the certificate's"
+    );
 
     let rows = line.certificates(&["--subject", &id("foo", "bar")]);
-    let methods: Vec<_> = rows.iter().map(|row| row["caller"]["method"].as_str().unwrap()).collect();
-    assert_eq!(methods.iter().filter(|method| **method == "certificate").count(), 3, "{rows:#?}");
+    let methods: Vec<_> = rows
+        .iter()
+        .map(|row| row["caller"]["method"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        methods
+            .iter()
+            .filter(|method| **method == "certificate")
+            .count(),
+        3,
+        "{rows:#?}"
+    );
     server.stop().await;
 }
 
@@ -79,14 +117,28 @@ async fn certificates_that_do_not_count() {
 
     // An operator's wish: its holder never came with a token.
     let wished = Request::workload("foo", "wished");
-    let answer = plain.sign(&line.operator, wish(&wished, "workload", &[])).await.unwrap();
-    let client = connect(&server, &(Chain::own(&answer).pem(), wished.key.serialize_pem())).await;
+    let answer = plain
+        .sign(&line.operator, wish(&wished, "workload", &[]))
+        .await
+        .unwrap();
+    let client = connect(
+        &server,
+        &(Chain::own(&answer).pem(), wished.key.serialize_pem()),
+    )
+    .await;
     told(renew(&client, &wished).await, Code::Unauthenticated);
 
     // A name that is no SPIFFE ID.
     let dns = Request::new(&["web.shop.svc"]);
-    let answer = plain.sign(&line.operator, wish(&dns, "workload", &[])).await.unwrap();
-    let client = connect(&server, &(Chain::own(&answer).pem(), dns.key.serialize_pem())).await;
+    let answer = plain
+        .sign(&line.operator, wish(&dns, "workload", &[]))
+        .await
+        .unwrap();
+    let client = connect(
+        &server,
+        &(Chain::own(&answer).pem(), dns.key.serialize_pem()),
+    )
+    .await;
     told(renew(&client, &csr).await, Code::Unauthenticated);
 
     // One that was never released.
@@ -94,7 +146,10 @@ async fn certificates_that_do_not_count() {
     let client = connect(&server, &lost).await;
     renew(&client, &csr).await.unwrap();
     sql(&line, "DROP TRIGGER conclusion_update");
-    sql(&line, "UPDATE conclusion SET state = 3, signature = NULL, reason = 'lost'");
+    sql(
+        &line,
+        "UPDATE conclusion SET state = 3, signature = NULL, reason = 'lost'",
+    );
     told(renew(&client, &csr).await, Code::Unauthenticated);
 
     // None at all.
@@ -105,7 +160,10 @@ async fn certificates_that_do_not_count() {
 /// Judged at every call, on a connection that is kept alive too.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_certificate_ends_neither_handshake_nor_token() {
-    let line = Line::with(&[("[istio]\nprofile = \"workload\"", "[istio]\nprofile = \"short\"")]);
+    let line = Line::with(&[(
+        "[istio]\nprofile = \"workload\"",
+        "[istio]\nprofile = \"short\"",
+    )]);
     let server = line.serve().await;
     let short = certificate(&line, &server.client(TD).await, "bar").await;
     let csr = Request::workload("foo", "bar");
@@ -128,18 +186,27 @@ async fn a_retired_issuer_vouches_for_nobody() {
     let csr = Request::workload("foo", "bar");
     let kept = connect(&server, &held).await;
     renew(&kept, &csr).await.unwrap();
-    sql(&line, "UPDATE issuer SET state = 'retired' WHERE role = 'issuing'");
+    sql(
+        &line,
+        "UPDATE issuer SET state = 'retired' WHERE role = 'issuing'",
+    );
     sql(&line, "UPDATE revision SET value = value + 1");
     // At once: the ledger is asked, not what the server has in memory.
     told(renew(&kept, &csr).await, Code::Unauthenticated);
-    told(renew(&connect(&server, &held).await, &csr).await, Code::Unauthenticated);
+    told(
+        renew(&connect(&server, &held).await, &csr).await,
+        Code::Unauthenticated,
+    );
     server.stop().await;
 }
 
 /// Renewal by certificate ends some time after the last token, over all renewals since.
 #[tokio::test(flavor = "multi_thread")]
 async fn renewal_ends_without_a_token() {
-    let line = Line::with(&[("reauthenticate_after = \"30d\"", "reauthenticate_after = \"2h\"")]);
+    let line = Line::with(&[(
+        "reauthenticate_after = \"30d\"",
+        "reauthenticate_after = \"2h\"",
+    )]);
     let clock = line.path("clock");
     std::fs::write(&clock, "+0").unwrap();
     let mut command = line.command(&["serve"]);
@@ -170,7 +237,10 @@ async fn renewal_ends_without_a_token() {
     move_to("+121m").await;
     for client in [&kept, &renewed] {
         told(client.create(body(), none()).await, Code::Unauthenticated);
-        client.create(body(), bearer(&line.issuer.istio("foo", "bar"))).await.unwrap();
+        client
+            .create(body(), bearer(&line.issuer.istio("foo", "bar")))
+            .await
+            .unwrap();
     }
     server.stop().await;
 }
@@ -195,7 +265,10 @@ async fn each_trust_domain_for_itself() {
          subject = \"spiffe\"\naudiences = {{ istio = \"istio-ca\" }}\njwks_file = {:?}\n\n[jwt.people]",
         line.path("jwks.json")
     ));
-    line.edit("jwt = [\"cluster\", \"people\"]", "jwt = [\"cluster\", \"people\", \"edge\"]");
+    line.edit(
+        "jwt = [\"cluster\", \"people\"]",
+        "jwt = [\"cluster\", \"people\", \"edge\"]",
+    );
     line.edit("[listeners.mesh.tls]", &format!(
         "[listeners.both]\naddress = \"127.0.0.1:0\"\napis = [\"istio\"]\n\
          client_certificates = {{ trust_domains = [\"{TD}\", \"edge.example\"] }}\n\
@@ -213,15 +286,26 @@ async fn each_trust_domain_for_itself() {
     assert!(chain.above[0].subject().contains("edge.example issuing CA"));
     let edge = (chain.pem(), csr.key.serialize_pem());
     // A token of one trust domain gets no name of another.
-    told(client.istio(&token, &Request::workload("foo", "bar")).await, Code::PermissionDenied);
+    told(
+        client.istio(&token, &Request::workload("foo", "bar")).await,
+        Code::PermissionDenied,
+    );
     let cluster = line.issuer.istio("foo", "bar");
     told(client.istio(&cluster, &csr).await, Code::PermissionDenied);
 
-    told(renew(&connect(&server, &edge).await, &csr).await, Code::Unauthenticated);
+    told(
+        renew(&connect(&server, &edge).await, &csr).await,
+        Code::Unauthenticated,
+    );
     let roots = line.roots(TD);
-    let both = Client::connect(server.port_of("both"), &roots, Some((&edge.0, &edge.1))).await.unwrap();
+    let both = Client::connect(server.port_of("both"), &roots, Some((&edge.0, &edge.1)))
+        .await
+        .unwrap();
     let chain = renew(&both, &csr).await.unwrap();
     assert!(chain.above[0].subject().contains("edge.example issuing CA"));
-    told(renew(&both, &Request::workload("foo", "bar")).await, Code::PermissionDenied);
+    told(
+        renew(&both, &Request::workload("foo", "bar")).await,
+        Code::PermissionDenied,
+    );
     server.stop().await;
 }

@@ -3,7 +3,6 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -23,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 use super::place::failed;
 use super::requests::Request;
 use crate::cli::failure::Failure;
-use crate::x509::parse_pem_chain;
+use crate::x509::Certificate;
 
 const METHOD: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
 /// Room for many answers: windows need not be moved with every one.
@@ -47,15 +46,12 @@ pub(super) struct Connection {
 }
 
 impl Target {
-    /// The server at `address`, whose certificate must lead to the root in `root`.
-    pub(super) fn new(address: SocketAddr, root: &Path) -> Result<Self, Failure> {
-        let pem = std::fs::read(root).map_err(|error| Failure::file("read", root, &error))?;
+    /// The server at `address`, whose certificate must lead to `root`.
+    pub(super) fn new(address: SocketAddr, root: &Certificate) -> Result<Self, Failure> {
         let mut roots = RootCertStore::empty();
-        for anchor in parse_pem_chain(&pem).map_err(|e| failed(e.to_string()))? {
-            roots
-                .add(CertificateDer::from(anchor.der().to_vec()))
-                .map_err(|error| failed(error.to_string()))?;
-        }
+        roots
+            .add(CertificateDer::from(root.der().to_vec()))
+            .map_err(|error| failed(error.to_string()))?;
         let mut tls = ClientConfig::builder()
             .with_root_certificates(roots)
             .with_no_client_auth();

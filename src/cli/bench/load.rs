@@ -36,6 +36,37 @@ pub(super) struct Window {
     pub(super) server_cpu: Duration,
     pub(super) client_cpu: Duration,
     pub(super) outcome: Tally,
+    /// Answers that were looked through.
+    pub(super) checked: usize,
+}
+
+impl Window {
+    pub(super) fn certificates(&self) -> u32 {
+        u32::try_from(self.outcome.latencies.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn per_second(&self) -> f64 {
+        f64::from(self.certificates()) / self.took.as_secs_f64()
+    }
+
+    pub(super) fn server_cpu_us(&self) -> f64 {
+        micros(self.server_cpu, self.certificates())
+    }
+
+    pub(super) fn client_cpu_us(&self) -> f64 {
+        micros(self.client_cpu, self.certificates())
+    }
+
+    /// The latency that `percent` of the calls did not exceed.
+    pub(super) fn percentile_ms(&self, percent: usize) -> f64 {
+        let all = &self.outcome.latencies;
+        let at = (all.len() * percent / 100).min(all.len().saturating_sub(1));
+        f64::from(all.get(at).copied().unwrap_or_default()) / 1e3
+    }
+}
+
+fn micros(span: Duration, of: u32) -> f64 {
+    span.as_secs_f64() * 1e6 / f64::from(of.max(1))
 }
 
 /// What calls came to, warming up and after the window included where it is not said otherwise.
@@ -67,34 +98,68 @@ impl Tally {
     }
 }
 
-/// What the connections share.
+/// The calls, and how far into them the load has come; what the connections share.
 #[derive(Debug)]
-struct Course {
+pub(super) struct Course {
     requests: Arc<Vec<Request>>,
     next: AtomicUsize,
+    /// Where the current window may go to.
+    end: AtomicUsize,
     phase: AtomicU8,
+}
+
+impl Course {
+    pub(super) fn new(requests: &Arc<Vec<Request>>) -> Arc<Self> {
+        Arc::new(Self {
+            requests: Arc::clone(requests),
+            next: AtomicUsize::new(0),
+            end: AtomicUsize::new(0),
+            phase: AtomicU8::new(0),
+        })
+    }
+
+    /// The call of that number; there are as many numbers as it takes.
+    pub(super) fn request(&self, number: usize) -> Option<&Request> {
+        self.requests.get(number.checked_rem(self.requests.len())?)
+    }
+
+    /// Goes on where the last window ended. No call comes twice in a window; in a later one it
+    /// may, when all have had their turn.
+    fn begin(&self) {
+        let next = self.next.load(Ordering::SeqCst);
+        self.end.store(next + self.requests.len(), Ordering::SeqCst);
+        self.phase.store(0, Ordering::SeqCst);
+    }
+
+    fn is_over(&self) -> bool {
+        self.next.load(Ordering::Relaxed) >= self.end.load(Ordering::Relaxed)
+    }
+
+    fn take(&self) -> Option<(usize, &Request)> {
+        if self.phase.load(Ordering::Relaxed) == ENDED || self.is_over() {
+            return None;
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Some((number, self.request(number)?))
+    }
 }
 
 /// Keeps `connections` busy for `span`, or until the calls have run out.
 pub(super) fn measure(
     server: &Server<'_>,
     target: &Target,
-    requests: &Arc<Vec<Request>>,
+    course: &Arc<Course>,
     connections: usize,
     span: Duration,
 ) -> Result<Window, Failure> {
-    let course = Arc::new(Course {
-        requests: Arc::clone(requests),
-        next: AtomicUsize::new(0),
-        phase: AtomicU8::new(0),
-    });
+    course.begin();
     let threads = connections.div_ceil(PER_THREAD);
     let (connected, ready) = mpsc::channel();
     let running: Vec<_> = (0..threads)
         .map(|thread| {
             let share = (thread..connections).step_by(threads).count();
             let (course, target, connected) =
-                (Arc::clone(&course), target.clone(), connected.clone());
+                (Arc::clone(course), target.clone(), connected.clone());
             thread::spawn(move || drive(&course, &target, share, &connected))
         })
         .collect();
@@ -109,7 +174,7 @@ pub(super) fn measure(
     thread::sleep(WARM_UP);
     let before = (Instant::now(), server.cpu()?, process_cpu_time());
     course.phase.store(MEASURING, Ordering::SeqCst);
-    while before.0.elapsed() < span && course.next.load(Ordering::Relaxed) < requests.len() {
+    while before.0.elapsed() < span && !course.is_over() {
         let left = span.saturating_sub(before.0.elapsed());
         thread::sleep(left.min(LOOK));
     }
@@ -130,6 +195,7 @@ pub(super) fn measure(
         server_cpu: after.1.saturating_sub(before.1),
         client_cpu: after.2.saturating_sub(before.2),
         outcome,
+        checked: 0,
     })
 }
 
@@ -181,11 +247,7 @@ fn drive(
 
 async fn keep_calling(course: Arc<Course>, target: Target, mut connection: Connection) -> Tally {
     let mut tally = Tally::default();
-    while course.phase.load(Ordering::Relaxed) != ENDED {
-        let number = course.next.fetch_add(1, Ordering::Relaxed);
-        let Some(request) = course.requests.get(number) else {
-            break;
-        };
+    while let Some((number, request)) = course.take() {
         let kept = number.is_multiple_of(KEPT);
         let begun = Instant::now();
         match connection.call(request, kept).await {

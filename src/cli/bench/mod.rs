@@ -37,9 +37,13 @@ pub(super) struct BenchArgs {
     /// Issued certificates that the ledger holds beforehand.
     #[arg(long, value_name = "N", default_value_t = 0)]
     rows: u64,
-    /// Compare: N pairs of runs, in turn with a fresh ledger and with one that holds --rows.
+    /// Compare instead: N windows on each of two servers, in turn; the second one's ledger holds
+    /// --rows, the first one's nothing.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pairs: u32,
+    /// With --pairs: the first server is this program, both ledgers hold --rows.
+    #[arg(long, value_name = "PROGRAM", hide = true)]
+    against: Option<PathBuf>,
     /// Where the throwaway token and ledger are made. A file system in memory would make syncing
     /// cost nothing.
     #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
@@ -55,7 +59,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
     if let Some(dir) = &args.prepare {
         return prepare::run(dir);
     }
-    if args.pairs > 0 && args.rows == 0 {
+    if args.pairs > 0 && args.rows == 0 && args.against.is_none() {
         return Err(Failure::new(Exit::Usage, "--pairs compares ledgers")
             .next("say how full the other one is, with --rows 1000000"));
     }

@@ -4,8 +4,7 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -45,6 +44,8 @@ pub(super) struct Site {
     pub(super) log: PathBuf,
     /// What the ledger holds beforehand.
     pub(super) rows: u64,
+    /// The server's program, when it is not this one.
+    pub(super) program: Option<PathBuf>,
 }
 
 /// What is in the directory, for the process that prepares it.
@@ -69,8 +70,8 @@ impl Plan {
 pub(super) struct Place {
     dir: PathBuf,
     plan: Plan,
-    /// The server that is to end with this process; 0 for none.
-    server: Arc<AtomicI32>,
+    /// The servers that are to end with this process.
+    servers: Arc<Mutex<Vec<u32>>>,
 }
 
 impl Place {
@@ -82,16 +83,21 @@ impl Place {
             .mode(0o700)
             .create(&dir)
             .map_err(|error| Failure::file("make", &dir, &error))?;
-        let site = |name: &str, rows| Site {
+        let site = |name: &str, rows, program| Site {
             config: dir.join(format!("{name}.toml")),
             ledger: dir.join(format!("{name}.db")),
             root: dir.join(format!("{name}-root.pem")),
             log: dir.join(format!("{name}.log")),
             rows,
+            program,
         };
-        let sites = match args.pairs {
-            0 => vec![site("bench", args.rows)],
-            _ => vec![site("fresh", 0), site("filled", args.rows)],
+        let sites = match (args.pairs, &args.against) {
+            (0, _) => vec![site("bench", args.rows, None)],
+            (_, None) => vec![site("fresh", 0, None), site("filled", args.rows, None)],
+            (_, Some(other)) => vec![
+                site("other", args.rows, Some(other.clone())),
+                site("this", args.rows, None),
+            ],
         };
         let softhsm = dir.join("softhsm2.conf");
         let place = Self {
@@ -101,7 +107,7 @@ impl Place {
                 sites,
             },
             dir,
-            server: Arc::default(),
+            servers: Arc::default(),
         };
         place.fill()?;
         place.remove_on_signal()?;
@@ -116,10 +122,14 @@ impl Place {
         &self.plan
     }
 
-    /// A server that is not to outlive this process; `None` once it has ended.
-    pub(super) fn note_server(&self, pid: Option<u32>) {
-        let pid = pid.and_then(|pid| i32::try_from(pid).ok());
-        self.server.store(pid.unwrap_or_default(), Ordering::SeqCst);
+    /// A server that is not to outlive this process.
+    pub(super) fn note_server(&self, pid: u32) {
+        held(&self.servers).push(pid);
+    }
+
+    /// It has ended.
+    pub(super) fn forget_server(&self, pid: u32) {
+        held(&self.servers).retain(|noted| *noted != pid);
     }
 
     /// The public half of what signs the callers' tokens.
@@ -183,7 +193,7 @@ impl Place {
 
     /// Ctrl-C must leave neither keys nor a server behind.
     fn remove_on_signal(&self) -> Result<(), Failure> {
-        let (dir, server) = (self.dir.clone(), Arc::clone(&self.server));
+        let (dir, servers) = (self.dir.clone(), Arc::clone(&self.servers));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .build()
@@ -199,8 +209,10 @@ impl Place {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                 }
-                if let Some(pid) = Pid::from_raw(server.load(Ordering::SeqCst)) {
-                    let _ = kill_process(pid, Signal::KILL);
+                for server in held(&servers).drain(..) {
+                    if let Some(pid) = pid(server) {
+                        let _ = kill_process(pid, Signal::KILL);
+                    }
                 }
                 let _ = fs::remove_dir_all(&dir);
                 process::exit(130);
@@ -242,6 +254,15 @@ fn module(given: Option<&Path>) -> Result<PathBuf, Failure> {
             }
         }
     }
+}
+
+/// As rustix wants it.
+pub(super) fn pid(number: u32) -> Option<Pid> {
+    i32::try_from(number).ok().and_then(Pid::from_raw)
+}
+
+fn held(servers: &Mutex<Vec<u32>>) -> MutexGuard<'_, Vec<u32>> {
+    servers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(super) fn failed(why: impl Into<String>) -> Failure {

@@ -7,10 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
-use super::place::{Place, Site, failed};
+use super::place::{Place, Site, failed, pid};
 use super::prepare::without_overrides;
 use crate::cli::failure::{Exit, Failure};
 
@@ -30,7 +30,10 @@ pub(super) struct Server<'a> {
 
 impl<'a> Server<'a> {
     pub(super) fn start(place: &'a Place, site: &Site) -> Result<Self, Failure> {
-        let program = env::current_exe().map_err(|error| failed(error.to_string()))?;
+        let program = match &site.program {
+            Some(program) => program.clone(),
+            None => env::current_exe().map_err(|error| failed(error.to_string()))?,
+        };
         let log = File::create(&site.log).map_err(|e| Failure::file("make", &site.log, &e))?;
         let started = Instant::now();
         let child = without_overrides(&mut Command::new(program))
@@ -42,7 +45,7 @@ impl<'a> Server<'a> {
             .stderr(log)
             .spawn()
             .map_err(|error| failed(format!("cannot start the server: {error}")))?;
-        place.note_server(Some(child.id()));
+        place.note_server(child.id());
         Ok(Self {
             place,
             child,
@@ -103,7 +106,7 @@ impl<'a> Server<'a> {
 
     /// Ends it as a supervisor would.
     pub(super) fn stop(mut self) -> Result<(), Failure> {
-        if let Some(pid) = self.pid() {
+        if let Some(pid) = pid(self.child.id()) {
             kill_process(pid, Signal::TERM).map_err(|error| failed(error.to_string()))?;
         }
         let asked = Instant::now();
@@ -115,10 +118,6 @@ impl<'a> Server<'a> {
             }
         }
         Err(self.ended("the server does not end"))
-    }
-
-    fn pid(&self) -> Option<Pid> {
-        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
     }
 
     fn proc(&self, file: &str) -> Result<String, Failure> {
@@ -141,7 +140,7 @@ impl Drop for Server<'_> {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        self.place.note_server(None);
+        self.place.forget_server(self.child.id());
     }
 }
 

@@ -220,7 +220,8 @@ impl Drop for Server {
         self.kill();
         let log = self.log();
         if std::thread::panicking() {
-            let ours = |line: &&str| line.contains("target\":\"rootbridge") || !line.starts_with('{');
+            let ours =
+                |line: &&str| line.contains("target\":\"rootbridge") || !line.starts_with('{');
             let lines: Vec<_> = log.lines().filter(ours).collect();
             let from = lines.len().saturating_sub(60);
             eprintln!(
