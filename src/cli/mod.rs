@@ -2,6 +2,7 @@
 
 mod anchors;
 mod args;
+mod bench;
 mod ca;
 mod causes;
 mod cert;
@@ -53,6 +54,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Cert(args) => cert::run(args),
         Command::Key(args) => keys::run(args),
         Command::Check(args) => check::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Config(args) => config::run(args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),

@@ -19,6 +19,7 @@ mod provision;
 mod queue;
 mod shared;
 mod signer;
+mod speed;
 mod token;
 
 use std::collections::HashMap;
@@ -38,6 +39,7 @@ pub use keys::{Attestation, KeyRef, KeyReport, TEST_MESSAGE};
 pub use module::{SlotReport, TokenInfo};
 pub use pin::PinSource;
 pub use shared::TokenState;
+pub use speed::Speed;
 pub use token::{Probe, Token};
 
 /// The HSM: its module, and the tokens that are in use. A process opens it once.

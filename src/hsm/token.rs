@@ -11,6 +11,7 @@ use cryptoki::session::Session;
 use tokio::sync::{Semaphore, watch};
 
 use super::error::{HsmError, SignError};
+use super::fault::Fault;
 use super::keeper::Request;
 use super::key::Key;
 use super::keys::{self, KeyReport, SigningKey, TEST_MESSAGE, hex};
@@ -94,6 +95,18 @@ impl Token {
     /// shows at least `signatures + test_signatures`, and at most these more.
     pub fn doubtful_signatures(&self) -> u64 {
         self.shared.doubtful_signatures.load(Ordering::Relaxed)
+    }
+
+    /// A session of its own for whoever measures the token.
+    pub(super) fn session(&self) -> Result<Session, Fault> {
+        let slot = self.info().map_or(0, |info| info.slot);
+        self.shared.module.session(slot)
+    }
+
+    pub(super) fn count_test_signatures(&self, count: u64) {
+        self.shared
+            .test_signatures
+            .fetch_add(count, Ordering::Relaxed);
     }
 
     /// Requests that wait for a worker now.
