@@ -69,6 +69,17 @@ pub async fn reopens_what_failed(store: &dyn Store) {
         ledger.conclude(id, outcome.clone()).await.unwrap();
         let wrong = ledger.reopen(id, failed("again")).await.unwrap_err();
         assert!(matches!(wrong, LedgerError::Refused(_)), "{wrong}");
+        // Before the bytes are signed again nobody may think that no signature exists.
+        for _ in 0..2 {
+            ledger.reopen(id, unknown("signed again")).await.unwrap();
+            let row = row(ledger, &serial).await;
+            assert_eq!(row.state, State::Unknown);
+            let reason = row.reason.unwrap();
+            let Outcome::Failed { reason: first } = &outcome else {
+                continue;
+            };
+            assert_eq!(reason, format!("{first}; signed again"));
+        }
         ledger.reopen(id, issued(b"signature")).await.unwrap();
         // Saying it again is no error, another signature is.
         ledger.reopen(id, issued(b"signature")).await.unwrap();
@@ -84,6 +95,11 @@ pub async fn reopens_what_failed(store: &dyn Store) {
         assert_eq!(row.signature.as_deref(), Some(b"signature".as_slice()));
         assert_eq!(row.state, State::Issued);
         assert!(row.reason.is_some(), "why it had failed stays on record");
+        let back = ledger.reopen(id, unknown("no")).await.unwrap_err();
+        assert!(
+            matches!(back, LedgerError::AlreadyConcluded { .. }),
+            "{back}"
+        );
     }
     let nobody = IntentId::new(77);
     let missing = ledger.reopen(nobody, issued(b"s")).await.unwrap_err();
