@@ -125,6 +125,7 @@ impl Csr {
 }
 
 fn subject(contents: &[u8]) -> Result<CsrSubject, CsrError> {
+    canonical(dn::is_sorted(contents)?)?;
     if dn::says_nothing(contents)? {
         return Ok(CsrSubject::Empty);
     }

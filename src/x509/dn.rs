@@ -6,7 +6,7 @@ use der::asn1::AnyRef;
 use der::{Encode, Tag, Tagged};
 
 use super::extension::oid_text;
-use super::read::{Der, Malformed};
+use super::read::{self, Der, Malformed};
 use super::tbs::TbsError;
 use super::write;
 
@@ -51,6 +51,18 @@ pub(super) fn says_nothing(contents: &[u8]) -> Result<bool, Malformed> {
         nothing &= value.value().is_empty();
     })?;
     Ok(nothing)
+}
+
+/// Whether each RDN's attributes stand in the order of DER. A CA's certificate may break that, as
+/// some do; a request may not, also because sorting a long SET is slow.
+pub(super) fn is_sorted(contents: &[u8]) -> Result<bool, Malformed> {
+    let mut rdns = Der::new(contents, WHAT)?;
+    while !rdns.is_empty() {
+        if !read::is_sorted_set(rdns.expect(Tag::Set)?, WHAT)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A Name's contents as RFC 4514 writes them: the last RDN first.
@@ -168,7 +180,6 @@ mod tests {
         clippy::indexing_slicing,
         clippy::panic
     )]
-    use super::super::read;
     use super::*;
 
     fn shown(der: &[u8]) -> String {

@@ -13,6 +13,7 @@ pub(super) const KEY_USAGE: &[u8] = b"\x55\x1d\x0f";
 pub(super) const SUBJECT_ALT_NAME: &[u8] = b"\x55\x1d\x11";
 pub(super) const BASIC_CONSTRAINTS: &[u8] = b"\x55\x1d\x13";
 pub(super) const NAME_CONSTRAINTS: &[u8] = b"\x55\x1d\x1e";
+pub(super) const CRL_DISTRIBUTION_POINTS: &[u8] = b"\x55\x1d\x1f";
 pub(super) const AUTHORITY_KEY_ID: &[u8] = b"\x55\x1d\x23";
 pub(super) const EXTENDED_KEY_USAGE: &[u8] = b"\x55\x1d\x25";
 

@@ -269,3 +269,105 @@ impl fmt::Debug for PublicKey {
         f.write_str(")")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )]
+    use super::super::write::{INTEGER, SEQUENCE, element};
+    use super::*;
+
+    fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<PublicKey, KeyError> {
+        let integers = [element(INTEGER, &[modulus]), element(INTEGER, &[exponent])];
+        let key = element(SEQUENCE, &[&integers[0], &integers[1]]);
+        let mut bits = Vec::new();
+        super::super::write::bit_string(&mut bits, &key);
+        PublicKey::from_spki_der(&element(SEQUENCE, &[&element(SEQUENCE, &[RSA]), &bits]))
+    }
+
+    #[test]
+    fn rsa_moduli_and_exponents_have_bounds() {
+        let modulus = |octets: usize, top: u8, low: u8| {
+            let mut modulus = vec![0x5a; octets];
+            (modulus[0], modulus[octets - 1]) = (top, low);
+            if top >= 0x80 {
+                [&[0], modulus.as_slice()].concat()
+            } else {
+                modulus
+            }
+        };
+        const E: &[u8] = &[1, 0, 1];
+        let bits = |key: PublicKey| match key.kind() {
+            KeyKind::Rsa { bits } => bits,
+            other => panic!("{other}"),
+        };
+        assert_eq!(rsa(&modulus(256, 0x80, 1), E).map(bits), Ok(2048));
+        assert_eq!(rsa(&modulus(257, 1, 1), E).map(bits), Ok(2049));
+        assert_eq!(rsa(&modulus(512, 0xff, 1), E).map(bits), Ok(4096));
+        assert_eq!(
+            rsa(&modulus(256, 0x7f, 1), E),
+            Err(KeyError::RsaSize { bits: 2047 })
+        );
+        assert_eq!(
+            rsa(&modulus(513, 1, 1), E),
+            Err(KeyError::RsaSize { bits: 4097 })
+        );
+        assert_eq!(rsa(&[0], E), Err(KeyError::RsaSize { bits: 0 }));
+        assert_eq!(
+            rsa(&modulus(256, 0x80, 2), E),
+            Err(KeyError::RsaModulusEven)
+        );
+        let good = modulus(256, 0x80, 1);
+        for exponent in [
+            &[0][..],
+            &[1],
+            &[3],
+            &[1, 0, 0],
+            &[1, 0, 2],
+            &[1, 0, 0, 0, 0, 1],
+        ] {
+            let error = rsa(&good, exponent).unwrap_err();
+            assert!(matches!(error, KeyError::RsaExponent { .. }), "{error}");
+        }
+        assert!(rsa(&good, &[1, 0, 3]).is_ok());
+        // Negative numbers, and a leading zero too many.
+        for (modulus, exponent) in [
+            (&good[1..], E),
+            (&good, &[0xff][..]),
+            (&good, &[0, 1, 0, 1]),
+            (&good, &[]),
+        ] {
+            assert!(matches!(
+                rsa(modulus, exponent),
+                Err(KeyError::Malformed(_))
+            ));
+        }
+    }
+
+    #[test]
+    fn kinds_go_to_text_and_back() {
+        for text in [
+            "ecdsa-p256",
+            "ecdsa-p384",
+            "ecdsa-p521",
+            "rsa-2048",
+            "rsa-3072",
+            "rsa-4096",
+            "ed25519",
+        ] {
+            assert_eq!(text.parse::<KeyKind>().unwrap().slug(), text);
+        }
+        assert!("rsa-1024".parse::<KeyKind>().is_err());
+        assert_eq!(KeyKind::Rsa { bits: 3072 }.to_string(), "RSA 3072");
+        for algorithm in ["ecdsa-sha256", "rsa-sha512", "ed25519"] {
+            assert_eq!(
+                algorithm.parse::<SignatureAlgorithm>().unwrap().as_str(),
+                algorithm
+            );
+        }
+    }
+}

@@ -88,8 +88,8 @@ impl Extensions {
             extension::NAME_CONSTRAINTS => {
                 self.constrains_uris = extension::constrains_uris(one.value)?;
             }
-            // Certificate policies, their mappings and constraints bind no verifier of a mesh.
-            [0x55, 0x1d, 0x20 | 0x21 | 0x24 | 0x36] => {}
+            extension::CRL_DISTRIBUTION_POINTS => {}
+            // Certificate policies too: rustls refuses them when they are critical.
             other if one.critical && self.unhandled_critical.is_none() => {
                 self.unhandled_critical = Some(extension::oid_text(other));
             }

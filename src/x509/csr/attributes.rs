@@ -20,7 +20,7 @@ const MICROSOFT_EXTENSIONS: &[u8] = b"\x2b\x06\x01\x04\x01\x82\x37\x02\x01\x0e";
 
 /// Walks the attributes: each once, extensionRequest with exactly one value.
 pub(super) fn names_in(contents: &[u8]) -> Result<Vec<San>, CsrError> {
-    const WHAT: &str = "request's attributes";
+    const WHAT: &str = "list of attributes";
     if !read::is_sorted_set(contents, WHAT)? {
         return Err(CsrError::NotCanonical);
     }

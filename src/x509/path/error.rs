@@ -62,7 +62,10 @@ pub enum PathFault {
         needed: usize,
     },
     /// A critical extension that is not understood.
-    #[error("it has a critical extension that is not understood ({oid})")]
+    #[error(
+        "it has a critical extension that rustls (Linkerd, ztunnel) does not understand ({oid}), so \
+         that no certificate below it verifies there; have it issued with that one not critical"
+    )]
     UnknownCritical {
         /// Which.
         oid: String,

@@ -1,0 +1,169 @@
+//! Chains that the openssl command made: algorithms and extensions that ours never have.
+
+use std::path::Path;
+
+use rootbridge::x509::{Certificate, PathFault, parse_pem_chain, verify_ca_path};
+
+use crate::paths::fault;
+use crate::support::{now, openssl};
+
+/// CA certificates that only openssl makes: SHA-1, constraints, purposes, odd usages.
+#[test]
+fn chains_that_openssl_made() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path();
+    for (key, hash) in [
+        (&["-newkey", "rsa:2048"][..], "-sha256"),
+        (&["-newkey", "rsa:3072"], "-sha384"),
+        (&["-newkey", "rsa:2048"], "-sha512"),
+        (
+            &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
+            "-sha256",
+        ),
+        (
+            &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
+            "-sha384",
+        ),
+        (
+            &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-521"],
+            "-sha512",
+        ),
+        (
+            &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-521"],
+            "-sha256",
+        ),
+        (&["-newkey", "ed25519"], "-sha256"),
+    ] {
+        let chain = enterprise(path, key, hash, CA);
+        verify_ca_path(&chain, &chain[1..], now()).unwrap();
+        verify_ca_path(&chain[..1], &chain[1..], now()).unwrap();
+    }
+
+    let rsa = &["-newkey", "rsa:2048"][..];
+    let chain = enterprise(path, rsa, "-sha1", CA);
+    let (index, why) = fault(&chain, &chain[1..], now());
+    assert_eq!(index, 1);
+    assert!(why.to_string().contains("SHA-1"), "{why}");
+    // The root alone may have signed itself with SHA-1.
+    verify_ca_path(&chain[1..], &chain[1..], now()).unwrap();
+
+    for (extensions, expected) in [
+        (
+            &["basicConstraints=critical,CA:FALSE"][..],
+            PathFault::NotCa,
+        ),
+        (&["keyUsage=critical,keyCertSign"], PathFault::NotCa),
+        (
+            &[
+                "basicConstraints=critical,CA:TRUE",
+                "keyUsage=critical,digitalSignature",
+            ],
+            PathFault::NoKeyCertSign,
+        ),
+        (
+            &[
+                "basicConstraints=critical,CA:TRUE",
+                "nameConstraints=permitted;URI:.example",
+            ],
+            PathFault::UriConstraint,
+        ),
+        (
+            &[
+                "basicConstraints=critical,CA:TRUE",
+                "extendedKeyUsage=serverAuth",
+            ],
+            PathFault::Purposes,
+        ),
+        (
+            &[
+                "basicConstraints=critical,CA:TRUE",
+                "certificatePolicies=critical,2.5.29.32.0",
+            ],
+            PathFault::UnknownCritical {
+                oid: "2.5.29.32".into(),
+            },
+        ),
+        (
+            &[
+                "basicConstraints=critical,CA:TRUE",
+                "1.2.3.4=critical,ASN1:NULL",
+            ],
+            PathFault::UnknownCritical {
+                oid: "1.2.3.4".into(),
+            },
+        ),
+    ] {
+        let chain = enterprise(path, rsa, "-sha256", extensions);
+        assert_eq!(fault(&chain, &chain[1..], now()), (1, expected));
+    }
+    for extensions in [
+        &["basicConstraints=CA:TRUE"][..],
+        &[
+            "basicConstraints=CA:TRUE",
+            "nameConstraints=critical,permitted;DNS:example",
+        ],
+        &[
+            "basicConstraints=CA:TRUE",
+            "extendedKeyUsage=serverAuth,clientAuth,emailProtection",
+        ],
+        &[
+            "basicConstraints=CA:TRUE",
+            "extendedKeyUsage=anyExtendedKeyUsage",
+        ],
+        &[
+            "basicConstraints=CA:TRUE",
+            "certificatePolicies=2.5.29.32.0",
+        ],
+    ] {
+        let chain = enterprise(path, rsa, "-sha256", extensions);
+        verify_ca_path(&chain, &chain[1..], now()).unwrap();
+    }
+}
+
+const CA: &[&str] = &[
+    "basicConstraints=critical,CA:TRUE,pathlen:0",
+    "keyUsage=critical,keyCertSign,cRLSign",
+    "subjectKeyIdentifier=hash",
+    "authorityKeyIdentifier=keyid",
+];
+
+/// An issuing CA with `extensions` below a root, both by the openssl command.
+fn enterprise(home: &Path, key: &[&str], hash: &str, extensions: &[&str]) -> Vec<Certificate> {
+    let mut root = vec![
+        "req",
+        "-x509",
+        "-nodes",
+        "-days",
+        "30",
+        "-subj",
+        "/O=Enterprise/CN=Root",
+    ];
+    root.extend(["-keyout", "root.key", "-out", "root.pem", hash]);
+    root.extend(["-addext", "keyUsage=critical,keyCertSign,cRLSign"]);
+    root.extend(key);
+    openssl(&root, home).unwrap();
+    let mut request = vec!["req", "-new", "-nodes", "-subj", "/O=Enterprise/CN=Issuing"];
+    request.extend(["-keyout", "issuing.key", "-out", "issuing.csr"]);
+    request.extend(key);
+    openssl(&request, home).unwrap();
+    std::fs::write(home.join("extensions"), extensions.join("\n")).unwrap();
+    let mut sign = vec!["x509", "-req", "-in", "issuing.csr", "-CA", "root.pem"];
+    sign.extend([
+        "-CAkey",
+        "root.key",
+        "-CAcreateserial",
+        "-days",
+        "20",
+        "-out",
+        "issuing.pem",
+    ]);
+    sign.extend(["-extfile", "extensions", hash]);
+    openssl(&sign, home).unwrap();
+    let read = |name| std::fs::read_to_string(home.join(name)).unwrap();
+    let chain = format!(
+        "Issuing:\n{}\nRoot:\n{}",
+        read("issuing.pem"),
+        read("root.pem")
+    );
+    parse_pem_chain(chain.as_bytes()).unwrap()
+}

@@ -1,0 +1,284 @@
+//! Chains as an operator brings them: good ones, and each fault by itself.
+
+use std::slice::from_ref;
+use std::time::Duration;
+
+use rootbridge::clock::UnixTime;
+use rootbridge::x509::{CaPath, Certificate, KeyKind, PathError, PathFault, verify_ca_path};
+
+use crate::support::{BOTH, Ca, CaTerms, DAY, SoftKey, extension, now, oid, sans, tlv};
+
+fn terms(path_len: Option<u8>) -> CaTerms {
+    CaTerms::usual(KeyKind::EcdsaP256, path_len)
+}
+
+pub(crate) fn fault(
+    chain: &[Certificate],
+    anchors: &[Certificate],
+    at: UnixTime,
+) -> (usize, PathFault) {
+    match verify_ca_path(chain, anchors, at).unwrap_err() {
+        PathError::Certificate { index, fault, .. } => (index, fault),
+        other => panic!("{other}"),
+    }
+}
+
+struct Three {
+    root: Certificate,
+    middle: Certificate,
+    issuing: Certificate,
+}
+
+fn three(root: CaTerms, middle: CaTerms, issuing: CaTerms) -> Three {
+    let root = Ca::root("Root", root);
+    let middle = root.below("Middle", middle);
+    let issuing = middle.below("Issuing", issuing);
+    Three {
+        root: root.certificate,
+        middle: middle.certificate,
+        issuing: issuing.certificate,
+    }
+}
+
+#[test]
+fn good_paths_with_the_root_last_or_absent() {
+    for kind in [
+        KeyKind::EcdsaP256,
+        KeyKind::EcdsaP384,
+        KeyKind::Rsa { bits: 2048 },
+    ] {
+        let usual = |path_len| CaTerms::usual(kind, path_len);
+        let Three {
+            root,
+            middle,
+            issuing,
+        } = three(usual(None), usual(Some(1)), usual(Some(0)));
+        let other = Ca::root("Other", terms(None)).certificate;
+        let anchors = [other.clone(), root.clone()];
+        let found = CaPath {
+            intermediates: 1,
+            anchor: 1,
+        };
+        let whole = [issuing.clone(), middle.clone(), root.clone()];
+        assert_eq!(verify_ca_path(&whole, &anchors, now()).unwrap(), found);
+        assert_eq!(verify_ca_path(&whole[..2], &anchors, now()).unwrap(), found);
+        // A root that issues by itself, and one that stands between other names.
+        let alone = CaPath {
+            intermediates: 0,
+            anchor: 0,
+        };
+        assert_eq!(
+            verify_ca_path(from_ref(&root), from_ref(&root), now()).unwrap(),
+            alone
+        );
+        let short = [middle.clone(), root.clone()];
+        assert_eq!(
+            verify_ca_path(&short, from_ref(&root), now()).unwrap(),
+            alone
+        );
+    }
+}
+
+#[test]
+fn not_valid_at_the_time() {
+    let early = CaTerms {
+        not_after: now().plus(DAY),
+        ..terms(None)
+    };
+    let Three {
+        root,
+        middle,
+        issuing,
+    } = three(terms(None), early, terms(Some(0)));
+    let chain = [issuing, middle, root.clone()];
+    let anchors = [root];
+    let (index, expired) = fault(&chain, &anchors, now().plus(DAY * 2));
+    // The one below it ends no later, so it is told first.
+    assert_eq!(index, 1);
+    assert!(matches!(expired, PathFault::Expired { .. }), "{expired}");
+    let (index, early) = fault(&chain, &anchors, now().minus(DAY * 9));
+    assert_eq!(index, 1);
+    assert!(matches!(early, PathFault::NotYetValid { .. }), "{early}");
+    // The anchor counts too, when it does not stand in the chain.
+    let ended = CaTerms {
+        not_after: now().minus(Duration::from_secs(60)),
+        ..terms(None)
+    };
+    let root = Ca::root("Root", ended);
+    let key = root.below("Issuing", terms(Some(0)));
+    let (_, why) = fault(&[key.certificate], &[root.certificate], now());
+    assert!(
+        matches!(why, PathFault::Expired { .. } | PathFault::Anchor(_)),
+        "{why}"
+    );
+}
+
+#[test]
+fn an_end_entity_is_no_ca() {
+    let root = Ca::root("Root", terms(None));
+    let key = SoftKey::p256().public_key();
+    let leaf = root.leaf(&sans(&["spiffe://td/a"]), &key, BOTH);
+    let (index, why) = fault(
+        &[leaf, root.certificate.clone()],
+        &[root.certificate],
+        now(),
+    );
+    assert_eq!((index, why), (1, PathFault::NotCa));
+}
+
+#[test]
+fn path_lengths_that_do_not_suffice() {
+    let Three {
+        root,
+        middle,
+        issuing,
+    } = three(terms(Some(1)), terms(Some(0)), terms(Some(0)));
+    let chain = [issuing, middle.clone(), root.clone()];
+    let (index, why) = fault(&chain, from_ref(&root), now());
+    assert_eq!(
+        (index, why),
+        (
+            2,
+            PathFault::PathLength {
+                allowed: 0,
+                needed: 1
+            }
+        )
+    );
+    let Three {
+        root,
+        middle,
+        issuing,
+    } = three(terms(Some(0)), terms(None), terms(Some(0)));
+    let (index, why) = fault(
+        &[issuing.clone(), middle.clone(), root.clone()],
+        from_ref(&root),
+        now(),
+    );
+    assert_eq!(
+        (index, why),
+        (
+            3,
+            PathFault::PathLength {
+                allowed: 0,
+                needed: 2
+            }
+        )
+    );
+    let (_, why) = fault(&[issuing, middle], &[root], now());
+    assert!(matches!(why, PathFault::Anchor(_)), "{why}");
+}
+
+#[test]
+fn order_and_completeness() {
+    let Three {
+        root,
+        middle,
+        issuing,
+    } = three(terms(None), terms(None), terms(Some(0)));
+    let anchors = [root.clone()];
+    let (index, why) = fault(
+        &[issuing.clone(), root.clone(), middle.clone()],
+        &anchors,
+        now(),
+    );
+    assert_eq!((index, why), (1, PathFault::WrongOrder { issuer: 3 }));
+    let (index, why) = fault(&[issuing.clone(), root.clone()], &anchors, now());
+    assert_eq!(index, 1);
+    assert!(matches!(why, PathFault::NotIssuedByNext { .. }), "{why}");
+    let (index, why) = fault(from_ref(&issuing), &anchors, now());
+    assert_eq!(index, 1);
+    assert!(matches!(why, PathFault::NoAnchor { .. }), "{why}");
+    assert!(matches!(
+        fault(&[issuing.clone(), middle], &[], now()).1,
+        PathFault::NoAnchor { .. }
+    ));
+    assert_eq!(
+        verify_ca_path(&[], &anchors, now()).unwrap_err(),
+        PathError::Empty
+    );
+    let many = vec![issuing; 11];
+    assert_eq!(
+        verify_ca_path(&many, &anchors, now()).unwrap_err(),
+        PathError::TooLong
+    );
+}
+
+/// A root of the same name and another key, as after a root was made anew.
+#[test]
+fn the_same_name_with_another_key() {
+    let (old, new) = (Ca::root("Root", terms(None)), Ca::root("Root", terms(None)));
+    let issuing = old.below("Issuing", terms(Some(0))).certificate;
+    let (_, why) = fault(from_ref(&issuing), from_ref(&new.certificate), now());
+    assert_eq!(why, PathFault::Anchor(Box::new(PathFault::KeyIds)));
+    let (_, why) = fault(
+        &[issuing.clone(), new.certificate.clone()],
+        &[new.certificate],
+        now(),
+    );
+    assert_eq!(why, PathFault::KeyIds);
+    // A damaged signature.
+    let mut der = issuing.der().to_vec();
+    *der.last_mut().unwrap() ^= 1;
+    let spoiled = Certificate::parse(der).unwrap();
+    let (_, why) = fault(
+        &[spoiled, old.certificate.clone()],
+        &[old.certificate],
+        now(),
+    );
+    assert!(matches!(why, PathFault::Signature(_)), "{why}");
+}
+
+/// Extensions that no tool writes, on a certificate that is otherwise good.
+#[test]
+fn extensions_made_by_hand() {
+    let root = Ca::root("Root", terms(None));
+    let with = |list: &[Vec<u8>]| {
+        let tbs = root.certificate.tbs_der();
+        // Everything before the extensions: they begin at the last [3] that runs to the end.
+        let inner = &tbs[4..];
+        let at = (0..inner.len())
+            .rev()
+            .find(|at| {
+                inner[*at] == 0xa3 && inner.len() - at < 0x80 && {
+                    usize::from(inner[at + 1]) == inner.len() - at - 2
+                }
+            })
+            .unwrap();
+        let list: Vec<&[u8]> = list.iter().map(Vec::as_slice).collect();
+        let tbs = tlv(0x30, &[&inner[..at], &tlv(0xa3, &[&tlv(0x30, &list)])]);
+        Certificate::parse(root.key.seal(&tbs))
+    };
+    let ca = extension(oid::BASIC, true, b"\x30\x03\x01\x01\xff");
+    with(from_ref(&ca)).unwrap();
+    let twice = with(&[ca.clone(), ca.clone()]).unwrap_err().to_string();
+    assert!(twice.contains("2.5.29.19 twice"), "{twice}");
+    assert!(with(&[]).is_err());
+    let many: Vec<Vec<u8>> = (0..65)
+        .map(|n| extension(&[0x2a, n], false, b"\x05\x00"))
+        .collect();
+    assert!(
+        with(&many)
+            .unwrap_err()
+            .to_string()
+            .contains("more than 64")
+    );
+    let names: Vec<Vec<u8>> = (0..257)
+        .map(|n| tlv(0x82, &[format!("a{n}.example").as_bytes()]))
+        .collect();
+    let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+    let san = extension(oid::SAN, false, &tlv(0x30, &names));
+    assert!(
+        with(&[san])
+            .unwrap_err()
+            .to_string()
+            .contains("more than 256")
+    );
+    // Names of other kinds are told, not returned.
+    let wildcard = tlv(
+        0x30,
+        &[&tlv(0x82, &[b"*.example"]), &tlv(0x81, &[b"a@b.example"])],
+    );
+    let odd = with(&[ca, extension(oid::SAN, false, &wildcard)]).unwrap();
+    assert!(odd.names().is_empty() && odd.has_other_names());
+}
