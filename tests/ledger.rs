@@ -14,6 +14,12 @@ mod support;
 
 #[path = "ledger/contract.rs"]
 mod contract;
+#[path = "ledger/contract_anchors.rs"]
+mod contract_anchors;
+#[path = "ledger/contract_filters.rs"]
+mod contract_filters;
+#[path = "ledger/contract_life.rs"]
+mod contract_life;
 #[path = "ledger/contract_queries.rs"]
 mod contract_queries;
 #[path = "ledger/contract_records.rs"]
@@ -27,6 +33,8 @@ mod load;
 mod property;
 #[path = "ledger/sqlite.rs"]
 mod sqlite;
+#[path = "ledger/sqlite_disk.rs"]
+mod sqlite_disk;
 
 /// Runs each function of a contract module against a fresh store.
 macro_rules! contract {
@@ -52,6 +60,8 @@ mod on_sqlite {
         a_serial_is_used_once,
         an_outcome_is_final,
         one_failure_does_not_spread,
+    );
+    contract!(crate::sqlite::SqliteStore::new(), contract_life:
         callers_who_leave_harm_nobody,
         epochs_and_leases,
         reconciles_only_what_is_abandoned,
@@ -62,17 +72,21 @@ mod on_sqlite {
         an_authority_comes_to_be,
         states_only_move_forward,
         several_certificates_and_places,
+        refused_changes_change_nothing,
+        one_issuer_succeeds_another,
+    );
+    contract!(crate::sqlite::SqliteStore::new(), contract_anchors:
         foreign_anchors_come_and_go,
         anchors_are_published_before_they_are_used,
         a_bundle_is_never_empty,
         bundle_versions_stay,
-        refused_changes_change_nothing,
-        one_issuer_succeeds_another,
+    );
+    contract!(crate::sqlite::SqliteStore::new(), contract_filters:
+        finds_by_subject,
+        finds_by_everything_else,
     );
     contract!(crate::sqlite::SqliteStore::new(), contract_queries:
         shows_all_that_was_recorded,
-        finds_by_subject,
-        finds_by_everything_else,
         pages_through_thousands,
         examines_itself,
     );
