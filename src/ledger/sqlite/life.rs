@@ -71,12 +71,14 @@ pub(super) async fn left_open(
 ) -> Result<Left, LedgerError> {
     Ok(Left(
         sqlx::query_scalar(
-            "SELECT intent.id FROM span
-             CROSS JOIN intent ON intent.id >= span << 12 AND intent.id < (span + 1) << 12
-             LEFT JOIN conclusion ON conclusion.intent = intent.id
-             JOIN epoch ON epoch.id = intent.epoch
-             JOIN instance ON instance.name = epoch.instance
-             WHERE span.settled = 0 AND conclusion.intent IS NULL
+            // In this order: from the few spans that are not settled to their open intents.
+            "SELECT intent.id FROM span INDEXED BY span_open
+             CROSS JOIN intent NOT INDEXED
+                ON intent.id >= span << 12 AND intent.id < (span + 1) << 12
+             CROSS JOIN epoch ON epoch.id = intent.epoch
+             CROSS JOIN instance ON instance.name = epoch.instance
+             WHERE span.settled = 0
+                AND NOT EXISTS (SELECT 1 FROM conclusion WHERE conclusion.intent = intent.id)
                 AND CASE WHEN epoch.instance = ?1 THEN epoch.boot < ?2
                          ELSE instance.lease_until <= ?3 END
              ORDER BY intent.id",

@@ -49,6 +49,8 @@ impl Connector {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
             .pragma("temp_store", "memory")
+            // A query that wants an index made for it would read the whole table first.
+            .pragma("automatic_index", "off")
             .disable_statement_logging();
         Self {
             path: path.into(),

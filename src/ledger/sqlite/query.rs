@@ -18,7 +18,9 @@ use crate::x509::Serial;
 
 const COLUMNS: &str = "i.*, issuer.key AS issuer_key, epoch.instance, epoch.boot,
     c.state, c.reason, c.concluded_at, c.signature";
-const JOINS: &str = "JOIN issuer ON issuer.id = i.issuer JOIN epoch ON epoch.id = i.epoch";
+/// CROSS JOIN is SQLite's word for joining in the order that is written here.
+const JOINS: &str =
+    "CROSS JOIN issuer ON issuer.id = i.issuer CROSS JOIN epoch ON epoch.id = i.epoch";
 
 /// The rows that a filter lets through; the caller holds a transaction that reads.
 pub(super) async fn certificates(
@@ -30,7 +32,7 @@ pub(super) async fn certificates(
     };
     let from = match filter.state {
         Some(State::Failed | State::Unknown) => {
-            "conclusion c INDEXED BY conclusion_not_issued JOIN intent i ON i.id = c.intent"
+            "conclusion c INDEXED BY conclusion_not_issued CROSS JOIN intent i ON i.id = c.intent"
         }
         _ if filter.serial.is_some() => {
             "issuer x CROSS JOIN intent i ON i.issuer = x.id LEFT JOIN conclusion c ON c.intent = i.id"
