@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rootbridge::ledger::{
     CaCertificateId, Change, Epoch, Filter, Intent, IntentId, IssuerState, Kind, Ledger,
-    LedgerError, Record, Role, State,
+    LedgerError, Outcome, Record, Role, State,
 };
 use rootbridge::x509::Serial;
 
