@@ -37,23 +37,24 @@ impl Token {
             thread::Builder::new()
                 .name(name)
                 .spawn(body)
-                .map(drop)
                 .map_err(|error| HsmError::Thread {
                     token: shared.name.clone(),
                     reason: error.to_string(),
                 })
         };
         let own = Keeper::new(Arc::clone(&shared));
-        spawn(
+        let mut handles = Vec::with_capacity(workers + 1);
+        handles.push(spawn(
             format!("hsm-{}", shared.name),
             alive.clone(),
             Box::new(move || own.run(&requests)),
-        )?;
+        )?);
         for number in 0..workers {
             let worker = Worker::new(Arc::clone(&shared), keeper.clone(), number);
             let todo = todo.clone();
             let name = format!("hsm-{}-{number}", shared.name);
-            spawn(name, alive.clone(), Box::new(move || worker.run(&todo)))?;
+            let work = Box::new(move || worker.run(&todo));
+            handles.push(spawn(name, alive.clone(), work)?);
         }
         Ok(Arc::new(Self {
             shared,
@@ -61,6 +62,7 @@ impl Token {
             keeper: Some(keeper),
             places,
             threads,
+            handles,
         }))
     }
 
@@ -171,6 +173,12 @@ impl Drop for Token {
                 token = self.shared.name,
                 "a thread hangs in the PKCS#11 module and is left behind"
             );
+            return;
+        }
+        // To their very end: what the module's libraries keep for each thread is freed as it ends,
+        // which must not meet the module's finalization or the end of the process.
+        for handle in self.handles.drain(..) {
+            let _ = handle.join();
         }
     }
 }

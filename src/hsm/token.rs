@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -34,6 +35,8 @@ pub struct Token {
     pub(super) places: Arc<Semaphore>,
     /// Disconnected once no thread is left.
     pub(super) threads: Receiver<Infallible>,
+    /// For the end.
+    pub(super) handles: Vec<JoinHandle<()>>,
 }
 
 /// What a self-test found.

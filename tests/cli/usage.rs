@@ -14,7 +14,8 @@ fn commands(command: &clap::Command, name: &str, found: &mut Vec<(String, BTreeS
         .filter(|inner| inner.get_name() != "help")
         .collect();
     if inner.is_empty() {
-        let options = command.get_arguments().filter_map(clap::Arg::get_long);
+        let shown = command.get_arguments().filter(|each| !each.is_hide_set());
+        let options = shown.filter_map(clap::Arg::get_long);
         let options = options.filter(|long| !["help", "version"].contains(long));
         found.push((
             name.to_owned(),

@@ -2,6 +2,7 @@
 //! health by grpc.health.v1, and gets a certificate with a shell's means.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -35,8 +36,16 @@ fn services_are_found_healthy_and_usable_by_reflection() {
         if service.starts_with("rootbridge") || service.starts_with("istio") {
             let ask = json!({ "service": service }).to_string();
             let check = &["grpc.health.v1.Health/Check"];
-            let health = run(&mut grpcurl(&mesh, &["-d", &ask], check));
-            assert!(health.contains("\"SERVING\""), "{service}: {health}");
+            // Kept by a prober in the background: a moment after the server is ready.
+            let end = Instant::now() + Duration::from_secs(20);
+            loop {
+                let health = run(&mut grpcurl(&mesh, &["-d", &ask], check));
+                if health.contains("\"SERVING\"") {
+                    break;
+                }
+                assert!(Instant::now() < end, "{service}: {health}");
+                std::thread::sleep(Duration::from_millis(200));
+            }
         }
     }
 
