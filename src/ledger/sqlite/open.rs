@@ -222,12 +222,10 @@ async fn current(conn: &mut SqliteConnection, path: &Path) -> Result<Option<u64>
         path: path.to_owned(),
         reason,
     };
-    let (tables, application): (i64, i64) = sqlx::query_as(
-        "SELECT (SELECT count(*) FROM sqlite_schema), application_id FROM pragma_application_id",
-    )
-    .fetch_one(&mut *conn)
-    .await
-    .map_err(|error| located(path, error))?;
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(|error| located(path, error))?;
     if tables == 0 {
         return Ok(None);
     }
@@ -244,6 +242,11 @@ async fn current(conn: &mut SqliteConnection, path: &Path) -> Result<Option<u64>
     let Some(version) = version else {
         return Ok(None);
     };
+    // Read after the version: another process may have made the schema between the two.
+    let application: i64 = sqlx::query_scalar("SELECT application_id FROM pragma_application_id")
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(|error| located(path, error))?;
     if application != APPLICATION_ID {
         return Err(not_a_ledger(format!(
             "its application id is {application:#x}"
