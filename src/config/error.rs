@@ -15,13 +15,13 @@ impl Finding {
     pub(super) fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
         Self {
             place: place.into(),
-            what: what.into(),
+            what: plain(&what.into()),
             write: None,
         }
     }
 
     pub(super) fn write(mut self, write: impl Into<String>) -> Self {
-        self.write = Some(write.into());
+        self.write = Some(plain(&write.into()));
         self
     }
 
@@ -49,6 +49,25 @@ impl fmt::Display for Finding {
             None => Ok(()),
         }
     }
+}
+
+/// A key or a value from the file may be anything: no character of it moves a terminal, and a long
+/// one does not hide the rest.
+fn plain(text: &str) -> String {
+    const SHOWN: usize = 400;
+    let mut out = String::with_capacity(text.len().min(SHOWN));
+    for (at, c) in text.chars().enumerate() {
+        if at == SHOWN {
+            out.push('…');
+            break;
+        }
+        if c.is_control() {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// A configuration that cannot be used. Holds at least one finding; never a value from the file

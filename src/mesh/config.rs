@@ -82,6 +82,12 @@ pub enum ConfigError {
         /// What is wrong and what to write.
         why: String,
     },
+    /// A name that is not plain.
+    #[error("listeners.{listener}: a listener's name is 1 to 63 letters, digits, - and _")]
+    Name {
+        /// The name, escaped.
+        listener: String,
+    },
     /// Who may vouch there.
     #[error(transparent)]
     Callers(#[from] authn::ConfigError),
@@ -140,6 +146,13 @@ impl ListenerConfig {
             key,
             why,
         };
+        // Logs and metrics show it.
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if !(1..=63).contains(&name.len()) || !name.bytes().all(plain) {
+            return Err(ConfigError::Name {
+                listener: name.escape_default().to_string(),
+            });
+        }
         let address = raw.address.parse().map_err(|_| {
             let why = format!(
                 "`{}` is not an IP address and port; write 0.0.0.0:8443",
@@ -230,6 +243,14 @@ fn tls(raw: RawTls) -> Result<TlsConfig, Wrong> {
                 dns,
                 ip: raw.ip,
             })
+        }
+        (None, Some(certificate), Some(key))
+            if certificate.as_os_str().is_empty() || key.as_os_str().is_empty() =>
+        {
+            Err((
+                "tls",
+                "`certificate_file` and `key_file` must each name a file".into(),
+            ))
         }
         (None, Some(certificate), Some(key)) if raw.dns.is_empty() && raw.ip.is_empty() => {
             Ok(TlsConfig::Files { certificate, key })
