@@ -95,7 +95,10 @@ fn every_target_is_replayed() {
         .collect();
     let source = include_str!("corpora.rs");
     for target in &targets {
-        assert!(source.contains(&format!("replay(\"{target}\", ")), "{target}");
+        assert!(
+            source.contains(&format!("replay(\"{target}\", ")),
+            "{target}"
+        );
     }
     assert_eq!(source.matches("    replay(\"").count(), targets.len());
 }

@@ -14,14 +14,14 @@ pub struct Finding {
 impl Finding {
     pub(super) fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
         Self {
-            place: place.into(),
-            what: plain(&what.into()),
+            place: plain(&place.into(), usize::MAX),
+            what: plain(&what.into(), SHOWN),
             write: None,
         }
     }
 
     pub(super) fn write(mut self, write: impl Into<String>) -> Self {
-        self.write = Some(plain(&write.into()));
+        self.write = Some(plain(&write.into(), SHOWN));
         self
     }
 
@@ -51,13 +51,15 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A key or a value from the file may be anything: no character of it moves a terminal, and a long
-/// one does not hide the rest.
-fn plain(text: &str) -> String {
-    const SHOWN: usize = 400;
-    let mut out = String::with_capacity(text.len().min(SHOWN));
+/// How much of a key or a value is shown.
+const SHOWN: usize = 400;
+
+/// A key, a value or a variable's name may be anything: no character of it moves a terminal, and a
+/// long one does not hide the rest.
+fn plain(text: &str, most: usize) -> String {
+    let mut out = String::with_capacity(text.len());
     for (at, c) in text.chars().enumerate() {
-        if at == SHOWN {
+        if at == most {
             out.push('…');
             break;
         }

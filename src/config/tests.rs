@@ -148,7 +148,10 @@ fn what_is_found_comes_in_order_and_moves_no_terminal() {
     assert!(found.join("").contains("profiles.p00.max_ttl"), "{found:?}");
     let key = format!("\"\\u001b[31m{}\" = 1\n", "x".repeat(1000));
     let found = findings(&format!("{SMALL}{key}"), &[]).join("\n");
-    assert!(found.contains("\\u{1b}[31mxxx") && found.contains("xxx…"), "{found}");
+    assert!(
+        found.contains("\\u{1b}[31mxxx") && found.contains("xxx…"),
+        "{found}"
+    );
     assert!(!found.contains('\x1b'));
 }
 
@@ -224,7 +227,9 @@ fn each_bad_value_is_placed_and_says_what_to_write() {
             "profiles.: a profile's name is",
         ),
         (
-            format!("{SMALL}[listeners.'a b']\naddress='[::]:1'\napis=['bundles']\n[listeners.'a b'.tls]\n"),
+            format!(
+                "{SMALL}[listeners.'a b']\naddress='[::]:1'\napis=['bundles']\n[listeners.'a b'.tls]\n"
+            ),
             "listeners.a b: a listener's name is",
         ),
         (

@@ -352,10 +352,7 @@ mod tests {
                 "hsm.tokens.main.pin_file: must name a file",
             ),
             (environment("'A=B' = 'x'"), "\"A=B\" is no variable's name"),
-            (
-                environment("A = \"\\u0000\""),
-                "the value of A holds a NUL",
-            ),
+            (environment("A = \"\\u0000\""), "the value of A holds a NUL"),
             (
                 "module = '/m'\n[tokens.main]\npin_env = 'P'".into(),
                 "give the token's label, its serial, or both",
