@@ -18,7 +18,10 @@ use super::{Outcome, assert_sayable};
 
 static FILE: LazyLock<Mutex<Scratch>> = LazyLock::new(|| Mutex::new(Scratch::new(b"")));
 static CSR: LazyLock<Csr> = LazyLock::new(|| {
-    Csr::from_pem(include_bytes!("../corpus/csr/ok-istio-agent-ecdsa-p256.pem")).expect("a CSR")
+    Csr::from_pem(include_bytes!(
+        "../corpus/csr/ok-istio-agent-ecdsa-p256.pem"
+    ))
+    .expect("a CSR")
 });
 
 /// A file. A line `#!ROOTBRIDGE_A__B=value` is an override from the environment.
@@ -53,8 +56,9 @@ pub fn check(data: &[u8]) -> Outcome {
 fn refused(error: &ConfigError) {
     assert!(!error.findings().is_empty());
     for finding in error.findings() {
-        assert!(!finding.place().is_empty() && !finding.what().is_empty());
-        assert_sayable(finding);
+        assert_sayable(finding.what());
+        finding.to_write().into_iter().for_each(assert_sayable);
+        assert!(!finding.place().is_empty() && !finding.to_string().contains(char::is_control));
     }
 }
 
@@ -74,7 +78,11 @@ fn accepted(config: &Config) {
     assert!(config.ledger().path().is_absolute());
     hsm(config.hsm());
     let authn = config.authn();
-    authn.jwt().keys().chain(authn.operators().keys()).for_each(|name| plain(name));
+    authn
+        .jwt()
+        .keys()
+        .chain(authn.operators().keys())
+        .for_each(|name| plain(name));
     for jwt in authn.jwt().values() {
         assert!(!jwt.issuer().is_empty());
         within(jwt.leeway(), Duration::ZERO..=secs(300));
@@ -92,7 +100,12 @@ fn accepted(config: &Config) {
     }
     let admin = config.admin();
     assert!(admin.operators().is_empty() || admin.address().ip().is_loopback());
-    assert!(admin.operators().iter().all(|name| authn.operators().contains_key(name)));
+    assert!(
+        admin
+            .operators()
+            .iter()
+            .all(|name| authn.operators().contains_key(name))
+    );
     for (at, one) in config.listeners().iter().enumerate() {
         let taken = |other: &ListenerConfig| other.address() == one.address();
         let free = one.address().port() == 0 || !config.listeners()[..at].iter().any(taken);
@@ -112,7 +125,10 @@ fn hsm(hsm: &rootbridge::hsm::Config) {
     within(hsm.workers(), 1..=256);
     within(hsm.queue(), 1..=65_536);
     within(hsm.deadline(), Duration::from_millis(50)..=secs(600));
-    within(hsm.probe_interval(), Duration::from_millis(100)..=secs(3600));
+    within(
+        hsm.probe_interval(),
+        Duration::from_millis(100)..=secs(3600),
+    );
     for (name, value) in hsm.missing_environment() {
         // What a process can be started with.
         assert!(!name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0'));
@@ -121,8 +137,16 @@ fn hsm(hsm: &rootbridge::hsm::Config) {
         plain(name);
         let token = hsm.token(name).expect("its own name");
         assert!(token.label().is_some() || token.serial().is_some());
-        assert!(token.label().is_none_or(|label| (1..=32).contains(&label.len())));
-        assert!(token.serial().is_none_or(|serial| (1..=16).contains(&serial.len())));
+        assert!(
+            token
+                .label()
+                .is_none_or(|label| (1..=32).contains(&label.len()))
+        );
+        assert!(
+            token
+                .serial()
+                .is_none_or(|serial| (1..=16).contains(&serial.len()))
+        );
         match token.pin() {
             rootbridge::hsm::PinSource::File(path) => file(path),
             rootbridge::hsm::PinSource::Env(name) => {
@@ -150,11 +174,19 @@ fn listener(one: &ListenerConfig, authn: &authn::Config) {
         .collect();
     issuers.sort_unstable();
     assert!(issuers.windows(2).all(|two| two[0] != two[1]));
-    assert!(callers.operators().iter().all(|name| authn.operators().contains_key(name)));
+    assert!(
+        callers
+            .operators()
+            .iter()
+            .all(|name| authn.operators().contains_key(name))
+    );
     if let Some(certificates) = callers.client_certificates() {
         assert!(!certificates.trust_domains().is_empty());
         certificates.trust_domains().iter().for_each(is_domain);
-        within(certificates.reauthenticate_after(), secs(60)..=secs(3650 * 86_400));
+        within(
+            certificates.reauthenticate_after(),
+            secs(60)..=secs(3650 * 86_400),
+        );
     }
     match one.tls() {
         TlsConfig::Own {

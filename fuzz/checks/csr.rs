@@ -17,9 +17,8 @@ use super::der::{asked_with_our_key, unarmoured};
 use super::{Outcome, assert_sayable};
 
 /// Who asks, as authenticated.
-static OWN: LazyLock<SpiffeId> = LazyLock::new(|| {
-    SpiffeId::parse("spiffe://cluster.local/ns/foo/sa/bar").expect("a SPIFFE ID")
-});
+static OWN: LazyLock<SpiffeId> =
+    LazyLock::new(|| SpiffeId::parse("spiffe://cluster.local/ns/foo/sa/bar").expect("a SPIFFE ID"));
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {
     Config::try_from(RawConfig::default())
         .expect("the default policy")
@@ -51,15 +50,27 @@ fn judge(result: &Result<Csr, rootbridge::x509::CsrError>) -> bool {
     };
     assert!(csr.der().len() <= 16 * 1024);
     let key = PublicKey::from_spki_der(csr.public_key().spki_der()).expect("its key alone");
-    assert_eq!((&key, key.kind()), (csr.public_key(), csr.public_key().kind()));
-    assert_eq!(Csr::from_der(csr.der()).expect("again").names(), csr.names());
+    assert_eq!(
+        (&key, key.kind()),
+        (csr.public_key(), csr.public_key().kind())
+    );
+    assert_eq!(
+        Csr::from_der(csr.der()).expect("again").names(),
+        csr.names()
+    );
     let pem = to_pem("CERTIFICATE REQUEST", csr.der());
     if pem.len() <= 16 * 1024 {
-        assert_eq!(Csr::from_pem(pem.as_bytes()).expect("in PEM").der(), csr.der());
+        assert_eq!(
+            Csr::from_pem(pem.as_bytes()).expect("in PEM").der(),
+            csr.der()
+        );
     }
     assert!(csr.names().len() <= 8);
     for name in csr.names() {
-        assert_eq!(&name.to_string().parse::<San>().expect("a name's text"), name);
+        assert_eq!(
+            &name.to_string().parse::<San>().expect("a name's text"),
+            name
+        );
         assert!(!matches!(name, San::Spiffe(id) if id.path().is_empty()));
     }
     if let CsrSubject::Named(text) = csr.subject() {
@@ -85,7 +96,8 @@ fn read_by_x509_cert(csr: &Csr) {
 }
 
 fn read_by_x509_parser(csr: &Csr) {
-    let (rest, judge) = X509CertificationRequest::from_der(csr.der()).expect("x509-parser reads it");
+    let (rest, judge) =
+        X509CertificationRequest::from_der(csr.der()).expect("x509-parser reads it");
     assert!(rest.is_empty());
     let info = &judge.certification_request_info;
     assert_eq!(info.subject_pki.raw, csr.public_key().spki_der());

@@ -34,8 +34,18 @@ const VERIFIERS: [(&str, &str, &str, SubjectForm); 3] = [
         "cluster.local",
         SubjectForm::Kubernetes,
     ),
-    ("vm", "https://vm.example", "vm.example", SubjectForm::Spiffe),
-    ("ci", "https://ci.example", "ci.example", SubjectForm::Opaque),
+    (
+        "vm",
+        "https://vm.example",
+        "vm.example",
+        SubjectForm::Spiffe,
+    ),
+    (
+        "ci",
+        "https://ci.example",
+        "ci.example",
+        SubjectForm::Opaque,
+    ),
 ];
 
 struct World {
@@ -117,7 +127,9 @@ pub fn check(data: &[u8]) -> Outcome {
         return Outcome::Refused;
     };
     if let Ok(token) = bearer(text) {
-        assert!(text.contains(token) && !token.contains(|c: char| c.is_ascii_whitespace() || c == ','));
+        assert!(
+            text.contains(token) && !token.contains(|c: char| c.is_ascii_whitespace() || c == ',')
+        );
     }
     let signed = match text.split_once('\n') {
         Some((header, claims)) => {
@@ -186,7 +198,10 @@ fn is_who_the_token_names(caller: &Caller, signed: &str, audience: &str) {
     // Never the token's word.
     assert_eq!(caller.trust_domain.as_str(), trust_domain);
     assert_eq!(caller.cluster, None);
-    assert_eq!(caller.token_authenticated_at, Some(UnixTime::from_secs(NOW)));
+    assert_eq!(
+        caller.token_authenticated_at,
+        Some(UnixTime::from_secs(NOW))
+    );
     assert_sayable(&caller.identity);
 
     let (header, claims) = signed.split_once('.').expect("two parts");
@@ -242,7 +257,10 @@ fn bound(caller: &Caller, bindings: &Value, namespace: &str) {
     assert_eq!(caller.pod.is_some(), pod.is_some());
     if let (Some(ours), Some(theirs)) = (&caller.pod, pod) {
         assert_eq!(ours.namespace, namespace);
-        assert_eq!((&theirs["name"], &theirs["uid"]), (&json!(ours.name), &json!(ours.uid)));
+        assert_eq!(
+            (&theirs["name"], &theirs["uid"]),
+            (&json!(ours.name), &json!(ours.uid))
+        );
     }
     let node = bindings.get("node").map(|node| node["name"].clone());
     assert_eq!(caller.node.as_ref().map(|node| json!(node)), node);

@@ -76,7 +76,11 @@ fn bundle(chain: &[Certificate]) {
     let theirs: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<_, _>>()
         .expect("another reader of its PEM");
-    assert!(ours.iter().map(Certificate::der).eq(theirs.iter().map(|der| der.as_ref())));
+    assert!(
+        ours.iter()
+            .map(Certificate::der)
+            .eq(theirs.iter().map(|der| der.as_ref()))
+    );
     let again = new(ours.iter().map(|one| one.der().to_vec()).collect()).expect("again");
     assert_eq!((&again, again.digest()), (&bundle, bundle.digest()));
 
@@ -110,7 +114,10 @@ fn certificate(one: &Certificate) {
         assert!(!text.chars().any(|c| c.is_control()), "{text:?}");
     }
     for name in one.names() {
-        assert_eq!(&name.to_string().parse::<San>().expect("a name's text"), name);
+        assert_eq!(
+            &name.to_string().parse::<San>().expect("a name's text"),
+            name
+        );
     }
     if let Err(error) = one.verify_signed_by(&key) {
         assert_sayable(error);
@@ -118,7 +125,10 @@ fn certificate(one: &Certificate) {
     // A foreign anchor may be odder than these parsers take; where they read it, they must agree.
     if let Ok(judge) = x509_cert::Certificate::from_der(one.der()) {
         let tbs = judge.tbs_certificate();
-        assert_eq!(tbs.subject().to_der().expect("x509-cert"), one.subject_der());
+        assert_eq!(
+            tbs.subject().to_der().expect("x509-cert"),
+            one.subject_der()
+        );
         let ends = tbs.validity().not_after.to_unix_duration().as_secs();
         assert_eq!(i64::try_from(ends), Ok(one.not_after().secs()));
     }
@@ -130,7 +140,8 @@ fn certificate(one: &Certificate) {
         if let Ok(basic) = judge.basic_constraints() {
             assert_eq!(basic.is_some_and(|basic| basic.value.ca), one.is_ca());
         }
-        if let (false, Ok(Some(names))) = (one.has_other_names(), judge.subject_alternative_name()) {
+        if let (false, Ok(Some(names))) = (one.has_other_names(), judge.subject_alternative_name())
+        {
             let theirs: Vec<San> = names.value.general_names.iter().map(certified).collect();
             assert_eq!(theirs, one.names());
         }

@@ -91,7 +91,10 @@ fn spiffe_id(text: &str) -> bool {
     assert_eq!(url.as_str(), text);
     assert_eq!(url.host_str(), Some(id.trust_domain().as_str()));
     assert_eq!(url.path(), id.path());
-    assert_eq!((url.username(), url.password(), url.port()), ("", None, None));
+    assert_eq!(
+        (url.username(), url.password(), url.port()),
+        ("", None, None)
+    );
     assert_eq!((url.query(), url.fragment()), (None, None));
     true
 }

@@ -59,10 +59,12 @@ fn forest(mut bytes: &[u8], depth: usize) -> Option<Vec<Node>> {
         let (contents, after) = rest.split_at_checked(length)?;
         // An OCTET STRING often holds DER again: extensions do.
         let inside = (tag & 0x20 != 0 || (*tag == 0x04 && !contents.is_empty())) && depth < 16;
-        nodes.push(match inside.then(|| forest(contents, depth + 1)).flatten() {
-            Some(inner) => Node::Branch(*tag, inner),
-            None => Node::Leaf(*tag, contents.to_vec()),
-        });
+        nodes.push(
+            match inside.then(|| forest(contents, depth + 1)).flatten() {
+                Some(inner) => Node::Branch(*tag, inner),
+                None => Node::Leaf(*tag, contents.to_vec()),
+            },
+        );
         bytes = after;
     }
     Some(nodes)

@@ -30,8 +30,6 @@ impl Walk<'_> {
     fn value(&mut self, value: &Value, shape: &Shape, at: &str) {
         match (&value.kind, shape) {
             (ValueKind::Table(entries), Shape::Table(fields)) => {
-                let mut entries: Vec<_> = entries.iter().collect();
-                entries.sort_by_key(|(key, _)| *key);
                 for (key, inner) in entries {
                     let below = join(at, key);
                     match fields.iter().find(|(name, _)| name == key) {
@@ -67,6 +65,11 @@ impl Walk<'_> {
                     "is of the wrong type".to_owned(),
                     format!("write {shape}"),
                 );
+            }
+            // No key takes a fraction, and a count would be rounded without a word.
+            (ValueKind::Float(_), Shape::Scalar) => {
+                let hint = "write a whole number, or a text in quotes".to_owned();
+                self.found(value, at, "is a fraction".to_owned(), hint);
             }
             // Scalars are judged by the types themselves.
             _ => {}

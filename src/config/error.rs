@@ -14,14 +14,14 @@ pub struct Finding {
 impl Finding {
     pub(super) fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
         Self {
-            place: place.into(),
-            what: what.into(),
+            place: plain(&place.into(), usize::MAX),
+            what: plain(&what.into(), SHOWN),
             write: None,
         }
     }
 
     pub(super) fn write(mut self, write: impl Into<String>) -> Self {
-        self.write = Some(write.into());
+        self.write = Some(plain(&write.into(), SHOWN));
         self
     }
 
@@ -49,6 +49,27 @@ impl fmt::Display for Finding {
             None => Ok(()),
         }
     }
+}
+
+/// How much of a key or a value is shown.
+const SHOWN: usize = 400;
+
+/// A key, a value or a variable's name may be anything: no character of it moves a terminal, and a
+/// long one does not hide the rest.
+fn plain(text: &str, most: usize) -> String {
+    let mut out = String::with_capacity(text.len());
+    for (at, c) in text.chars().enumerate() {
+        if at == most {
+            out.push('…');
+            break;
+        }
+        if c.is_control() {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// A configuration that cannot be used. Holds at least one finding; never a value from the file

@@ -103,7 +103,10 @@ fn wrong_type(file: &Path, text: &str, tree: &Value, error: &TreeError) -> Findi
         TreeError::At { error, key, .. } => (key.clone(), error.to_string()),
         other => (None, other.to_string()),
     };
-    let key = key.unwrap_or_default();
+    // The crate leaves the dot after an index out: `policy.rules[0]names`.
+    let key = key.unwrap_or_default().replace(']', "].");
+    let key = key.replace("..", ".").replace(".[", "[");
+    let key = key.trim_end_matches('.').to_owned();
     let origin = origin(tree, &key);
     let finding = Finding::new(
         place(file, text, &key, origin.as_deref()),

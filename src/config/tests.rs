@@ -125,6 +125,37 @@ fn unknown_keys_are_all_named_with_the_nearest_known_one() {
 }
 
 #[test]
+fn what_is_found_comes_in_order_and_moves_no_terminal() {
+    let tokens: String = (0..20)
+        .map(|n| format!("[hsm.tokens.t{n:02}]\nworkers = 'x'\nlabel = 1.5\n"))
+        .collect();
+    let found = findings(&format!("{SMALL}{tokens}"), &[]);
+    assert_eq!(found.len(), 40);
+    for (n, one) in found.iter().enumerate() {
+        let key = if n % 2 == 0 {
+            "workers: unknown"
+        } else {
+            "label: is a fraction"
+        };
+        let wanted = format!("hsm.tokens.t{:02}.{key}", n / 2);
+        assert!(one.contains(&wanted), "{one}");
+    }
+    // Of several values that no type takes, the first is told.
+    let wrong: String = (0..20)
+        .map(|n| format!("[profiles.p{n:02}]\nmax_ttl = 'x'\n"))
+        .collect();
+    let found = findings(&format!("{SMALL}{wrong}"), &[]);
+    assert!(found.join("").contains("profiles.p00.max_ttl"), "{found:?}");
+    let key = format!("\"\\u001b[31m{}\" = 1\n", "x".repeat(1000));
+    let found = findings(&format!("{SMALL}{key}"), &[]).join("\n");
+    assert!(
+        found.contains("\\u{1b}[31mxxx") && found.contains("xxx…"),
+        "{found}"
+    );
+    assert!(!found.contains('\x1b'));
+}
+
+#[test]
 fn variables_override_and_are_named_when_they_are_wrong() {
     let config = load(
         SMALL,
@@ -182,6 +213,24 @@ fn each_bad_value_is_placed_and_says_what_to_write() {
         (
             format!("{SMALL}workers = 'x'\n"),
             "rootbridge.toml:5: hsm.workers",
+        ),
+        (
+            format!("{SMALL}[[policy.rules]]\ncallers = ['operator:x']\nnames = ['self']\n"),
+            "policy.rules[0].profiles: is missing",
+        ),
+        (
+            format!("{SMALL}workers = 1.5\n"),
+            "hsm.workers: is a fraction (write a whole number",
+        ),
+        (
+            format!("{SMALL}[profiles.'']\n"),
+            "profiles.: a profile's name is",
+        ),
+        (
+            format!(
+                "{SMALL}[listeners.'a b']\naddress='[::]:1'\napis=['bundles']\n[listeners.'a b'.tls]\n"
+            ),
+            "listeners.a b: a listener's name is",
         ),
         (
             format!("{SMALL}workers = []\n"),

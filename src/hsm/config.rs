@@ -184,12 +184,11 @@ impl TryFrom<RawConfig> for Config {
                 "give the module's absolute path, such as /usr/lib/softhsm/libsofthsm2.so",
             );
         }
-        if let Some(name) = raw
-            .environment
-            .keys()
-            .find(|name| name.is_empty() || name.contains(['=', '\0']))
-        {
+        if let Some(name) = raw.environment.keys().find(|name| !is_variable(name)) {
             return fail("environment", format!("{name:?} is no variable's name"));
+        }
+        if let Some((name, _)) = raw.environment.iter().find(|(_, v)| v.contains('\0')) {
+            return fail("environment", format!("the value of {name} holds a NUL"));
         }
         if !(1..=256).contains(&raw.workers) {
             return fail("workers", "must be 1 to 256");
@@ -254,7 +253,13 @@ fn token_config(name: &str, raw: RawTokenConfig) -> Result<TokenConfig, ConfigEr
         );
     }
     let pin = match (raw.pin_file, raw.pin_env) {
+        (Some(file), None) if file.as_os_str().is_empty() => {
+            return fail(key(".pin_file"), "must name a file");
+        }
         (Some(file), None) => PinSource::File(file),
+        (None, Some(variable)) if !is_variable(&variable) => {
+            return fail(key(".pin_env"), "is no variable's name");
+        }
         (None, Some(variable)) => PinSource::Env(variable),
         _ => return fail(key(""), "give exactly one of pin_file and pin_env"),
     };
@@ -265,6 +270,11 @@ fn token_config(name: &str, raw: RawTokenConfig) -> Result<TokenConfig, ConfigEr
         allow_unattested_keys: raw.allow_unattested_keys,
         final_try: false,
     })
+}
+
+/// Whether a process can have a variable of that name.
+fn is_variable(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0'])
 }
 
 fn fail<T>(key: impl Into<String>, reason: impl Into<String>) -> Result<T, ConfigError> {
@@ -301,6 +311,7 @@ mod tests {
     #[test]
     fn each_bad_value_is_named() {
         let token = "[tokens.main]\nlabel = 'a'\n";
+        let environment = |text: &str| format!("module = '/m'\nenvironment = {{ {text} }}");
         for (text, says) in [
             (
                 "module = 'm.so'".into(),
@@ -333,6 +344,16 @@ mod tests {
                 "unknown field `pin`",
             ),
             (
+                format!("module = '/m'\n{token}pin_env = ''"),
+                "hsm.tokens.main.pin_env: is no variable's name",
+            ),
+            (
+                format!("module = '/m'\n{token}pin_file = ''"),
+                "hsm.tokens.main.pin_file: must name a file",
+            ),
+            (environment("'A=B' = 'x'"), "\"A=B\" is no variable's name"),
+            (environment("A = \"\\u0000\""), "the value of A holds a NUL"),
+            (
                 "module = '/m'\n[tokens.main]\npin_env = 'P'".into(),
                 "give the token's label, its serial, or both",
             ),
@@ -348,7 +369,7 @@ mod tests {
                 "module = '/m'\n[tokens.a]\nserial='12345678901234567'\npin_env = 'P'".into(),
                 "hsm.tokens.a.serial",
             ),
-        ] as [(String, &str); 13]
+        ] as [(String, &str); 17]
         {
             let error = parse(&text).unwrap_err();
             assert!(error.contains(says), "{text}: {error}");

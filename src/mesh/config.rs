@@ -65,6 +65,12 @@ pub enum ConfigError {
         /// What is wrong and what to write.
         why: String,
     },
+    /// A name that is not plain.
+    #[error("listeners.{listener}: a listener's name is 1 to 63 letters, digits, - and _")]
+    Name {
+        /// The name, escaped.
+        listener: String,
+    },
     /// Who may vouch there.
     #[error(transparent)]
     Callers(#[from] authn::ConfigError),
@@ -92,6 +98,13 @@ impl ListenerConfig {
             key: key.to_owned(),
             why,
         };
+        // Logs and metrics show it.
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if !(1..=63).contains(&name.len()) || !name.bytes().all(plain) {
+            return Err(ConfigError::Name {
+                listener: name.escape_default().to_string(),
+            });
+        }
         let address = raw.address.parse().map_err(|_| {
             let why = format!(
                 "`{}` is not an IP address and port; write 0.0.0.0:8443",

@@ -94,6 +94,12 @@ impl TlsConfig {
                 let why = "is for certificates of this server's authorities: leave the files out";
                 Err(("tls.sni".into(), why.into()))
             }
+            (None, Some(certificate), Some(key))
+                if certificate.as_os_str().is_empty() || key.as_os_str().is_empty() =>
+            {
+                let why = "`certificate_file` and `key_file` must each name a file";
+                Err(("tls".into(), why.into()))
+            }
             (None, Some(certificate), Some(key)) if raw.dns.is_empty() && raw.ip.is_empty() => {
                 Ok(Self::Files { certificate, key })
             }

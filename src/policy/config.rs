@@ -107,6 +107,12 @@ pub enum ConfigError {
         /// What is wrong and what to write instead.
         why: String,
     },
+    /// A name that no request could give.
+    #[error("profiles.{name}: a profile's name is 1 to 253 ASCII characters without blanks")]
+    Name {
+        /// The name, escaped.
+        name: String,
+    },
     /// A pattern of a rule.
     #[error("policy.rules[{at}].{key}: {source}")]
     Pattern {
@@ -228,6 +234,12 @@ impl TryFrom<RawConfig> for Config {
     fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
         let mut profiles = BTreeMap::new();
         for (name, written) in raw.profiles {
+            // Requests name a profile and logs show it; an empty name means the default one.
+            if !(1..=253).contains(&name.len()) || !name.bytes().all(|b| b.is_ascii_graphic()) {
+                return Err(ConfigError::Name {
+                    name: name.escape_default().to_string(),
+                });
+            }
             profiles.insert(name.clone(), Arc::new(profile(name, &written)?));
         }
         if !profiles.contains_key(WORKLOAD) {

@@ -223,7 +223,8 @@ fn unsupported(algorithm: &[u8], key: &[u8]) -> KeyError {
         ["1.2.840.10040.4.1", ..] => "DSA".into(),
         ["1.3.101.113"] => "Ed448".into(),
         ["1.3.101.110"] => "X25519".into(),
-        other => other.join(" "),
+        // The first two are the algorithm and its parameters; a hostile key may hold hundreds.
+        other => other.iter().take(2).copied().collect::<Vec<_>>().join(" "),
     };
     KeyError::Unsupported { what }
 }

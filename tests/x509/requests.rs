@@ -94,16 +94,26 @@ fn no_names_at_all_and_harmless_attributes_pass() {
             .is_empty()
     );
     // challengePassword, which sorts before extensionRequest.
-    let challenge = attribute(
-        b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x07",
-        &[&tlv(0x0c, &[b"x"])],
-    );
-    let mut request = Request::of(&key, &[uri_san(ID)]);
-    request.attributes.insert(0, challenge);
-    assert_eq!(
-        Csr::from_der(&request.signed(&key)).unwrap().names(),
-        sans(&[ID])
-    );
+    let with_password = |values: &[&[u8]]| {
+        let challenge = attribute(b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x07", values);
+        let mut request = Request::of(&key, &[uri_san(ID)]);
+        request.attributes.insert(0, challenge);
+        Csr::from_der(&request.signed(&key))
+    };
+    for password in [&b"\x0c\x02\xc3\xa4"[..], b"\x13\x01x", b"\x14\x01x"] {
+        assert_eq!(with_password(&[password]).unwrap().names(), sans(&[ID]));
+    }
+    // What is not one string is no password; other parsers refuse the whole request for it.
+    for values in [
+        &[&b"\x0c\x01\xff"[..]][..],
+        &[b"\x13\x01*"],
+        &[b"\x7f\x20\x00"],
+        &[b"\x05\x00"],
+        &[b"\x0c\x01x", b"\x0c\x01y"],
+    ] {
+        let error = with_password(values).unwrap_err().to_string();
+        assert!(error.contains("challengePassword"), "{error}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What a request asks for: its attributes, and the extensions among them.
 
+use der::asn1::PrintableStringRef;
 use der::{Tag, Tagged};
 
 use super::canonical;
@@ -13,9 +14,10 @@ pub(super) const EXTENSIONS: usize = 8;
 pub(super) const ATTRIBUTES: usize = 8;
 pub(super) const NAMES: usize = 8;
 
-/// The contents of the attributes' object identifiers: extensionRequest (RFC 2985 §5.4.2), and the
-/// one that Microsoft's tools used before it.
+/// The contents of the attributes' object identifiers: extensionRequest (RFC 2985 §5.4.2),
+/// challengePassword, and what Microsoft's tools used before extensionRequest.
 const EXTENSION_REQUEST: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x0e";
+const CHALLENGE_PASSWORD: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x07";
 const MICROSOFT_EXTENSIONS: &[u8] = b"\x2b\x06\x01\x04\x01\x82\x37\x02\x01\x0e";
 
 /// Walks the attributes: each once, extensionRequest with exactly one value.
@@ -56,11 +58,33 @@ pub(super) fn names_in(contents: &[u8]) -> Result<Vec<San>, CsrError> {
                     oid: extension::oid_text(oid),
                 });
             }
-            // A challengePassword, an unstructuredName: they ask for nothing.
+            CHALLENGE_PASSWORD => check_password(values)?,
+            // An unstructuredName, say: it asks for nothing.
             _ => {}
         }
     }
     Ok(names)
+}
+
+/// challengePassword (RFC 2985 §5.4.1) asks for nothing, but other parsers choke on one that is not
+/// a single string.
+fn check_password(values: &[u8]) -> Result<(), Malformed> {
+    const WHAT: &str = "challengePassword";
+    let mut set = Der::new(values, WHAT)?;
+    let value = set.any()?;
+    set.finish()?;
+    let octets = value.value();
+    let fits = match value.tag() {
+        Tag::Utf8String => std::str::from_utf8(octets).is_ok(),
+        Tag::PrintableString => PrintableStringRef::new(octets).is_ok(),
+        Tag::TeletexString => octets.is_ascii(),
+        _ => false,
+    };
+    if fits {
+        Ok(())
+    } else {
+        Err(Malformed::new(WHAT, "its value is no string of text"))
+    }
 }
 
 fn names_in_extensions(contents: &[u8]) -> Result<Vec<San>, CsrError> {
