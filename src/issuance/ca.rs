@@ -1,7 +1,7 @@
 //! CA certificates and requests on their way through the door.
 
-use super::door::{Product, Unfit};
 use super::error::IssueError;
+use super::product::{Product, Unfit};
 use crate::clock::UnixTime;
 use crate::x509::{
     CaTemplate, Certificate, Expected, IssuerIdentity, PublicKey, Serial, SignatureAlgorithm,

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::error::IssueError;
-use super::shift::{Place, Shifts};
+use super::product::{Prepared, Product, Unfit};
+use super::shift::Shifts;
 use crate::clock::Clock;
 use crate::hsm::{Permit, SignError};
 use crate::ledger::{Intent, IntentId, Ledger, LedgerError, Outcome, Record};
@@ -25,34 +26,6 @@ pub struct Door {
     ledger: Arc<dyn Ledger>,
     shifts: Arc<Shifts>,
     deadline: Duration,
-}
-
-/// What to make once it is signed.
-pub(super) trait Product: Send + 'static {
-    type Out: Send + 'static;
-
-    /// Checks `der` against what was granted, the signature included.
-    fn check(self, tbs: &[u8], signature: &[u8], der: Vec<u8>) -> Result<Self::Out, IssueError>;
-
-    /// Takes on what was recorded earlier for the same origin.
-    fn adopt(&mut self, tbs: &[u8], algorithm: SignatureAlgorithm) -> Result<(), Unfit>;
-}
-
-/// Why an earlier record does not answer a repeated origin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unfit {
-    /// It was made for another wish.
-    Other,
-    /// What it is about has ended, or is about to.
-    Ended,
-}
-
-/// Ready to be recorded, with a place in its epoch and one in the HSM's queue.
-pub(super) struct Prepared<T> {
-    pub(super) place: Place,
-    pub(super) intent: Intent,
-    pub(super) permit: Permit,
-    pub(super) product: T,
 }
 
 /// The intent is durable: it may be signed.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::door::{Prepared, Product, Unfit};
 use super::error::IssueError;
 use super::issuer::Issuer;
+use super::product::{Prepared, Product, Unfit};
 use super::shift::Place;
 use crate::authn::{Caller, Method};
 use crate::clock::UnixTime;

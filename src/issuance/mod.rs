@@ -13,6 +13,7 @@ mod error;
 mod issuer;
 mod leaf;
 mod metrics;
+mod product;
 mod refresh;
 mod shift;
 mod standing;

@@ -57,17 +57,23 @@ fn an_init_that_was_broken_off_is_gone_on_with() {
             .unwrap();
         std::thread::sleep(Duration::from_millis(after));
         let _ = child.kill();
-        cut_short += u32::from(child.wait().unwrap().signal().is_some());
+        let killed = child.wait().unwrap().signal().is_some();
         let again = line.try_cli(&["ca", "init", "--trust-domain", TD]);
         if !again.status.success() {
-            // It had come to its end all the same.
             let said = String::from_utf8_lossy(&again.stderr).into_owned();
+            // SoftHSM writes its token's file in place at each login: killed at that moment, the
+            // token itself is lost, which no ceremony can go on with.
+            if said.contains("no token with label") {
+                continue;
+            }
+            // It had come to its end all the same.
             assert!(
                 said.contains("already has an active"),
                 "after {after} ms: {said}"
             );
         }
         both_active(&line);
+        cut_short += u32::from(killed);
     }
     assert!(cut_short > 0, "every run was done before it was killed");
 }

@@ -1,0 +1,35 @@
+//! What passes through the door: a leaf, a CA certificate, a request.
+
+use super::error::IssueError;
+use super::shift::Place;
+use crate::hsm::Permit;
+use crate::ledger::Intent;
+use crate::x509::SignatureAlgorithm;
+
+/// What to make once it is signed.
+pub(super) trait Product: Send + 'static {
+    type Out: Send + 'static;
+
+    /// Checks `der` against what was granted, the signature included.
+    fn check(self, tbs: &[u8], signature: &[u8], der: Vec<u8>) -> Result<Self::Out, IssueError>;
+
+    /// Takes on what was recorded earlier for the same origin.
+    fn adopt(&mut self, tbs: &[u8], algorithm: SignatureAlgorithm) -> Result<(), Unfit>;
+}
+
+/// Why an earlier record does not answer a repeated origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// It was made for another wish.
+    Other,
+    /// What it is about has ended, or is about to.
+    Ended,
+}
+
+/// Ready to be recorded, with a place in its epoch and one in the HSM's queue.
+pub(super) struct Prepared<T> {
+    pub(super) place: Place,
+    pub(super) intent: Intent,
+    pub(super) permit: Permit,
+    pub(super) product: T,
+}
