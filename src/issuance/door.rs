@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::IssueError;
 use super::product::{Prepared, Product, Unfit};
-use super::shift::Shifts;
+use super::shift::{Place, Shifts};
 use crate::clock::Clock;
 use crate::hsm::{Permit, SignError};
 use crate::ledger::{Intent, IntentId, Ledger, LedgerError, Outcome, Record};
