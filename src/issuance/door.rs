@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::error::IssueError;
-use super::product::{Prepared, Product, Unfit};
+use super::product::{Product, Unfit};
 use super::shift::{Place, Shifts};
 use crate::clock::Clock;
 use crate::hsm::{Permit, SignError};
@@ -26,6 +26,14 @@ pub struct Door {
     ledger: Arc<dyn Ledger>,
     shifts: Arc<Shifts>,
     deadline: Duration,
+}
+
+/// Ready to be recorded, with a place in its epoch and one in the HSM's queue.
+pub(super) struct Prepared<T> {
+    pub(super) place: Place,
+    pub(super) intent: Intent,
+    pub(super) permit: Permit,
+    pub(super) product: T,
 }
 
 /// The intent is durable: it may be signed.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::door::Prepared;
 use super::error::IssueError;
 use super::issuer::Issuer;
-use super::product::{Prepared, Product, Unfit};
+use super::product::{Product, Unfit};
 use super::shift::Place;
 use crate::authn::{Caller, Method};
 use crate::clock::UnixTime;

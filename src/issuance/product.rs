@@ -1,9 +1,6 @@
 //! What passes through the door: a leaf, a CA certificate, a request.
 
 use super::error::IssueError;
-use super::shift::Place;
-use crate::hsm::Permit;
-use crate::ledger::Intent;
 use crate::x509::SignatureAlgorithm;
 
 /// What to make once it is signed.
@@ -24,12 +21,4 @@ pub(super) enum Unfit {
     Other,
     /// What it is about has ended, or is about to.
     Ended,
-}
-
-/// Ready to be recorded, with a place in its epoch and one in the HSM's queue.
-pub(super) struct Prepared<T> {
-    pub(super) place: Place,
-    pub(super) intent: Intent,
-    pub(super) permit: Permit,
-    pub(super) product: T,
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::ca::CaCertificate;
+use super::super::door::Prepared;
 use super::super::error::IssueError;
-use super::super::product::Prepared;
 use super::keys::{Wanted, describe};
 use super::options::{InitOptions, InitReport};
 use super::{Ceremony, CeremonyError, issuer_id};

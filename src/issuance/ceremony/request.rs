@@ -1,8 +1,8 @@
 //! `ca request`: an issuing key, and the request for its certificate.
 
 use super::super::ca::Request;
+use super::super::door::Prepared;
 use super::super::error::IssueError;
-use super::super::product::Prepared;
 use super::keys::Wanted;
 use super::options::{RequestOptions, RequestReport};
 use super::{Ceremony, CeremonyError, issuer_id};
