@@ -4,19 +4,22 @@ use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 
+use super::log_lines::{Lines, LogGuard};
 use crate::config::{LogConfig, LogFormat};
 
-/// Starts logging to standard error. A second call changes nothing.
-pub fn init(config: &LogConfig) {
+/// Starts logging to standard error, for as long as the guard is held: after it, lines are written
+/// by whoever has something to say. A second call changes nothing.
+pub fn init(config: &LogConfig) -> LogGuard {
     let filter = EnvFilter::builder().parse_lossy(config.level());
     let human = match config.format() {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Human => true,
         LogFormat::Json => false,
     };
+    let (lines, guard) = Lines::start();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(lines);
     let _ = match human {
         true => builder
             .with_ansi(std::env::var_os("NO_COLOR").is_none())
@@ -27,4 +30,5 @@ pub fn init(config: &LogConfig) {
             .with_current_span(false)
             .try_init(),
     };
+    guard
 }

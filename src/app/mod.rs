@@ -3,6 +3,7 @@
 mod core;
 mod listen;
 mod log;
+mod log_lines;
 mod notice;
 mod prober;
 mod records;
@@ -11,4 +12,5 @@ mod serve;
 
 pub use core::{Core, StartError};
 pub use log::init as init_log;
+pub use log_lines::LogGuard;
 pub use serve::serve;

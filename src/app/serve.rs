@@ -39,7 +39,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     if final_try {
         config.allow_final_try();
     }
-    log::init(config.log());
+    let _lines = log::init(config.log());
     let mut signals = Signals::new()?;
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();

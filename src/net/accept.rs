@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::gather::Gathered;
 use super::peer::Peer;
 use super::prompt::Prompt;
 
@@ -209,14 +210,13 @@ impl Connection {
             request.extensions_mut().insert(peer.clone());
             router.clone().oneshot(request)
         });
-        let connection = self
-            .http
-            .serve_connection(
-                TokioIo::new(Prompt::new(stream, self.handshake_timeout)),
-                service,
-            )
-            .into_owned();
-        if let Err(error) = self.watcher.watch(connection).await {
+        let stream = Gathered::new(Prompt::new(stream, self.handshake_timeout));
+        let (http, watcher) = (self.http, self.watcher);
+        let served = stream.drive(|stream| {
+            let connection = http.serve_connection(TokioIo::new(stream), service);
+            watcher.watch(connection.into_owned())
+        });
+        if let Err(error) = served.await {
             tracing::debug!(peer = %self.address, %error, "connection ended");
         }
     }

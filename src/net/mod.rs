@@ -1,6 +1,7 @@
 //! Listeners: TLS, limits and the accept loop. Knows nothing of what it serves.
 
 mod accept;
+mod gather;
 mod peer;
 mod prompt;
 mod tls;

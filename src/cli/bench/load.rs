@@ -1,6 +1,7 @@
 //! The load: connections that each make one call after another, a second of warming up, and then
 //! the window in which everything is counted.
 
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use super::connection::{Connection, Target};
 use super::place::failed;
 use super::requests::Request;
-use super::server::Server;
+use super::server::{Server, ticks};
 use crate::cli::failure::Failure;
 use crate::clock::process_cpu_time;
 
@@ -35,6 +36,8 @@ pub(super) struct Window {
     pub(super) took: Duration,
     pub(super) server_cpu: Duration,
     pub(super) client_cpu: Duration,
+    /// What everything else on the machine took of its cores, the kernel's own work included.
+    pub(super) other_cpu: Duration,
     pub(super) outcome: Tally,
     /// Answers that were looked through.
     pub(super) checked: usize,
@@ -172,6 +175,7 @@ pub(super) fn measure(
     }
 
     thread::sleep(WARM_UP);
+    let busy = machine_cpu();
     let before = (Instant::now(), server.cpu()?, process_cpu_time());
     course.phase.store(MEASURING, Ordering::SeqCst);
     while before.0.elapsed() < span && !course.is_over() {
@@ -180,6 +184,9 @@ pub(super) fn measure(
     }
     course.phase.store(ENDED, Ordering::SeqCst);
     let after = (Instant::now(), server.cpu()?, process_cpu_time());
+    let busy = machine_cpu().saturating_sub(busy);
+    let server_cpu = after.1.saturating_sub(before.1);
+    let client_cpu = after.2.saturating_sub(before.2);
 
     let mut outcome = Tally::default();
     for thread in running {
@@ -192,11 +199,24 @@ pub(super) fn measure(
     outcome.latencies.sort_unstable();
     Ok(Window {
         took: after.0 - before.0,
-        server_cpu: after.1.saturating_sub(before.1),
-        client_cpu: after.2.saturating_sub(before.2),
+        server_cpu,
+        client_cpu,
+        other_cpu: busy.saturating_sub(server_cpu + client_cpu),
         outcome,
         checked: 0,
     })
+}
+
+/// Time that the machine's cores were not idle since it started.
+fn machine_cpu() -> Duration {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let all = stat.lines().next().unwrap_or_default().split_whitespace();
+    // user, nice, system, idle, iowait, irq, softirq, steal; the guests' are in the first two.
+    let busy = all.skip(1).take(8).enumerate().filter_map(|(at, spent)| {
+        let idle = matches!(at, 3 | 4);
+        spent.parse::<u64>().ok().filter(|_| !idle)
+    });
+    ticks(busy.sum())
 }
 
 /// One thread's connections, all opened before the first call.

@@ -28,6 +28,8 @@ pub(super) struct Report {
     p50_ms: f64,
     p99_ms: f64,
     errors: u64,
+    /// What the rest of the machine took of the cores meanwhile.
+    other_cpu_percent: f64,
     /// The floor's parts.
     sign_cpu_us: f64,
     possession_cpu_us: f64,
@@ -43,6 +45,7 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn new(args: &BenchArgs, prepared: usize, found: &Found, run: &Run) -> Self {
         let floor = found.floor_cpu_us();
+        let other = run.window.other_cpu.as_secs_f64();
         let cores = f64::from(u32::try_from(found.cores).unwrap_or(u32::MAX));
         Self {
             raw_signs_per_second: round(found.raw_signs_per_second, 0),
@@ -59,6 +62,7 @@ impl Report {
             p50_ms: round(run.window.percentile_ms(50), 2),
             p99_ms: round(run.window.percentile_ms(99), 2),
             errors: run.window.outcome.errors,
+            other_cpu_percent: round(other / run.window.took.as_secs_f64() / cores * 100.0, 1),
             sign_cpu_us: round(found.sign_cpu_us, 1),
             possession_cpu_us: round(found.possession_cpu_us, 1),
             check_cpu_us: round(found.check_cpu_us, 1),
@@ -149,6 +153,13 @@ impl Report {
             (
                 "first certificate",
                 format!("{} ms after the start", self.start_to_first_certificate_ms),
+            ),
+            (
+                "the rest",
+                format!(
+                    "{} % of the cores went to everything else on the machine",
+                    self.other_cpu_percent
+                ),
             ),
             ("errors", self.errors.to_string()),
         ]

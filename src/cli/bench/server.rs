@@ -16,8 +16,6 @@ use crate::cli::failure::{Exit, Failure};
 
 /// How long it may take to listen, and to end.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Linux gives the times in /proc in hundredths of a second, whatever the kernel's own ticks are.
-const TICK: Duration = Duration::from_millis(10);
 
 /// A running server; killed when it is dropped.
 #[derive(Debug)]
@@ -82,13 +80,13 @@ impl<'a> Server<'a> {
             .rsplit_once(')')
             .map(|(_, rest)| rest)
             .unwrap_or_default();
-        let ticks: u32 = fields
+        let spent = fields
             .split_whitespace()
             .skip(11)
             .take(2)
-            .filter_map(|field| field.parse::<u32>().ok())
+            .filter_map(|field| field.parse::<u64>().ok())
             .sum();
-        Ok(TICK * ticks)
+        Ok(ticks(spent))
     }
 
     /// Resident memory now, and the most there was so far, in MiB.
@@ -142,6 +140,11 @@ impl Drop for Server<'_> {
         let _ = self.child.wait();
         self.place.forget_server(self.child.id());
     }
+}
+
+/// Linux gives the times in /proc in hundredths of a second, whatever the kernel's own ticks are.
+pub(super) fn ticks(count: u64) -> Duration {
+    Duration::from_millis(count.saturating_mul(10))
 }
 
 fn listening(line: &str) -> Option<SocketAddr> {
