@@ -13,6 +13,7 @@ pub mod hsm;
 pub mod ledger;
 pub mod policy;
 
+pub mod cluster;
 pub mod issuance;
 pub mod trust;
 

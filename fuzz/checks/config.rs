@@ -189,13 +189,12 @@ fn listener(one: &ListenerConfig, authn: &authn::Config) {
         );
     }
     match one.tls() {
-        TlsConfig::Own {
-            trust_domain,
-            dns,
-            ip,
-        } => {
-            is_domain(trust_domain);
-            assert!(!dns.is_empty() || !ip.is_empty());
+        TlsConfig::Own(certificates) => {
+            assert!(!certificates.is_empty());
+            for own in certificates {
+                is_domain(&own.trust_domain);
+                assert!(!own.names.is_empty());
+            }
         }
         TlsConfig::Files { certificate, key } => {
             file(certificate);

@@ -17,6 +17,7 @@ use super::reload::Reload;
 use super::{log, notice};
 use crate::admin::{self, Admin, Vitals};
 use crate::authn::{JwtVerifiers, Operators};
+use crate::cluster::Clusters;
 use crate::config::Config;
 use crate::issuance::{self, Authorities};
 use crate::mesh::{ListenerConfig, SERVING_PROFILE, Services};
@@ -58,6 +59,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         issuing,
     ));
     let bundles = Arc::new(Bundles::default());
+    let _clusters = Clusters::start(config.clusters(), &tasks, &stop);
 
     let callers = Callers {
         jwt: Arc::new(JwtVerifiers::new(config.authn(), Arc::clone(&core.clock))),

@@ -23,7 +23,7 @@ pub use log::{LogConfig, LogError, LogFormat, RawLog};
 pub use schema::Shape;
 pub use sections::{Instance, LedgerConfig, RawInstance, RawLedger, SectionError};
 
-use crate::{admin, authn, hsm, mesh, policy};
+use crate::{admin, authn, cluster, hsm, mesh, policy};
 
 /// The whole file as it is written.
 #[derive(Debug, Clone, Deserialize)]
@@ -42,6 +42,9 @@ pub struct RawConfig {
     /// `[jwt.*]`.
     #[serde(default)]
     pub jwt: BTreeMap<String, authn::RawJwtConfig>,
+    /// `[clusters.*]`.
+    #[serde(default)]
+    pub clusters: BTreeMap<String, cluster::RawCluster>,
     /// `[operators.*]`.
     #[serde(default)]
     pub operators: BTreeMap<String, authn::RawOperatorConfig>,
@@ -70,6 +73,7 @@ pub struct Config {
     ledger: LedgerConfig,
     hsm: hsm::Config,
     authn: authn::Config,
+    clusters: BTreeMap<String, cluster::ClusterConfig>,
     listeners: Vec<mesh::ListenerConfig>,
     policy: policy::Config,
     istio_profile: Option<String>,
@@ -125,6 +129,7 @@ impl Config {
             ledger: raw.ledger.try_into().map_err(say)?,
             hsm: raw.hsm.try_into().map_err(say)?,
             authn,
+            clusters: cluster::clusters(raw.clusters).map_err(say)?,
             listeners,
             policy: policy.try_into().map_err(say)?,
             istio_profile: raw.istio.profile,
@@ -188,6 +193,11 @@ impl Config {
     /// `[jwt.*]` and `[operators.*]`.
     pub fn authn(&self) -> &authn::Config {
         &self.authn
+    }
+
+    /// `[clusters.*]`, by name.
+    pub fn clusters(&self) -> &BTreeMap<String, cluster::ClusterConfig> {
+        &self.clusters
     }
 
     /// `[listeners.*]`, by name.

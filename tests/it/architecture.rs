@@ -22,8 +22,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("upstream", &["clock", "x509"]),
     ("issuance", STORE),
     ("trust", STORE),
+    ("cluster", STORE),
     ("net", SERVICE),
-    ("cluster", SERVICE),
+    ("controllers", SERVICE),
     ("mesh", SERVICE),
     ("admin", SERVICE),
     ("config", COMPONENTS),
@@ -35,15 +36,42 @@ const STORE: &[&str] = &[
     "clock", "x509", "hsm", "authn", "policy", "ledger", "upstream",
 ];
 const SERVICE: &[&str] = &[
-    "clock", "x509", "hsm", "authn", "policy", "ledger", "upstream", "issuance", "trust", "net",
+    "clock", "x509", "hsm", "authn", "policy", "ledger", "upstream", "cluster", "issuance",
+    "trust", "net",
 ];
 const COMPONENTS: &[&str] = &[
-    "clock", "x509", "hsm", "authn", "policy", "ledger", "upstream", "issuance", "trust", "net",
-    "cluster", "mesh", "admin",
+    "clock",
+    "x509",
+    "hsm",
+    "authn",
+    "policy",
+    "ledger",
+    "upstream",
+    "issuance",
+    "trust",
+    "net",
+    "cluster",
+    "controllers",
+    "mesh",
+    "admin",
 ];
 const ABOVE: &[&str] = &[
-    "clock", "x509", "hsm", "authn", "policy", "ledger", "upstream", "issuance", "trust", "net",
-    "cluster", "mesh", "admin", "config", "app",
+    "clock",
+    "x509",
+    "hsm",
+    "authn",
+    "policy",
+    "ledger",
+    "upstream",
+    "issuance",
+    "trust",
+    "net",
+    "cluster",
+    "controllers",
+    "mesh",
+    "admin",
+    "config",
+    "app",
 ];
 
 /// Edges that one file may have although its room may not: (file, room, why).
@@ -69,6 +97,11 @@ const TOKENS: &[(&str, &[&str], &str)] = &[
     ),
     ("cryptoki ::", &["src/hsm"], "PKCS#11 is spoken in one room"),
     ("sqlx ::", &["src/ledger"], "SQL is spoken in one room"),
+    (
+        "kube ::",
+        &["src/cluster", "src/controllers"],
+        "Kubernetes is spoken in two rooms",
+    ),
 ];
 
 /// Items of a room that only some files may name: (room, item, where, why).

@@ -1,0 +1,212 @@
+//! `[clusters.NAME]`: one Kubernetes cluster.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::error::ConfigError;
+use crate::x509::TrustDomain;
+
+/// `[clusters.NAME]` as it stands in the file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawCluster {
+    /// The trust domain of the workloads that this cluster vouches for.
+    pub trust_domain: String,
+    /// Other names by which callers may call it (`clusterid`), such as `Kubernetes`.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// A kubeconfig; read again when it changes. Absent: the cluster that this process runs in.
+    pub kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig; its current one when absent.
+    pub context: Option<String>,
+    /// The namespaces that it may speak for; all when empty.
+    #[serde(default)]
+    pub namespaces: Vec<String>,
+}
+
+/// One Kubernetes cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterConfig {
+    name: String,
+    trust_domain: TrustDomain,
+    aliases: Vec<String>,
+    kubeconfig: Option<PathBuf>,
+    context: Option<String>,
+    namespaces: BTreeSet<String>,
+}
+
+impl ClusterConfig {
+    /// Its name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The trust domain of the workloads that it vouches for.
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// Other names by which callers may call it.
+    pub fn aliases(&self) -> &[String] {
+        &self.aliases
+    }
+
+    /// Its kubeconfig; `None` for the cluster that this process runs in.
+    pub fn kubeconfig(&self) -> Option<&Path> {
+        self.kubeconfig.as_deref()
+    }
+
+    /// The kubeconfig's context.
+    pub fn context(&self) -> Option<&str> {
+        self.context.as_deref()
+    }
+
+    /// Whether it may speak for a namespace.
+    pub fn speaks_for(&self, namespace: &str) -> bool {
+        self.namespaces.is_empty() || self.namespaces.contains(namespace)
+    }
+
+    fn from_raw(name: &str, raw: RawCluster) -> Result<Self, ConfigError> {
+        let at = |key: &str| format!("clusters.{name}.{key}");
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+        if name.is_empty() || name.len() > 63 || !name.chars().all(plain) {
+            return Err(ConfigError::new(
+                format!("clusters.{}", name.escape_default()),
+                "a name must be 1 to 63 lower-case letters, digits, `-` or `_`; other names that \
+                 callers use are its `aliases`",
+            ));
+        }
+        let trust_domain = TrustDomain::parse(&raw.trust_domain)
+            .map_err(|why| ConfigError::new(at("trust_domain"), why))?;
+        let graphic = |text: &String| {
+            (1..=253).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+        };
+        if !raw.aliases.iter().all(graphic) {
+            return Err(ConfigError::new(
+                at("aliases"),
+                "an alias must be 1 to 253 visible ASCII characters",
+            ));
+        }
+        if raw
+            .kubeconfig
+            .as_deref()
+            .is_some_and(|path| path.as_os_str().is_empty())
+        {
+            return Err(ConfigError::new(at("kubeconfig"), "must name a file"));
+        }
+        if raw.context.is_some() && raw.kubeconfig.is_none() {
+            return Err(ConfigError::new(
+                at("context"),
+                "is a context of a kubeconfig; write `kubeconfig` too",
+            ));
+        }
+        if let Some(wrong) = raw.namespaces.iter().find(|each| !is_label(each)) {
+            return Err(ConfigError::new(
+                at("namespaces"),
+                format_args!(
+                    "\"{}\" is not the name of a namespace",
+                    wrong.escape_default()
+                ),
+            ));
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            trust_domain,
+            aliases: raw.aliases,
+            kubeconfig: raw.kubeconfig,
+            context: raw.context,
+            namespaces: raw.namespaces.into_iter().collect(),
+        })
+    }
+}
+
+/// Checks every cluster, and that no two answer to one name.
+///
+/// # Errors
+/// The first key whose value cannot be used.
+pub fn clusters(
+    raw: BTreeMap<String, RawCluster>,
+) -> Result<BTreeMap<String, ClusterConfig>, ConfigError> {
+    let mut all = BTreeMap::new();
+    for (name, raw) in raw {
+        let config = ClusterConfig::from_raw(&name, raw)?;
+        all.insert(name, config);
+    }
+    let mut taken: BTreeMap<&str, &str> = all.keys().map(|n| (n.as_str(), n.as_str())).collect();
+    for config in all.values() {
+        for alias in &config.aliases {
+            if let Some(other) = taken.insert(alias, &config.name)
+                && other != config.name
+            {
+                return Err(ConfigError::new(
+                    format!("clusters.{}.aliases", config.name),
+                    format_args!("`{alias}` is a name of the cluster {other} too"),
+                ));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// A label of DNS (RFC 1123 §2.1), as namespaces are named.
+fn is_label(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn read(text: &str) -> Result<BTreeMap<String, ClusterConfig>, ConfigError> {
+        clusters(toml::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn a_cluster_and_its_names() {
+        let all = read(
+            "[east]\ntrust_domain = 'td'\naliases = ['Kubernetes']\nnamespaces = ['a', 'b']\n",
+        )
+        .unwrap();
+        let east = &all["east"];
+        assert!(east.speaks_for("a") && !east.speaks_for("c"));
+        assert_eq!(east.aliases(), ["Kubernetes"]);
+    }
+
+    #[test]
+    fn what_cannot_stand_is_named() {
+        for (text, key) in [
+            ("[A]\ntrust_domain = 'td'", "clusters.A"),
+            ("[a]\ntrust_domain = 'T D'", "clusters.a.trust_domain"),
+            (
+                "[a]\ntrust_domain = 't'\naliases = ['']",
+                "clusters.a.aliases",
+            ),
+            (
+                "[a]\ntrust_domain = 't'\nkubeconfig = ''",
+                "clusters.a.kubeconfig",
+            ),
+            (
+                "[a]\ntrust_domain = 't'\ncontext = 'x'",
+                "clusters.a.context",
+            ),
+            (
+                "[a]\ntrust_domain = 't'\nnamespaces = ['-x']",
+                "clusters.a.namespaces",
+            ),
+            (
+                "[a]\ntrust_domain = 't'\n[b]\ntrust_domain = 't'\naliases = ['a']",
+                "clusters.b.aliases",
+            ),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{key}: ")), "{text}: {error}");
+        }
+    }
+}

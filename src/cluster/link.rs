@@ -1,0 +1,146 @@
+//! The way to a cluster's API server: a client made from the kubeconfig as it stands now, and made
+//! again when the file changes or could not be used.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tokio_util::sync::CancellationToken;
+
+use super::config::ClusterConfig;
+use super::error::{Down, with_causes};
+
+/// How often the kubeconfig is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// To reach the API server; each kind of request has a deadline of its own beside it.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// The way to a cluster's API server.
+#[derive(Debug)]
+pub struct Link {
+    config: ClusterConfig,
+    client: ArcSwap<Result<Reach, String>>,
+    /// What the client was made from.
+    read: Mutex<Option<String>>,
+}
+
+struct Reach(Client);
+
+impl std::fmt::Debug for Reach {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+impl Link {
+    pub(super) fn new(config: ClusterConfig) -> Self {
+        Self {
+            config,
+            client: ArcSwap::from_pointee(Err("it has not been tried yet".to_owned())),
+            read: Mutex::new(None),
+        }
+    }
+
+    /// A client for the API server. That there is one does not say that anybody answers.
+    ///
+    /// # Errors
+    /// [`Down`] when the kubeconfig, or the cluster that this process should run in, is not to be had.
+    pub fn client(&self) -> Result<Client, Down> {
+        match &**self.client.load() {
+            Ok(reach) => Ok(reach.0.clone()),
+            Err(why) => Err(Down {
+                cluster: self.config.name().to_owned(),
+                why: why.clone(),
+            }),
+        }
+    }
+
+    /// Follows the kubeconfig until `stop`.
+    pub(super) async fn keep(self: Arc<Self>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            self.look().await;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    async fn look(&self) {
+        let text = match self.config.kubeconfig() {
+            Some(path) => tokio::fs::read_to_string(path)
+                .await
+                .map(Some)
+                .map_err(|error| format!("kubeconfig {}: {error}", path.display())),
+            None => Ok(None),
+        };
+        let text = match text {
+            Ok(text) => text,
+            // A client that was good stays: a file may be away for the moment of its replacement.
+            Err(why) if self.client.load().is_ok() => {
+                tracing::debug!(cluster = self.config.name(), why, "kubeconfig not read");
+                return;
+            }
+            Err(why) => return self.set(Err(why)),
+        };
+        let same = {
+            let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = text.clone().unwrap_or_default();
+            let same = read.as_ref() == Some(&known);
+            *read = Some(known);
+            same
+        };
+        if same && self.client.load().is_ok() {
+            return;
+        }
+        self.set(self.make(text.as_deref()).await);
+    }
+
+    async fn make(&self, kubeconfig: Option<&str>) -> Result<Reach, String> {
+        let mut config = match kubeconfig {
+            None => Config::incluster().map_err(|error| with_causes(&error))?,
+            Some(text) => {
+                let file = Kubeconfig::from_yaml(text).map_err(|error| with_causes(&error))?;
+                let options = KubeConfigOptions {
+                    context: self.config.context().map(str::to_owned),
+                    ..KubeConfigOptions::default()
+                };
+                Config::from_custom_kubeconfig(file, &options)
+                    .await
+                    .map_err(|error| with_causes(&error))?
+            }
+        };
+        if config.auth_info.exec.is_some() || config.auth_info.auth_provider.is_some() {
+            return Err(
+                "its user runs a program for its credential (exec or auth-provider), which \
+                 Rootbridge never does; give it a client certificate or a tokenFile"
+                    .to_owned(),
+            );
+        }
+        if config.accept_invalid_certs {
+            return Err(
+                "insecure-skip-tls-verify: whoever answers could vouch for any workload; give \
+                 certificate-authority-data"
+                    .to_owned(),
+            );
+        }
+        config.connect_timeout = Some(CONNECT);
+        // Who asks knows what is worth another try, and by when.
+        config.default_retry = false;
+        Client::try_from(config)
+            .map(Reach)
+            .map_err(|error| with_causes(&error))
+    }
+
+    fn set(&self, next: Result<Reach, String>) {
+        let cluster = self.config.name();
+        match (&**self.client.load(), &next) {
+            (Err(before), Err(why)) if before == why => return,
+            (_, Err(why)) => tracing::warn!(cluster, why, "the cluster cannot be reached"),
+            (_, Ok(_)) => tracing::info!(cluster, "the cluster's kubeconfig is in use"),
+        }
+        self.client.store(Arc::new(next));
+    }
+}
