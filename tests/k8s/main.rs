@@ -16,12 +16,12 @@
 mod access;
 mod harness;
 mod kept;
-/// The real binary on a SoftHSM token, as the tests of the line start it.
-#[allow(dead_code, unused_imports)]
-#[path = "../line/support/mod.rs"]
-mod line;
 #[allow(dead_code)]
 mod objects;
 mod rootbridge;
 #[allow(dead_code)]
 mod server;
+/// The real binary on a SoftHSM token, as the tests of the line start it.
+#[allow(dead_code, unused_imports)]
+#[path = "../line/support/mod.rs"]
+mod support;
