@@ -210,7 +210,7 @@ impl Door {
                 }
             }
             Err(error) => {
-                if is_outage(&error) {
+                if error.is_outage() {
                     self.shifts.outage();
                 }
                 Err(error.into())
@@ -220,7 +220,7 @@ impl Door {
 
     async fn reopen(&self, id: IntentId, outcome: Outcome) -> Result<(), IssueError> {
         let reopened = self.ledger.reopen(id, outcome).await;
-        if reopened.as_ref().is_err_and(is_outage) {
+        if reopened.as_ref().is_err_and(LedgerError::is_outage) {
             self.shifts.outage();
         }
         Ok(reopened?)
@@ -231,7 +231,7 @@ impl Door {
         match self.ledger.conclude(id, outcome.clone()).await {
             Ok(()) => Ok(()),
             Err(error) => {
-                if is_outage(&error) {
+                if error.is_outage() {
                     // Nobody was answered, so `issued` would claim a release that never was.
                     let owed = match outcome {
                         Outcome::Issued { .. } => Outcome::Unknown {
@@ -250,12 +250,4 @@ impl Door {
 fn signing_again() -> Outcome {
     let reason = "the same bytes are signed again for a repeated request".to_owned();
     Outcome::Unknown { reason }
-}
-
-/// Whether a failure may have left a record behind, or a conclusion undone.
-pub(super) fn is_outage(error: &LedgerError) -> bool {
-    matches!(
-        error,
-        LedgerError::Unavailable { .. } | LedgerError::UnknownEpoch { .. }
-    )
 }
