@@ -59,11 +59,14 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         issuing,
     ));
     let bundles = Arc::new(Bundles::default());
-    let _clusters = Clusters::start(config.clusters(), &tasks, &stop);
+    let clusters = Clusters::start(config.clusters(), &core.clock, &tasks, &stop);
+    clusters.register(metrics.registry());
+    let clusters = Arc::new(clusters);
 
     let callers = Callers {
         jwt: Arc::new(JwtVerifiers::new(config.authn(), Arc::clone(&core.clock))),
         operators: Arc::new(Operators::new(config.authn())),
+        clusters,
     };
     let mut bound = Vec::new();
     for listener in config.listeners() {

@@ -115,9 +115,12 @@ impl Config {
             operators: raw.operators,
         };
         let authn = authn::Config::try_from(authn).map_err(say)?;
+        let clusters = cluster::clusters(raw.clusters).map_err(say)?;
         let listeners = raw.listeners.into_iter();
         let listeners: Vec<_> = listeners
-            .map(|(name, raw)| mesh::ListenerConfig::new(&name, raw, &authn).map_err(say))
+            .map(|(name, raw)| {
+                mesh::ListenerConfig::new(&name, raw, &authn, &clusters).map_err(say)
+            })
             .collect::<Result<_, _>>()?;
         let policy = policy::RawConfig {
             profiles: raw.profiles,
@@ -129,7 +132,7 @@ impl Config {
             ledger: raw.ledger.try_into().map_err(say)?,
             hsm: raw.hsm.try_into().map_err(say)?,
             authn,
-            clusters: cluster::clusters(raw.clusters).map_err(say)?,
+            clusters,
             listeners,
             policy: policy.try_into().map_err(say)?,
             istio_profile: raw.istio.profile,

@@ -17,7 +17,7 @@ use crate::authn::{Caller, Identity};
 use crate::clock::{Clock, UnixTime};
 use crate::hsm::Hsm;
 use crate::ledger::{CaCertificateId, Snapshot};
-use crate::policy::{Applicant, Ask, Grant, Policy};
+use crate::policy::{Applicant, Ask, Delegation, Grant, Policy};
 use crate::x509::{Csr, PublicKey, SpiffeId, TrustDomain};
 
 type Map = BTreeMap<TrustDomain, Arc<Authority>>;
@@ -94,13 +94,14 @@ impl Authorities {
             names,
             ttl,
             scope,
+            delegation,
             ..
         } = request;
         let identity = caller.identity.to_string();
         let applicant = Applicant {
             trust_domain: &caller.trust_domain,
             identity: &identity,
-            own_name: own_name(caller),
+            own_name: own_name(caller, delegation.as_ref()),
         };
         let ask = Ask {
             profile,
@@ -201,9 +202,13 @@ impl Authorities {
     }
 }
 
-fn own_name(caller: &Caller) -> Option<&SpiffeId> {
-    match &caller.identity {
-        Identity::Workload(id) => Some(id),
+/// The caller's name, or the one that was delegated to exactly this caller.
+fn own_name<'r>(caller: &'r Caller, delegation: Option<&'r Delegation>) -> Option<&'r SpiffeId> {
+    match (&caller.identity, delegation) {
+        (Identity::Workload(id), None) => Some(id),
+        (Identity::Workload(id), Some(delegation)) if delegation.is_for(id) => {
+            Some(delegation.identity())
+        }
         _ => None,
     }
 }
