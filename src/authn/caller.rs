@@ -91,16 +91,24 @@ pub enum Method {
     Operator,
     /// No credential: the server asks itself.
     Local,
+    /// An object of Kubernetes, on which a cluster's API server has written who made it.
+    Object {
+        /// Its kind, such as `CertificateSigningRequest`.
+        kind: &'static str,
+        /// Its UID.
+        uid: String,
+    },
 }
 
 impl Method {
-    /// `jwt`, `certificate`, `operator` or `local`.
+    /// `jwt`, `certificate`, `operator`, `local` or `object`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Jwt { .. } => "jwt",
             Self::Certificate { .. } => "certificate",
             Self::Operator => "operator",
             Self::Local => "local",
+            Self::Object { .. } => "object",
         }
     }
 }

@@ -239,6 +239,7 @@ fn caller_record(caller: &Caller) -> CallerRecord {
         Method::Certificate { serial, .. } => (CallerMethod::Certificate, serial.to_string()),
         Method::Operator => (CallerMethod::Operator, String::new()),
         Method::Local => (CallerMethod::Local, String::new()),
+        Method::Object { kind, uid } => (CallerMethod::Object, format!("{kind} {uid}")),
     };
     let pod = caller.pod.as_ref();
     CallerRecord {

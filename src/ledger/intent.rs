@@ -96,9 +96,12 @@ pub enum CallerMethod {
     Operator,
     /// This process itself, for its own needs.
     Local,
+    /// An object of Kubernetes that names its maker.
+    Object,
 }
 words!(CallerMethod, "method", {
     Jwt => "jwt", Certificate => "certificate", Operator => "operator", Local => "local",
+    Object => "object",
 });
 
 /// Who asked, as far as it is kept.

@@ -25,6 +25,7 @@ pub(super) const fn method_code(method: CallerMethod) -> i64 {
         CallerMethod::Certificate => 2,
         CallerMethod::Operator => 3,
         CallerMethod::Local => 4,
+        CallerMethod::Object => 6,
     }
 }
 
@@ -102,8 +103,12 @@ impl<'r> Columns<'r> {
     }
 
     pub(super) fn method(&self, column: &'static str) -> Result<CallerMethod, LedgerError> {
-        use CallerMethod::{Certificate, Jwt, Local, Operator};
-        self.code(column, [Jwt, Certificate, Operator, Local], method_code)
+        use CallerMethod::{Certificate, Jwt, Local, Object, Operator};
+        self.code(
+            column,
+            [Jwt, Certificate, Operator, Local, Object],
+            method_code,
+        )
     }
 
     /// The state in a conclusion's column, pending where there is no conclusion.
