@@ -55,8 +55,7 @@ impl Reload {
         self.admin
             .operators
             .store(Arc::clone(&self.callers.operators));
-        self.authorities
-            .set_policy(policy(next, self.started.listeners()));
+        self.authorities.set_policy(policy(next, &self.started));
         for section in needs_restart(&self.started, next) {
             tracing::warn!(section, "changed, and needs a restart to come into force");
         }
@@ -86,6 +85,11 @@ fn needs_restart(running: &Config, next: &Config) -> Vec<&'static str> {
         ("clusters", running.clusters() != next.clusters()),
         ("listeners", places(running) != places(next)),
         ("istio", running.istio_profile() != next.istio_profile()),
+        ("clusters", running.clusters() != next.clusters()),
+        (
+            "csr_signers, pod_signers or istiod_tls",
+            running.controllers() != next.controllers(),
+        ),
         ("admin", running.admin() != next.admin()),
         ("log", running.log() != next.log()),
     ];
