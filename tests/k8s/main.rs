@@ -14,6 +14,7 @@
 
 #[allow(dead_code)]
 mod access;
+mod check;
 mod harness;
 mod kept;
 #[allow(dead_code)]
