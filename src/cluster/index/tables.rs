@@ -401,6 +401,53 @@ mod tests {
         assert!(pods.find("shop", "c").is_none() && pods.find("other", "a").is_none());
     }
 
+    /// This process in memory, in MiB.
+    fn resident() -> usize {
+        let text = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
+        let number = line.split_whitespace().nth(1).unwrap();
+        number.parse::<usize>().unwrap() / 1024
+    }
+
+    /// Names as long as real ones: a deployment's pod has its replica set's hash and its own.
+    #[test]
+    fn a_hundred_thousand_pods_fit() {
+        let before = resident();
+        let mut pods = Pods::default();
+        for n in 0..100_000_u32 {
+            let object: PodObject = serde_json::from_value(json!({
+                "metadata": {
+                    "name": format!("checkout-service-{:04}-7d9c5b8f6d-{n:05}", n % 2000),
+                    "namespace": format!("team-namespace-{:03}", n % 500),
+                    "uid": format!("0b5a3f3e-1111-4222-8333-{n:012x}"),
+                    "resourceVersion": n.to_string(),
+                    "annotations": { "linkerd.io/trust-root-sha256": "ab".repeat(32) },
+                },
+                "spec": {
+                    "serviceAccountName": format!("checkout-service-{:04}", n % 2000),
+                    "nodeName": format!("ip-10-0-{}-{}.eu-west-1.compute.internal", n % 20, n % 50),
+                },
+                "status": { "phase": "Running" },
+            }))
+            .unwrap();
+            pods.put(object);
+        }
+        let grown = resident().saturating_sub(before);
+        assert_eq!(pods.len(), 100_000);
+        assert!(
+            pods.find(
+                "team-namespace-007",
+                "checkout-service-0007-7d9c5b8f6d-00007"
+            )
+            .is_some()
+        );
+        // Kept well below the promise, because a list is held beside the table that it replaces.
+        assert!(grown < 50, "{grown} MiB");
+    }
+
     #[test]
     fn nothing_is_left_of_what_is_gone() {
         let mut pods = Pods::default();
