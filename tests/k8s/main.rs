@@ -18,7 +18,7 @@ mod callers;
 mod harness;
 mod kept;
 /// The real binary on a SoftHSM token, as the tests of the line start it.
-#[allow(dead_code, unused_imports)]
+#[allow(dead_code, unused_imports, clippy::module_inception)]
 #[path = "../line/support/mod.rs"]
 mod line;
 mod nodes;
