@@ -14,14 +14,17 @@
 
 #[allow(dead_code)]
 mod access;
+mod callers;
 mod check;
 mod harness;
 mod kept;
+mod nodes;
 #[allow(dead_code)]
 mod objects;
 mod rootbridge;
 #[allow(dead_code)]
 mod server;
+mod speed;
 /// The real binary on a SoftHSM token, as the tests of the line start it.
 #[allow(dead_code, unused_imports)]
 #[path = "../line/support/mod.rs"]
