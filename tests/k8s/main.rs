@@ -14,7 +14,9 @@
 
 #[allow(dead_code)]
 mod access;
+mod csr;
 mod harness;
+mod istiod;
 mod kept;
 /// The real binary on a SoftHSM token, as the tests of the line start it.
 #[allow(dead_code, unused_imports)]
@@ -22,6 +24,8 @@ mod kept;
 mod line;
 #[allow(dead_code)]
 mod objects;
+mod pods;
 mod rootbridge;
 #[allow(dead_code)]
 mod server;
+mod signing;
