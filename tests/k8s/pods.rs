@@ -1,10 +1,11 @@
 //! PodCertificateRequests on the v1 API: a kubelet under NodeRestriction makes them, and the API
 //! server judges the answers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::PodCertificateRequest;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt as _};
 use rcgen::{
@@ -15,7 +16,7 @@ use rootbridge::x509::parse_pem_chain;
 use serde_json::{Value, json};
 
 use super::line::{PATIENCE, eventually};
-use super::objects::{node, pod, service_account};
+use super::objects::{create, node, service_account};
 use super::server::shared;
 use super::signing::Scene;
 
@@ -32,7 +33,8 @@ impl Pods {
         let admin = &scene.admin;
         let account = service_account(admin, name, "web").await;
         let host = node(admin, name).await;
-        let pod = pod(admin, name, "web-0", "web", name).await;
+        let pods: Api<Pod> = Api::namespaced(admin.clone(), name);
+        let pod = create(&pods, web(name, &scene.signer)).await;
         let kubelet = shared().client_as(&shared().kubelet(name)).await;
         let template = json!({
             "apiVersion": "certificates.k8s.io/v1",
@@ -63,8 +65,20 @@ impl Pods {
         change(&mut object);
         let object = serde_json::from_value(object).unwrap();
         let (api, how) = (self.api(&self.kubelet), PostParams::default());
-        let made = api.create(&how, &object).await?;
-        Ok(made.name_any())
+        let begun = Instant::now();
+        loop {
+            match api.create(&how, &object).await {
+                Ok(made) => return Ok(made.name_any()),
+                // NodeRestriction has not seen the pod or its account yet: a kubelet repeats too.
+                Err(kube::Error::Api(status))
+                    if status.message.contains("while retrieving")
+                        && begun.elapsed() < PATIENCE =>
+                {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn api(&self, client: &Client) -> Api<PodCertificateRequest> {
@@ -87,6 +101,29 @@ impl Pods {
         let (kind, reason) = (conditions[0].type_.clone(), conditions[0].reason.clone());
         (found, kind, reason)
     }
+}
+
+/// A pod as docs/how-to/pod-certificates.md shows it; without the volume its node may not ask.
+fn web(namespace: &str, signer: &str) -> Value {
+    json!({
+        "metadata": { "name": "web-0" },
+        "spec": {
+            "nodeName": namespace,
+            "serviceAccountName": "web",
+            "containers": [{
+                "name": "main", "image": "none",
+                "volumeMounts": [{ "name": "identity", "mountPath": "/run/identity" }],
+            }],
+            "volumes": [{
+                "name": "identity",
+                "projected": { "sources": [{ "podCertificate": {
+                    "signerName": signer,
+                    "keyType": "ECDSAP256",
+                    "credentialBundlePath": "credentials.pem",
+                }}]},
+            }],
+        },
+    })
 }
 
 fn stub(key: &KeyPair) -> Vec<u8> {
