@@ -16,14 +16,18 @@
 mod access;
 mod callers;
 mod check;
+mod csr;
 mod harness;
+mod istiod;
 mod kept;
 mod nodes;
 #[allow(dead_code)]
 mod objects;
+mod pods;
 mod rootbridge;
 #[allow(dead_code)]
 mod server;
+mod signing;
 mod speed;
 /// The real binary on a SoftHSM token, as the tests of the line start it.
 #[allow(dead_code, unused_imports)]
