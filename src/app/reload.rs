@@ -83,6 +83,11 @@ fn needs_restart(running: &Config, next: &Config) -> Vec<&'static str> {
         ("ledger", running.ledger() != next.ledger()),
         ("hsm", running.hsm() != next.hsm()),
         ("listeners", places(running) != places(next)),
+        (
+            "bundle_targets",
+            running.bundle_targets() != next.bundle_targets(),
+        ),
+        ("publisher", running.publisher() != next.publisher()),
         ("istio", running.istio_profile() != next.istio_profile()),
         ("admin", running.admin() != next.admin()),
         ("log", running.log() != next.log()),

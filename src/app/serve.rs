@@ -14,7 +14,7 @@ use super::listen::{Bound, Callers};
 use super::prober::Prober;
 use super::records::Records;
 use super::reload::Reload;
-use super::{log, notice};
+use super::{log, notice, publisher};
 use crate::admin::{self, Admin, Vitals};
 use crate::authn::{JwtVerifiers, Operators};
 use crate::cluster::Clusters;
@@ -59,7 +59,8 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         issuing,
     ));
     let bundles = Arc::new(Bundles::default());
-    let _clusters = Clusters::start(config.clusters(), &tasks, &stop);
+    let clusters = Clusters::start(config.clusters(), &tasks, &stop);
+    let distribution = publisher::start(&config, &core, &bundles, &clusters, &tasks, &stop);
 
     let callers = Callers {
         jwt: Arc::new(JwtVerifiers::new(config.authn(), Arc::clone(&core.clock))),
@@ -76,6 +77,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         authorities: Arc::clone(&authorities),
         door: core.door.clone(),
         vitals: Arc::clone(&vitals),
+        distribution,
         listeners: bound.iter().map(Bound::named_certificates).collect(),
         metrics,
         operators: arc_swap::ArcSwap::new(Arc::clone(&callers.operators)),

@@ -23,6 +23,7 @@ pub use log::{LogConfig, LogError, LogFormat, RawLog};
 pub use schema::Shape;
 pub use sections::{Instance, LedgerConfig, RawInstance, RawLedger, SectionError};
 
+use crate::controllers::publisher;
 use crate::{admin, authn, cluster, hsm, mesh, policy};
 
 /// The whole file as it is written.
@@ -45,6 +46,12 @@ pub struct RawConfig {
     /// `[clusters.*]`.
     #[serde(default)]
     pub clusters: BTreeMap<String, cluster::RawCluster>,
+    /// `[bundle_targets.*]`.
+    #[serde(default)]
+    pub bundle_targets: BTreeMap<String, publisher::RawTarget>,
+    /// `[publisher]`.
+    #[serde(default)]
+    pub publisher: publisher::RawPublisher,
     /// `[operators.*]`.
     #[serde(default)]
     pub operators: BTreeMap<String, authn::RawOperatorConfig>,
@@ -74,6 +81,8 @@ pub struct Config {
     hsm: hsm::Config,
     authn: authn::Config,
     clusters: BTreeMap<String, cluster::ClusterConfig>,
+    bundle_targets: Vec<publisher::TargetConfig>,
+    publisher: publisher::PublisherConfig,
     listeners: Vec<mesh::ListenerConfig>,
     policy: policy::Config,
     istio_profile: Option<String>,
@@ -130,6 +139,8 @@ impl Config {
             hsm: raw.hsm.try_into().map_err(say)?,
             authn,
             clusters: cluster::clusters(raw.clusters).map_err(say)?,
+            bundle_targets: publisher::targets(raw.bundle_targets).map_err(say)?,
+            publisher: raw.publisher.try_into().map_err(say)?,
             listeners,
             policy: policy.try_into().map_err(say)?,
             istio_profile: raw.istio.profile,
@@ -152,6 +163,15 @@ impl Config {
         for name in self.admin.operators() {
             if !self.authn.operators().contains_key(name) {
                 return Err(format!("admin.operators: there is no [operators.{name}]"));
+            }
+        }
+        for target in &self.bundle_targets {
+            let unknown = |name: &&str| !self.clusters.contains_key(*name);
+            if let Some(cluster) = target.clusters().find(unknown) {
+                return Err(format!(
+                    "bundle_targets.{}.clusters: there is no [clusters.{cluster}]",
+                    target.name()
+                ));
             }
         }
         let mut taken = BTreeMap::from([(self.admin.address(), "admin".to_owned())]);
@@ -198,6 +218,16 @@ impl Config {
     /// `[clusters.*]`, by name.
     pub fn clusters(&self) -> &BTreeMap<String, cluster::ClusterConfig> {
         &self.clusters
+    }
+
+    /// `[bundle_targets.*]`, by name.
+    pub fn bundle_targets(&self) -> &[publisher::TargetConfig] {
+        &self.bundle_targets
+    }
+
+    /// `[publisher]`.
+    pub fn publisher(&self) -> &publisher::PublisherConfig {
+        &self.publisher
     }
 
     /// `[listeners.*]`, by name.

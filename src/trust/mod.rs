@@ -1,9 +1,12 @@
 //! The trust bundle's life: what is published for a trust domain, and who is told of a change.
 
+mod distribution;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use distribution::{Distribution, TargetStatus, Version, Writer};
 use tokio::sync::watch;
 
 use crate::ledger::Snapshot;
