@@ -1,0 +1,27 @@
+//! Rootbridge with real clusters: kube-apiserver and etcd, as `scripts/setup test` builds them.
+//!
+//! There is no kubelet, no scheduler and no controller manager: nodes and pods are objects that the
+//! tests make, and a namespace that is deleted stays terminating.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    missing_docs
+)]
+
+#[allow(dead_code)]
+mod access;
+mod harness;
+mod kept;
+/// The real binary on a SoftHSM token, as the tests of the line start it.
+#[allow(dead_code, unused_imports)]
+#[path = "../line/support/mod.rs"]
+mod line;
+#[allow(dead_code)]
+mod objects;
+mod rootbridge;
+#[allow(dead_code)]
+mod server;

@@ -1,0 +1,27 @@
+//! Rootbridge beside a cluster.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+
+use super::access::Credential;
+use super::line::{Line, TD};
+use super::server::ApiServer;
+
+/// A CA whose configuration names clusters, each reached with a credential of its own. `more` is
+/// added to the configuration's end: further sections.
+pub(crate) fn rootbridge(clusters: &[(&str, &ApiServer, &Credential)], more: &str) -> Line {
+    let line = Line::new();
+    let mut text = String::new();
+    for (name, server, credential) in clusters {
+        let kubeconfig = line.path(&format!("{name}.kubeconfig"));
+        fs::write(&kubeconfig, server.kubeconfig(credential)).unwrap();
+        text.push_str(&format!(
+            "\n[clusters.{name}]\ntrust_domain = \"{TD}\"\nkubeconfig = \"{}\"\n",
+            kubeconfig.display()
+        ));
+    }
+    text.push_str(more);
+    let mut file = OpenOptions::new().append(true).open(line.config()).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    line
+}
