@@ -22,6 +22,7 @@ mod kept;
 mod line;
 #[allow(dead_code)]
 mod objects;
+mod publisher;
 mod rootbridge;
 #[allow(dead_code)]
 mod server;
