@@ -39,6 +39,7 @@ impl Reload {
         self.callers = Callers {
             jwt: Arc::new(self.callers.jwt.reconfigured(next.authn())),
             operators: Arc::new(Operators::new(next.authn())),
+            clusters: Arc::clone(&self.callers.clusters),
         };
         for (name, gate) in &self.gates {
             // A listener that is gone from the file goes with the next restart; until then it
@@ -54,8 +55,7 @@ impl Reload {
         self.admin
             .operators
             .store(Arc::clone(&self.callers.operators));
-        self.authorities
-            .set_policy(policy(next, self.started.listeners()));
+        self.authorities.set_policy(policy(next, &self.started));
         for section in needs_restart(&self.started, next) {
             tracing::warn!(section, "changed, and needs a restart to come into force");
         }
@@ -82,6 +82,7 @@ fn needs_restart(running: &Config, next: &Config) -> Vec<&'static str> {
         ("instance", running.instance() != next.instance()),
         ("ledger", running.ledger() != next.ledger()),
         ("hsm", running.hsm() != next.hsm()),
+        ("clusters", running.clusters() != next.clusters()),
         ("listeners", places(running) != places(next)),
         (
             "bundle_targets",
@@ -89,6 +90,11 @@ fn needs_restart(running: &Config, next: &Config) -> Vec<&'static str> {
         ),
         ("publisher", running.publisher() != next.publisher()),
         ("istio", running.istio_profile() != next.istio_profile()),
+        ("clusters", running.clusters() != next.clusters()),
+        (
+            "csr_signers, pod_signers or istiod_tls",
+            running.controllers() != next.controllers(),
+        ),
         ("admin", running.admin() != next.admin()),
         ("log", running.log() != next.log()),
     ];

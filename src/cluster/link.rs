@@ -119,6 +119,11 @@ impl Link {
                     .to_owned(),
             );
         }
+        if config.cluster_url.scheme_str() != Some("https") {
+            return Err(
+                "its server is not https: whoever answers could vouch for any workload".to_owned(),
+            );
+        }
         if config.accept_invalid_certs {
             return Err(
                 "insecure-skip-tls-verify: whoever answers could vouch for any workload; give \

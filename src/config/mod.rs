@@ -24,7 +24,7 @@ pub use schema::Shape;
 pub use sections::{Instance, LedgerConfig, RawInstance, RawLedger, SectionError};
 
 use crate::controllers::publisher;
-use crate::{admin, authn, cluster, hsm, mesh, policy};
+use crate::{admin, authn, cluster, controllers, hsm, mesh, policy};
 
 /// The whole file as it is written.
 #[derive(Debug, Clone, Deserialize)]
@@ -52,6 +52,15 @@ pub struct RawConfig {
     /// `[publisher]`.
     #[serde(default)]
     pub publisher: publisher::RawPublisher,
+    /// `[csr_signers.*]`.
+    #[serde(default)]
+    pub csr_signers: BTreeMap<String, controllers::RawCsrSigner>,
+    /// `[pod_signers.*]`.
+    #[serde(default)]
+    pub pod_signers: BTreeMap<String, controllers::RawPodSigner>,
+    /// `[istiod_tls.*]`.
+    #[serde(default)]
+    pub istiod_tls: BTreeMap<String, controllers::RawIstiodTls>,
     /// `[operators.*]`.
     #[serde(default)]
     pub operators: BTreeMap<String, authn::RawOperatorConfig>,
@@ -83,6 +92,7 @@ pub struct Config {
     clusters: BTreeMap<String, cluster::ClusterConfig>,
     bundle_targets: Vec<publisher::TargetConfig>,
     publisher: publisher::PublisherConfig,
+    controllers: controllers::Config,
     listeners: Vec<mesh::ListenerConfig>,
     policy: policy::Config,
     istio_profile: Option<String>,
@@ -124,13 +134,21 @@ impl Config {
             operators: raw.operators,
         };
         let authn = authn::Config::try_from(authn).map_err(say)?;
+        let clusters = cluster::clusters(raw.clusters).map_err(say)?;
         let listeners = raw.listeners.into_iter();
         let listeners: Vec<_> = listeners
-            .map(|(name, raw)| mesh::ListenerConfig::new(&name, raw, &authn).map_err(say))
+            .map(|(name, raw)| {
+                mesh::ListenerConfig::new(&name, raw, &authn, &clusters).map_err(say)
+            })
             .collect::<Result<_, _>>()?;
         let policy = policy::RawConfig {
             profiles: raw.profiles,
             policy: raw.policy,
+        };
+        let controllers = controllers::RawConfig {
+            csr_signers: raw.csr_signers,
+            pod_signers: raw.pod_signers,
+            istiod_tls: raw.istiod_tls,
         };
         let config = Self {
             file: file.to_owned(),
@@ -138,9 +156,10 @@ impl Config {
             ledger: raw.ledger.try_into().map_err(say)?,
             hsm: raw.hsm.try_into().map_err(say)?,
             authn,
-            clusters: cluster::clusters(raw.clusters).map_err(say)?,
             bundle_targets: publisher::targets(raw.bundle_targets).map_err(say)?,
             publisher: raw.publisher.try_into().map_err(say)?,
+            clusters,
+            controllers: controllers.try_into().map_err(say)?,
             listeners,
             policy: policy.try_into().map_err(say)?,
             istio_profile: raw.istio.profile,
@@ -174,6 +193,9 @@ impl Config {
                 ));
             }
         }
+        self.controllers
+            .agrees(&self.clusters, self.policy.policy())
+            .map_err(|error| error.to_string())?;
         let mut taken = BTreeMap::from([(self.admin.address(), "admin".to_owned())]);
         for listener in &self.listeners {
             let key = format!("listeners.{}", listener.name());
@@ -228,6 +250,11 @@ impl Config {
     /// `[publisher]`.
     pub fn publisher(&self) -> &publisher::PublisherConfig {
         &self.publisher
+    }
+
+    /// What is done in clusters: `[csr_signers.*]`, `[pod_signers.*]`, `[istiod_tls.*]`.
+    pub fn controllers(&self) -> &controllers::Config {
+        &self.controllers
     }
 
     /// `[listeners.*]`, by name.

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::authority::{Authority, NoIssuer};
 use super::door::Door;
 use super::error::IssueError;
+use super::issuer::Issuer;
 use super::leaf::{self, Issued, LeafRequest};
 use super::metrics::Metrics;
 use super::refresh;
@@ -17,8 +18,8 @@ use crate::authn::{Caller, Identity};
 use crate::clock::{Clock, UnixTime};
 use crate::hsm::Hsm;
 use crate::ledger::{CaCertificateId, Snapshot};
-use crate::policy::{Applicant, Ask, Grant, Policy};
-use crate::x509::{Csr, PublicKey, SpiffeId, TrustDomain};
+use crate::policy::{Applicant, Ask, Delegation, Grant, Policy, Profile};
+use crate::x509::{Csr, PublicKey, SpiffeId, TrustBundle, TrustDomain};
 
 type Map = BTreeMap<TrustDomain, Arc<Authority>>;
 
@@ -94,13 +95,14 @@ impl Authorities {
             names,
             ttl,
             scope,
+            delegation,
             ..
         } = request;
         let identity = caller.identity.to_string();
         let applicant = Applicant {
             trust_domain: &caller.trust_domain,
             identity: &identity,
-            own_name: own_name(caller),
+            own_name: own_name(caller, delegation.as_ref()),
         };
         let ask = Ask {
             profile,
@@ -125,6 +127,11 @@ impl Authorities {
     /// Whether a profile of that name exists.
     pub fn has_profile(&self, name: &str) -> bool {
         self.policy.load().has_profile(name)
+    }
+
+    /// The profile of that name; the default one for an empty name.
+    pub fn profile(&self, name: &str) -> Option<Arc<Profile>> {
+        self.policy.load().profile(name).map(Arc::clone)
     }
 
     /// Puts another policy in force.
@@ -189,9 +196,14 @@ impl Authorities {
     /// The CA certificate that the authority of `trust_domain` signs under now; `None` when it
     /// cannot sign.
     pub fn signs_under(&self, trust_domain: &TrustDomain) -> Option<CaCertificateId> {
-        let authority = self.authority(trust_domain).ok()?;
-        let (issuer, _) = authority.in_force().ok()?;
+        let (issuer, _) = self.in_force(trust_domain)?;
         Some(issuer.certificate_id())
+    }
+
+    /// The issuer of `trust_domain` and the bundle that is answered with its certificates, of one
+    /// moment; `None` when it cannot sign.
+    pub fn in_force(&self, trust_domain: &TrustDomain) -> Option<(Arc<Issuer>, Arc<TrustBundle>)> {
+        self.authority(trust_domain).ok()?.in_force().ok()
     }
 
     /// Every authority in a few words.
@@ -201,9 +213,13 @@ impl Authorities {
     }
 }
 
-fn own_name(caller: &Caller) -> Option<&SpiffeId> {
-    match &caller.identity {
-        Identity::Workload(id) => Some(id),
+/// The caller's name, or the one that was delegated to exactly this caller.
+fn own_name<'r>(caller: &'r Caller, delegation: Option<&'r Delegation>) -> Option<&'r SpiffeId> {
+    match (&caller.identity, delegation) {
+        (Identity::Workload(id), None) => Some(id),
+        (Identity::Workload(id), Some(delegation)) if delegation.is_for(id) => {
+            Some(delegation.identity())
+        }
         _ => None,
     }
 }

@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::door::is_outage;
 use crate::clock::Clock;
 use crate::ledger::{Epoch, IntentId, Ledger, LedgerError, Outcome};
 
@@ -147,7 +146,7 @@ impl Shifts {
                 && epoch == self.epoch()
             {
                 tracing::warn!(%error, "the lease was not renewed");
-                if is_outage(&error) {
+                if error.is_outage() {
                     self.outage();
                 }
             }
@@ -204,7 +203,7 @@ impl Shifts {
                 return Ok(());
             };
             match self.ledger.conclude(intent, outcome).await {
-                Err(error) if is_outage(&error) => return Err(error),
+                Err(error) if error.is_outage() => return Err(error),
                 // Somebody with a right to judge was first: his word stands.
                 Ok(()) | Err(LedgerError::AlreadyConcluded { .. }) => {}
                 Err(error) => tracing::error!(%intent, %error, "a conclusion cannot be recorded"),

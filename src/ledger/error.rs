@@ -121,6 +121,11 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
+    /// Whether the failure may have left a record behind, or a conclusion undone.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::UnknownEpoch { .. })
+    }
+
     /// An [`Unavailable`](LedgerError::Unavailable) for this reason.
     pub(super) fn unavailable(reason: impl Into<String>) -> Self {
         Self::Unavailable {

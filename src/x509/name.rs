@@ -123,6 +123,14 @@ impl SpiffeId {
             .unwrap_or_default()
     }
 
+    /// Namespace and name, when this is the identity of a Kubernetes service account exactly as
+    /// [`SpiffeId::service_account`] makes it.
+    pub fn as_service_account(&self) -> Option<(&str, &str)> {
+        let (namespace, account) = self.path().strip_prefix("/ns/")?.split_once("/sa/")?;
+        let made = Self::service_account(&self.domain, namespace, account).ok()?;
+        (made == *self).then_some((namespace, account))
+    }
+
     /// Whether the ID lies in `domain`.
     pub fn in_domain(&self, domain: &TrustDomain) -> bool {
         self.domain == *domain

@@ -17,6 +17,7 @@ mod envoy;
 mod grpcurl;
 mod istio;
 mod judges;
+mod moving_in;
 mod refusals;
 mod serving;
 mod support;

@@ -25,6 +25,9 @@ pub(super) const fn method_code(method: CallerMethod) -> i64 {
         CallerMethod::Certificate => 2,
         CallerMethod::Operator => 3,
         CallerMethod::Local => 4,
+        CallerMethod::TokenReview => 5,
+        CallerMethod::ClusterKeys => 6,
+        CallerMethod::Object => 7,
     }
 }
 
@@ -102,8 +105,20 @@ impl<'r> Columns<'r> {
     }
 
     pub(super) fn method(&self, column: &'static str) -> Result<CallerMethod, LedgerError> {
-        use CallerMethod::{Certificate, Jwt, Local, Operator};
-        self.code(column, [Jwt, Certificate, Operator, Local], method_code)
+        use CallerMethod::{Certificate, ClusterKeys, Jwt, Local, Object, Operator, TokenReview};
+        self.code(
+            column,
+            [
+                Jwt,
+                Certificate,
+                Operator,
+                Local,
+                TokenReview,
+                ClusterKeys,
+                Object,
+            ],
+            method_code,
+        )
     }
 
     /// The state in a conclusion's column, pending where there is no conclusion.

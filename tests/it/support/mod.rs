@@ -1,6 +1,7 @@
 //! What the tests of the real binary share: a directory, a token, a configured CA, its process,
 //! callers' tokens, other people's tools.
 
+pub(crate) mod envoy;
 pub(crate) mod http;
 pub(crate) mod interop;
 pub(crate) mod jwt;

@@ -1,21 +1,27 @@
 //! The only door to a key of the HSM: what passes through it has been recorded.
 //!
 //! Leaf, CA certificate or CSR: [`Door::record`] makes the intent durable and only its result can
-//! be signed; [`Signed::check`] verifies in software what came back; and only a concluded record
+//! be signed; `Signed::check` verifies in software what came back; and only a concluded record
 //! gives up the signature.
+
+mod entry;
+mod steps;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use entry::Entry;
+use steps::Recorded;
+
 use super::error::IssueError;
 use super::product::{Product, Unfit};
 use super::shift::{Place, Shifts};
 use crate::clock::Clock;
-use crate::hsm::{Permit, SignError};
+use crate::hsm::Permit;
 use crate::ledger::{Intent, IntentId, Ledger, LedgerError, Outcome, Record};
-use crate::x509::{SignatureAlgorithm, assemble};
+use crate::x509::assemble;
 
 /// A little more than the HSM's own deadline, so that its clearer answer comes first.
 const GRACE: Duration = Duration::from_millis(200);
@@ -36,20 +42,8 @@ pub(super) struct Prepared<T> {
     pub(super) product: T,
 }
 
-/// The intent is durable: it may be signed.
-pub(super) struct Recorded<T> {
-    door: Door,
-    id: IntentId,
-    tbs: Arc<[u8]>,
-    algorithm: SignatureAlgorithm,
-    permit: Permit,
-    product: T,
-    /// The record was concluded before, as unknown: it is opened again for what is signed now.
-    again: bool,
-}
-
 /// What [`Door::record`] found.
-pub(super) enum Admission<T> {
+enum Admission<T> {
     /// To be signed now.
     Sign(Recorded<T>),
     /// The same origin was issued before: the stored certificate.
@@ -59,26 +53,6 @@ pub(super) enum Admission<T> {
         der: Vec<u8>,
         product: T,
     },
-}
-
-/// Signed, not yet checked.
-pub(super) struct Signed<T> {
-    door: Door,
-    id: IntentId,
-    tbs: Arc<[u8]>,
-    signature: Vec<u8>,
-    der: Vec<u8>,
-    product: T,
-    again: bool,
-}
-
-/// Checked, not yet concluded: nobody can reach the certificate in it.
-pub(super) struct Checked<O> {
-    door: Door,
-    id: IntentId,
-    signature: Vec<u8>,
-    out: O,
-    again: bool,
 }
 
 impl Door {
@@ -186,18 +160,13 @@ impl Door {
         let tbs: Arc<[u8]> = intent.tbs.as_slice().into();
         let door = self.clone();
         match self.ledger.record(intent).await {
-            Ok(Record::New(id)) => {
-                let again = false;
-                Ok(Admission::Sign(Recorded {
-                    door,
-                    id,
-                    tbs,
-                    algorithm,
-                    permit,
-                    product,
-                    again,
-                }))
-            }
+            Ok(Record::New(id)) => Ok(Admission::Sign(Recorded {
+                entry: Entry::new(door, id),
+                tbs,
+                algorithm,
+                permit,
+                product,
+            })),
             Ok(Record::Existing {
                 id,
                 tbs,
@@ -230,21 +199,18 @@ impl Door {
                         // `failed` says that no signature exists: that ends here, before the HSM
                         // is asked.
                         self.reopen(id, signing_again()).await?;
-                        let (tbs, again) = (tbs.into(), true);
                         Ok(Admission::Sign(Recorded {
-                            door,
-                            id,
-                            tbs,
+                            entry: Entry::again(door, id),
+                            tbs: tbs.into(),
                             algorithm,
                             permit,
                             product,
-                            again,
                         }))
                     }
                 }
             }
             Err(error) => {
-                if is_outage(&error) {
+                if error.is_outage() {
                     self.shifts.outage();
                 }
                 Err(error.into())
@@ -254,7 +220,7 @@ impl Door {
 
     async fn reopen(&self, id: IntentId, outcome: Outcome) -> Result<(), IssueError> {
         let reopened = self.ledger.reopen(id, outcome).await;
-        if reopened.as_ref().is_err_and(is_outage) {
+        if reopened.as_ref().is_err_and(LedgerError::is_outage) {
             self.shifts.outage();
         }
         Ok(reopened?)
@@ -265,7 +231,7 @@ impl Door {
         match self.ledger.conclude(id, outcome.clone()).await {
             Ok(()) => Ok(()),
             Err(error) => {
-                if is_outage(&error) {
+                if error.is_outage() {
                     // Nobody was answered, so `issued` would claim a release that never was.
                     let owed = match outcome {
                         Outcome::Issued { .. } => Outcome::Unknown {
@@ -281,120 +247,7 @@ impl Door {
     }
 }
 
-impl<T: Product> Recorded<T> {
-    async fn sign(self, until: Instant) -> Result<Signed<T>, IssueError> {
-        let Self {
-            door,
-            id,
-            tbs,
-            algorithm,
-            permit,
-            product,
-            again,
-        } = self;
-        let failure = match permit.sign(Arc::clone(&tbs), until).await {
-            Ok(signature) => match assemble(&tbs, algorithm, &signature) {
-                Ok(der) => {
-                    return Ok(Signed {
-                        door,
-                        id,
-                        tbs,
-                        signature,
-                        der,
-                        product,
-                        again,
-                    });
-                }
-                Err(error) => (
-                    Outcome::Unknown {
-                        reason: error.to_string(),
-                    },
-                    error.into(),
-                ),
-            },
-            // Only this answer leaves open whether a signature exists.
-            Err(error @ SignError::Unknown(_)) => (
-                Outcome::Unknown {
-                    reason: error.to_string(),
-                },
-                error.into(),
-            ),
-            Err(error) => (
-                Outcome::Failed {
-                    reason: error.to_string(),
-                },
-                error.into(),
-            ),
-        };
-        let (outcome, error): (Outcome, IssueError) = failure;
-        if !again {
-            door.conclude(id, outcome).await?;
-        }
-        Err(error)
-    }
-}
-
-impl<T: Product> Signed<T> {
-    /// Parses and verifies in software what the HSM made; what fails is on record as `unknown`,
-    /// because bytes that were signed exist.
-    async fn check(self) -> Result<Checked<T::Out>, IssueError> {
-        let Self {
-            door,
-            id,
-            tbs,
-            signature,
-            der,
-            product,
-            again,
-        } = self;
-        match product.check(&tbs, &signature, der) {
-            Ok(out) => Ok(Checked {
-                door,
-                id,
-                signature,
-                out,
-                again,
-            }),
-            Err(error) => {
-                tracing::error!(%error, intent = %id, "the HSM's signature failed its check");
-                if !again {
-                    door.conclude(
-                        id,
-                        Outcome::Unknown {
-                            reason: error.to_string(),
-                        },
-                    )
-                    .await?;
-                }
-                Err(error)
-            }
-        }
-    }
-}
-
-impl<O> Checked<O> {
-    /// Makes the outcome durable and only then hands over what was made.
-    async fn conclude(self) -> Result<O, IssueError> {
-        let outcome = Outcome::Issued {
-            signature: self.signature,
-        };
-        match self.again {
-            false => self.door.conclude(self.id, outcome).await?,
-            true => self.door.reopen(self.id, outcome).await?,
-        }
-        Ok(self.out)
-    }
-}
-
 fn signing_again() -> Outcome {
     let reason = "the same bytes are signed again for a repeated request".to_owned();
     Outcome::Unknown { reason }
-}
-
-/// Whether a failure may have left a record behind, or a conclusion undone.
-pub(super) fn is_outage(error: &LedgerError) -> bool {
-    matches!(
-        error,
-        LedgerError::Unavailable { .. } | LedgerError::UnknownEpoch { .. }
-    )
 }
