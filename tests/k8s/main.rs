@@ -24,6 +24,7 @@ mod nodes;
 #[allow(dead_code)]
 mod objects;
 mod pods;
+mod publisher;
 mod rootbridge;
 #[allow(dead_code)]
 mod server;
