@@ -12,14 +12,14 @@ use tonic::Code;
 use tonic::metadata::MetadataMap;
 
 use super::access::Credential;
-use super::support::calls::{istio_request, told};
-use super::support::request::{Request, id};
-use super::support::{Line, PATIENCE, Server, TD, eventually};
 use super::objects::{
     create, granted, namespace, node, pod, rule, service_account, token, token_for,
 };
 use super::rootbridge::rootbridge;
 use super::server::{ApiServer, shared};
+use super::support::calls::{istio_request, told};
+use super::support::request::{Request, id};
+use super::support::{Line, PATIENCE, Server, TD, eventually};
 
 /// What Rootbridge may do in a cluster: ask about tokens, and watch pods and accounts.
 pub(crate) async fn credential(client: &Client, ns: &str) -> Credential {

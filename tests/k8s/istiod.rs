@@ -9,9 +9,9 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use rootbridge::x509::{Certificate, parse_pem_chain};
 use serde_json::json;
 
-use super::support::{PATIENCE, eventually, openssl};
 use super::server::shared;
 use super::signing::Scene;
+use super::support::{PATIENCE, eventually, openssl};
 
 const NAME: &str = "istiod-tls";
 

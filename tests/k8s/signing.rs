@@ -8,10 +8,10 @@ use kube::{Api, Client, ResourceExt as _};
 use rcgen::{CertificateParams, KeyPair, SanType};
 use serde_json::{Value, json};
 
-use super::support::{Line, PATIENCE, eventually, openssl};
 use super::objects::{create, granted, namespace, rule};
 use super::rootbridge::rootbridge;
 use super::server::ApiServer;
+use super::support::{Line, PATIENCE, eventually, openssl};
 
 const GROUP: &str = "certificates.k8s.io";
 

@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::callers::{Caller, ca, credential, offline};
-use super::support::{PATIENCE, eventually};
 use super::objects::{namespace, node, pod, service_account, token_for};
 use super::server::shared;
+use super::support::{PATIENCE, eventually};
 
 fn setting(name: &str, otherwise: usize) -> usize {
     std::env::var(name).map_or(otherwise, |value| value.parse().unwrap())

@@ -6,8 +6,8 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::{Cluster, ISTIO, NAME, SOON, published, rules, stands};
-use crate::support::eventually;
 use crate::objects::rule;
+use crate::support::eventually;
 
 const BUNDLE: &str = "example.com:mesh:bundle";
 const TARGET: &str = r#"

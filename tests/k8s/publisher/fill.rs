@@ -6,8 +6,8 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::{Cluster, ISTIO, KEY, NAME, SOON, published, rules, stands, status};
-use crate::support::eventually;
 use crate::objects::namespace;
+use crate::support::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_hundred_namespaces_are_filled_and_kept() {

@@ -15,10 +15,10 @@ use kube::{Api, Client};
 use serde_json::Value;
 
 use super::access::Credential;
-use super::support::{Line, Server, eventually};
 use super::objects::{granted, namespace, rule};
 use super::rootbridge::rootbridge;
 use super::server::ApiServer;
+use super::support::{Line, Server, eventually};
 
 /// A second is what is promised; a busy machine is given more before a test fails.
 const SOON: Duration = Duration::from_secs(5);
