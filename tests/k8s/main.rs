@@ -14,14 +14,15 @@
 
 #[allow(dead_code)]
 mod access;
+mod chart;
 mod harness;
 mod kept;
+/// The real binary on a SoftHSM token, as the tests of the line start it.
+#[allow(clippy::module_inception, dead_code, unused_imports)]
+#[path = "../line/support/mod.rs"]
+mod line;
 #[allow(dead_code)]
 mod objects;
 mod rootbridge;
 #[allow(dead_code)]
 mod server;
-/// The real binary on a SoftHSM token, as the tests of the line start it.
-#[allow(dead_code, unused_imports)]
-#[path = "../line/support/mod.rs"]
-mod support;
