@@ -1,4 +1,4 @@
-//! Rootbridge with real clusters: kube-apiserver and etcd, as `scripts/setup test` builds them.
+//! Rootbridge with real clusters: kube-apiserver and etcd, as `scripts/cluster-tools` builds them.
 //!
 //! There is no kubelet, no scheduler and no controller manager: nodes and pods are objects that the
 //! tests make, and a namespace that is deleted stays terminating.
@@ -15,6 +15,7 @@
 #[allow(dead_code)]
 mod access;
 mod callers;
+mod chart;
 mod check;
 mod csr;
 mod harness;
