@@ -1,6 +1,6 @@
 //! A plain, obedient API server: what each path answers is set by the test.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub(crate) struct Collection {
     pub(crate) list: Mutex<Option<Answer>>,
     pub(crate) lists: AtomicUsize,
     pub(crate) watches: AtomicUsize,
+    /// Watches are not answered.
+    pub(crate) deaf: AtomicBool,
     events: broadcast::Sender<Option<String>>,
 }
 
@@ -60,6 +62,7 @@ impl Collection {
             list: Mutex::default(),
             lists: AtomicUsize::new(0),
             watches: AtomicUsize::new(0),
+            deaf: AtomicBool::new(false),
             events: broadcast::channel(64).0,
         }
     }
@@ -79,8 +82,11 @@ impl Collection {
         let _ = self.events.send(None);
     }
 
-    fn answer(&self, watch: bool) -> Response {
+    async fn answer(&self, watch: bool) -> Response {
         if watch {
+            if self.deaf.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_secs(3600)).await;
+            }
             self.watches.fetch_add(1, Ordering::SeqCst);
             let events = self.events.subscribe();
             let stream = futures_util::stream::unfold(events, |mut events| async {
@@ -171,7 +177,7 @@ impl Fake {
                 "/api/v1/pods",
                 get(
                     |State(state): State<Arc<Answers>>, Query(asked): Query<Asked>| async move {
-                        state.pods.answer(asked.watch.is_some())
+                        state.pods.answer(asked.watch.is_some()).await
                     },
                 ),
             )
@@ -179,7 +185,7 @@ impl Fake {
                 "/api/v1/serviceaccounts",
                 get(
                     |State(state): State<Arc<Answers>>, Query(asked): Query<Asked>| async move {
-                        state.accounts.answer(asked.watch.is_some())
+                        state.accounts.answer(asked.watch.is_some()).await
                     },
                 ),
             )

@@ -28,3 +28,4 @@ mod rootbridge;
 #[allow(dead_code)]
 mod server;
 mod speed;
+mod watch;
