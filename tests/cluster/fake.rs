@@ -82,7 +82,7 @@ impl Collection {
         let _ = self.events.send(None);
     }
 
-    async fn answer(&self, watch: bool) -> Response {
+    async fn answer(&self, watch: bool, seconds: u64) -> Response {
         if watch {
             if self.deaf.load(Ordering::SeqCst) {
                 tokio::time::sleep(Duration::from_secs(3600)).await;
@@ -93,6 +93,8 @@ impl Collection {
                 let line = events.recv().await.ok()??;
                 Some((Ok::<_, std::io::Error>(Bytes::from(line)), events))
             });
+            let end = tokio::time::sleep(Duration::from_secs(seconds));
+            let stream = stream.take_until(end);
             return Body::from_stream(stream.boxed()).into_response_body();
         }
         self.lists.fetch_add(1, Ordering::SeqCst);
@@ -138,6 +140,8 @@ async fn answer(answer: Answer) -> Response {
 struct Asked {
     #[serde(default)]
     watch: Option<String>,
+    #[serde(default, rename = "timeoutSeconds")]
+    seconds: u64,
 }
 
 impl Fake {
@@ -177,7 +181,10 @@ impl Fake {
                 "/api/v1/pods",
                 get(
                     |State(state): State<Arc<Answers>>, Query(asked): Query<Asked>| async move {
-                        state.pods.answer(asked.watch.is_some()).await
+                        state
+                            .pods
+                            .answer(asked.watch.is_some(), asked.seconds)
+                            .await
                     },
                 ),
             )
@@ -185,7 +192,10 @@ impl Fake {
                 "/api/v1/serviceaccounts",
                 get(
                     |State(state): State<Arc<Answers>>, Query(asked): Query<Asked>| async move {
-                        state.accounts.answer(asked.watch.is_some()).await
+                        state
+                            .accounts
+                            .answer(asked.watch.is_some(), asked.seconds)
+                            .await
                     },
                 ),
             )
