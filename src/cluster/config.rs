@@ -198,7 +198,7 @@ fn is_label(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
     fn read(text: &str) -> Result<BTreeMap<String, ClusterConfig>, ConfigError> {

@@ -1,8 +1,8 @@
 //! One signer in one cluster: a watch that fills a queue, and workers that empty it.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
@@ -21,6 +21,9 @@ const BOUND: usize = 10_000;
 /// For one object, from the first request to the last. Issuance goes on without it, and the next
 /// try finds what it made.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Between two warnings of one signer.
+const WARN: Duration = Duration::from_secs(10);
 
 /// What a signer does with one kind of object.
 pub(super) trait Work: Send + Sync + 'static {
@@ -65,6 +68,7 @@ pub(super) fn start<W: Work>(
         work,
         queue: Queue::new(BOUND),
         metrics: metrics.clone(),
+        warned: Mutex::default(),
     });
     let (watching, stopping) = (Arc::clone(&runner), stop.clone());
     tasks.spawn(async move {
@@ -89,6 +93,8 @@ struct Runner<W> {
     work: W,
     queue: Queue,
     metrics: Metrics,
+    /// When a retry was last told at a level that operators read.
+    warned: Mutex<Option<Instant>>,
 }
 
 impl<W: Work> Runner<W> {
@@ -114,11 +120,35 @@ impl<W: Work> Runner<W> {
             Err(why) => {
                 self.metrics.count(signer, cluster, "retried");
                 let (namespace, name) = (&key.namespace, &key.name);
-                tracing::debug!(cluster, signer, namespace, name, why, "tried again later");
+                match self.may_warn() {
+                    true => tracing::warn!(
+                        cluster,
+                        signer,
+                        namespace,
+                        name,
+                        why,
+                        "no answer yet; tried again later, as are others"
+                    ),
+                    false => {
+                        tracing::debug!(cluster, signer, namespace, name, why, "tried again later");
+                    }
+                }
                 self.queue.retry(key);
             }
         }
         self.metrics.waiting(signer, cluster, self.queue.len());
+    }
+}
+
+impl<W> Runner<W> {
+    /// Now and then: thousands of objects may wait for the same thing.
+    fn may_warn(&self) -> bool {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = warned.is_none_or(|at| at.elapsed() >= WARN);
+        if due {
+            *warned = Some(Instant::now());
+        }
+        due
     }
 }
 

@@ -52,12 +52,6 @@ impl From<Refusal> for Stop {
     }
 }
 
-impl From<kube::Error> for Stop {
-    fn from(error: kube::Error) -> Self {
-        Self::Retry(error.to_string())
-    }
-}
-
 impl From<IssueError> for Stop {
     fn from(error: IssueError) -> Self {
         let refusal = match &error {

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::http::told;
 use super::queue;
 use crate::cluster::Cluster;
 
@@ -89,14 +90,14 @@ async fn once<W: Watched>(
     let api = tokio::time::timeout(LIST, watched.api(client))
         .await
         .map_err(|_| "the API server does not answer".to_owned())?
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| told(&error))?;
     let stream = watcher::watcher(api, watched.selector());
     pin_mut!(stream);
     let mut until = Instant::now() + LIST;
     let mut listed = false;
     loop {
         let event = match tokio::time::timeout_at(until, stream.next()).await {
-            Ok(Some(event)) => event.map_err(|error| error.to_string())?,
+            Ok(Some(event)) => event.map_err(|error| broken(&error))?,
             Ok(None) | Err(_) if listed => return Ok(()),
             Ok(None) | Err(_) => return Err("the list took too long".to_owned()),
         };
@@ -117,5 +118,14 @@ async fn once<W: Watched>(
             Event::Apply(object) => watched.seen(object).await,
             Event::Delete(object) => watched.gone(object).await,
         }
+    }
+}
+
+fn broken(error: &watcher::Error) -> String {
+    use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
+    match error {
+        InitialListFailed(error) | WatchStartFailed(error) | WatchFailed(error) => told(error),
+        WatchError(status) => format!("the API server says {}: {}", status.code, status.message),
+        other => other.to_string(),
     }
 }

@@ -9,7 +9,7 @@ use x509_cert::request::CertReq;
 
 use super::algorithm::SignatureAlgorithm;
 use super::dn;
-use super::key::PublicKey;
+use super::key::{KeyKind, PublicKey};
 use super::name::shown;
 use super::pem::{self, PemError};
 use super::read::{self, Der, Malformed};
@@ -76,6 +76,30 @@ impl Csr {
         })
     }
 
+    /// A request that is no more than a key, and a signature by it over `message`, which whoever
+    /// asks has chosen: the older form of Kubernetes' pod certificates. ECDSA with SHA-256, or
+    /// Ed25519. There is no PKCS#10 then: [`Csr::der`] is empty.
+    ///
+    /// # Errors
+    /// [`CsrError::Key`] for a key that is not certified, [`CsrError::ProofOfPossession`] when the
+    /// signature is not by it.
+    pub fn from_key(spki: &[u8], message: &[u8], signature: &[u8]) -> Result<Self, CsrError> {
+        let public_key = PublicKey::from_spki_der(spki)?;
+        let algorithm = match public_key.kind() {
+            KeyKind::Ed25519 => SignatureAlgorithm::Ed25519,
+            _ => SignatureAlgorithm::EcdsaSha256,
+        };
+        public_key
+            .verify(algorithm, message, signature)
+            .map_err(CsrError::ProofOfPossession)?;
+        Ok(Self {
+            der: Vec::new(),
+            public_key,
+            subject: CsrSubject::Empty,
+            names: Vec::new(),
+        })
+    }
+
     /// Parses and verifies a request in PEM: exactly one block, labelled `CERTIFICATE REQUEST` (or
     /// `NEW CERTIFICATE REQUEST`), and nothing beside it.
     ///
@@ -103,7 +127,7 @@ impl Csr {
         Self::from_der(&block.der)
     }
 
-    /// The request in DER.
+    /// The request in DER; nothing when it came as a key alone.
     pub fn der(&self) -> &[u8] {
         &self.der
     }

@@ -9,6 +9,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use rootbridge::x509::{Certificate, parse_pem_chain};
 use serde_json::json;
 
+use super::objects::{create, namespace};
 use super::server::shared;
 use super::signing::Scene;
 use super::support::{PATIENCE, eventually, openssl};
@@ -149,5 +150,38 @@ async fn it_is_renewed_in_time() {
         );
         last = next;
     }
+    running.stop().await;
+}
+
+/// What cannot be written is not signed first: no namespace, then a secret of another type.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_signed_that_cannot_be_written() {
+    let scene = Scene::new(shared(), "istiod-early", &section("istiod-late")).await;
+    let running = scene.line.serve().await;
+    running.says("the namespace istiod-late is not there").await;
+    namespace(&scene.admin, "istiod-late").await;
+    let api: Api<Secret> = Api::namespaced(scene.admin.clone(), "istiod-late");
+    let made = secret(&api, "the secret", |_| true).await;
+    running.stop().await;
+
+    api.delete(NAME, &DeleteParams::default()).await.unwrap();
+    let foreign =
+        json!({ "metadata": { "name": NAME }, "type": "Opaque", "stringData": { "a": "b" } });
+    create(&api, foreign).await;
+    let running = scene.line.serve().await;
+    running.says("field is immutable").await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let rows = scene.line.certificates(&[]);
+    let ours = rows.iter().filter(|row| row["profile"] == "istiod");
+    assert_eq!(ours.count(), 1);
+    api.delete(NAME, &DeleteParams::default()).await.unwrap();
+    let again = secret(&api, "the secret again", |secret| {
+        secret
+            .data
+            .as_ref()
+            .is_some_and(|data| data.contains_key("tls.crt"))
+    })
+    .await;
+    assert_ne!(leaf(&made).serial(), leaf(&again).serial());
     running.stop().await;
 }

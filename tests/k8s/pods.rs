@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::PodCertificateRequest;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::PostParams;
+use kube::api::{ApiResource, DynamicObject, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use rcgen::{
     CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519,
@@ -16,7 +16,7 @@ use rootbridge::x509::parse_pem_chain;
 use serde_json::{Value, json};
 
 use super::objects::{create, node, service_account};
-use super::server::shared;
+use super::server::{ApiServer, shared};
 use super::signing::Scene;
 use super::support::{PATIENCE, eventually};
 
@@ -29,13 +29,17 @@ struct Pods {
 
 impl Pods {
     async fn new(name: &str, more: &str) -> Self {
-        let scene = Scene::new(shared(), name, more).await;
+        Self::on(shared(), name, more).await
+    }
+
+    async fn on(server: &ApiServer, name: &str, more: &str) -> Self {
+        let scene = Scene::new(server, name, more).await;
         let admin = &scene.admin;
         let account = service_account(admin, name, "web").await;
         let host = node(admin, name).await;
         let pods: Api<Pod> = Api::namespaced(admin.clone(), name);
         let pod = create(&pods, web(name, &scene.signer)).await;
-        let kubelet = shared().client_as(&shared().kubelet(name)).await;
+        let kubelet = server.client_as(&server.kubelet(name)).await;
         let template = json!({
             "apiVersion": "certificates.k8s.io/v1",
             "kind": "PodCertificateRequest",
@@ -276,5 +280,57 @@ async fn what_is_refused_is_denied_or_failed() {
             .recorded("spiffe://cluster.local/ns/pods-refused/sa/web"),
         (0, 0)
     );
+    running.stop().await;
+}
+
+/// A server that has v1beta1 alone, and a request that is a key and its proof. The Node authorizer
+/// of this version would wait for v1 for ever, so the administrator makes the request.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_older_version_is_served_too() {
+    use rcgen::{PublicKeyData as _, SigningKey as _};
+    let server = ApiServer::with_flags(&[
+        "--runtime-config=certificates.k8s.io/v1beta1/podcertificaterequests=true,\
+         certificates.k8s.io/v1/podcertificaterequests=false",
+        "--authorization-mode=RBAC",
+    ]);
+    let pods = Pods::on(&server, "pods-older", "").await;
+    let running = pods.scene.line.serve().await;
+    let resource = ApiResource {
+        group: "certificates.k8s.io".to_owned(),
+        version: "v1beta1".to_owned(),
+        api_version: "certificates.k8s.io/v1beta1".to_owned(),
+        kind: "PodCertificateRequest".to_owned(),
+        plural: "podcertificaterequests".to_owned(),
+    };
+    let key = KeyPair::generate().unwrap();
+    let mut object = pods.template.clone();
+    object["apiVersion"] = "certificates.k8s.io/v1beta1".into();
+    let uid = object["spec"]["podUID"].as_str().unwrap().to_owned();
+    object["spec"]["pkixPublicKey"] = json!(ByteString(key.subject_public_key_info()));
+    let proof = key.sign(uid.as_bytes()).unwrap();
+    object["spec"]["proofOfPossession"] = json!(ByteString(proof));
+    let object: DynamicObject = serde_json::from_value(object).unwrap();
+    let namespaced = |client: &Client| -> Api<DynamicObject> {
+        Api::namespaced_with(client.clone(), "pods-older", &resource)
+    };
+    let mut name = None;
+    eventually(PATIENCE, "the pod is seen", async || {
+        let (api, how) = (namespaced(&pods.scene.admin), PostParams::default());
+        let made = api.create(&how, &object).await;
+        name = made.ok().map(|made| made.name_any());
+        name.is_some()
+    })
+    .await;
+    let name = name.unwrap();
+    let api = namespaced(&pods.scene.admin);
+    let mut status = Value::Null;
+    eventually(PATIENCE, "an answer", async || {
+        status = api.get(&name).await.unwrap().data["status"].clone();
+        status["conditions"].is_array()
+    })
+    .await;
+    assert_eq!(status["conditions"][0]["type"], "Issued", "{status}");
+    pods.scene
+        .verify(status["certificateChain"].as_str().unwrap());
     running.stop().await;
 }

@@ -121,6 +121,9 @@ impl ApiServer {
             "--profiling=false".to_owned(),
             "--shutdown-delay-duration=0s".to_owned(),
         ];
+        // Lists add up when a flag is given twice.
+        let name = |flag: &str| flag.split('=').next().map(str::to_owned);
+        arguments.retain(|one| flags.iter().all(|flag| name(flag) != name(one)));
         arguments.extend(flags.iter().map(ToString::to_string));
         arguments
     }

@@ -196,7 +196,7 @@ fn signer(
 }
 
 fn is_path(name: &str) -> bool {
-    (1..=253).contains(&name.len()) && name.split('.').all(|part| is_label(part))
+    (1..=253).contains(&name.len()) && name.split('.').all(is_label)
 }
 
 fn accounts(key: &str, written: &[String]) -> Result<BTreeSet<Account>, ConfigError> {

@@ -12,6 +12,7 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 
 use super::config::CsrSigner;
+use super::http::told;
 use super::signer::Work;
 use super::verdict::{Refusal, Stop};
 use crate::cluster::Cluster;
@@ -92,7 +93,7 @@ impl Work for CsrWork {
     ) -> Result<Option<&'static str>, String> {
         let api: Api<CertificateSigningRequest> = Api::all(client);
         // As it is now: while its key waited it may have been denied, deleted or answered.
-        let found = api.get_opt(name).await.map_err(|error| error.to_string())?;
+        let found = api.get_opt(name).await.map_err(|error| told(&error))?;
         let Some(mut csr) = found.filter(|csr| self.wants(csr)) else {
             return Ok(None);
         };
@@ -116,7 +117,7 @@ impl Work for CsrWork {
         // With the version that was read: whoever changed the object meanwhile wins, and the next
         // try judges what it is then. A certificate that was made waits in the ledger.
         let written = api.replace_status(name, &PostParams::default(), &csr).await;
-        written.map_err(|error| error.to_string())?;
+        written.map_err(|error| told(&error))?;
         Ok(Some(result))
     }
 }

@@ -19,6 +19,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::config::IstiodTls;
 use super::csr::chain;
+use super::http::told;
 use super::metrics::Metrics;
 use super::start::Parts;
 use super::watch::{self, Watched};
@@ -96,7 +97,8 @@ impl IstiodCertificate {
             made.retain(|at| at.elapsed() < WINDOW);
             let last_made = made.last().map_or(WINDOW, Instant::elapsed);
             let pause = spaced(made.len()).saturating_sub(last_made);
-            let step = tokio::time::timeout(DEADLINE, self.look(pause.is_zero())).await;
+            let step = self.look(pause.is_zero(), &mut made);
+            let step = tokio::time::timeout(DEADLINE, step).await;
             let wait = match step.unwrap_or_else(|_| Err("it took too long".to_owned())) {
                 Ok(Looked::Right(until)) => {
                     last.clear();
@@ -104,7 +106,6 @@ impl IstiodCertificate {
                 }
                 Ok(Looked::Written) => {
                     last.clear();
-                    made.push(Instant::now());
                     // Read back at once: what stands there is what counts.
                     Duration::ZERO
                 }
@@ -123,8 +124,8 @@ impl IstiodCertificate {
     }
 
     /// Looks at the secret, and puts it right if it may.
-    async fn look(&self, may_issue: bool) -> Result<Looked, String> {
-        let down = |error: kube::Error| error.to_string();
+    async fn look(&self, may_issue: bool, made: &mut Vec<Instant>) -> Result<Looked, String> {
+        let down = |error: kube::Error| told(&error);
         let cluster = self.cluster.config();
         let client = self.cluster.link().client().map_err(|e| e.to_string())?;
         let (namespace, name) = (&self.config.namespace, &self.config.secret);
@@ -149,8 +150,13 @@ impl IstiodCertificate {
         if !may_issue {
             return Ok(Looked::Wrong);
         }
-        let made = self.issue(now).await?;
-        secret::apply(&client, namespace, name, &made)
+        // What the API server would refuse is not signed first.
+        secret::rehearse(&client, namespace, name)
+            .await
+            .map_err(down)?;
+        made.push(Instant::now());
+        let material = self.issue(now).await?;
+        secret::apply(&client, namespace, name, &material)
             .await
             .map_err(down)?;
         self.metrics

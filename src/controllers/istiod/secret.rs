@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{GetParams, Patch, PatchParams, Request};
+use kube::core::Status;
 use rcgen::{KeyPair, PublicKeyData as _};
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -63,6 +64,35 @@ pub(super) async fn apply(
     name: &str,
     made: &Material,
 ) -> Result<(), kube::Error> {
+    patch(client, namespace, name, made, &parameters()).await
+}
+
+/// The same without effect, to know that it would be taken: the namespace is there, the secret's
+/// type is right, and RBAC lets us.
+pub(super) async fn rehearse(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<(), kube::Error> {
+    let nothing = Material {
+        chain: String::new(),
+        key: Zeroizing::default(),
+        anchors: String::new(),
+    };
+    patch(client, namespace, name, &nothing, &parameters().dry_run()).await
+}
+
+fn parameters() -> PatchParams {
+    PatchParams::apply(MANAGER).force()
+}
+
+async fn patch(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    made: &Material,
+    parameters: &PatchParams,
+) -> Result<(), kube::Error> {
     let wanted = json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -78,10 +108,16 @@ pub(super) async fn apply(
             "ca.crt": STANDARD.encode(&made.anchors),
         },
     });
-    let parameters = PatchParams::apply(MANAGER).force();
-    let request = Request::new(path(namespace)).patch(name, &parameters, &Patch::Apply(&wanted));
+    let request = Request::new(path(namespace)).patch(name, parameters, &Patch::Apply(&wanted));
     let request = request.map_err(kube::Error::BuildRequest)?;
-    http::send(client, request).await.map(drop)
+    match http::send(client, request).await? {
+        Some(_) => Ok(()),
+        None => {
+            let why = format!("the namespace {namespace} is not there");
+            let said = Status::failure(&why, "NotFound").with_code(404);
+            Err(kube::Error::Api(Box::new(said)))
+        }
+    }
 }
 
 fn path(namespace: &str) -> String {

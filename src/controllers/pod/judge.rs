@@ -43,6 +43,9 @@ struct Spec {
     max_expiration_seconds: Option<i64>,
     #[serde(rename = "stubPKCS10Request")]
     stub: Option<ByteString>,
+    /// The older form of v1beta1: a key, and its signature over the pod's UID.
+    pkix_public_key: Option<ByteString>,
+    proof_of_possession: Option<ByteString>,
     #[serde(default)]
     unverified_user_annotations: BTreeMap<String, String>,
 }
@@ -100,7 +103,7 @@ pub(super) fn judge(
     }
     let longest = spec.max_expiration_seconds.unwrap_or_default();
     let longest = Duration::from_secs(u64::try_from(longest).unwrap_or_default());
-    let csr = key(spec.stub, profile)?;
+    let csr = key(&spec, profile)?;
     let own = SpiffeId::service_account(
         cluster.trust_domain(),
         &namespace,
@@ -142,20 +145,30 @@ pub(super) fn judge(
     })
 }
 
-/// The key of a stub request. It is empty by contract: nothing but its key could ever count.
-fn key(stub: Option<ByteString>, profile: &Profile) -> Result<Csr, Refusal> {
+/// The key of a request. A stub is empty by contract: nothing but its key could ever count.
+fn key(spec: &Spec, profile: &Profile) -> Result<Csr, Refusal> {
     let unsupported = |what: String| Refusal::denied("UnsupportedKeyType", what);
-    let Some(stub) = stub.filter(|stub| !stub.0.is_empty()) else {
-        return Err(Refusal::failed(
-            "UnsupportedProofOfPossession",
-            "only stubPKCS10Request is read here: update the kubelet",
-        ));
+    let bytes = |field: &Option<ByteString>| field.as_ref().map(|b| b.0.clone());
+    let read = match bytes(&spec.stub).filter(|stub| !stub.is_empty()) {
+        Some(stub) => Csr::from_der(&stub),
+        None => {
+            let key = bytes(&spec.pkix_public_key).unwrap_or_default();
+            let proof = bytes(&spec.proof_of_possession).unwrap_or_default();
+            Csr::from_key(&key, spec.pod_uid.as_bytes(), &proof)
+        }
     };
-    let csr = Csr::from_der(&stub.0).map_err(|error| match error {
+    let csr = read.map_err(|error| {
+        match error {
         CsrError::Key(KeyError::Unsupported { .. } | KeyError::RsaSize { .. }) => {
             unsupported(error.to_string())
         }
+        // Proved by RSA-PSS, in the older form alone.
+        CsrError::ProofOfPossession(KeyError::AlgorithmMismatch { .. }) => unsupported(
+            "RSA keys are certified by stubPKCS10Request only: use ECDSAP256, or update the kubelet"
+                .to_owned(),
+        ),
         error => Refusal::failed("MalformedRequest", error.to_string()),
+    }
     })?;
     if !csr.names().is_empty() || *csr.subject() != CsrSubject::Empty {
         let message = "the stub request is not empty";

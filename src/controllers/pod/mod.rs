@@ -10,6 +10,7 @@ use kube::api::{DynamicObject, PostParams};
 use kube::{Api, Client};
 
 use super::config::PodSigner;
+use super::http::told;
 use super::signer::Work;
 use super::verdict::{Refusal, Stop};
 use crate::clock::Clock;
@@ -109,7 +110,7 @@ impl Work for PodWork {
     ) -> Result<Option<&'static str>, String> {
         let resource = self.version.known();
         let read = api::read(&client, &resource, namespace, name).await;
-        let read = read.map_err(|error| error.to_string())?;
+        let read = read.map_err(|error| told(&error))?;
         let Some(mut found) = read.filter(|found| judge::is_open(&found.object)) else {
             return Ok(None);
         };
@@ -130,7 +131,7 @@ impl Work for PodWork {
         let written = api
             .replace_status(name, &PostParams::default(), &found.object)
             .await;
-        written.map_err(|error| error.to_string())?;
+        written.map_err(|error| told(&error))?;
         Ok(Some(result))
     }
 }

@@ -115,13 +115,6 @@ fn what_is_denied() {
 
 #[test]
 fn what_fails() {
-    let beta = |value: &mut Value| {
-        value["spec"]["stubPKCS10Request"] = Value::Null;
-        value["spec"]["pkixPublicKey"] = json!("AAAA");
-        value["spec"]["proofOfPossession"] = json!("AAAA");
-    };
-    let refused = refusal(&plain(beta), "[]", "");
-    assert!(!refused.denied && refused.reason == "UnsupportedProofOfPossession");
     let refused = refusal(&object(b"x", |_| {}), "[]", "");
     assert!(!refused.denied && refused.reason == "MalformedRequest");
     let account = |value: &mut Value| value["spec"]["serviceAccountName"] = json!("a/../b");
@@ -130,6 +123,31 @@ fn what_fails() {
     let empty = |value: &mut Value| value["spec"] = json!({});
     let refused = refusal(&plain(empty), "[]", "");
     assert!(!refused.denied && refused.reason == "MalformedRequest");
+}
+
+/// v1beta1's older form: a key, and its signature over the pod's UID.
+#[test]
+fn a_key_with_a_proof() {
+    use rcgen::{PublicKeyData as _, SigningKey as _};
+    let key = KeyPair::generate().unwrap();
+    let older = |uid: &str| {
+        let proof = key.sign(uid.as_bytes()).unwrap();
+        let spki = key.subject_public_key_info();
+        plain(move |value| {
+            let spec = value["spec"].as_object_mut().unwrap();
+            spec.remove("stubPKCS10Request");
+            spec.insert("pkixPublicKey".to_owned(), json!(ByteString(spki)));
+            spec.insert("proofOfPossession".to_owned(), json!(ByteString(proof)));
+        })
+    };
+    let judged = judge(&older("p-1"), &config(&[]), &cluster("[]"), &profile("")).unwrap();
+    let certified = judged.csr.public_key().spki_der();
+    assert_eq!(certified, key.subject_public_key_info());
+    // Over another pod's UID.
+    let refused = refusal(&older("p-2"), "[]", "");
+    assert!(!refused.denied && refused.reason == "MalformedRequest");
+    let nothing = plain(|value| value["spec"]["stubPKCS10Request"] = Value::Null);
+    assert_eq!(refusal(&nothing, "[]", "").reason, "MalformedRequest");
 }
 
 #[test]
