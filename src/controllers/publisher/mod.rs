@@ -21,6 +21,7 @@ mod report;
 mod selector;
 mod session;
 mod target;
+mod truststore;
 mod watch;
 mod write;
 
