@@ -185,3 +185,113 @@ impl Follower {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::clock::UnixTime;
+    use crate::ledger::{
+        AnchorOrigin, AnchorRecord, CaCertificateId, CaCertificateRecord, IssuerRecord,
+    };
+    use crate::x509::Certificate;
+
+    const AT: UnixTime = UnixTime::from_secs(0);
+
+    fn anchor() -> AnchorRecord {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let der = params.self_signed(&key).unwrap().der().to_vec();
+        AnchorRecord {
+            sha256: Certificate::parse(der.as_slice()).unwrap().fingerprint(),
+            der,
+            origin: AnchorOrigin::Own,
+            source: String::new(),
+            state: IssuerState::Active,
+            expires_at: None,
+            added_at: AT,
+            added_by: String::new(),
+            retired_at: None,
+        }
+    }
+
+    /// An issuer in some state whose path ends in the first anchor, and a bundle of `published`.
+    fn records(
+        state: IssuerState,
+        anchors: &[AnchorRecord],
+        sequence: u64,
+        published: &[&AnchorRecord],
+    ) -> Snapshot {
+        let path = CaCertificateRecord {
+            id: CaCertificateId::new(1),
+            der: Vec::new(),
+            sha256: [0; 32],
+            state: IssuerState::Active,
+            path: Vec::new(),
+            anchor: anchors.first().unwrap().sha256,
+            not_before: AT,
+            not_after: AT,
+            added_at: AT,
+            added_by: String::new(),
+        };
+        let issuer = IssuerRecord {
+            id: IssuerId::of_spki(b"key"),
+            role: Role::Issuing,
+            state,
+            public_key: Vec::new(),
+            locations: Vec::new(),
+            path_len: None,
+            certificates: vec![path],
+            created_at: AT,
+            created_by: String::new(),
+        };
+        Snapshot {
+            revision: sequence,
+            authorities: vec![AuthorityRecord {
+                id: 1,
+                trust_domain: TrustDomain::parse("td").unwrap(),
+                created_at: AT,
+                created_by: String::new(),
+                issuers: vec![issuer],
+                anchors: anchors.to_vec(),
+                bundle: Some(BundleRecord {
+                    sequence,
+                    digest: [0; 32],
+                    anchors: published.iter().map(|each| each.der.clone()).collect(),
+                    created_at: AT,
+                }),
+            }],
+        }
+    }
+
+    fn sequence(bundles: &Bundles) -> Option<u64> {
+        let domain = TrustDomain::parse("td").unwrap();
+        bundles.current(&domain).map(|now| now.bundle.sequence())
+    }
+
+    #[test]
+    fn a_bundle_without_the_anchor_of_an_active_issuer_is_not_published() {
+        let (all, bundles) = ([anchor(), anchor()], Bundles::default());
+        let [own, other] = &all;
+        bundles.refresh(&records(IssuerState::Active, &all, 1, &[own]));
+        bundles.refresh(&records(IssuerState::Active, &all, 2, &[other]));
+        assert_eq!(sequence(&bundles), Some(1));
+        bundles.refresh(&records(IssuerState::Active, &all, 3, &[own, other]));
+        assert_eq!(sequence(&bundles), Some(3));
+        bundles.refresh(&records(IssuerState::Retired, &all, 4, &[other]));
+        assert_eq!(sequence(&bundles), Some(4));
+    }
+
+    #[test]
+    fn an_empty_or_invalid_bundle_never_replaces_a_good_one() {
+        let (all, bundles) = ([anchor()], Bundles::default());
+        let [own] = &all;
+        bundles.refresh(&records(IssuerState::Retired, &all, 1, &[]));
+        assert_eq!(sequence(&bundles), None);
+        bundles.refresh(&records(IssuerState::Retired, &all, 2, &[own]));
+        bundles.refresh(&records(IssuerState::Retired, &all, 3, &[]));
+        bundles.refresh(&records(IssuerState::Retired, &all, 4, &[own, own]));
+        assert_eq!(sequence(&bundles), Some(2));
+    }
+}

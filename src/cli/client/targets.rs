@@ -80,10 +80,8 @@ pub(super) fn run(args: StatusArgs) -> Result<(), Failure> {
         "no bundle targets: add [bundle_targets.NAME] to the configuration",
     )?;
     for target in &status.bundle_targets {
-        let said = target["error"]
-            .as_str()
-            .or_else(|| target["writer"]["why"].as_str());
-        if let Some(why) = said {
+        let said = |pointer: &str| target.pointer(pointer).and_then(Value::as_str);
+        if let Some(why) = said("/error").or_else(|| said("/writer/why")) {
             let (cluster, target) = (text(target, "/cluster"), text(target, "/target"));
             output::note(&format!("{cluster} {target}: {why}"))?;
         }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
 use super::observed::{Found, MANAGER};
-use super::raw::Format;
-use super::target::{Place, TargetConfig};
+use super::target::{Form, Place, TargetConfig};
+use super::truststore::{self, ANNOTATION, sha256};
 use crate::trust::Published;
 
 /// The most that the API server takes in a ClusterTrustBundle; what an object of etcd can hold.
@@ -20,6 +21,8 @@ pub(super) struct Desired {
     pub(super) bundle: Arc<Published>,
     value: String,
     hash: [u8; 32],
+    /// What a binary value was made from.
+    annotation: Option<String>,
 }
 
 impl Desired {
@@ -38,12 +41,22 @@ impl Desired {
                 anchor.subject()
             ));
         }
-        let value = match target.place() {
+        let (value, hash, annotation) = match target.place() {
             Place::ConfigMap {
-                format: Format::Pem,
+                form: Form::Pkcs12 { password },
                 ..
+            } => {
+                let bytes = truststore::pkcs12(bundle, password)?;
+                let source = truststore::source(bundle, password);
+                let annotation = truststore::annotation(&source, &bytes);
+                (STANDARD.encode(bytes), source, Some(annotation))
             }
-            | Place::ClusterTrustBundle { .. } => bundle.pem.clone(),
+            Place::ConfigMap {
+                form: Form::Pem, ..
+            }
+            | Place::ClusterTrustBundle { .. } => {
+                (bundle.pem.clone(), sha256(bundle.pem.as_bytes()), None)
+            }
         };
         if value.len() > MOST {
             return Err(format!(
@@ -53,8 +66,9 @@ impl Desired {
         }
         Ok(Self {
             bundle: Arc::clone(bundle),
-            hash: sha256(value.as_bytes()),
             value,
+            hash,
+            annotation,
         })
     }
 
@@ -74,12 +88,20 @@ impl Desired {
                 map.insert("labels".to_owned(), json!(target.labels()));
             }
         }
+        if let (Some(map), Some(annotation)) = (metadata.as_object_mut(), &self.annotation) {
+            map.insert("annotations".to_owned(), json!({ ANNOTATION: annotation }));
+        }
+        let field = if self.annotation.is_some() {
+            "binaryData"
+        } else {
+            "data"
+        };
         match target.place() {
             Place::ConfigMap { key, .. } => json!({
                 "apiVersion": "v1",
                 "kind": "ConfigMap",
                 "metadata": metadata,
-                "data": { key.as_str(): self.value },
+                field: { key.as_str(): self.value },
             }),
             Place::ClusterTrustBundle { signer_name } => {
                 let mut spec = json!({ "trustBundle": self.value });
@@ -92,32 +114,33 @@ impl Desired {
     }
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    let hash = digest(&SHA256, bytes);
-    out.iter_mut()
-        .zip(hash.as_ref())
-        .for_each(|(to, from)| *to = *from);
-    out
-}
-
 /// What of an object counts for a target.
 pub(super) fn found(target: &TargetConfig, object: &DynamicObject) -> Found {
+    let text = |field: &str, key: &str| {
+        let value = object.data.get(field).and_then(|data| data.get(key));
+        value.and_then(Value::as_str)
+    };
     let value = match target.place() {
-        Place::ConfigMap { key, .. } => object.data.get("data").and_then(|data| data.get(key)),
-        Place::ClusterTrustBundle { .. } => object
-            .data
-            .get("spec")
-            .and_then(|spec| spec.get("trustBundle")),
+        Place::ConfigMap {
+            key,
+            form: Form::Pkcs12 { .. },
+            ..
+        } => text("binaryData", key).and_then(|value| {
+            let annotations = object.metadata.annotations.as_ref()?;
+            let bytes = STANDARD.decode(value).ok()?;
+            truststore::source_of(annotations.get(ANNOTATION)?, &bytes)
+        }),
+        Place::ConfigMap { key, .. } => text("data", key).map(|text| sha256(text.as_bytes())),
+        Place::ClusterTrustBundle { .. } => {
+            text("spec", "trustBundle").map(|text| sha256(text.as_bytes()))
+        }
     };
     let labels = object.metadata.labels.as_ref();
     let has =
         |(label, value): (&String, &String)| labels.and_then(|all| all.get(label)) == Some(value);
     Found {
         version: version(object),
-        value: value
-            .and_then(Value::as_str)
-            .map(|text| sha256(text.as_bytes())),
+        value,
         dressed: target.labels().iter().all(has),
         other: other_manager(object),
     }

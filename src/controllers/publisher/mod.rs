@@ -22,6 +22,7 @@ mod report;
 mod selector;
 mod session;
 mod target;
+mod truststore;
 mod watch;
 mod write;
 

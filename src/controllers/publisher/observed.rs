@@ -13,7 +13,7 @@ pub(super) const MANAGER: &str = "rootbridge";
 pub(super) struct Found {
     /// Its resourceVersion.
     pub(super) version: u64,
-    /// SHA-256 of what stands at our place in it.
+    /// SHA-256 of what stands at our place in it; for a binary value, of what that was made from.
     pub(super) value: Option<[u8; 32]>,
     /// Whether it has the target's labels.
     pub(super) dressed: bool,

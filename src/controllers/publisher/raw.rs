@@ -57,6 +57,8 @@ pub enum Kind {
 pub enum Format {
     /// PEM, one block for each anchor.
     Pem,
+    /// A PKCS#12 truststore, as Java reads it.
+    Pkcs12,
 }
 
 /// `[bundle_targets.NAME]` as it stands in the file.
@@ -82,6 +84,8 @@ pub struct RawTarget {
     pub labels: BTreeMap<String, String>,
     /// How the bundle is written. Default PEM.
     pub format: Option<Format>,
+    /// A truststore's password. Default `changeit`.
+    pub password: Option<String>,
     /// A ClusterTrustBundle's signerName. Default: none.
     pub signer_name: Option<String>,
 }

@@ -26,11 +26,18 @@ pub(super) enum Place {
     ConfigMap {
         key: String,
         namespaces: Selector,
-        format: Format,
+        form: Form,
     },
     ClusterTrustBundle {
         signer_name: Option<String>,
     },
+}
+
+/// How the bundle is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Pem,
+    Pkcs12 { password: String },
 }
 
 impl TargetConfig {
@@ -184,10 +191,31 @@ fn config_map(
     }
     let namespaces = selector::parse(raw.namespaces.as_deref().unwrap_or_default())
         .map_err(|why| ConfigError::new(at("namespaces"), why))?;
+    let form = match (raw.format.unwrap_or(Format::Pem), raw.password.clone()) {
+        (Format::Pem, None) => Form::Pem,
+        (Format::Pem, Some(_)) => {
+            return Err(ConfigError::new(
+                at("password"),
+                "belongs to a truststore; write format = \"pkcs12\"",
+            ));
+        }
+        (Format::Pkcs12, password) => Form::Pkcs12 {
+            password: password.unwrap_or_else(|| "changeit".to_owned()),
+        },
+    };
+    // Java wants six characters, and every character of ASCII means the same to all who read it.
+    if let Form::Pkcs12 { password } = &form
+        && !((6..=128).contains(&password.len()) && password.bytes().all(|b| b.is_ascii_graphic()))
+    {
+        return Err(ConfigError::new(
+            at("password"),
+            "must be 6 to 128 visible ASCII characters; Java's habit is changeit",
+        ));
+    }
     Ok(Place::ConfigMap {
         key,
         namespaces,
-        format: raw.format.unwrap_or(Format::Pem),
+        form,
     })
 }
 
@@ -200,6 +228,7 @@ fn cluster_trust_bundle(
         ("key", raw.key.is_some()),
         ("namespaces", raw.namespaces.is_some()),
         ("format", raw.format.is_some()),
+        ("password", raw.password.is_some()),
     ] {
         if written {
             return Err(ConfigError::new(
@@ -305,6 +334,11 @@ mod tests {
             (
                 "name = 'x'\nkey = 'k'\nsigner_name = 'a.b/c'",
                 "signer_name",
+            ),
+            ("name = 'x'\nkey = 'k'\npassword = 'changeit'", "password"),
+            (
+                "name = 'x'\nkey = 'k'\nformat = 'pkcs12'\npassword = 'short'",
+                "password",
             ),
             (&format!("{bundle}name = 'a:b'"), "name"),
             (

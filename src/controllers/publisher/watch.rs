@@ -54,7 +54,7 @@ pub(super) fn namespaces(cluster: Arc<Cluster>) -> BoxStream<'static, News<Names
     let open = move || {
         let client = cluster.link().client().map_err(|down| down.why)?;
         let watch = watcher(Api::<PartialObjectMeta<Namespace>>::all(client), config());
-        let watch = watch.map(|event| event.map(|event| namespace_news(event)).map_err(Failed::of));
+        let watch = watch.map(|event| event.map(namespace_news).map_err(Failed::of));
         Ok(watch.boxed())
     };
     endless(open, |_| {})

@@ -135,3 +135,60 @@ async fn an_anchor_in_use_is_not_dropped() {
     .await;
     server.stop().await;
 }
+
+/// Java reads the truststore; an edit of its bytes is put back, and a restart writes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_truststore_is_what_java_reads() {
+    let cluster = Cluster::start(rules("java-trust")).await;
+    let target = r#"
+[bundle_targets.java]
+trust_domain = "cluster.local"
+clusters = ["east"]
+name = "java-trust"
+key = "truststore.p12"
+format = "pkcs12"
+namespaces = "kubernetes.io/metadata.name=default"
+
+[publisher]
+lease_duration = "5s"
+"#;
+    let line = cluster.line(target);
+    std::fs::write(line.path("other.pem"), other_root()).unwrap();
+    super::add_anchor(&line, &line.path("other.pem").display().to_string());
+    let server = line.serve().await;
+    stands(&line, &server, "one", |status| status["in_step"] == 1).await;
+    let maps = cluster.maps("default");
+    let bytes = async || {
+        let map = maps.get("java-trust").await.unwrap();
+        map.binary_data.unwrap()["truststore.p12"].0.clone()
+    };
+    let first = bytes().await;
+    let file = line.path("truststore.p12");
+    std::fs::write(&file, &first).unwrap();
+    let listed = crate::support::openssl::run(
+        std::process::Command::new("keytool")
+            .args([
+                "-list",
+                "-storetype",
+                "PKCS12",
+                "-storepass",
+                "changeit",
+                "-keystore",
+            ])
+            .arg(&file),
+    );
+    assert_eq!(listed.matches("trustedCertEntry").count(), 2, "{listed}");
+
+    let edit = Patch::Merge(json!({ "binaryData": { "truststore.p12": "AAAA" } }));
+    maps.patch("java-trust", &PatchParams::default(), &edit)
+        .await
+        .unwrap();
+    eventually(SOON, "repaired", async || bytes().await == first).await;
+    server.stop().await;
+    // Other salts, the same bundle: nothing to write.
+    let server = line.serve().await;
+    let again = stands(&line, &server, "in step", |status| status["in_step"] == 1).await;
+    assert_eq!(again["writes"], 0);
+    assert_eq!(bytes().await, first);
+    server.stop().await;
+}

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::clock::UnixTime;
+use crate::controllers::publisher::desired::found;
 use crate::controllers::publisher::targets;
 use crate::ledger::{AuthorityRecord, BundleRecord, Snapshot};
 use crate::trust::Bundles;
@@ -72,7 +73,7 @@ fn written(write: &Write, version: u64) -> Found {
     let object = serde_json::from_value(write.object.clone()).unwrap();
     Found {
         version,
-        ..super::super::desired::found(&write.target, &object)
+        ..found(&write.target, &object)
     }
 }
 
