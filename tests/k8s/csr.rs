@@ -84,7 +84,8 @@ async fn what_is_refused_fails_with_a_reason() {
     let other = granted(&scene.admin, "csr-refused", "other", may).await;
     let other = server.client_as(&other).await;
     let server_only = |object: &mut Value| object["spec"]["usages"] = json!(["server auth"]);
-    let cases: [(&str, &Client, &str, &dyn Fn(&mut Value)); 7] = [
+    type Edit<'e> = &'e dyn Fn(&mut Value);
+    let cases: [(&str, &Client, &str, Edit<'_>); 7] = [
         ("RequesterNotTrusted", &other, &web(1), &server_only),
         ("RequesterNotTrusted", &scene.admin, &web(1), &server_only),
         (

@@ -239,7 +239,8 @@ async fn what_is_refused_is_denied_or_failed() {
     let wants = |object: &mut Value| {
         object["spec"]["unverifiedUserAnnotations"] = json!({ "d.example/names": "more" });
     };
-    let cases: [(&[u8], &dyn Fn(&mut Value), &str); 3] = [
+    type Edit<'e> = &'e dyn Fn(&mut Value);
+    let cases: [(&[u8], Edit<'_>, &str); 3] = [
         (&stub(&p256), &none, "UnsupportedKeyType"),
         (&stub(&p384), &wants, "InvalidUnverifiedUserAnnotations"),
         (&asking, &none, "StubRequestNotEmpty"),
