@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::line::{PATIENCE, eventually};
 use super::objects::{granted, rule};
 use super::server::{ApiServer, shared};
-use super::signing::{Scene, certificate};
+use super::signing::{Change, Scene, certificate};
 
 fn web(n: usize) -> String {
     format!("spiffe://cluster.local/ns/shop/sa/web-{n}")
@@ -84,7 +84,7 @@ async fn what_is_refused_fails_with_a_reason() {
     let other = granted(&scene.admin, "csr-refused", "other", may).await;
     let other = server.client_as(&other).await;
     let server_only = |object: &mut Value| object["spec"]["usages"] = json!(["server auth"]);
-    let cases: [(&str, &Client, &str, &dyn Fn(&mut Value)); 7] = [
+    let cases: [(&str, &Client, &str, Change<'_>); 7] = [
         ("RequesterNotTrusted", &other, &web(1), &server_only),
         ("RequesterNotTrusted", &scene.admin, &web(1), &server_only),
         (
