@@ -10,6 +10,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 
 use super::core::Core;
 use crate::authn::{CertificateCallers, JwtVerifiers, Operators};
+use crate::cluster::Clusters;
 use crate::issuance::LedgerStandings;
 use crate::mesh::{
     self, Gate, Judges, ListenerConfig, Services, ServingCertificate, TlsConfig, TlsFiles,
@@ -30,6 +31,7 @@ pub(super) struct Bound {
 pub(super) struct Callers {
     pub(super) jwt: Arc<JwtVerifiers>,
     pub(super) operators: Arc<Operators>,
+    pub(super) clusters: Arc<Clusters>,
 }
 
 impl Callers {
@@ -44,6 +46,8 @@ impl Callers {
             jwt: Arc::clone(&self.jwt),
             operators: Arc::clone(&self.operators),
             callers,
+            clusters: Arc::clone(&self.clusters),
+            taken: listener.clusters().clone(),
             certificates,
         }
     }

@@ -39,6 +39,7 @@ impl Reload {
         self.callers = Callers {
             jwt: Arc::new(self.callers.jwt.reconfigured(next.authn())),
             operators: Arc::new(Operators::new(next.authn())),
+            clusters: Arc::clone(&self.callers.clusters),
         };
         for (name, gate) in &self.gates {
             // A listener that is gone from the file goes with the next restart; until then it
@@ -81,7 +82,13 @@ fn needs_restart(running: &Config, next: &Config) -> Vec<&'static str> {
         ("instance", running.instance() != next.instance()),
         ("ledger", running.ledger() != next.ledger()),
         ("hsm", running.hsm() != next.hsm()),
+        ("clusters", running.clusters() != next.clusters()),
         ("listeners", places(running) != places(next)),
+        (
+            "bundle_targets",
+            running.bundle_targets() != next.bundle_targets(),
+        ),
+        ("publisher", running.publisher() != next.publisher()),
         ("istio", running.istio_profile() != next.istio_profile()),
         ("clusters", running.clusters() != next.clusters()),
         (

@@ -14,7 +14,7 @@ use super::listen::{Bound, Callers};
 use super::prober::Prober;
 use super::records::Records;
 use super::reload::Reload;
-use super::{log, notice};
+use super::{log, notice, publisher};
 use crate::admin::{self, Admin, Vitals};
 use crate::authn::{JwtVerifiers, Operators};
 use crate::cluster::Clusters;
@@ -60,13 +60,17 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         issuing,
     ));
     let bundles = Arc::new(Bundles::default());
-    let clusters = Arc::new(Clusters::start(config.clusters(), &tasks, &stop));
+    let clusters = Clusters::start(config.clusters(), &core.clock, &tasks, &stop);
+    clusters.register(metrics.registry());
+    let clusters = Arc::new(clusters);
+    let distribution = publisher::start(&config, &core, &bundles, &clusters, &tasks, &stop);
     let controlling = controllers::Metrics::default();
     controlling.register(metrics.registry());
 
     let callers = Callers {
         jwt: Arc::new(JwtVerifiers::new(config.authn(), Arc::clone(&core.clock))),
         operators: Arc::new(Operators::new(config.authn())),
+        clusters: Arc::clone(&clusters),
     };
     let mut bound = Vec::new();
     for listener in config.listeners() {
@@ -79,6 +83,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         authorities: Arc::clone(&authorities),
         door: core.door.clone(),
         vitals: Arc::clone(&vitals),
+        distribution,
         listeners: bound.iter().map(Bound::named_certificates).collect(),
         metrics,
         operators: arc_swap::ArcSwap::new(Arc::clone(&callers.operators)),

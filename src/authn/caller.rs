@@ -87,6 +87,16 @@ pub enum Method {
         /// Its authority key identifier, where it has one.
         issuer_key_id: Option<Vec<u8>>,
     },
+    /// A service account's token that the API server of [`Caller::cluster`] accepted (TokenReview).
+    TokenReview,
+    /// A service account's token that the keys of the API server of [`Caller::cluster`] verified
+    /// here, and whose pod and account stood in that cluster.
+    ClusterKeys {
+        /// The token's `iss`.
+        issuer: String,
+        /// The `kid` of the key that verified it, where the key has one.
+        key_id: Option<String>,
+    },
     /// An operator's credential.
     Operator,
     /// No credential: the server asks itself.
@@ -101,15 +111,23 @@ pub enum Method {
 }
 
 impl Method {
-    /// `jwt`, `certificate`, `operator`, `local` or `object`.
+    /// `jwt`, `certificate`, `token_review`, `cluster_keys`, `operator`, `local` or `object`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Jwt { .. } => "jwt",
             Self::Certificate { .. } => "certificate",
+            Self::TokenReview => "token_review",
+            Self::ClusterKeys { .. } => "cluster_keys",
             Self::Operator => "operator",
             Self::Local => "local",
             Self::Object { .. } => "object",
         }
+    }
+
+    /// Whether a cluster vouched at this very call, by name `Caller::cluster`. A `[jwt.*]` verifier
+    /// may have a cluster's name too, for the record, but nothing of that cluster was asked.
+    pub fn is_by_cluster(&self) -> bool {
+        matches!(self, Self::TokenReview | Self::ClusterKeys { .. })
     }
 }
 

@@ -62,6 +62,12 @@ impl<'t> Parts<'t> {
         Ok(header)
     }
 
+    /// The issuer alone, which chooses who judges the rest.
+    pub(super) fn issuer(&self) -> Result<Cow<'_, str>, Malformed> {
+        let claims: IssuerOnly<'_> = parse("payload", &self.payload)?;
+        Ok(claims.iss)
+    }
+
     /// The claims (RFC 7519 §4.1).
     pub(super) fn claims(&self) -> Result<Claims<'_>, Malformed> {
         parse("payload", &self.payload)
@@ -79,6 +85,12 @@ pub(super) struct Header<'a> {
     _typ: Option<Cow<'a, str>>,
     #[serde(default, deserialize_with = "fields::crit")]
     crit: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct IssuerOnly<'a> {
+    #[serde(borrow, deserialize_with = "fields::iss")]
+    iss: Cow<'a, str>,
 }
 
 /// The claims that decide something; others are ignored.

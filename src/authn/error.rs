@@ -56,7 +56,8 @@ impl ConfigError {
 }
 
 /// Text of an unknown sender in a log line: escaped, and cut so that it cannot carry a credential.
-pub(super) struct Quoted<'a>(pub(super) &'a str);
+#[derive(Clone, Copy, Debug)]
+pub struct Quoted<'a>(pub &'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

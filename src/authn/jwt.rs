@@ -70,6 +70,18 @@ impl JwtVerifiers {
         }
     }
 
+    /// Whether `token` says that it is from the issuer of one of the verifiers in `allowed`, so that
+    /// this verifier alone judges it. Nothing about the token is believed by that.
+    ///
+    /// # Errors
+    /// [`AuthnError::Rejected`] when it is no token that names its issuer.
+    pub fn claims_issuer_of(&self, token: &str, allowed: &[String]) -> Result<bool, AuthnError> {
+        let parts = split(token)?;
+        let issuer = parts.issuer().map_err(AuthnError::rejected)?;
+        let mut verifiers = allowed.iter().filter_map(|name| self.verifiers.get(name));
+        Ok(verifiers.any(|verifier| verifier.config.issuer() == issuer))
+    }
+
     /// Who presents `token` to `api`, as judged by the one verifier among `allowed` whose issuer
     /// the token names.
     ///
@@ -82,13 +94,7 @@ impl JwtVerifiers {
         api: Api,
         allowed: &[String],
     ) -> Result<Caller, AuthnError> {
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err(AuthnError::rejected(format_args!(
-                "the token has {} bytes, and {MAX_TOKEN_BYTES} are the most",
-                token.len()
-            )));
-        }
-        let parts = Parts::split(token).map_err(AuthnError::rejected)?;
+        let parts = split(token)?;
         let header = parts.header().map_err(AuthnError::rejected)?;
         let claims = parts.claims().map_err(AuthnError::rejected)?;
         let verifier = self.choose(&claims.iss, allowed)?;
@@ -133,6 +139,17 @@ impl JwtVerifiers {
             ))),
         }
     }
+}
+
+/// The parts of a token that is not too long to be looked at.
+pub(super) fn split(token: &str) -> Result<Parts<'_>, AuthnError> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(AuthnError::rejected(format_args!(
+            "the token has {} bytes, and {MAX_TOKEN_BYTES} are the most",
+            token.len()
+        )));
+    }
+    Parts::split(token).map_err(AuthnError::rejected)
 }
 
 impl Verifier {

@@ -198,7 +198,7 @@ impl Shared {
     fn spacing(&self) -> Duration {
         match self.config.source {
             Source::File(_) => self.config.refresh.min(FILE_POLL),
-            Source::Https { .. } => (self.config.refresh / 10).min(SPACING),
+            Source::Https { .. } | Source::Given { .. } => (self.config.refresh / 10).min(SPACING),
         }
     }
 }
@@ -208,7 +208,7 @@ async fn keep_fresh(shared: Arc<Shared>) {
         shared.refetch().await;
         let failed = shared.failure.load().is_some();
         let pause = match shared.config.source {
-            Source::Https { .. } if !failed => shared.config.refresh,
+            Source::Https { .. } | Source::Given { .. } if !failed => shared.config.refresh,
             _ => shared.spacing(),
         };
         sleep(pause).await;

@@ -2,8 +2,10 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use reqwest::{Certificate, Client, StatusCode, Url, header, redirect};
 
 use super::error::with_causes;
@@ -12,9 +14,21 @@ use super::jwks::MAX_BYTES;
 /// How long one fetch may take, from the name's resolution to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A key set that another room knows how to read, such as a cluster's by its API server.
+pub trait KeySource: Send + Sync + std::fmt::Debug {
+    /// The set as it stands now; `most` bytes of it at most. The error says what was tried, for the
+    /// log.
+    fn read(&self, most: usize) -> BoxFuture<'_, Result<Vec<u8>, String>>;
+}
+
 /// A key set's place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Source {
+    /// Read by somebody else; the name is for the log.
+    Given {
+        name: String,
+        source: Arc<dyn KeySource>,
+    },
     File(PathBuf),
     Https {
         url: Url,
@@ -26,6 +40,8 @@ pub(super) enum Source {
 /// Why a key set could not be read; the text names the file or the URL.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SourceError {
+    #[error("{name}: {why}")]
+    Given { name: String, why: String },
     #[error("cannot read {path}: {why}")]
     File { path: PathBuf, why: std::io::Error },
     #[error("{place} is larger than {MAX_BYTES} bytes")]
@@ -38,10 +54,40 @@ pub(super) enum SourceError {
     Status { url: Url, status: StatusCode },
 }
 
+impl PartialEq for Source {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(one), Self::File(two)) => one == two,
+            (
+                Self::Https { url, ca_file },
+                Self::Https {
+                    url: other_url,
+                    ca_file: other_file,
+                },
+            ) => url == other_url && ca_file == other_file,
+            (Self::Given { source, .. }, Self::Given { source: other, .. }) => {
+                Arc::ptr_eq(source, other)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Source {}
+
 impl Source {
     /// Reads the set's bytes, at most [`MAX_BYTES`] of them.
     pub(super) async fn read(&self) -> Result<Vec<u8>, SourceError> {
         match self {
+            Self::Given { name, source } => {
+                source
+                    .read(MAX_BYTES)
+                    .await
+                    .map_err(|why| SourceError::Given {
+                        name: name.clone(),
+                        why,
+                    })
+            }
             Self::File(path) => read_file(path).await,
             Self::Https { url, ca_file } => fetch(url, ca_file.as_deref()).await,
         }
@@ -126,6 +172,7 @@ async fn roots(path: &Path) -> Result<Vec<Certificate>, SourceError> {
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Given { name, .. } => f.write_str(name),
             Self::File(path) => path.display().fmt(f),
             Self::Https { url, .. } => url.fmt(f),
         }

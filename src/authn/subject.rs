@@ -90,14 +90,9 @@ impl Verifier {
             return Err(self.rejected("`kubernetes.io` and `sub` name different accounts"));
         }
         let named = |bound: &Bound<'_>| {
-            let plain = |text: &str| {
-                (1..=253).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
-            };
-            if plain(&bound.name) && plain(&bound.uid) {
-                Ok((bound.name.to_string(), bound.uid.to_string()))
-            } else {
-                Err(self.rejected("`kubernetes.io` names something that is no object of a cluster"))
-            }
+            named(bound).ok_or_else(|| {
+                self.rejected("`kubernetes.io` names something that is no object of a cluster")
+            })
         };
         if let Some((name, uid)) = bindings.pod.as_ref().map(named).transpose()? {
             caller.pod = Some(Pod {
@@ -116,8 +111,17 @@ impl Verifier {
     }
 }
 
+/// Name and UID of an object of a cluster; `None` when they cannot be those of one.
+pub(super) fn named(bound: &Bound<'_>) -> Option<(String, String)> {
+    let plain = |text: &str| {
+        (1..=253).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    (plain(&bound.name) && plain(&bound.uid))
+        .then(|| (bound.name.to_string(), bound.uid.to_string()))
+}
+
 /// Namespace and name of `system:serviceaccount:NAMESPACE:NAME`.
-fn service_account(sub: &str) -> Option<(&str, &str)> {
+pub fn service_account(sub: &str) -> Option<(&str, &str)> {
     let (namespace, account) = sub
         .strip_prefix("system:serviceaccount:")?
         .split_once(':')?;

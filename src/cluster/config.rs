@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::callers::{CallersConfig, RawClusterAudiences, Way};
 use super::error::ConfigError;
 use crate::x509::TrustDomain;
 
@@ -24,6 +26,23 @@ pub struct RawCluster {
     /// The namespaces that it may speak for; all when empty.
     #[serde(default)]
     pub namespaces: Vec<String>,
+    /// The audience of its tokens, for each API.
+    #[serde(default)]
+    pub audiences: RawClusterAudiences,
+    /// How its tokens are judged.
+    #[serde(default)]
+    pub authenticate: Way,
+    /// `NAMESPACE/ACCOUNT` of those who may ask for the workloads of their node.
+    #[serde(default)]
+    pub node_accounts: Vec<String>,
+    /// How long a TokenReview may take; default 5 seconds.
+    #[serde(default, with = "humantime_serde")]
+    pub review_timeout: Option<Duration>,
+    /// How many TokenReviews are under way at most; default 32.
+    pub review_concurrency: Option<u32>,
+    /// How long a silent watch counts as up to date; default 1 minute.
+    #[serde(default, with = "humantime_serde")]
+    pub watch_silence: Option<Duration>,
 }
 
 /// One Kubernetes cluster.
@@ -35,6 +54,7 @@ pub struct ClusterConfig {
     kubeconfig: Option<PathBuf>,
     context: Option<String>,
     namespaces: BTreeSet<String>,
+    callers: CallersConfig,
 }
 
 impl ClusterConfig {
@@ -53,6 +73,17 @@ impl ClusterConfig {
         &self.aliases
     }
 
+    /// Every name by which callers may call it.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let aliases = self.aliases.iter().map(String::as_str);
+        std::iter::once(self.name.as_str()).chain(aliases)
+    }
+
+    /// Whether callers may call it so.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.names().any(|each| each == name)
+    }
+
     /// Its kubeconfig; `None` for the cluster that this process runs in.
     pub fn kubeconfig(&self) -> Option<&Path> {
         self.kubeconfig.as_deref()
@@ -66,6 +97,11 @@ impl ClusterConfig {
     /// Whether it may speak for a namespace.
     pub fn speaks_for(&self, namespace: &str) -> bool {
         self.namespaces.is_empty() || self.namespaces.contains(namespace)
+    }
+
+    /// How its callers are judged.
+    pub fn callers(&self) -> &CallersConfig {
+        &self.callers
     }
 
     fn from_raw(name: &str, raw: RawCluster) -> Result<Self, ConfigError> {
@@ -112,6 +148,7 @@ impl ClusterConfig {
             ));
         }
         Ok(Self {
+            callers: CallersConfig::from_raw(&raw, &at)?,
             name: name.to_owned(),
             trust_domain,
             aliases: raw.aliases,
@@ -174,7 +211,7 @@ mod tests {
             "[east]\ntrust_domain = 'td'\naliases = ['Kubernetes']\nnamespaces = ['a', 'b']\n",
         )
         .unwrap();
-        let east = &all["east"];
+        let east = all.get("east").unwrap();
         assert!(east.speaks_for("a") && !east.speaks_for("c"));
         assert_eq!(east.aliases(), ["Kubernetes"]);
     }

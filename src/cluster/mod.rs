@@ -1,23 +1,50 @@
 //! Kubernetes clusters, as Rootbridge sees them from outside: how each is reached, and what its API
 //! server says. What is written there is the business of `controllers`.
 
+mod ask;
+mod authenticate;
+mod callers;
+mod choose;
 mod config;
+mod delegate;
 mod error;
+mod examine;
+mod index;
 mod link;
+mod metrics;
+mod offline;
+mod probe;
+mod review;
+mod right;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use callers::{CallersConfig, RawClusterAudiences, Way};
+pub use choose::ListenerClusters;
 pub use config::{ClusterConfig, RawCluster, clusters};
+pub use delegate::DelegationError;
 pub use error::{ConfigError, Down};
+pub use examine::{Echo, Examiner, Reached};
+pub use index::{AccountRecord, Index, PodRecord};
 pub use link::Link;
+use metrics::Metrics;
+use offline::Offline;
+use review::Reviewer;
+pub use right::Right;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::authn::KeysReport;
+use crate::clock::Clock;
 
 /// Every configured cluster, by name.
 #[derive(Debug, Default)]
 pub struct Clusters {
     by_name: BTreeMap<String, Arc<Cluster>>,
+    metrics: Metrics,
+    unknown: choose::Unknown,
 }
 
 /// One cluster.
@@ -25,6 +52,13 @@ pub struct Clusters {
 pub struct Cluster {
     config: ClusterConfig,
     link: Arc<Link>,
+    clock: Arc<dyn Clock>,
+    reviewer: Reviewer,
+    /// Only where something needs it: to list all pods is a right of its own.
+    index: Option<Index>,
+    offline: Option<Offline>,
+    up: AtomicBool,
+    metrics: Metrics,
 }
 
 impl Clusters {
@@ -32,20 +66,37 @@ impl Clusters {
     /// again until `stop`.
     pub fn start(
         configs: &BTreeMap<String, ClusterConfig>,
+        clock: &Arc<dyn Clock>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
+        let metrics = Metrics::default();
         let by_name = configs.iter().map(|(name, config)| {
             let link = Arc::new(Link::new(config.clone()));
             tasks.spawn(Arc::clone(&link).keep(stop.clone()));
-            let cluster = Cluster {
+            let callers = config.callers();
+            let index = callers
+                .needs_index()
+                .then(|| Index::start(config, &link, tasks, stop));
+            let offline = (callers.any() && callers.way() == Way::Offline)
+                .then(|| Offline::start(name, &link, callers.watch_silence(), clock));
+            let cluster = Arc::new(Cluster {
                 config: config.clone(),
+                reviewer: Reviewer::new(callers),
                 link,
-            };
-            (name.clone(), Arc::new(cluster))
+                clock: Arc::clone(clock),
+                index,
+                offline,
+                up: AtomicBool::new(false),
+                metrics: metrics.clone(),
+            });
+            tasks.spawn(probe::keep(Arc::clone(&cluster), stop.clone()));
+            (name.clone(), cluster)
         });
         Self {
             by_name: by_name.collect(),
+            metrics,
+            unknown: choose::Unknown::default(),
         }
     }
 
@@ -69,5 +120,24 @@ impl Cluster {
     /// How its API server is reached.
     pub fn link(&self) -> &Link {
         &self.link
+    }
+
+    /// Its pods and service accounts; `None` where nothing needs them.
+    pub fn index(&self) -> Option<&Index> {
+        self.index.as_ref()
+    }
+
+    /// Its API server's published keys; `None` where tokens are not verified by them.
+    pub fn keys(&self) -> Option<KeysReport> {
+        self.offline.as_ref().map(Offline::report)
+    }
+
+    /// Whether its API server answered the last probe.
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+
+    fn set_up(&self, up: bool) {
+        self.up.store(up, Ordering::Relaxed);
     }
 }

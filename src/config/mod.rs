@@ -23,6 +23,7 @@ pub use log::{LogConfig, LogError, LogFormat, RawLog};
 pub use schema::Shape;
 pub use sections::{Instance, LedgerConfig, RawInstance, RawLedger, SectionError};
 
+use crate::controllers::publisher;
 use crate::{admin, authn, cluster, controllers, hsm, mesh, policy};
 
 /// The whole file as it is written.
@@ -45,6 +46,12 @@ pub struct RawConfig {
     /// `[clusters.*]`.
     #[serde(default)]
     pub clusters: BTreeMap<String, cluster::RawCluster>,
+    /// `[bundle_targets.*]`.
+    #[serde(default)]
+    pub bundle_targets: BTreeMap<String, publisher::RawTarget>,
+    /// `[publisher]`.
+    #[serde(default)]
+    pub publisher: publisher::RawPublisher,
     /// `[csr_signers.*]`.
     #[serde(default)]
     pub csr_signers: BTreeMap<String, controllers::RawCsrSigner>,
@@ -83,6 +90,8 @@ pub struct Config {
     hsm: hsm::Config,
     authn: authn::Config,
     clusters: BTreeMap<String, cluster::ClusterConfig>,
+    bundle_targets: Vec<publisher::TargetConfig>,
+    publisher: publisher::PublisherConfig,
     controllers: controllers::Config,
     listeners: Vec<mesh::ListenerConfig>,
     policy: policy::Config,
@@ -125,9 +134,12 @@ impl Config {
             operators: raw.operators,
         };
         let authn = authn::Config::try_from(authn).map_err(say)?;
+        let clusters = cluster::clusters(raw.clusters).map_err(say)?;
         let listeners = raw.listeners.into_iter();
         let listeners: Vec<_> = listeners
-            .map(|(name, raw)| mesh::ListenerConfig::new(&name, raw, &authn).map_err(say))
+            .map(|(name, raw)| {
+                mesh::ListenerConfig::new(&name, raw, &authn, &clusters).map_err(say)
+            })
             .collect::<Result<_, _>>()?;
         let policy = policy::RawConfig {
             profiles: raw.profiles,
@@ -144,7 +156,9 @@ impl Config {
             ledger: raw.ledger.try_into().map_err(say)?,
             hsm: raw.hsm.try_into().map_err(say)?,
             authn,
-            clusters: cluster::clusters(raw.clusters).map_err(say)?,
+            bundle_targets: publisher::targets(raw.bundle_targets).map_err(say)?,
+            publisher: raw.publisher.try_into().map_err(say)?,
+            clusters,
             controllers: controllers.try_into().map_err(say)?,
             listeners,
             policy: policy.try_into().map_err(say)?,
@@ -168,6 +182,15 @@ impl Config {
         for name in self.admin.operators() {
             if !self.authn.operators().contains_key(name) {
                 return Err(format!("admin.operators: there is no [operators.{name}]"));
+            }
+        }
+        for target in &self.bundle_targets {
+            let unknown = |name: &&str| !self.clusters.contains_key(*name);
+            if let Some(cluster) = target.clusters().find(unknown) {
+                return Err(format!(
+                    "bundle_targets.{}.clusters: there is no [clusters.{cluster}]",
+                    target.name()
+                ));
             }
         }
         self.controllers
@@ -217,6 +240,16 @@ impl Config {
     /// `[clusters.*]`, by name.
     pub fn clusters(&self) -> &BTreeMap<String, cluster::ClusterConfig> {
         &self.clusters
+    }
+
+    /// `[bundle_targets.*]`, by name.
+    pub fn bundle_targets(&self) -> &[publisher::TargetConfig] {
+        &self.bundle_targets
+    }
+
+    /// `[publisher]`.
+    pub fn publisher(&self) -> &publisher::PublisherConfig {
+        &self.publisher
     }
 
     /// What is done in clusters: `[csr_signers.*]`, `[pod_signers.*]`, `[istiod_tls.*]`.

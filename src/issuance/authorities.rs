@@ -18,7 +18,7 @@ use crate::authn::{Caller, Identity};
 use crate::clock::{Clock, UnixTime};
 use crate::hsm::Hsm;
 use crate::ledger::{CaCertificateId, Snapshot};
-use crate::policy::{Applicant, Ask, Grant, Policy, Profile};
+use crate::policy::{Applicant, Ask, Delegation, Grant, Policy, Profile};
 use crate::x509::{Csr, PublicKey, SpiffeId, TrustBundle, TrustDomain};
 
 type Map = BTreeMap<TrustDomain, Arc<Authority>>;
@@ -95,13 +95,14 @@ impl Authorities {
             names,
             ttl,
             scope,
+            delegation,
             ..
         } = request;
         let identity = caller.identity.to_string();
         let applicant = Applicant {
             trust_domain: &caller.trust_domain,
             identity: &identity,
-            own_name: own_name(caller),
+            own_name: own_name(caller, delegation.as_ref()),
         };
         let ask = Ask {
             profile,
@@ -212,9 +213,13 @@ impl Authorities {
     }
 }
 
-fn own_name(caller: &Caller) -> Option<&SpiffeId> {
-    match &caller.identity {
-        Identity::Workload(id) => Some(id),
+/// The caller's name, or the one that was delegated to exactly this caller.
+fn own_name<'r>(caller: &'r Caller, delegation: Option<&'r Delegation>) -> Option<&'r SpiffeId> {
+    match (&caller.identity, delegation) {
+        (Identity::Workload(id), None) => Some(id),
+        (Identity::Workload(id), Some(delegation)) if delegation.is_for(id) => {
+            Some(delegation.identity())
+        }
         _ => None,
     }
 }
@@ -230,4 +235,50 @@ fn log_issued(request: &LeafRequest, issued: &Issued) {
         not_after = %certificate.not_after(),
         "certificate issued"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::authn::Method;
+    use crate::policy::{NodeProxy, PodFact};
+
+    fn caller(id: &str) -> Caller {
+        let id = SpiffeId::parse(id).unwrap();
+        Caller {
+            identity: Identity::Workload(id.clone()),
+            method: Method::TokenReview,
+            ..Caller::local(id.trust_domain().clone(), "test")
+        }
+    }
+
+    #[test]
+    fn a_delegation_is_its_callers_alone() {
+        let proxy = SpiffeId::parse("spiffe://td/ns/system/sa/proxy").unwrap();
+        let cart = SpiffeId::parse("spiffe://td/ns/shop/sa/cart").unwrap();
+        let fact = |namespace, name, account| PodFact {
+            namespace,
+            name,
+            is_the_tokens: true,
+            account,
+            node: Some("n1"),
+            ended: false,
+        };
+        let asks = NodeProxy {
+            identity: &proxy,
+            listed: true,
+            pod: Some("p"),
+            node: None,
+        };
+        let own = fact("system", "p", "proxy");
+        let delegation =
+            Delegation::decide(asks, &cart, Some(own), [fact("shop", "c", "cart")]).unwrap();
+        let named = |caller: &str, delegation| own_name(&self::caller(caller), delegation).cloned();
+        assert_eq!(named(proxy.as_str(), None), Some(proxy.clone()));
+        assert_eq!(named(proxy.as_str(), Some(&delegation)), Some(cart.clone()));
+        // Anybody else with it has nothing, not even a name of its own.
+        assert_eq!(named("spiffe://td/ns/x/sa/y", Some(&delegation)), None);
+        assert_eq!(named(cart.as_str(), Some(&delegation)), None);
+    }
 }

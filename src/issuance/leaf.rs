@@ -11,7 +11,7 @@ use super::shift::Place;
 use crate::authn::{Caller, Method};
 use crate::clock::UnixTime;
 use crate::ledger::{CallerMethod, CallerRecord, Intent, Kind};
-use crate::policy::{Grant, Scope};
+use crate::policy::{Delegation, Grant, Scope};
 use crate::x509::{
     Certificate, Csr, Expected, ExtendedUsage, LeafTemplate, PublicKey, San, Serial,
     SignatureAlgorithm, TrustBundle, assemble, check_issued,
@@ -32,6 +32,8 @@ pub struct LeafRequest {
     pub ttl: Option<Duration>,
     /// Which names can be meant.
     pub scope: Scope,
+    /// The permission to have another identity than the caller's own, for a node's proxy.
+    pub delegation: Option<Delegation>,
     /// An idempotency key, unique within the caller's identity.
     pub origin: Option<String>,
     /// Stands in the log, the ledger and the answer.
@@ -199,7 +201,7 @@ pub(super) fn prepare(
         profile: grant.profile().name().to_owned(),
         spki_sha256: product.public_key.fingerprint(),
         bundle_digest: Some(product.bundle.digest()),
-        caller: caller_record(&request.caller),
+        caller: caller_record(request),
         request_id: request.request_id.clone(),
         epoch: place.epoch().clone(),
         origin: request.origin.clone(),
@@ -223,7 +225,8 @@ fn subject(names: &[San]) -> String {
         .join(" ")
 }
 
-fn caller_record(caller: &Caller) -> CallerRecord {
+fn caller_record(request: &LeafRequest) -> CallerRecord {
+    let caller = &request.caller;
     let (method, detail) = match &caller.method {
         Method::Jwt {
             verifier,
@@ -237,6 +240,11 @@ fn caller_record(caller: &Caller) -> CallerRecord {
             )
         }
         Method::Certificate { serial, .. } => (CallerMethod::Certificate, serial.to_string()),
+        Method::TokenReview => (CallerMethod::TokenReview, String::new()),
+        Method::ClusterKeys { issuer, key_id } => {
+            let key = key_id.as_deref().unwrap_or("-");
+            (CallerMethod::ClusterKeys, format!("iss={issuer} kid={key}"))
+        }
         Method::Operator => (CallerMethod::Operator, String::new()),
         Method::Local => (CallerMethod::Local, String::new()),
         Method::Object { kind, uid } => (CallerMethod::Object, format!("{kind} {uid}")),
@@ -250,6 +258,11 @@ fn caller_record(caller: &Caller) -> CallerRecord {
         cluster: caller.cluster.clone(),
         pod: pod.map(|pod| format!("{}/{} {}", pod.namespace, pod.name, pod.uid)),
         node: caller.node.clone(),
-        token_authenticated_at: caller.token_authenticated_at,
+        // The workload did not come with a token itself: what its node's proxy got for it must not
+        // renew itself after the pod has left that node.
+        token_authenticated_at: match request.delegation {
+            Some(_) => None,
+            None => caller.token_authenticated_at,
+        },
     }
 }

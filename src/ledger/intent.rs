@@ -96,12 +96,16 @@ pub enum CallerMethod {
     Operator,
     /// This process itself, for its own needs.
     Local,
+    /// A token that a cluster's API server accepted.
+    TokenReview,
+    /// A token that the keys of a cluster's API server verified.
+    ClusterKeys,
     /// An object of Kubernetes that names its maker.
     Object,
 }
 words!(CallerMethod, "method", {
     Jwt => "jwt", Certificate => "certificate", Operator => "operator", Local => "local",
-    Object => "object",
+    TokenReview => "token_review", ClusterKeys => "cluster_keys", Object => "object",
 });
 
 /// Who asked, as far as it is kept.

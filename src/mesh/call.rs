@@ -9,10 +9,15 @@ use http::header::AUTHORIZATION;
 use crate::authn::{
     self, Api, AuthnError, Caller, Callers, CertificateCallers, JwtVerifiers, Operators,
 };
+use crate::cluster::{Clusters, DelegationError, ListenerClusters};
 use crate::net::Peer;
+use crate::policy::Delegation;
 
 /// The header in which a caller may bring a request id of its own.
 const REQUEST_ID: &str = "x-request-id";
+
+/// The header in which Istio's agents name their cluster.
+const CLUSTER_ID: &str = "clusterid";
 
 /// Who may call on one listener, and how that is found out. Clones share it; a reload of the
 /// configuration replaces what is in it.
@@ -28,6 +33,10 @@ pub struct Judges {
     pub operators: Arc<Operators>,
     /// Which of them are taken on this listener.
     pub callers: Callers,
+    /// Every cluster of the server.
+    pub clusters: Arc<Clusters>,
+    /// Which of them are taken on this listener.
+    pub taken: ListenerClusters,
     /// TLS client certificates, where the listener takes them.
     pub certificates: Option<CertificateCallers>,
 }
@@ -63,12 +72,7 @@ impl Gate {
                         .authenticate(token, judges.callers.operators())
                         .await
                 }
-                false => {
-                    judges
-                        .jwt
-                        .authenticate(token, api, judges.callers.jwt())
-                        .await
-                }
+                false => judges.token(token, headers, api).await,
             };
         }
         let leaf = peer.and_then(|peer| peer.certificates.first());
@@ -76,6 +80,48 @@ impl Gate {
             (Some(certificates), Some(leaf)) => certificates.authenticate(leaf).await,
             _ => Err(AuthnError::Missing),
         }
+    }
+
+    /// The permission for `caller` to have the identity of a workload on its node.
+    ///
+    /// # Errors
+    /// [`DelegationError`].
+    pub async fn delegate(
+        &self,
+        caller: &Caller,
+        asked: &str,
+    ) -> Result<Delegation, DelegationError> {
+        self.0.load_full().clusters.delegate(caller, asked).await
+    }
+}
+
+impl Judges {
+    /// A token that is no operator's has one judge: the verifier of its issuer, or else the cluster
+    /// that the call names. Neither makes up for the other's no.
+    async fn token(
+        &self,
+        token: &str,
+        headers: &HeaderMap,
+        api: Api,
+    ) -> Result<Caller, AuthnError> {
+        let verifiers = self.callers.jwt();
+        if self.taken.is_empty() || self.jwt.claims_issuer_of(token, verifiers)? {
+            return self.jwt.authenticate(token, api, verifiers).await;
+        }
+        let cluster = self.clusters.choose(&self.taken, cluster_id(headers)?)?;
+        cluster.authenticate(token, api).await
+    }
+}
+
+/// The one `clusterid` of a call; empty when it has none.
+fn cluster_id(headers: &HeaderMap) -> Result<&str, AuthnError> {
+    let mut values = headers.get_all(CLUSTER_ID).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(""),
+        (Some(value), None) => value
+            .to_str()
+            .map_err(|_| AuthnError::rejected("clusterid is not ASCII")),
+        (Some(_), Some(_)) => Err(AuthnError::rejected("more than one clusterid header")),
     }
 }
 
@@ -135,6 +181,16 @@ mod tests {
         assert!(bearer(&headers).is_err());
         headers.insert(AUTHORIZATION, "Basic abc".parse().unwrap());
         assert!(bearer(&headers).is_err());
+    }
+
+    #[test]
+    fn one_cluster_id_or_a_rejection() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(cluster_id(&headers).unwrap(), "");
+        headers.append(CLUSTER_ID, "Kubernetes".parse().unwrap());
+        assert_eq!(cluster_id(&headers).unwrap(), "Kubernetes");
+        headers.append(CLUSTER_ID, "Kubernetes".parse().unwrap());
+        assert!(cluster_id(&headers).is_err());
     }
 
     #[test]

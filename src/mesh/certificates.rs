@@ -97,6 +97,7 @@ fn read(
         names,
         ttl,
         scope: Scope::Asked,
+        delegation: None,
         origin,
         request_id: request_id.to_owned(),
     })

@@ -1,6 +1,6 @@
 //! `[listeners.*]` and `[istio]`: where the APIs are spoken, by whom, and under which name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use serde::Deserialize;
@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::limits::{Limits, RawLimits};
 use super::tls_config::{RawTls, TlsConfig};
 use crate::authn;
+use crate::cluster::{ClusterConfig, ListenerClusters};
 
 /// An API that a listener may serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
@@ -35,6 +36,11 @@ pub struct RawListener {
     /// The `[operators.*]` whose credentials count here.
     #[serde(default)]
     pub operators: Vec<String>,
+    /// The `[clusters.*]` whose tokens count here.
+    #[serde(default)]
+    pub clusters: Vec<String>,
+    /// Which of them judges a call that names none (`clusterid`).
+    pub default_cluster: Option<String>,
     /// Whether, and for which trust domains, a client certificate authenticates. Default: not.
     pub client_certificates: Option<authn::RawClientCertificates>,
     /// The server's own certificate.
@@ -83,6 +89,7 @@ pub struct ListenerConfig {
     address: SocketAddr,
     apis: BTreeSet<Api>,
     callers: authn::Callers,
+    clusters: ListenerClusters,
     tls: TlsConfig,
     limits: Limits,
 }
@@ -92,7 +99,12 @@ impl ListenerConfig {
     ///
     /// # Errors
     /// The first key whose value cannot be used, and what to write.
-    pub fn new(name: &str, raw: RawListener, authn: &authn::Config) -> Result<Self, ConfigError> {
+    pub fn new(
+        name: &str,
+        raw: RawListener,
+        authn: &authn::Config,
+        clusters: &BTreeMap<String, ClusterConfig>,
+    ) -> Result<Self, ConfigError> {
         let wrong = |key: &str, why: String| ConfigError::Value {
             listener: name.to_owned(),
             key: key.to_owned(),
@@ -119,13 +131,16 @@ impl ListenerConfig {
                 "name at least one of istio, certificates, bundles".into(),
             ));
         }
-        let nobody = raw.jwt.is_empty() && raw.operators.is_empty();
+        let taken = listener_clusters(raw.clusters, raw.default_cluster, clusters)
+            .map_err(|(key, why)| wrong(key, why))?;
+        let nobody = raw.jwt.is_empty() && raw.operators.is_empty() && taken.is_empty();
         if nobody
             && raw.client_certificates.is_none()
             && apis.iter().any(|api| *api != Api::Bundles)
         {
-            let why = "nobody can call `istio` or `certificates` here: name a verifier of [jwt.*] \
-                       in `jwt`, an operator in `operators`, or turn on `client_certificates`";
+            let why = "nobody can call `istio` or `certificates` here: name a cluster of \
+                       [clusters.*] in `clusters`, a verifier of [jwt.*] in `jwt`, an operator in \
+                       `operators`, or turn on `client_certificates`";
             return Err(wrong("jwt", why.into()));
         }
         let callers = authn::RawCallers {
@@ -138,6 +153,7 @@ impl ListenerConfig {
             address,
             apis,
             callers: authn.callers(&format!("listeners.{name}"), callers)?,
+            clusters: taken,
             tls: TlsConfig::new(raw.tls).map_err(|(key, why)| wrong(&key, why))?,
             limits: Limits::try_from(raw.limits).map_err(|(key, why)| wrong(key, why))?,
         })
@@ -163,6 +179,11 @@ impl ListenerConfig {
         &self.callers
     }
 
+    /// The clusters whose tokens count here.
+    pub fn clusters(&self) -> &ListenerClusters {
+        &self.clusters
+    }
+
     /// The server's own certificate.
     pub fn tls(&self) -> &TlsConfig {
         &self.tls
@@ -172,6 +193,31 @@ impl ListenerConfig {
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
+}
+
+/// Checks the keys `clusters` and `default_cluster`; the error names which, and says why.
+fn listener_clusters(
+    names: Vec<String>,
+    default: Option<String>,
+    known: &BTreeMap<String, ClusterConfig>,
+) -> Result<ListenerClusters, (&'static str, String)> {
+    for name in &names {
+        let Some(cluster) = known.get(name) else {
+            return Err(("clusters", format!("there is no [clusters.{name}]")));
+        };
+        if !cluster.callers().any() {
+            let why =
+                format!("the tokens of {name} count for no API; write clusters.{name}.audiences");
+            return Err(("clusters", why));
+        }
+    }
+    if let Some(default) = &default
+        && !names.contains(default)
+    {
+        let why = format!("`{default}` is not among the listener's `clusters`");
+        return Err(("default_cluster", why));
+    }
+    Ok(ListenerClusters::new(names, default))
 }
 
 #[cfg(test)]
@@ -186,7 +232,18 @@ mod tests {
     fn parse(text: &str) -> Result<ListenerConfig, String> {
         let raw: RawListener = toml::from_str(text).map_err(|error| error.to_string())?;
         let authn = authn::Config::try_from(authn::RawConfig::default()).unwrap();
-        ListenerConfig::new("mesh", raw, &authn).map_err(|error| error.to_string())
+        let clusters = "[east]\ntrust_domain = 'td.example'\naudiences = { istio = 'istio-ca' }\n\
+                        [mute]\ntrust_domain = 'td.example'\n";
+        let clusters = crate::cluster::clusters(toml::from_str(clusters).unwrap()).unwrap();
+        ListenerConfig::new("mesh", raw, &authn, &clusters).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn clusters_alone_are_callers() {
+        let east = "address = '127.0.0.1:8443'\napis = ['istio']\nclusters = ['east']\n";
+        let listener = parse(&format!("{east}default_cluster = 'east'\n{TLS}")).unwrap();
+        let taken = ListenerClusters::new(vec!["east".into()], Some("east".into()));
+        assert_eq!(listener.clusters(), &taken);
     }
 
     #[test]
@@ -216,6 +273,18 @@ mod tests {
             ),
             (format!("{nobody}{TLS}"), "mesh.jwt: nobody can call"),
             (format!("{nobody}jwt = ['x']\n{TLS}"), "mesh.jwt"),
+            (
+                format!("{nobody}clusters = ['west']\n{TLS}"),
+                "mesh.clusters: there is no [clusters.west]",
+            ),
+            (
+                format!("{nobody}clusters = ['mute']\n{TLS}"),
+                "mesh.clusters: the tokens of mute",
+            ),
+            (
+                format!("{nobody}clusters = ['east']\ndefault_cluster = 'mute'\n{TLS}"),
+                "mesh.default_cluster: `mute` is not",
+            ),
             (
                 format!("{GOOD}[tls]\ntrust_domain = 'td.example'"),
                 "mesh.tls.dns: give the names",

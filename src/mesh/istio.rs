@@ -52,6 +52,10 @@ impl IstioCertificateService for Istio {
                     why: "no profile of that name; leave it empty for the default".to_owned(),
                 });
             }
+            let delegation = match wish.impersonated {
+                Some(identity) => Some(self.gate.delegate(&caller, identity).await?),
+                None => None,
+            };
             let issued = self
                 .authorities
                 .issue(LeafRequest {
@@ -61,6 +65,7 @@ impl IstioCertificateService for Istio {
                     names: Vec::new(),
                     ttl: wish.ttl,
                     scope: wish.scope,
+                    delegation,
                     origin: None,
                     request_id: request_id.clone(),
                 })
@@ -82,20 +87,24 @@ struct Wish<'a> {
     profile: &'a str,
     ttl: Option<Duration>,
     scope: Scope,
+    impersonated: Option<&'a str>,
 }
 
 impl<'a> Wish<'a> {
     fn read(body: &'a IstioCertificateRequest, default: &'a str) -> Result<Self, CallError> {
         let metadata = body.metadata.as_ref();
-        if let Some(identity) = text(metadata, IMPERSONATED)?
-            && !identity.is_empty()
-        {
-            return Err(CallError::Impersonation(identity.to_owned()));
-        }
+        let impersonated = text(metadata, IMPERSONATED)?.filter(|identity| !identity.is_empty());
         let (profile, scope) = match text(metadata, CERT_SIGNER)? {
             None | Some("") => (default, Scope::Own),
             Some(signer) => (signer, Scope::OwnByRule),
         };
+        // A rule that lets the proxy itself have a profile says nothing of its neighbours.
+        if impersonated.is_some() && scope != Scope::Own {
+            return Err(CallError::Field {
+                field: CERT_SIGNER,
+                why: "cannot stand beside ImpersonatedIdentity".to_owned(),
+            });
+        }
         // Nought and less mean the default, as istiod has it.
         let ttl = u64::try_from(body.validity_duration)
             .ok()
@@ -104,6 +113,7 @@ impl<'a> Wish<'a> {
             profile,
             ttl: ttl.map(Duration::from_secs),
             scope,
+            impersonated,
         })
     }
 }
@@ -170,11 +180,17 @@ mod tests {
         assert_eq!((wish.profile, wish.scope), ("gold", Scope::OwnByRule));
         let body = request(0, &[(CERT_SIGNER, Kind::NumberValue(1.0))]);
         assert!(Wish::read(&body, "workload").is_err());
-        let spiffe = "spiffe://td/ns/a/sa/b".to_owned();
-        let body = request(0, &[(IMPERSONATED, Kind::StringValue(spiffe))]);
-        assert!(matches!(
-            Wish::read(&body, "workload"),
-            Err(CallError::Impersonation(_))
-        ));
+        let spiffe = Kind::StringValue("spiffe://td/ns/a/sa/b".to_owned());
+        let body = request(0, &[(IMPERSONATED, spiffe.clone())]);
+        let wish = Wish::read(&body, "workload").unwrap();
+        assert_eq!(wish.impersonated, Some("spiffe://td/ns/a/sa/b"));
+        assert_eq!(wish.scope, Scope::Own);
+        let body = request(0, &[(IMPERSONATED, Kind::StringValue(String::new()))]);
+        assert_eq!(Wish::read(&body, "workload").unwrap().impersonated, None);
+        let signer = (CERT_SIGNER, Kind::StringValue("gold".to_owned()));
+        let body = request(0, &[(IMPERSONATED, spiffe), signer]);
+        assert!(Wish::read(&body, "workload").is_err());
+        let body = request(0, &[(IMPERSONATED, Kind::BoolValue(true))]);
+        assert!(Wish::read(&body, "workload").is_err());
     }
 }

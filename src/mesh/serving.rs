@@ -122,6 +122,7 @@ impl ServingCertificate {
             names: wanted.names.clone(),
             ttl: None,
             scope: Scope::Asked,
+            delegation: None,
             origin: None,
             request_id: format!("serving-{}", Serial::new(self.clock.now())),
         };

@@ -7,10 +7,11 @@ use http::StatusCode;
 use tonic::{Code, Status};
 
 use crate::authn::AuthnError;
+use crate::cluster::DelegationError;
 use crate::hsm::SignError;
 use crate::issuance::IssueError;
 use crate::ledger::LedgerError;
-use crate::policy::Denial;
+use crate::policy::{Denial, NotDelegated};
 use crate::x509::CsrError;
 
 /// Everything that can be wrong with a call.
@@ -31,11 +32,20 @@ pub enum CallError {
         why: String,
     },
     /// Somebody else's identity was asked for.
-    #[error("impersonation of `{0}` was asked for, which nothing here may authorize")]
-    Impersonation(String),
+    #[error("impersonation: {0}")]
+    Impersonation(NotDelegated),
     /// Issuance.
     #[error(transparent)]
     Issue(#[from] IssueError),
+}
+
+impl From<DelegationError> for CallError {
+    fn from(error: DelegationError) -> Self {
+        match error {
+            DelegationError::Refused(why) => Self::Impersonation(why),
+            DelegationError::CannotTell(why) => Self::Authn(why),
+        }
+    }
 }
 
 /// What a caller is told.
@@ -64,7 +74,7 @@ impl CallError {
             Self::Csr(error) => invalid(format!("csr: {error}")),
             Self::Field { .. } => invalid(self.to_string()),
             Self::Impersonation(_) => unauthenticated(
-                "impersonation is not allowed: this caller has no node authorization",
+                "impersonation is not allowed: this caller has no node authorization for it",
             ),
             Self::Issue(error) => issue(error),
         }

@@ -5,11 +5,13 @@
 
 mod config;
 mod decide;
+mod delegation;
 mod error;
 mod pattern;
 mod profile;
 
 pub use config::{Config, ConfigError, RawConfig, RawPolicy, RawProfile, RawRule, Usage};
 pub use decide::{Applicant, Ask, Grant, Policy, Scope};
+pub use delegation::{Delegation, NodeProxy, NotDelegated, PodFact};
 pub use error::Denial;
 pub use profile::{CsrNames, Profile};

@@ -123,6 +123,14 @@ impl SpiffeId {
             .unwrap_or_default()
     }
 
+    /// Namespace and name, when this is the identity of a Kubernetes service account exactly as
+    /// [`SpiffeId::service_account`] makes it.
+    pub fn as_service_account(&self) -> Option<(&str, &str)> {
+        let (namespace, account) = self.path().strip_prefix("/ns/")?.split_once("/sa/")?;
+        let made = Self::service_account(&self.domain, namespace, account).ok()?;
+        (made == *self).then_some((namespace, account))
+    }
+
     /// Whether the ID lies in `domain`.
     pub fn in_domain(&self, domain: &TrustDomain) -> bool {
         self.domain == *domain
@@ -286,6 +294,25 @@ mod tests {
         assert!(SpiffeId::parse(&format!("{longest}a")).is_err());
         assert!(TrustDomain::parse(&"a".repeat(255)).is_ok());
         assert!(TrustDomain::parse(&"a".repeat(256)).is_err());
+    }
+
+    #[test]
+    fn a_service_accounts_parts_are_those_it_was_made_of() {
+        let id = |text: &str| SpiffeId::parse(text).unwrap();
+        let cart = id("spiffe://td/ns/shop/sa/cart.v1");
+        assert_eq!(cart.as_service_account(), Some(("shop", "cart.v1")));
+        for other in [
+            "spiffe://td",
+            "spiffe://td/ns/shop/sa",
+            "spiffe://td/ns/shop/sa/a/b",
+            "spiffe://td/ns/a/b/sa/c",
+            "spiffe://td/ns/sa/sa/sa/sa",
+            "spiffe://td/ns/Shop/sa/cart",
+            "spiffe://td/x/ns/shop/sa/cart",
+            "spiffe://td/ns/shop/sa/_cart",
+        ] {
+            assert_eq!(id(other).as_service_account(), None, "{other}");
+        }
     }
 
     #[test]

@@ -11,10 +11,10 @@ use kube::{Api, Client};
 use rootbridge::x509::parse_pem_chain;
 use serde_json::{Value, json};
 
-use super::line::{PATIENCE, eventually};
 use super::objects::{granted, rule};
 use super::server::{ApiServer, shared};
 use super::signing::{Change, Scene, certificate};
+use super::support::{PATIENCE, eventually};
 
 fn web(n: usize) -> String {
     format!("spiffe://cluster.local/ns/shop/sa/web-{n}")

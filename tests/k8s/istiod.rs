@@ -9,10 +9,10 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use rootbridge::x509::{Certificate, parse_pem_chain};
 use serde_json::json;
 
-use super::line::{PATIENCE, eventually, openssl};
 use super::objects::{create, namespace};
 use super::server::shared;
 use super::signing::Scene;
+use super::support::{PATIENCE, eventually, openssl};
 
 const NAME: &str = "istiod-tls";
 

@@ -1,4 +1,4 @@
-//! Rootbridge with real clusters: kube-apiserver and etcd, as `scripts/setup test` builds them.
+//! Rootbridge with real clusters: kube-apiserver and etcd, as `scripts/cluster-tools` builds them.
 //!
 //! There is no kubelet, no scheduler and no controller manager: nodes and pods are objects that the
 //! tests make, and a namespace that is deleted stays terminating.
@@ -14,18 +14,25 @@
 
 #[allow(dead_code)]
 mod access;
+mod callers;
+mod chart;
+mod check;
 mod csr;
 mod harness;
 mod istiod;
 mod kept;
-/// The real binary on a SoftHSM token, as the tests of the line start it.
-#[allow(dead_code, unused_imports)]
-#[path = "../line/support/mod.rs"]
-mod line;
+mod nodes;
 #[allow(dead_code)]
 mod objects;
 mod pods;
+mod publisher;
 mod rootbridge;
 #[allow(dead_code)]
 mod server;
 mod signing;
+mod speed;
+/// The real binary on a SoftHSM token, as the tests of the line start it.
+#[allow(dead_code, unused_imports)]
+#[path = "../line/support/mod.rs"]
+mod support;
+mod watch;

@@ -15,10 +15,10 @@ use rcgen::{
 use rootbridge::x509::parse_pem_chain;
 use serde_json::{Value, json};
 
-use super::line::{PATIENCE, eventually};
 use super::objects::{create, node, service_account};
 use super::server::{ApiServer, shared};
 use super::signing::{Change, Scene};
+use super::support::{PATIENCE, eventually};
 
 /// A pod on a node, and the node's kubelet.
 struct Pods {

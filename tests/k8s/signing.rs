@@ -8,10 +8,10 @@ use kube::{Api, Client, ResourceExt as _};
 use rcgen::{CertificateParams, KeyPair, SanType};
 use serde_json::{Value, json};
 
-use super::line::{Line, PATIENCE, eventually, openssl};
 use super::objects::{create, granted, namespace, rule};
 use super::rootbridge::rootbridge;
 use super::server::ApiServer;
+use super::support::{Line, PATIENCE, eventually, openssl};
 
 const GROUP: &str = "certificates.k8s.io";
 
@@ -148,7 +148,7 @@ impl Scene {
     /// `openssl verify` of a chain, against the CA's root.
     pub(crate) fn verify(&self, chain: &str) {
         let (root, all) = (self.line.path("root.pem"), self.line.path("chain.pem"));
-        std::fs::write(&root, self.line.roots(super::line::TD)).unwrap();
+        std::fs::write(&root, self.line.roots(super::support::TD)).unwrap();
         std::fs::write(&all, chain).unwrap();
         openssl::run(
             std::process::Command::new("openssl")

@@ -143,6 +143,7 @@ fn wish(domain: &TrustDomain, csr: &Request) -> LeafRequest {
         names: Vec::new(),
         ttl: None,
         scope: Scope::Own,
+        delegation: None,
         origin: None,
         request_id: "moment".to_owned(),
     }

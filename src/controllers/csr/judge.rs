@@ -74,6 +74,7 @@ pub(super) fn judge(
         profile: profile.name().to_owned(),
         ttl: lifetime(object, profile),
         scope: Scope::Asked,
+        delegation: None,
         origin: Some(format!("{}|{KIND}|{uid}", cluster.name())),
         request_id: format!("csr-{uid}"),
     })

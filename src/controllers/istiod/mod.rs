@@ -187,6 +187,7 @@ impl IstiodCertificate {
             names: self.names.clone(),
             ttl: None,
             scope: Scope::Asked,
+            delegation: None,
             origin: None,
             request_id: format!("istiod-{}", Serial::new(now)),
         };

@@ -238,6 +238,7 @@ impl Judged {
             },
             names: self.names.clone(),
             ttl: Some(ttl),
+            delegation: None,
             origin: Some(format!(
                 "{}|{KIND}|{}",
                 self.caller.cluster.as_deref().unwrap_or_default(),

@@ -25,7 +25,9 @@ pub(super) const fn method_code(method: CallerMethod) -> i64 {
         CallerMethod::Certificate => 2,
         CallerMethod::Operator => 3,
         CallerMethod::Local => 4,
-        CallerMethod::Object => 6,
+        CallerMethod::TokenReview => 5,
+        CallerMethod::ClusterKeys => 6,
+        CallerMethod::Object => 7,
     }
 }
 
@@ -103,10 +105,18 @@ impl<'r> Columns<'r> {
     }
 
     pub(super) fn method(&self, column: &'static str) -> Result<CallerMethod, LedgerError> {
-        use CallerMethod::{Certificate, Jwt, Local, Object, Operator};
+        use CallerMethod::{Certificate, ClusterKeys, Jwt, Local, Object, Operator, TokenReview};
         self.code(
             column,
-            [Jwt, Certificate, Operator, Local, Object],
+            [
+                Jwt,
+                Certificate,
+                Operator,
+                Local,
+                TokenReview,
+                ClusterKeys,
+                Object,
+            ],
             method_code,
         )
     }

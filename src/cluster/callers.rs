@@ -1,0 +1,226 @@
+//! The keys of `[clusters.NAME]` that say how its callers are judged.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::config::RawCluster;
+use super::error::ConfigError;
+use crate::authn::{Api, service_account};
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+const CONCURRENCY: u32 = 32;
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How a cluster's tokens are judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// Its API server is asked about each.
+    #[default]
+    TokenReview,
+    /// By its API server's keys and the watched pods and accounts; what these cannot judge goes to
+    /// the API server.
+    Offline,
+}
+
+/// `audiences` of `[clusters.NAME]`: for an API without one, the cluster's tokens do not count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawClusterAudiences {
+    /// For Istio's certificate service.
+    pub istio: Option<String>,
+    /// For our own gRPC.
+    pub certificates: Option<String>,
+}
+
+/// How the callers of one cluster are judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallersConfig {
+    audiences: RawClusterAudiences,
+    way: Way,
+    node_accounts: BTreeSet<(String, String)>,
+    review_timeout: Duration,
+    review_concurrency: u32,
+    watch_silence: Duration,
+}
+
+impl CallersConfig {
+    /// Checks the cluster's keys; `at` gives each its path.
+    pub(super) fn from_raw(
+        raw: &RawCluster,
+        at: &impl Fn(&str) -> String,
+    ) -> Result<Self, ConfigError> {
+        let audiences = [&raw.audiences.istio, &raw.audiences.certificates];
+        let fit = |text: &String| (1..=253).contains(&text.len()) && !text.contains(' ');
+        if !audiences.into_iter().flatten().all(fit) {
+            return Err(ConfigError::new(
+                at("audiences"),
+                "an audience must be 1 to 253 characters without blanks; write istio-ca",
+            ));
+        }
+        let mut node_accounts = BTreeSet::new();
+        for written in &raw.node_accounts {
+            let account = account(written).ok_or_else(|| {
+                ConfigError::new(
+                    at("node_accounts"),
+                    format_args!(
+                        "\"{}\" is not NAMESPACE/ACCOUNT; write istio-system/ztunnel",
+                        written.escape_default()
+                    ),
+                )
+            })?;
+            node_accounts.insert(account);
+        }
+        let concurrency = raw.review_concurrency.unwrap_or(CONCURRENCY);
+        if !(1..=1024).contains(&concurrency) {
+            return Err(ConfigError::new(
+                at("review_concurrency"),
+                "must be 1 to 1024",
+            ));
+        }
+        Ok(Self {
+            audiences: raw.audiences.clone(),
+            way: raw.authenticate,
+            node_accounts,
+            review_timeout: within(
+                at("review_timeout"),
+                raw.review_timeout.unwrap_or(TIMEOUT),
+                Duration::from_millis(100)..=TIMEOUT * 6,
+                "100ms to 30s",
+            )?,
+            review_concurrency: concurrency,
+            watch_silence: within(
+                at("watch_silence"),
+                raw.watch_silence.unwrap_or(SILENCE),
+                Duration::from_secs(10)..=SILENCE * 10,
+                "10s to 10m",
+            )?,
+        })
+    }
+
+    /// The audience that a token must have to call `api`; `None` when the cluster's do not count
+    /// there.
+    pub fn audience(&self, api: Api) -> Option<&str> {
+        match api {
+            Api::Istio => self.audiences.istio.as_deref(),
+            Api::Certificates => self.audiences.certificates.as_deref(),
+            Api::Admin => None,
+        }
+    }
+
+    /// Whether its tokens count for any API.
+    pub fn any(&self) -> bool {
+        self.audiences != RawClusterAudiences::default()
+    }
+
+    /// How its tokens are judged.
+    pub fn way(&self) -> Way {
+        self.way
+    }
+
+    /// Whether a service account may ask for the workloads of its node.
+    pub fn is_node_account(&self, namespace: &str, account: &str) -> bool {
+        let mut accounts = self.node_accounts.iter();
+        accounts.any(|(ns, name)| ns == namespace && name == account)
+    }
+
+    /// Whether pods and accounts must be watched.
+    pub fn needs_index(&self) -> bool {
+        self.any() && (self.way == Way::Offline || !self.node_accounts.is_empty())
+    }
+
+    /// How long a TokenReview may take, waiting for its turn included.
+    pub fn review_timeout(&self) -> Duration {
+        self.review_timeout
+    }
+
+    /// How many TokenReviews are under way at most.
+    pub fn review_concurrency(&self) -> u32 {
+        self.review_concurrency
+    }
+
+    /// How long after it was last heard a watch still counts as up to date.
+    pub fn watch_silence(&self) -> Duration {
+        self.watch_silence
+    }
+}
+
+/// `NAMESPACE/ACCOUNT`, as the name of a service account of Kubernetes.
+fn account(written: &str) -> Option<(String, String)> {
+    let user = format!("system:serviceaccount:{}", written.replacen('/', ":", 1));
+    let (namespace, account) = service_account(&user)?;
+    let plain = |text: &str| {
+        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+        (1..=253).contains(&text.len()) && text.bytes().all(inner)
+    };
+    (written.contains('/') && plain(namespace) && plain(account))
+        .then(|| (namespace.to_owned(), account.to_owned()))
+}
+
+fn within(
+    key: String,
+    span: Duration,
+    allowed: std::ops::RangeInclusive<Duration>,
+    words: impl Display,
+) -> Result<Duration, ConfigError> {
+    match allowed.contains(&span) {
+        true => Ok(span),
+        false => Err(ConfigError::new(key, format_args!("must be {words}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::cluster::clusters;
+
+    fn read(text: &str) -> Result<CallersConfig, String> {
+        let text = format!("[a]\ntrust_domain = 'td'\n{text}");
+        let all = clusters(toml::from_str(&text).unwrap()).map_err(|e| e.to_string())?;
+        Ok(all.get("a").unwrap().callers().clone())
+    }
+
+    #[test]
+    fn no_audience_means_no_callers_and_no_watch() {
+        let none =
+            read("authenticate = 'offline'\nnode_accounts = ['istio-system/ztunnel']").unwrap();
+        assert!(!none.any() && !none.needs_index());
+        let istio = read("audiences = { istio = 'istio-ca' }").unwrap();
+        assert_eq!(istio.audience(Api::Istio), Some("istio-ca"));
+        assert_eq!(istio.audience(Api::Certificates), None);
+        assert_eq!(istio.audience(Api::Admin), None);
+        assert!(istio.any() && !istio.needs_index());
+        assert_eq!(istio.way(), Way::TokenReview);
+    }
+
+    #[test]
+    fn node_accounts_are_whole_names() {
+        let config = read("node_accounts = ['istio-system/ztunnel']").unwrap();
+        assert!(config.is_node_account("istio-system", "ztunnel"));
+        for (namespace, account) in [("istio-system", "z"), ("istio", "ztunnel"), ("", "")] {
+            assert!(!config.is_node_account(namespace, account));
+        }
+        for wrong in ["ztunnel", "a/b/c", "a:b/c", "/b", "a/", "A/b", "a/b:c", ""] {
+            let error = read(&format!("node_accounts = ['{wrong}']")).unwrap_err();
+            assert!(error.starts_with("clusters.a.node_accounts: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn bounds_are_bounded() {
+        for (text, key) in [
+            ("review_timeout = '1ms'", "review_timeout"),
+            ("review_timeout = '1h'", "review_timeout"),
+            ("review_concurrency = 0", "review_concurrency"),
+            ("watch_silence = '1s'", "watch_silence"),
+            ("audiences = { istio = '' }", "audiences"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.starts_with(&format!("clusters.a.{key}: ")), "{error}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The pods and service accounts of one cluster, as a watch tells of them.
+
+mod objects;
+mod records;
+mod tables;
+mod watch;
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+pub use records::{AccountRecord, PodRecord};
+use tables::{Accounts, Pods};
+use tokio::sync::watch as channel;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use watch::{Follower, Live};
+
+use super::config::ClusterConfig;
+use super::link::Link;
+
+/// The pods and service accounts of one cluster.
+#[derive(Debug)]
+pub struct Index {
+    pods: Arc<Live<Pods>>,
+    accounts: Arc<Live<Accounts>>,
+    changed: channel::Sender<u64>,
+}
+
+impl Index {
+    /// Begins to watch, until `stop`.
+    pub(super) fn start(
+        config: &ClusterConfig,
+        link: &Arc<Link>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Self {
+        let (pods, accounts) = (Arc::default(), Arc::default());
+        let changed = channel::Sender::new(0);
+        // Two watches begin within the bound, so that one may be late.
+        let turn = config.callers().watch_silence() / 2;
+        let cluster = || config.name().to_owned();
+        tasks.spawn(
+            Follower {
+                cluster: cluster(),
+                link: Arc::clone(link),
+                live: Arc::clone(&pods),
+                changed: changed.clone(),
+                turn,
+            }
+            .run(stop.clone()),
+        );
+        tasks.spawn(
+            Follower {
+                cluster: cluster(),
+                link: Arc::clone(link),
+                live: Arc::clone(&accounts),
+                changed: changed.clone(),
+                turn,
+            }
+            .run(stop.clone()),
+        );
+        Self {
+            pods,
+            accounts,
+            changed,
+        }
+    }
+
+    /// The pod of that name.
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<Arc<PodRecord>> {
+        let pods = self.pods.table.read();
+        let pods = pods.unwrap_or_else(PoisonError::into_inner);
+        pods.find(namespace, name).cloned()
+    }
+
+    /// The pods that were put on a node.
+    pub fn on_node(&self, node: &str) -> Vec<Arc<PodRecord>> {
+        let pods = self.pods.table.read();
+        let pods = pods.unwrap_or_else(PoisonError::into_inner);
+        pods.on_node(node).to_vec()
+    }
+
+    /// The service account of that name.
+    pub fn account(&self, namespace: &str, name: &str) -> Option<AccountRecord> {
+        let accounts = self.accounts.table.read();
+        let accounts = accounts.unwrap_or_else(PoisonError::into_inner);
+        accounts.find(namespace, name).cloned()
+    }
+
+    /// How long ago the API server last told of pods or accounts, whichever is longer; `None` until
+    /// both were listed.
+    pub fn silent_for(&self) -> Option<Duration> {
+        Some(self.pods.silent_for()?.max(self.accounts.silent_for()?))
+    }
+
+    /// How many pods and accounts there are.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.pods.len(), self.accounts.len())
+    }
+
+    /// Changes with the index.
+    pub fn watch(&self) -> channel::Receiver<u64> {
+        self.changed.subscribe()
+    }
+}

@@ -1,0 +1,70 @@
+//! Pods and service accounts as the API server writes them, of which only what is kept is read.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::Deserialize;
+
+/// A pod.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct PodObject {
+    pub(super) metadata: Meta,
+    #[serde(default)]
+    pub(super) spec: PodSpec,
+    #[serde(default)]
+    pub(super) status: PodStatus,
+}
+
+/// A service account.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct AccountObject {
+    pub(super) metadata: Meta,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Meta {
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) uid: String,
+    pub(super) resource_version: String,
+    pub(super) deletion_timestamp: Option<Time>,
+    #[serde(default)]
+    pub(super) annotations: Option<Annotations>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Annotations {
+    #[serde(rename = "linkerd.io/trust-root-sha256")]
+    pub(super) trust_root: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PodSpec {
+    #[serde(default)]
+    pub(super) service_account_name: String,
+    #[serde(default)]
+    pub(super) node_name: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct PodStatus {
+    #[serde(default)]
+    pub(super) phase: String,
+}
+
+/// A page of a list.
+#[derive(Debug, Deserialize)]
+pub(super) struct Page<T> {
+    pub(super) metadata: PageMeta,
+    /// Go writes an empty list as null.
+    pub(super) items: Option<Vec<T>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PageMeta {
+    #[serde(default)]
+    pub(super) resource_version: String,
+    #[serde(default, rename = "continue")]
+    pub(super) more: String,
+}

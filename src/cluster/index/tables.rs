@@ -1,0 +1,325 @@
+//! What is kept of pods and service accounts. A hundred thousand pods are held, so names that many
+//! share are kept once, UIDs as the sixteen bytes that they are, and nothing else at all.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::objects::{AccountObject, PodObject};
+use super::records::{AccountRecord, PodRecord, Uid, deletion};
+
+/// The longest annotation that is kept, in bytes; a SHA-256 in hex has 64.
+const MAX_ANNOTATION: usize = 128;
+
+/// A table that a watch keeps.
+pub(super) trait Table: Default + Send + Sync + 'static {
+    type Object: for<'de> serde::Deserialize<'de> + Clone + Send + 'static;
+    /// Where its objects are listed.
+    const PATH: &'static str;
+    /// What they are called, for the log.
+    const WHAT: &'static str;
+    fn put(&mut self, object: Self::Object);
+    fn remove(&mut self, object: &Self::Object);
+    fn version(object: &Self::Object) -> &str;
+    fn len(&self) -> usize;
+}
+
+type Named<V> = HashMap<Arc<str>, HashMap<Arc<str>, V>>;
+
+/// Every pod, by name and by node.
+#[derive(Debug, Default)]
+pub(super) struct Pods {
+    named: Named<Arc<PodRecord>>,
+    on_node: HashMap<Arc<str>, Vec<Arc<PodRecord>>>,
+    shared: Shared,
+    count: usize,
+}
+
+/// Every service account, by name.
+#[derive(Debug, Default)]
+pub(super) struct Accounts {
+    named: Named<AccountRecord>,
+    shared: Shared,
+    count: usize,
+}
+
+impl Pods {
+    pub(super) fn find(&self, namespace: &str, name: &str) -> Option<&Arc<PodRecord>> {
+        self.named.get(namespace)?.get(name)
+    }
+
+    pub(super) fn on_node(&self, node: &str) -> &[Arc<PodRecord>] {
+        self.on_node.get(node).map_or(&[], Vec::as_slice)
+    }
+
+    fn take(&mut self, namespace: &str, name: &str) {
+        let Some(within) = self.named.get_mut(namespace) else {
+            return;
+        };
+        let Some(gone) = within.remove(name) else {
+            return;
+        };
+        if within.is_empty() {
+            self.named.remove(namespace);
+        }
+        if let Some(node) = &gone.node
+            && let Some(pods) = self.on_node.get_mut(node)
+        {
+            pods.retain(|each| !Arc::ptr_eq(each, &gone));
+            if pods.is_empty() {
+                self.on_node.remove(node);
+            }
+        }
+        self.count -= 1;
+        let freed = [
+            Some(&gone.namespace),
+            Some(&gone.account),
+            gone.node.as_ref(),
+        ];
+        let freed: Vec<_> = freed
+            .into_iter()
+            .chain([gone.trust_root.as_ref()])
+            .flatten()
+            .cloned()
+            .collect();
+        drop(gone);
+        freed.into_iter().for_each(|text| self.shared.release(text));
+    }
+}
+
+impl Table for Pods {
+    type Object = PodObject;
+    const PATH: &'static str = "/api/v1/pods";
+    const WHAT: &'static str = "pods";
+
+    fn put(&mut self, object: PodObject) {
+        let PodObject {
+            metadata,
+            spec,
+            status,
+        } = object;
+        self.take(&metadata.namespace, &metadata.name);
+        let trust_root = metadata
+            .annotations
+            .as_ref()
+            .and_then(|all| all.trust_root.as_deref())
+            .filter(|text| text.len() <= MAX_ANNOTATION);
+        let node = Some(spec.node_name.as_str()).filter(|node| !node.is_empty());
+        let pod = Arc::new(PodRecord {
+            namespace: self.shared.share(&metadata.namespace),
+            name: metadata.name.as_str().into(),
+            uid: Uid::of(&metadata.uid),
+            account: self.shared.share(&spec.service_account_name),
+            node: node.map(|node| self.shared.share(node)),
+            trust_root: trust_root.map(|text| self.shared.share(text)),
+            deletion: deletion(&metadata),
+            ended: matches!(status.phase.as_str(), "Failed" | "Succeeded"),
+        });
+        if let Some(node) = &pod.node {
+            let there = self.on_node.entry(Arc::clone(node)).or_default();
+            there.push(Arc::clone(&pod));
+        }
+        let within = self.named.entry(Arc::clone(&pod.namespace)).or_default();
+        within.insert(Arc::clone(&pod.name), pod);
+        self.count += 1;
+    }
+
+    fn remove(&mut self, object: &PodObject) {
+        self.take(&object.metadata.namespace, &object.metadata.name);
+    }
+
+    fn version(object: &PodObject) -> &str {
+        &object.metadata.resource_version
+    }
+
+    fn len(&self) -> usize {
+        self.count
+    }
+}
+
+impl Accounts {
+    pub(super) fn find(&self, namespace: &str, name: &str) -> Option<&AccountRecord> {
+        self.named.get(namespace)?.get(name)
+    }
+}
+
+impl Table for Accounts {
+    type Object = AccountObject;
+    const PATH: &'static str = "/api/v1/serviceaccounts";
+    const WHAT: &'static str = "service accounts";
+
+    fn put(&mut self, object: AccountObject) {
+        let meta = object.metadata;
+        let namespace = self.shared.share(&meta.namespace);
+        let account = AccountRecord {
+            uid: Uid::of(&meta.uid),
+            deletion: deletion(&meta),
+        };
+        let within = self.named.entry(namespace).or_default();
+        if within.insert(meta.name.as_str().into(), account).is_none() {
+            self.count += 1;
+        }
+    }
+
+    fn remove(&mut self, object: &AccountObject) {
+        let meta = &object.metadata;
+        let Some((namespace, _)) = self.named.get_key_value(meta.namespace.as_str()) else {
+            return;
+        };
+        let namespace = Arc::clone(namespace);
+        if let Some(within) = self.named.get_mut(&namespace) {
+            if within.remove(meta.name.as_str()).is_some() {
+                self.count -= 1;
+            }
+            if within.is_empty() {
+                self.named.remove(&namespace);
+            }
+        }
+        self.shared.release(namespace);
+    }
+
+    fn version(object: &AccountObject) -> &str {
+        &object.metadata.resource_version
+    }
+
+    fn len(&self) -> usize {
+        self.count
+    }
+}
+
+/// Texts that many entries have in common, each kept once.
+#[derive(Debug, Default)]
+struct Shared(HashSet<Arc<str>>);
+
+impl Shared {
+    fn share(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(text) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = text.into();
+        self.0.insert(Arc::clone(&new));
+        new
+    }
+
+    /// Forgets `text` when the caller was the last that had it: nodes come and go.
+    fn release(&mut self, text: Arc<str>) {
+        if Arc::strong_count(&text) <= 2 {
+            self.0.remove(&text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+    use crate::clock::UnixTime;
+
+    const UID: &str = "0b5a3f3e-1111-4222-8333-0123456789ab";
+
+    fn pod(name: &str, node: &str, phase: &str) -> PodObject {
+        serde_json::from_value(json!({
+            "metadata": {
+                "name": name, "namespace": "shop", "uid": UID, "resourceVersion": "1",
+                "deletionTimestamp": "1970-01-01T00:01:00Z",
+                "annotations": { "linkerd.io/trust-root-sha256": "ab", "other": "x" },
+            },
+            "spec": { "serviceAccountName": "cart", "nodeName": node, "containers": [] },
+            "status": { "phase": phase },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_pod_is_found_by_name_and_by_node() {
+        let mut pods = Pods::default();
+        pods.put(pod("a", "", "Pending"));
+        assert_eq!(pods.find("shop", "a").unwrap().node(), None);
+        pods.put(pod("a", "n1", "Running"));
+        pods.put(pod("b", "n1", "Succeeded"));
+        assert_eq!((pods.len(), pods.on_node("n1").len()), (2, 2));
+        let found = pods.find("shop", "a").unwrap();
+        assert!(found.has_uid(UID) && !found.has_uid(&UID.to_uppercase()));
+        assert_eq!(found.uid(), UID);
+        assert_eq!(found.account(), "cart");
+        assert_eq!(found.trust_root(), Some("ab"));
+        assert_eq!(found.deletion(), Some(UnixTime::from_secs(60)));
+        assert!(!found.has_ended() && pods.find("shop", "b").unwrap().has_ended());
+        assert!(pods.find("shop", "c").is_none() && pods.find("other", "a").is_none());
+    }
+
+    /// This process in memory, in MiB.
+    fn resident() -> usize {
+        let text = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
+        let number = line.split_whitespace().nth(1).unwrap();
+        number.parse::<usize>().unwrap() / 1024
+    }
+
+    /// Names as long as real ones: a deployment's pod has its replica set's hash and its own.
+    #[test]
+    fn a_hundred_thousand_pods_fit() {
+        let before = resident();
+        let mut pods = Pods::default();
+        for n in 0..100_000_u32 {
+            let object: PodObject = serde_json::from_value(json!({
+                "metadata": {
+                    "name": format!("checkout-service-{:04}-7d9c5b8f6d-{n:05}", n % 2000),
+                    "namespace": format!("team-namespace-{:03}", n % 500),
+                    "uid": format!("0b5a3f3e-1111-4222-8333-{n:012x}"),
+                    "resourceVersion": n.to_string(),
+                    "annotations": { "linkerd.io/trust-root-sha256": "ab".repeat(32) },
+                },
+                "spec": {
+                    "serviceAccountName": format!("checkout-service-{:04}", n % 2000),
+                    "nodeName": format!("ip-10-0-{}-{}.eu-west-1.compute.internal", n % 20, n % 50),
+                },
+                "status": { "phase": "Running" },
+            }))
+            .unwrap();
+            pods.put(object);
+        }
+        let grown = resident().saturating_sub(before);
+        assert_eq!(pods.len(), 100_000);
+        assert!(
+            pods.find(
+                "team-namespace-007",
+                "checkout-service-0007-7d9c5b8f6d-00007"
+            )
+            .is_some()
+        );
+        // Kept well below the promise, because a list is held beside the table that it replaces.
+        assert!(grown < 50, "{grown} MiB");
+    }
+
+    #[test]
+    fn nothing_is_left_of_what_is_gone() {
+        let mut pods = Pods::default();
+        for round in 0..3 {
+            let node = format!("n{round}");
+            pods.put(pod("a", &node, "Running"));
+            pods.put(pod("a", &node, "Running"));
+            pods.remove(&pod("a", &node, "Running"));
+            pods.remove(&pod("a", &node, "Running"));
+        }
+        assert_eq!(pods.len(), 0);
+        assert!(pods.named.is_empty() && pods.on_node.is_empty());
+        assert!(pods.shared.0.is_empty(), "{:?}", pods.shared);
+        let mut accounts = Accounts::default();
+        let object: AccountObject = serde_json::from_value(json!({
+            "metadata": { "name": "cart", "namespace": "shop", "uid": "odd", "resourceVersion": "1" }
+        }))
+        .unwrap();
+        accounts.put(object.clone());
+        accounts.put(object.clone());
+        assert!(accounts.find("shop", "cart").unwrap().has_uid("odd"));
+        assert_eq!(accounts.len(), 1);
+        accounts.remove(&object);
+        assert_eq!(accounts.len(), 0);
+        assert!(accounts.named.is_empty() && accounts.shared.0.is_empty());
+    }
+}

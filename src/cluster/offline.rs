@@ -1,0 +1,177 @@
+//! The fast way: the API server's published keys verify a token here, and the index answers whether
+//! what it is bound to still stands. What these two cannot judge goes to TokenReview.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use futures_util::future::BoxFuture;
+use http::Request;
+use serde::Deserialize;
+
+use super::ask::ask;
+use super::index::Index;
+use super::link::Link;
+use super::review::Reviewed;
+use crate::authn::{AuthnError, BoundToken, KeySource, KeysReport, ServiceAccountKeys};
+use crate::clock::{Clock, UnixTime};
+
+const DISCOVERY: &str = "/.well-known/openid-configuration";
+const KEYS: &str = "/openid/v1/jwks";
+/// The longest discovery document, in bytes.
+const MAX_DISCOVERY: usize = 64 * 1024;
+/// How long each of the two fetches may take.
+const TIME: Duration = Duration::from_secs(5);
+
+/// A verifier of one cluster's tokens.
+#[derive(Debug)]
+pub(super) struct Offline {
+    keys: ServiceAccountKeys,
+    published: Arc<Published>,
+    silence: Duration,
+    clock: Arc<dyn Clock>,
+}
+
+/// A token that was accepted, and by which key of which issuer.
+pub(super) struct Accepted {
+    pub(super) whose: Reviewed,
+    pub(super) issuer: String,
+    pub(super) key_id: Option<String>,
+}
+
+impl Offline {
+    /// Starts reading the keys; to be called inside a tokio runtime.
+    pub(super) fn start(
+        name: &str,
+        link: &Arc<Link>,
+        silence: Duration,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        let published = Arc::new(Published {
+            link: Arc::clone(link),
+            issuer: ArcSwapOption::empty(),
+        });
+        let source: Arc<dyn KeySource> = Arc::<Published>::clone(&published);
+        Self {
+            keys: ServiceAccountKeys::start(name, source, Arc::clone(clock)),
+            published,
+            silence,
+            clock: Arc::clone(clock),
+        }
+    }
+
+    /// Whose `token` is; `Err` of the inner result says why only the API server can tell.
+    ///
+    /// # Errors
+    /// [`AuthnError::Rejected`] where the API server would be sure to say no too.
+    pub(super) async fn judge(
+        &self,
+        index: &Index,
+        token: &str,
+        audience: &str,
+    ) -> Result<Result<Accepted, String>, AuthnError> {
+        let Some(issuer) = self.published.issuer.load_full() else {
+            return Ok(Err("the API server's issuer is not known yet".to_owned()));
+        };
+        let bound = match self.keys.verify(token, &issuer, audience).await? {
+            Ok(bound) => bound,
+            Err(unsure) => return Ok(Err(unsure.to_string())),
+        };
+        if index
+            .silent_for()
+            .is_none_or(|silent| silent > self.silence)
+        {
+            return Ok(Err("the watch is not up to date".to_owned()));
+        }
+        Ok(self.standing(index, bound, &issuer).map_err(str::to_owned))
+    }
+
+    /// How the keys stand.
+    pub(super) fn report(&self) -> KeysReport {
+        self.keys.report()
+    }
+
+    /// Whether pod and account stand as the token has them. Both are looked up by name and UID: a
+    /// name that was taken again is somebody else.
+    fn standing(
+        &self,
+        index: &Index,
+        bound: BoundToken,
+        issuer: &str,
+    ) -> Result<Accepted, &'static str> {
+        let now = self.clock.now();
+        let namespace = &bound.pod.namespace;
+        let account = index
+            .account(namespace, &bound.account)
+            .filter(|account| account.has_uid(&bound.account_uid))
+            .ok_or("its account is not in the index")?;
+        let pod = index
+            .pod(namespace, &bound.pod.name)
+            .filter(|pod| pod.has_uid(&bound.pod.uid))
+            .ok_or("its pod is not in the index")?;
+        // Kubernetes gives a token some time beyond these moments, and none is given here.
+        if is_past(account.deletion(), now) || is_past(pod.deletion(), now) {
+            return Err("its pod or account is being deleted");
+        }
+        if pod.account() != bound.account {
+            return Err("its pod has another account");
+        }
+        if bound.node.is_some() && bound.node.as_deref() != pod.node() {
+            return Err("its pod is on another node");
+        }
+        Ok(Accepted {
+            whose: Reviewed {
+                namespace: bound.pod.namespace.clone(),
+                account: bound.account,
+                node: pod.node().map(str::to_owned),
+                pod: Some(bound.pod),
+            },
+            issuer: issuer.to_owned(),
+            key_id: bound.key_id,
+        })
+    }
+}
+
+fn is_past(deletion: Option<UnixTime>, now: UnixTime) -> bool {
+    deletion.is_some_and(|at| at <= now)
+}
+
+/// What the API server publishes about its tokens.
+#[derive(Debug)]
+struct Published {
+    link: Arc<Link>,
+    issuer: ArcSwapOption<String>,
+}
+
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: String,
+}
+
+impl KeySource for Published {
+    fn read(&self, most: usize) -> BoxFuture<'_, Result<Vec<u8>, String>> {
+        Box::pin(async move {
+            let discovery = self.fetch(DISCOVERY, MAX_DISCOVERY).await?;
+            let discovery: Discovery = serde_json::from_slice(&discovery)
+                .map_err(|error| format!("{DISCOVERY}: {:?}", error.classify()))?;
+            if discovery.issuer.is_empty() {
+                return Err(format!("{DISCOVERY} names no issuer"));
+            }
+            let keys = self.fetch(KEYS, most).await?;
+            self.issuer.store(Some(Arc::new(discovery.issuer)));
+            Ok(keys)
+        })
+    }
+}
+
+impl Published {
+    async fn fetch(&self, path: &str, most: usize) -> Result<Vec<u8>, String> {
+        let client = self.link.client().map_err(|down| down.why)?;
+        let request = Request::get(path)
+            .body(Vec::new())
+            .map_err(|e| e.to_string())?;
+        ask(&client, request, most, TIME)
+            .await
+            .map_err(|error| format!("{path}: {error}"))
+    }
+}

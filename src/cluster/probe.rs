@@ -1,0 +1,55 @@
+//! Whether a cluster's API server answers, looked at in the background: metrics show it, and the
+//! log says when it changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use tokio_util::sync::CancellationToken;
+
+use super::Cluster;
+use super::ask::{AskError, ask};
+
+/// How often it is looked at.
+const INTERVAL: Duration = Duration::from_secs(5);
+const TIME: Duration = Duration::from_secs(5);
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// Probes until `stop`.
+pub(super) async fn keep(cluster: Arc<Cluster>, stop: CancellationToken) {
+    let name = cluster.config.name();
+    let mut told: Option<bool> = None;
+    while !stop.is_cancelled() {
+        let found = probe(&cluster).await;
+        cluster.set_up(found.is_ok());
+        if told != Some(found.is_ok()) {
+            match &found {
+                Ok(()) => tracing::info!(cluster = name, "the API server answers"),
+                Err(why) => tracing::warn!(cluster = name, why, "the API server does not answer"),
+            }
+            told = Some(found.is_ok());
+        }
+        // At the start the way to the cluster is made at the same time.
+        let pause = match told {
+            Some(true) => INTERVAL,
+            _ => Duration::from_secs(1),
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+async fn probe(cluster: &Cluster) -> Result<(), String> {
+    let client = cluster.link.client().map_err(|down| down.why)?;
+    let request = Request::get("/version")
+        .body(Vec::new())
+        .map_err(|error| error.to_string())?;
+    match ask(&client, request, MAX_ANSWER, TIME).await {
+        Ok(_) => Ok(()),
+        // It answers, though it does not let this account see its version.
+        Err(AskError::Status(http::StatusCode::FORBIDDEN)) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,274 @@
+//! A plain, obedient API server: what each path answers is set by the test.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use futures_util::StreamExt as _;
+use http::StatusCode;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::service::TowerToHyperService;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls_pki_types::PrivateKeyDer;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
+use tokio_rustls::TlsAcceptor;
+
+/// What a path answers.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    Json(Value),
+    Text(String),
+    Status(u16),
+    Never,
+}
+
+/// A collection that can be listed and watched.
+pub(crate) struct Collection {
+    pub(crate) items: Mutex<Vec<Value>>,
+    pub(crate) list: Mutex<Option<Answer>>,
+    pub(crate) lists: AtomicUsize,
+    pub(crate) watches: AtomicUsize,
+    /// Watches are not answered.
+    pub(crate) deaf: AtomicBool,
+    events: broadcast::Sender<Option<String>>,
+}
+
+pub(crate) struct Fake {
+    port: u16,
+    ca: String,
+    state: Arc<Answers>,
+}
+
+pub(crate) struct Answers {
+    pub(crate) review: Mutex<Answer>,
+    pub(crate) reviews: AtomicUsize,
+    pub(crate) jwks: Mutex<Answer>,
+    pub(crate) issuer: String,
+    pub(crate) pods: Collection,
+    pub(crate) accounts: Collection,
+}
+
+impl Collection {
+    fn new() -> Self {
+        Self {
+            items: Mutex::default(),
+            list: Mutex::default(),
+            lists: AtomicUsize::new(0),
+            watches: AtomicUsize::new(0),
+            deaf: AtomicBool::new(false),
+            events: broadcast::channel(64).0,
+        }
+    }
+
+    /// Adds an object, and tells those who watch.
+    pub(crate) fn add(&self, object: Value) {
+        self.items.lock().unwrap().push(object.clone());
+        self.tell(&json!({ "type": "ADDED", "object": object }));
+    }
+
+    pub(crate) fn tell(&self, event: &Value) {
+        let _ = self.events.send(Some(format!("{event}\n")));
+    }
+
+    /// Ends every watch.
+    pub(crate) fn cut(&self) {
+        let _ = self.events.send(None);
+    }
+
+    async fn answer(&self, watch: bool, seconds: u64) -> Response {
+        if watch {
+            if self.deaf.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_secs(3600)).await;
+            }
+            self.watches.fetch_add(1, Ordering::SeqCst);
+            let events = self.events.subscribe();
+            let stream = futures_util::stream::unfold(events, |mut events| async {
+                let line = events.recv().await.ok()??;
+                Some((Ok::<_, std::io::Error>(Bytes::from(line)), events))
+            });
+            let end = tokio::time::sleep(Duration::from_secs(seconds));
+            let stream = stream.take_until(end);
+            return Body::from_stream(stream.boxed()).into_response_body();
+        }
+        self.lists.fetch_add(1, Ordering::SeqCst);
+        if let Some(answer) = self.list.lock().unwrap().clone() {
+            return plain(answer);
+        }
+        let items = self.items.lock().unwrap().clone();
+        axum::Json(json!({ "metadata": { "resourceVersion": "7" }, "items": items }))
+            .into_response()
+    }
+}
+
+trait IntoBody {
+    fn into_response_body(self) -> Response;
+}
+
+impl IntoBody for Body {
+    fn into_response_body(self) -> Response {
+        Response::new(self)
+    }
+}
+
+fn plain(answer: Answer) -> Response {
+    match answer {
+        Answer::Json(value) => axum::Json(value).into_response(),
+        Answer::Text(text) => text.into_response(),
+        Answer::Status(code) => {
+            let status = json!({ "kind": "Status", "code": code, "message": "told to" });
+            (StatusCode::from_u16(code).unwrap(), axum::Json(status)).into_response()
+        }
+        Answer::Never => unreachable!("waited for by the caller"),
+    }
+}
+
+async fn answer(answer: Answer) -> Response {
+    if matches!(answer, Answer::Never) {
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+    }
+    plain(answer)
+}
+
+#[derive(serde::Deserialize)]
+struct Asked {
+    #[serde(default)]
+    watch: Option<String>,
+    #[serde(default, rename = "timeoutSeconds")]
+    seconds: u64,
+}
+
+impl Fake {
+    pub(crate) async fn start(issuer: &str) -> Self {
+        let state = Arc::new(Answers {
+            review: Mutex::new(Answer::Status(500)),
+            reviews: AtomicUsize::new(0),
+            jwks: Mutex::new(Answer::Status(500)),
+            issuer: issuer.to_owned(),
+            pods: Collection::new(),
+            accounts: Collection::new(),
+        });
+        let router = Router::new()
+            .route("/version", get(|| async { "{}" }))
+            .route(
+                "/.well-known/openid-configuration",
+                get(|State(state): State<Arc<Answers>>| async move {
+                    axum::Json(json!({ "issuer": state.issuer }))
+                }),
+            )
+            .route(
+                "/openid/v1/jwks",
+                get(|State(state): State<Arc<Answers>>| async move {
+                    let set = state.jwks.lock().unwrap().clone();
+                    answer(set).await
+                }),
+            )
+            .route(
+                "/apis/authentication.k8s.io/v1/tokenreviews",
+                post(|State(state): State<Arc<Answers>>| async move {
+                    state.reviews.fetch_add(1, Ordering::SeqCst);
+                    let review = state.review.lock().unwrap().clone();
+                    answer(review).await
+                }),
+            )
+            .route(
+                "/api/v1/pods",
+                get(
+                    |State(state): State<Arc<Answers>>, Query(asked): Query<Asked>| async move {
+                        state
+                            .pods
+                            .answer(asked.watch.is_some(), asked.seconds)
+                            .await
+                    },
+                ),
+            )
+            .route(
+                "/api/v1/serviceaccounts",
+                get(
+                    |State(state): State<Arc<Answers>>, Query(asked): Query<Asked>| async move {
+                        state
+                            .accounts
+                            .answer(asked.watch.is_some(), asked.seconds)
+                            .await
+                    },
+                ),
+            )
+            .with_state(Arc::clone(&state));
+        let (port, ca) = serve(router).await;
+        Self { port, ca, state }
+    }
+
+    pub(crate) fn kubeconfig(&self) -> String {
+        let ca = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &self.ca);
+        json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "t",
+            "clusters": [{ "name": "t", "cluster": {
+                "server": format!("https://127.0.0.1:{}", self.port),
+                "certificate-authority-data": ca,
+            }}],
+            "users": [{ "name": "t", "user": { "token": "ours" } }],
+            "contexts": [{ "name": "t", "context": { "cluster": "t", "user": "t" } }],
+        })
+        .to_string()
+    }
+
+    pub(crate) fn set_review(&self, answer: Answer) {
+        *self.review.lock().unwrap() = answer;
+    }
+
+    pub(crate) fn reviewed(&self) -> usize {
+        self.reviews.load(Ordering::SeqCst)
+    }
+}
+
+impl std::ops::Deref for Fake {
+    type Target = Answers;
+    fn deref(&self) -> &Answers {
+        &self.state
+    }
+}
+
+/// Serves over TLS for as long as the runtime lives; the port, and the CA in PEM.
+async fn serve(router: Router) -> (u16, String) {
+    let ca_key = KeyPair::generate().unwrap();
+    let mut ca = CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let pem = ca.self_signed(&ca_key).unwrap().pem();
+    let issuer = Issuer::new(ca, ca_key);
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&key, &issuer).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![leaf.der().clone()],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, service) = (acceptor.clone(), router.clone());
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else {
+                    return;
+                };
+                let _ = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+                    .await;
+            });
+        }
+    });
+    (port, pem)
+}

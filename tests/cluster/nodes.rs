@@ -1,0 +1,154 @@
+//! A node's proxy asks for the workloads beside it.
+
+use std::time::{Duration, Instant};
+
+use rootbridge::authn::{Caller, Method};
+use rootbridge::cluster::DelegationError;
+use rootbridge::policy::NotDelegated;
+use serde_json::json;
+
+use crate::fake::{Answer, Fake};
+use crate::world::{ISSUER, POD, World, accepted, eventually, pod};
+
+const CART: &str = "spiffe://td/ns/shop/sa/cart";
+const NODES: &str = "node_accounts = ['istio-system/ztunnel']\nwatch_silence = '10s'\n\
+                     namespaces = ['istio-system', 'shop']";
+
+/// A cluster with a proxy on `n1`, and the caller that the proxy's token is.
+async fn ready(fake: &Fake) -> (World, Caller) {
+    fake.pods
+        .add(pod("istio-system", "ztunnel-1", POD, "ztunnel", "n1"));
+    let Answer::Json(mut review) = accepted("istio-system:ztunnel") else {
+        panic!("no review");
+    };
+    review["status"]["user"]["extra"] = json!({
+        "authentication.kubernetes.io/pod-name": ["ztunnel-1"],
+        "authentication.kubernetes.io/pod-uid": [POD],
+        "authentication.kubernetes.io/node-name": ["n1"],
+    });
+    fake.set_review(Answer::Json(review));
+    let world = World::new(&[("east", fake, NODES), ("west", fake, "")]).await;
+    let cluster = world.cluster("east");
+    eventually("the index", || {
+        cluster.index().unwrap().silent_for().is_some()
+    })
+    .await;
+    let caller = world.ask("east", "aaaa.bbbb.cccc").await.unwrap();
+    (world, caller)
+}
+
+async fn refused(world: &World, caller: &Caller, asked: &str) -> NotDelegated {
+    match world.clusters.delegate(caller, asked).await.unwrap_err() {
+        DelegationError::Refused(why) => why,
+        DelegationError::CannotTell(why) => panic!("{asked}: {why}"),
+    }
+}
+
+#[tokio::test]
+async fn a_neighbour_that_has_only_just_come_is_waited_for() {
+    let fake = Fake::start(ISSUER).await;
+    let (world, caller) = ready(&fake).await;
+    eventually("a watch", || {
+        fake.pods.watches.load(std::sync::atomic::Ordering::SeqCst) > 0
+    })
+    .await;
+    let comes = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        fake.pods.add(pod("shop", "cart-0", "u", "cart", "n1"));
+    };
+    let (delegation, ()) = tokio::join!(world.clusters.delegate(&caller, CART), comes);
+    assert_eq!(delegation.unwrap().identity().as_str(), CART);
+    // The next one finds it at once.
+    let begun = Instant::now();
+    world.clusters.delegate(&caller, CART).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn nobody_else_is_a_neighbour() {
+    let fake = Fake::start(ISSUER).await;
+    let (world, caller) = ready(&fake).await;
+    fake.pods.add(pod("shop", "cart-0", "u", "cart", "n2"));
+    let begun = Instant::now();
+    let why = refused(&world, &caller, CART).await;
+    assert!(matches!(why, NotDelegated::NotOnNode { .. }), "{why}");
+    let waited = begun.elapsed();
+    assert!(
+        waited > Duration::from_secs(1) && waited < Duration::from_secs(10),
+        "{waited:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_no_news_can_change_is_refused_at_once() {
+    let fake = Fake::start(ISSUER).await;
+    let (world, caller) = ready(&fake).await;
+    fake.pods.add(pod("shop", "cart-0", "u", "cart", "n1"));
+    let begun = Instant::now();
+    for asked in [
+        "spiffe://other/ns/shop/sa/cart",
+        "spiffe://td/ns/bank/sa/cart",
+        "spiffe://td/ns/shop/sa/cart/",
+        "spiffe://td/ns/shop",
+        "spiffe://a,evil.example,b/ns/x/sa/y",
+        "spiffe://td/ns/shop/sa/*",
+        "shop/cart",
+        "",
+    ] {
+        let why = refused(&world, &caller, asked).await;
+        assert!(!why.may_pass(), "{asked}: {why}");
+    }
+    // Of all that makes the caller a node's proxy, nothing may be missing.
+    let mut other = caller.clone();
+    other.cluster = Some("west".to_owned());
+    assert!(matches!(
+        refused(&world, &other, CART).await,
+        NotDelegated::NotListed(_)
+    ));
+    let mut other = caller.clone();
+    other.method = Method::Jwt {
+        verifier: "v".to_owned(),
+        issuer: ISSUER.to_owned(),
+        key_id: None,
+    };
+    assert!(matches!(
+        refused(&world, &other, CART).await,
+        NotDelegated::NoCluster
+    ));
+    let mut other = caller.clone();
+    other.pod = None;
+    assert!(matches!(
+        refused(&world, &other, CART).await,
+        NotDelegated::Unbound
+    ));
+    let mut other = caller.clone();
+    other.node = Some("n2".to_owned());
+    assert!(matches!(
+        refused(&world, &other, CART).await,
+        NotDelegated::OtherNode(_)
+    ));
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    let mut other = caller;
+    other.pod.as_mut().unwrap().uid = "another".to_owned();
+    assert!(matches!(
+        refused(&world, &other, CART).await,
+        NotDelegated::NoPod(_)
+    ));
+}
+
+#[tokio::test]
+async fn an_index_that_is_not_up_to_date_cannot_tell() {
+    let fake = Fake::start(ISSUER).await;
+    let (world, caller) = ready(&fake).await;
+    fake.pods.add(pod("shop", "cart-0", "u", "cart", "n1"));
+    fake.pods
+        .deaf
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    let cluster = world.cluster("east");
+    eventually("silence", || {
+        cluster.index().unwrap().silent_for().unwrap() > Duration::from_secs(10)
+    })
+    .await;
+    let verdict = world.clusters.delegate(&caller, CART).await;
+    assert!(matches!(verdict, Err(DelegationError::CannotTell(_))));
+}

@@ -1,0 +1,178 @@
+//! TokenReview, and what becomes of callers when it goes wrong.
+
+use std::time::{Duration, Instant};
+
+use rootbridge::authn::{AuthnError, Identity, Method};
+use rootbridge::cluster::ListenerClusters;
+use serde_json::{Value, json};
+
+use crate::fake::{Answer, Fake};
+use crate::world::{ISSUER, World, accepted, eventually};
+
+const TOKEN: &str = "aaaa.bbbb.cccc";
+
+fn cannot_tell(error: &AuthnError) -> bool {
+    matches!(error, AuthnError::CannotTell(_))
+}
+
+#[tokio::test]
+async fn the_api_servers_word_is_the_callers() {
+    let fake = Fake::start(ISSUER).await;
+    fake.set_review(accepted("shop:cart"));
+    let world = World::new(&[("east", &fake, "namespaces = ['shop']")]).await;
+    let caller = world.ask("east", TOKEN).await.unwrap();
+    assert_eq!(caller.method, Method::TokenReview);
+    assert_eq!(caller.cluster.as_deref(), Some("east"));
+    let Identity::Workload(id) = &caller.identity else {
+        panic!("{caller:?}");
+    };
+    assert_eq!(id.as_str(), "spiffe://td/ns/shop/sa/cart");
+    // A cluster vouches for its own namespaces only, and for names that Kubernetes can give.
+    for user in ["bank:cart", "shop:a/../b", "Shop:cart", ":cart", "shop:"] {
+        fake.set_review(accepted(user));
+        let error = world.ask("east", TOKEN).await.unwrap_err();
+        assert!(!cannot_tell(&error), "{user}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn no_answer_is_no_verdict() {
+    let fake = Fake::start(ISSUER).await;
+    let world = World::new(&[("east", &fake, "review_timeout = '500ms'")]).await;
+    let odd = |value: Value| Answer::Json(value);
+    for answer in [
+        Answer::Status(400),
+        Answer::Status(401),
+        Answer::Status(403),
+        Answer::Status(404),
+        Answer::Status(429),
+        Answer::Status(500),
+        Answer::Status(503),
+        Answer::Text(String::new()),
+        Answer::Text("<html>".to_owned()),
+        Answer::Text(format!("\"{TOKEN}\"")),
+        Answer::Text("x".repeat(1024 * 1024)),
+        odd(json!([])),
+        odd(json!({ "kind": "TokenReview", "status": { "authenticated": "true" } })),
+        odd(json!({ "kind": "TokenReview", "status": { "authenticated": true, "user": [] } })),
+        Answer::Never,
+    ] {
+        fake.set_review(answer.clone());
+        let begun = Instant::now();
+        let error = world.ask("east", TOKEN).await.unwrap_err();
+        assert!(cannot_tell(&error), "{answer:?}: {error}");
+        assert!(!error.to_string().contains(TOKEN), "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(3), "{answer:?}");
+    }
+    fake.set_review(accepted("shop:cart"));
+    world.ask("east", TOKEN).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_audience_that_is_not_echoed_was_not_checked() {
+    let fake = Fake::start(ISSUER).await;
+    let world = World::new(&[("east", &fake, "")]).await;
+    for audiences in [
+        json!([]),
+        json!(["https://kubernetes"]),
+        json!(["istio-ca-2"]),
+    ] {
+        let Answer::Json(mut review) = accepted("shop:cart") else {
+            panic!("no review");
+        };
+        review["status"]["audiences"] = audiences;
+        fake.set_review(Answer::Json(review));
+        let error = world.ask("east", TOKEN).await.unwrap_err();
+        assert!(matches!(error, AuthnError::Rejected { .. }), "{error}");
+    }
+}
+
+/// Two places and an API server that answers nobody: the third caller is not kept longer than the
+/// first, and another cluster's callers are not kept at all.
+#[tokio::test]
+async fn a_silent_cluster_keeps_its_own_callers_only_and_not_for_long() {
+    let (silent, well) = (Fake::start(ISSUER).await, Fake::start(ISSUER).await);
+    silent.set_review(Answer::Never);
+    well.set_review(accepted("shop:cart"));
+    let bounds = "review_timeout = '1s'\nreview_concurrency = 2";
+    let world = World::new(&[("east", &silent, bounds), ("west", &well, bounds)]).await;
+    let begun = Instant::now();
+    let stuck = futures_util::future::join_all((0..10).map(|_| world.ask("east", TOKEN)));
+    let others = async {
+        for _ in 0..20 {
+            world.ask("west", TOKEN).await.unwrap();
+        }
+        begun.elapsed()
+    };
+    let (stuck, others) = tokio::join!(stuck, others);
+    assert!(others < Duration::from_secs(1), "{others:?}");
+    assert!(begun.elapsed() < Duration::from_secs(4));
+    assert!(
+        stuck
+            .iter()
+            .all(|each| cannot_tell(each.as_ref().unwrap_err()))
+    );
+    assert_eq!(silent.reviewed(), 2, "no more than the bound");
+    silent.set_review(accepted("shop:cart"));
+    let begun = Instant::now();
+    while world.ask("east", TOKEN).await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+}
+
+#[tokio::test]
+async fn the_call_names_its_cluster() {
+    let fake = Fake::start(ISSUER).await;
+    let world = World::new(&[
+        ("east", &fake, "aliases = ['Kubernetes', 'cluster-1']"),
+        ("west", &fake, ""),
+    ])
+    .await;
+    let both = ["east", "west"].map(str::to_owned).to_vec();
+    let open = ListenerClusters::new(both, Some("west".to_owned()));
+    let closed = ListenerClusters::new(vec!["east".to_owned()], None);
+    let name = |listener, id: &str| {
+        let cluster = world.clusters.choose(listener, id)?;
+        Ok::<_, AuthnError>(cluster.config().name().to_owned())
+    };
+    assert_eq!(name(&open, "east").unwrap(), "east");
+    assert_eq!(name(&open, "Kubernetes").unwrap(), "east");
+    assert_eq!(name(&open, "").unwrap(), "west");
+    assert_eq!(name(&closed, "cluster-1").unwrap(), "east");
+    for (listener, id) in [
+        (&closed, ""),
+        (&closed, "west"),
+        (&open, "kubernetes"),
+        (&open, " east"),
+        (&open, "north\n"),
+    ] {
+        let error = name(listener, id).unwrap_err();
+        assert!(matches!(error, AuthnError::Rejected { .. }), "{error}");
+        assert!(!error.to_string().contains('\n'));
+    }
+    let error = name(&open, "north").unwrap_err().to_string();
+    assert!(
+        error.contains("\"north\"") && error.contains("Kubernetes"),
+        "{error}"
+    );
+}
+
+/// What it was told about itself is not enough: plain HTTP has nobody's word.
+#[tokio::test]
+async fn a_kubeconfig_without_tls_is_not_used() {
+    let fake = Fake::start(ISSUER).await;
+    let world = World::new(&[("east", &fake, "")]).await;
+    let path = world
+        .cluster("east")
+        .config()
+        .kubeconfig()
+        .unwrap()
+        .to_owned();
+    std::fs::write(&path, fake.kubeconfig().replace("https://", "http://")).unwrap();
+    let cluster = world.cluster("east");
+    eventually("the client is given up", || {
+        cluster.link().client().is_err()
+    })
+    .await;
+    assert!(cannot_tell(&world.ask("east", TOKEN).await.unwrap_err()));
+}

@@ -1,0 +1,207 @@
+//! Every object is one that a real API server takes.
+
+use serde_json::{Value, json};
+
+use super::install::{apply, namespace};
+use super::{RELEASE, chart, helm, only, refused, render, set, value_sets, values};
+use crate::server::shared;
+
+#[test]
+fn every_value_set_passes_helms_lint() {
+    for name in value_sets() {
+        let chart = chart("");
+        let arguments = ["lint", "--strict", chart.to_str().unwrap()];
+        let output = helm(&arguments, &values(&name));
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{name}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn every_object_passes_a_dry_run() {
+    let client = shared().client().await;
+    let ns = "chart-objects";
+    namespace(&client, ns, json!({})).await;
+    namespace(&client, "istio-system", json!({})).await;
+    service_monitors(&client).await;
+    for name in value_sets() {
+        for mut object in render(ns, &values(&name)) {
+            // As helm does where a template names no namespace.
+            if object["metadata"]["namespace"].is_null() {
+                object["metadata"]["namespace"] = ns.into();
+            }
+            let kind = object["kind"].clone();
+            if let Err(error) = apply(&client, &object, true).await {
+                panic!("{name}: {kind}: {error}\n{object:#}");
+            }
+        }
+    }
+}
+
+/// The strictest Pod Security level lets the pod in; but for one with a socket of its host's.
+#[tokio::test]
+async fn the_pod_is_restricted() {
+    let client = shared().client().await;
+    let ns = "chart-restricted";
+    let labels = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
+    namespace(&client, ns, labels).await;
+    for (name, fits) in [("softhsm", true), ("module", true), ("socket", false)] {
+        let objects = render(ns, &values(name));
+        let template = &only(&objects, "StatefulSet")["spec"]["template"];
+        let mut spec = template["spec"].clone();
+        if let Some(volumes) = spec["volumes"].as_array_mut() {
+            volumes.push(json!({ "name": "state", "emptyDir": {} }));
+            // The claim that the other one stands for is given as a volume already.
+            volumes.dedup_by(|next, before| next["name"] == before["name"]);
+        }
+        let pod = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": { "name": name, "namespace": ns, "labels": template["metadata"]["labels"] },
+            "spec": spec,
+        });
+        let answer = apply(&client, &pod, true).await;
+        assert_eq!(answer.is_ok(), fits, "{name}: {answer:?}");
+        if let Err(error) = answer {
+            let said = error.to_string();
+            assert!(
+                said.contains("restricted volume types") && said.contains("socket"),
+                "{said}"
+            );
+            assert_eq!(
+                said.matches("!=").count() + said.matches("must").count(),
+                0,
+                "{said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn values_that_cannot_stand_are_refused() {
+    let nothing = refused(&[]);
+    assert!(nothing.contains("hsm.mode"), "{nothing}");
+    let two = refused(&set(&["replicaCount=2"]));
+    assert!(two.contains("/replicaCount"), "{two}");
+    let unknown = refused(&set(&["replicas=1"]));
+    assert!(unknown.contains("'replicas' not allowed"), "{unknown}");
+    let path = refused(&["--set".to_owned(), "hsm.mode=module".to_owned()]);
+    assert!(path.contains("hsm.module.path"), "{path}");
+    let unnamed = refused(&set(&["bundleTargets.x.key=ca.crt"]));
+    assert!(unnamed.contains("bundleTargets.x.name"), "{unnamed}");
+}
+
+/// One pod at a time writes to the ledger: a StatefulSet of one, on a volume of one node.
+#[test]
+fn there_is_one_writer() {
+    for name in value_sets() {
+        let objects = render(RELEASE, &values(&name));
+        assert!(!objects.iter().any(|object| object["kind"] == "Deployment"));
+        assert!(
+            !objects
+                .iter()
+                .any(|object| object["kind"] == "PodDisruptionBudget")
+        );
+        if name == "remote" {
+            assert!(!objects.iter().any(|object| object["kind"] == "StatefulSet"));
+            continue;
+        }
+        let spec = &only(&objects, "StatefulSet")["spec"];
+        assert_eq!(spec["replicas"], 1);
+        assert_eq!(spec["podManagementPolicy"], "OrderedReady");
+        for claim in spec["volumeClaimTemplates"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            let mode = claim["spec"]["accessModes"][0].as_str().unwrap();
+            assert!(mode.starts_with("ReadWriteOnce"), "{mode}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn above_one_replica_there_is_a_disruption_budget() {
+    let client = shared().client().await;
+    namespace(&client, "chart-budget", json!({})).await;
+    let mut two = set(&["replicaCount=2"]);
+    two.push("--skip-schema-validation".to_owned());
+    let objects = render("chart-budget", &two);
+    apply(&client, only(&objects, "PodDisruptionBudget"), true)
+        .await
+        .unwrap();
+}
+
+/// The probes ask the port that the configuration opens, and wait for no HSM.
+#[test]
+fn probes_ask_the_admin_port() {
+    let objects = render(RELEASE, &values("softhsm"));
+    let container = &only(&objects, "StatefulSet")["spec"]["template"]["spec"]["containers"][0];
+    for (probe, path) in [
+        ("startupProbe", "/livez"),
+        ("livenessProbe", "/livez"),
+        ("readinessProbe", "/readyz"),
+    ] {
+        assert_eq!(container[probe]["httpGet"]["path"], path);
+        assert_eq!(container[probe]["httpGet"]["port"], "admin");
+    }
+    let ports = container["ports"].as_array().unwrap();
+    let admin = ports.iter().find(|port| port["name"] == "admin").unwrap();
+    assert_eq!(admin["containerPort"], 9901);
+    let toml = only(&objects, "ConfigMap")["data"]["rootbridge.toml"].as_str();
+    assert!(toml.unwrap().contains("address = \"0.0.0.0:9901\""));
+}
+
+/// The smallest definition of ServiceMonitor: its schema is the Prometheus operator's.
+async fn service_monitors(client: &kube::Client) {
+    let definition: Value = json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": { "name": "servicemonitors.monitoring.coreos.com" },
+        "spec": {
+            "group": "monitoring.coreos.com",
+            "scope": "Namespaced",
+            "names": {
+                "kind": "ServiceMonitor",
+                "plural": "servicemonitors",
+                "singular": "servicemonitor",
+            },
+            "versions": [{
+                "name": "v1",
+                "served": true,
+                "storage": true,
+                "schema": { "openAPIV3Schema": {
+                    "type": "object",
+                    "properties": { "spec": {
+                        "type": "object",
+                        "required": ["endpoints", "selector"],
+                        "properties": {
+                            "jobLabel": { "type": "string" },
+                            "selector": { "type": "object", "x-kubernetes-preserve-unknown-fields": true },
+                            "namespaceSelector": { "type": "object", "properties": {
+                                "matchNames": { "type": "array", "items": { "type": "string" } },
+                            }},
+                            "endpoints": { "type": "array", "items": { "type": "object", "properties": {
+                                "port": { "type": "string" },
+                                "path": { "type": "string" },
+                                "interval": { "type": "string" },
+                                "scrapeTimeout": { "type": "string" },
+                            }}},
+                        },
+                    }},
+                }},
+            }],
+        },
+    });
+    apply(client, &definition, false).await.unwrap();
+    let monitor = json!({
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "ServiceMonitor",
+        "metadata": { "name": "probe", "namespace": "default" },
+        "spec": { "endpoints": [], "selector": {} },
+    });
+    crate::support::eventually(crate::support::PATIENCE, "the definition", async || {
+        apply(client, &monitor, true).await.is_ok()
+    })
+    .await;
+}

@@ -1,0 +1,133 @@
+//! The configuration that the chart writes is one that the server takes.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::{RELEASE, only, render, set, value_sets, values};
+
+fn configuration(values: &[String]) -> String {
+    let objects = render(RELEASE, values);
+    let maps = objects
+        .iter()
+        .filter(|object| object["kind"] == "ConfigMap");
+    maps.filter_map(|map| map["data"]["rootbridge.toml"].as_str())
+        .next()
+        .unwrap()
+        .to_owned()
+}
+
+/// `rootbridge config validate`; what it said, when it refused.
+fn validate(text: &str) -> Result<(), String> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("rootbridge.toml");
+    fs::write(&file, text).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_rootbridge"))
+        .args(["config", "validate", "--config"])
+        .arg(&file)
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap();
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn the_server_takes_the_configuration() {
+    for name in value_sets() {
+        if name == "remote" {
+            continue;
+        }
+        let mut values = values(&name);
+        // The server has no publisher yet.
+        values.extend(["--set", "bundleTargets=null"].map(str::to_owned));
+        let text = configuration(&values);
+        if let Err(said) = validate(&text) {
+            panic!("{name}: {said}\n{text}");
+        }
+    }
+}
+
+/// What a user writes under `config` stands, whatever characters it has, and `null` takes away.
+#[test]
+fn free_tables_are_written_as_they_are() {
+    let odd = r#"spiffe://td/ns/"x"\y/sa/<&>'"#;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("values.yaml");
+    let free = serde_json::json!({
+        "hsm": { "mode": "softhsm" },
+        "config": {
+            "hsm": { "workers": 16, "environment": { "A.B C": odd } },
+            "listeners": { "mesh": { "limits": { "max_connections": 2_000_000 }, "clusters": null } },
+            "policy": { "rules": [
+                { "callers": [odd], "profiles": [], "names": [] },
+                { "callers": ["é\n"], "profiles": [], "names": ["self"] },
+            ]},
+            "log": { "level": "debug" },
+        },
+    });
+    fs::write(&file, free.to_string()).unwrap();
+    let text = configuration(&["-f".to_owned(), file.display().to_string()]);
+    let read: toml::Table = text.parse().unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let hsm = read["hsm"].as_table().unwrap();
+    assert_eq!(hsm["workers"].as_integer(), Some(16));
+    assert_eq!(hsm["environment"]["A.B C"].as_str(), Some(odd));
+    let mesh = read["listeners"]["mesh"].as_table().unwrap();
+    assert_eq!(
+        mesh["limits"]["max_connections"].as_integer(),
+        Some(2_000_000)
+    );
+    assert!(!mesh.contains_key("clusters"), "{text}");
+    let rules = read["policy"]["rules"].as_array().unwrap();
+    assert_eq!(rules[0]["callers"][0].as_str(), Some(odd));
+    assert_eq!(rules[1]["callers"][0].as_str(), Some("é\n"));
+    assert_eq!(read["log"]["level"].as_str(), Some("debug"));
+    assert_eq!(read["log"]["format"].as_str(), Some("json"));
+}
+
+/// A changed configuration is a changed pod.
+#[test]
+fn the_pod_follows_its_configuration() {
+    let sum = |values: &[String]| {
+        let objects = render(RELEASE, values);
+        let template = &only(&objects, "StatefulSet")["spec"]["template"];
+        template["metadata"]["annotations"]["checksum/config"].clone()
+    };
+    let before = sum(&set(&[]));
+    assert_eq!(before, sum(&set(&["podLabels.a=b"])));
+    assert_ne!(before, sum(&set(&["trustDomain=other.example"])));
+}
+
+/// What the init container does, done here: a token that is made once.
+#[test]
+fn the_evaluation_token_is_made_once() {
+    let objects = render(RELEASE, &set(&[]));
+    let init = &only(&objects, "StatefulSet")["spec"]["template"]["spec"]["initContainers"][0];
+    let script = init["args"][0].as_str().unwrap();
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("softhsm/new-token");
+    let there = "/usr/share/rootbridge/softhsm/new-token";
+    assert!(script.contains(there), "{script}");
+    let script = script.replace(there, here.to_str().unwrap());
+    let state = tempfile::tempdir().unwrap();
+    let token = state.path().join("softhsm");
+    let run = || {
+        let status = Command::new("/bin/sh")
+            .args(["-ec", &script, "softhsm"])
+            .arg(&token)
+            .arg("rootbridge")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        fs::read(token.join("pin")).unwrap()
+    };
+    let pin = run();
+    assert_eq!(run(), pin, "the second start keeps the token");
+
+    // A start that ended half way through leaves a directory without its mark.
+    fs::remove_file(token.join("made")).unwrap();
+    assert_ne!(run(), pin);
+    let kept = fs::read_dir(state.path()).unwrap().count();
+    assert_eq!(kept, 2, "what was there is put aside");
+}
