@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::objects::{granted, rule};
 use super::server::{ApiServer, shared};
-use super::signing::{Scene, certificate};
+use super::signing::{Change, Scene, certificate};
 use super::support::{PATIENCE, eventually};
 
 fn web(n: usize) -> String {
@@ -84,8 +84,7 @@ async fn what_is_refused_fails_with_a_reason() {
     let other = granted(&scene.admin, "csr-refused", "other", may).await;
     let other = server.client_as(&other).await;
     let server_only = |object: &mut Value| object["spec"]["usages"] = json!(["server auth"]);
-    type Edit<'e> = &'e dyn Fn(&mut Value);
-    let cases: [(&str, &Client, &str, Edit<'_>); 7] = [
+    let cases: [(&str, &Client, &str, Change<'_>); 7] = [
         ("RequesterNotTrusted", &other, &web(1), &server_only),
         ("RequesterNotTrusted", &scene.admin, &web(1), &server_only),
         (

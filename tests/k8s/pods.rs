@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::objects::{create, node, service_account};
 use super::server::{ApiServer, shared};
-use super::signing::Scene;
+use super::signing::{Change, Scene};
 use super::support::{PATIENCE, eventually};
 
 /// A pod on a node, and the node's kubelet.
@@ -239,8 +239,7 @@ async fn what_is_refused_is_denied_or_failed() {
     let wants = |object: &mut Value| {
         object["spec"]["unverifiedUserAnnotations"] = json!({ "d.example/names": "more" });
     };
-    type Edit<'e> = &'e dyn Fn(&mut Value);
-    let cases: [(&[u8], Edit<'_>, &str); 3] = [
+    let cases: [(&[u8], Change<'_>, &str); 3] = [
         (&stub(&p256), &none, "UnsupportedKeyType"),
         (&stub(&p384), &wants, "InvalidUnverifiedUserAnnotations"),
         (&asking, &none, "StubRequestNotEmpty"),

@@ -36,6 +36,9 @@ pub(crate) fn rules(signer: &str) -> Vec<PolicyRule> {
     ]
 }
 
+/// What a case changes in an object.
+pub(crate) type Change<'a> = &'a dyn Fn(&mut Value);
+
 /// A namespace with an istiod that may make requests, a CA that signs them, and clients.
 pub(crate) struct Scene {
     pub(crate) line: Line,
