@@ -18,6 +18,7 @@ pub mod issuance;
 pub mod trust;
 
 pub mod admin;
+pub mod controllers;
 pub mod mesh;
 pub mod net;
 

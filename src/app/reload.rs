@@ -55,8 +55,7 @@ impl Reload {
         self.admin
             .operators
             .store(Arc::clone(&self.callers.operators));
-        self.authorities
-            .set_policy(policy(next, self.started.listeners()));
+        self.authorities.set_policy(policy(next, &self.started));
         for section in needs_restart(&self.started, next) {
             tracing::warn!(section, "changed, and needs a restart to come into force");
         }
@@ -85,7 +84,17 @@ fn needs_restart(running: &Config, next: &Config) -> Vec<&'static str> {
         ("hsm", running.hsm() != next.hsm()),
         ("clusters", running.clusters() != next.clusters()),
         ("listeners", places(running) != places(next)),
+        (
+            "bundle_targets",
+            running.bundle_targets() != next.bundle_targets(),
+        ),
+        ("publisher", running.publisher() != next.publisher()),
         ("istio", running.istio_profile() != next.istio_profile()),
+        ("clusters", running.clusters() != next.clusters()),
+        (
+            "csr_signers, pod_signers or istiod_tls",
+            running.controllers() != next.controllers(),
+        ),
         ("admin", running.admin() != next.admin()),
         ("log", running.log() != next.log()),
     ];

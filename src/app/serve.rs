@@ -14,13 +14,14 @@ use super::listen::{Bound, Callers};
 use super::prober::Prober;
 use super::records::Records;
 use super::reload::Reload;
-use super::{log, notice};
+use super::{log, notice, publisher};
 use crate::admin::{self, Admin, Vitals};
 use crate::authn::{JwtVerifiers, Operators};
 use crate::cluster::Clusters;
 use crate::config::Config;
+use crate::controllers::{self, ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL};
 use crate::issuance::{self, Authorities};
-use crate::mesh::{ListenerConfig, SERVING_PROFILE, Services};
+use crate::mesh::{SERVING_PROFILE, Services};
 use crate::net::{Limits, Listener};
 use crate::policy::Policy;
 use crate::trust::Bundles;
@@ -55,18 +56,21 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         core.door.clone(),
         Arc::clone(&core.hsm),
         Arc::clone(&core.clock),
-        policy(&config, config.listeners()),
+        policy(&config, &config),
         issuing,
     ));
     let bundles = Arc::new(Bundles::default());
     let clusters = Clusters::start(config.clusters(), &core.clock, &tasks, &stop);
     clusters.register(metrics.registry());
     let clusters = Arc::new(clusters);
+    let distribution = publisher::start(&config, &core, &bundles, &clusters, &tasks, &stop);
+    let controlling = controllers::Metrics::default();
+    controlling.register(metrics.registry());
 
     let callers = Callers {
         jwt: Arc::new(JwtVerifiers::new(config.authn(), Arc::clone(&core.clock))),
         operators: Arc::new(Operators::new(config.authn())),
-        clusters,
+        clusters: Arc::clone(&clusters),
     };
     let mut bound = Vec::new();
     for listener in config.listeners() {
@@ -79,6 +83,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         authorities: Arc::clone(&authorities),
         door: core.door.clone(),
         vitals: Arc::clone(&vitals),
+        distribution,
         listeners: bound.iter().map(Bound::named_certificates).collect(),
         metrics,
         operators: arc_swap::ArcSwap::new(Arc::clone(&callers.operators)),
@@ -119,6 +124,13 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         test_interval: config.hsm().probe_interval(),
     };
     tasks.spawn(prober.run(stop.clone()));
+    let parts = controllers::Parts {
+        clusters,
+        authorities: Arc::clone(&authorities),
+        clock: Arc::clone(&core.clock),
+        metrics: controlling,
+    };
+    controllers::start(config.controllers(), &parts, &tasks, &stop);
     say_what_is_missing(&core).await;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -154,12 +166,19 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     Ok(())
 }
 
-/// The policy of a file, and what the listeners that run are called: those that another file
-/// would have begin with a restart, and until then the certificates of these are renewed.
-pub(super) fn policy(config: &Config, listeners: &[ListenerConfig]) -> Policy {
+/// The policy of a file, and what this server itself has by what it was started with: its listeners'
+/// certificates, and istiod's. What another file would have begins with a restart.
+pub(super) fn policy(config: &Config, started: &Config) -> Policy {
     let mut policy = config.policy().clone();
-    for own in listeners.iter().flat_map(|listener| listener.tls().own()) {
+    let listeners = started.listeners().iter();
+    for own in listeners.flat_map(|listener| listener.tls().own()) {
         policy = policy.with_own_names("local:serving", SERVING_PROFILE, SERVING_TTL, &own.names);
+    }
+    for istiod in started.controllers().istiod_tls() {
+        if let Some(cluster) = started.clusters().get(istiod.cluster()) {
+            let names = istiod.names(cluster.trust_domain());
+            policy = policy.with_own_names(ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL, &names);
+        }
     }
     policy.into_policy()
 }

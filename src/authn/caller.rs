@@ -101,10 +101,17 @@ pub enum Method {
     Operator,
     /// No credential: the server asks itself.
     Local,
+    /// An object of Kubernetes, on which a cluster's API server has written who made it.
+    Object {
+        /// Its kind, such as `CertificateSigningRequest`.
+        kind: &'static str,
+        /// Its UID.
+        uid: String,
+    },
 }
 
 impl Method {
-    /// `jwt`, `certificate`, `token_review`, `cluster_keys`, `operator` or `local`.
+    /// `jwt`, `certificate`, `token_review`, `cluster_keys`, `operator`, `local` or `object`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Jwt { .. } => "jwt",
@@ -113,6 +120,7 @@ impl Method {
             Self::ClusterKeys { .. } => "cluster_keys",
             Self::Operator => "operator",
             Self::Local => "local",
+            Self::Object { .. } => "object",
         }
     }
 

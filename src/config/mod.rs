@@ -23,7 +23,8 @@ pub use log::{LogConfig, LogError, LogFormat, RawLog};
 pub use schema::Shape;
 pub use sections::{Instance, LedgerConfig, RawInstance, RawLedger, SectionError};
 
-use crate::{admin, authn, cluster, hsm, mesh, policy};
+use crate::controllers::publisher;
+use crate::{admin, authn, cluster, controllers, hsm, mesh, policy};
 
 /// The whole file as it is written.
 #[derive(Debug, Clone, Deserialize)]
@@ -45,6 +46,21 @@ pub struct RawConfig {
     /// `[clusters.*]`.
     #[serde(default)]
     pub clusters: BTreeMap<String, cluster::RawCluster>,
+    /// `[bundle_targets.*]`.
+    #[serde(default)]
+    pub bundle_targets: BTreeMap<String, publisher::RawTarget>,
+    /// `[publisher]`.
+    #[serde(default)]
+    pub publisher: publisher::RawPublisher,
+    /// `[csr_signers.*]`.
+    #[serde(default)]
+    pub csr_signers: BTreeMap<String, controllers::RawCsrSigner>,
+    /// `[pod_signers.*]`.
+    #[serde(default)]
+    pub pod_signers: BTreeMap<String, controllers::RawPodSigner>,
+    /// `[istiod_tls.*]`.
+    #[serde(default)]
+    pub istiod_tls: BTreeMap<String, controllers::RawIstiodTls>,
     /// `[operators.*]`.
     #[serde(default)]
     pub operators: BTreeMap<String, authn::RawOperatorConfig>,
@@ -74,6 +90,9 @@ pub struct Config {
     hsm: hsm::Config,
     authn: authn::Config,
     clusters: BTreeMap<String, cluster::ClusterConfig>,
+    bundle_targets: Vec<publisher::TargetConfig>,
+    publisher: publisher::PublisherConfig,
+    controllers: controllers::Config,
     listeners: Vec<mesh::ListenerConfig>,
     policy: policy::Config,
     istio_profile: Option<String>,
@@ -126,13 +145,21 @@ impl Config {
             profiles: raw.profiles,
             policy: raw.policy,
         };
+        let controllers = controllers::RawConfig {
+            csr_signers: raw.csr_signers,
+            pod_signers: raw.pod_signers,
+            istiod_tls: raw.istiod_tls,
+        };
         let config = Self {
             file: file.to_owned(),
             instance: raw.instance.try_into().map_err(say)?,
             ledger: raw.ledger.try_into().map_err(say)?,
             hsm: raw.hsm.try_into().map_err(say)?,
             authn,
+            bundle_targets: publisher::targets(raw.bundle_targets).map_err(say)?,
+            publisher: raw.publisher.try_into().map_err(say)?,
             clusters,
+            controllers: controllers.try_into().map_err(say)?,
             listeners,
             policy: policy.try_into().map_err(say)?,
             istio_profile: raw.istio.profile,
@@ -157,6 +184,18 @@ impl Config {
                 return Err(format!("admin.operators: there is no [operators.{name}]"));
             }
         }
+        for target in &self.bundle_targets {
+            let unknown = |name: &&str| !self.clusters.contains_key(*name);
+            if let Some(cluster) = target.clusters().find(unknown) {
+                return Err(format!(
+                    "bundle_targets.{}.clusters: there is no [clusters.{cluster}]",
+                    target.name()
+                ));
+            }
+        }
+        self.controllers
+            .agrees(&self.clusters, self.policy.policy())
+            .map_err(|error| error.to_string())?;
         let mut taken = BTreeMap::from([(self.admin.address(), "admin".to_owned())]);
         for listener in &self.listeners {
             let key = format!("listeners.{}", listener.name());
@@ -201,6 +240,21 @@ impl Config {
     /// `[clusters.*]`, by name.
     pub fn clusters(&self) -> &BTreeMap<String, cluster::ClusterConfig> {
         &self.clusters
+    }
+
+    /// `[bundle_targets.*]`, by name.
+    pub fn bundle_targets(&self) -> &[publisher::TargetConfig] {
+        &self.bundle_targets
+    }
+
+    /// `[publisher]`.
+    pub fn publisher(&self) -> &publisher::PublisherConfig {
+        &self.publisher
+    }
+
+    /// What is done in clusters: `[csr_signers.*]`, `[pod_signers.*]`, `[istiod_tls.*]`.
+    pub fn controllers(&self) -> &controllers::Config {
+        &self.controllers
     }
 
     /// `[listeners.*]`, by name.

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::authority::{Authority, NoIssuer};
 use super::door::Door;
 use super::error::IssueError;
+use super::issuer::Issuer;
 use super::leaf::{self, Issued, LeafRequest};
 use super::metrics::Metrics;
 use super::refresh;
@@ -17,8 +18,8 @@ use crate::authn::{Caller, Identity};
 use crate::clock::{Clock, UnixTime};
 use crate::hsm::Hsm;
 use crate::ledger::{CaCertificateId, Snapshot};
-use crate::policy::{Applicant, Ask, Delegation, Grant, Policy};
-use crate::x509::{Csr, PublicKey, SpiffeId, TrustDomain};
+use crate::policy::{Applicant, Ask, Delegation, Grant, Policy, Profile};
+use crate::x509::{Csr, PublicKey, SpiffeId, TrustBundle, TrustDomain};
 
 type Map = BTreeMap<TrustDomain, Arc<Authority>>;
 
@@ -128,6 +129,11 @@ impl Authorities {
         self.policy.load().has_profile(name)
     }
 
+    /// The profile of that name; the default one for an empty name.
+    pub fn profile(&self, name: &str) -> Option<Arc<Profile>> {
+        self.policy.load().profile(name).map(Arc::clone)
+    }
+
     /// Puts another policy in force.
     pub fn set_policy(&self, policy: Policy) {
         self.policy.store(Arc::new(policy));
@@ -190,9 +196,14 @@ impl Authorities {
     /// The CA certificate that the authority of `trust_domain` signs under now; `None` when it
     /// cannot sign.
     pub fn signs_under(&self, trust_domain: &TrustDomain) -> Option<CaCertificateId> {
-        let authority = self.authority(trust_domain).ok()?;
-        let (issuer, _) = authority.in_force().ok()?;
+        let (issuer, _) = self.in_force(trust_domain)?;
         Some(issuer.certificate_id())
+    }
+
+    /// The issuer of `trust_domain` and the bundle that is answered with its certificates, of one
+    /// moment; `None` when it cannot sign.
+    pub fn in_force(&self, trust_domain: &TrustDomain) -> Option<(Arc<Issuer>, Arc<TrustBundle>)> {
+        self.authority(trust_domain).ok()?.in_force().ok()
     }
 
     /// Every authority in a few words.

@@ -247,6 +247,7 @@ fn caller_record(request: &LeafRequest) -> CallerRecord {
         }
         Method::Operator => (CallerMethod::Operator, String::new()),
         Method::Local => (CallerMethod::Local, String::new()),
+        Method::Object { kind, uid } => (CallerMethod::Object, format!("{kind} {uid}")),
     };
     let pod = caller.pod.as_ref();
     CallerRecord {

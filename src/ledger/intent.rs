@@ -100,10 +100,12 @@ pub enum CallerMethod {
     TokenReview,
     /// A token that the keys of a cluster's API server verified.
     ClusterKeys,
+    /// An object of Kubernetes that names its maker.
+    Object,
 }
 words!(CallerMethod, "method", {
     Jwt => "jwt", Certificate => "certificate", Operator => "operator", Local => "local",
-    TokenReview => "token_review", ClusterKeys => "cluster_keys",
+    TokenReview => "token_review", ClusterKeys => "cluster_keys", Object => "object",
 });
 
 /// Who asked, as far as it is kept.

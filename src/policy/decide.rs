@@ -118,6 +118,15 @@ impl Policy {
         })
     }
 
+    /// The profile of this name; the default one for an empty name.
+    pub fn profile(&self, name: &str) -> Option<&Arc<Profile>> {
+        let name = match name {
+            "" => &self.default_profile,
+            name => name,
+        };
+        self.profiles.get(name)
+    }
+
     /// Whether a profile of this name exists and some rule, or the caller's own name, may use it.
     pub fn has_profile(&self, name: &str) -> bool {
         self.profiles.contains_key(name)

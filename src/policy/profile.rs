@@ -33,6 +33,11 @@ impl Profile {
         &self.name
     }
 
+    /// The longest lifetime that may be asked for.
+    pub fn max_ttl(&self) -> Duration {
+        self.max_ttl
+    }
+
     /// How far notBefore lies before the moment of issuance.
     pub fn backdate(&self) -> Duration {
         self.backdate

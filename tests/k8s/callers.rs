@@ -12,14 +12,14 @@ use tonic::Code;
 use tonic::metadata::MetadataMap;
 
 use super::access::Credential;
-use super::line::calls::{istio_request, told};
-use super::line::request::{Request, id};
-use super::line::{Line, PATIENCE, Server, TD, eventually};
 use super::objects::{
     create, granted, namespace, node, pod, rule, service_account, token, token_for,
 };
 use super::rootbridge::rootbridge;
 use super::server::{ApiServer, shared};
+use super::support::calls::{istio_request, told};
+use super::support::request::{Request, id};
+use super::support::{Line, PATIENCE, Server, TD, eventually};
 
 /// What Rootbridge may do in a cluster: ask about tokens, and watch pods and accounts.
 pub(crate) async fn credential(client: &Client, ns: &str) -> Credential {
@@ -61,7 +61,7 @@ pub(crate) fn headers(token: &str, cluster: Option<&str>) -> MetadataMap {
 }
 
 pub(crate) struct Caller {
-    client: super::line::Client,
+    client: super::support::Client,
     csr: Request,
 }
 
@@ -81,7 +81,7 @@ impl Caller {
     ) -> Result<Vec<String>, tonic::Status> {
         let body = istio_request(&self.csr.pem, 3600, &[]);
         let answer = self.client.create(body, headers(token, cluster)).await?;
-        Ok(super::line::chain::Chain::istio(&answer.cert_chain).names())
+        Ok(super::support::chain::Chain::istio(&answer.cert_chain).names())
     }
 }
 

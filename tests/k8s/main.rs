@@ -15,17 +15,23 @@
 #[allow(dead_code)]
 mod access;
 mod callers;
+mod check;
+mod csr;
 mod harness;
+mod istiod;
 mod kept;
-/// The real binary on a SoftHSM token, as the tests of the line start it.
-#[allow(dead_code, unused_imports, clippy::module_inception)]
-#[path = "../line/support/mod.rs"]
-mod line;
 mod nodes;
 #[allow(dead_code)]
 mod objects;
+mod pods;
+mod publisher;
 mod rootbridge;
 #[allow(dead_code)]
 mod server;
+mod signing;
 mod speed;
+/// The real binary on a SoftHSM token, as the tests of the line start it.
+#[allow(dead_code, unused_imports)]
+#[path = "../line/support/mod.rs"]
+mod support;
 mod watch;

@@ -7,12 +7,12 @@ use kube::ResourceExt as _;
 use tonic::{Code, Status};
 
 use super::callers::{ca, credential, headers};
-use super::line::calls::{istio_request, text, told};
-use super::line::chain::Chain;
-use super::line::request::{Request, id};
-use super::line::{Client, PATIENCE, TD, eventually};
 use super::objects::{namespace, node, phase, pod, service_account, token, token_for};
 use super::server::shared;
+use super::support::calls::{istio_request, text, told};
+use super::support::chain::Chain;
+use super::support::request::{Request, id};
+use super::support::{Client, PATIENCE, TD, eventually};
 
 /// As ztunnel asks: a P-256 key, an empty subject, one critical URI SAN, its own token.
 async fn ask(client: &Client, token: &str, identity: &str) -> Result<Vec<String>, Status> {

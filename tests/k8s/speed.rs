@@ -9,9 +9,9 @@ use rootbridge::authn::Api;
 use rootbridge::cluster::Cluster;
 
 use super::callers::{Caller, ca, credential, offline};
-use super::line::{PATIENCE, eventually};
 use super::objects::{namespace, node, pod, service_account, token_for};
 use super::server::shared;
+use super::support::{PATIENCE, eventually};
 use super::watch::reach;
 
 fn setting(name: &str, otherwise: usize) -> usize {

@@ -13,9 +13,9 @@ use tokio_util::task::TaskTracker;
 
 use super::access::Credential;
 use super::callers::credential;
-use super::line::{PATIENCE, eventually};
 use super::objects::{namespace, node, pod, service_account, token_for};
 use super::server::ApiServer;
+use super::support::{PATIENCE, eventually};
 
 /// One cluster that is judged offline, as the library has it; ends with the guard.
 pub(crate) fn reach(

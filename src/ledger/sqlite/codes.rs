@@ -27,6 +27,7 @@ pub(super) const fn method_code(method: CallerMethod) -> i64 {
         CallerMethod::Local => 4,
         CallerMethod::TokenReview => 5,
         CallerMethod::ClusterKeys => 6,
+        CallerMethod::Object => 7,
     }
 }
 
@@ -104,10 +105,18 @@ impl<'r> Columns<'r> {
     }
 
     pub(super) fn method(&self, column: &'static str) -> Result<CallerMethod, LedgerError> {
-        use CallerMethod::{Certificate, ClusterKeys, Jwt, Local, Operator, TokenReview};
+        use CallerMethod::{Certificate, ClusterKeys, Jwt, Local, Object, Operator, TokenReview};
         self.code(
             column,
-            [Jwt, Certificate, Operator, Local, TokenReview, ClusterKeys],
+            [
+                Jwt,
+                Certificate,
+                Operator,
+                Local,
+                TokenReview,
+                ClusterKeys,
+                Object,
+            ],
             method_code,
         )
     }

@@ -1,0 +1,83 @@
+{{- /* The configuration: what the other values say, with `config` over it. */}}
+{{- define "rootbridge.config" -}}
+{{- $full := include "rootbridge.fullname" . }}
+{{- $state := "/var/lib/rootbridge" }}
+{{- $token := dict "label" .Values.hsm.tokenLabel }}
+{{- with .Values.hsm.tokenSerial }}{{ $_ := set $token "serial" . }}{{ end }}
+{{- $hsm := dict }}
+{{- if eq .Values.hsm.mode "softhsm" }}
+{{- $_ := set $token "pin_file" (printf "%s/softhsm/pin" $state) }}
+{{- $hsm = dict "module" "/usr/lib/softhsm/libsofthsm2.so" "environment" (dict "SOFTHSM2_CONF" (printf "%s/softhsm/softhsm2.conf" $state)) }}
+{{- else if eq .Values.hsm.mode "module" }}
+{{- $_ := set $token "pin_file" (printf "/var/run/secrets/rootbridge/pin/%s" .Values.hsm.module.pin.key) }}
+{{- $hsm = dict "module" (required "hsm.module.path: write the absolute path of your PKCS#11 module" .Values.hsm.module.path) }}
+{{- with .Values.hsm.module.environment }}{{ $_ := set $hsm "environment" . }}{{ end }}
+{{- else }}
+{{- fail "hsm.mode: write `module` for your PKCS#11 module, or `softhsm` to evaluate: keys in files, no HSM" }}
+{{- end }}
+{{- $_ := set $hsm "tokens" (dict "main" $token) }}
+
+{{- $names := list (printf "%s.%s.svc" $full .Release.Namespace) (printf "%s.%s" $full .Release.Namespace) (printf "%s.%s.svc.cluster.local" $full .Release.Namespace) $full "localhost" }}
+{{- $names = concat $names .Values.service.extraNames }}
+{{- $mesh := dict
+  "address" "0.0.0.0:8443"
+  "apis" (list "istio" "certificates" "bundles")
+  "client_certificates" (dict "trust_domains" (list .Values.trustDomain))
+  "tls" (dict "trust_domain" .Values.trustDomain "dns" $names "ip" (list "127.0.0.1")) }}
+{{- $operators := dict }}
+{{- range $name, $operator := .Values.operators }}
+{{- $_ := set $operators $name (dict "trust_domain" $.Values.trustDomain "credential_file" (printf "/var/run/secrets/rootbridge/operators/%s/%s" $name (default "token" $operator.key))) }}
+{{- end }}
+{{- if $operators }}{{ $_ := set $mesh "operators" (keys $operators | sortAlpha) }}{{ end }}
+
+{{- $config := dict
+  "ledger" (dict "path" (printf "%s/ledger.db" $state))
+  "hsm" $hsm
+  "listeners" (dict "mesh" $mesh)
+  "operators" $operators
+  "admin" (dict "address" "0.0.0.0:9901")
+  "log" (dict "format" "json") }}
+{{- if not $operators }}{{ $config = omit $config "operators" }}{{ end }}
+
+{{- if include "rootbridge.speaks" . }}
+{{- $cluster := dict "trust_domain" .Values.trustDomain "aliases" .Values.cluster.aliases }}
+{{- with .Values.cluster.namespaces }}{{ $_ := set $cluster "namespaces" . }}{{ end }}
+{{- if .Values.authentication.enabled }}
+{{- $_ := set $cluster "authenticate" .Values.authentication.method }}
+{{- $_ := set $cluster "audiences" .Values.authentication.audiences }}
+{{- with .Values.authentication.nodeAccounts }}{{ $_ := set $cluster "node_accounts" . }}{{ end }}
+{{- $_ := set $mesh "clusters" (list .Values.cluster.name) }}
+{{- $_ := set $mesh "default_cluster" .Values.cluster.name }}
+{{- end }}
+{{- $_ := set $config "clusters" (dict .Values.cluster.name $cluster) }}
+{{- end }}
+
+{{- $here := dict "clusters" (list .Values.cluster.name) }}
+{{- range $section, $entries := dict "csr_signers" .Values.csrSigners "pod_signers" .Values.podSigners "bundle_targets" .Values.bundleTargets }}
+{{- if $entries }}
+{{- $made := dict }}
+{{- range $name, $entry := $entries }}
+{{- $entry = merge (deepCopy $entry) $here }}
+{{- if eq $section "bundle_targets" }}{{ $entry = merge $entry (dict "trust_domain" $.Values.trustDomain) }}{{ end }}
+{{- $_ := set $made $name $entry }}
+{{- end }}
+{{- $_ := set $config $section $made }}
+{{- end }}
+{{- end }}
+{{- if .Values.bundleTargets }}
+{{- $_ := set $config "publisher" (dict "lease_namespace" .Release.Namespace "lease_name" (include "rootbridge.leaseName" .)) }}
+{{- end }}
+{{- if .Values.istiodTls }}
+{{- $made := dict }}
+{{- range $name, $entry := .Values.istiodTls }}
+{{- $_ := set $made $name (merge (deepCopy $entry) (dict "cluster" $.Values.cluster.name)) }}
+{{- end }}
+{{- $_ := set $config "istiod_tls" $made }}
+{{- end }}
+{{- $text := include "rootbridge.toml.table" (dict "path" "" "table" (mergeOverwrite $config (deepCopy .Values.config))) }}
+{{- regexReplaceAll "\n{3,}" $text "\n\n" | trim }}
+{{- end }}
+
+{{- define "rootbridge.leaseName" -}}
+{{- include "rootbridge.fullname" . }}-publisher
+{{- end }}

@@ -1,0 +1,92 @@
+//! Accounts, and DNS names made from them.
+
+use crate::x509::{DnsName, NameError};
+
+/// A service account.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Account {
+    /// Its namespace.
+    pub(crate) namespace: String,
+    /// Its name.
+    pub(crate) name: String,
+}
+
+impl Account {
+    /// Reads `namespace/name`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (namespace, name) = text.split_once('/')?;
+        Self::new(namespace, name)
+    }
+
+    /// The account that a user of Kubernetes is, if it is one.
+    pub(crate) fn of_user(username: &str) -> Option<Self> {
+        let (namespace, name) = username
+            .strip_prefix("system:serviceaccount:")?
+            .split_once(':')?;
+        Self::new(namespace, name)
+    }
+
+    fn new(namespace: &str, name: &str) -> Option<Self> {
+        (is_label(namespace) && is_subdomain(name)).then(|| Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+}
+
+/// A DNS name in which `{account}` and `{namespace}` stand for a pod's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NameTemplate(String);
+
+impl NameTemplate {
+    /// Checks the text between the places.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let template = Self(text.to_owned());
+        if template
+            .0
+            .replace("{account}", "")
+            .replace("{namespace}", "")
+            .contains(['{', '}'])
+        {
+            return Err(format!(
+                "`{text}` has a place that is not known; write {{account}} or {{namespace}}"
+            ));
+        }
+        match template.fill("a", "a") {
+            Ok(_) => Ok(template),
+            Err(_) => Err(format!(
+                "`{text}` makes no DNS name; write such as {{account}}.{{namespace}}.svc"
+            )),
+        }
+    }
+
+    /// The name for one account.
+    ///
+    /// # Errors
+    /// [`NameError`] when it is too long, say.
+    pub(crate) fn fill(&self, namespace: &str, account: &str) -> Result<DnsName, NameError> {
+        let text = self.0.replace("{account}", account);
+        DnsName::parse(&text.replace("{namespace}", namespace))
+    }
+}
+
+/// A label of DNS (RFC 1123 §2.1), in lower case.
+pub(super) fn is_label(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// Labels joined by dots, as most objects are named.
+pub(super) fn is_subdomain(text: &str) -> bool {
+    let label = |part: &str| {
+        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        !part.is_empty()
+            && part.bytes().all(inner)
+            && !part.starts_with('-')
+            && !part.ends_with('-')
+    };
+    (1..=253).contains(&text.len()) && text.split('.').all(label)
+}

@@ -1,0 +1,112 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+use super::*;
+
+fn read(text: &str) -> Result<Config, ConfigError> {
+    #[derive(serde::Deserialize)]
+    struct File {
+        #[serde(default)]
+        csr_signers: BTreeMap<String, RawCsrSigner>,
+        #[serde(default)]
+        pod_signers: BTreeMap<String, RawPodSigner>,
+        #[serde(default)]
+        istiod_tls: BTreeMap<String, RawIstiodTls>,
+    }
+    let file: File = toml::from_str(text).unwrap();
+    RawConfig {
+        csr_signers: file.csr_signers,
+        pod_signers: file.pod_signers,
+        istiod_tls: file.istiod_tls,
+    }
+    .try_into()
+}
+
+const CSR: &str = "[csr_signers.a]\nsigner_name = 'd.example/mesh'\nclusters = ['east']\n\
+                   profile = 'workload'\nrequesters = ['istio-system/istiod']\n";
+
+#[test]
+fn what_stands() {
+    let config = read(&format!(
+        "{CSR}[pod_signers.p]\nsigner_name = 'd.example/pod'\nclusters = ['east']\n\
+         profile = 'workload'\ndns_names = ['{{account}}.{{namespace}}.svc']\n\
+         [istiod_tls.i]\ncluster = 'east'\nrevision = '1-28'\n"
+    ))
+    .unwrap();
+    let account = Account::of_user("system:serviceaccount:istio-system:istiod").unwrap();
+    assert!(config.csr_signers[0].requesters.contains(&account));
+    let name = config.pod_signers[0].dns_names[0]
+        .fill("shop", "web")
+        .unwrap();
+    assert_eq!(name.as_str(), "web.shop.svc");
+    let names = config.istiod_tls[0].names(&TrustDomain::parse("td").unwrap());
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        names,
+        [
+            "dns:istiod.istio-system.svc",
+            "dns:istiod-1-28.istio-system.svc",
+            "spiffe://td/ns/istio-system/sa/istiod-service-account"
+        ]
+    );
+}
+
+#[test]
+fn what_cannot_stand_is_named() {
+    for (from, to, key) in [
+        ("d.example/mesh", "mesh", "csr_signers.a.signer_name"),
+        ("d.example/mesh", "D/mesh", "csr_signers.a.signer_name"),
+        (
+            "d.example/mesh",
+            "d.example/a/b",
+            "csr_signers.a.signer_name",
+        ),
+        (
+            "d.example/mesh",
+            "kubernetes.io/x",
+            "csr_signers.a.signer_name",
+        ),
+        ("['east']", "[]", "csr_signers.a.clusters"),
+        ("['east']", "['east', 'east']", "csr_signers.a.signer_name"),
+        ("['istio-system/istiod']", "[]", "csr_signers.a.requesters"),
+        ("istio-system/istiod", "istiod", "csr_signers.a.requesters"),
+        ("istio-system/istiod", "a/b/c", "csr_signers.a.requesters"),
+        ("csr_signers.a]", "csr_signers.A]", "csr_signers.A"),
+    ] {
+        let error = read(&CSR.replace(from, to)).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{key}: ")), "{to}: {error}");
+    }
+    let pod = "[pod_signers.p]\nsigner_name = 'd/p'\nclusters = ['c']\nprofile = 'w'\n";
+    for template in ["{pod}.svc", "*.svc", "{account}..svc", ""] {
+        let error = read(&format!("{pod}dns_names = ['{template}']")).unwrap_err();
+        assert!(error.to_string().starts_with("pod_signers.p.dns_names: "));
+    }
+    for (line, key) in [
+        ("namespace = 'A'", "namespace"),
+        ("revision = 'a.b'", "revision"),
+        ("secret = 'a/b'", "secret"),
+    ] {
+        let error = read(&format!("[istiod_tls.i]\ncluster = 'c'\n{line}")).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.starts_with(&format!("istiod_tls.i.{key}: ")),
+            "{error}"
+        );
+    }
+    let twice = "[istiod_tls.i]\ncluster = 'c'\n[istiod_tls.j]\ncluster = 'c'\n";
+    assert!(read(twice).is_err());
+}
+
+#[test]
+fn only_service_accounts_are_accounts() {
+    for user in [
+        "admin",
+        "system:serviceaccount",
+        "system:serviceaccount:a",
+        "system:serviceaccount:a:",
+        "system:serviceaccount::b",
+        "system:serviceaccount:a:b:c",
+        "system:serviceaccount:a/b:c",
+        "system:node:a",
+    ] {
+        assert_eq!(Account::of_user(user), None, "{user}");
+    }
+}

@@ -1,0 +1,140 @@
+//! CertificateSigningRequests (certificates.k8s.io/v1): what istiod sends in its RA mode.
+
+mod judge;
+
+use std::sync::Arc;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::certificates::v1::{
+    CertificateSigningRequest, CertificateSigningRequestCondition,
+};
+use kube::api::PostParams;
+use kube::{Api, Client};
+
+use super::config::CsrSigner;
+use super::signer::Work;
+use super::verdict::{Refusal, Stop};
+use crate::cluster::Cluster;
+use crate::issuance::{Authorities, Issued};
+
+/// One `[csr_signers.*]` in one cluster.
+#[derive(Debug)]
+pub(super) struct CsrWork {
+    config: CsrSigner,
+    cluster: Arc<Cluster>,
+    authorities: Arc<Authorities>,
+}
+
+impl CsrWork {
+    /// Will sign the requests of `cluster`.
+    pub(super) fn new(
+        config: CsrSigner,
+        cluster: Arc<Cluster>,
+        authorities: Arc<Authorities>,
+    ) -> Self {
+        Self {
+            config,
+            cluster,
+            authorities,
+        }
+    }
+
+    async fn certify(&self, csr: &CertificateSigningRequest) -> Result<Issued, Stop> {
+        let profile = self
+            .authorities
+            .profile(&self.config.profile)
+            .ok_or_else(|| Stop::Retry("the profile does not exist".to_owned()))?;
+        let request = judge::judge(csr, &self.config, self.cluster.config(), &profile)?;
+        Ok(self.authorities.issue(request).await?)
+    }
+
+    fn say_refused(&self, name: &str, csr: &CertificateSigningRequest, refusal: &Refusal) {
+        tracing::info!(
+            cluster = self.cluster.config().name(),
+            signer = self.config.name,
+            object = name,
+            requester = csr.spec.username.as_deref().unwrap_or_default(),
+            reason = refusal.reason,
+            message = refusal.message,
+            "CertificateSigningRequest refused"
+        );
+    }
+}
+
+impl Work for CsrWork {
+    type Object = CertificateSigningRequest;
+
+    fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    async fn api(&self, client: Client) -> Result<Api<CertificateSigningRequest>, kube::Error> {
+        Ok(Api::all(client))
+    }
+
+    fn selector(&self) -> String {
+        format!("spec.signerName={}", self.config.signer_name)
+    }
+
+    fn wants(&self, csr: &CertificateSigningRequest) -> bool {
+        csr.spec.signer_name == self.config.signer_name && judge::is_open(csr)
+    }
+
+    async fn handle(
+        &self,
+        client: Client,
+        _: &str,
+        name: &str,
+    ) -> Result<Option<&'static str>, String> {
+        let api: Api<CertificateSigningRequest> = Api::all(client);
+        // As it is now: while its key waited it may have been denied, deleted or answered.
+        let found = api.get_opt(name).await.map_err(|error| error.to_string())?;
+        let Some(mut csr) = found.filter(|csr| self.wants(csr)) else {
+            return Ok(None);
+        };
+        let result = match self.certify(&csr).await {
+            Ok(issued) => {
+                let certificate = ByteString(chain(&issued).into_bytes());
+                csr.status.get_or_insert_default().certificate = Some(certificate);
+                "issued"
+            }
+            Err(Stop::Retry(why)) => return Err(why),
+            Err(Stop::Refuse(refusal)) => {
+                self.say_refused(name, &csr, &refusal);
+                let status = csr.status.get_or_insert_default();
+                status
+                    .conditions
+                    .get_or_insert_default()
+                    .push(condition(refusal));
+                "failed"
+            }
+        };
+        // With the version that was read: whoever changed the object meanwhile wins, and the next
+        // try judges what it is then. A certificate that was made waits in the ledger.
+        let written = api.replace_status(name, &PostParams::default(), &csr).await;
+        written.map_err(|error| error.to_string())?;
+        Ok(Some(result))
+    }
+}
+
+/// The leaf, then the intermediates.
+pub(super) fn chain(issued: &Issued) -> String {
+    std::iter::once(issued.certificate())
+        .chain(issued.intermediates())
+        .map(crate::x509::Certificate::to_pem)
+        .collect()
+}
+
+fn condition(refusal: Refusal) -> CertificateSigningRequestCondition {
+    CertificateSigningRequestCondition {
+        type_: "Failed".to_owned(),
+        status: "True".to_owned(),
+        reason: Some(refusal.reason.to_owned()),
+        message: Some(refusal.message),
+        ..CertificateSigningRequestCondition::default()
+    }
+}

@@ -1,0 +1,23 @@
+//! What Rootbridge does in Kubernetes clusters: it signs their requests and keeps its own objects
+//! there. How clusters are reached is the business of `cluster`.
+
+mod config;
+mod csr;
+mod http;
+mod istiod;
+mod metrics;
+mod pod;
+pub mod publisher;
+mod queue;
+mod signer;
+mod start;
+mod verdict;
+mod watch;
+
+pub use config::{
+    Config, ConfigError, CsrSigner, IstiodTls, PodSigner, RawConfig, RawCsrSigner, RawIstiodTls,
+    RawPodSigner,
+};
+pub use istiod::{ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL};
+pub use metrics::Metrics;
+pub use start::{Parts, start};

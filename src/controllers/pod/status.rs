@@ -1,0 +1,104 @@
+//! The `status` of a PodCertificateRequest: written once, whole.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::judge::{Judged, NEAR, SHORTEST, apart};
+use crate::clock::UnixTime;
+use crate::controllers::csr::chain;
+use crate::controllers::verdict::{Refusal, Stop};
+use crate::issuance::Issued;
+
+/// Renewal begins between these parts of a certificate's life, in thousandths. The kubelet renews
+/// within minutes of the time that it is told: pods that came at once are spread here.
+const FROM: u64 = 600;
+const SPREAD: u64 = 150;
+
+/// What an API server takes, if the certificate that is on record is still one that it would.
+pub(super) fn issued(issued: &Issued, judged: &Judged, server: UnixTime) -> Result<Value, Stop> {
+    let leaf = issued.certificate();
+    let (begins, ends) = (leaf.not_before(), leaf.not_after());
+    let life = ends.since(begins);
+    // One from the ledger may be of an earlier try.
+    if apart(begins, server) > NEAR || life < SHORTEST || life > judged.longest() {
+        return Err(Refusal::failed(
+            "Superseded",
+            "the certificate that was made for this object is too old to be taken; make a new \
+             request",
+        )
+        .into());
+    }
+    Ok(json!({
+        "conditions": [condition("Issued", "Issued", "signed by rootbridge", server)],
+        "certificateChain": chain(issued),
+        "notBefore": begins.to_string(),
+        "notAfter": ends.to_string(),
+        "beginRefreshAt": refresh(begins, life, judged.uid()).to_string(),
+    }))
+}
+
+/// Denied or Failed, with nothing else.
+pub(super) fn refused(refusal: &Refusal, server: UnixTime) -> Value {
+    let kind = if refusal.denied { "Denied" } else { "Failed" };
+    json!({ "conditions": [condition(kind, refusal.reason, &refusal.message, server)] })
+}
+
+fn condition(kind: &str, reason: &str, message: &str, at: UnixTime) -> Value {
+    json!({
+        "type": kind,
+        "status": "True",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": at.to_string(),
+    })
+}
+
+/// From 60 to 75 % of the life, by the object's UID: the same at each try. An hour's life, the
+/// shortest, has that well over ten minutes from both ends.
+fn refresh(begins: UnixTime, life: Duration, uid: &str) -> UnixTime {
+    let hash = uid.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let part = FROM + (hash >> 16) % SPREAD;
+    begins.plus(Duration::from_secs(
+        life.as_secs().saturating_mul(part) / 1000,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn renewal_is_spread_within_the_rules() {
+        let begins = UnixTime::from_secs(1_000_000);
+        let ten = Duration::from_secs(600);
+        for hours in [1, 24, 24 * 91] {
+            let life = Duration::from_secs(3600 * hours);
+            let mut seen = BTreeSet::new();
+            for n in 0..500 {
+                let uid = format!("6f1c2d1e-0000-4000-8000-{n:012}");
+                let at = refresh(begins, life, &uid);
+                assert_eq!(at, refresh(begins, life, &uid));
+                assert!(at.since(begins) >= life * 6 / 10 && at.since(begins) >= ten);
+                let left = begins.plus(life).since(at);
+                assert!(left >= life * 25 / 100 && left >= ten);
+                seen.insert(at.secs());
+            }
+            assert!(seen.len() > 50, "{hours} h: {} moments", seen.len());
+        }
+    }
+
+    #[test]
+    fn a_refusal_sets_nothing_else() {
+        let at = UnixTime::from_secs(0);
+        let status = refused(&Refusal::denied("UnsupportedKeyType", "no"), at);
+        let fields: Vec<_> = status.as_object().into_iter().flatten().collect();
+        assert_eq!(fields.len(), 1);
+        let kind = status.pointer("/conditions/0/type");
+        assert_eq!(kind.and_then(Value::as_str), Some("Denied"));
+    }
+}

@@ -1,0 +1,154 @@
+//! One signer in one cluster: a watch that fills a queue, and workers that empty it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::runtime::watcher;
+use kube::{Api, Client, Resource};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::metrics::Metrics;
+use super::queue::{Key, Queue};
+use super::watch::{self, Watched};
+use crate::cluster::Cluster;
+
+/// How many objects are worked on at once.
+const WORKERS: usize = 16;
+/// How many keys the queue holds; beyond it the watch waits, and what it misses is listed.
+const BOUND: usize = 10_000;
+/// For one object, from the first request to the last. Issuance goes on without it, and the next
+/// try finds what it made.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What a signer does with one kind of object.
+pub(super) trait Work: Send + Sync + 'static {
+    /// The kind of object.
+    type Object: Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static;
+
+    /// Its name in the configuration, for logs and metrics.
+    fn name(&self) -> &str;
+
+    /// The cluster that it works in.
+    fn cluster(&self) -> &Arc<Cluster>;
+
+    /// Where its objects are watched.
+    fn api(
+        &self,
+        client: Client,
+    ) -> impl Future<Output = Result<Api<Self::Object>, kube::Error>> + Send;
+
+    /// The objects' field selector.
+    fn selector(&self) -> String;
+
+    /// Whether there is anything to do for an object.
+    fn wants(&self, object: &Self::Object) -> bool;
+
+    /// Brings one object to its end, or says why not yet. `None`: there was nothing to do.
+    fn handle(
+        &self,
+        client: Client,
+        namespace: &str,
+        name: &str,
+    ) -> impl Future<Output = Result<Option<&'static str>, String>> + Send;
+}
+
+/// Begins to work until `stop`.
+pub(super) fn start<W: Work>(
+    work: W,
+    metrics: &Metrics,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    let runner = Arc::new(Runner {
+        work,
+        queue: Queue::new(BOUND),
+        metrics: metrics.clone(),
+    });
+    let (watching, stopping) = (Arc::clone(&runner), stop.clone());
+    tasks.spawn(async move {
+        let cluster = Arc::clone(watching.work.cluster());
+        watch::follow(&*watching, &cluster, watching.work.name(), &stopping).await;
+    });
+    for _ in 0..WORKERS {
+        let (runner, stop) = (Arc::clone(&runner), stop.clone());
+        tasks.spawn(async move {
+            loop {
+                let key = tokio::select! {
+                    () = stop.cancelled() => return,
+                    key = runner.queue.next() => key,
+                };
+                runner.step(key).await;
+            }
+        });
+    }
+}
+
+struct Runner<W> {
+    work: W,
+    queue: Queue,
+    metrics: Metrics,
+}
+
+impl<W: Work> Runner<W> {
+    async fn step(&self, key: Key) {
+        let (signer, cluster) = (self.work.name(), self.work.cluster().config().name());
+        let outcome = match self.work.cluster().link().client() {
+            Ok(client) => {
+                let step = self.work.handle(client, &key.namespace, &key.name);
+                match tokio::time::timeout(DEADLINE, step).await {
+                    Ok(outcome) => outcome,
+                    Err(_) => Err(format!("not done within {}s", DEADLINE.as_secs())),
+                }
+            }
+            Err(down) => Err(down.to_string()),
+        };
+        match outcome {
+            Ok(result) => {
+                if let Some(result) = result {
+                    self.metrics.count(signer, cluster, result);
+                }
+                self.queue.done(key);
+            }
+            Err(why) => {
+                self.metrics.count(signer, cluster, "retried");
+                let (namespace, name) = (&key.namespace, &key.name);
+                tracing::debug!(cluster, signer, namespace, name, why, "tried again later");
+                self.queue.retry(key);
+            }
+        }
+        self.metrics.waiting(signer, cluster, self.queue.len());
+    }
+}
+
+impl<W: Work> Watched for Runner<W> {
+    type Object = W::Object;
+
+    async fn api(&self, client: Client) -> Result<Api<W::Object>, kube::Error> {
+        self.work.api(client).await
+    }
+
+    fn selector(&self) -> watcher::Config {
+        watcher::Config::default().fields(&self.work.selector())
+    }
+
+    async fn seen(&self, object: W::Object) {
+        if !self.work.wants(&object) {
+            return;
+        }
+        let meta = object.meta();
+        let key = Key {
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            name: meta.name.clone().unwrap_or_default(),
+        };
+        self.queue.add(key).await;
+        let (signer, cluster) = (self.work.name(), self.work.cluster().config().name());
+        self.metrics.waiting(signer, cluster, self.queue.len());
+    }
+
+    fn up(&self, up: bool) {
+        let cluster = self.work.cluster().config().name();
+        self.metrics.watch(self.work.name(), cluster, up);
+    }
+}

@@ -1,0 +1,60 @@
+//! Begins everything that the configuration wants done in clusters.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::config::Config;
+use super::csr::CsrWork;
+use super::istiod::IstiodCertificate;
+use super::metrics::Metrics;
+use super::pod::PodWork;
+use super::signer;
+use crate::clock::Clock;
+use crate::cluster::{Cluster, Clusters};
+use crate::issuance::Authorities;
+
+/// What controllers work with.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// How each cluster is reached.
+    pub clusters: Arc<Clusters>,
+    /// Who issues.
+    pub authorities: Arc<Authorities>,
+    /// The machine's clock.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// Begins to work in every configured cluster, each apart from the others, until `stop`.
+pub fn start(config: &Config, parts: &Parts, tasks: &TaskTracker, stop: &CancellationToken) {
+    for signer in config.csr_signers() {
+        for cluster in clusters(parts, signer.clusters()) {
+            let authorities = Arc::clone(&parts.authorities);
+            let work = CsrWork::new(signer.clone(), cluster, authorities);
+            signer::start(work, &parts.metrics, tasks, stop);
+        }
+    }
+    for signer in config.pod_signers() {
+        for cluster in clusters(parts, signer.clusters()) {
+            let (authorities, clock) = (Arc::clone(&parts.authorities), Arc::clone(&parts.clock));
+            let work = PodWork::new(signer.clone(), cluster, authorities, clock);
+            signer::start(work, &parts.metrics, tasks, stop);
+        }
+    }
+    for istiod in config.istiod_tls() {
+        if let Some(cluster) = parts.clusters.get(istiod.cluster()) {
+            let certificate = IstiodCertificate::new(istiod.clone(), Arc::clone(cluster), parts);
+            tasks.spawn(certificate.keep(stop.clone()));
+        }
+    }
+}
+
+/// Those clusters of a list that there are: the configuration has checked that it is all of them.
+fn clusters<'a>(parts: &'a Parts, names: &'a [String]) -> impl Iterator<Item = Arc<Cluster>> + 'a {
+    names
+        .iter()
+        .filter_map(|name| parts.clusters.get(name).cloned())
+}
