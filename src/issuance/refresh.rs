@@ -22,9 +22,14 @@ pub(super) async fn active_issuer(
     };
     let issuers = record.issuers.iter().filter(active);
     let rows = issuers.flat_map(|issuer| issuer.certificates.iter().map(move |row| (issuer, row)));
+    // A path to an anchor that is published no more ends nowhere.
+    let ends = |row: &CaCertificateRecord| {
+        let mut anchors = record.anchors.iter();
+        anchors.any(|anchor| anchor.sha256 == row.anchor && anchor.state == IssuerState::Active)
+    };
     // What was put to use last counts, however old its key is.
     let (issuer, row) = rows
-        .filter(|(_, row)| row.state == IssuerState::Active)
+        .filter(|(_, row)| row.state == IssuerState::Active && ends(row))
         .max_by_key(|(_, row)| row.id)
         .ok_or(NoIssuer::NotOnRecord)?;
     if let Some(known) = known

@@ -222,3 +222,43 @@ async fn init_leaves_a_pending_request_alone() {
     .await;
     server.stop().await;
 }
+
+/// One key with certificates under two roots: when the newer root goes, the older path is answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_whose_root_has_gone_is_not_answered() {
+    let line = Line::bare();
+    let server = line.start().await;
+    let roots = ["first", "second"].map(|name| Enterprise::new(&line.path(""), name));
+    let csr = request(&line, &[]);
+    let [first, second] = roots.each_ref().map(Enterprise::pem);
+    for (root, pem) in roots.iter().zip([&first, &second]) {
+        import(&line, &(root.certify(&csr, 0) + pem)).unwrap();
+    }
+    fs::write(line.path(&format!("{TD}.pem")), first.clone() + &second).unwrap();
+    let client = server.client(TD).await;
+    let token = line.issuer.istio("foo", "bar");
+    let ask = async || {
+        let request = Request::workload("foo", "bar");
+        client.istio(&token, &request).await.unwrap()
+    };
+    let subject = |pem: &str| {
+        let root = rootbridge::x509::parse_pem_chain(pem.as_bytes()).unwrap();
+        root[0].subject().to_string()
+    };
+    let issuer = |answer: &crate::support::chain::Chain| answer.above[0].issuer().to_string();
+    assert_eq!(issuer(&ask().await), subject(&second));
+
+    let anchors: Value = serde_json::from_str(&line.cli(&["anchors", "list", "-o", "json"])).unwrap();
+    let newer = anchors.as_array().unwrap().iter().find(|anchor| {
+        let said = anchor["subject"].as_str().unwrap();
+        said.contains("second")
+    });
+    let print = newer.unwrap()["sha256"].as_str().unwrap();
+    line.cli(&["anchors", "remove", print]);
+    eventually(PATIENCE, "the older path", async || {
+        let answer = ask().await;
+        answer.roots.len() == 1 && issuer(&answer) == subject(&first)
+    })
+    .await;
+    server.stop().await;
+}
