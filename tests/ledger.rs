@@ -16,6 +16,8 @@ mod support;
 mod contract;
 #[path = "ledger/contract_anchors.rs"]
 mod contract_anchors;
+#[path = "ledger/contract_deliveries.rs"]
+mod contract_deliveries;
 #[path = "ledger/contract_filters.rs"]
 mod contract_filters;
 #[path = "ledger/contract_life.rs"]
@@ -80,6 +82,10 @@ mod on_sqlite {
         anchors_are_published_before_they_are_used,
         a_bundle_is_never_empty,
         bundle_versions_stay,
+    );
+    contract!(crate::sqlite::SqliteStore::new(), contract_deliveries:
+        the_newest_delivery_of_each_place_is_kept,
+        what_was_never_made_is_not_delivered,
     );
     contract!(crate::sqlite::SqliteStore::new(), contract_filters:
         finds_by_subject,

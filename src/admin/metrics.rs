@@ -11,9 +11,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::bundle_targets::BundleTargets;
 use super::vitals::Vitals;
 use crate::clock::UnixTime;
 use crate::issuance::AuthorityStatus;
+use crate::trust::TargetStatus;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TokenLabels {
@@ -40,6 +42,7 @@ pub struct Metrics {
     issuer_end: Family<DomainLabels, Gauge>,
     issuer_left: Family<DomainLabels, Gauge>,
     bundle_sequence: Family<DomainLabels, Gauge>,
+    bundle_targets: BundleTargets,
 }
 
 impl Default for Metrics {
@@ -57,6 +60,7 @@ impl Default for Metrics {
             issuer_end: Family::default(),
             issuer_left: Family::default(),
             bundle_sequence: Family::default(),
+            bundle_targets: BundleTargets::default(),
         };
         metrics.register();
         metrics
@@ -123,6 +127,7 @@ impl Metrics {
             "Sequence of the published trust bundle",
             self.bundle_sequence.clone(),
         );
+        self.bundle_targets.register(registry);
     }
 
     /// The registry, for components that bring counters of their own.
@@ -136,6 +141,7 @@ impl Metrics {
         vitals: &Vitals,
         authorities: &[AuthorityStatus],
         owed: usize,
+        targets: &[TargetStatus],
         now: UnixTime,
     ) -> String {
         for (token, vital) in vitals.tokens() {
@@ -180,6 +186,7 @@ impl Metrics {
                     .set(signed(sequence));
             }
         }
+        self.bundle_targets.set(targets);
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry);

@@ -3,6 +3,7 @@
 //! `/livez`, `/readyz` and `/metrics` are open: they name no workload. Everything else wants an
 //! operator's credential, unknown paths included.
 
+mod bundle_targets;
 mod config;
 mod metrics;
 mod routes;

@@ -17,6 +17,7 @@ use crate::authn::{AuthnError, Operators, bearer};
 use crate::clock::Clock;
 use crate::issuance::{Authorities, AuthorityStatus, Door};
 use crate::net::Certificates;
+use crate::trust::{Distribution, TargetStatus};
 
 /// What the admin surface reads.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Admin {
     pub door: Door,
     /// The prober's findings.
     pub vitals: Arc<Vitals>,
+    /// How far the trust bundle has come in clusters.
+    pub distribution: Arc<Distribution>,
     /// What each listener shows, by its name: without a certificate no handshake succeeds.
     pub listeners: Vec<(String, Arc<Certificates>)>,
     /// Counters and gauges.
@@ -47,6 +50,7 @@ struct Status {
     reasons: Vec<String>,
     authorities: Vec<AuthorityStatus>,
     tokens: std::collections::BTreeMap<String, TokenVital>,
+    bundle_targets: Vec<TargetStatus>,
 }
 
 /// What is open to anybody, for GET and HEAD: it names no workload.
@@ -134,6 +138,7 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
         &admin.vitals,
         &admin.authorities.status(),
         admin.door.owed(),
+        &admin.distribution.all(),
         now,
     );
     let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -148,6 +153,7 @@ async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
         reasons: reasons.into_iter().map(|reason| reason.detail).collect(),
         authorities: admin.authorities.status(),
         tokens: admin.vitals.tokens(),
+        bundle_targets: admin.distribution.all(),
     })
 }
 

@@ -6,6 +6,7 @@ mod log;
 mod log_lines;
 mod notice;
 mod prober;
+mod publisher;
 mod records;
 mod reload;
 mod serve;

@@ -84,6 +84,11 @@ fn needs_restart(running: &Config, next: &Config) -> Vec<&'static str> {
         ("hsm", running.hsm() != next.hsm()),
         ("clusters", running.clusters() != next.clusters()),
         ("listeners", places(running) != places(next)),
+        (
+            "bundle_targets",
+            running.bundle_targets() != next.bundle_targets(),
+        ),
+        ("publisher", running.publisher() != next.publisher()),
         ("istio", running.istio_profile() != next.istio_profile()),
         ("clusters", running.clusters() != next.clusters()),
         (

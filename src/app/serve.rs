@@ -14,7 +14,7 @@ use super::listen::{Bound, Callers};
 use super::prober::Prober;
 use super::records::Records;
 use super::reload::Reload;
-use super::{log, notice};
+use super::{log, notice, publisher};
 use crate::admin::{self, Admin, Vitals};
 use crate::authn::{JwtVerifiers, Operators};
 use crate::cluster::Clusters;
@@ -63,6 +63,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     let clusters = Clusters::start(config.clusters(), &core.clock, &tasks, &stop);
     clusters.register(metrics.registry());
     let clusters = Arc::new(clusters);
+    let distribution = publisher::start(&config, &core, &bundles, &clusters, &tasks, &stop);
     let controlling = controllers::Metrics::default();
     controlling.register(metrics.registry());
 
@@ -82,6 +83,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         authorities: Arc::clone(&authorities),
         door: core.door.clone(),
         vitals: Arc::clone(&vitals),
+        distribution,
         listeners: bound.iter().map(Bound::named_certificates).collect(),
         metrics,
         operators: arc_swap::ArcSwap::new(Arc::clone(&callers.operators)),

@@ -181,7 +181,7 @@ mod tests {
     fn read(text: &str) -> Result<CallersConfig, String> {
         let text = format!("[a]\ntrust_domain = 'td'\n{text}");
         let all = clusters(toml::from_str(&text).unwrap()).map_err(|e| e.to_string())?;
-        Ok(all["a"].callers().clone())
+        Ok(all.get("a").unwrap().callers().clone())
     }
 
     #[test]

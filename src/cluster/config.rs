@@ -211,7 +211,7 @@ mod tests {
             "[east]\ntrust_domain = 'td'\naliases = ['Kubernetes']\nnamespaces = ['a', 'b']\n",
         )
         .unwrap();
-        let east = &all["east"];
+        let east = all.get("east").unwrap();
         assert!(east.speaks_for("a") && !east.speaks_for("c"));
         assert_eq!(east.aliases(), ["Kubernetes"]);
     }

@@ -99,41 +99,7 @@ impl Link {
     }
 
     async fn make(&self, kubeconfig: Option<&str>) -> Result<Reach, String> {
-        let mut config = match kubeconfig {
-            None => Config::incluster().map_err(|error| with_causes(&error))?,
-            Some(text) => {
-                let file = Kubeconfig::from_yaml(text).map_err(|error| with_causes(&error))?;
-                let options = KubeConfigOptions {
-                    context: self.config.context().map(str::to_owned),
-                    ..KubeConfigOptions::default()
-                };
-                Config::from_custom_kubeconfig(file, &options)
-                    .await
-                    .map_err(|error| with_causes(&error))?
-            }
-        };
-        if config.auth_info.exec.is_some() || config.auth_info.auth_provider.is_some() {
-            return Err(
-                "its user runs a program for its credential (exec or auth-provider), which \
-                 Rootbridge never does; give it a client certificate or a tokenFile"
-                    .to_owned(),
-            );
-        }
-        if config.cluster_url.scheme_str() != Some("https") {
-            return Err(
-                "its server is not https: whoever answers could vouch for any workload".to_owned(),
-            );
-        }
-        if config.accept_invalid_certs {
-            return Err(
-                "insecure-skip-tls-verify: whoever answers could vouch for any workload; give \
-                 certificate-authority-data"
-                    .to_owned(),
-            );
-        }
-        config.connect_timeout = Some(CONNECT);
-        // Who asks knows what is worth another try, and by when.
-        config.default_retry = false;
+        let config = settings(&self.config, kubeconfig).await?;
         Client::try_from(config)
             .map(Reach)
             .map_err(|error| with_causes(&error))
@@ -148,4 +114,48 @@ impl Link {
         }
         self.client.store(Arc::new(next));
     }
+}
+
+/// How the API server is reached and with which credential, by the text of a kubeconfig or, without
+/// one, as a pod of the cluster is told.
+pub(super) async fn settings(
+    cluster: &ClusterConfig,
+    kubeconfig: Option<&str>,
+) -> Result<Config, String> {
+    let mut config = match kubeconfig {
+        None => Config::incluster().map_err(|error| with_causes(&error))?,
+        Some(text) => {
+            let file = Kubeconfig::from_yaml(text).map_err(|error| with_causes(&error))?;
+            let options = KubeConfigOptions {
+                context: cluster.context().map(str::to_owned),
+                ..KubeConfigOptions::default()
+            };
+            Config::from_custom_kubeconfig(file, &options)
+                .await
+                .map_err(|error| with_causes(&error))?
+        }
+    };
+    if config.auth_info.exec.is_some() || config.auth_info.auth_provider.is_some() {
+        return Err(
+            "its user runs a program for its credential (exec or auth-provider), which \
+             Rootbridge never does; give it a client certificate or a tokenFile"
+                .to_owned(),
+        );
+    }
+    if config.cluster_url.scheme_str() != Some("https") {
+        return Err(
+            "its server is not https: whoever answers could vouch for any workload".to_owned(),
+        );
+    }
+    if config.accept_invalid_certs {
+        return Err(
+            "insecure-skip-tls-verify: whoever answers could vouch for any workload; give \
+             certificate-authority-data"
+                .to_owned(),
+        );
+    }
+    config.connect_timeout = Some(CONNECT);
+    // Who asks knows what is worth another try, and by when.
+    config.default_retry = false;
+    Ok(config)
 }

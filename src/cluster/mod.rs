@@ -8,12 +8,14 @@ mod choose;
 mod config;
 mod delegate;
 mod error;
+mod examine;
 mod index;
 mod link;
 mod metrics;
 mod offline;
 mod probe;
 mod review;
+mod right;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,11 +26,13 @@ pub use choose::ListenerClusters;
 pub use config::{ClusterConfig, RawCluster, clusters};
 pub use delegate::DelegationError;
 pub use error::{ConfigError, Down};
+pub use examine::{Echo, Examiner, Reached};
 pub use index::{AccountRecord, Index, PodRecord};
 pub use link::Link;
 use metrics::Metrics;
 use offline::Offline;
 use review::Reviewer;
+pub use right::Right;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 

@@ -23,6 +23,7 @@ pub use log::{LogConfig, LogError, LogFormat, RawLog};
 pub use schema::Shape;
 pub use sections::{Instance, LedgerConfig, RawInstance, RawLedger, SectionError};
 
+use crate::controllers::publisher;
 use crate::{admin, authn, cluster, controllers, hsm, mesh, policy};
 
 /// The whole file as it is written.
@@ -45,6 +46,12 @@ pub struct RawConfig {
     /// `[clusters.*]`.
     #[serde(default)]
     pub clusters: BTreeMap<String, cluster::RawCluster>,
+    /// `[bundle_targets.*]`.
+    #[serde(default)]
+    pub bundle_targets: BTreeMap<String, publisher::RawTarget>,
+    /// `[publisher]`.
+    #[serde(default)]
+    pub publisher: publisher::RawPublisher,
     /// `[csr_signers.*]`.
     #[serde(default)]
     pub csr_signers: BTreeMap<String, controllers::RawCsrSigner>,
@@ -83,6 +90,8 @@ pub struct Config {
     hsm: hsm::Config,
     authn: authn::Config,
     clusters: BTreeMap<String, cluster::ClusterConfig>,
+    bundle_targets: Vec<publisher::TargetConfig>,
+    publisher: publisher::PublisherConfig,
     controllers: controllers::Config,
     listeners: Vec<mesh::ListenerConfig>,
     policy: policy::Config,
@@ -147,6 +156,8 @@ impl Config {
             ledger: raw.ledger.try_into().map_err(say)?,
             hsm: raw.hsm.try_into().map_err(say)?,
             authn,
+            bundle_targets: publisher::targets(raw.bundle_targets).map_err(say)?,
+            publisher: raw.publisher.try_into().map_err(say)?,
             clusters,
             controllers: controllers.try_into().map_err(say)?,
             listeners,
@@ -171,6 +182,15 @@ impl Config {
         for name in self.admin.operators() {
             if !self.authn.operators().contains_key(name) {
                 return Err(format!("admin.operators: there is no [operators.{name}]"));
+            }
+        }
+        for target in &self.bundle_targets {
+            let unknown = |name: &&str| !self.clusters.contains_key(*name);
+            if let Some(cluster) = target.clusters().find(unknown) {
+                return Err(format!(
+                    "bundle_targets.{}.clusters: there is no [clusters.{cluster}]",
+                    target.name()
+                ));
             }
         }
         self.controllers
@@ -220,6 +240,16 @@ impl Config {
     /// `[clusters.*]`, by name.
     pub fn clusters(&self) -> &BTreeMap<String, cluster::ClusterConfig> {
         &self.clusters
+    }
+
+    /// `[bundle_targets.*]`, by name.
+    pub fn bundle_targets(&self) -> &[publisher::TargetConfig] {
+        &self.bundle_targets
+    }
+
+    /// `[publisher]`.
+    pub fn publisher(&self) -> &publisher::PublisherConfig {
+        &self.publisher
     }
 
     /// What is done in clusters: `[csr_signers.*]`, `[pod_signers.*]`, `[istiod_tls.*]`.

@@ -7,6 +7,7 @@ mod http;
 mod istiod;
 mod metrics;
 mod pod;
+pub mod publisher;
 mod queue;
 mod signer;
 mod start;

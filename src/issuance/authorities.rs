@@ -236,3 +236,49 @@ fn log_issued(request: &LeafRequest, issued: &Issued) {
         "certificate issued"
     );
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::authn::Method;
+    use crate::policy::{NodeProxy, PodFact};
+
+    fn caller(id: &str) -> Caller {
+        let id = SpiffeId::parse(id).unwrap();
+        Caller {
+            identity: Identity::Workload(id.clone()),
+            method: Method::TokenReview,
+            ..Caller::local(id.trust_domain().clone(), "test")
+        }
+    }
+
+    #[test]
+    fn a_delegation_is_its_callers_alone() {
+        let proxy = SpiffeId::parse("spiffe://td/ns/system/sa/proxy").unwrap();
+        let cart = SpiffeId::parse("spiffe://td/ns/shop/sa/cart").unwrap();
+        let fact = |namespace, name, account| PodFact {
+            namespace,
+            name,
+            is_the_tokens: true,
+            account,
+            node: Some("n1"),
+            ended: false,
+        };
+        let asks = NodeProxy {
+            identity: &proxy,
+            listed: true,
+            pod: Some("p"),
+            node: None,
+        };
+        let own = fact("system", "p", "proxy");
+        let delegation =
+            Delegation::decide(asks, &cart, Some(own), [fact("shop", "c", "cart")]).unwrap();
+        let named = |caller: &str, delegation| own_name(&self::caller(caller), delegation).cloned();
+        assert_eq!(named(proxy.as_str(), None), Some(proxy.clone()));
+        assert_eq!(named(proxy.as_str(), Some(&delegation)), Some(cart.clone()));
+        // Anybody else with it has nothing, not even a name of its own.
+        assert_eq!(named("spiffe://td/ns/x/sa/y", Some(&delegation)), None);
+        assert_eq!(named(cart.as_str(), Some(&delegation)), None);
+    }
+}

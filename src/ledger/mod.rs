@@ -6,6 +6,7 @@
 //! state that moves one way (pending, active, retired), and every [`Change`] of them names who made
 //! it and leaves an immutable bundle version where the published anchors differ.
 
+mod delivery;
 mod error;
 mod filter;
 mod intent;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+pub use delivery::Delivery;
 pub use error::LedgerError;
 pub use filter::Filter;
 pub use intent::{
@@ -100,6 +102,17 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`LedgerError::Refused`] and the `Unknown…` errors say why nothing was changed.
     fn apply<'a>(&'a self, change: Change, by: &'a Actor) -> Answer<'a, Applied>;
+
+    /// Writes down that a bundle version stands in every place of a target, and answers since when.
+    /// The newest of each cluster and target is kept; said again, the first moment stays.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownAuthority`], and [`LedgerError::Refused`] for a version that was never
+    /// made.
+    fn deliver(&self, delivery: Delivery) -> Answer<'_, UnixTime>;
+
+    /// The newest delivery of every target in every cluster, by their names.
+    fn deliveries(&self) -> Answer<'_, Vec<Delivery>>;
 
     /// Begins a new epoch of `instance`, which others may judge when `lease` has run out without a
     /// [`renew`](Ledger::renew). Names of short-lived processes must be unique: an instance's

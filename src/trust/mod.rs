@@ -1,12 +1,17 @@
 //! The trust bundle's life: what is published for a trust domain, and who is told of a change.
 
+mod distribution;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use distribution::{Distribution, TargetStatus, Version, Writer};
 use tokio::sync::watch;
 
-use crate::ledger::Snapshot;
+use crate::ledger::{
+    AuthorityRecord, BundleRecord, CertificateState, IssuerId, IssuerState, Role, Snapshot,
+};
 use crate::x509::{TrustBundle, TrustDomain};
 
 /// How often SPIFFE clients are told to look for a newer bundle (SPIFFE Trust Domain and Bundle
@@ -43,8 +48,8 @@ impl Default for Bundles {
 }
 
 impl Bundles {
-    /// Publishes what the records say. A bundle that the records do not have, or that is invalid,
-    /// never replaces a good one.
+    /// Publishes what the records say. A bundle that the records do not have, that is invalid, or
+    /// with which nothing would verify that an active issuer signs, never replaces a good one.
     pub fn refresh(&self, records: &Snapshot) {
         let last = self.sender.borrow().clone();
         let mut next = Map::clone(&last);
@@ -58,6 +63,13 @@ impl Bundles {
                 continue;
             }
             let domain = authority.trust_domain.clone();
+            if let Some(issuer) = left_without_anchor(authority, record) {
+                tracing::error!(
+                    trust_domain = %domain, sequence = record.sequence, %issuer,
+                    "a bundle that has lost the anchor of an active issuer is not published"
+                );
+                continue;
+            }
             match TrustBundle::new(domain.clone(), record.sequence, record.anchors.clone()) {
                 Ok(bundle) => {
                     tracing::info!(
@@ -105,6 +117,29 @@ impl Bundles {
             receiver: self.sender.subscribe(),
         }
     }
+}
+
+/// An active issuer of which no path ends in an anchor of the bundle. The ledger retires no such
+/// anchor; that a record says so all the same is no reason to break a mesh.
+fn left_without_anchor<'a>(
+    authority: &'a AuthorityRecord,
+    bundle: &BundleRecord,
+) -> Option<&'a IssuerId> {
+    let is_in_bundle = |sha256: &[u8; 32]| {
+        let mut anchors = authority.anchors.iter();
+        anchors.any(|anchor| anchor.sha256 == *sha256 && bundle.anchors.contains(&anchor.der))
+    };
+    let mut issuers = authority.issuers.iter();
+    issuers
+        .find(|issuer| {
+            let active = |state| state == CertificateState::Active;
+            let mut paths = issuer.certificates.iter().filter(|row| active(row.state));
+            issuer.role == Role::Issuing
+                && issuer.state == IssuerState::Active
+                && !issuer.certificates.is_empty()
+                && !paths.any(|row| is_in_bundle(&row.anchor))
+        })
+        .map(|issuer| &issuer.id)
 }
 
 impl Published {

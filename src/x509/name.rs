@@ -297,6 +297,25 @@ mod tests {
     }
 
     #[test]
+    fn a_service_accounts_parts_are_those_it_was_made_of() {
+        let id = |text: &str| SpiffeId::parse(text).unwrap();
+        let cart = id("spiffe://td/ns/shop/sa/cart.v1");
+        assert_eq!(cart.as_service_account(), Some(("shop", "cart.v1")));
+        for other in [
+            "spiffe://td",
+            "spiffe://td/ns/shop/sa",
+            "spiffe://td/ns/shop/sa/a/b",
+            "spiffe://td/ns/a/b/sa/c",
+            "spiffe://td/ns/sa/sa/sa/sa",
+            "spiffe://td/ns/Shop/sa/cart",
+            "spiffe://td/x/ns/shop/sa/cart",
+            "spiffe://td/ns/shop/sa/_cart",
+        ] {
+            assert_eq!(id(other).as_service_account(), None, "{other}");
+        }
+    }
+
+    #[test]
     fn a_service_account_cannot_step_out_of_its_namespace() {
         let domain = TrustDomain::parse("cluster.local").unwrap();
         let id = SpiffeId::service_account(&domain, "foo", "bar.v1").unwrap();

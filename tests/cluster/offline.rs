@@ -208,6 +208,48 @@ async fn a_watch_that_breaks_goes_on_and_one_that_is_too_old_begins_again() {
     eventually("news after nonsense", knows("cart-2")).await;
 }
 
+/// Keys that do not come hold up nobody for longer than the API server itself may.
+#[tokio::test]
+async fn keys_that_do_not_come_are_not_waited_for() {
+    let (fake, key) = (Fake::start(ISSUER).await, Key::new("one"));
+    let world = ready(&fake, &key).await;
+    fake.set_review(accepted("shop:cart"));
+    *fake.jwks.lock().unwrap() = Answer::Never;
+    let unknown = Key::new("two").sign(&claims());
+    for _ in 0..3 {
+        let begun = std::time::Instant::now();
+        let (verdict, asked) = ask(&world, &fake, &unknown).await;
+        assert!(asked);
+        assert_eq!(verdict.unwrap().method, Method::TokenReview);
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+    // What is known is known.
+    let (verdict, asked) = ask(&world, &fake, &key.sign(&claims())).await;
+    assert!(verdict.is_ok() && !asked);
+}
+
+/// A new key is fetched when the first token that it signed comes.
+#[tokio::test]
+async fn a_new_key_is_fetched_when_it_is_met() {
+    let (fake, key) = (Fake::start(ISSUER).await, Key::new("one"));
+    let world = ready(&fake, &key).await;
+    let next = Key::new("two");
+    *fake.jwks.lock().unwrap() = next.set();
+    // Not more often than the bound allows, so that the first may still go to the API server.
+    fake.set_review(accepted("shop:cart"));
+    let begun = std::time::Instant::now();
+    while ask(&world, &fake, &next.sign(&claims())).await.1 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "never fetched");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    // And the one that is published no more is for the API server to judge.
+    assert!(ask(&world, &fake, &key.sign(&claims())).await.1);
+}
+
 /// Nothing is heard: past the bound the index says nothing any more, until it is heard again.
 #[tokio::test]
 async fn a_silent_watch_is_not_believed() {

@@ -8,12 +8,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::kept::{Kept, runs};
-use super::line::{PATIENCE, eventually};
 use super::objects::{
     granted, namespace, node, pod, review, rule, service_account, token, token_for,
 };
 use super::rootbridge::rootbridge;
 use super::server::{ApiServer, shared};
+use super::support::{PATIENCE, eventually};
 
 /// It says which version it is, as clients of it read it.
 #[tokio::test]

@@ -14,15 +14,24 @@
 
 #[allow(dead_code)]
 mod access;
+mod callers;
 mod chart;
+mod check;
+mod csr;
 mod harness;
+mod istiod;
 mod kept;
-/// The real binary on a SoftHSM token, as the tests of the line start it.
-#[allow(clippy::module_inception, dead_code, unused_imports)]
-#[path = "../line/support/mod.rs"]
-mod line;
+mod nodes;
 #[allow(dead_code)]
 mod objects;
+mod pods;
+mod publisher;
 mod rootbridge;
 #[allow(dead_code)]
 mod server;
+mod signing;
+mod speed;
+/// The real binary on a SoftHSM token, as the tests of the line start it.
+#[allow(dead_code, unused_imports)]
+#[path = "../line/support/mod.rs"]
+mod support;

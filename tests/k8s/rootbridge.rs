@@ -4,8 +4,8 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 
 use super::access::Credential;
-use super::line::{Line, TD};
 use super::server::ApiServer;
+use super::support::{Line, TD};
 
 /// A CA whose configuration names clusters, each reached with a credential of its own. `more` is
 /// added to the configuration's end: further sections.

@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 
 use super::access::{Ca, Credential, client, kubeconfig};
 use super::kept::Kept;
-use super::line::openssl::run;
+use super::support::openssl::run;
 
 /// `iss` of its tokens.
 pub(crate) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
@@ -280,7 +280,7 @@ fn free_port() -> u16 {
 fn random() -> String {
     let mut bytes = [0_u8; 16];
     aws_lc_rs::rand::fill(&mut bytes).unwrap();
-    super::line::jwt::b64(&bytes)
+    super::support::jwt::b64(&bytes)
 }
 
 fn secret(path: &Path, text: &str) {

@@ -3,6 +3,7 @@
 //! A running server is not disturbed: the ledger is only read, one test signature is made for each
 //! issuing key in use, and a PIN that the token refuses is not tried again.
 
+mod clusters;
 mod hsm;
 mod records;
 mod report;
@@ -113,6 +114,7 @@ async fn once(config: &Config, opened: &mut Option<Arc<Hsm>>) -> Report {
     if let Some(records) = &records {
         records::chains(records, SystemClock.now(), &mut report);
     }
+    clusters::clusters(config, &mut report).await;
     report
 }
 

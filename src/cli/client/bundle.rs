@@ -1,4 +1,4 @@
-//! `bundle show` and `bundle fetch`.
+//! `bundle show`, `bundle fetch` and `bundle status`.
 
 use clap::ValueEnum;
 use serde_json::json;
@@ -6,6 +6,7 @@ use serde_json::json;
 use super::connect::{connect, status};
 use super::fetch::{self, FetchArgs};
 use super::profile::{ClientArgs, Profile};
+use super::targets::{self, StatusArgs};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::open::block_on;
 use crate::cli::output;
@@ -20,6 +21,8 @@ pub(in crate::cli) enum BundleCommand {
     Show(ShowArgs),
     /// Fetch a first trust bundle from a server that nothing is known of but a fingerprint.
     Fetch(FetchArgs),
+    /// Show how far the trust bundle has come in the clusters that a server writes to.
+    Status(StatusArgs),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -49,6 +52,7 @@ pub(in crate::cli) fn run(command: BundleCommand) -> Result<(), Failure> {
     match command {
         BundleCommand::Show(args) => show(&args),
         BundleCommand::Fetch(args) => fetch::run(&args),
+        BundleCommand::Status(args) => targets::run(args),
     }
 }
 

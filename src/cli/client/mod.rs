@@ -6,6 +6,7 @@ mod fetch;
 mod keypair;
 mod profile;
 pub(super) mod sign;
+mod targets;
 
 use std::path::Path;
 

@@ -78,11 +78,7 @@ pub(super) struct Profile {
 
 impl Profile {
     pub(super) fn new(args: &ClientArgs) -> Result<Self, Failure> {
-        let file = args.client.clone().or_else(|| {
-            let file = dev_dir()?.join("client.toml");
-            file.exists().then_some(file)
-        });
-        let written = file.as_deref().map(read).transpose()?.unwrap_or_default();
+        let (file, written) = client_file(args.client.clone())?;
         let missing = |what: &str| {
             let failure = Failure::new(Exit::Config, format!("no {what} is known"));
             let failure = match &file {
@@ -115,16 +111,43 @@ impl Profile {
 
     /// The credential to present.
     pub(super) fn credential(&self, args: &CredentialArgs) -> Result<SecretString, Failure> {
-        let said = args.credential_file.as_ref().or(args.token_file.as_ref());
-        let file = said.or(self.credential.as_ref()).ok_or_else(|| {
-            Failure::new(
-                Exit::Config,
-                "no credential to present: nobody is trusted for being near",
-            )
-            .next("give --credential-file FILE (an operator's) or --token-file FILE (a JWT)")
-        })?;
-        secret(file)
+        credential(args, self.credential.as_deref())
     }
+}
+
+/// The credential to present where nothing else of a client file is needed.
+pub(super) fn credential_of(
+    client: Option<PathBuf>,
+    args: &CredentialArgs,
+) -> Result<SecretString, Failure> {
+    let (_, written) = client_file(client)?;
+    let file = written.credential_file.or(written.token_file);
+    credential(args, file.as_deref())
+}
+
+fn credential(args: &CredentialArgs, written: Option<&Path>) -> Result<SecretString, Failure> {
+    let said = args
+        .credential_file
+        .as_deref()
+        .or(args.token_file.as_deref());
+    let file = said.or(written).ok_or_else(|| {
+        Failure::new(
+            Exit::Config,
+            "no credential to present: nobody is trusted for being near",
+        )
+        .next("give --credential-file FILE (an operator's) or --token-file FILE (a JWT)")
+    })?;
+    secret(file)
+}
+
+/// The client file that is named, else that of `rootbridge dev`, and what it says.
+fn client_file(named: Option<PathBuf>) -> Result<(Option<PathBuf>, RawClient), Failure> {
+    let file = named.or_else(|| {
+        let file = dev_dir()?.join("client.toml");
+        file.exists().then_some(file)
+    });
+    let written = file.as_deref().map(read).transpose()?.unwrap_or_default();
+    Ok((file, written))
 }
 
 fn read(file: &Path) -> Result<RawClient, Failure> {

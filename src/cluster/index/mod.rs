@@ -1,13 +1,14 @@
 //! The pods and service accounts of one cluster, as a watch tells of them.
 
 mod objects;
+mod records;
 mod tables;
 mod watch;
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-pub use tables::{AccountRecord, PodRecord};
+pub use records::{AccountRecord, PodRecord};
 use tables::{Accounts, Pods};
 use tokio::sync::watch as channel;
 use tokio_util::sync::CancellationToken;

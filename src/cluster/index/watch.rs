@@ -130,7 +130,7 @@ impl<T: Table> Follower<T> {
                         _ => tracing::debug!(%cluster, what, why, "still not watched"),
                     }
                     // What cannot be read where the watch goes on may not be in a list.
-                    if failures % RELIST == 0 {
+                    if failures.is_multiple_of(RELIST) {
                         version = None;
                     }
                 }

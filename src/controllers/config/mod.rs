@@ -2,6 +2,7 @@
 
 mod names;
 mod raw;
+mod rights;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -86,6 +87,16 @@ impl IstiodTls {
     /// The cluster that the secret is in.
     pub fn cluster(&self) -> &str {
         &self.cluster
+    }
+
+    /// istiod's namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Its revision, where it is not the default one.
+    pub fn revision(&self) -> Option<&str> {
+        self.revision.as_deref()
     }
 
     /// The names of the certificate, in a trust domain.

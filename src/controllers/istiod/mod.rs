@@ -44,8 +44,9 @@ const RETRY: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_secs(60);
 /// For one look, from the first request to the last.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// So many certificates may follow each other at once, in [`WINDOW`]; then they are spaced, because
-/// somebody else writes the secret too.
+/// So many certificates may follow each other at once, in [`WINDOW`]; then they are spaced, by a
+/// second and by twice as much each time: somebody else writes the secret too, and a fight must not
+/// take the HSM.
 const AT_ONCE: usize = 4;
 const WINDOW: Duration = Duration::from_secs(600);
 const SPACED: Duration = Duration::from_secs(60);
@@ -93,10 +94,8 @@ impl IstiodCertificate {
         loop {
             refreshed.mark_unchanged();
             made.retain(|at| at.elapsed() < WINDOW);
-            let pause = match made.last() {
-                Some(at) if made.len() >= AT_ONCE => SPACED.saturating_sub(at.elapsed()),
-                _ => Duration::ZERO,
-            };
+            let last_made = made.last().map_or(WINDOW, Instant::elapsed);
+            let pause = spaced(made.len()).saturating_sub(last_made);
             let step = tokio::time::timeout(DEADLINE, self.look(pause.is_zero())).await;
             let wait = match step.unwrap_or_else(|_| Err("it took too long".to_owned())) {
                 Ok(Looked::Right(until)) => {
@@ -215,6 +214,15 @@ impl IstiodCertificate {
     }
 }
 
+/// How long after the last of so many recent certificates the next may follow.
+fn spaced(made: usize) -> Duration {
+    let Some(beyond) = made.checked_sub(AT_ONCE) else {
+        return Duration::ZERO;
+    };
+    let doubled = u32::try_from(beyond).ok().and_then(|n| 1u64.checked_shl(n));
+    doubled.map_or(SPACED, Duration::from_secs).min(SPACED)
+}
+
 /// What a look at the secret came to.
 enum Looked {
     /// It is as it should be, for so long.
@@ -248,5 +256,17 @@ impl Watched for IstiodCertificate {
     fn up(&self, up: bool) {
         let cluster = self.cluster.config().name();
         self.metrics.watch(&self.config.name, cluster, up);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fight_is_slowed_down() {
+        let seconds: Vec<u64> = (0..13).map(|made| spaced(made).as_secs()).collect();
+        assert_eq!(seconds, [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(spaced(usize::MAX), SPACED);
     }
 }

@@ -6,6 +6,7 @@ mod bundles;
 mod change;
 mod check;
 mod codes;
+mod deliveries;
 mod find;
 mod insert;
 mod issuers;
@@ -34,8 +35,8 @@ use self::lock::ServerLock;
 use self::open::{Connector, prepare};
 use self::writer::{Job, Writer};
 use super::{
-    Actor, Answer, Applied, BundleRecord, CertificateRow, Change, CheckReport, Epoch, Filter,
-    Intent, IntentId, IssuerId, Ledger, LedgerError, Outcome, Record, Snapshot,
+    Actor, Answer, Applied, BundleRecord, CertificateRow, Change, CheckReport, Delivery, Epoch,
+    Filter, Intent, IntentId, IssuerId, Ledger, LedgerError, Outcome, Record, Snapshot,
 };
 use crate::clock::{Clock, UnixTime};
 use crate::x509::{Serial, TrustDomain};
@@ -168,6 +169,16 @@ impl Ledger for Sqlite {
             async move { change::apply(conn, change, &by, now).await }.boxed()
         })
         .boxed()
+    }
+
+    fn deliver(&self, delivery: Delivery) -> Answer<'_, UnixTime> {
+        self.transact(move |conn| async move { deliveries::deliver(conn, &delivery).await }.boxed())
+            .boxed()
+    }
+
+    fn deliveries(&self) -> Answer<'_, Vec<Delivery>> {
+        self.read(|conn| deliveries::deliveries(conn).boxed())
+            .boxed()
     }
 
     fn register<'a>(

@@ -200,7 +200,7 @@ async fn service_monitors(client: &kube::Client) {
         "metadata": { "name": "probe", "namespace": "default" },
         "spec": { "endpoints": [], "selector": {} },
     });
-    crate::line::eventually(crate::line::PATIENCE, "the definition", async || {
+    crate::support::eventually(crate::support::PATIENCE, "the definition", async || {
         apply(client, &monitor, true).await.is_ok()
     })
     .await;

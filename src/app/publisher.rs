@@ -1,0 +1,34 @@
+//! Carries the trust bundle into clusters.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::core::Core;
+use crate::cluster::Clusters;
+use crate::config::Config;
+use crate::controllers::publisher::{self, Shared};
+use crate::trust::{Bundles, Distribution};
+
+/// Begins to publish what is configured; answers where it is said how far that has come.
+pub(super) fn start(
+    config: &Config,
+    core: &Core,
+    bundles: &Arc<Bundles>,
+    clusters: &Clusters,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Arc<Distribution> {
+    let distribution = Arc::new(Distribution::default());
+    let shared = Shared {
+        config: config.publisher().clone(),
+        instance: config.instance().name().to_owned(),
+        bundles: Arc::clone(bundles),
+        distribution: Arc::clone(&distribution),
+        ledger: Arc::clone(&core.ledger),
+        clock: Arc::clone(&core.clock),
+    };
+    publisher::start(shared, config.bundle_targets(), clusters, tasks, stop);
+    distribution
+}

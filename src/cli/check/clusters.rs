@@ -1,0 +1,256 @@
+//! Clusters: whether each answers, whether its clock agrees, what the account may do there, and
+//! whether istiod is set up against us.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::report::Report;
+use crate::cli::show::rough;
+use crate::clock::{Clock, SystemClock, UnixTime};
+use crate::cluster::{ClusterConfig, Echo, Examiner, Way};
+use crate::config::Config;
+use crate::controllers::IstiodTls;
+
+const CATEGORY: &str = "clusters";
+/// A pod certificate may begin 5 minutes off the API server's clock; a token's leeway is less.
+const SKEW: Duration = Duration::from_secs(30);
+
+/// Each configured cluster, one after another.
+pub(super) async fn clusters(config: &Config, report: &mut Report) {
+    for cluster in config.clusters().values() {
+        examine(config, cluster, report).await;
+    }
+}
+
+async fn examine(config: &Config, cluster: &ClusterConfig, report: &mut Report) {
+    let name = cluster.name();
+    let item = |what: &str| format!("{name} {what}");
+    let examiner = match Examiner::new(cluster).await {
+        Ok(examiner) => examiner,
+        Err(why) => {
+            report
+                .fail(CATEGORY, &item("credential"), &why)
+                .hint(&format!("see clusters.{name}.kubeconfig"));
+            return;
+        }
+    };
+    match examiner.reach().await {
+        Ok(reached) => {
+            report.pass(CATEGORY, &item("API"), &reached.version);
+            if let Some(date) = reached.date {
+                clock(&item("clock"), date, report);
+            }
+        }
+        Err(why) => {
+            report
+                .fail(CATEGORY, &item("API"), &why)
+                .hint("callers of the other clusters are served meanwhile");
+            return;
+        }
+    }
+    rights(config, cluster, &examiner, report).await;
+    if cluster.callers().any() {
+        audiences(&item("audiences"), &examiner, report).await;
+        if cluster.callers().way() == Way::Offline {
+            match examiner.get("/openid/v1/jwks").await {
+                Ok(_) => report.pass(CATEGORY, &item("keys"), "its tokens' keys are published"),
+                Err(why) => {
+                    report.fail(CATEGORY, &item("keys"), &why).hint(
+                        "the ClusterRole system:service-account-issuer-discovery lets it read them",
+                    );
+                }
+            }
+        }
+    }
+    for istiod in config.controllers().istiod_tls() {
+        if istiod.cluster() == name {
+            self::istiod(cluster, istiod, &examiner, report).await;
+        }
+    }
+}
+
+fn clock(item: &str, theirs: UnixTime, report: &mut Report) {
+    let ours = SystemClock.now();
+    let apart = ours.since(theirs).max(theirs.since(ours));
+    match apart > SKEW {
+        false => report.pass(CATEGORY, item, "agrees with ours"),
+        true => {
+            let side = if ours > theirs { "behind" } else { "ahead of" };
+            report
+                .fail(CATEGORY, item, &format!("{} {side} ours", rough(apart)))
+                .hint("certificates begin too early or too late there; keep both clocks by NTP");
+        }
+    }
+}
+
+async fn rights(
+    config: &Config,
+    cluster: &ClusterConfig,
+    examiner: &Examiner,
+    report: &mut Report,
+) {
+    let item = format!("{} rights", cluster.name());
+    let mut needed = cluster.rights();
+    needed.extend(config.controllers().rights(cluster.name()));
+    let mut lacking = 0;
+    for right in &needed {
+        match examiner.may(right).await {
+            Ok(true) => {}
+            Ok(false) => {
+                lacking += 1;
+                report
+                    .fail(CATEGORY, &item, &format!("it may not {right}"))
+                    .hint(&format!("{} needs it; docs/reference/rbac.md", right.why));
+            }
+            Err(why) => {
+                lacking += 1;
+                report.fail(CATEGORY, &item, &why);
+                break;
+            }
+        }
+    }
+    if lacking == 0 {
+        let said = format!("all {} that are needed", needed.len());
+        report.pass(CATEGORY, &item, &said);
+    }
+}
+
+async fn audiences(item: &str, examiner: &Examiner, report: &mut Report) {
+    match examiner.echo().await {
+        Ok(Echo::Said) => report.pass(CATEGORY, item, "it says for whom it accepts a token"),
+        Ok(Echo::Silent) => {
+            report
+                .fail(
+                    CATEGORY,
+                    item,
+                    "it accepts tokens and does not say for whom: all will be refused",
+                )
+                .hint("the API server, or a webhook before it, does not know audiences");
+        }
+        Ok(Echo::Untried) => {
+            report
+                .warn(
+                    CATEGORY,
+                    item,
+                    "not tried: the credential is no account's token",
+                )
+                .hint("it can be tried from inside the cluster");
+        }
+        Err(why) => {
+            report.fail(CATEGORY, item, &why);
+        }
+    }
+}
+
+/// What istiod is told must fit what it gets from here.
+async fn istiod(
+    cluster: &ClusterConfig,
+    istiod: &IstiodTls,
+    examiner: &Examiner,
+    report: &mut Report,
+) {
+    let item = format!("{} istiod", cluster.name());
+    let suffix = istiod.revision().map(|name| format!("-{name}"));
+    let suffix = suffix.unwrap_or_default();
+    let namespace = istiod.namespace();
+    let mesh = format!("/api/v1/namespaces/{namespace}/configmaps/istio{suffix}");
+    match examiner.get(&mesh).await {
+        Ok(found) => {
+            let ours = cluster.trust_domain().as_str();
+            let theirs = mesh_trust_domain(&found);
+            // Istio's own default.
+            let theirs = theirs.as_deref().unwrap_or("cluster.local");
+            match theirs == ours {
+                true => report.pass(CATEGORY, &item, &format!("its trust domain is {ours}")),
+                false => {
+                    report
+                        .fail(
+                            CATEGORY,
+                            &item,
+                            &format!("its trust domain is {theirs}, and here it is {ours}"),
+                        )
+                        .hint("meshConfig.trustDomain must be the cluster's `trust_domain`");
+                }
+            }
+        }
+        Err(why) => unseen(&item, &why, report),
+    }
+    let deployment = format!("/apis/apps/v1/namespaces/{namespace}/deployments/istiod{suffix}");
+    match examiner.get(&deployment).await {
+        Ok(found) => match variable(&found, "ENABLE_CA_SERVER").as_deref() {
+            Some("false") => report.pass(CATEGORY, &item, "its own CA is off"),
+            _ => {
+                report
+                    .fail(
+                        CATEGORY,
+                        &item,
+                        "its own CA is on: it writes its root over ours",
+                    )
+                    .hint("pilot.env.ENABLE_CA_SERVER=false");
+            }
+        },
+        Err(why) => unseen(&item, &why, report),
+    }
+}
+
+fn unseen(item: &str, why: &str, report: &mut Report) {
+    report
+        .warn(
+            CATEGORY,
+            item,
+            &format!("its settings cannot be looked at: {why}"),
+        )
+        .hint("this needs the right to read them, which the server itself does not");
+}
+
+/// `trustDomain` of MeshConfig, which istiod's ConfigMap holds as YAML; a key of its top level.
+fn mesh_trust_domain(config_map: &Value) -> Option<String> {
+    let mesh = config_map.pointer("/data/mesh")?.as_str()?;
+    let line = mesh
+        .lines()
+        .find_map(|line| line.strip_prefix("trustDomain:"))?;
+    let value = line.split(" #").next()?.trim().trim_matches(['"', '\'']);
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+fn variable(deployment: &Value, name: &str) -> Option<String> {
+    let containers = deployment.pointer("/spec/template/spec/containers")?;
+    let mut variables = containers
+        .as_array()?
+        .iter()
+        .filter_map(|container| container.get("env")?.as_array())
+        .flatten();
+    let found = variables.find(|each| each.get("name").and_then(Value::as_str) == Some(name))?;
+    found.get("value")?.as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_trust_domain_of_a_mesh() {
+        let of = |mesh: &str| mesh_trust_domain(&json!({ "data": { "mesh": mesh } }));
+        let mesh =
+            "accessLogFile: ''\ndefaultConfig:\n  trustDomain: no\ntrustDomain: \"a.b\" # x\n";
+        assert_eq!(of(mesh).as_deref(), Some("a.b"));
+        assert_eq!(of("rootNamespace: x\n"), None);
+        assert_eq!(mesh_trust_domain(&json!({})), None);
+    }
+
+    #[test]
+    fn a_variable_of_a_deployment() {
+        let found = json!({ "spec": { "template": { "spec": { "containers": [
+            { "name": "sidecar" },
+            { "env": [{ "name": "ENABLE_CA_SERVER", "value": "false" }] },
+        ]}}}});
+        assert_eq!(
+            variable(&found, "ENABLE_CA_SERVER").as_deref(),
+            Some("false")
+        );
+        assert_eq!(variable(&found, "OTHER"), None);
+    }
+}

@@ -1,0 +1,53 @@
+//! What the controllers' account must be allowed in a cluster (RBAC).
+
+use super::Config;
+use crate::cluster::Right;
+
+const GROUP: &str = "certificates.k8s.io";
+const READ: [&str; 3] = ["get", "list", "watch"];
+
+impl Config {
+    /// The rights that are needed in `cluster`.
+    pub fn rights(&self, cluster: &str) -> Vec<Right> {
+        let mut rights = Vec::new();
+        let here = |clusters: &[String]| clusters.iter().any(|each| each == cluster);
+        for signer in self.csr_signers.iter().filter(|each| here(&each.clusters)) {
+            let why = format!("csr_signers.{}", signer.name);
+            let kinds = (
+                "certificatesigningrequests",
+                "certificatesigningrequests/status",
+            );
+            rights.extend(signing(kinds, &signer.signer_name, &why));
+        }
+        for signer in self.pod_signers.iter().filter(|each| here(&each.clusters)) {
+            let why = format!("pod_signers.{}", signer.name);
+            let kinds = ("podcertificaterequests", "podcertificaterequests/status");
+            rights.extend(signing(kinds, &signer.signer_name, &why));
+        }
+        for istiod in self
+            .istiod_tls
+            .iter()
+            .filter(|each| each.cluster == cluster)
+        {
+            let why = format!("istiod_tls.{}", istiod.name);
+            let secret =
+                |verb| Right::new(verb, "", "secrets", why.clone()).within(&istiod.namespace);
+            rights.push(secret("create"));
+            for verb in ["get", "list", "watch", "patch"] {
+                rights.push(secret(verb).named(&istiod.secret));
+            }
+        }
+        rights
+    }
+}
+
+fn signing(
+    (kind, status): (&'static str, &'static str),
+    signer: &str,
+    why: &str,
+) -> impl Iterator<Item = Right> {
+    let sign = Right::new("sign", GROUP, "signers", why).named(signer);
+    let read = READ.map(|verb| Right::new(verb, GROUP, kind, why));
+    let answer = Right::new("update", GROUP, status, why);
+    read.into_iter().chain([answer, sign])
+}

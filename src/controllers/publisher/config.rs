@@ -1,0 +1,74 @@
+//! `[publisher]`: how fast is written, and who writes.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::error::ConfigError;
+use super::raw::RawPublisher;
+use super::selector::is_subdomain;
+
+/// How fast is written, and who writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublisherConfig {
+    writes_per_second: NonZeroU32,
+    lease_namespace: String,
+    lease_name: String,
+    lease_duration: Duration,
+}
+
+impl PublisherConfig {
+    /// The shortest time between two writes to one cluster.
+    pub(super) fn pace(&self) -> Duration {
+        Duration::from_secs(1) / self.writes_per_second.get()
+    }
+
+    /// The namespace of the Lease.
+    pub fn lease_namespace(&self) -> &str {
+        &self.lease_namespace
+    }
+
+    /// The Lease's name.
+    pub fn lease_name(&self) -> &str {
+        &self.lease_name
+    }
+
+    /// How long another writer waits for the holder's next sign of life; whole seconds.
+    pub fn lease_duration(&self) -> Duration {
+        self.lease_duration
+    }
+}
+
+impl TryFrom<RawPublisher> for PublisherConfig {
+    type Error = ConfigError;
+
+    fn try_from(raw: RawPublisher) -> Result<Self, ConfigError> {
+        let writes_per_second = NonZeroU32::new(raw.writes_per_second)
+            .filter(|writes| writes.get() <= 1000)
+            .ok_or_else(|| ConfigError::new("publisher.writes_per_second", "must be 1 to 1000"))?;
+        if !is_subdomain(&raw.lease_namespace) || raw.lease_namespace.contains('.') {
+            return Err(ConfigError::new(
+                "publisher.lease_namespace",
+                "is not the name of a namespace; write one such as rootbridge",
+            ));
+        }
+        if !is_subdomain(&raw.lease_name) {
+            return Err(ConfigError::new(
+                "publisher.lease_name",
+                "must be lower-case letters, digits, `-` and `.`, such as rootbridge-publisher",
+            ));
+        }
+        let whole = raw.lease_duration.subsec_nanos() == 0;
+        if !whole || !(5..=300).contains(&raw.lease_duration.as_secs()) {
+            return Err(ConfigError::new(
+                "publisher.lease_duration",
+                "must be 5s to 5m, in whole seconds",
+            ));
+        }
+        Ok(Self {
+            writes_per_second,
+            lease_namespace: raw.lease_namespace,
+            lease_name: raw.lease_name,
+            lease_duration: raw.lease_duration,
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! What is to stand in an object: one version of a bundle in the form of one target.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use kube::core::DynamicObject;
+use serde_json::{Value, json};
+
+use super::observed::{Found, MANAGER};
+use super::raw::Format;
+use super::target::{Place, TargetConfig};
+use crate::trust::Published;
+
+/// The most that the API server takes in a ClusterTrustBundle; what an object of etcd can hold.
+const MOST: usize = 1024 * 1024;
+
+/// One version of a bundle in the form of one target.
+#[derive(Clone, Debug)]
+pub(super) struct Desired {
+    pub(super) bundle: Arc<Published>,
+    value: String,
+    hash: [u8; 32],
+}
+
+impl Desired {
+    /// `bundle` as `target` wants it.
+    ///
+    /// # Errors
+    /// Why it is not published, in words: what stands is then left as it is.
+    pub(super) fn new(bundle: &Arc<Published>, target: &TargetConfig) -> Result<Self, String> {
+        let anchors = bundle.bundle.anchors();
+        if anchors.is_empty() {
+            return Err("the bundle is empty".to_owned());
+        }
+        if let Some(anchor) = anchors.iter().find(|anchor| !anchor.is_ca()) {
+            return Err(format!(
+                "{} is no CA certificate (CA:TRUE)",
+                anchor.subject()
+            ));
+        }
+        let value = match target.place() {
+            Place::ConfigMap {
+                format: Format::Pem,
+                ..
+            }
+            | Place::ClusterTrustBundle { .. } => bundle.pem.clone(),
+        };
+        if value.len() > MOST {
+            return Err(format!(
+                "{} bytes of anchors do not fit into an object",
+                value.len()
+            ));
+        }
+        Ok(Self {
+            bundle: Arc::clone(bundle),
+            hash: sha256(value.as_bytes()),
+            value,
+        })
+    }
+
+    /// Whether an object holds it, with the target's labels.
+    pub(super) fn is_in(&self, found: &Found) -> bool {
+        found.dressed && found.value == Some(self.hash)
+    }
+
+    /// The object for a server-side apply: only what is ours.
+    pub(super) fn object(&self, target: &TargetConfig, namespace: Option<&str>) -> Value {
+        let mut metadata = json!({ "name": target.object() });
+        if let Some(map) = metadata.as_object_mut() {
+            if let Some(namespace) = namespace {
+                map.insert("namespace".to_owned(), namespace.into());
+            }
+            if !target.labels().is_empty() {
+                map.insert("labels".to_owned(), json!(target.labels()));
+            }
+        }
+        match target.place() {
+            Place::ConfigMap { key, .. } => json!({
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": metadata,
+                "data": { key.as_str(): self.value },
+            }),
+            Place::ClusterTrustBundle { signer_name } => {
+                let mut spec = json!({ "trustBundle": self.value });
+                if let (Some(spec), Some(signer)) = (spec.as_object_mut(), signer_name) {
+                    spec.insert("signerName".to_owned(), signer.as_str().into());
+                }
+                json!({ "kind": "ClusterTrustBundle", "metadata": metadata, "spec": spec })
+            }
+        }
+    }
+}
+
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    let hash = digest(&SHA256, bytes);
+    out.iter_mut()
+        .zip(hash.as_ref())
+        .for_each(|(to, from)| *to = *from);
+    out
+}
+
+/// What of an object counts for a target.
+pub(super) fn found(target: &TargetConfig, object: &DynamicObject) -> Found {
+    let value = match target.place() {
+        Place::ConfigMap { key, .. } => object.data.get("data").and_then(|data| data.get(key)),
+        Place::ClusterTrustBundle { .. } => object
+            .data
+            .get("spec")
+            .and_then(|spec| spec.get("trustBundle")),
+    };
+    let labels = object.metadata.labels.as_ref();
+    let has =
+        |(label, value): (&String, &String)| labels.and_then(|all| all.get(label)) == Some(value);
+    Found {
+        version: version(object),
+        value: value
+            .and_then(Value::as_str)
+            .map(|text| sha256(text.as_bytes())),
+        dressed: target.labels().iter().all(has),
+        other: other_manager(object),
+    }
+}
+
+/// Grows with every change of the object; 0 where the server's versions are no numbers.
+fn version(object: &DynamicObject) -> u64 {
+    let version = object.metadata.resource_version.as_deref();
+    version.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// Who else wrote last.
+fn other_manager(object: &DynamicObject) -> Option<String> {
+    let entries = object.metadata.managed_fields.as_ref()?.iter();
+    let others =
+        entries.filter(|entry| entry.manager.as_deref().is_some_and(|name| name != MANAGER));
+    others
+        .max_by_key(|entry| entry.time.as_ref().map(|time| time.0))
+        .and_then(|entry| entry.manager.clone())
+}

@@ -1,0 +1,191 @@
+//! One writer among replicas: a Lease in each cluster, as client-go's leader election keeps it.
+//!
+//! Nobody's wall clock is compared with another's: a holder is taken for gone when its record has
+//! not changed for the lease's duration, as measured here. The holder itself stops a third of the
+//! duration before anybody may follow it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::config::PublisherConfig;
+use super::error::said;
+use crate::clock::Clock;
+use crate::cluster::Cluster;
+
+/// Who writes to a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Leader {
+    /// This instance, until then at the latest.
+    This(Instant),
+    /// Another one.
+    Other(String),
+    /// It cannot be said.
+    Unreachable(String),
+}
+
+/// Keeps asking for the Lease of one cluster.
+#[derive(Debug)]
+pub(super) struct Election {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) config: PublisherConfig,
+    /// This instance's name.
+    pub(super) me: String,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// The record of another holder, and since when it has stood unchanged.
+#[derive(Debug)]
+struct Known {
+    version: Option<String>,
+    since: Instant,
+}
+
+impl Election {
+    /// Asks until `stop`, then gives the Lease up so that a follower need not wait.
+    pub(super) async fn run(self, leader: watch::Sender<Leader>, stop: CancellationToken) {
+        let duration = self.config.lease_duration();
+        let mut known = None;
+        let mut held_until = None;
+        while !stop.is_cancelled() {
+            let asked = Instant::now();
+            let answer = tokio::time::timeout(duration / 3, self.ask(&mut known)).await;
+            let next = match answer {
+                Ok(Ok(None)) => {
+                    let until = asked + duration * 2 / 3;
+                    held_until = Some(until);
+                    Leader::This(until)
+                }
+                Ok(Ok(Some(other))) => {
+                    held_until = None;
+                    Leader::Other(other)
+                }
+                failed => {
+                    let why = match failed {
+                        Ok(Err(why)) => why,
+                        _ => "no answer in time".to_owned(),
+                    };
+                    match held_until.filter(|until| Instant::now() < *until) {
+                        Some(until) => Leader::This(until),
+                        None => Leader::Unreachable(why),
+                    }
+                }
+            };
+            leader.send_if_modified(|now| {
+                let differs = *now != next;
+                *now = next;
+                differs
+            });
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(duration / 5) => {}
+            }
+        }
+        // Whoever writes here has ended with the same `stop`.
+        if held_until.is_some() {
+            let _ = tokio::time::timeout(Duration::from_secs(2), self.release()).await;
+        }
+    }
+
+    /// `None` when the Lease is ours; otherwise its holder.
+    async fn ask(&self, known: &mut Option<Known>) -> Result<Option<String>, String> {
+        let api = self.api()?;
+        let name = self.config.lease_name();
+        let Some(mut lease) = api.get_opt(name).await.map_err(|error| said(&error))? else {
+            let lease = Lease {
+                metadata: ObjectMeta {
+                    name: Some(name.to_owned()),
+                    ..ObjectMeta::default()
+                },
+                spec: Some(self.taken(0)),
+            };
+            return self.written(api.create(&PostParams::default(), &lease).await);
+        };
+        let spec = lease.spec.clone().unwrap_or_default();
+        let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
+        let transitions = spec.lease_transitions.unwrap_or(0);
+        lease.spec = Some(match holder {
+            Some(holder) if holder == self.me => LeaseSpec {
+                acquire_time: spec.acquire_time,
+                ..self.taken(transitions)
+            },
+            Some(holder) if !self.has_expired(known, &lease, spec.lease_duration_seconds) => {
+                return Ok(Some(holder));
+            }
+            _ => self.taken(transitions.saturating_add(1)),
+        });
+        self.written(api.replace(name, &PostParams::default(), &lease).await)
+    }
+
+    fn written(&self, answer: kube::Result<Lease>) -> Result<Option<String>, String> {
+        match answer {
+            Ok(_) => Ok(None),
+            // Somebody was quicker.
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                Ok(Some("another server, a moment ago".to_owned()))
+            }
+            Err(error) => Err(said(&error)),
+        }
+    }
+
+    /// Whether another's record has stood unchanged for its duration.
+    fn has_expired(&self, known: &mut Option<Known>, lease: &Lease, secs: Option<i32>) -> bool {
+        let now = Instant::now();
+        let version = lease.metadata.resource_version.clone();
+        match known {
+            Some(known) if known.version == version => {
+                let secs = secs.and_then(|secs| u64::try_from(secs).ok()).unwrap_or(0);
+                let duration = Duration::from_secs(secs).max(self.config.lease_duration());
+                now.duration_since(known.since) >= duration
+            }
+            _ => {
+                let since = now;
+                *known = Some(Known { version, since });
+                false
+            }
+        }
+    }
+
+    fn taken(&self, transitions: i32) -> LeaseSpec {
+        let now = Timestamp::from_second(self.clock.now().secs())
+            .ok()
+            .map(MicroTime);
+        let secs = self.config.lease_duration().as_secs();
+        LeaseSpec {
+            holder_identity: Some(self.me.clone()),
+            lease_duration_seconds: i32::try_from(secs).ok(),
+            acquire_time: now.clone(),
+            renew_time: now,
+            lease_transitions: Some(transitions),
+            ..LeaseSpec::default()
+        }
+    }
+
+    async fn release(&self) -> Result<(), String> {
+        let api = self.api()?;
+        let name = self.config.lease_name();
+        let mut lease = api.get(name).await.map_err(|error| said(&error))?;
+        let Some(spec) = lease.spec.as_mut() else {
+            return Ok(());
+        };
+        if spec.holder_identity.as_ref() == Some(&self.me) {
+            spec.holder_identity = None;
+            api.replace(name, &PostParams::default(), &lease)
+                .await
+                .map_err(|error| said(&error))?;
+        }
+        Ok(())
+    }
+
+    fn api(&self) -> Result<Api<Lease>, String> {
+        let client: Client = self.cluster.link().client().map_err(|down| down.why)?;
+        Ok(Api::namespaced(client, self.config.lease_namespace()))
+    }
+}

@@ -1,0 +1,102 @@
+//! How the targets of one cluster stand, in the words of `trust`.
+
+use std::time::Instant;
+
+use super::board::{Board, Slot};
+use super::target::TargetConfig;
+use crate::clock::UnixTime;
+use crate::trust::{Published, TargetStatus, Version, Writer};
+
+/// A bundle that stood everywhere at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Applied {
+    pub(super) sequence: u64,
+    pub(super) digest: String,
+    pub(super) at: UnixTime,
+}
+
+/// A target of which nothing but the writer is known.
+pub(super) fn bare(cluster: &str, target: &TargetConfig, writer: Writer) -> TargetStatus {
+    TargetStatus {
+        cluster: cluster.to_owned(),
+        target: target.name().to_owned(),
+        trust_domain: target.trust_domain().to_string(),
+        object: target.described(),
+        writer,
+        ..TargetStatus::default()
+    }
+}
+
+/// A target as the board knows it.
+pub(super) fn status(
+    cluster: &str,
+    board: &Board,
+    slot: &Slot,
+    applied: Option<&Applied>,
+    now: Instant,
+) -> TargetStatus {
+    let mut status = bare(cluster, &slot.target, Writer::This);
+    status.writes = slot.writes;
+    status.wanted = slot
+        .desired
+        .as_ref()
+        .map(|desired| version(&desired.bundle));
+    if let Some(applied) = applied {
+        status.applied = Some(Version {
+            sequence: applied.sequence,
+            digest: applied.digest.clone(),
+        });
+        status.applied_at = Some(applied.at.to_string());
+        status.applied_at_secs = Some(applied.at.secs());
+    }
+    let mut failure = None;
+    for spot in board.wanted(slot) {
+        let standing = slot.standings.get(&spot);
+        let is_in = |desired: &super::desired::Desired| {
+            standing
+                .and_then(|standing| standing.found.as_ref())
+                .is_some_and(|found| desired.is_in(found))
+        };
+        if slot.desired.as_ref().is_some_and(is_in) {
+            status.in_step += 1;
+        } else {
+            status.behind += 1;
+        }
+        let Some(standing) = standing else { continue };
+        if standing.fight.is_on(now) {
+            status.contested += 1;
+        }
+        if let Some(why) = &standing.failure {
+            status.failing += 1;
+            let place = spot
+                .map(|name| format!("namespace {name}: "))
+                .unwrap_or_default();
+            failure.get_or_insert_with(|| format!("{place}{why}"));
+        }
+    }
+    status.error = error(board, slot).or(failure);
+    status
+}
+
+/// Whether the wanted bundle stands everywhere.
+pub(super) fn is_everywhere(board: &Board, slot: &Slot, status: &TargetStatus) -> bool {
+    board.is_known(slot) && slot.desired.is_some() && slot.refused.is_none() && status.behind == 0
+}
+
+fn error(board: &Board, slot: &Slot) -> Option<String> {
+    let watch = |what: &str, trouble: Option<&str>| {
+        trouble.map(|why| format!("the watch of {what} is broken: {why}"))
+    };
+    let refused = slot.refused.as_ref();
+    refused
+        .map(|why| format!("the newest bundle is not published: {why}"))
+        .or_else(|| watch("namespaces", board.listing.trouble()))
+        .or_else(|| watch("objects", slot.listing.trouble()))
+}
+
+fn version(bundle: &Published) -> Version {
+    Version {
+        sequence: bundle.bundle.sequence(),
+        digest: bundle.digest.clone(),
+    }
+}

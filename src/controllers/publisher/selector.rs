@@ -1,0 +1,171 @@
+//! Label selectors in their text form, as `kubectl get -l` takes them.
+
+use std::collections::BTreeSet;
+
+use kube::core::{Expression, Selector};
+
+/// Reads a selector; an empty one selects everything.
+///
+/// # Errors
+/// What cannot be read, in words.
+pub(super) fn parse(text: &str) -> Result<Selector, String> {
+    let mut selector = Selector::default();
+    if text.trim().is_empty() {
+        return Ok(selector);
+    }
+    for part in split(text)? {
+        selector.extend([requirement(part.trim())?]);
+    }
+    Ok(selector)
+}
+
+/// At the commas that stand outside of parentheses.
+fn split(text: &str) -> Result<Vec<&str>, String> {
+    let mut parts = Vec::new();
+    let (mut begin, mut inside) = (0, false);
+    for (at, c) in text.char_indices() {
+        match (c, inside) {
+            ('(', false) => inside = true,
+            (')', true) => inside = false,
+            ('(' | ')', _) => return Err(format!("`{text}`: parentheses do not match")),
+            (',', false) => {
+                parts.push(text.get(begin..at).unwrap_or_default());
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if inside {
+        return Err(format!("`{text}`: parentheses do not match"));
+    }
+    parts.push(text.get(begin..).unwrap_or_default());
+    Ok(parts)
+}
+
+fn requirement(part: &str) -> Result<Expression, String> {
+    if let Some(name) = part.strip_prefix('!') {
+        return Ok(Expression::DoesNotExist(key(name)?));
+    }
+    if let Some((name, word)) = part.split_once("!=") {
+        return Ok(Expression::NotEqual(key(name)?, value(word)?));
+    }
+    if let Some((name, word)) = part.split_once("==").or_else(|| part.split_once('=')) {
+        return Ok(Expression::Equal(key(name)?, value(word)?));
+    }
+    let Some((left, list)) = part.split_once('(') else {
+        return Ok(Expression::Exists(key(part)?));
+    };
+    let list = list
+        .strip_suffix(')')
+        .ok_or_else(|| format!("`{part}`: nothing may follow the parenthesis"))?;
+    let words: BTreeSet<String> = list.split(',').map(value).collect::<Result<_, _>>()?;
+    match left.trim().rsplit_once(char::is_whitespace) {
+        Some((name, "in")) => Ok(Expression::In(key(name)?, words)),
+        Some((name, "notin")) => Ok(Expression::NotIn(key(name)?, words)),
+        _ => Err(format!(
+            "`{part}` is no requirement; write key=value, key!=value, key in (a,b), key notin \
+             (a,b), key or !key"
+        )),
+    }
+}
+
+fn key(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    match is_label_key(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("`{}` is no label's name", text.escape_default())),
+    }
+}
+
+fn value(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    match is_label_value(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("`{}` is no label's value", text.escape_default())),
+    }
+}
+
+/// `[prefix/]name`, the prefix a DNS subdomain.
+pub(super) fn is_label_key(text: &str) -> bool {
+    let (prefix, name) = match text.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, text),
+    };
+    prefix.is_none_or(is_subdomain) && !name.is_empty() && is_label_value(name)
+}
+
+/// At most 63 letters, digits, `-`, `_` and `.`, the first and last a letter or digit; may be empty.
+pub(super) fn is_label_value(text: &str) -> bool {
+    let edge = |b: Option<&u8>| b.is_none_or(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    bytes.len() <= 63
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+        && edge(bytes.first())
+        && edge(bytes.last())
+}
+
+/// A DNS subdomain (RFC 1123), as most objects are named.
+pub(super) fn is_subdomain(text: &str) -> bool {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(label)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+
+    use kube::core::SelectorExt as _;
+
+    use super::*;
+
+    #[test]
+    fn selects_as_kubectl_does() {
+        let labels = BTreeMap::from([
+            ("team".to_owned(), "a".to_owned()),
+            ("kubernetes.io/metadata.name".to_owned(), "shop".to_owned()),
+        ]);
+        for (text, selects) in [
+            ("", true),
+            ("team=a", true),
+            (
+                "team == a , kubernetes.io/metadata.name in (shop, till)",
+                true,
+            ),
+            ("team!=a", false),
+            ("other!=a", true),
+            ("team in (b,c)", false),
+            ("team notin (b,c),!other", true),
+            ("team,other", false),
+        ] {
+            assert_eq!(parse(text).unwrap().matches(&labels), selects, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_selector_is_refused() {
+        for text in [
+            ",",
+            "a=b,",
+            "a in b",
+            "a in (b",
+            "a)",
+            "a of (b)",
+            "a in (b) c",
+            "-a",
+            "a=b c",
+            "a=b=c",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! A cluster's writer at work, from the moment that it holds the Lease until it loses it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::stream::{self, BoxStream, SelectAll, StreamExt as _};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::Shared;
+use super::backoff::Backoff;
+use super::board::{Board, Index};
+use super::kinds::Kinds;
+use super::observed::{Found, Spot};
+use super::report::{self, Applied};
+use super::target::{Place, TargetConfig};
+use super::watch::{self, NamespaceSeen, News};
+use super::write::{self, Outcome};
+use crate::clock::UnixTime;
+use crate::cluster::Cluster;
+use crate::ledger::{Delivery, LedgerError};
+use crate::trust::{Follower, Published, TargetStatus};
+
+/// Writes under way at once.
+const AT_ONCE: usize = 8;
+/// How often it is looked whether there is something new to report.
+const REPORT: Duration = Duration::from_millis(200);
+/// So many answers of trouble in a row are the API server's trouble, not one object's.
+const TROUBLED: u32 = 3;
+
+enum Heard {
+    Namespaces(News<NamespaceSeen>),
+    Objects(Index, News<Found>),
+    Bundle(Index, Arc<Published>),
+}
+
+/// A cluster's writer at work.
+pub(super) struct Session {
+    cluster: Arc<Cluster>,
+    shared: Arc<Shared>,
+    board: Board,
+    kinds: Vec<Arc<Kinds>>,
+    heard: SelectAll<BoxStream<'static, Heard>>,
+    writes: JoinSet<(Index, Spot, Outcome)>,
+    records: JoinSet<(Index, Delivery, Result<UnixTime, LedgerError>)>,
+    /// By target: what stood everywhere, and is on record.
+    applied: Vec<Option<Applied>>,
+    last: Vec<Option<TargetStatus>>,
+    backoff: Backoff,
+    troubled: u32,
+    /// Nothing is written before.
+    pause: Instant,
+    news: bool,
+}
+
+impl Session {
+    pub(super) fn new(
+        cluster: Arc<Cluster>,
+        targets: &[Arc<TargetConfig>],
+        shared: Arc<Shared>,
+    ) -> Self {
+        let board = Board::new(cluster.config().name(), targets.iter().map(Arc::clone));
+        let kinds: Vec<_> = targets
+            .iter()
+            .map(|target| Arc::new(Kinds::of(target)))
+            .collect();
+        let mut heard = SelectAll::new();
+        let in_namespaces =
+            |target: &Arc<TargetConfig>| matches!(target.place(), Place::ConfigMap { .. });
+        if targets.iter().any(in_namespaces) {
+            let news = watch::namespaces(Arc::clone(&cluster));
+            heard.push(news.map(Heard::Namespaces).boxed());
+        }
+        for (index, (target, kinds)) in targets.iter().zip(&kinds).enumerate() {
+            let news = watch::objects(Arc::clone(&cluster), Arc::clone(target), Arc::clone(kinds));
+            heard.push(news.map(move |news| Heard::Objects(index, news)).boxed());
+            let follower = shared.bundles.follow(target.trust_domain().clone());
+            let bundles = versions(follower).map(move |bundle| Heard::Bundle(index, bundle));
+            heard.push(bundles.boxed());
+        }
+        let count = targets.len();
+        Self {
+            cluster,
+            shared,
+            board,
+            kinds,
+            heard,
+            writes: JoinSet::new(),
+            records: JoinSet::new(),
+            applied: vec![None; count],
+            last: vec![None; count],
+            backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(15)),
+            troubled: 0,
+            pause: Instant::now(),
+            news: true,
+        }
+    }
+
+    /// Works until it is dropped; writes under way end with it.
+    pub(super) async fn run(mut self) {
+        let mut pace = tokio::time::interval(self.shared.config.pace());
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut report = tokio::time::interval(REPORT);
+        report.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let now = Instant::now();
+            let has_room = self.writes.len() < AT_ONCE;
+            let may_write = has_room && now >= self.pause && self.board.is_ready(now);
+            let wake = self.board.next_due().unwrap_or(now).max(self.pause);
+            let waits = has_room && !may_write && wake > now;
+            tokio::select! {
+                Some(heard) = self.heard.next() => self.hear(heard),
+                Some(done) = self.writes.join_next() => {
+                    if let Ok((index, spot, outcome)) = done {
+                        self.conclude(index, &spot, outcome);
+                    }
+                }
+                Some(done) = self.records.join_next() => {
+                    if let Ok((index, delivery, answer)) = done {
+                        self.recorded(index, delivery, answer);
+                    }
+                }
+                _ = pace.tick(), if may_write => self.write(),
+                () = tokio::time::sleep_until(wake.into()), if waits => {}
+                _ = report.tick() => self.report(),
+            }
+        }
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        let now = Instant::now();
+        self.news = true;
+        match heard {
+            Heard::Namespaces(news) => self.board.hear_namespaces(news, now),
+            Heard::Objects(index, news) => self.board.hear_objects(index, news, now),
+            Heard::Bundle(index, bundle) => self.board.desire(index, &bundle, now),
+        }
+    }
+
+    fn write(&mut self) {
+        let Some(job) = self.board.next(Instant::now()) else {
+            return;
+        };
+        let Some(kinds) = self.kinds.get(job.index).map(Arc::clone) else {
+            return;
+        };
+        let cluster = Arc::clone(&self.cluster);
+        self.writes.spawn(async move {
+            let resource = kinds.resource();
+            let outcome =
+                write::write(&cluster, &job.target, resource, &job.spot, job.object).await;
+            (job.index, job.spot, outcome)
+        });
+    }
+
+    fn conclude(&mut self, index: Index, spot: &Spot, outcome: Outcome) {
+        let now = Instant::now();
+        self.news = true;
+        let pause = match &outcome {
+            Outcome::Down(_) => Some(None),
+            Outcome::Trouble(_, Some(after)) => Some(Some(*after)),
+            Outcome::Trouble(_, None) => {
+                self.troubled += 1;
+                (self.troubled >= TROUBLED).then_some(None)
+            }
+            _ => {
+                self.troubled = 0;
+                self.backoff.reset();
+                None
+            }
+        };
+        // Many writes may fail at once, which is one failure.
+        if let Some(asked) = pause
+            && now >= self.pause
+        {
+            self.pause = now + asked.unwrap_or_default().max(self.backoff.next());
+        }
+        self.board.conclude(index, spot, outcome, now);
+    }
+
+    fn report(&mut self) {
+        // A fight that has ended is no news by itself.
+        let is_contested = |status: &Option<TargetStatus>| {
+            status.as_ref().is_some_and(|status| status.contested > 0)
+        };
+        if !std::mem::take(&mut self.news) && !self.last.iter().any(is_contested) {
+            return;
+        }
+        let name = self.cluster.config().name();
+        for (index, slot) in self.board.slots.iter().enumerate() {
+            let applied = self.applied.get(index).and_then(Option::as_ref);
+            let status = report::status(name, &self.board, slot, applied, Instant::now());
+            if report::is_everywhere(&self.board, slot, &status)
+                && let Some(desired) = &slot.desired
+                && applied.is_none_or(|known| known.digest != desired.bundle.digest)
+                && self.records.is_empty()
+            {
+                let delivery = Delivery {
+                    cluster: name.to_owned(),
+                    target: slot.target.name().to_owned(),
+                    trust_domain: slot.target.trust_domain().clone(),
+                    sequence: desired.bundle.bundle.sequence(),
+                    digest: desired.bundle.bundle.digest(),
+                    objects: u64::try_from(status.in_step).unwrap_or(u64::MAX),
+                    at: self.shared.clock.now(),
+                    by: self.shared.instance.clone(),
+                };
+                let ledger = Arc::clone(&self.shared.ledger);
+                self.records.spawn(async move {
+                    let answer = ledger.deliver(delivery.clone()).await;
+                    (index, delivery, answer)
+                });
+            }
+            let Some(last) = self.last.get_mut(index) else {
+                continue;
+            };
+            let error_before = last.as_ref().and_then(|last| last.error.as_ref());
+            if let Some(why) = &status.error
+                && error_before.is_none()
+            {
+                tracing::warn!(
+                    cluster = name,
+                    target = slot.target.name(),
+                    why,
+                    "a trust bundle is not in step everywhere"
+                );
+            }
+            if last.as_ref() != Some(&status) {
+                self.shared.distribution.set(status.clone());
+                *last = Some(status);
+            }
+        }
+        // What waits for another record to be written is looked at again.
+        self.news |= !self.records.is_empty();
+    }
+
+    fn recorded(
+        &mut self,
+        index: Index,
+        delivery: Delivery,
+        answer: Result<UnixTime, LedgerError>,
+    ) {
+        self.news = true;
+        let (cluster, target) = (&delivery.cluster, &delivery.target);
+        let at = match answer {
+            Ok(at) => at,
+            // It is owed, and brought again with the next report.
+            Err(error) => {
+                tracing::debug!(cluster, target, %error, "a bundle's delivery is not recorded yet");
+                return;
+            }
+        };
+        tracing::info!(
+            cluster,
+            target,
+            sequence = delivery.sequence,
+            objects = delivery.objects,
+            "the trust bundle stands everywhere"
+        );
+        if let Some(applied) = self.applied.get_mut(index) {
+            *applied = Some(Applied {
+                sequence: delivery.sequence,
+                digest: hex(&delivery.digest),
+                at,
+            });
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn versions(follower: Follower) -> BoxStream<'static, Arc<Published>> {
+    let next = |mut follower: Follower| async move {
+        let bundle = follower.next().await?;
+        Some((bundle, follower))
+    };
+    stream::unfold(follower, next).boxed()
+}

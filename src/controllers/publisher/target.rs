@@ -1,0 +1,353 @@
+//! `[bundle_targets.NAME]`: one place of the trust bundle in clusters.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::core::{Selector, SelectorExt as _};
+
+use super::error::ConfigError;
+use super::raw::{Format, Kind, Preset, RawTarget};
+use super::selector::{self, is_label_key, is_label_value, is_subdomain};
+use crate::x509::TrustDomain;
+
+/// One place of the trust bundle in clusters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetConfig {
+    name: String,
+    trust_domain: TrustDomain,
+    clusters: BTreeSet<String>,
+    place: Place,
+    object: String,
+    labels: BTreeMap<String, String>,
+}
+
+/// The kind of object, with what only that kind has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    ConfigMap {
+        key: String,
+        namespaces: Selector,
+        format: Format,
+    },
+    ClusterTrustBundle {
+        signer_name: Option<String>,
+    },
+}
+
+impl TargetConfig {
+    /// Its name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whose bundle.
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// The clusters that get it.
+    pub fn clusters(&self) -> impl Iterator<Item = &str> {
+        self.clusters.iter().map(String::as_str)
+    }
+
+    /// Whether a cluster gets it.
+    pub fn is_for(&self, cluster: &str) -> bool {
+        self.clusters.contains(cluster)
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The object's name.
+    pub(super) fn object(&self) -> &str {
+        &self.object
+    }
+
+    pub(super) fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+
+    /// Kind and name, as people call it.
+    pub(super) fn described(&self) -> String {
+        match self.place {
+            Place::ConfigMap { .. } => format!("ConfigMap {}", self.object),
+            Place::ClusterTrustBundle { .. } => format!("ClusterTrustBundle {}", self.object),
+        }
+    }
+
+    /// Whether a namespace with these labels is to have it.
+    pub(super) fn wants(&self, labels: &BTreeMap<String, String>) -> bool {
+        match &self.place {
+            Place::ConfigMap { namespaces, .. } => namespaces.matches(labels),
+            Place::ClusterTrustBundle { .. } => false,
+        }
+    }
+
+    fn from_raw(name: &str, raw: RawTarget) -> Result<Self, ConfigError> {
+        let at = |key: &str| format!("bundle_targets.{name}.{key}");
+        if !is_subdomain(name) || name.len() > 63 {
+            return Err(ConfigError::new(
+                format!("bundle_targets.{}", name.escape_default()),
+                "a name must be 1 to 63 lower-case letters, digits, `-` or `.`",
+            ));
+        }
+        let raw = raw.with_preset();
+        let trust_domain = TrustDomain::parse(&raw.trust_domain)
+            .map_err(|why| ConfigError::new(at("trust_domain"), why))?;
+        if raw.clusters.is_empty() {
+            return Err(ConfigError::new(
+                at("clusters"),
+                "names no cluster; write those of [clusters.*] that get the bundle",
+            ));
+        }
+        let object = raw.name.clone().ok_or_else(|| {
+            ConfigError::new(
+                at("name"),
+                "is missing; write the object's name, or a preset",
+            )
+        })?;
+        for (label, value) in &raw.labels {
+            if !is_label_key(label) || !is_label_value(value) {
+                return Err(ConfigError::new(
+                    at("labels"),
+                    format_args!("`{}` is no label", label.escape_default()),
+                ));
+            }
+        }
+        let place = match raw.kind.unwrap_or(Kind::ConfigMap) {
+            Kind::ConfigMap => config_map(&raw, &object, at)?,
+            Kind::ClusterTrustBundle => cluster_trust_bundle(&raw, &object, at)?,
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            trust_domain,
+            clusters: raw.clusters.into_iter().collect(),
+            place,
+            object,
+            labels: raw.labels,
+        })
+    }
+}
+
+impl RawTarget {
+    /// What the preset says, where nothing else is written.
+    fn with_preset(mut self) -> Self {
+        let set = |to: &mut Option<String>, value: &str| {
+            to.get_or_insert_with(|| value.to_owned());
+        };
+        match self.preset {
+            Some(Preset::Istio) => {
+                set(&mut self.name, "istio-ca-root-cert");
+                set(&mut self.key, "root-cert.pem");
+                let label = self.labels.entry("istio.io/config".to_owned());
+                label.or_insert_with(|| "true".to_owned());
+            }
+            Some(Preset::Linkerd) => {
+                set(&mut self.name, "linkerd-identity-trust-roots");
+                set(&mut self.key, "ca-bundle.crt");
+                let linkerd = "kubernetes.io/metadata.name=linkerd";
+                set(&mut self.namespaces, linkerd);
+            }
+            None => {}
+        }
+        self
+    }
+}
+
+fn config_map(
+    raw: &RawTarget,
+    object: &str,
+    at: impl Fn(&str) -> String,
+) -> Result<Place, ConfigError> {
+    if !is_subdomain(object) {
+        return Err(ConfigError::new(
+            at("name"),
+            "a ConfigMap's name is lower-case letters, digits, `-` and `.`",
+        ));
+    }
+    if raw.signer_name.is_some() {
+        return Err(ConfigError::new(
+            at("signer_name"),
+            "belongs to a ClusterTrustBundle; write kind = \"cluster-trust-bundle\"",
+        ));
+    }
+    let key = raw.key.clone().ok_or_else(|| {
+        ConfigError::new(at("key"), "is missing; write one such as ca-bundle.crt")
+    })?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let is_key = (1..=253).contains(&key.len()) && key.bytes().all(plain);
+    if !is_key || key == "." || key.starts_with("..") {
+        return Err(ConfigError::new(
+            at("key"),
+            "a key is letters, digits, `-`, `_` and `.`, such as ca-bundle.crt",
+        ));
+    }
+    let namespaces = selector::parse(raw.namespaces.as_deref().unwrap_or_default())
+        .map_err(|why| ConfigError::new(at("namespaces"), why))?;
+    Ok(Place::ConfigMap {
+        key,
+        namespaces,
+        format: raw.format.unwrap_or(Format::Pem),
+    })
+}
+
+fn cluster_trust_bundle(
+    raw: &RawTarget,
+    object: &str,
+    at: impl Fn(&str) -> String,
+) -> Result<Place, ConfigError> {
+    for (key, written) in [
+        ("key", raw.key.is_some()),
+        ("namespaces", raw.namespaces.is_some()),
+        ("format", raw.format.is_some()),
+    ] {
+        if written {
+            return Err(ConfigError::new(
+                at(key),
+                "belongs to a ConfigMap; a ClusterTrustBundle has none",
+            ));
+        }
+    }
+    let Some(signer) = &raw.signer_name else {
+        if !is_subdomain(object) {
+            return Err(ConfigError::new(
+                at("name"),
+                "without a signer_name it is lower-case letters, digits, `-` and `.`",
+            ));
+        }
+        return Ok(Place::ClusterTrustBundle { signer_name: None });
+    };
+    let is_signer = signer.len() <= 571
+        && signer.split_once('/').is_some_and(|(domain, path)| {
+            domain.contains('.') && is_subdomain(domain) && is_subdomain(path)
+        });
+    if !is_signer {
+        return Err(ConfigError::new(
+            at("signer_name"),
+            "is no signer's name; write domain/path, such as example.com/mesh",
+        ));
+    }
+    let prefix = format!("{}:", signer.replace('/', ":"));
+    if !object.strip_prefix(&prefix).is_some_and(is_subdomain) {
+        return Err(ConfigError::new(
+            at("name"),
+            format_args!("must begin with the signer's name; write {prefix}bundle"),
+        ));
+    }
+    Ok(Place::ClusterTrustBundle {
+        signer_name: Some(signer.clone()),
+    })
+}
+
+/// Checks every target, and that no two write the same object of a cluster.
+///
+/// # Errors
+/// The first key whose value cannot be used.
+pub fn targets(raw: BTreeMap<String, RawTarget>) -> Result<Vec<TargetConfig>, ConfigError> {
+    let all: Vec<TargetConfig> = raw
+        .into_iter()
+        .map(|(name, raw)| TargetConfig::from_raw(&name, raw))
+        .collect::<Result<_, _>>()?;
+    let mut taken = BTreeMap::new();
+    for target in &all {
+        for cluster in target.clusters() {
+            if let Some(other) = taken.insert((cluster, target.described()), &target.name) {
+                return Err(ConfigError::new(
+                    format!("bundle_targets.{}.name", target.name),
+                    format_args!(
+                        "bundle_targets.{other} writes the {} of cluster {cluster} too",
+                        target.described()
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<TargetConfig>, ConfigError> {
+        targets(toml::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn presets_are_what_the_meshes_expect() {
+        let text = "[a]\ntrust_domain = 'td'\nclusters = ['east']\npreset = 'istio'\n\
+                    [b]\ntrust_domain = 'td'\nclusters = ['east']\npreset = 'linkerd'\n";
+        let all = read(text).unwrap();
+        let labels = |name: &str| {
+            BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), name.to_owned())])
+        };
+        assert_eq!(all[0].described(), "ConfigMap istio-ca-root-cert");
+        assert_eq!(all[0].labels()["istio.io/config"], "true");
+        assert!(all[0].wants(&labels("any")));
+        assert_eq!(all[1].described(), "ConfigMap linkerd-identity-trust-roots");
+        assert!(all[1].wants(&labels("linkerd")) && !all[1].wants(&labels("any")));
+        for (target, expected) in all.iter().zip(["root-cert.pem", "ca-bundle.crt"]) {
+            assert!(matches!(target.place(), Place::ConfigMap { key, .. } if key == expected));
+        }
+    }
+
+    #[test]
+    fn what_cannot_stand_is_named() {
+        let bundle = "kind = 'cluster-trust-bundle'\n";
+        for (rest, key) in [
+            ("", "name"),
+            ("name = 'x'", "key"),
+            ("name = 'X'\nkey = 'k'", "name"),
+            ("name = 'x'\nkey = '../k'", "key"),
+            ("name = 'x'\nkey = 'k'\nnamespaces = 'a in b'", "namespaces"),
+            ("name = 'x'\nkey = 'k'\nlabels = { '-' = 'b' }", "labels"),
+            (
+                "name = 'x'\nkey = 'k'\nsigner_name = 'a.b/c'",
+                "signer_name",
+            ),
+            (&format!("{bundle}name = 'a:b'"), "name"),
+            (
+                &format!("{bundle}name = 'x'\nsigner_name = 'a.b/c'"),
+                "name",
+            ),
+            (
+                &format!("{bundle}name = 'a.b:c:'\nsigner_name = 'a.b/c'"),
+                "name",
+            ),
+            (
+                &format!("{bundle}name = 'a:c:x'\nsigner_name = 'a'"),
+                "signer_name",
+            ),
+            (&format!("{bundle}name = 'x'\nkey = 'k'"), "key"),
+        ] {
+            let text = format!("[t]\ntrust_domain = 'td'\nclusters = ['c']\n{rest}\n");
+            let error = read(&text).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("bundle_targets.t.{key}: ")),
+                "{rest}: {error}"
+            );
+        }
+        let text = format!(
+            "[t]\ntrust_domain = 'td'\nclusters = ['c']\n{bundle}\
+             name = 'a.b:c:x'\nsigner_name = 'a.b/c'\n"
+        );
+        assert_eq!(
+            read(&text).unwrap()[0].described(),
+            "ClusterTrustBundle a.b:c:x"
+        );
+    }
+
+    #[test]
+    fn no_two_write_one_object() {
+        let one = |name: &str, cluster: &str| {
+            format!("[{name}]\ntrust_domain = 'td'\nclusters = ['{cluster}']\npreset = 'istio'\n")
+        };
+        assert!(read(&(one("a", "east") + &one("b", "west"))).is_ok());
+        let error = read(&(one("a", "east") + &one("b", "east"))).unwrap_err();
+        assert!(
+            error.to_string().starts_with("bundle_targets.b.name: "),
+            "{error}"
+        );
+    }
+}

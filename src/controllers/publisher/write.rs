@@ -1,0 +1,127 @@
+//! One write, and what its answer means.
+
+use std::time::Duration;
+
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use kube::core::{ApiResource, DynamicObject};
+use serde_json::Value;
+
+use super::desired::found;
+use super::error::said;
+use super::observed::{Found, MANAGER, Spot};
+use super::target::TargetConfig;
+use crate::cluster::Cluster;
+
+/// How long one write may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What came of a write.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It stands.
+    Written(Found),
+    /// Its namespace is going or gone: no error, and nothing to do.
+    NamespaceGone,
+    /// This object cannot be written now.
+    Refused(String),
+    /// The API server has trouble; with the wait that it asks for, where it asks for one.
+    Trouble(String, Option<Duration>),
+    /// The API server cannot be reached.
+    Down(String),
+}
+
+/// Applies `object`: what is ours in it, by force, and nothing else.
+pub(super) async fn write(
+    cluster: &Cluster,
+    target: &TargetConfig,
+    resource: &ApiResource,
+    spot: &Spot,
+    mut object: Value,
+) -> Outcome {
+    let client = match cluster.link().client() {
+        Ok(client) => client,
+        Err(down) => return Outcome::Down(down.why),
+    };
+    if let Some(object) = object.as_object_mut() {
+        object.insert("apiVersion".to_owned(), resource.api_version.clone().into());
+    }
+    let api: Api<DynamicObject> = match spot {
+        Some(namespace) => Api::namespaced_with(client, namespace, resource),
+        None => Api::all_with(client, resource),
+    };
+    let params = PatchParams::apply(MANAGER).force();
+    let patch = Patch::Apply(&object);
+    let apply = api.patch(target.object(), &params, &patch);
+    match tokio::time::timeout(DEADLINE, apply).await {
+        Ok(Ok(object)) => Outcome::Written(found(target, &object)),
+        Ok(Err(error)) => judge(&error, spot.is_some()),
+        Err(_) => Outcome::Down(format!("no answer within {DEADLINE:?}")),
+    }
+}
+
+fn judge(error: &kube::Error, in_namespace: bool) -> Outcome {
+    let why = said(error);
+    let kube::Error::Api(status) = error else {
+        return Outcome::Down(why);
+    };
+    let cause = |reason: &str| {
+        let causes = status.details.iter().flat_map(|details| &details.causes);
+        causes.into_iter().any(|cause| cause.reason == reason)
+    };
+    match status.code {
+        403 if cause("NamespaceTerminating") => Outcome::NamespaceGone,
+        404 if in_namespace => Outcome::NamespaceGone,
+        429 | 500.. => {
+            let after = status
+                .details
+                .as_ref()
+                .map(|details| details.retry_after_seconds);
+            let after = after.filter(|secs| *secs > 0);
+            Outcome::Trouble(why, after.map(|secs| Duration::from_secs(secs.into())))
+        }
+        _ => Outcome::Refused(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    fn judged(status: Value) -> Outcome {
+        let status = serde_json::from_value(status).unwrap();
+        judge(&kube::Error::Api(Box::new(status)), true)
+    }
+
+    #[test]
+    fn an_answer_means_what_it_means() {
+        let going = json!({"code": 403, "reason": "Forbidden", "message": "being terminated",
+            "details": {"causes": [{"reason": "NamespaceTerminating", "message": "", "field": ""}]}});
+        assert_eq!(judged(going), Outcome::NamespaceGone);
+        let gone = json!({"code": 404, "reason": "NotFound", "message": "no namespace"});
+        assert_eq!(judged(gone), Outcome::NamespaceGone);
+        let denied = json!({"code": 403, "reason": "Forbidden", "message": "no"});
+        assert_eq!(
+            judged(denied),
+            Outcome::Refused("403 Forbidden: no".to_owned())
+        );
+        for code in [409, 413, 422] {
+            let status = json!({"code": code, "reason": "", "message": ""});
+            assert!(matches!(judged(status), Outcome::Refused(_)), "{code}");
+        }
+        let busy = json!({"code": 429, "reason": "TooManyRequests", "message": "later",
+            "details": {"retryAfterSeconds": 3}});
+        let wait = Some(Duration::from_secs(3));
+        assert!(matches!(judged(busy), Outcome::Trouble(_, after) if after == wait));
+        for code in [500, 503, 504] {
+            let status = json!({"code": code, "reason": "", "message": ""});
+            assert!(
+                matches!(judged(status), Outcome::Trouble(_, None)),
+                "{code}"
+            );
+        }
+    }
+}

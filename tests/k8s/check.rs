@@ -1,0 +1,151 @@
+//! `rootbridge check` looks at the clusters.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use serde_json::{Value, json};
+
+use super::access::Credential;
+use super::objects::{create, granted, namespace, rule};
+use super::rootbridge::rootbridge;
+use super::server::{ApiServer, shared};
+use super::support::{Line, TD};
+
+const CALLERS: &str = "audiences.istio = \"istio-ca\"\nauthenticate = \"offline\"\n";
+
+/// What was found in a cluster: `(name, result, said, hint)`.
+fn found(line: &Line) -> Vec<(String, String, String, String)> {
+    let output = line.try_cli(&["check", "-o", "json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |check: &Value, key: &str| check[key].as_str().unwrap_or_default().to_owned();
+    let all: Vec<_> = report["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|check| check["category"] == "clusters")
+        .map(|check| {
+            let part = |key| text(check, key);
+            (part("name"), part("result"), part("said"), part("hint"))
+        })
+        .collect();
+    let fails = all.iter().any(|(_, result, ..)| result == "failed");
+    assert!(!fails || output.status.code() == Some(1), "{output:?}");
+    all
+}
+
+#[tokio::test]
+async fn what_the_account_lacks_is_named() {
+    let server = shared();
+    let client = server.client().await;
+    namespace(&client, "check-rights").await;
+    let mut rules = vec![
+        rule("authentication.k8s.io", &["tokenreviews"], &["create"], &[]),
+        rule("", &["pods", "serviceaccounts"], &["list", "watch"], &[]),
+    ];
+    let full = granted(&client, "check-rights", "full", rules.clone()).await;
+    let line = rootbridge(&[("east", server, &full)], CALLERS);
+    let all = found(&line);
+    let good: Vec<_> = all
+        .iter()
+        .map(|(name, result, ..)| (&name[..], &result[..]))
+        .collect();
+    for item in [
+        "east API",
+        "east clock",
+        "east rights",
+        "east audiences",
+        "east keys",
+    ] {
+        assert!(good.contains(&(item, "ok")), "{item} in {all:#?}");
+    }
+    assert_eq!(all[0].2, "v1.37.2", "{all:#?}");
+
+    rules.pop();
+    let poor = granted(&client, "check-rights", "poor", rules).await;
+    let line = rootbridge(&[("east", server, &poor)], CALLERS);
+    let all = found(&line);
+    let lacking: Vec<_> = all
+        .iter()
+        .filter(|(_, result, ..)| result == "failed")
+        .collect();
+    assert_eq!(lacking.len(), 4, "{all:#?}");
+    assert_eq!(lacking[0].2, "it may not list pods");
+    assert!(
+        lacking[0]
+            .3
+            .starts_with("clusters.east.authenticate needs it"),
+        "{all:#?}"
+    );
+}
+
+/// A client certificate cannot be reviewed; nobody at the address is said at once.
+#[tokio::test]
+async fn credentials_and_addresses() {
+    let server = shared();
+    let admin = server.admin();
+    let line = rootbridge(&[("east", server, &admin)], CALLERS);
+    let all = found(&line);
+    let echo = all
+        .iter()
+        .find(|(name, ..)| name == "east audiences")
+        .unwrap();
+    assert_eq!(echo.1, "warning", "{all:#?}");
+
+    let gone = ApiServer::start();
+    let credential: Credential = gone.admin();
+    let line = rootbridge(&[("east", &gone, &credential)], CALLERS);
+    drop(gone);
+    let all = found(&line);
+    assert_eq!(
+        (all.len(), &all[0].0[..], &all[0].1[..]),
+        (1, "east API", "failed"),
+        "{all:#?}"
+    );
+}
+
+#[tokio::test]
+async fn an_istiod_that_is_set_up_against_us() {
+    let server = shared();
+    let client = server.client().await;
+    namespace(&client, "check-istio").await;
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "check-istio");
+    let mesh = json!({
+        "metadata": { "name": "istio" },
+        "data": { "mesh": "rootNamespace: istio-system\ntrustDomain: elsewhere.example\n" },
+    });
+    create(&maps, mesh).await;
+    let labels = json!({ "app": "istiod" });
+    let deployments: Api<Deployment> = Api::namespaced(client, "check-istio");
+    let istiod = json!({
+        "metadata": { "name": "istiod" },
+        "spec": {
+            "selector": { "matchLabels": labels },
+            "template": {
+                "metadata": { "labels": labels },
+                "spec": { "containers": [{
+                    "name": "discovery",
+                    "image": "pilot",
+                    "env": [{ "name": "ENABLE_CA_SERVER", "value": "true" }],
+                }]},
+            },
+        },
+    });
+    create(&deployments, istiod).await;
+    let admin = server.admin();
+    let istiod = "\n[istiod_tls.main]\ncluster = \"east\"\nnamespace = \"check-istio\"\n";
+    let line = rootbridge(&[("east", server, &admin)], istiod);
+    let all = found(&line);
+    let said: Vec<_> = all
+        .iter()
+        .filter(|(name, result, ..)| name == "east istiod" && result == "failed")
+        .map(|(_, _, said, _)| &said[..])
+        .collect();
+    assert_eq!(
+        said,
+        [
+            &format!("its trust domain is elsewhere.example, and here it is {TD}")[..],
+            "its own CA is on: it writes its root over ours",
+        ],
+        "{all:#?}"
+    );
+}

@@ -1,0 +1,137 @@
+//! ClusterTrustBundles, and what is never published.
+
+use k8s_openapi::api::certificates::v1::ClusterTrustBundle;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::json;
+
+use super::{Cluster, ISTIO, NAME, SOON, published, rules, stands};
+use crate::objects::rule;
+use crate::support::eventually;
+
+const BUNDLE: &str = "example.com:mesh:bundle";
+const TARGET: &str = r#"
+[bundle_targets.pods]
+trust_domain = "cluster.local"
+clusters = ["east"]
+kind = "cluster-trust-bundle"
+name = "example.com:mesh:bundle"
+signer_name = "example.com/mesh"
+labels = { "example.com/trust" = "mesh" }
+
+[publisher]
+lease_duration = "5s"
+"#;
+
+/// Another CA's root, PEM.
+pub(super) fn other_root() -> String {
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    params.self_signed(&key).unwrap().pem()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_trust_bundle_needs_attest_and_is_kept() {
+    let lease = rules(NAME).split_off(2);
+    let bundles = rule(
+        "certificates.k8s.io",
+        &["clustertrustbundles"],
+        &["list", "watch", "patch", "create"],
+        &[BUNDLE],
+    );
+    let few: Vec<_> = lease.into_iter().chain([bundles]).collect();
+    let attest = rule(
+        "certificates.k8s.io",
+        &["signers"],
+        &["attest"],
+        &["example.com/mesh"],
+    );
+    let cluster = Cluster::start(few.clone()).await;
+    let line = cluster.line(TARGET);
+    let server = line.serve().await;
+    let refused = stands(&line, &server, "no right to attest", |status| {
+        status["failing"] == 1
+    })
+    .await;
+    assert!(
+        refused["error"].as_str().unwrap().contains("attest"),
+        "{refused}"
+    );
+
+    let roles: Api<k8s_openapi::api::rbac::v1::ClusterRole> = Api::all(cluster.client.clone());
+    let all: Vec<_> = few.into_iter().chain([attest]).collect();
+    let patch = Patch::Merge(json!({ "rules": all }));
+    let params = PatchParams::default();
+    roles
+        .patch("rootbridge-rootbridge", &params, &patch)
+        .await
+        .unwrap();
+    stands(&line, &server, "published", |status| {
+        status["in_step"] == 1 && status["applied"]["sequence"] == 1
+    })
+    .await;
+    let api: Api<ClusterTrustBundle> = Api::all(cluster.client.clone());
+    let pem = published(&line);
+    let stands_there = async || {
+        let found = api.get_opt(BUNDLE).await.unwrap();
+        found.is_some_and(|bundle| bundle.spec.trust_bundle == pem)
+    };
+    assert!(stands_there().await);
+    let found = api.get(BUNDLE).await.unwrap();
+    assert_eq!(found.spec.signer_name.as_deref(), Some("example.com/mesh"));
+    assert_eq!(found.metadata.labels.unwrap()["example.com/trust"], "mesh");
+
+    let edit = Patch::Merge(json!({ "spec": { "trustBundle": other_root() } }));
+    api.patch(BUNDLE, &params, &edit).await.unwrap();
+    eprintln!(
+        "an edit: {:?}",
+        eventually(SOON, "repaired", stands_there).await
+    );
+    api.delete(BUNDLE, &DeleteParams::default()).await.unwrap();
+    eprintln!(
+        "a deletion: {:?}",
+        eventually(SOON, "made again", stands_there).await
+    );
+    server.stop().await;
+}
+
+/// The rule is the ledger's: what an issuer needs cannot be retired, so that no bundle without it
+/// ever comes to be; and the published one stands where it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_anchor_in_use_is_not_dropped() {
+    let cluster = Cluster::of_chart().await;
+    let line = cluster.line(ISTIO);
+    let server = line.serve().await;
+    let pem = published(&line);
+    cluster.has("default", &pem, SOON * 4).await;
+    let anchors: serde_json::Value =
+        serde_json::from_str(&line.cli(&["anchors", "list", "-o", "json"])).unwrap();
+    let print = anchors[0]["sha256"].as_str().unwrap();
+    let said = line.refused(&[
+        "anchors",
+        "remove",
+        print,
+        "--trust-domain",
+        "cluster.local",
+    ]);
+    assert!(said.contains("is active"), "{said}");
+
+    std::fs::write(line.path("other.pem"), other_root()).unwrap();
+    let file = line.path("other.pem").display().to_string();
+    super::add_anchor(&line, &file);
+    let said = line.refused(&[
+        "anchors",
+        "remove",
+        print,
+        "--trust-domain",
+        "cluster.local",
+    ]);
+    assert!(said.contains("is active"), "{said}");
+    eventually(SOON * 4, "both anchors", async || {
+        let found = cluster.pem("default").await.unwrap_or_default();
+        found.starts_with(&pem) && found.len() > pem.len()
+    })
+    .await;
+    server.stop().await;
+}

@@ -1,0 +1,139 @@
+//! What goes wrong: clusters, permissions, other writers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use super::{Cluster, ISTIO, KEY, NAME, SOON, published, rules, stands, status};
+use crate::objects::{namespace, rule};
+use crate::rootbridge::rootbridge;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_is_down_holds_up_only_itself() {
+    let mut west = Cluster::of_chart().await;
+    let east = Cluster::of_chart().await;
+    west.api.crash();
+    let target = ISTIO.replace("[\"east\"]", "[\"east\", \"west\"]");
+    let clusters = [
+        ("east", &east.api, &east.credential),
+        ("west", &west.api, &west.credential),
+    ];
+    let line = rootbridge(&clusters, &target);
+    let server = line.serve().await;
+    stands(&line, &server, "east in step", |status| {
+        status["cluster"] == "east" && status["in_step"] == 5
+    })
+    .await;
+    let admin = server
+        .ask(http::Method::GET, "/v1/status", Some(&line.operator))
+        .await;
+    let all: serde_json::Value = serde_json::from_str(&admin.1).unwrap();
+    let down = &all["bundle_targets"][1];
+    assert_eq!(down["cluster"], "west");
+    assert_eq!(down["writer"]["state"], "unreachable", "{down}");
+
+    // It heals by itself.
+    west.api.restart();
+    west.client = west.api.client().await;
+    let pem = published(&line);
+    west.has("default", &pem, Duration::from_secs(60)).await;
+
+    // And goes away again: the other is still followed at once.
+    west.api.pause();
+    namespace(&east.client, "fresh").await;
+    east.has("fresh", &pem, SOON).await;
+    west.api.resume();
+    namespace(&west.client, "fresh").await;
+    west.has("fresh", &pem, Duration::from_secs(60)).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_not_be_written_is_said_and_heals() {
+    // It may look, and hold the Lease, and no more.
+    let mut few = rules(NAME);
+    few.remove(1);
+    few.push(rule("", &["configmaps"], &["list", "watch"], &[NAME]));
+    let cluster = Cluster::start(few).await;
+    let line = cluster.line(ISTIO);
+    let server = line.serve().await;
+    let status = stands(&line, &server, "all failing", |status| {
+        status["failing"] == 5
+    })
+    .await;
+    let why = status["error"].as_str().unwrap();
+    assert!(why.contains("403 Forbidden"), "{why}");
+    assert_eq!(status["applied"], json!(null));
+
+    let roles: kube::Api<k8s_openapi::api::rbac::v1::ClusterRole> =
+        kube::Api::all(cluster.client.clone());
+    let patch = Patch::Merge(json!({ "rules": rules(NAME) }));
+    roles
+        .patch("rootbridge-rootbridge", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    stands(&line, &server, "healed", |status| {
+        status["in_step"] == 5 && status["failing"] == 0 && status["error"] == json!(null)
+    })
+    .await;
+    server.stop().await;
+}
+
+/// Somebody who puts his own bundle back at once, whenever ours comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fight_is_said_once_and_slows_down() {
+    let cluster = Cluster::of_chart().await;
+    namespace(&cluster.client, "shop").await;
+    let line = cluster.line(ISTIO);
+    let server = line.serve().await;
+    let pem = published(&line);
+    cluster.has("shop", &pem, SOON * 4).await;
+
+    let rounds = Arc::new(AtomicU32::new(0));
+    let on = Arc::new(AtomicBool::new(true));
+    let fighter = {
+        let (maps, pem) = (cluster.maps("shop"), pem.clone());
+        let (rounds, on) = (Arc::clone(&rounds), Arc::clone(&on));
+        tokio::spawn(async move {
+            while on.load(Ordering::SeqCst) {
+                let map = maps.get(NAME).await.unwrap();
+                if map.data.unwrap()[KEY] == pem {
+                    let patch = Patch::Merge(json!({ "data": { KEY: "theirs" } }));
+                    let params = PatchParams {
+                        field_manager: Some("other-publisher".to_owned()),
+                        ..PatchParams::default()
+                    };
+                    maps.patch(NAME, &params, &patch).await.unwrap();
+                    rounds.fetch_add(1, Ordering::SeqCst);
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+    };
+    let contested = stands(&line, &server, "contested", |status| {
+        status["contested"] == 1
+    })
+    .await;
+    eprintln!("{contested}");
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    let fought = rounds.load(Ordering::SeqCst);
+    eprintln!("{fought} rounds");
+    assert!((5..=8).contains(&fought), "{fought} rounds");
+    let log = server.log();
+    let said: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("again and again"))
+        .collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("other-publisher"), "{}", said[0]);
+    // The others are in step all the while.
+    assert_eq!(status(&line, &server)["in_step"], 5);
+
+    on.store(false, Ordering::SeqCst);
+    fighter.await.unwrap();
+    cluster.has("shop", &pem, Duration::from_secs(60)).await;
+    server.stop().await;
+}
