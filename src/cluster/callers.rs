@@ -142,7 +142,7 @@ impl CallersConfig {
         self.review_concurrency
     }
 
-    /// How long after its last event or bookmark a watch still counts as up to date.
+    /// How long after it was last heard a watch still counts as up to date.
     pub fn watch_silence(&self) -> Duration {
         self.watch_silence
     }

@@ -20,7 +20,8 @@ use super::right::Right;
 use crate::clock::UnixTime;
 
 const TIME: Duration = Duration::from_secs(5);
-const MAX_ANSWER: usize = 1024 * 1024;
+/// A page of a list.
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
 /// A way to a cluster's API server, for questions.
 pub struct Examiner {

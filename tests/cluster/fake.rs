@@ -1,6 +1,6 @@
 //! A plain, obedient API server: what each path answers is set by the test.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub(crate) struct Collection {
     pub(crate) list: Mutex<Option<Answer>>,
     pub(crate) lists: AtomicUsize,
     pub(crate) watches: AtomicUsize,
+    /// Watches are not answered.
+    pub(crate) deaf: AtomicBool,
     events: broadcast::Sender<Option<String>>,
 }
 
@@ -60,6 +62,7 @@ impl Collection {
             list: Mutex::default(),
             lists: AtomicUsize::new(0),
             watches: AtomicUsize::new(0),
+            deaf: AtomicBool::new(false),
             events: broadcast::channel(64).0,
         }
     }
@@ -79,14 +82,19 @@ impl Collection {
         let _ = self.events.send(None);
     }
 
-    fn answer(&self, watch: bool) -> Response {
+    async fn answer(&self, watch: bool, seconds: u64) -> Response {
         if watch {
+            if self.deaf.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_secs(3600)).await;
+            }
             self.watches.fetch_add(1, Ordering::SeqCst);
             let events = self.events.subscribe();
             let stream = futures_util::stream::unfold(events, |mut events| async {
                 let line = events.recv().await.ok()??;
                 Some((Ok::<_, std::io::Error>(Bytes::from(line)), events))
             });
+            let end = tokio::time::sleep(Duration::from_secs(seconds));
+            let stream = stream.take_until(end);
             return Body::from_stream(stream.boxed()).into_response_body();
         }
         self.lists.fetch_add(1, Ordering::SeqCst);
@@ -132,6 +140,8 @@ async fn answer(answer: Answer) -> Response {
 struct Asked {
     #[serde(default)]
     watch: Option<String>,
+    #[serde(default, rename = "timeoutSeconds")]
+    seconds: u64,
 }
 
 impl Fake {
@@ -171,7 +181,10 @@ impl Fake {
                 "/api/v1/pods",
                 get(
                     |State(state): State<Arc<Answers>>, Query(asked): Query<Asked>| async move {
-                        state.pods.answer(asked.watch.is_some())
+                        state
+                            .pods
+                            .answer(asked.watch.is_some(), asked.seconds)
+                            .await
                     },
                 ),
             )
@@ -179,7 +192,10 @@ impl Fake {
                 "/api/v1/serviceaccounts",
                 get(
                     |State(state): State<Arc<Answers>>, Query(asked): Query<Asked>| async move {
-                        state.accounts.answer(asked.watch.is_some())
+                        state
+                            .accounts
+                            .answer(asked.watch.is_some(), asked.seconds)
+                            .await
                     },
                 ),
             )

@@ -141,6 +141,9 @@ async fn an_index_that_is_not_up_to_date_cannot_tell() {
     let fake = Fake::start(ISSUER).await;
     let (world, caller) = ready(&fake).await;
     fake.pods.add(pod("shop", "cart-0", "u", "cart", "n1"));
+    fake.pods
+        .deaf
+        .store(true, std::sync::atomic::Ordering::SeqCst);
     let cluster = world.cluster("east");
     eventually("silence", || {
         cluster.index().unwrap().silent_for().unwrap() > Duration::from_secs(10)

@@ -260,15 +260,29 @@ async fn a_silent_watch_is_not_believed() {
     assert!(!ask(&world, &fake, &token).await.1);
     let cluster = world.cluster("east");
     let silent = || cluster.index().unwrap().silent_for().unwrap() > Duration::from_secs(10);
+    // One of the two is enough: the other tells of accounts.
+    fake.accounts.deaf.store(true, Ordering::SeqCst);
     eventually("silence", silent).await;
     assert!(ask(&world, &fake, &token).await.1);
-    let bookmark = json!({ "type": "BOOKMARK", "object": {
-        "apiVersion": "v1", "kind": "Pod", "metadata": { "resourceVersion": "9" } } });
-    eventually("a bookmark", || {
-        fake.pods.tell(&bookmark);
-        fake.accounts.tell(&bookmark);
-        !silent()
+    fake.accounts.deaf.store(false, Ordering::SeqCst);
+    eventually("another watch", || !silent()).await;
+    assert!(!ask(&world, &fake, &token).await.1);
+
+    // Where nothing happens, a watch that begins says so; and so does a bookmark within one.
+    let seen = fake.pods.watches.load(Ordering::SeqCst);
+    eventually("a watch after the other", || {
+        assert!(!silent());
+        fake.pods.watches.load(Ordering::SeqCst) > seen + 1
     })
     .await;
-    assert!(!ask(&world, &fake, &token).await.1);
+    // A watch that begins is waited on for a second; less than that is a bookmark's doing.
+    let bookmark = json!({ "type": "BOOKMARK", "object": {
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "resourceVersion": "9" } } });
+    let heard = || {
+        for each in [&fake.pods, &fake.accounts] {
+            each.tell(&bookmark);
+        }
+        cluster.index().unwrap().silent_for().unwrap() < Duration::from_millis(900)
+    };
+    eventually("a bookmark", heard).await;
 }

@@ -3,13 +3,14 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::access::Credential;
 use super::objects::{create, granted, namespace, rule};
 use super::rootbridge::rootbridge;
 use super::server::{ApiServer, shared};
-use super::support::{Line, TD};
+use super::support::{Line, PATIENCE, TD, eventually};
 
 const CALLERS: &str = "audiences.istio = \"istio-ca\"\nauthenticate = \"offline\"\n";
 
@@ -148,4 +149,49 @@ async fn an_istiod_that_is_set_up_against_us() {
         ],
         "{all:#?}"
     );
+}
+
+/// Before anybody publishes, the bundle is missing; a moment after `serve` begins, it is there.
+#[tokio::test]
+async fn where_the_bundle_is_not_as_it_should_be() {
+    let server = shared();
+    let client = server.client().await;
+    namespace(&client, "check-drift").await;
+    let target = format!(
+        "\n[bundle_targets.roots]\ntrust_domain = \"{TD}\"\nclusters = [\"east\"]\n\
+         name = \"check-roots\"\nkey = \"roots.pem\"\n\
+         namespaces = \"kubernetes.io/metadata.name=check-drift\"\n\
+         [publisher]\nlease_namespace = \"check-drift\"\n"
+    );
+    let line = rootbridge(&[("east", server, &server.admin())], &target);
+    let state = || {
+        let all = found(&line);
+        let item = all.iter().find(|(name, ..)| name == "east bundle roots");
+        let (_, result, said, _) = item.unwrap_or_else(|| panic!("{all:#?}")).clone();
+        (result, said)
+    };
+    let (result, said) = state();
+    assert_eq!(
+        (&result[..], &said[..]),
+        (
+            "failed",
+            "1 of 1 are not as they should be: check-drift: missing"
+        )
+    );
+
+    let running = line.serve().await;
+    let maps: Api<ConfigMap> = Api::namespaced(client, "check-drift");
+    eventually(PATIENCE, "the ConfigMap", async || {
+        maps.get_opt("check-roots").await.unwrap().is_some()
+    })
+    .await;
+    assert_eq!(state().0, "ok");
+    running.stop().await;
+
+    let other = json!({ "data": { "roots.pem": "none" } });
+    let merge = Patch::Merge(&other);
+    maps.patch("check-roots", &PatchParams::default(), &merge)
+        .await
+        .unwrap();
+    assert!(state().1.ends_with("check-drift: another bundle"));
 }

@@ -35,3 +35,4 @@ mod speed;
 #[allow(dead_code, unused_imports)]
 #[path = "../line/support/mod.rs"]
 mod support;
+mod watch;

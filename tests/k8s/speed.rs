@@ -1,21 +1,18 @@
 //! How fast callers are judged: `cargo test --test k8s -- --ignored --nocapture both_ways`.
 //! TOKENS (1000) and TASKS (32) may be given.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use rootbridge::authn::Api;
-use rootbridge::clock::{Clock, SystemClock};
-use rootbridge::cluster::{Cluster, Clusters, RawCluster, clusters};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use rootbridge::cluster::Cluster;
 
 use super::callers::{Caller, ca, credential, offline};
 use super::objects::{namespace, node, pod, service_account, token_for};
 use super::server::shared;
 use super::support::{PATIENCE, eventually};
+use super::watch::reach;
 
 fn setting(name: &str, otherwise: usize) -> usize {
     std::env::var(name).map_or(otherwise, |value| value.parse().unwrap())
@@ -40,20 +37,8 @@ async fn both_ways() {
             .buffered(16)
             .collect()
             .await;
-        let files = tempfile::tempdir().unwrap();
-        let path = files.path().join("kubeconfig");
-        std::fs::write(&path, shared().kubeconfig(&credential)).unwrap();
-        let text = format!(
-            "trust_domain = 'td'\nkubeconfig = '{}'\nauthenticate = '{way}'\n\
-             audiences = {{ istio = 'istio-ca' }}",
-            path.display()
-        );
-        let raw: RawCluster = toml::from_str(&text).unwrap();
-        let raw = BTreeMap::from([("east".to_owned(), raw)]);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let stop = CancellationToken::new();
-        let all = Clusters::start(&clusters(raw).unwrap(), &clock, &TaskTracker::new(), &stop);
-        let cluster = Arc::clone(all.get("east").unwrap());
+        let keys = format!("authenticate = '{way}'");
+        let (cluster, _files, _guard) = reach(shared(), &credential, &keys);
         while !ready(&cluster) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -80,7 +65,6 @@ async fn both_ways() {
             at(99)
         );
         rates.push(rate);
-        stop.cancel();
     }
     assert!(rates[1] >= 5.0 * rates[0], "{rates:?}");
 }

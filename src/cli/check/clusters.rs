@@ -6,24 +6,34 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::report::Report;
-use crate::cli::show::rough;
+use crate::cli::show::{count, rough};
 use crate::clock::{Clock, SystemClock, UnixTime};
 use crate::cluster::{ClusterConfig, Echo, Examiner, Way};
 use crate::config::Config;
 use crate::controllers::IstiodTls;
+use crate::controllers::publisher::TargetConfig;
+use crate::ledger::Snapshot;
+use crate::x509::TrustBundle;
 
 const CATEGORY: &str = "clusters";
 /// A pod certificate may begin 5 minutes off the API server's clock; a token's leeway is less.
 const SKEW: Duration = Duration::from_secs(30);
+/// Namespaces that are named; the rest are counted.
+const SHOWN: usize = 5;
 
 /// Each configured cluster, one after another.
-pub(super) async fn clusters(config: &Config, report: &mut Report) {
+pub(super) async fn clusters(config: &Config, records: Option<&Snapshot>, report: &mut Report) {
     for cluster in config.clusters().values() {
-        examine(config, cluster, report).await;
+        examine(config, cluster, records, report).await;
     }
 }
 
-async fn examine(config: &Config, cluster: &ClusterConfig, report: &mut Report) {
+async fn examine(
+    config: &Config,
+    cluster: &ClusterConfig,
+    records: Option<&Snapshot>,
+    report: &mut Report,
+) {
     let name = cluster.name();
     let item = |what: &str| format!("{name} {what}");
     let examiner = match Examiner::new(cluster).await {
@@ -63,6 +73,11 @@ async fn examine(config: &Config, cluster: &ClusterConfig, report: &mut Report) 
             }
         }
     }
+    for target in config.bundle_targets() {
+        if let Some(records) = records.filter(|_| target.is_for(name)) {
+            drift(cluster, target, records, &examiner, report).await;
+        }
+    }
     for istiod in config.controllers().istiod_tls() {
         if istiod.cluster() == name {
             self::istiod(cluster, istiod, &examiner, report).await;
@@ -93,6 +108,11 @@ async fn rights(
     let item = format!("{} rights", cluster.name());
     let mut needed = cluster.rights();
     needed.extend(config.controllers().rights(cluster.name()));
+    for target in config.bundle_targets() {
+        if target.is_for(cluster.name()) {
+            needed.extend(target.rights(config.publisher()));
+        }
+    }
     let mut lacking = 0;
     for right in &needed {
         match examiner.may(right).await {
@@ -139,6 +159,67 @@ async fn audiences(item: &str, examiner: &Examiner, report: &mut Report) {
         }
         Err(why) => {
             report.fail(CATEGORY, item, &why);
+        }
+    }
+}
+
+/// Whether the trust bundle is where it should be.
+async fn drift(
+    cluster: &ClusterConfig,
+    target: &TargetConfig,
+    records: &Snapshot,
+    examiner: &Examiner,
+    report: &mut Report,
+) {
+    let item = format!("{} bundle {}", cluster.name(), target.name());
+    let bundle = records
+        .authorities
+        .iter()
+        .find(|authority| authority.trust_domain == *target.trust_domain())
+        .and_then(|authority| authority.bundle.as_ref());
+    // That there is none is said by the check of bundles.
+    let Some(bundle) = bundle else { return };
+    let domain = target.trust_domain().clone();
+    let pem = match TrustBundle::new(domain, bundle.sequence, bundle.anchors.clone()) {
+        Ok(bundle) => bundle.to_pem(),
+        Err(error) => {
+            report.fail(CATEGORY, &item, &error.to_string());
+            return;
+        }
+    };
+    match target.drift(cluster, examiner, &pem).await {
+        Ok(drift) if drift.astray.is_empty() => {
+            let said = format!(
+                "version {} in {}",
+                bundle.sequence,
+                count(drift.wanted, "place")
+            );
+            report.pass(CATEGORY, &item, &said);
+        }
+        Ok(drift) => {
+            let shown: Vec<&str> = drift
+                .astray
+                .iter()
+                .take(SHOWN)
+                .map(String::as_str)
+                .collect();
+            let said = format!(
+                "{} of {} are not as they should be: {}{}",
+                drift.astray.len(),
+                drift.wanted,
+                shown.join(", "),
+                if drift.astray.len() > SHOWN {
+                    ", …"
+                } else {
+                    ""
+                }
+            );
+            report
+                .fail(CATEGORY, &item, &said)
+                .hint("`rootbridge serve` mends it within a second; its log says what keeps it");
+        }
+        Err(why) => {
+            report.fail(CATEGORY, &item, &why);
         }
     }
 }

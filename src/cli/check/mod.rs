@@ -114,7 +114,7 @@ async fn once(config: &Config, opened: &mut Option<Arc<Hsm>>) -> Report {
     if let Some(records) = &records {
         records::chains(records, SystemClock.now(), &mut report);
     }
-    clusters::clusters(config, &mut report).await;
+    clusters::clusters(config, records.as_ref(), &mut report).await;
     report
 }
 

@@ -36,7 +36,7 @@ impl Index {
     ) -> Self {
         let (pods, accounts) = (Arc::default(), Arc::default());
         let changed = channel::Sender::new(0);
-        // Two bookmarks within the bound, so that one may be late.
+        // Two watches begin within the bound, so that one may be late.
         let turn = config.callers().watch_silence() / 2;
         let cluster = || config.name().to_owned();
         tasks.spawn(

@@ -1,7 +1,9 @@
 //! List, then watch, for ever: a table that follows its objects in a cluster.
 //!
-//! kube-runtime's watcher keeps bookmarks to itself, and they are what tells a cluster where
-//! nothing happens from one that is not heard any more.
+//! A cluster where nothing happens must be told from one that is not heard any more, for which
+//! kube-runtime's watcher tells too little. API servers send no bookmark while they have nothing
+//! newer than what the watch began with, so each watch is short, and it counts as well that another
+//! one began: what has happened since the last one comes first in it.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -31,6 +33,8 @@ const PAGE_TIME: Duration = Duration::from_secs(30);
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// After so many failures in a row the objects are listed again.
 const RELIST: u32 = 3;
+/// A watch that began and has told nothing for so long had nothing to tell.
+const SETTLE: Duration = Duration::from_secs(1);
 /// What a watch has beyond the time that it asked for, until it counts as dead.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -81,7 +85,7 @@ pub(super) struct Follower<T> {
     pub(super) live: Arc<Live<T>>,
     /// Counts changes, for those who wait for one.
     pub(super) changed: watch::Sender<u64>,
-    /// How long one watch lasts: a bookmark comes before its end.
+    /// How long one watch lasts.
     pub(super) turn: Duration,
 }
 
@@ -192,8 +196,7 @@ impl<T: Table> Follower<T> {
         let mut old = fresh;
         self.live.change(|table| std::mem::swap(table, &mut old));
         drop(old);
-        self.live.heard_at(begun);
-        self.changed.send_modify(|count| *count += 1);
+        self.hear(begun);
         tracing::info!(cluster = %self.cluster, what = T::WHAT, objects, "listed");
         Ok(version)
     }
@@ -205,15 +208,28 @@ impl<T: Table> Follower<T> {
             Ok(request) => request,
             Err(error) => return failed(error),
         };
-        let opened = timeout(PAGE_TIME, client.request_events::<T::Object>(request)).await;
+        let begun = Instant::now();
+        let opened = timeout(GRACE, client.request_events::<T::Object>(request)).await;
         let events = match opened {
             Ok(Ok(events)) => events,
             Ok(Err(error)) => return ended(&error),
             Err(_) => return failed("the watch does not begin"),
         };
         let mut events = pin!(events);
+        let mut settled = false;
         loop {
-            let next = match timeout(self.turn + GRACE, events.try_next()).await {
+            let most = match settled {
+                true => self.turn + GRACE,
+                false => SETTLE,
+            };
+            let next = timeout(most, events.try_next()).await;
+            if next.is_err() && !settled {
+                settled = true;
+                self.hear(begun);
+                continue;
+            }
+            settled = true;
+            let next = match next {
                 Ok(Ok(Some(event))) => event,
                 Ok(Ok(None)) => return Ended::Turn,
                 Ok(Err(error)) => return ended(&error),
@@ -234,9 +250,13 @@ impl<T: Table> Follower<T> {
                     return failed(format_args!("the API server ended it: {}", status.code));
                 }
             }
-            self.live.heard_at(Instant::now());
-            self.changed.send_modify(|count| *count += 1);
+            self.hear(Instant::now());
         }
+    }
+
+    fn hear(&self, at: Instant) {
+        self.live.heard_at(at);
+        self.changed.send_modify(|count| *count += 1);
     }
 }
 

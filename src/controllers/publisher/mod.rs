@@ -9,6 +9,7 @@ mod backoff;
 mod board;
 mod config;
 mod desired;
+mod drift;
 mod error;
 mod fight;
 mod kinds;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::PublisherConfig;
+pub use drift::Drift;
 pub use error::ConfigError;
 pub use raw::{Format, Kind, Preset, RawPublisher, RawTarget};
 pub use target::{TargetConfig, targets};

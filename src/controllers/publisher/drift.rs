@@ -1,0 +1,171 @@
+//! Where a cluster's objects differ from the bundle, for `rootbridge check`: looked at from outside,
+//! whoever publishes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::config::PublisherConfig;
+use super::target::{Place, TargetConfig};
+use crate::cluster::{ClusterConfig, Examiner, Right};
+
+const BUNDLES: &str = "/apis/certificates.k8s.io";
+/// Objects in one answer.
+const PAGE: usize = 500;
+
+/// What was found of one target in one cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drift {
+    /// Objects that should be there.
+    pub wanted: usize,
+    /// `NAMESPACE: missing`, or `NAMESPACE: another bundle`; without a namespace for what has none.
+    pub astray: Vec<String>,
+}
+
+impl TargetConfig {
+    /// How `cluster` differs from a bundle in PEM.
+    ///
+    /// # Errors
+    /// What the API server answered instead.
+    pub async fn drift(
+        &self,
+        cluster: &ClusterConfig,
+        examiner: &Examiner,
+        pem: &str,
+    ) -> Result<Drift, String> {
+        let named = format!(
+            "fieldSelector=metadata.name%3D{}",
+            self.object().replace(':', "%3A")
+        );
+        let Place::ConfigMap { key, .. } = self.place() else {
+            let mut found = list(
+                examiner,
+                &format!("{BUNDLES}/v1/clustertrustbundles?{named}"),
+            )
+            .await;
+            if found.is_err() {
+                let older = format!("{BUNDLES}/v1beta1/clustertrustbundles?{named}");
+                found = list(examiner, &older).await;
+            }
+            let found = found?;
+            let held = found
+                .first()
+                .map(|object| text(object, "/spec/trustBundle"));
+            let astray = differs(held, pem);
+            return Ok(Drift {
+                wanted: 1,
+                astray: astray.into_iter().map(str::to_owned).collect(),
+            });
+        };
+        let namespaces: BTreeSet<String> = list(examiner, "/api/v1/namespaces?")
+            .await?
+            .iter()
+            .filter(|each| text(each, "/status/phase") != Some("Terminating"))
+            .filter(|each| self.wants(&labels(each)))
+            .filter_map(|each| text(each, "/metadata/name").map(str::to_owned))
+            .filter(|name| cluster.speaks_for(name))
+            .collect();
+        let maps = list(examiner, &format!("/api/v1/configmaps?{named}")).await?;
+        let held: BTreeMap<&str, Option<&str>> = maps
+            .iter()
+            .filter_map(|map| {
+                let value = map.get("data").and_then(|data| data.get(key));
+                Some((
+                    text(map, "/metadata/namespace")?,
+                    value.and_then(Value::as_str),
+                ))
+            })
+            .collect();
+        let astray = namespaces.iter().filter_map(|namespace| {
+            let why = differs(held.get(namespace.as_str()).copied(), pem)?;
+            Some(format!("{namespace}: {why}"))
+        });
+        Ok(Drift {
+            wanted: namespaces.len(),
+            astray: astray.collect(),
+        })
+    }
+
+    /// What publishing to a cluster needs (RBAC).
+    pub fn rights(&self, publisher: &PublisherConfig) -> Vec<Right> {
+        let why = format!("bundle_targets.{}", self.name());
+        let (group, resource) = match self.place() {
+            Place::ConfigMap { .. } => ("", "configmaps"),
+            Place::ClusterTrustBundle { .. } => ("certificates.k8s.io", "clustertrustbundles"),
+        };
+        let object = ["list", "watch", "create", "patch"]
+            .map(|verb| Right::new(verb, group, resource, why.clone()).named(self.object()));
+        let mut rights = object.to_vec();
+        match self.place() {
+            Place::ConfigMap { .. } => {
+                rights.extend(
+                    ["list", "watch"].map(|verb| Right::new(verb, "", "namespaces", why.clone())),
+                );
+            }
+            Place::ClusterTrustBundle { signer_name } => {
+                rights.extend(signer_name.iter().map(|signer| {
+                    Right::new("attest", "certificates.k8s.io", "signers", why.clone())
+                        .named(signer)
+                }));
+            }
+        }
+        let lease = |verb| {
+            Right::new(verb, "coordination.k8s.io", "leases", why.clone())
+                .within(publisher.lease_namespace())
+        };
+        rights.push(lease("create"));
+        rights.extend(["get", "update"].map(|verb| lease(verb).named(publisher.lease_name())));
+        rights
+    }
+}
+
+/// `held` is nothing where there is no object, and nothing within where the object has no such key.
+fn differs(held: Option<Option<&str>>, pem: &str) -> Option<&'static str> {
+    match held {
+        None => Some("missing"),
+        Some(Some(held)) if held == pem => None,
+        Some(_) => Some("another bundle"),
+    }
+}
+
+/// Every object of a list, page by page. `path` has its query begun.
+async fn list(examiner: &Examiner, path: &str) -> Result<Vec<Value>, String> {
+    let mut all = Vec::new();
+    let mut next = String::new();
+    loop {
+        let page = format!("{path}&limit={PAGE}&continue={next}");
+        let answer = examiner.get(&page).await?;
+        let items = answer.get("items").and_then(Value::as_array);
+        all.extend(items.into_iter().flatten().cloned());
+        match text(&answer, "/metadata/continue").filter(|token| !token.is_empty()) {
+            // Base64 for URLs: nothing in it needs escaping but its padding.
+            Some(token) => next = token.replace('=', "%3D"),
+            None => return Ok(all),
+        }
+    }
+}
+
+fn text<'v>(value: &'v Value, path: &str) -> Option<&'v str> {
+    value.pointer(path).and_then(Value::as_str)
+}
+
+fn labels(object: &Value) -> BTreeMap<String, String> {
+    let labels = object
+        .pointer("/metadata/labels")
+        .and_then(Value::as_object);
+    let text = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+    labels.into_iter().flatten().filter_map(text).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_is_told_from_different() {
+        assert_eq!(differs(None, "a"), Some("missing"));
+        assert_eq!(differs(Some(None), "a"), Some("another bundle"));
+        assert_eq!(differs(Some(Some("b")), "a"), Some("another bundle"));
+        assert_eq!(differs(Some(Some("a")), "a"), None);
+    }
+}
