@@ -12,9 +12,8 @@ use tonic::Code;
 use tonic::metadata::MetadataMap;
 
 use super::access::Credential;
-use super::objects::{
-    create, granted, namespace, node, pod, rule, service_account, token, token_for,
-};
+use super::chart;
+use super::objects::{create, namespace, node, pod, service_account, token, token_for};
 use super::rootbridge::rootbridge;
 use super::server::{ApiServer, shared};
 use super::support::calls::{istio_request, told};
@@ -23,11 +22,7 @@ use super::support::{Line, PATIENCE, Server, TD, eventually};
 
 /// What Rootbridge may do in a cluster: ask about tokens, and watch pods and accounts.
 pub(crate) async fn credential(client: &Client, ns: &str) -> Credential {
-    let rules = vec![
-        rule("authentication.k8s.io", &["tokenreviews"], &["create"], &[]),
-        rule("", &["pods", "serviceaccounts"], &["list", "watch"], &[]),
-    ];
-    granted(client, ns, "rootbridge", rules).await
+    chart::rights(client, ns, &chart::set(&["authentication.method=offline"])).await
 }
 
 /// A CA whose one listener takes these clusters alone; each with its further keys.

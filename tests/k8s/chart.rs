@@ -7,6 +7,8 @@ mod rights;
 mod rules;
 mod settings;
 
+pub(crate) use install::rights;
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -44,7 +46,7 @@ fn value_sets() -> Vec<String> {
 }
 
 /// `--set` for each pair, in evaluation's mode.
-fn set(pairs: &[&str]) -> Vec<String> {
+pub(crate) fn set(pairs: &[&str]) -> Vec<String> {
     let pairs = ["hsm.mode=softhsm"].iter().chain(pairs);
     pairs
         .flat_map(|pair| ["--set".to_owned(), (*pair).to_owned()])

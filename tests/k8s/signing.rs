@@ -2,38 +2,31 @@
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
-use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use rcgen::{CertificateParams, KeyPair, SanType};
 use serde_json::{Value, json};
 
-use super::objects::{create, granted, namespace, rule};
+use super::chart;
+use super::objects::{create, granted, rule};
 use super::rootbridge::rootbridge;
 use super::server::ApiServer;
 use super::support::{Line, PATIENCE, eventually, openssl};
 
 const GROUP: &str = "certificates.k8s.io";
 
-/// What Rootbridge may in a cluster: to sign for one signer, and to keep one secret. Nothing beyond
-/// what it uses.
-pub(crate) fn rules(signer: &str) -> Vec<PolicyRule> {
-    let kinds = ["certificatesigningrequests", "podcertificaterequests"];
-    let status = kinds.map(|kind| format!("{kind}/status"));
-    let status = status.each_ref().map(String::as_str);
-    vec![
-        rule(GROUP, &kinds, &["get", "list", "watch"], &[]),
-        rule(GROUP, &status, &["update"], &[]),
-        rule(GROUP, &["signers"], &["sign"], &[signer]),
-        rule(
-            "",
-            &["secrets"],
-            &["get", "list", "watch", "patch"],
-            &["istiod-tls"],
-        ),
-        // A name cannot bound what does not exist yet.
-        rule("", &["secrets"], &["create"], &[]),
-    ]
+/// What the chart gives for both kinds of request and istiod's secret.
+fn values(signer: &str, namespace: &str) -> Vec<String> {
+    let pairs = [
+        "authentication.enabled=false".to_owned(),
+        format!("csrSigners.istio.signer_name={signer}"),
+        "csrSigners.istio.profile=workload".to_owned(),
+        format!("csrSigners.istio.requesters[0]={namespace}/istiod"),
+        format!("podSigners.pods.signer_name={signer}"),
+        "podSigners.pods.profile=workload".to_owned(),
+        format!("istiodTls.main.namespace={namespace}"),
+    ];
+    chart::set(&pairs.each_ref().map(String::as_str))
 }
 
 /// What a case changes in an object.
@@ -53,8 +46,7 @@ impl Scene {
     pub(crate) async fn new(server: &ApiServer, name: &str, more: &str) -> Self {
         let admin = server.client().await;
         let signer = format!("{name}.rootbridge.example/mesh");
-        namespace(&admin, name).await;
-        let ours = granted(&admin, name, "rootbridge", rules(&signer)).await;
+        let ours = chart::rights(&admin, name, &values(&signer, name)).await;
         let csrs = ["certificatesigningrequests"];
         let may = vec![rule(GROUP, &csrs, &["create", "get"], &[])];
         let istiod = granted(&admin, name, "istiod", may).await;

@@ -32,8 +32,8 @@ impl Config {
             let why = format!("istiod_tls.{}", istiod.name);
             let secret =
                 |verb| Right::new(verb, "", "secrets", why.clone()).within(&istiod.namespace);
-            rights.push(secret("create"));
-            for verb in ["get", "list", "watch", "patch"] {
+            // It is applied, and the name of what is applied holds for its making too.
+            for verb in ["create", "get", "list", "watch", "patch"] {
                 rights.push(secret(verb).named(&istiod.secret));
             }
         }

@@ -1,9 +1,10 @@
 //! Each feature brings the rules that it uses, and nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use rootbridge::config::Config;
 use serde_json::Value;
 
 use super::{RELEASE, render, set, value_sets, values};
@@ -138,6 +139,44 @@ fn a_feature_brings_its_rules_alone() {
             "core/secrets patch istiod-tls",
         ],
     );
+}
+
+/// The chart gives exactly what `rootbridge check` asks for.
+#[test]
+fn check_asks_for_what_the_chart_gives() {
+    for name in ["softhsm", "module"] {
+        let objects = render(RELEASE, &values(name));
+        let maps = objects
+            .iter()
+            .filter(|object| object["kind"] == "ConfigMap");
+        let text = maps
+            .filter_map(|map| map["data"]["rootbridge.toml"].as_str())
+            .next()
+            .unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("rootbridge.toml");
+        fs::write(&file, text).unwrap();
+        let config = Config::load_with(&file, &BTreeMap::new()).unwrap();
+        let mut asked = config.clusters()["local"].rights();
+        asked.extend(config.controllers().rights("local"));
+        for target in config.bundle_targets() {
+            asked.extend(target.rights(config.publisher()));
+        }
+        let asked: BTreeSet<String> = asked
+            .iter()
+            .map(|right| {
+                let group = if right.group.is_empty() {
+                    "core"
+                } else {
+                    right.group
+                };
+                let name = right.name.as_deref().unwrap_or_default();
+                let text = format!("{group}/{} {} {name}", right.resource, right.verb);
+                text.trim_end().to_owned()
+            })
+            .collect();
+        assert_eq!(asked, rights(&objects), "{name}");
+    }
 }
 
 /// A pod that speaks to no API server has no token to do it with.

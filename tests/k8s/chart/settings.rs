@@ -40,9 +40,7 @@ fn the_server_takes_the_configuration() {
         if name == "remote" {
             continue;
         }
-        let mut values = values(&name);
-        // The server has no publisher yet.
-        values.extend(["--set", "bundleTargets=null"].map(str::to_owned));
+        let values = values(&name);
         let text = configuration(&values);
         if let Err(said) = validate(&text) {
             panic!("{name}: {said}\n{text}");

@@ -100,7 +100,7 @@ async fn a_cluster_trust_bundle_needs_attest_and_is_kept() {
 /// ever comes to be; and the published one stands where it was.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_anchor_in_use_is_not_dropped() {
-    let cluster = Cluster::start(rules(NAME)).await;
+    let cluster = Cluster::of_chart().await;
     let line = cluster.line(ISTIO);
     let server = line.serve().await;
     let pem = published(&line);

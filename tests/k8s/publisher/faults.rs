@@ -13,8 +13,8 @@ use crate::rootbridge::rootbridge;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_is_down_holds_up_only_itself() {
-    let mut west = Cluster::start(rules(NAME)).await;
-    let east = Cluster::start(rules(NAME)).await;
+    let mut west = Cluster::of_chart().await;
+    let east = Cluster::of_chart().await;
     west.api.crash();
     let target = ISTIO.replace("[\"east\"]", "[\"east\", \"west\"]");
     let clusters = [
@@ -85,7 +85,7 @@ async fn what_may_not_be_written_is_said_and_heals() {
 /// Somebody who puts his own bundle back at once, whenever ours comes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fight_is_said_once_and_slows_down() {
-    let cluster = Cluster::start(rules(NAME)).await;
+    let cluster = Cluster::of_chart().await;
     namespace(&cluster.client, "shop").await;
     let line = cluster.line(ISTIO);
     let server = line.serve().await;

@@ -5,13 +5,13 @@ use std::time::Instant;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
-use super::{Cluster, ISTIO, KEY, NAME, SOON, published, rules, stands, status};
+use super::{Cluster, ISTIO, KEY, NAME, SOON, published, stands, status};
 use crate::objects::namespace;
 use crate::support::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_hundred_namespaces_are_filled_and_kept() {
-    let cluster = Cluster::start(rules(NAME)).await;
+    let cluster = Cluster::of_chart().await;
     for n in 0..300 {
         namespace(&cluster.client, &format!("shop-{n}")).await;
     }
@@ -125,7 +125,7 @@ async fn edits(cluster: &Cluster, pem: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_that_ends_is_no_error() {
-    let cluster = Cluster::start(rules(NAME)).await;
+    let cluster = Cluster::of_chart().await;
     for n in 0..4 {
         namespace(&cluster.client, &format!("shop-{n}")).await;
     }
@@ -155,7 +155,7 @@ async fn a_namespace_that_ends_is_no_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_selector_chooses_namespaces() {
-    let cluster = Cluster::start(rules(NAME)).await;
+    let cluster = Cluster::of_chart().await;
     namespace(&cluster.client, "in").await;
     namespace(&cluster.client, "out").await;
     let target = ISTIO.replace(

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Cluster, ISTIO, NAME, PATIENCE, published, rules, stands};
+use super::{Cluster, ISTIO, PATIENCE, published, stands};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_writes_and_another_takes_over() {
-    let cluster = Cluster::start(rules(NAME)).await;
+    let cluster = Cluster::of_chart().await;
     // Two CAs with bundles of their own, so that it shows who has written.
     let (one, two) = (cluster.line(ISTIO), cluster.line(ISTIO));
     two.edit("name = \"line-0\"", "name = \"line-1\"");
@@ -52,7 +52,7 @@ async fn one_writes_and_another_takes_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_namespace_nobody_writes() {
-    let cluster = Cluster::start(rules(NAME)).await;
+    let cluster = Cluster::of_chart().await;
     let target = ISTIO.replace("[publisher]", "[publisher]\nlease_namespace = \"nowhere\"");
     let line = cluster.line(&target);
     let server = line.serve().await;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Cluster, ISTIO, NAME, rules, stands, status};
+use super::{Cluster, ISTIO, stands, status};
 use crate::objects::{namespace, review, service_account, token};
 
 /// p50 and p99 of TokenReviews with distinct tokens, for so long.
@@ -25,7 +25,7 @@ async fn reviews(cluster: &Cluster, tokens: &[String], span: Duration) -> (Durat
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a load test of a minute and more: its figures are in docs/benchmarks.md"]
 async fn two_thousand_namespaces() {
-    let cluster = Cluster::start(rules(NAME)).await;
+    let cluster = Cluster::of_chart().await;
     service_account(&cluster.client, "rootbridge", "app").await;
     let mut tokens = Vec::new();
     for _ in 0..500 {

@@ -15,6 +15,7 @@ use kube::{Api, Client};
 use serde_json::Value;
 
 use super::access::Credential;
+use super::chart;
 use super::objects::{granted, namespace, rule};
 use super::rootbridge::rootbridge;
 use super::server::ApiServer;
@@ -63,6 +64,25 @@ struct Cluster {
 }
 
 impl Cluster {
+    /// With what the chart gives for Istio's ConfigMap, and nothing else.
+    async fn of_chart() -> Self {
+        let api = ApiServer::start();
+        let client = api.client().await;
+        let values = chart::set(&[
+            // The account and the Lease are then called as the configuration's defaults have it.
+            "fullnameOverride=rootbridge",
+            "authentication.enabled=false",
+            "bundleTargets.istio.preset=istio",
+        ]);
+        let credential = chart::rights(&client, "rootbridge", &values).await;
+        Self {
+            api,
+            client,
+            credential,
+        }
+    }
+
+    /// With these rules.
     async fn start(rules: Vec<PolicyRule>) -> Self {
         let api = ApiServer::start();
         let client = api.client().await;
