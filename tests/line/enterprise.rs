@@ -248,7 +248,8 @@ async fn a_path_whose_root_has_gone_is_not_answered() {
     let issuer = |answer: &crate::support::chain::Chain| answer.above[0].issuer().to_string();
     assert_eq!(issuer(&ask().await), subject(&second));
 
-    let anchors: Value = serde_json::from_str(&line.cli(&["anchors", "list", "-o", "json"])).unwrap();
+    let anchors: Value =
+        serde_json::from_str(&line.cli(&["anchors", "list", "-o", "json"])).unwrap();
     let newer = anchors.as_array().unwrap().iter().find(|anchor| {
         let said = anchor["subject"].as_str().unwrap();
         said.contains("second")
