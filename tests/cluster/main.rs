@@ -13,4 +13,5 @@ mod fake;
 mod nodes;
 mod offline;
 mod reviews;
+mod tls;
 mod world;

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use kube::api::{DeleteParams, ListParams};
@@ -134,9 +135,25 @@ fn mail_csr() -> String {
 /// Two hundred at once: each has its certificate, and one record.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_at_once() {
-    const COUNT: usize = 200;
-    let scene = Scene::new(shared(), "csr-many", "").await;
-    let names = join_all((0..COUNT).map(async |n| scene.approved(&web(n)).await)).await;
+    at_once(200, "csr-many").await;
+}
+
+/// `cargo test --release --test k8s -- --ignored --nocapture two_thousand_requests`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a minute of load; for figures"]
+async fn two_thousand_requests() {
+    at_once(2000, "csr-load").await;
+}
+
+/// Requests that wait when the server starts: each is signed, and has one record.
+async fn at_once(count: usize, name: &str) {
+    let scene = Scene::new(shared(), name, "").await;
+    scene.line.edit("level = \"trace\"", "level = \"info\"");
+    let made = (0..count).map(|n| {
+        let scene = &scene;
+        async move { scene.approved(&web(n)).await }
+    });
+    let names: Vec<String> = stream::iter(made).buffered(64).collect().await;
     let begun = Instant::now();
     let running = scene.line.serve().await;
     let listed = begun.elapsed();
@@ -144,15 +161,19 @@ async fn two_hundred_at_once() {
     let ours = ListParams::default().fields(&format!("spec.signerName={}", scene.signer));
     eventually(PATIENCE * 2, "all signed", async || {
         let all = api.list(&ours).await.unwrap().items;
-        all.iter().filter_map(certificate).count() == COUNT
+        all.iter().filter_map(certificate).count() == count
     })
     .await;
     let took = begun.elapsed().saturating_sub(listed);
-    eprintln!("{COUNT} CSRs: {took:?} after the start of {listed:?}");
-    one_record_each(&scene, COUNT);
+    let rate = count as f64 / took.as_secs_f64();
+    eprintln!("{count} CSRs: {took:?}, {rate:.0}/s, after the start of {listed:?}");
+    one_record_each(&scene, count);
     let counted =
         "rootbridge_cluster_objects_total{signer=\"istio\",cluster=\"east\",result=\"issued\"}";
-    assert_eq!(running.metric(counted).await, Some(COUNT as f64));
+    eventually(PATIENCE, "the count", async || {
+        running.metric(counted).await == Some(count as f64)
+    })
+    .await;
     for name in names {
         api.delete(&name, &DeleteParams::default()).await.unwrap();
     }

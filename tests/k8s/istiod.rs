@@ -9,7 +9,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use rootbridge::x509::{Certificate, parse_pem_chain};
 use serde_json::json;
 
-use super::objects::{create, namespace};
+use super::objects::{create, granted, namespace, rule};
 use super::server::shared;
 use super::signing::Scene;
 use super::support::{PATIENCE, eventually, openssl};
@@ -157,6 +157,20 @@ async fn it_is_renewed_in_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_signed_that_cannot_be_written() {
     let scene = Scene::new(shared(), "istiod-early", &section("istiod-late")).await;
+    // The chart's Role stands in a namespace: where there is none, only a ClusterRole shows more
+    // than a refusal.
+    let rules = vec![
+        rule(
+            "",
+            &["secrets"],
+            &["get", "list", "watch", "patch"],
+            &[NAME],
+        ),
+        rule("", &["secrets"], &["create"], &[]),
+    ];
+    let wide = granted(&scene.admin, "istiod-early", "wide", rules).await;
+    let kubeconfig = shared().kubeconfig(&wide);
+    std::fs::write(scene.line.path("east.kubeconfig"), kubeconfig).unwrap();
     let running = scene.line.serve().await;
     running.says("the namespace istiod-late is not there").await;
     namespace(&scene.admin, "istiod-late").await;

@@ -18,6 +18,8 @@ mod callers;
 mod chart;
 mod check;
 mod csr;
+mod faults;
+mod faulty;
 mod harness;
 mod istiod;
 mod kept;
@@ -35,4 +37,7 @@ mod speed;
 #[allow(dead_code, unused_imports)]
 #[path = "../line/support/mod.rs"]
 mod support;
+/// As the tests of clusters serve theirs.
+#[path = "../cluster/tls.rs"]
+mod tls;
 mod watch;
