@@ -157,22 +157,56 @@ async fn the_call_names_its_cluster() {
     );
 }
 
-/// What it was told about itself is not enough: plain HTTP has nobody's word.
+/// A kubeconfig that cannot be used leaves its callers without a verdict, says why, and is taken again
+/// when it is mended.
 #[tokio::test]
-async fn a_kubeconfig_without_tls_is_not_used() {
+async fn a_kubeconfig_that_cannot_be_used_is_not_used() {
     let fake = Fake::start(ISSUER).await;
+    fake.set_review(accepted("shop:cart"));
     let world = World::new(&[("east", &fake, "")]).await;
-    let path = world
-        .cluster("east")
-        .config()
-        .kubeconfig()
-        .unwrap()
-        .to_owned();
-    std::fs::write(&path, fake.kubeconfig().replace("https://", "http://")).unwrap();
     let cluster = world.cluster("east");
-    eventually("the client is given up", || {
-        cluster.link().client().is_err()
-    })
-    .await;
-    assert!(cannot_tell(&world.ask("east", TOKEN).await.unwrap_err()));
+    let path = cluster.config().kubeconfig().unwrap().to_owned();
+    let good = fake.kubeconfig();
+    let exec = json!({ "exec": {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": "touch",
+        "args": [path.with_extension("ran")],
+        "interactiveMode": "Never",
+    }});
+    let mut plugin: Value = serde_json::from_str(&good).unwrap();
+    plugin["users"][0]["user"] = exec;
+    let mut unverified: Value = serde_json::from_str(&good).unwrap();
+    unverified["clusters"][0]["cluster"]["insecure-skip-tls-verify"] = json!(true);
+    for (bad, says) in [
+        // Plain HTTP has nobody's word.
+        (good.replace("https://", "http://"), "not https"),
+        (plugin.to_string(), "runs a program"),
+        (unverified.to_string(), "insecure-skip-tls-verify"),
+        (
+            good.replace("\"current-context\":\"t\"", "\"current-context\":\"u\""),
+            "context",
+        ),
+        ("no kubeconfig".to_owned(), ""),
+        (String::new(), ""),
+    ] {
+        std::fs::write(&path, &bad).unwrap();
+        eventually(says, || {
+            let given_up = cluster.link().client().err();
+            given_up.is_some_and(|down| down.to_string().contains(says))
+        })
+        .await;
+        assert!(
+            cannot_tell(&world.ask("east", TOKEN).await.unwrap_err()),
+            "{bad}"
+        );
+        std::fs::write(&path, &good).unwrap();
+        eventually("the mended one", || cluster.link().client().is_ok()).await;
+        world.ask("east", TOKEN).await.unwrap();
+    }
+    assert!(!path.with_extension("ran").exists(), "no program is run");
+
+    // Away for the moment of its replacement, as a mounted secret may be.
+    std::fs::remove_file(&path).unwrap();
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    world.ask("east", TOKEN).await.unwrap();
 }
