@@ -228,7 +228,7 @@ level = "trace"
 
     /// What `cert list` shows of everything recorded.
     pub(crate) fn certificates(&self, filter: &[&str]) -> Vec<Value> {
-        let mut arguments = vec!["cert", "list", "-o", "json", "--limit", "1000"];
+        let mut arguments = vec!["cert", "list", "-o", "json", "--limit", "10000"];
         arguments.extend(filter);
         serde_json::from_str(&self.cli(&arguments)).unwrap()
     }
