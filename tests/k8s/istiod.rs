@@ -12,7 +12,7 @@ use serde_json::json;
 use super::objects::{create, granted, namespace, rule};
 use super::server::shared;
 use super::signing::Scene;
-use super::support::{PATIENCE, eventually, openssl};
+use super::support::{PATIENCE, TD, eventually, openssl};
 
 const NAME: &str = "istiod-tls";
 
@@ -197,5 +197,42 @@ async fn nothing_is_signed_that_cannot_be_written() {
     })
     .await;
     assert_ne!(leaf(&made).serial(), leaf(&again).serial());
+    running.stop().await;
+}
+
+/// Another bundle: in the secret a moment later. Another issuer: a certificate from it.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_follows_the_bundle_and_the_issuer() {
+    let scene = Scene::new(shared(), "istiod-moved", &section("istiod-moved")).await;
+    let api: Api<Secret> = Api::namespaced(scene.admin.clone(), &scene.namespace);
+    let running = scene.line.serve().await;
+    let first = secret(&api, "the secret", |_| true).await;
+    let line = &scene.line;
+    let enterprise = openssl::Enterprise::new(&line.path(""), "enterprise");
+    let root = line.path("enterprise-root.pem");
+    std::fs::write(&root, enterprise.pem()).unwrap();
+    let add = ["anchors", "add", "--trust-domain", TD, "--source", "test"];
+    line.cli(&[&add[..], &[root.to_str().unwrap()]].concat());
+    let second = secret(&api, "both roots", |secret| {
+        data(secret, "ca.crt").matches("BEGIN").count() == 2
+    })
+    .await;
+    assert_eq!(leaf(&first).issuer(), leaf(&second).issuer());
+
+    let csr = line.cli(&[
+        "ca",
+        "request",
+        "--trust-domain",
+        TD,
+        "--organization",
+        "Other",
+    ]);
+    let chain = line.path("chain.pem");
+    std::fs::write(&chain, enterprise.certify(&csr, 0) + &enterprise.pem()).unwrap();
+    line.cli(&["ca", "import", chain.to_str().unwrap()]);
+    secret(&api, "the new issuer's", |secret| {
+        leaf(secret).issuer() != leaf(&second).issuer()
+    })
+    .await;
     running.stop().await;
 }
