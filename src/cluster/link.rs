@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use aws_lc_rs::digest::{SHA256, digest};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio_util::sync::CancellationToken;
@@ -22,8 +23,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub struct Link {
     config: ClusterConfig,
     client: ArcSwap<Result<Reach, String>>,
-    /// What the client was made from.
-    read: Mutex<Option<String>>,
+    /// SHA-256 of what the client was made from, which may hold a credential.
+    read: Mutex<Option<[u8; 32]>>,
 }
 
 struct Reach(Client);
@@ -87,10 +88,8 @@ impl Link {
         };
         let same = {
             let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-            let known = text.clone().unwrap_or_default();
-            let same = read.as_ref() == Some(&known);
-            *read = Some(known);
-            same
+            let now = sha256(text.as_deref().unwrap_or_default());
+            read.replace(now) == Some(now)
         };
         if same && self.client.load().is_ok() {
             return;
@@ -125,7 +124,10 @@ pub(super) async fn settings(
     let mut config = match kubeconfig {
         None => Config::incluster().map_err(|error| with_causes(&error))?,
         Some(text) => {
-            let file = Kubeconfig::from_yaml(text).map_err(|error| with_causes(&error))?;
+            // The parser's errors quote the text around them, which may be a credential.
+            let file = Kubeconfig::from_yaml(text).map_err(|_| {
+                "its text is no kubeconfig; `kubectl config view` says where".to_owned()
+            })?;
             let options = KubeConfigOptions {
                 context: cluster.context().map(str::to_owned),
                 ..KubeConfigOptions::default()
@@ -158,4 +160,13 @@ pub(super) async fn settings(
     // Who asks knows what is worth another try, and by when.
     config.default_retry = false;
     Ok(config)
+}
+
+fn sha256(text: &str) -> [u8; 32] {
+    let mut out = [0; 32];
+    let hash = digest(&SHA256, text.as_bytes());
+    out.iter_mut()
+        .zip(hash.as_ref())
+        .for_each(|(to, from)| *to = *from);
+    out
 }

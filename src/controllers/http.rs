@@ -7,22 +7,14 @@ use kube::Client;
 use kube::client::Body;
 use kube::core::Status;
 
+use crate::cluster::with_causes;
+
 /// An error on one line: what the API server said, or why it was not asked.
 pub(super) fn told(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error {
         return format!("the API server says {}: {}", status.code, status.message);
     }
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(each) = cause {
-        let said = each.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = each.source();
-    }
-    text
+    with_causes(error)
 }
 
 /// The answer's headers and body; `None` when there is no such object.

@@ -28,7 +28,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    fn new(key: impl Into<String>, problem: impl fmt::Display) -> Self {
+    pub(in crate::controllers) fn new(key: impl Into<String>, problem: impl fmt::Display) -> Self {
         Self {
             key: key.into(),
             problem: problem.to_string(),
