@@ -251,7 +251,7 @@ fn policy(config: &Config) {
                 let applicant = Applicant {
                     trust_domain: &domain,
                     identity: own.as_str(),
-                    own_name: Some(&own),
+                    own_name: names.first(),
                 };
                 match policy.decide(applicant, &ask, &CSR) {
                     Ok(grant) => {

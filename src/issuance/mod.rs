@@ -27,7 +27,7 @@ pub use ceremony::{
 pub use door::Door;
 pub use error::IssueError;
 pub use issuer::Issuer;
-pub use leaf::{Issued, LeafRequest};
+pub use leaf::{Issued, LeafRequest, Naming};
 pub use metrics::Metrics;
 pub use standing::LedgerStandings;
 pub use status::AuthorityStatus;

@@ -59,6 +59,28 @@ impl Default for Limits {
     }
 }
 
+/// From where connections are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sources {
+    /// From anywhere.
+    Any,
+    /// From this host alone: over loopback, or from the very address that is connected to, which
+    /// is how a proxy in the same pod comes. No packet from outside has such a source.
+    ThisHost,
+}
+
+impl Sources {
+    fn take(self, from: SocketAddr, at: io::Result<SocketAddr>) -> bool {
+        let from = from.ip().to_canonical();
+        match self {
+            Self::Any => true,
+            Self::ThisHost => {
+                from.is_loopback() || at.is_ok_and(|at| at.ip().to_canonical() == from)
+            }
+        }
+    }
+}
+
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}")]
@@ -98,7 +120,13 @@ impl Listener {
 
     /// Serves `router` until `stop`, then lets calls under way end within the drain time-out.
     /// Without `tls` it serves plain HTTP/1.1 and HTTP/2.
-    pub async fn serve(self, tls: Option<ServerConfig>, router: Router, stop: CancellationToken) {
+    pub async fn serve(
+        self,
+        tls: Option<ServerConfig>,
+        sources: Sources,
+        router: Router,
+        stop: CancellationToken,
+    ) {
         let Self { socket, limits } = self;
         let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
         let room = Arc::new(Semaphore::new(limits.max_connections));
@@ -112,6 +140,10 @@ impl Listener {
             let Some((stream, address, place)) = accepted else {
                 continue;
             };
+            if !sources.take(address, stream.local_addr()) {
+                tracing::warn!(peer = %address, "connection refused: not from this host");
+                continue;
+            }
             let connection = Connection {
                 acceptor: acceptor.clone(),
                 http: Arc::clone(&http),

@@ -26,7 +26,7 @@ use super::watch::{self, Watched};
 use crate::authn::Caller;
 use crate::clock::{Clock, UnixTime};
 use crate::cluster::Cluster;
-use crate::issuance::{Authorities, Issued, LeafRequest};
+use crate::issuance::{Authorities, Issued, LeafRequest, Naming};
 use crate::policy::Scope;
 use crate::x509::{Csr, San, Serial};
 use secret::Material;
@@ -186,6 +186,7 @@ impl IstiodCertificate {
             profile: ISTIOD_PROFILE.to_owned(),
             names: self.names.clone(),
             ttl: None,
+            naming: Naming::Spiffe,
             scope: Scope::Asked,
             delegation: None,
             origin: None,

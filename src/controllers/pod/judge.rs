@@ -13,7 +13,7 @@ use crate::clock::UnixTime;
 use crate::cluster::ClusterConfig;
 use crate::controllers::config::PodSigner;
 use crate::controllers::verdict::{Refusal, Stop};
-use crate::issuance::{Issuer, LeafRequest};
+use crate::issuance::{Issuer, LeafRequest, Naming};
 use crate::policy::{Profile, Scope};
 use crate::x509::{Certificate, Csr, CsrError, CsrSubject, KeyError, KeyKind, San, SpiffeId};
 
@@ -212,6 +212,7 @@ impl Judged {
             caller: self.caller.clone(),
             csr: self.csr.clone(),
             profile: profile.name().to_owned(),
+            naming: Naming::Spiffe,
             scope: match self.names.is_empty() {
                 // Its own name only, which is what a mesh's CA is for.
                 true => Scope::Own,
