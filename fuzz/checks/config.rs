@@ -200,6 +200,8 @@ fn listener(one: &ListenerConfig, authn: &authn::Config) {
             file(certificate);
             file(key);
         }
+        // Only Linkerd's proxies come without TLS: their own has ended it, in the same pod.
+        TlsConfig::Plaintext => assert!(one.serves(Api::Linkerd)),
     }
     let limits = one.limits();
     within(limits.max_connections, 1..=1_000_000);

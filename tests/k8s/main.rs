@@ -21,6 +21,7 @@ mod check;
 mod csr;
 mod faults;
 mod faulty;
+mod hang;
 mod harness;
 mod istiod;
 mod kept;
