@@ -5,6 +5,7 @@ mod config;
 mod csr;
 mod http;
 mod istiod;
+pub mod linkerd;
 mod metrics;
 mod pod;
 pub mod publisher;

@@ -23,6 +23,7 @@ mod faulty;
 mod harness;
 mod istiod;
 mod kept;
+mod linkerd;
 mod nodes;
 #[allow(dead_code)]
 mod objects;

@@ -112,6 +112,21 @@ fn a_feature_brings_its_rules_alone() {
         ],
     );
     expect(
+        &[NOBODY, "bundleTargets.linkerd.preset=linkerd"],
+        &[
+            "core/namespaces list",
+            "core/namespaces watch",
+            "core/configmaps list linkerd-identity-trust-roots",
+            "core/configmaps watch linkerd-identity-trust-roots",
+            "core/configmaps create linkerd-identity-trust-roots",
+            "core/configmaps patch linkerd-identity-trust-roots",
+            "core/pods list",
+            "coordination.k8s.io/leases create",
+            &get,
+            &update,
+        ],
+    );
+    expect(
         &[
             NOBODY,
             "bundleTargets.pods.kind=cluster-trust-bundle",
