@@ -154,6 +154,17 @@ fn a_feature_brings_its_rules_alone() {
             "core/secrets patch istiod-tls",
         ],
     );
+    expect(
+        &[NOBODY, "linkerdIssuers.main.lifetime=24h"],
+        &[
+            "core/secrets get linkerd-identity-issuer",
+            "core/secrets list linkerd-identity-issuer",
+            "core/secrets watch linkerd-identity-issuer",
+            "core/secrets create linkerd-identity-issuer",
+            "core/secrets patch linkerd-identity-issuer",
+            "core/events list",
+        ],
+    );
 }
 
 /// The chart gives exactly what `rootbridge check` asks for.
