@@ -25,6 +25,7 @@ mod hang;
 mod harness;
 mod istiod;
 mod kept;
+mod linkerd;
 mod nodes;
 #[allow(dead_code)]
 mod objects;
