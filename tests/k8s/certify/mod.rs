@@ -2,6 +2,7 @@
 
 mod faults;
 mod generated;
+mod keys;
 mod proxy;
 mod table;
 mod transport;
