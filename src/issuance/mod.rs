@@ -14,6 +14,7 @@ mod issuer;
 mod leaf;
 mod metrics;
 mod product;
+mod record;
 mod refresh;
 mod shift;
 mod standing;
