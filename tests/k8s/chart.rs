@@ -1,6 +1,7 @@
 //! The chart: what helm makes of it, and what a real API server says of that.
 
 mod install;
+mod linkerd;
 mod objects;
 mod reference;
 mod rights;

@@ -64,6 +64,12 @@ fn a_feature_brings_its_rules_alone() {
     expect(&[NOBODY], &[]);
     expect(&[], &[REVIEW]);
     expect(&["authentication.method=offline"], &[REVIEW, a, b, c, d]);
+    let linkerd = "linkerd.enabled=true";
+    expect(&[NOBODY, linkerd], &[REVIEW]);
+    expect(
+        &[NOBODY, linkerd, "authentication.method=offline"],
+        &[REVIEW, a, b, c, d],
+    );
     let node = "authentication.nodeAccounts[0]=istio-system/ztunnel";
     expect(&[node], &[REVIEW, a, b, c, d]);
     expect(
@@ -170,7 +176,7 @@ fn a_feature_brings_its_rules_alone() {
 /// The chart gives exactly what `rootbridge check` asks for.
 #[test]
 fn check_asks_for_what_the_chart_gives() {
-    for name in ["softhsm", "module"] {
+    for name in ["softhsm", "module", "linkerd"] {
         let objects = render(RELEASE, &values(name));
         let maps = objects
             .iter()
