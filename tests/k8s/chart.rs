@@ -5,10 +5,11 @@ mod linkerd;
 mod objects;
 mod reference;
 mod rights;
-mod rules;
+pub(crate) mod rules;
 mod settings;
 
 pub(crate) use install::rights;
+pub(crate) use linkerd::service as linkerd_service;
 
 use std::fs;
 use std::path::PathBuf;
@@ -68,14 +69,14 @@ fn helm(arguments: &[&str], more: &[String]) -> Output {
 
 /// Every object that a set of values makes, in a namespace.
 pub(crate) fn render(namespace: &str, values: &[String]) -> Vec<Value> {
+    render_as(RELEASE, namespace, values)
+}
+
+/// The same for a release of another name.
+fn render_as(release: &str, namespace: &str, values: &[String]) -> Vec<Value> {
     let chart = chart("");
-    let arguments = [
-        "template",
-        RELEASE,
-        chart.to_str().unwrap(),
-        "-n",
-        namespace,
-    ];
+    let chart = chart.to_str().unwrap();
+    let arguments = ["template", release, chart, "-n", namespace];
     let output = helm(&arguments, values);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{values:?}: {said}");

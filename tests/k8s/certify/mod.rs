@@ -2,6 +2,7 @@
 
 mod faults;
 mod generated;
+mod in_place;
 mod keys;
 mod proxy;
 mod speed;

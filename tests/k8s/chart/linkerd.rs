@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::install::in_cluster;
 use super::settings::{configuration, validate};
-use super::{RELEASE, chart, only, refused, render, set, values};
+use super::{RELEASE, chart, only, refused, render, render_as, set, values};
 
 fn named<'a>(objects: &'a [Value], kind: &str, name: &str) -> Option<&'a Value> {
     objects
@@ -13,11 +13,15 @@ fn named<'a>(objects: &'a [Value], kind: &str, name: &str) -> Option<&'a Value> 
         .find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
 }
 
-/// The Service's name, its namespace and its port.
-pub(crate) fn service(namespace: &str) -> (String, u64) {
-    let objects = render(namespace, &values("linkerd"));
-    let name = format!("{RELEASE}-rootbridge-linkerd");
-    let service = named(&objects, "Service", &name).expect("a Service for proxies");
+/// Name and port of the Service for proxies, of a release.
+pub(crate) fn service(release: &str, namespace: &str) -> (String, u64) {
+    let objects = render_as(release, namespace, &values("linkerd"));
+    let found = objects.iter().find(|object| {
+        object["kind"] == "Service"
+            && object["metadata"]["labels"]["app.kubernetes.io/component"] == "linkerd"
+    });
+    let service = found.expect("a Service for proxies");
+    let name = service["metadata"]["name"].as_str().unwrap().to_owned();
     (name, service["spec"]["ports"][0]["port"].as_u64().unwrap())
 }
 
