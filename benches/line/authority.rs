@@ -130,6 +130,7 @@ impl Authority {
             not_after: now.plus(Duration::from_secs(365 * 86_400)),
             public_key: &self.public_key,
             path_len: Some(0),
+            names: &[],
         };
         let tbs = tbs.to_tbs().unwrap();
         assemble(&tbs, self.identity.algorithm, &self.sign(&tbs)).unwrap()

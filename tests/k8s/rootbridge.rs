@@ -10,7 +10,11 @@ use super::support::{Line, TD};
 /// A CA whose configuration names clusters, each reached with a credential of its own. `more` is
 /// added to the configuration's end: further sections.
 pub(crate) fn rootbridge(clusters: &[(&str, &ApiServer, &Credential)], more: &str) -> Line {
-    let line = Line::new();
+    beside(Line::new(), clusters, more)
+}
+
+/// The same with a CA of the test's own.
+pub(crate) fn beside(line: Line, clusters: &[(&str, &ApiServer, &Credential)], more: &str) -> Line {
     let mut text = String::new();
     for (name, server, credential) in clusters {
         let kubeconfig = line.path(&format!("{name}.kubeconfig"));

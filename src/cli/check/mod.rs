@@ -5,6 +5,7 @@
 
 mod clusters;
 mod hsm;
+mod linkerd;
 mod records;
 mod report;
 
@@ -115,6 +116,9 @@ async fn once(config: &Config, opened: &mut Option<Arc<Hsm>>) -> Report {
         records::chains(records, SystemClock.now(), &mut report);
     }
     clusters::clusters(config, records.as_ref(), &mut report).await;
+    if let Some(records) = &records {
+        linkerd::issuers(config, records, &mut report);
+    }
     report
 }
 
