@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         [
             "proto/rootbridge/v1/certificates.proto",
             "proto/istio/ca.proto",
+            "proto/linkerd/identity.proto",
         ],
         ["proto"],
     )?;

@@ -129,8 +129,8 @@ impl Authority {
             not_before: now,
             not_after: now.plus(Duration::from_secs(365 * 86_400)),
             public_key: &self.public_key,
-            path_len: Some(0),
             names: &[],
+            path_len: Some(0),
         };
         let tbs = tbs.to_tbs().unwrap();
         assemble(&tbs, self.identity.algorithm, &self.sign(&tbs)).unwrap()

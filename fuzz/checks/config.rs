@@ -200,6 +200,8 @@ fn listener(one: &ListenerConfig, authn: &authn::Config) {
             file(certificate);
             file(key);
         }
+        // Only Linkerd's proxies come without TLS: their own has ended it, in the same pod.
+        TlsConfig::Plaintext => assert!(one.serves(Api::Linkerd)),
     }
     let limits = one.limits();
     within(limits.max_connections, 1..=1_000_000);
@@ -251,7 +253,7 @@ fn policy(config: &Config) {
                 let applicant = Applicant {
                     trust_domain: &domain,
                     identity: own.as_str(),
-                    own_name: Some(&own),
+                    own_name: names.first(),
                 };
                 match policy.decide(applicant, &ask, &CSR) {
                     Ok(grant) => {

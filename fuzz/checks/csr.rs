@@ -137,7 +137,7 @@ fn policy_grants_what_was_authenticated(csr: &Csr) {
     let applicant = Applicant {
         trust_domain: OWN.trust_domain(),
         identity: OWN.as_str(),
-        own_name: Some(&OWN),
+        own_name: Some(&own),
     };
     let decide = |scope| {
         let ask = Ask {

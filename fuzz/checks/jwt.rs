@@ -99,6 +99,7 @@ fn verifiers(keys: &Scratch) -> JwtVerifiers {
             audiences: RawAudiences {
                 istio: Some("istio-ca".to_owned()),
                 certificates: Some("rootbridge".to_owned()),
+                linkerd: None,
                 admin: None,
             },
             cluster: None,

@@ -15,7 +15,7 @@ use crate::issuance::LedgerStandings;
 use crate::mesh::{
     self, Gate, Judges, ListenerConfig, Services, ServingCertificate, TlsConfig, TlsFiles,
 };
-use crate::net::{self, Certificates, Listener};
+use crate::net::{self, Certificates, Clients, Listener, Sources};
 
 /// One listener that is bound and waits for its certificate.
 pub(super) struct Bound {
@@ -78,8 +78,10 @@ impl Bound {
         (self.config.name().to_owned(), self.gate.clone())
     }
 
-    pub(super) fn named_certificates(&self) -> (String, Arc<Certificates>) {
-        (self.config.name().to_owned(), Arc::clone(&self.shown))
+    /// What it shows; nothing where it speaks plaintext.
+    pub(super) fn named_certificates(&self) -> Option<(String, Arc<Certificates>)> {
+        let shows = *self.config.tls() != TlsConfig::Plaintext;
+        shows.then(|| (self.config.name().to_owned(), Arc::clone(&self.shown)))
     }
 
     /// Serves until `stop`; returns once the tasks are begun.
@@ -105,18 +107,38 @@ impl Bound {
             TlsConfig::Files { certificate, key } => {
                 let shown = Arc::clone(&self.shown);
                 let authorities = Arc::clone(&services.authorities);
-                let files = TlsFiles::load(certificate.clone(), key.clone(), shown, authorities)
+                let (certificate, key) = (certificate.clone(), key.clone());
+                let for_linkerd = self.config.linkerd().is_some();
+                let files = TlsFiles::load(certificate, key, shown, authorities, for_linkerd)
                     .await
                     .with_context(|| format!("listeners.{name}.tls"))?;
                 tasks.spawn(files.keep(stop.clone()));
             }
+            TlsConfig::Plaintext => {}
         }
-        let ask_client = self.config.callers().client_certificates().is_some();
-        let tls = net::server_config(Arc::clone(&self.shown), ask_client)?;
+        let (tls, sources) = match self.config.tls() {
+            TlsConfig::Plaintext => (None, Sources::ThisHost),
+            _ => {
+                let shown = Arc::clone(&self.shown);
+                (
+                    Some(net::server_config(shown, self.clients())?),
+                    Sources::Any,
+                )
+            }
+        };
         let router = mesh::router(services, &self.config, &self.gate, health);
-        tasks.spawn(self.listener.serve(Some(tls), router, stop.clone()));
+        tasks.spawn(self.listener.serve(tls, sources, router, stop.clone()));
         tracing::info!(listener = %name, address = %self.address, "listening");
         Ok(())
+    }
+
+    fn clients(&self) -> Clients {
+        let takes = self.config.callers().client_certificates().is_some();
+        match (self.config.linkerd(), takes) {
+            (Some(_), _) => Clients::LinkerdProxies,
+            (None, true) => Clients::WithCertificate,
+            (None, false) => Clients::Anonymous,
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::trust::Bundles;
 
 const ISTIO: &str = "istio.v1.auth.IstioCertificateService";
 const CERTIFICATES: &str = "rootbridge.v1.CertificateService";
+const LINKERD: &str = "io.linkerd.proxy.identity.Identity";
 const BUNDLES: &str = "rootbridge.v1.TrustBundleService";
 /// How often the ledger is looked at; a test signature costs the HSM something and has an
 /// interval of its own.
@@ -38,7 +39,7 @@ impl Prober {
             () = stop.cancelled() => {}
             () = self.probe() => {}
         }
-        for service in [ISTIO, CERTIFICATES, BUNDLES] {
+        for service in [ISTIO, CERTIFICATES, LINKERD, BUNDLES] {
             let ending = ServingStatus::NotServing;
             self.health.set_service_status(service, ending).await;
             // Ends the streams of those who watch, which a graceful shutdown would wait for.
@@ -80,6 +81,7 @@ impl Prober {
         for (service, up) in [
             (ISTIO, signs),
             (CERTIFICATES, signs),
+            (LINKERD, signs),
             (BUNDLES, !self.bundles.is_empty()),
         ] {
             let status = if up {

@@ -73,6 +73,7 @@ fn needs_restart(running: &Config, next: &Config) -> Vec<&'static str> {
                     l.name().to_owned(),
                     l.address(),
                     l.tls().clone(),
+                    l.linkerd().cloned(),
                     *l.limits(),
                 )
             })

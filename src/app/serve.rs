@@ -23,7 +23,7 @@ use crate::controllers::linkerd::{LINKERD_CALLER, LINKERD_PROFILE};
 use crate::controllers::{self, ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL};
 use crate::issuance::{self, Authorities};
 use crate::mesh::{SERVING_PROFILE, Services};
-use crate::net::{Limits, Listener};
+use crate::net::{Limits, Listener, Sources};
 use crate::policy::Policy;
 use crate::trust::Bundles;
 use crate::x509::San;
@@ -86,7 +86,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         door: core.door.clone(),
         vitals: Arc::clone(&vitals),
         distribution,
-        listeners: bound.iter().map(Bound::named_certificates).collect(),
+        listeners: bound.iter().filter_map(Bound::named_certificates).collect(),
         metrics,
         operators: arc_swap::ArcSwap::new(Arc::clone(&callers.operators)),
         operator_names: config.admin().operators().to_vec(),
@@ -96,12 +96,14 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         .await
         .context("admin.address")?;
     tracing::info!(address = %admin_listener.local_addr()?, "admin listening");
-    tasks.spawn(admin_listener.serve(None, admin::router(Arc::clone(&admin)), stop.clone()));
+    let admin_router = admin::router(Arc::clone(&admin));
+    tasks.spawn(admin_listener.serve(None, Sources::Any, admin_router, stop.clone()));
 
     let services = Services {
         authorities: Arc::clone(&authorities),
         bundles: Arc::clone(&bundles),
         istio_profile: config.istio_profile().unwrap_or_default().to_owned(),
+        clock: Arc::clone(&core.clock),
         stop: stop.clone(),
     };
     for listener in bound {

@@ -149,6 +149,8 @@ pub enum Api {
     Istio,
     /// Our own gRPC.
     Certificates,
+    /// Linkerd's identity service.
+    Linkerd,
     /// The operators' HTTP.
     Admin,
 }
@@ -159,6 +161,7 @@ impl fmt::Display for Api {
         f.write_str(match self {
             Self::Istio => "istio",
             Self::Certificates => "certificates",
+            Self::Linkerd => "linkerd",
             Self::Admin => "admin",
         })
     }

@@ -92,5 +92,6 @@ fn in_cluster(name: &str, error: AuthnError) -> AuthnError {
             AuthnError::rejected(format_args!("cluster {name}: {reason}"))
         }
         AuthnError::CannotTell(why) => AuthnError::CannotTell(format!("cluster {name}: {why}")),
+        AuthnError::Late(why) => AuthnError::Late(format!("cluster {name}: {why}")),
     }
 }

@@ -34,6 +34,8 @@ pub struct RawClusterAudiences {
     pub istio: Option<String>,
     /// For our own gRPC.
     pub certificates: Option<String>,
+    /// For Linkerd's identity service.
+    pub linkerd: Option<String>,
 }
 
 /// How the callers of one cluster are judged.
@@ -53,7 +55,11 @@ impl CallersConfig {
         raw: &RawCluster,
         at: &impl Fn(&str) -> String,
     ) -> Result<Self, ConfigError> {
-        let audiences = [&raw.audiences.istio, &raw.audiences.certificates];
+        let audiences = [
+            &raw.audiences.istio,
+            &raw.audiences.certificates,
+            &raw.audiences.linkerd,
+        ];
         let fit = |text: &String| (1..=253).contains(&text.len()) && !text.contains(' ');
         if !audiences.into_iter().flatten().all(fit) {
             return Err(ConfigError::new(
@@ -107,6 +113,7 @@ impl CallersConfig {
         match api {
             Api::Istio => self.audiences.istio.as_deref(),
             Api::Certificates => self.audiences.certificates.as_deref(),
+            Api::Linkerd => self.audiences.linkerd.as_deref(),
             Api::Admin => None,
         }
     }

@@ -92,7 +92,7 @@ impl Metrics {
             way,
             result: match verdict {
                 Ok(_) => "accepted",
-                Err(AuthnError::CannotTell(_)) => "cannot_tell",
+                Err(AuthnError::CannotTell(_) | AuthnError::Late(_)) => "cannot_tell",
                 Err(_) => "rejected",
             },
         };

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::ask::ask;
+use super::ask::{AskError, ask};
 use super::callers::CallersConfig;
 use super::link::Link;
 use crate::authn::{AuthnError, Pod, Quoted, service_account};
@@ -55,7 +55,7 @@ impl Reviewer {
     ///
     /// # Errors
     /// [`AuthnError::Rejected`] when the API server says no, [`AuthnError::CannotTell`] when it does
-    /// not say.
+    /// not say, [`AuthnError::Late`] when it does not in time.
     pub(super) async fn review(
         &self,
         link: &Link,
@@ -68,7 +68,7 @@ impl Reviewer {
             .map_err(|down| AuthnError::CannotTell(down.to_string()))?;
         let place = tokio::time::timeout(self.time, self.places.acquire()).await;
         let Ok(Ok(_place)) = place else {
-            return Err(cannot_tell("too many TokenReviews are under way"));
+            return Err(late("too many TokenReviews are under way"));
         };
         let body = json!({
             "apiVersion": "authentication.k8s.io/v1",
@@ -80,15 +80,23 @@ impl Reviewer {
             .body(body.to_string().into_bytes())
             .map_err(cannot_tell)?;
         let left = self.time.saturating_sub(begun.elapsed());
-        let answer = ask(&client, request, MAX_ANSWER, left)
-            .await
-            .map_err(cannot_tell)?;
+        let answer =
+            ask(&client, request, MAX_ANSWER, left)
+                .await
+                .map_err(|error| match error {
+                    AskError::Slow(_) => late(error),
+                    _ => cannot_tell(error),
+                })?;
         judge(&answer, token, audience)
     }
 }
 
 fn cannot_tell(why: impl std::fmt::Display) -> AuthnError {
     AuthnError::CannotTell(format!("TokenReview: {why}"))
+}
+
+fn late(why: impl std::fmt::Display) -> AuthnError {
+    AuthnError::Late(format!("TokenReview: {why}"))
 }
 
 fn rejected(why: impl std::fmt::Display) -> AuthnError {

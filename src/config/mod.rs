@@ -183,6 +183,9 @@ impl Config {
                 "istio.profile: no profile is called `{profile}`; add [profiles.{profile}]"
             ));
         }
+        for listener in &self.listeners {
+            self.linkerd_agrees(listener)?;
+        }
         for name in self.admin.operators() {
             if !self.authn.operators().contains_key(name) {
                 return Err(format!("admin.operators: there is no [operators.{name}]"));
@@ -214,6 +217,27 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    fn linkerd_agrees(&self, listener: &mesh::ListenerConfig) -> Result<(), String> {
+        let Some(linkerd) = listener.linkerd() else {
+            return Ok(());
+        };
+        let at = |key: &str, why: &str| {
+            Err(format!(
+                "listeners.{}.linkerd.{key}: {why}",
+                listener.name()
+            ))
+        };
+        let name = linkerd.profile();
+        if name.is_empty() || !self.policy.policy().has_profile(name) {
+            let why = format!("no profile is called `{name}`; add [profiles.{name}]");
+            return at("profile", &why);
+        }
+        match self.policy.policy().profile(name) {
+            Some(profile) => linkerd.agrees(profile).or_else(|(key, why)| at(key, &why)),
+            None => Ok(()),
+        }
     }
 
     /// The file it was read from.

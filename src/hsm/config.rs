@@ -55,8 +55,11 @@ const fn default_workers() -> usize {
     2
 }
 
+/// How many signatures may wait for a token where the file does not say.
+pub const DEFAULT_QUEUE: usize = 256;
+
 const fn default_queue() -> usize {
-    256
+    DEFAULT_QUEUE
 }
 
 const fn default_deadline() -> Duration {

@@ -10,7 +10,7 @@ use super::authority::{Authority, NoIssuer};
 use super::door::Door;
 use super::error::IssueError;
 use super::issuer::Issuer;
-use super::leaf::{self, Issued, LeafRequest};
+use super::leaf::{self, Issued, LeafRequest, Naming};
 use super::metrics::Metrics;
 use super::refresh;
 use super::status::AuthorityStatus;
@@ -20,7 +20,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::hsm::Hsm;
 use crate::ledger::{CaCertificateId, Snapshot};
 use crate::policy::{Applicant, Ask, Delegation, Grant, Policy, Profile};
-use crate::x509::{Csr, PublicKey, SpiffeId, TrustBundle, TrustDomain};
+use crate::x509::{Csr, PublicKey, San, TrustBundle, TrustDomain};
 
 type Map = BTreeMap<TrustDomain, Arc<Authority>>;
 
@@ -129,14 +129,16 @@ impl Authorities {
             names,
             ttl,
             scope,
+            naming,
             delegation,
             ..
         } = request;
         let identity = caller.identity.to_string();
+        let own = own_name(caller, delegation.as_ref(), naming);
         let applicant = Applicant {
             trust_domain: &caller.trust_domain,
             identity: &identity,
-            own_name: own_name(caller, delegation.as_ref()),
+            own_name: own.as_ref(),
         };
         let ask = Ask {
             profile,
@@ -247,14 +249,22 @@ impl Authorities {
     }
 }
 
-/// The caller's name, or the one that was delegated to exactly this caller.
-fn own_name<'r>(caller: &'r Caller, delegation: Option<&'r Delegation>) -> Option<&'r SpiffeId> {
-    match (&caller.identity, delegation) {
-        (Identity::Workload(id), None) => Some(id),
+/// The caller's name, or the one that was delegated to exactly this caller, as the API has names.
+fn own_name(caller: &Caller, delegation: Option<&Delegation>, naming: &Naming) -> Option<San> {
+    let id = match (&caller.identity, delegation) {
+        (Identity::Workload(id), None) => id,
         (Identity::Workload(id), Some(delegation)) if delegation.is_for(id) => {
-            Some(delegation.identity())
+            delegation.identity()
         }
-        _ => None,
+        _ => return None,
+    };
+    match naming {
+        Naming::Spiffe => Some(San::Spiffe(id.clone())),
+        // Its trust domain is the caller's: a name of another mesh is nobody's own here.
+        Naming::Linkerd(mesh) if *mesh.trust_domain() == caller.trust_domain => {
+            mesh.workload_of(id).ok().map(San::from)
+        }
+        Naming::Linkerd(_) => None,
     }
 }
 
@@ -277,6 +287,7 @@ mod tests {
     use super::*;
     use crate::authn::Method;
     use crate::policy::{NodeProxy, PodFact};
+    use crate::x509::{LinkerdMesh, SpiffeId};
 
     fn caller(id: &str) -> Caller {
         let id = SpiffeId::parse(id).unwrap();
@@ -308,11 +319,28 @@ mod tests {
         let own = fact("system", "p", "proxy");
         let delegation =
             Delegation::decide(asks, &cart, Some(own), [fact("shop", "c", "cart")]).unwrap();
-        let named = |caller: &str, delegation| own_name(&self::caller(caller), delegation).cloned();
-        assert_eq!(named(proxy.as_str(), None), Some(proxy.clone()));
-        assert_eq!(named(proxy.as_str(), Some(&delegation)), Some(cart.clone()));
+        let named =
+            |caller: &str, delegation| own_name(&self::caller(caller), delegation, &Naming::Spiffe);
+        let own = |id: &SpiffeId| Some(San::Spiffe(id.clone()));
+        assert_eq!(named(proxy.as_str(), None), own(&proxy));
+        assert_eq!(named(proxy.as_str(), Some(&delegation)), own(&cart));
         // Anybody else with it has nothing, not even a name of its own.
         assert_eq!(named("spiffe://td/ns/x/sa/y", Some(&delegation)), None);
         assert_eq!(named(cart.as_str(), Some(&delegation)), None);
+    }
+
+    #[test]
+    fn a_linkerd_name_is_the_callers_own_in_its_own_mesh() {
+        let cart = caller("spiffe://td/ns/shop/sa/cart");
+        let mesh = |domain| {
+            let domain = TrustDomain::parse(domain).unwrap();
+            Naming::Linkerd(LinkerdMesh::new("linkerd", &domain).unwrap())
+        };
+        let own = own_name(&cart, None, &mesh("td")).unwrap();
+        let expected = "dns:cart.shop.serviceaccount.identity.linkerd.td";
+        assert_eq!(own.to_string(), expected);
+        assert_eq!(own_name(&cart, None, &mesh("other")), None);
+        let dotted = caller("spiffe://td/ns/shop/sa/cart.v1");
+        assert_eq!(own_name(&dotted, None, &mesh("td")), None);
     }
 }

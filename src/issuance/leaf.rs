@@ -13,9 +13,19 @@ use crate::clock::UnixTime;
 use crate::ledger::{CallerMethod, CallerRecord, Intent, Kind};
 use crate::policy::{Delegation, Grant, Scope};
 use crate::x509::{
-    Certificate, Csr, Expected, ExtendedUsage, LeafTemplate, PublicKey, San, Serial,
+    Certificate, Csr, Expected, ExtendedUsage, LeafTemplate, LinkerdMesh, PublicKey, San, Serial,
     SignatureAlgorithm, TrustBundle, assemble, check_issued,
 };
+
+/// What an API calls a workload by.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Naming {
+    /// By its SPIFFE ID.
+    #[default]
+    Spiffe,
+    /// By its DNS name in a Linkerd mesh.
+    Linkerd(LinkerdMesh),
+}
 
 /// A caller's wish, as every API puts it.
 #[derive(Debug)]
@@ -32,6 +42,8 @@ pub struct LeafRequest {
     pub ttl: Option<Duration>,
     /// Which names can be meant.
     pub scope: Scope,
+    /// What the caller's own name is like.
+    pub naming: Naming,
     /// The permission to have another identity than the caller's own, for a node's proxy.
     pub delegation: Option<Delegation>,
     /// An idempotency key, unique within the caller's identity.

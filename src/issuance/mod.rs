@@ -28,7 +28,7 @@ pub use ceremony::{
 pub use door::Door;
 pub use error::IssueError;
 pub use issuer::Issuer;
-pub use leaf::{Issued, LeafRequest};
+pub use leaf::{Issued, LeafRequest, Naming};
 pub use metrics::Metrics;
 pub use refresh::room_below_active;
 pub use standing::LedgerStandings;

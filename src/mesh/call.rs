@@ -82,6 +82,18 @@ impl Gate {
         }
     }
 
+    /// The caller that a service account's token in the message itself is for. There is no other
+    /// credential then, and the listener's one cluster judges.
+    ///
+    /// # Errors
+    /// [`AuthnError`].
+    pub async fn bearer_of(&self, token: &[u8], api: Api) -> Result<Caller, AuthnError> {
+        let token =
+            std::str::from_utf8(token).map_err(|_| AuthnError::rejected("the token is no text"))?;
+        let judges = self.0.load_full();
+        judges.token(token, &HeaderMap::new(), api).await
+    }
+
     /// The permission for `caller` to have the identity of a workload on its node.
     ///
     /// # Errors

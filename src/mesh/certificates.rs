@@ -13,7 +13,7 @@ use super::proto::rootbridge_v1::{SignCertificateRequest, SignCertificateRespons
 use super::status::CallError;
 use crate::authn::{Api, Caller};
 use crate::clock::UnixTime;
-use crate::issuance::{Authorities, Issued, LeafRequest};
+use crate::issuance::{Authorities, Issued, LeafRequest, Naming};
 use crate::net::Peer;
 use crate::policy::Scope;
 use crate::x509::{Csr, San};
@@ -96,6 +96,7 @@ fn read(
         profile: body.profile,
         names,
         ttl,
+        naming: Naming::Spiffe,
         scope: Scope::Asked,
         delegation: None,
         origin,

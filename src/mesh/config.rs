@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde::Deserialize;
 
 use super::limits::{Limits, RawLimits};
+use super::linkerd::{LinkerdConfig, RawLinkerd, listener as for_linkerd};
 use super::tls_config::{RawTls, TlsConfig};
 use crate::authn;
 use crate::cluster::{ClusterConfig, ListenerClusters};
@@ -18,6 +19,8 @@ pub enum Api {
     Istio,
     /// `rootbridge.v1.CertificateService`.
     Certificates,
+    /// `io.linkerd.proxy.identity.Identity`, on a listener of its own.
+    Linkerd,
     /// `rootbridge.v1.TrustBundleService` and `/v1/trust-bundles/`; both without a credential.
     Bundles,
 }
@@ -43,8 +46,15 @@ pub struct RawListener {
     pub default_cluster: Option<String>,
     /// Whether, and for which trust domains, a client certificate authenticates. Default: not.
     pub client_certificates: Option<authn::RawClientCertificates>,
-    /// The server's own certificate.
-    pub tls: RawTls,
+    /// The server's own certificate; absent for plaintext, which only Linkerd's own proxies may
+    /// speak, from this host.
+    pub tls: Option<RawTls>,
+    /// Whether plaintext is taken on other addresses than loopback, from this host's own: a proxy
+    /// in the same pod ends TLS. Default: not.
+    #[serde(default)]
+    pub behind_proxy: bool,
+    /// Whose identity service it is, where `linkerd` is among `apis`.
+    pub linkerd: Option<RawLinkerd>,
     /// What the listener takes on at most.
     #[serde(default)]
     pub limits: RawLimits,
@@ -91,6 +101,7 @@ pub struct ListenerConfig {
     callers: authn::Callers,
     clusters: ListenerClusters,
     tls: TlsConfig,
+    linkerd: Option<LinkerdConfig>,
     limits: Limits,
 }
 
@@ -101,7 +112,7 @@ impl ListenerConfig {
     /// The first key whose value cannot be used, and what to write.
     pub fn new(
         name: &str,
-        raw: RawListener,
+        mut raw: RawListener,
         authn: &authn::Config,
         clusters: &BTreeMap<String, ClusterConfig>,
     ) -> Result<Self, ConfigError> {
@@ -117,7 +128,7 @@ impl ListenerConfig {
                 listener: name.escape_default().to_string(),
             });
         }
-        let address = raw.address.parse().map_err(|_| {
+        let address: SocketAddr = raw.address.parse().map_err(|_| {
             let why = format!(
                 "`{}` is not an IP address and port; write 0.0.0.0:8443",
                 raw.address
@@ -128,9 +139,18 @@ impl ListenerConfig {
         if apis.is_empty() {
             return Err(wrong(
                 "apis",
-                "name at least one of istio, certificates, bundles".into(),
+                "name at least one of istio, certificates, bundles, linkerd".into(),
             ));
         }
+        let linkerd = for_linkerd::settings(&mut raw, &apis, clusters)
+            .map_err(|(key, why)| wrong(&key, why))?;
+        let tls = for_linkerd::tls(
+            raw.tls.take(),
+            raw.behind_proxy,
+            &address,
+            linkerd.is_some(),
+        )
+        .map_err(|(key, why)| wrong(&key, why))?;
         let taken = listener_clusters(raw.clusters, raw.default_cluster, clusters)
             .map_err(|(key, why)| wrong(key, why))?;
         let nobody = raw.jwt.is_empty() && raw.operators.is_empty() && taken.is_empty();
@@ -138,7 +158,7 @@ impl ListenerConfig {
             && raw.client_certificates.is_none()
             && apis.iter().any(|api| *api != Api::Bundles)
         {
-            let why = "nobody can call `istio` or `certificates` here: name a cluster of \
+            let why = "nobody can call the APIs for certificates here: name a cluster of \
                        [clusters.*] in `clusters`, a verifier of [jwt.*] in `jwt`, an operator in \
                        `operators`, or turn on `client_certificates`";
             return Err(wrong("jwt", why.into()));
@@ -154,7 +174,8 @@ impl ListenerConfig {
             apis,
             callers: authn.callers(&format!("listeners.{name}"), callers)?,
             clusters: taken,
-            tls: TlsConfig::new(raw.tls).map_err(|(key, why)| wrong(&key, why))?,
+            tls,
+            linkerd,
             limits: Limits::try_from(raw.limits).map_err(|(key, why)| wrong(key, why))?,
         })
     }
@@ -187,6 +208,11 @@ impl ListenerConfig {
     /// The server's own certificate.
     pub fn tls(&self) -> &TlsConfig {
         &self.tls
+    }
+
+    /// Whose identity service it is, if it is Linkerd's.
+    pub fn linkerd(&self) -> Option<&LinkerdConfig> {
+        self.linkerd.as_ref()
     }
 
     /// What it takes on at most.

@@ -12,7 +12,7 @@ use super::proto::istio::istio_certificate_service_server::IstioCertificateServi
 use super::proto::istio::{IstioCertificateRequest, IstioCertificateResponse};
 use super::status::CallError;
 use crate::authn::Api;
-use crate::issuance::{Authorities, Issued, LeafRequest};
+use crate::issuance::{Authorities, Issued, LeafRequest, Naming};
 use crate::net::Peer;
 use crate::policy::Scope;
 use crate::x509::Csr;
@@ -64,6 +64,7 @@ impl IstioCertificateService for Istio {
                     profile: wish.profile.to_owned(),
                     names: Vec::new(),
                     ttl: wish.ttl,
+                    naming: Naming::Spiffe,
                     scope: wish.scope,
                     delegation,
                     origin: None,

@@ -17,5 +17,10 @@ pub mod istio {
     tonic::include_proto!("istio.v1.auth");
 }
 
-/// The descriptors of both, for gRPC reflection.
+/// `io.linkerd.proxy.identity`.
+pub mod linkerd {
+    tonic::include_proto!("io.linkerd.proxy.identity");
+}
+
+/// The descriptors of all, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::map_response;
 use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
@@ -17,10 +18,13 @@ use super::certificates::Certificates;
 use super::config::{Api, ListenerConfig};
 use super::download;
 use super::istio::Istio;
+use super::linkerd::{self, Linkerd};
 use super::proto::DESCRIPTORS;
 use super::proto::istio::istio_certificate_service_server::IstioCertificateServiceServer;
+use super::proto::linkerd::identity_server::IdentityServer;
 use super::proto::rootbridge_v1::certificate_service_server::CertificateServiceServer;
 use super::proto::rootbridge_v1::trust_bundle_service_server::TrustBundleServiceServer;
+use crate::clock::Clock;
 use crate::issuance::Authorities;
 use crate::trust::Bundles;
 
@@ -33,6 +37,8 @@ pub struct Services {
     pub bundles: Arc<Bundles>,
     /// The profile of Istio's API.
     pub istio_profile: String,
+    /// For what is left of a certificate.
+    pub clock: Arc<dyn Clock>,
     /// Ends streams at shutdown.
     pub stop: CancellationToken,
 }
@@ -56,6 +62,16 @@ pub fn router<H: Health>(
         };
         let istio = IstioCertificateServiceServer::new(istio);
         routes.add_service(istio.max_decoding_message_size(limit));
+    }
+    if let Some(config) = listener.linkerd() {
+        let linkerd = Linkerd {
+            gate: gate.clone(),
+            authorities: Arc::clone(&services.authorities),
+            clock: Arc::clone(&services.clock),
+            config: config.clone(),
+        };
+        let linkerd = IdentityServer::new(linkerd);
+        routes.add_service(linkerd.max_decoding_message_size(limit));
     }
     if listener.serves(Api::Certificates) {
         let certificates = Certificates {
@@ -85,6 +101,9 @@ pub fn router<H: Health>(
         routes.add_service(reflection);
     }
     let mut router = routes.routes().into_axum_router().fallback(unknown);
+    if listener.linkerd().is_some() {
+        router = router.layer(map_response(linkerd::with_its_codes));
+    }
     if listener.serves(Api::Bundles) {
         router = router.merge(download::routes(Arc::clone(&services.bundles)));
     }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::tls_config::OwnCertificate;
 use crate::authn::Caller;
 use crate::clock::{Clock, UnixTime};
-use crate::issuance::{Authorities, IssueError, Issued, LeafRequest};
+use crate::issuance::{Authorities, IssueError, Issued, LeafRequest, Naming};
 use crate::ledger::CaCertificateId;
 use crate::net::{Certificates, Entry, TlsError, certified_key};
 use crate::policy::Scope;
@@ -121,6 +121,7 @@ impl ServingCertificate {
             profile: SERVING_PROFILE.to_owned(),
             names: wanted.names.clone(),
             ttl: None,
+            naming: Naming::Spiffe,
             scope: Scope::Asked,
             delegation: None,
             origin: None,

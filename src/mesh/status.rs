@@ -3,6 +3,8 @@
 //! The log keeps the whole cause; the caller gets a code, a sentence that says what to do, and a
 //! request id by which the two can be brought together.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use tonic::{Code, Status};
 
@@ -31,6 +33,17 @@ pub enum CallError {
         /// What is wrong with it.
         why: String,
     },
+    /// What is asked for is not what the credential, or the rest of the request, says.
+    #[error("{field} {why}")]
+    Mismatch {
+        /// The field of the message.
+        field: &'static str,
+        /// In what it differs.
+        why: &'static str,
+    },
+    /// There was no outcome in time.
+    #[error("no outcome within {} ms", .0.as_millis())]
+    Late(Duration),
     /// Somebody else's identity was asked for.
     #[error("impersonation: {0}")]
     Impersonation(NotDelegated),
@@ -68,11 +81,13 @@ impl CallError {
             Self::Authn(AuthnError::Rejected { .. }) => {
                 unauthenticated("the credential was rejected")
             }
-            Self::Authn(AuthnError::CannotTell(_)) => {
+            Self::Authn(AuthnError::CannotTell(_) | AuthnError::Late(_)) => {
                 unavailable("the credential cannot be judged now; try again")
             }
             Self::Csr(error) => invalid(format!("csr: {error}")),
             Self::Field { .. } => invalid(self.to_string()),
+            Self::Mismatch { .. } => forbidden(&self.to_string()),
+            Self::Late(_) => unavailable("this takes too long now; try again"),
             Self::Impersonation(_) => unauthenticated(
                 "impersonation is not allowed: this caller has no node authorization for it",
             ),
@@ -82,9 +97,14 @@ impl CallError {
 
     /// As a gRPC status that carries the request id.
     pub fn status(&self, request_id: &str) -> Status {
+        self.status_as(None, request_id)
+    }
+
+    /// The same under `code`, where a mesh's contract names another one.
+    pub(super) fn status_as(&self, code: Option<Code>, request_id: &str) -> Status {
         let answer = self.answer();
         Status::new(
-            answer.code,
+            code.unwrap_or(answer.code),
             format!("{} [request {request_id}]", answer.message),
         )
     }

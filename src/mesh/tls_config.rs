@@ -49,6 +49,8 @@ pub enum TlsConfig {
         /// The private key in PEM.
         key: PathBuf,
     },
+    /// None: plaintext, for callers on this host alone.
+    Plaintext,
 }
 
 /// A certificate that a listener gets from one of this server's authorities.
@@ -66,7 +68,7 @@ impl TlsConfig {
     /// The certificate and key files, where it comes from files.
     pub fn files(&self) -> Option<(&Path, &Path)> {
         match self {
-            Self::Own(_) => None,
+            Self::Own(_) | Self::Plaintext => None,
             Self::Files { certificate, key } => Some((certificate, key)),
         }
     }
@@ -75,7 +77,7 @@ impl TlsConfig {
     pub fn own(&self) -> &[OwnCertificate] {
         match self {
             Self::Own(certificates) => certificates,
-            Self::Files { .. } => &[],
+            Self::Files { .. } | Self::Plaintext => &[],
         }
     }
 

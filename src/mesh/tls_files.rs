@@ -47,6 +47,8 @@ pub struct TlsFiles {
     key: PathBuf,
     shown: Arc<Certificates>,
     authorities: Arc<Authorities>,
+    /// Whether the clients are proxies of Linkerd, which take no RSA key here.
+    for_linkerd: bool,
     seen: Option<(Vec<u8>, zeroize::Zeroizing<Vec<u8>>)>,
 }
 
@@ -61,12 +63,14 @@ impl TlsFiles {
         key: PathBuf,
         shown: Arc<Certificates>,
         authorities: Arc<Authorities>,
+        for_linkerd: bool,
     ) -> Result<Self, TlsFileError> {
         let mut files = Self {
             certificate,
             key,
             shown,
             authorities,
+            for_linkerd,
             seen: None,
         };
         files.look().await?;
@@ -127,6 +131,11 @@ impl TlsFiles {
         if let Some(leaf) = chain.first()
             && let Ok(leaf) = x509::Certificate::parse(leaf.as_ref())
         {
+            if self.for_linkerd && matches!(leaf.public_key().kind(), x509::KeyKind::Rsa { .. }) {
+                let why = "its key is RSA, which Linkerd's proxies do not take from their identity \
+                           service; use an ECDSA key";
+                return Err(wrong(&self.certificate, &why));
+            }
             self.authorities.claim_key(leaf.public_key());
         }
         let entry = Entry {

@@ -59,6 +59,28 @@ impl Default for Limits {
     }
 }
 
+/// From where connections are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sources {
+    /// From anywhere.
+    Any,
+    /// From this host alone: over loopback, or from the very address that is connected to, which
+    /// is how a proxy in the same pod comes. No packet from outside has such a source.
+    ThisHost,
+}
+
+impl Sources {
+    fn take(self, from: SocketAddr, at: io::Result<SocketAddr>) -> bool {
+        let from = from.ip().to_canonical();
+        match self {
+            Self::Any => true,
+            Self::ThisHost => {
+                from.is_loopback() || at.is_ok_and(|at| at.ip().to_canonical() == from)
+            }
+        }
+    }
+}
+
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}")]
@@ -98,7 +120,13 @@ impl Listener {
 
     /// Serves `router` until `stop`, then lets calls under way end within the drain time-out.
     /// Without `tls` it serves plain HTTP/1.1 and HTTP/2.
-    pub async fn serve(self, tls: Option<ServerConfig>, router: Router, stop: CancellationToken) {
+    pub async fn serve(
+        self,
+        tls: Option<ServerConfig>,
+        sources: Sources,
+        router: Router,
+        stop: CancellationToken,
+    ) {
         let Self { socket, limits } = self;
         let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
         let room = Arc::new(Semaphore::new(limits.max_connections));
@@ -112,6 +140,10 @@ impl Listener {
             let Some((stream, address, place)) = accepted else {
                 continue;
             };
+            if !sources.take(address, stream.local_addr()) {
+                tracing::warn!(peer = %address, "connection refused: not from this host");
+                continue;
+            }
             let connection = Connection {
                 acceptor: acceptor.clone(),
                 http: Arc::clone(&http),
@@ -219,5 +251,34 @@ impl Connection {
         if let Err(error) = served.await {
             tracing::debug!(peer = %self.address, %error, "connection ended");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn this_host_is_loopback_or_the_address_itself() {
+        let at = |text: &str| Ok::<SocketAddr, io::Error>(text.parse().unwrap());
+        for (from, to, taken) in [
+            ("127.0.0.1:40000", "127.0.0.1:8080", true),
+            ("[::1]:40000", "[::1]:8080", true),
+            ("10.1.2.3:40000", "10.1.2.3:8080", true),
+            ("[::ffff:10.1.2.3]:40000", "[::ffff:10.1.2.3]:8080", true),
+            ("10.1.2.3:40000", "[::ffff:10.1.2.3]:8080", true),
+            ("[fd00::3]:40000", "[fd00::3]:8080", true),
+            ("10.1.2.4:40000", "10.1.2.3:8080", false),
+            ("[fd00::4]:40000", "[fd00::3]:8080", false),
+            ("[::ffff:10.1.2.4]:40000", "[::ffff:10.1.2.3]:8080", false),
+        ] {
+            let from: SocketAddr = from.parse().unwrap();
+            assert_eq!(Sources::ThisHost.take(from, at(to)), taken, "{from} {to}");
+            assert!(Sources::Any.take(from, at(to)));
+        }
+        let gone = Err(io::Error::other("gone"));
+        let from = "10.1.2.3:1".parse().unwrap();
+        assert!(!Sources::ThisHost.take(from, gone));
     }
 }

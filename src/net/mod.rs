@@ -6,6 +6,6 @@ mod peer;
 mod prompt;
 mod tls;
 
-pub use accept::{Limits, Listener, NetError};
+pub use accept::{Limits, Listener, NetError, Sources};
 pub use peer::Peer;
-pub use tls::{Certificates, Entry, TlsError, certified_key, server_config};
+pub use tls::{Certificates, Clients, Entry, TlsError, certified_key, server_config};

@@ -1,4 +1,4 @@
-//! TLS for servers: 1.2 and 1.3, X25519MLKEM768 first, the certificate looked up per handshake.
+//! TLS for servers: X25519MLKEM768 first, the certificate looked up per handshake.
 
 use std::fmt;
 use std::sync::Arc;
@@ -88,24 +88,40 @@ pub fn certified_key(
     Ok(Arc::new(certified))
 }
 
-/// A TLS configuration that serves `certificates` and, if `ask_client`, takes client
-/// certificates without judging them.
+/// What is spoken with clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clients {
+    /// TLS 1.2 and 1.3, without a client certificate.
+    Anonymous,
+    /// The same, and a client certificate is taken, without judging it.
+    WithCertificate,
+    /// TLS 1.3 alone. A client certificate is never asked for: a proxy whose certificate has
+    /// expired could not come back with it (linkerd2 #13136).
+    LinkerdProxies,
+}
+
+/// A TLS configuration that serves `certificates` to such clients.
 ///
 /// # Errors
-/// When the provider has no cipher suite for TLS 1.2 and 1.3.
+/// When the provider has no cipher suite for the versions.
 pub fn server_config(
     certificates: Arc<Certificates>,
-    ask_client: bool,
+    clients: Clients,
 ) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier: Arc<dyn ClientCertVerifier> = match ask_client {
-        true => Arc::new(AnyClient::new(&provider)),
-        false => Arc::new(NoClientAuth),
+    let verifier: Arc<dyn ClientCertVerifier> = match clients {
+        Clients::WithCertificate => Arc::new(AnyClient::new(&provider)),
+        Clients::Anonymous | Clients::LinkerdProxies => Arc::new(NoClientAuth),
+    };
+    let versions = match clients {
+        Clients::LinkerdProxies => &[&rustls::version::TLS13][..],
+        _ => rustls::DEFAULT_VERSIONS,
     };
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+        .with_protocol_versions(versions)?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(certificates);
+    // Clients that offer none, as Linkerd's proxies, begin with HTTP/2 at once.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -15,6 +15,10 @@ use crate::x509::San;
 
 /// The profile that is there without being configured, and the default of every API.
 const WORKLOAD: &str = "workload";
+/// The profile of Linkerd's proxies, there without being configured too.
+pub const LINKERD_PROFILE: &str = "linkerd";
+/// How far Linkerd allows clocks to be off.
+const LINKERD_SKEW: Duration = Duration::from_secs(20);
 /// The shortest `default_ttl`, in seconds: below it clients do little but renew.
 const MIN_TTL: u64 = 10;
 const DAY: Duration = Duration::from_secs(86_400);
@@ -245,6 +249,14 @@ impl TryFrom<RawConfig> for Config {
         if !profiles.contains_key(WORKLOAD) {
             let built_in = profile(WORKLOAD.to_owned(), &RawProfile::default())?;
             profiles.insert(WORKLOAD.to_owned(), Arc::new(built_in));
+        }
+        if !profiles.contains_key(LINKERD_PROFILE) {
+            let raw = RawProfile {
+                backdate: LINKERD_SKEW,
+                ..RawProfile::default()
+            };
+            let built_in = profile(LINKERD_PROFILE.to_owned(), &raw)?;
+            profiles.insert(LINKERD_PROFILE.to_owned(), Arc::new(built_in));
         }
         let named = |at: String, profile: &str| match profiles.contains_key(profile) {
             true => Ok(()),

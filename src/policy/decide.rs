@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::config::Rule;
 use super::error::Denial;
 use super::profile::{CsrNames, Profile};
-use crate::x509::{Csr, San, SpiffeId, TrustDomain};
+use crate::x509::{Csr, San, TrustDomain};
 
 /// The most names that one certificate carries.
 const MAX_NAMES: usize = 8;
@@ -20,7 +20,7 @@ pub struct Applicant<'a> {
     /// The identity as rules name it: `spiffe://…`, `operator:…`, `subject:…`.
     pub identity: &'a str,
     /// The name that is the caller's own, which the mesh APIs certify.
-    pub own_name: Option<&'a SpiffeId>,
+    pub own_name: Option<&'a San>,
 }
 
 /// What is asked for, whichever API it came by.
@@ -147,7 +147,7 @@ impl Policy {
                 trust_domain: applicant.trust_domain.to_string(),
             });
         }
-        let own = matches!(name, San::Spiffe(id) if Some(id) == applicant.own_name);
+        let own = Some(name) == applicant.own_name;
         if scope == Scope::Own && own {
             return Ok(());
         }
@@ -184,7 +184,7 @@ fn asked_names(
     csr: &Csr,
     csr_names: CsrNames,
 ) -> Result<Vec<San>, Denial> {
-    let own = || applicant.own_name.cloned().map(San::Spiffe);
+    let own = || applicant.own_name.cloned();
     let names = if ask.scope != Scope::Asked {
         own().into_iter().collect()
     } else if !ask.names.is_empty() {

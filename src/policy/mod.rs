@@ -10,7 +10,9 @@ mod error;
 mod pattern;
 mod profile;
 
-pub use config::{Config, ConfigError, RawConfig, RawPolicy, RawProfile, RawRule, Usage};
+pub use config::{
+    Config, ConfigError, LINKERD_PROFILE, RawConfig, RawPolicy, RawProfile, RawRule, Usage,
+};
 pub use decide::{Applicant, Ask, Grant, Policy, Scope};
 pub use delegation::{Delegation, NodeProxy, NotDelegated, PodFact};
 pub use error::Denial;

@@ -33,6 +33,11 @@ impl Profile {
         &self.name
     }
 
+    /// The lifetime when none is asked for.
+    pub fn default_ttl(&self) -> Duration {
+        self.default_ttl
+    }
+
     /// The longest lifetime that may be asked for.
     pub fn max_ttl(&self) -> Duration {
         self.max_ttl

@@ -25,6 +25,7 @@ pub struct Csr {
     der: Vec<u8>,
     public_key: PublicKey,
     subject: CsrSubject,
+    common_names: Vec<Option<String>>,
     names: Vec<San>,
 }
 
@@ -56,7 +57,9 @@ impl Csr {
         if fields.expect(Tag::Integer)? != [0] {
             return Err(CsrError::Version);
         }
-        let subject = subject(fields.expect(Tag::Sequence)?)?;
+        let rdns = fields.expect(Tag::Sequence)?;
+        let subject = subject(rdns)?;
+        let common_names = dn::common_names(rdns)?;
         let spki = fields.raw(Tag::Sequence)?;
         let attributes = fields.expect(read::context(0, true))?;
         fields.finish()?;
@@ -72,6 +75,7 @@ impl Csr {
             der: der.to_vec(),
             public_key,
             subject,
+            common_names,
             names,
         })
     }
@@ -96,6 +100,7 @@ impl Csr {
             der: Vec::new(),
             public_key,
             subject: CsrSubject::Empty,
+            common_names: Vec::new(),
             names: Vec::new(),
         })
     }
@@ -140,6 +145,12 @@ impl Csr {
     /// What the subject says.
     pub fn subject(&self) -> &CsrSubject {
         &self.subject
+    }
+
+    /// Whether the subject has no commonName but `name`; an empty one says nothing.
+    pub fn has_no_common_name_but(&self, name: &str) -> bool {
+        let fits = |each: &Option<String>| matches!(each, Some(cn) if cn.is_empty() || cn == name);
+        self.common_names.iter().all(fits)
     }
 
     /// Every name that the request asks for in its subjectAltName, in order.

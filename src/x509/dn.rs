@@ -53,6 +53,17 @@ pub(super) fn says_nothing(contents: &[u8]) -> Result<bool, Malformed> {
     Ok(nothing)
 }
 
+/// Every commonName in order; `None` for one that is no text.
+pub(super) fn common_names(contents: &[u8]) -> Result<Vec<Option<String>>, Malformed> {
+    let mut names = Vec::new();
+    each_attribute(contents, |oid, value, _| {
+        if oid == COMMON_NAME {
+            names.push(string(value));
+        }
+    })?;
+    Ok(names)
+}
+
 /// Whether each RDN's attributes stand in the order of DER. A CA's certificate may break that, as
 /// some do; a request may not, also because sorting a long SET is slow.
 pub(super) fn is_sorted(contents: &[u8]) -> Result<bool, Malformed> {

@@ -1,6 +1,7 @@
 //! SPIFFE names (SPIFFE-ID §2): a trust domain, and an identity within one.
 
 mod error;
+mod linkerd;
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::NameError;
 pub(super) use error::shown;
+pub use linkerd::{LinkerdMesh, LinkerdName};
 
 /// The longest trust domain name, in bytes (SPIFFE-ID §2.3).
 const TRUST_DOMAIN_MAX: usize = 255;

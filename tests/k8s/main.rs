@@ -15,11 +15,13 @@
 #[allow(dead_code)]
 mod access;
 mod callers;
+mod certify;
 mod chart;
 mod check;
 mod csr;
 mod faults;
 mod faulty;
+mod hang;
 mod harness;
 mod istiod;
 mod kept;

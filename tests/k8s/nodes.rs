@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
+use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
 use super::callers::{ca, credential, headers};
 use super::objects::{namespace, node, phase, pod, service_account, token, token_for};
 use super::server::shared;
-use super::support::calls::{istio_request, text, told};
+use super::support::calls::{istio_request, text, told, wish};
 use super::support::chain::Chain;
 use super::support::request::{Request, id};
 use super::support::{Client, PATIENCE, TD, eventually};
@@ -124,4 +125,75 @@ async fn a_proxy_has_the_workloads_of_its_node_and_no_others() {
         }
         server.stop().await;
     }
+}
+
+/// A certificate that a node's proxy got for a workload is no credential for another one: whoever
+/// holds it never showed that workload's token. The one that the workload got by its own is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_proxy_got_for_a_workload_renews_nothing() {
+    let client = shared().client().await;
+    let ns = "nodes-renewal";
+    namespace(&client, ns).await;
+    node(&client, ns).await;
+    let mut tokens = Vec::new();
+    for sa in ["ztunnel", "cart"] {
+        service_account(&client, ns, sa).await;
+        let pod = pod(&client, ns, sa, sa, ns).await;
+        tokens.push(token_for(&client, (ns, sa), "istio-ca", &pod).await);
+    }
+    let credential = credential(&client, ns).await;
+    let keys = format!("aliases = [\"Kubernetes\"]\nnode_accounts = [\"{ns}/ztunnel\"]");
+    let line = ca(&[("east", shared(), &credential, &keys)], "");
+    line.issuer.minted.lock().unwrap().extend(tokens.clone());
+    let server = line.serve().await;
+    let plain = server.client(TD).await;
+    let cart = id(ns, "cart");
+    eventually(PATIENCE, "a workload beside it", async || {
+        ask(&plain, &tokens[0], &cart).await.is_ok()
+    })
+    .await;
+
+    // Both calls name one workload; they differ in whose token came with them.
+    let asked = [("ImpersonatedIdentity", text(&cart))];
+    for (token, metadata, renews) in [(&tokens[0], &asked[..], false), (&tokens[1], &[], true)] {
+        let csr = Request::workload(ns, "cart");
+        let body = |metadata| istio_request(&csr.pem, 3600, metadata);
+        let answer = plain.create(body(metadata), headers(token, Some("Kubernetes")));
+        let chain = Chain::istio(&answer.await.unwrap().cert_chain);
+        assert_eq!(chain.names(), [cart.as_str()]);
+        let key = csr.key.serialize_pem();
+        let held = server.client_as(TD, Some((&chain.pem(), &key))).await;
+        let by_istio = held.create(body(&[]), MetadataMap::new()).await;
+        let by_ours = held.sign("", wish(&csr, "workload", &[])).await;
+        if renews {
+            let renewed = Chain::istio(&by_istio.unwrap().cert_chain);
+            assert_eq!(renewed.names(), [cart.as_str()]);
+            assert_eq!(Chain::own(&by_ours.unwrap()).names(), [cart.as_str()]);
+        } else {
+            told(by_istio, Code::Unauthenticated);
+            told(by_ours, Code::Unauthenticated);
+            let why = "its holder never came with a token";
+            assert!(server.log().contains(why), "another reason");
+            // A token in the header still counts on that connection.
+            let body = body(&[]);
+            let answer = held.create(body, headers(&tokens[1], Some("Kubernetes")));
+            answer.await.unwrap();
+        }
+    }
+
+    // The proxy renews its own certificate, and with that it is no node's proxy any more.
+    let csr = Request::workload(ns, "ztunnel");
+    let body = istio_request(&csr.pem, 3600, &[]);
+    let answer = plain.create(body, headers(&tokens[0], Some("Kubernetes")));
+    let chain = Chain::istio(&answer.await.unwrap().cert_chain);
+    let key = csr.key.serialize_pem();
+    let held = server.client_as(TD, Some((&chain.pem(), &key))).await;
+    let body = istio_request(&csr.pem, 3600, &[]);
+    held.create(body, MetadataMap::new()).await.unwrap();
+    let body = istio_request(&Request::workload(ns, "cart").pem, 3600, &asked);
+    told(
+        held.create(body, MetadataMap::new()).await,
+        Code::Unauthenticated,
+    );
+    server.stop().await;
 }

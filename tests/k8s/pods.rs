@@ -1,6 +1,8 @@
 //! PodCertificateRequests on the v1 API: a kubelet under NodeRestriction makes them, and the API
 //! server judges the answers.
 
+mod time;
+
 use std::time::{Duration, Instant};
 
 use k8s_openapi::ByteString;
@@ -33,7 +35,11 @@ impl Pods {
     }
 
     async fn on(server: &ApiServer, name: &str, more: &str) -> Self {
-        let scene = Scene::new(server, name, more).await;
+        Self::of(Scene::new(server, name, more).await, server).await
+    }
+
+    async fn of(scene: Scene, server: &ApiServer) -> Self {
+        let name = scene.namespace.as_str();
         let admin = &scene.admin;
         let account = service_account(admin, name, "web").await;
         let host = node(admin, name).await;

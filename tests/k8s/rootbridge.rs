@@ -10,11 +10,17 @@ use super::support::{Line, TD};
 /// A CA whose configuration names clusters, each reached with a credential of its own. `more` is
 /// added to the configuration's end: further sections.
 pub(crate) fn rootbridge(clusters: &[(&str, &ApiServer, &Credential)], more: &str) -> Line {
-    beside(Line::new(), clusters, more)
+    rootbridge_of(&[], clusters, more)
 }
 
-/// The same with a CA of the test's own.
-pub(crate) fn beside(line: Line, clusters: &[(&str, &ApiServer, &Credential)], more: &str) -> Line {
+/// The same; the CA is made by `ca init` with further arguments.
+pub(crate) fn rootbridge_of(
+    init: &[&str],
+    clusters: &[(&str, &ApiServer, &Credential)],
+    more: &str,
+) -> Line {
+    let line = Line::bare();
+    line.init(TD, init);
     let mut text = String::new();
     for (name, server, credential) in clusters {
         let kubeconfig = line.path(&format!("{name}.kubeconfig"));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::chart;
 use super::objects::{create, granted, rule};
-use super::rootbridge::rootbridge;
+use super::rootbridge::rootbridge_of;
 use super::server::ApiServer;
 use super::support::{Line, PATIENCE, eventually, openssl};
 
@@ -44,13 +44,19 @@ pub(crate) struct Scene {
 impl Scene {
     /// Everything is named after the test, so that tests share a server.
     pub(crate) async fn new(server: &ApiServer, name: &str, more: &str) -> Self {
+        Self::of(&[], server, name, more).await
+    }
+
+    /// The same; the CA is made by `ca init` with further arguments.
+    pub(crate) async fn of(init: &[&str], server: &ApiServer, name: &str, more: &str) -> Self {
         let admin = server.client().await;
         let signer = format!("{name}.rootbridge.example/mesh");
         let ours = chart::rights(&admin, name, &values(&signer, name)).await;
         let csrs = ["certificatesigningrequests"];
         let may = vec![rule(GROUP, &csrs, &["create", "get"], &[])];
         let istiod = granted(&admin, name, "istiod", may).await;
-        let line = rootbridge(&[("east", server, &ours)], &sections(&signer, name, more));
+        let clusters = [("east", server, &ours)];
+        let line = rootbridge_of(init, &clusters, &sections(&signer, name, more));
         Self {
             line,
             signer,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rootbridge::app::Core;
 use rootbridge::authn::{Caller, Identity, Method};
 use rootbridge::config::Config;
-use rootbridge::issuance::{Authorities, Issued, LeafRequest, Metrics};
+use rootbridge::issuance::{Authorities, Issued, LeafRequest, Metrics, Naming};
 use rootbridge::ledger::{IssuerState, Role, Snapshot};
 use rootbridge::policy::Scope;
 use rootbridge::x509::{Certificate, Csr, SpiffeId, TrustDomain, verify_ca_path};
@@ -142,6 +142,7 @@ fn wish(domain: &TrustDomain, csr: &Request) -> LeafRequest {
         profile: String::new(),
         names: Vec::new(),
         ttl: None,
+        naming: Naming::Spiffe,
         scope: Scope::Own,
         delegation: None,
         origin: None,

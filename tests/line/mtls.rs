@@ -7,6 +7,7 @@ use tonic::Code;
 use crate::ceremonies::sql;
 use crate::support::calls::{bearer, istio_request, told, wish};
 use crate::support::chain::Chain;
+use crate::support::clock::Shifted;
 use crate::support::request::{Request, id};
 use crate::support::{Client, Line, Server, TD};
 
@@ -207,25 +208,13 @@ async fn renewal_ends_without_a_token() {
         "reauthenticate_after = \"30d\"",
         "reauthenticate_after = \"2h\"",
     )]);
-    let clock = line.path("clock");
-    std::fs::write(&clock, "+0").unwrap();
-    let mut command = line.command(&["serve"]);
-    command
-        .env("LD_PRELOAD", faketime())
-        .env("FAKETIME_TIMESTAMP_FILE", &clock)
-        .env("FAKETIME_CACHE_DURATION", "1")
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .env("NO_FAKE_STAT", "1");
-    let server = line.start_by(command).await;
+    let clock = Shifted::new(&line, "+0");
+    let server = line.start_by(clock.serve(&line)).await;
     server.ready().await;
     let first = certificate(&line, &server.client(TD).await, "bar").await;
     let csr = Request::workload("foo", "bar");
     let kept = connect(&server, &first).await;
-    let move_to = async |offset: &str| {
-        std::fs::write(&clock, offset).unwrap();
-        tokio::time::sleep(Duration::from_secs(2)).await;
-    };
-    move_to("+1h").await;
+    clock.move_to("+1h").await;
     // The library's chains are checked against this process's clock: only the answer counts here.
     let body = || istio_request(&csr.pem, 0, &[]);
     let none = tonic::metadata::MetadataMap::new;
@@ -234,7 +223,7 @@ async fn renewal_ends_without_a_token() {
     let second = (pem, csr.key.serialize_pem());
     let renewed = connect(&server, &second).await;
     renewed.create(body(), none()).await.unwrap();
-    move_to("+121m").await;
+    clock.move_to("+121m").await;
     for client in [&kept, &renewed] {
         told(client.create(body(), none()).await, Code::Unauthenticated);
         client
@@ -243,15 +232,6 @@ async fn renewal_ends_without_a_token() {
             .unwrap();
     }
     server.stop().await;
-}
-
-fn faketime() -> String {
-    let libraries = std::fs::read_dir("/usr/lib").unwrap();
-    let found = libraries.filter_map(|entry| {
-        let file = entry.ok()?.path().join("faketime/libfaketimeMT.so.1");
-        file.exists().then(|| file.display().to_string())
-    });
-    found.last().expect("`make setup` installs libfaketime")
 }
 
 /// Two authorities in one server: a certificate counts in its own trust domain only, and only on

@@ -57,6 +57,8 @@ pub struct RawAudiences {
     pub istio: Option<String>,
     /// For our own gRPC.
     pub certificates: Option<String>,
+    /// For Linkerd's identity service.
+    pub linkerd: Option<String>,
     /// For the operators' HTTP.
     pub admin: Option<String>,
 }
@@ -95,12 +97,13 @@ impl JwtConfig {
         let audiences = [
             &raw.audiences.istio,
             &raw.audiences.certificates,
+            &raw.audiences.linkerd,
             &raw.audiences.admin,
         ];
         if audiences.iter().all(|each| each.is_none()) {
             return Err(ConfigError::new(
                 at("audiences"),
-                "must name an audience for at least one of istio, certificates, admin",
+                "must name an audience for at least one of istio, certificates, linkerd, admin",
             ));
         }
         if audiences.into_iter().flatten().any(String::is_empty) {
@@ -163,6 +166,7 @@ impl JwtConfig {
         match api {
             Api::Istio => self.audiences.istio.as_deref(),
             Api::Certificates => self.audiences.certificates.as_deref(),
+            Api::Linkerd => self.audiences.linkerd.as_deref(),
             Api::Admin => self.audiences.admin.as_deref(),
         }
     }

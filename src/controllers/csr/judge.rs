@@ -8,7 +8,7 @@ use crate::authn::{Caller, Identity, Method};
 use crate::cluster::ClusterConfig;
 use crate::controllers::config::{Account, CsrSigner};
 use crate::controllers::verdict::{Refusal, Stop};
-use crate::issuance::LeafRequest;
+use crate::issuance::{LeafRequest, Naming};
 use crate::policy::{Profile, Scope};
 use crate::x509::{Csr, San, SpiffeId};
 
@@ -73,6 +73,7 @@ pub(super) fn judge(
         csr,
         profile: profile.name().to_owned(),
         ttl: lifetime(object, profile),
+        naming: Naming::Spiffe,
         scope: Scope::Asked,
         delegation: None,
         origin: Some(format!("{}|{KIND}|{uid}", cluster.name())),

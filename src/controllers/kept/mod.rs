@@ -27,7 +27,7 @@ use super::watch::{self, Watched};
 use crate::authn::Caller;
 use crate::clock::{Clock, UnixTime};
 use crate::cluster::Cluster;
-use crate::issuance::{Authorities, LeafRequest, NO_ROOM, make_room};
+use crate::issuance::{Authorities, LeafRequest, NO_ROOM, Naming, make_room};
 use crate::policy::Scope;
 use crate::x509::{Csr, Serial};
 use secret::Material;
@@ -217,6 +217,7 @@ impl<W: Witness> Keeper<W> {
             profile: terms.profile.to_owned(),
             names: terms.names.clone(),
             ttl: terms.sort.lifetime().map(|life| life.min(longest)),
+            naming: Naming::Spiffe,
             scope: Scope::Asked,
             delegation: None,
             origin: None,

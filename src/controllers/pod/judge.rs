@@ -13,7 +13,7 @@ use crate::clock::UnixTime;
 use crate::cluster::ClusterConfig;
 use crate::controllers::config::PodSigner;
 use crate::controllers::verdict::{Refusal, Stop};
-use crate::issuance::{Issuer, LeafRequest};
+use crate::issuance::{Issuer, LeafRequest, Naming};
 use crate::policy::{Profile, Scope};
 use crate::x509::{Certificate, Csr, CsrError, CsrSubject, KeyError, KeyKind, San, SpiffeId};
 
@@ -201,36 +201,18 @@ impl Judged {
         issuer: &Issuer,
         moment: Moment,
     ) -> Result<LeafRequest, Stop> {
-        let backdate = profile.backdate();
-        // Backdating counts as life.
-        let ttl = profile.max_ttl().min(self.longest.saturating_sub(backdate));
-        if ttl + backdate < SHORTEST {
-            let message = "the signer's profile gives less than an hour, which is the least";
-            return Err(Refusal::failed("LifetimeNotAllowed", message).into());
-        }
-        let begins = moment.now.minus(backdate);
-        let retry = |why: &str| Err(Stop::Retry(why.to_owned()));
-        if issuer.begins() > begins {
-            return retry("the issuing CA is younger than the backdating: in a moment");
-        }
-        if issuer.ends().since(moment.now) + backdate < SHORTEST + SLACK {
-            return retry("the issuing CA ends within the hour: its operator must renew it");
-        }
-        if apart(begins, moment.server) > NEAR {
-            return retry("the API server's clock and this one differ by minutes");
-        }
-        let path: usize = issuer
-            .path()
-            .map(|each| Certificate::to_pem(each).len())
-            .sum();
-        if path + LEAF > CHAIN {
-            let message = "the issuing CA's chain is too long for pod certificates";
-            return Err(Refusal::failed("ChainTooLong", message).into());
-        }
+        let path = issuer.path().map(|each| Certificate::to_pem(each).len());
+        let ca = Ca {
+            begins: issuer.begins(),
+            ends: issuer.ends(),
+            path: path.sum(),
+        };
+        let ttl = lifetime(profile, self.longest, ca, moment)?;
         Ok(LeafRequest {
             caller: self.caller.clone(),
             csr: self.csr.clone(),
             profile: profile.name().to_owned(),
+            naming: Naming::Spiffe,
             scope: match self.names.is_empty() {
                 // Its own name only, which is what a mesh's CA is for.
                 true => Scope::Own,
@@ -247,6 +229,59 @@ impl Judged {
             request_id: format!("pod-{}", self.uid),
         })
     }
+}
+
+/// What of an issuer decides whether a certificate of its is taken.
+#[derive(Clone, Copy, Debug)]
+struct Ca {
+    begins: UnixTime,
+    ends: UnixTime,
+    /// Its path in bytes of PEM.
+    path: usize,
+}
+
+/// How long a certificate may live from `moment` on, if an API server takes one that is signed now.
+fn lifetime(
+    profile: &Profile,
+    longest: Duration,
+    ca: Ca,
+    moment: Moment,
+) -> Result<Duration, Stop> {
+    // Backdating counts as life.
+    let usual = profile.backdate();
+    let ttl = |backdate| profile.max_ttl().min(longest.saturating_sub(backdate));
+    if ttl(usual) + usual < SHORTEST {
+        let message = "the signer's profile gives less than an hour, which is the least";
+        return Err(Refusal::failed("LifetimeNotAllowed", message).into());
+    }
+    let retry = |why: &str| Err(Stop::Retry(why.to_owned()));
+    let begins = moment.now.minus(usual);
+    // First of all: by a clock that is wrong nothing else can be judged.
+    if apart(begins, moment.server) > NEAR {
+        return retry("the API server's clock and this one differ by minutes");
+    }
+    if ca.begins > moment.now {
+        return retry("the issuing CA is not valid yet");
+    }
+    let (backdate, ttl) = match ca.begins > begins {
+        false => (usual, ttl(usual)),
+        // It cuts the backdating, which grows until the certificate is signed.
+        true => {
+            let backdate = moment.now.since(ca.begins);
+            (backdate, ttl(backdate + SLACK))
+        }
+    };
+    if ttl + backdate < SHORTEST {
+        return retry("the issuing CA is younger than the backdating: in a moment");
+    }
+    if ca.ends.since(moment.now) + backdate < SHORTEST + SLACK {
+        return retry("the issuing CA ends within the hour: its operator must renew it");
+    }
+    if ca.path + LEAF > CHAIN {
+        let message = "the issuing CA's chain is too long for pod certificates";
+        return Err(Refusal::failed("ChainTooLong", message).into());
+    }
+    Ok(ttl)
 }
 
 /// How far two times are apart.

@@ -43,11 +43,11 @@ impl Desired {
         }
         let (value, hash, annotation) = match target.place() {
             Place::ConfigMap {
-                form: Form::Pkcs12 { password },
+                form: Form::Truststore { kind, password },
                 ..
             } => {
-                let bytes = truststore::pkcs12(bundle, password)?;
-                let source = truststore::source(bundle, password);
+                let bytes = kind.write(bundle, password)?;
+                let source = kind.source(bundle, password);
                 let annotation = truststore::annotation(&source, &bytes);
                 (STANDARD.encode(bytes), source, Some(annotation))
             }
@@ -123,7 +123,7 @@ pub(super) fn found(target: &TargetConfig, object: &DynamicObject) -> Found {
     let value = match target.place() {
         Place::ConfigMap {
             key,
-            form: Form::Pkcs12 { .. },
+            form: Form::Truststore { .. },
             ..
         } => text("binaryData", key).and_then(|value| {
             let annotations = object.metadata.annotations.as_ref()?;

@@ -59,6 +59,8 @@ pub enum Format {
     Pem,
     /// A PKCS#12 truststore, as Java reads it.
     Pkcs12,
+    /// A truststore in Java's own older format.
+    Jks,
 }
 
 /// `[bundle_targets.NAME]` as it stands in the file.

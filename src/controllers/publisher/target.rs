@@ -7,6 +7,7 @@ use kube::core::{Selector, SelectorExt as _};
 use super::error::ConfigError;
 use super::raw::{Format, Kind, Preset, RawTarget};
 use super::selector::{self, is_label_key, is_label_value, is_subdomain};
+use super::truststore::Store;
 use crate::x509::TrustDomain;
 
 /// From where Linkerd's injector and control plane take their roots.
@@ -41,7 +42,7 @@ pub(super) enum Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Pem,
-    Pkcs12 { password: String },
+    Truststore { kind: Store, password: String },
 }
 
 impl TargetConfig {
@@ -204,6 +205,10 @@ fn config_map(
     }
     let namespaces = selector::parse(raw.namespaces.as_deref().unwrap_or_default())
         .map_err(|why| ConfigError::new(at("namespaces"), why))?;
+    let truststore = |kind, password: Option<String>| Form::Truststore {
+        kind,
+        password: password.unwrap_or_else(|| "changeit".to_owned()),
+    };
     let form = match (raw.format.unwrap_or(Format::Pem), raw.password.clone()) {
         (Format::Pem, None) => Form::Pem,
         (Format::Pem, Some(_)) => {
@@ -212,12 +217,11 @@ fn config_map(
                 "belongs to a truststore; write format = \"pkcs12\"",
             ));
         }
-        (Format::Pkcs12, password) => Form::Pkcs12 {
-            password: password.unwrap_or_else(|| "changeit".to_owned()),
-        },
+        (Format::Pkcs12, password) => truststore(Store::Pkcs12, password),
+        (Format::Jks, password) => truststore(Store::Jks, password),
     };
     // Java wants six characters, and every character of ASCII means the same to all who read it.
-    if let Form::Pkcs12 { password } = &form
+    if let Form::Truststore { password, .. } = &form
         && !((6..=128).contains(&password.len()) && password.bytes().all(|b| b.is_ascii_graphic()))
     {
         return Err(ConfigError::new(
@@ -352,6 +356,10 @@ mod tests {
             ("name = 'x'\nkey = 'k'\npassword = 'changeit'", "password"),
             (
                 "name = 'x'\nkey = 'k'\nformat = 'pkcs12'\npassword = 'short'",
+                "password",
+            ),
+            (
+                "name = 'x'\nkey = 'k'\nformat = 'jks'\npassword = 'änderung'",
                 "password",
             ),
             (&format!("{bundle}name = 'a:b'"), "name"),

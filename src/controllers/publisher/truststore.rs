@@ -1,29 +1,75 @@
-//! PKCS#12 truststores (RFC 7292) as Java reads them. Their salts are random, so two of one bundle
+//! Truststores as Java reads them. PKCS#12's (RFC 7292) have random salts, so that two of one bundle
 //! differ: what an object was made from stands beside it.
 
+use std::time::{Duration, SystemTime};
+
 use aws_lc_rs::digest::{SHA256, digest};
-use p12_keystore::{Certificate, KeyStore, KeyStoreEntry};
 
 use crate::trust::Published;
+use crate::x509::Certificate;
 
 /// The annotation that says what a binary value was made from, and which bytes that gave.
 pub(super) const ANNOTATION: &str = "rootbridge/bundle-source";
 
-/// The anchors as trusted certificates, each called by its fingerprint.
-pub(super) fn pkcs12(bundle: &Published, password: &str) -> Result<Vec<u8>, String> {
-    let failed = |error: p12_keystore::error::Error| format!("no truststore can be made: {error}");
-    let mut store = KeyStore::new();
-    for anchor in bundle.bundle.anchors() {
-        let certificate = Certificate::from_der(anchor.der()).map_err(failed)?;
-        let alias = hex(&anchor.fingerprint());
-        store.add_entry(&alias, KeyStoreEntry::Certificate(certificate));
-    }
-    store.writer(password).write().map_err(failed)
+/// The format of a truststore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Store {
+    Pkcs12,
+    /// Java's own until Java 8.
+    Jks,
 }
 
-/// What the truststore of a bundle is made from.
-pub(super) fn source(bundle: &Published, password: &str) -> [u8; 32] {
-    sha256(format!("pkcs12 {} {password}", bundle.digest).as_bytes())
+impl Store {
+    /// The anchors as trusted certificates, each called by its fingerprint.
+    pub(super) fn write(self, bundle: &Published, password: &str) -> Result<Vec<u8>, String> {
+        let anchors = bundle.bundle.anchors();
+        match self {
+            Self::Pkcs12 => pkcs12(anchors, password).map_err(|error| error.to_string()),
+            Self::Jks => jks(anchors, password).map_err(|error| error.to_string()),
+        }
+        .map_err(|error| format!("no truststore can be made: {error}"))
+    }
+
+    /// What the truststore of a bundle is made from.
+    pub(super) fn source(self, bundle: &Published, password: &str) -> [u8; 32] {
+        let kind = match self {
+            Self::Pkcs12 => "pkcs12",
+            Self::Jks => "jks",
+        };
+        sha256(format!("{kind} {} {password}", bundle.digest).as_bytes())
+    }
+}
+
+fn pkcs12(anchors: &[Certificate], password: &str) -> Result<Vec<u8>, p12_keystore::error::Error> {
+    let mut store = p12_keystore::KeyStore::new();
+    for anchor in anchors {
+        let certificate = p12_keystore::Certificate::from_der(anchor.der())?;
+        let entry = p12_keystore::KeyStoreEntry::Certificate(certificate);
+        store.add_entry(&hex(&anchor.fingerprint()), entry);
+    }
+    store.writer(password).write()
+}
+
+fn jks(anchors: &[Certificate], password: &str) -> Result<Vec<u8>, jks::KeyStoreError> {
+    let mut store = jks::KeyStore::with_options(jks::KeyStoreOptions {
+        ordered_aliases: true,
+        ..jks::KeyStoreOptions::default()
+    });
+    for anchor in anchors {
+        // Each entry has a time, which nobody judges by: the anchor's own beginning.
+        let begins = u64::try_from(anchor.not_before().secs()).unwrap_or_default();
+        let entry = jks::TrustedCertificateEntry {
+            creation_time: SystemTime::UNIX_EPOCH + Duration::from_secs(begins),
+            certificate: jks::Certificate {
+                cert_type: "X.509".to_owned(),
+                content: anchor.der().to_vec(),
+            },
+        };
+        store.set_trusted_certificate_entry(&hex(&anchor.fingerprint()), entry)?;
+    }
+    let mut bytes = Vec::new();
+    store.store(&mut bytes, password.as_bytes())?;
+    Ok(bytes)
 }
 
 /// The annotation of these bytes.

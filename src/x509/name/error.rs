@@ -92,6 +92,23 @@ pub enum NameError {
         /// The name, escaped.
         name: String,
     },
+    /// Not an account that has a name in a Linkerd mesh.
+    #[error(
+        "\"{name}\" has no name in Linkerd: a service account's name must be a DNS-1123 label there, \
+         up to 63 characters and without dots"
+    )]
+    LinkerdAccount {
+        /// The name, escaped.
+        name: String,
+    },
+    /// A SPIFFE ID that is no workload of a Linkerd mesh.
+    #[error("\"{name}\" is no service account of the trust domain {trust_domain}")]
+    NotOfMesh {
+        /// The ID.
+        name: String,
+        /// The mesh's trust domain.
+        trust_domain: String,
+    },
     /// Not a DNS name that may be certified.
     #[error(
         "\"{name}\" is not a DNS name: {why} (labels of letters, digits and '-', no wildcard, no \

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::chart;
 use crate::objects::create;
-use crate::rootbridge::beside;
+use crate::rootbridge::rootbridge_of;
 use crate::server::{ApiServer, shared};
 use crate::support::{Line, PATIENCE, Server, TD, eventually, openssl};
 
@@ -29,16 +29,13 @@ async fn feeder(server: &ApiServer, control: &str, path_len: &str, more: &str) -
         &format!("linkerdIssuers.main.control_namespace={control}"),
     ]);
     let credential = chart::rights(&admin, control, &values).await;
-    let line = Line::bare();
-    line.init(TD, &["--path-len", path_len]);
     let section = format!(
         "\n[linkerd_issuers.main]\ncluster = \"east\"\ncontrol_namespace = \"{control}\"\n\
          taken_within = \"5s\"\n{more}"
     );
-    (
-        beside(line, &[("east", server, &credential)], &section),
-        admin,
-    )
+    let clusters = [("east", server, &credential)];
+    let line = rootbridge_of(&["--path-len", path_len], &clusters, &section);
+    (line, admin)
 }
 
 fn data(secret: &Secret, key: &str) -> String {

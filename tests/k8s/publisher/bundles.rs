@@ -136,7 +136,8 @@ async fn an_anchor_in_use_is_not_dropped() {
     server.stop().await;
 }
 
-/// Java reads the truststore; an edit of its bytes is put back, and a restart writes nothing.
+/// Java reads the truststore in either format; an edit of its bytes is put back, and a restart
+/// writes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_truststore_is_what_java_reads() {
     let cluster = Cluster::start(rules("java-trust")).await;
@@ -145,7 +146,7 @@ async fn a_truststore_is_what_java_reads() {
 trust_domain = "cluster.local"
 clusters = ["east"]
 name = "java-trust"
-key = "truststore.p12"
+key = "truststore.pkcs12"
 format = "pkcs12"
 namespaces = "kubernetes.io/metadata.name=default"
 
@@ -155,40 +156,54 @@ lease_duration = "5s"
     let line = cluster.line(target);
     std::fs::write(line.path("other.pem"), other_root()).unwrap();
     super::add_anchor(&line, &line.path("other.pem").display().to_string());
-    let server = line.serve().await;
-    stands(&line, &server, "one", |status| status["in_step"] == 1).await;
     let maps = cluster.maps("default");
-    let bytes = async || {
-        let map = maps.get("java-trust").await.unwrap();
-        map.binary_data.unwrap()["truststore.p12"].0.clone()
-    };
-    let first = bytes().await;
-    let file = line.path("truststore.p12");
-    std::fs::write(&file, &first).unwrap();
-    let listed = crate::support::openssl::run(
-        std::process::Command::new("keytool")
-            .args([
-                "-list",
-                "-storetype",
-                "PKCS12",
-                "-storepass",
-                "changeit",
-                "-keystore",
-            ])
-            .arg(&file),
-    );
-    assert_eq!(listed.matches("trustedCertEntry").count(), 2, "{listed}");
+    for format in ["pkcs12", "jks"] {
+        if format == "jks" {
+            line.edit("truststore.pkcs12", "truststore.jks");
+            line.edit("format = \"pkcs12\"", "format = \"jks\"");
+        }
+        let key = format!("truststore.{format}");
+        let server = line.serve().await;
+        stands(&line, &server, "one", |status| status["in_step"] == 1).await;
+        let bytes = async || {
+            let map = maps.get("java-trust").await.unwrap();
+            let mut data = map.binary_data.unwrap();
+            assert_eq!(data.len(), 1, "what was there in another format is gone");
+            data.remove(&key).unwrap().0
+        };
+        let first = bytes().await;
+        // Java reads either format under either name.
+        let is_jks = first.starts_with(&[0xfe, 0xed, 0xfe, 0xed]);
+        assert_eq!(is_jks, format == "jks");
+        let file = line.path(&key);
+        std::fs::write(&file, &first).unwrap();
+        let listed = java_lists(&file, format);
+        assert_eq!(listed.matches("trustedCertEntry").count(), 2, "{listed}");
+        let anchors = line.cli(&["anchors", "list", "-o", "json"]);
+        let anchors: serde_json::Value = serde_json::from_str(&anchors).unwrap();
+        for anchor in anchors.as_array().unwrap() {
+            let print = anchor["sha256"].as_str().unwrap();
+            assert!(listed.contains(print), "{print} is not in {listed}");
+        }
 
-    let edit = Patch::Merge(json!({ "binaryData": { "truststore.p12": "AAAA" } }));
-    maps.patch("java-trust", &PatchParams::default(), &edit)
-        .await
-        .unwrap();
-    eventually(SOON, "repaired", async || bytes().await == first).await;
-    server.stop().await;
-    // Other salts, the same bundle: nothing to write.
-    let server = line.serve().await;
-    let again = stands(&line, &server, "in step", |status| status["in_step"] == 1).await;
-    assert_eq!(again["writes"], 0);
-    assert_eq!(bytes().await, first);
-    server.stop().await;
+        let edit = Patch::Merge(json!({ "binaryData": { key.as_str(): "AAAA" } }));
+        maps.patch("java-trust", &PatchParams::default(), &edit)
+            .await
+            .unwrap();
+        eventually(SOON, "repaired", async || bytes().await == first).await;
+        server.stop().await;
+        // Other salts, the same bundle: nothing to write.
+        let server = line.serve().await;
+        let again = stands(&line, &server, "in step", |status| status["in_step"] == 1).await;
+        assert_eq!(again["writes"], 0);
+        assert_eq!(bytes().await, first);
+        server.stop().await;
+    }
+}
+
+/// What `keytool` says of a truststore, whose password it checks as Java does; the aliases are in it.
+fn java_lists(file: &std::path::Path, format: &str) -> String {
+    let list = ["-list", "-storepass", "changeit", "-storetype", format];
+    let mut command = std::process::Command::new("keytool");
+    crate::support::openssl::run(command.args(list).arg("-keystore").arg(file))
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod calls;
 pub(crate) mod chain;
+pub(crate) mod clock;
 pub(crate) mod jwt;
 pub(crate) mod line;
 pub(crate) mod openssl;

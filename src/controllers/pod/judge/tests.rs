@@ -166,3 +166,110 @@ fn clocks_may_be_apart_either_way() {
     assert_eq!(apart(a, b), Duration::from_secs(30));
     assert_eq!(apart(b, a), Duration::from_secs(30));
 }
+
+/// By the server's clock, in seconds.
+const NOW: i64 = 1_800_000_000;
+const HOUR: i64 = 3600;
+
+/// The verdict on a request at [`NOW`]: this clock is `ahead` of the server's, the issuer has
+/// `left` seconds by this clock and began `age` seconds ago.
+fn at(text: &str, longest: i64, ahead: i64, left: i64, age: i64) -> Result<i64, Stop> {
+    let now = NOW + ahead;
+    let ca = Ca {
+        begins: UnixTime::from_secs(now - age),
+        ends: UnixTime::from_secs(now + left),
+        path: 1000,
+    };
+    let moment = Moment {
+        now: UnixTime::from_secs(now),
+        server: UnixTime::from_secs(NOW),
+    };
+    let longest = Duration::from_secs(longest.unsigned_abs());
+    let ttl = lifetime(&profile(text), longest, ca, moment)?;
+    Ok(i64::try_from(ttl.as_secs()).unwrap())
+}
+
+fn later(verdict: Result<i64, Stop>) -> String {
+    match verdict {
+        Err(Stop::Retry(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+const TEXT: &str = "[workload]\nmax_ttl = '48h'\nbackdate = '2m'";
+
+#[test]
+fn backdating_counts_as_life() {
+    assert_eq!(at(TEXT, 24 * HOUR, 0, 99 * HOUR, HOUR), Ok(24 * HOUR - 120));
+    assert_eq!(at(TEXT, 72 * HOUR, 0, 99 * HOUR, HOUR), Ok(48 * HOUR));
+    assert_eq!(at(TEXT, HOUR, 0, 99 * HOUR, HOUR), Ok(HOUR - 120));
+    let brief = "[workload]\nmax_ttl = '57m'\ndefault_ttl = '57m'\nbackdate = '2m'";
+    let Err(Stop::Refuse(refusal)) = at(brief, HOUR, 0, 99 * HOUR, HOUR) else {
+        panic!("59 minutes are too few");
+    };
+    assert!(!refusal.denied && refusal.reason == "LifetimeNotAllowed");
+}
+
+/// An issuer's end cuts the certificate short: what is left must be an hour and the time that
+/// signing may take.
+#[test]
+fn an_issuer_near_its_end_waits_for_its_renewal() {
+    let least = HOUR - 120 + 30;
+    for longest in [HOUR, 24 * HOUR] {
+        assert!(at(TEXT, longest, 0, least, HOUR).is_ok());
+        for left in [least - 1, 0, -1, -99 * HOUR] {
+            let why = later(at(TEXT, longest, 0, left, HOUR));
+            assert!(why.contains("must renew it"), "{why}");
+        }
+    }
+    let moment = Moment {
+        now: UnixTime::from_secs(NOW),
+        server: UnixTime::from_secs(NOW),
+    };
+    let long = Ca {
+        begins: UnixTime::from_secs(0),
+        ends: UnixTime::from_secs(2 * NOW),
+        path: CHAIN,
+    };
+    let verdict = lifetime(&profile(TEXT), Duration::from_secs(3600), long, moment);
+    assert!(matches!(verdict, Err(Stop::Refuse(refusal)) if refusal.reason == "ChainTooLong"));
+}
+
+/// Backdating ends at the issuer's own beginning. Only who wants no more than the least life waits
+/// until the whole of it can be had.
+#[test]
+fn a_ca_that_was_made_a_moment_ago_signs() {
+    let young = |longest, age| at(TEXT, longest, 0, 99 * HOUR, age);
+    for age in [0, 1, 90, 119] {
+        let ttl = young(24 * HOUR, age).unwrap();
+        assert_eq!(
+            ttl,
+            24 * HOUR - age - 30,
+            "whatever the way to the HSM takes"
+        );
+        let why = later(young(HOUR, age));
+        assert!(why.contains("younger"), "{why}");
+    }
+    assert_eq!(young(HOUR, 120), Ok(HOUR - 120));
+    assert_eq!(young(72 * HOUR, 0), Ok(48 * HOUR));
+    let why = later(young(24 * HOUR, -1));
+    assert!(why.contains("not valid yet"), "{why}");
+    // What is too short however long one waits.
+    assert!(matches!(at(TEXT, 0, 0, 99 * HOUR, 0), Err(Stop::Refuse(_))));
+}
+
+/// notBefore must be within five minutes of the server's clock, and it is two minutes before ours.
+#[test]
+fn a_clock_that_is_minutes_off_signs_nothing() {
+    for ahead in [0, 120, 410, -60, -170] {
+        let verdict = at(TEXT, HOUR, ahead, 99 * HOUR, HOUR);
+        assert!(verdict.is_ok(), "{ahead}: {verdict:?}");
+    }
+    for ahead in [411, 3600, 99 * 365 * 86_400, -171, -3600, -NOW] {
+        // Even where the issuer seems not to have begun or to have ended: that is the clock's doing.
+        for (left, age) in [(99 * HOUR, HOUR), (-1, HOUR), (99 * HOUR, -HOUR)] {
+            let why = later(at(TEXT, HOUR, ahead, left, age));
+            assert!(why.contains("clock"), "{ahead}: {why}");
+        }
+    }
+}

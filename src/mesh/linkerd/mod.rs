@@ -1,0 +1,170 @@
+//! Linkerd's identity service: `io.linkerd.proxy.identity.Identity`, in the order and with the
+//! codes of Linkerd's own controller.
+//!
+//! Two things differ on purpose: the CSR must prove possession of its key, and a token for another
+//! audience is never given a second try without one.
+
+mod check;
+mod config;
+pub(super) mod listener;
+mod schedule;
+
+use std::sync::Arc;
+
+use axum::response::Response as HttpResponse;
+use http::HeaderValue;
+use prost_types::Timestamp;
+use tonic::{Code, Request, Response, Status};
+
+use super::call::{Gate, request_id};
+use super::proto::linkerd::identity_server::Identity;
+use super::proto::linkerd::{CertifyRequest, CertifyResponse};
+use super::status::CallError;
+use crate::authn::{Api, AuthnError, Caller, Identity as CallerIdentity};
+use crate::clock::{Clock, UnixTime};
+use crate::hsm::SignError;
+use crate::issuance::{Authorities, IssueError, Issued, LeafRequest, Naming};
+use crate::policy::{Denial, Scope};
+use crate::x509::{Certificate, LinkerdMesh};
+
+use check::Asked;
+pub use config::{LinkerdConfig, RawLinkerd};
+pub use schedule::Schedule;
+
+const GRPC_STATUS: &str = "grpc-status";
+
+/// The service on one listener.
+#[derive(Debug, Clone)]
+pub(super) struct Linkerd {
+    /// Whose tokens count.
+    pub gate: Gate,
+    /// Who issues.
+    pub authorities: Arc<Authorities>,
+    /// For what is left of a certificate.
+    pub clock: Arc<dyn Clock>,
+    /// Names, profile and times.
+    pub config: LinkerdConfig,
+}
+
+#[tonic::async_trait]
+impl Identity for Linkerd {
+    async fn certify(
+        &self,
+        request: Request<CertifyRequest>,
+    ) -> Result<Response<CertifyResponse>, Status> {
+        let (metadata, _, body) = request.into_parts();
+        let request_id = request_id(&metadata.into_headers());
+        let within = self.config.answer_within();
+        // A proxy sets no deadline: a call that is not answered would hang for ever.
+        let answered = tokio::time::timeout(within, self.answer(&body, &request_id)).await;
+        let outcome = answered.unwrap_or(Err(CallError::Late(within)));
+        outcome.map(Response::new).map_err(|error| {
+            tracing::info!(%request_id, %error, "Certify refused");
+            status(&error, &request_id)
+        })
+    }
+}
+
+impl Linkerd {
+    async fn answer(
+        &self,
+        body: &CertifyRequest,
+        request_id: &str,
+    ) -> Result<CertifyResponse, CallError> {
+        let asked = Asked::read(body)?;
+        let caller = self.gate.bearer_of(asked.token, Api::Linkerd).await?;
+        let mesh = self.mesh_of(&caller, asked.identity)?;
+        let profile = self.authorities.profile(self.config.profile());
+        let schedule = profile
+            .as_ref()
+            .map(|profile| self.config.schedule(profile));
+        let issued = self
+            .authorities
+            .issue(LeafRequest {
+                caller,
+                csr: asked.csr,
+                profile: self.config.profile().to_owned(),
+                names: Vec::new(),
+                // The allowance for clocks that are off is the same on both sides.
+                ttl: profile.map(|profile| {
+                    (profile.default_ttl() + profile.backdate()).min(profile.max_ttl())
+                }),
+                naming: Naming::Linkerd(mesh),
+                scope: Scope::Own,
+                delegation: None,
+                origin: None,
+                request_id: request_id.to_owned(),
+            })
+            .await?;
+        let not_after = issued.certificate().not_after();
+        let valid_until = match schedule {
+            Some(schedule) => schedule.valid_until(self.clock.now(), not_after, draw()),
+            None => not_after,
+        };
+        Ok(response(&issued, valid_until))
+    }
+
+    /// The caller's mesh, if `identity` is the caller's name in it.
+    fn mesh_of(&self, caller: &Caller, identity: &str) -> Result<LinkerdMesh, CallError> {
+        let own = |mesh: &LinkerdMesh| match &caller.identity {
+            CallerIdentity::Workload(id) => mesh.workload_of(id).ok(),
+            _ => None,
+        };
+        let mesh = self.config.mesh(&caller.trust_domain).ok();
+        mesh.filter(|mesh| own(mesh).is_some_and(|name| name.as_str() == identity))
+            .ok_or(CallError::Mismatch {
+                field: "identity",
+                why: "is not the name of the token's service account in this mesh",
+            })
+    }
+}
+
+/// A message past the limit does not parse, which Linkerd's controller calls INVALID_ARGUMENT; gRPC's
+/// own code for it would be OUT_OF_RANGE.
+pub(super) async fn with_its_codes(mut response: HttpResponse) -> HttpResponse {
+    let is = |code: Code| HeaderValue::from(i32::from(code));
+    if let Some(code) = response.headers_mut().get_mut(GRPC_STATUS)
+        && *code == is(Code::OutOfRange)
+    {
+        *code = is(Code::InvalidArgument);
+    }
+    response
+}
+
+/// A random number, evenly drawn.
+fn draw() -> u64 {
+    let mut bytes = [0; 8];
+    // Without randomness no serial could have been made: nothing is issued then.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    u64::from_be_bytes(bytes)
+}
+
+fn response(issued: &Issued, valid_until: UnixTime) -> CertifyResponse {
+    let der = |certificate: &Certificate| certificate.der().to_vec();
+    CertifyResponse {
+        leaf_certificate: der(issued.certificate()),
+        intermediate_certificates: issued.intermediates().map(der).collect(),
+        valid_until: Some(Timestamp {
+            seconds: valid_until.secs(),
+            nanos: 0,
+        }),
+    }
+}
+
+/// The answer under the codes of Linkerd's controller, where they differ from everybody's.
+fn status(error: &CallError, request_id: &str) -> Status {
+    let code = match error {
+        CallError::Authn(AuthnError::Missing | AuthnError::Rejected { .. })
+        | CallError::Mismatch { .. } => Some(Code::FailedPrecondition),
+        CallError::Authn(AuthnError::CannotTell(_)) => Some(Code::Internal),
+        CallError::Issue(IssueError::Hsm(SignError::Busy)) => Some(Code::Unavailable),
+        CallError::Csr(error) if check::names_something_else(error) => {
+            Some(Code::FailedPrecondition)
+        }
+        CallError::Issue(IssueError::Denied(
+            Denial::CsrNamesDiffer { .. } | Denial::NoRule { .. },
+        )) => Some(Code::FailedPrecondition),
+        _ => None,
+    };
+    error.status_as(code, request_id)
+}
