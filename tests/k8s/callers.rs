@@ -163,6 +163,9 @@ async fn a_pods_token_is_its_accounts_identity_by_both_ways() {
             caller.ask(&bound, Some("north")).await,
             Code::Unauthenticated,
         );
+        for odd in ["east,west", "east/", "../east", "*", "%65ast", "EAST"] {
+            told(caller.ask(&bound, Some(odd)).await, Code::Unauthenticated);
+        }
         server.says("a call names an unknown cluster").await;
         assert!(server.log().contains("\\\"north\\\""), "which one");
         let mut twice = headers(&bound, Some("east"));
