@@ -129,6 +129,7 @@ impl Authority {
             not_before: now,
             not_after: now.plus(Duration::from_secs(365 * 86_400)),
             public_key: &self.public_key,
+            names: &[],
             path_len: Some(0),
         };
         let tbs = tbs.to_tbs().unwrap();

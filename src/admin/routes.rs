@@ -54,7 +54,7 @@ struct Status {
 }
 
 /// What is open to anybody, for GET and HEAD: it names no workload.
-const OPEN: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+const OPEN: [&str; 5] = ["/livez", "/readyz", "/metrics", "/ping", "/ready"];
 
 /// The admin router. A route is guarded unless it stands in [`OPEN`].
 pub fn router(admin: Arc<Admin>) -> Router {
@@ -62,6 +62,9 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/livez", get(|| async { "live\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        // By the names that the probes of Linkerd's identity controller use.
+        .route("/ping", get(|| async { "pong\n" }))
+        .route("/ready", get(readyz))
         .route("/v1/status", get(status))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
         .layer(from_fn_with_state(Arc::clone(&admin), guard))

@@ -13,7 +13,8 @@ use crate::authn::{CertificateCallers, JwtVerifiers, Operators};
 use crate::cluster::Clusters;
 use crate::issuance::LedgerStandings;
 use crate::mesh::{
-    self, Gate, Judges, ListenerConfig, Services, ServingCertificate, TlsConfig, TlsFiles,
+    self, Gate, Judges, LinkerdConfig, ListenerConfig, Services, ServingCertificate, TlsConfig,
+    TlsFiles,
 };
 use crate::net::{self, Certificates, Clients, Listener, Sources};
 
@@ -126,6 +127,14 @@ impl Bound {
                 )
             }
         };
+        if let Some(domain) = self.config.linkerd().and_then(LinkerdConfig::trust_domain) {
+            let authorities = Arc::clone(&services.authorities);
+            tasks.spawn(mesh::warn_of_algorithms(
+                authorities,
+                domain.clone(),
+                stop.clone(),
+            ));
+        }
         let router = mesh::router(services, &self.config, &self.gate, health);
         tasks.spawn(self.listener.serve(tls, sources, router, stop.clone()));
         tracing::info!(listener = %name, address = %self.address, "listening");

@@ -93,7 +93,7 @@ fn needs_restart(running: &Config, next: &Config) -> Vec<&'static str> {
         ("istio", running.istio_profile() != next.istio_profile()),
         ("clusters", running.clusters() != next.clusters()),
         (
-            "csr_signers, pod_signers or istiod_tls",
+            "csr_signers, pod_signers, istiod_tls or linkerd_issuers",
             running.controllers() != next.controllers(),
         ),
         ("admin", running.admin() != next.admin()),

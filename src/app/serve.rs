@@ -19,12 +19,14 @@ use crate::admin::{self, Admin, Vitals};
 use crate::authn::{JwtVerifiers, Operators};
 use crate::cluster::Clusters;
 use crate::config::Config;
+use crate::controllers::linkerd::{LINKERD_CALLER, LINKERD_PROFILE};
 use crate::controllers::{self, ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL};
 use crate::issuance::{self, Authorities};
 use crate::mesh::{SERVING_PROFILE, Services};
 use crate::net::{Limits, Listener, Sources};
 use crate::policy::Policy;
 use crate::trust::Bundles;
+use crate::x509::San;
 
 /// Life of a listener's own certificate: long enough to outlast a long week-end without an HSM.
 const SERVING_TTL: Duration = Duration::from_secs(7 * 86_400);
@@ -169,7 +171,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
 }
 
 /// The policy of a file, and what this server itself has by what it was started with: its listeners'
-/// certificates, and istiod's. What another file would have begins with a restart.
+/// certificates, istiod's, and an issuer for Linkerd's controller. What another file would have begins with a restart.
 pub(super) fn policy(config: &Config, started: &Config) -> Policy {
     let mut policy = config.policy().clone();
     let listeners = started.listeners().iter();
@@ -180,6 +182,17 @@ pub(super) fn policy(config: &Config, started: &Config) -> Policy {
         if let Some(cluster) = started.clusters().get(istiod.cluster()) {
             let names = istiod.names(cluster.trust_domain());
             policy = policy.with_own_names(ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL, &names);
+        }
+    }
+    for issuer in started.controllers().linkerd_issuers() {
+        if let Some(cluster) = started.clusters().get(issuer.cluster()) {
+            let names: Vec<_> = issuer
+                .dns_name(cluster.trust_domain())
+                .map(San::Dns)
+                .into_iter()
+                .collect();
+            let (caller, profile) = (LINKERD_CALLER, LINKERD_PROFILE);
+            policy = policy.with_own_names(caller, profile, issuer.lifetime(), &names);
         }
     }
     policy.into_policy()

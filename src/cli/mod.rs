@@ -15,6 +15,7 @@ mod failure;
 mod files;
 mod generate;
 mod keys;
+mod linkerd;
 mod open;
 mod output;
 mod place;
@@ -53,6 +54,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Anchors(args) => anchors::run(args),
         Command::Cert(args) => cert::run(args),
         Command::Key(args) => keys::run(args),
+        Command::Linkerd(args) => linkerd::run(args),
         Command::Check(args) => check::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Config(args) => config::run(args),

@@ -163,6 +163,32 @@ impl Examiner {
         self.json(request.map_err(|error| error.to_string())?).await
     }
 
+    /// Hands over every object of a list, `limit` on a page. `path` has its query begun.
+    ///
+    /// # Errors
+    /// What came instead of a page; some objects may have been handed over.
+    pub async fn each(
+        &self,
+        path: &str,
+        limit: usize,
+        mut found: impl FnMut(Value),
+    ) -> Result<(), String> {
+        let mut next = String::new();
+        loop {
+            let page = format!("{path}&limit={limit}&continue={next}");
+            let mut answer = self.get(&page).await?;
+            if let Some(Value::Array(items)) = answer.get_mut("items").map(Value::take) {
+                items.into_iter().for_each(&mut found);
+            }
+            let token = answer.pointer("/metadata/continue").and_then(Value::as_str);
+            match token.filter(|token| !token.is_empty()) {
+                // Base64 for URLs: nothing in it needs escaping but its padding.
+                Some(token) => next = token.replace('=', "%3D"),
+                None => return Ok(()),
+            }
+        }
+    }
+
     async fn post(&self, path: &str, body: &Value) -> Result<Value, String> {
         let request = Request::post(path)
             .header(http::header::CONTENT_TYPE, "application/json")

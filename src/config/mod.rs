@@ -61,6 +61,9 @@ pub struct RawConfig {
     /// `[istiod_tls.*]`.
     #[serde(default)]
     pub istiod_tls: BTreeMap<String, controllers::RawIstiodTls>,
+    /// `[linkerd_issuers.*]`.
+    #[serde(default)]
+    pub linkerd_issuers: BTreeMap<String, controllers::RawLinkerdIssuer>,
     /// `[operators.*]`.
     #[serde(default)]
     pub operators: BTreeMap<String, authn::RawOperatorConfig>,
@@ -149,6 +152,7 @@ impl Config {
             csr_signers: raw.csr_signers,
             pod_signers: raw.pod_signers,
             istiod_tls: raw.istiod_tls,
+            linkerd_issuers: raw.linkerd_issuers,
         };
         let config = Self {
             file: file.to_owned(),
@@ -276,7 +280,8 @@ impl Config {
         &self.publisher
     }
 
-    /// What is done in clusters: `[csr_signers.*]`, `[pod_signers.*]`, `[istiod_tls.*]`.
+    /// What is done in clusters: `[csr_signers.*]`, `[pod_signers.*]`, `[istiod_tls.*]`,
+    /// `[linkerd_issuers.*]`.
     pub fn controllers(&self) -> &controllers::Config {
         &self.controllers
     }

@@ -33,7 +33,7 @@ const SMALL: &str = "[ledger]\npath = '/l'\n[hsm]\nmodule = '/m.so'\n";
 #[test]
 fn the_reference_file_is_a_valid_configuration() {
     let config = load(REFERENCE, &[]).unwrap();
-    assert_eq!(config.listeners().len(), 2);
+    assert_eq!(config.listeners().len(), 3);
     assert_eq!(config.admin().address().port(), 9901);
     // What is said there to be a default is one: without it nothing changes.
     assert_eq!(load(SMALL, &[]).unwrap().log(), config.log());
@@ -267,4 +267,30 @@ fn a_file_that_cannot_be_read_is_named() {
             .starts_with("/nowhere/rb.toml: the file cannot be read"),
         "{error}"
     );
+}
+
+#[test]
+fn linkerds_times_fit_its_profile() {
+    let listener = "[listeners.l]\naddress = '127.0.0.1:0'\napis = ['linkerd']\n\
+        clusters = ['east']\n[clusters.east]\ntrust_domain = 'td'\n\
+        audiences = { linkerd = 'identity.l5d.io' }\n";
+    let with = |more: &str| format!("{SMALL}{listener}{more}");
+    assert!(load(&with(""), &[]).is_ok());
+    let hour = "[profiles.linkerd]\ndefault_ttl = '1h'\nbackdate = '20s'\n";
+    assert!(load(&with(hour), &[]).is_ok(), "the defaults follow it");
+    for (more, says) in [
+        (
+            "[listeners.l.linkerd]\njitter = '20h'\n",
+            "listeners.l.linkerd.jitter: together",
+        ),
+        (
+            "[listeners.l.linkerd]\nprofile = 'gold'\n",
+            "listeners.l.linkerd.profile: no profile",
+        ),
+    ] {
+        let found = findings(&with(more), &[]).join("\n");
+        assert!(found.contains(says), "{found}");
+    }
+    let late = "[listeners.l.linkerd]\noutage_margin = '50m'\n";
+    assert!(!findings(&with(&format!("{late}{hour}")), &[]).is_empty());
 }

@@ -4,7 +4,9 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::clock::UnixTime;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabels {
@@ -19,12 +21,20 @@ struct WatchLabels {
     cluster: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IssuerLabels {
+    issuer: String,
+    cluster: String,
+}
+
 /// Counters of the signers; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     objects: Family<ResultLabels, Counter>,
     watches: Family<WatchLabels, Gauge>,
     waiting: Family<WatchLabels, Gauge>,
+    taken: Family<IssuerLabels, Gauge>,
+    ends: Family<IssuerLabels, Gauge>,
 }
 
 impl Metrics {
@@ -45,6 +55,17 @@ impl Metrics {
             "Objects that wait to be handled or are worked on",
             self.waiting.clone(),
         );
+        registry.register(
+            "linkerd_issuer_taken",
+            "1 once Linkerd's controller said that it took the last issuer written for it",
+            self.taken.clone(),
+        );
+        registry.register_with_unit(
+            "linkerd_issuer_not_after_timestamp",
+            "End of the issuer that was written for Linkerd's controller",
+            Unit::Seconds,
+            self.ends.clone(),
+        );
     }
 
     pub(super) fn count(&self, signer: &str, cluster: &str, result: &'static str) {
@@ -62,10 +83,27 @@ impl Metrics {
             .set(i64::from(up));
     }
 
+    pub(super) fn taken(&self, issuer: &str, cluster: &str, taken: bool) {
+        let labels = issuer_labels(issuer, cluster);
+        self.taken.get_or_create(&labels).set(i64::from(taken));
+    }
+
+    pub(super) fn issuer_ends(&self, issuer: &str, cluster: &str, at: UnixTime) {
+        let labels = issuer_labels(issuer, cluster);
+        self.ends.get_or_create(&labels).set(at.secs());
+    }
+
     pub(super) fn waiting(&self, signer: &str, cluster: &str, count: usize) {
         self.waiting
             .get_or_create(&labels(signer, cluster))
             .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}
+
+fn issuer_labels(issuer: &str, cluster: &str) -> IssuerLabels {
+    IssuerLabels {
+        issuer: issuer.to_owned(),
+        cluster: cluster.to_owned(),
     }
 }
 

@@ -5,6 +5,8 @@ mod config;
 mod csr;
 mod http;
 mod istiod;
+mod kept;
+pub mod linkerd;
 mod metrics;
 mod pod;
 pub mod publisher;
@@ -15,8 +17,8 @@ mod verdict;
 mod watch;
 
 pub use config::{
-    Config, ConfigError, CsrSigner, IstiodTls, PodSigner, RawConfig, RawCsrSigner, RawIstiodTls,
-    RawPodSigner,
+    Config, ConfigError, CsrSigner, IstiodTls, LinkerdIssuer, PodSigner, RawConfig, RawCsrSigner,
+    RawIstiodTls, RawLinkerdIssuer, RawPodSigner,
 };
 pub use istiod::{ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL};
 pub use metrics::Metrics;

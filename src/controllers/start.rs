@@ -7,10 +7,11 @@ use tokio_util::task::TaskTracker;
 
 use super::config::Config;
 use super::csr::CsrWork;
-use super::istiod::IstiodCertificate;
+use super::kept::Keeper;
+use super::linkerd::Takers;
 use super::metrics::Metrics;
 use super::pod::PodWork;
-use super::signer;
+use super::{istiod, linkerd, signer};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Clusters};
 use crate::issuance::Authorities;
@@ -46,9 +47,23 @@ pub fn start(config: &Config, parts: &Parts, tasks: &TaskTracker, stop: &Cancell
     }
     for istiod in config.istiod_tls() {
         if let Some(cluster) = parts.clusters.get(istiod.cluster()) {
-            let certificate = IstiodCertificate::new(istiod.clone(), Arc::clone(cluster), parts);
-            tasks.spawn(certificate.keep(stop.clone()));
+            let terms = istiod::terms(istiod, cluster.config().trust_domain());
+            let keeper = Keeper::new(terms, (), Arc::clone(cluster), parts);
+            let stop = stop.clone();
+            tasks.spawn(async move { keeper.keep(&stop).await });
         }
+    }
+    for issuer in config.linkerd_issuers() {
+        let Some(cluster) = parts.clusters.get(issuer.cluster()) else {
+            continue;
+        };
+        let terms = linkerd::terms(issuer, cluster.config().trust_domain());
+        let takers = Arc::new(Takers::new(issuer, Arc::clone(cluster), &parts.metrics));
+        let keeper = Keeper::new(terms, Arc::clone(&takers), Arc::clone(cluster), parts);
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            tokio::join!(keeper.keep(&stop), takers.look(&stop));
+        });
     }
 }
 

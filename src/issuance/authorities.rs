@@ -14,6 +14,7 @@ use super::leaf::{self, Issued, LeafRequest, Naming};
 use super::metrics::Metrics;
 use super::refresh;
 use super::status::AuthorityStatus;
+use super::subordinate;
 use crate::authn::{Caller, Identity};
 use crate::clock::{Clock, UnixTime};
 use crate::hsm::Hsm;
@@ -66,9 +67,28 @@ impl Authorities {
     pub async fn issue(&self, request: LeafRequest) -> Result<Issued, IssueError> {
         let now = self.clock.now();
         let outcome = self.walk(&request, now).await;
-        self.metrics.count(&request, &outcome);
+        self.conclude(&request, outcome)
+    }
+
+    /// The same line for a CA of this server's own that stands below the issuing CA: nothing that
+    /// comes over the network leads here.
+    ///
+    /// # Errors
+    /// The one cause of the refusal or failure.
+    pub async fn certify_subordinate(&self, request: LeafRequest) -> Result<Issued, IssueError> {
+        let now = self.clock.now();
+        let outcome = self.walk_subordinate(&request, now).await;
+        self.conclude(&request, outcome)
+    }
+
+    fn conclude(
+        &self,
+        request: &LeafRequest,
+        outcome: Result<Issued, IssueError>,
+    ) -> Result<Issued, IssueError> {
+        self.metrics.count(request, &outcome);
         match &outcome {
-            Ok(issued) => log_issued(&request, issued),
+            Ok(issued) => log_issued(request, issued),
             Err(error) => tracing::info!(
                 request_id = %request.request_id, caller = %request.caller.identity,
                 trust_domain = %request.caller.trust_domain, %error, "no certificate issued"
@@ -84,6 +104,20 @@ impl Authorities {
         let (issuer, bundle) = authority.in_force()?;
         let place = self.door.enter();
         let prepared = leaf::prepare(&grant, request, issuer, bundle, place, now)?;
+        self.metrics.time_signing(self.door.walk(prepared)).await
+    }
+
+    async fn walk_subordinate(
+        &self,
+        request: &LeafRequest,
+        now: UnixTime,
+    ) -> Result<Issued, IssueError> {
+        let authority = self.authority(&request.caller.trust_domain)?;
+        let grant = self.authorize(request)?;
+        self.admit(&authority, &request.csr)?;
+        let (issuer, bundle) = authority.in_force()?;
+        let place = self.door.enter();
+        let prepared = subordinate::prepare(&grant, request, issuer, bundle, place, now)?;
         self.metrics.time_signing(self.door.walk(prepared)).await
     }
 

@@ -4,7 +4,7 @@ use super::error::IssueError;
 use super::product::{Product, Unfit};
 use crate::clock::UnixTime;
 use crate::x509::{
-    CaTemplate, Certificate, Expected, IssuerIdentity, PublicKey, Serial, SignatureAlgorithm,
+    CaTemplate, Certificate, Expected, IssuerIdentity, PublicKey, San, Serial, SignatureAlgorithm,
     check_issued, check_request,
 };
 
@@ -20,6 +20,8 @@ pub(super) struct CaCertificate {
     pub(super) not_after: UnixTime,
     pub(super) public_key: PublicKey,
     pub(super) path_len: Option<u8>,
+    /// Names beside the subject.
+    pub(super) names: Vec<San>,
 }
 
 impl CaCertificate {
@@ -32,6 +34,7 @@ impl CaCertificate {
             not_after: self.not_after,
             public_key: &self.public_key,
             path_len: self.path_len,
+            names: &self.names,
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::clock::UnixTime;
 use crate::hsm::Key;
 use crate::ledger::{CaCertificateId, IssuerId};
-use crate::x509::{Certificate, IssuerIdentity};
+use crate::x509::{Certificate, IssuerIdentity, room_below};
 
 /// A key that may sign, and what it signs as.
 #[derive(Debug)]
@@ -16,6 +16,7 @@ pub struct Issuer {
     identity: IssuerIdentity,
     begins: UnixTime,
     ends: UnixTime,
+    room: Option<u8>,
 }
 
 impl Issuer {
@@ -36,6 +37,7 @@ impl Issuer {
         let begins = begins.fold(certificate.not_before(), UnixTime::max);
         let ends = above().map(Certificate::not_after);
         let ends = ends.fold(certificate.not_after(), UnixTime::min);
+        let room = room_below(std::iter::once(&certificate).chain(above()));
         Some(Self {
             id,
             key,
@@ -45,6 +47,7 @@ impl Issuer {
             identity,
             begins,
             ends,
+            room,
         })
     }
 
@@ -77,6 +80,11 @@ impl Issuer {
     /// for longer.
     pub fn ends(&self) -> UnixTime {
         self.ends
+    }
+
+    /// How many CAs may stand below it, its anchor asked as well; `None` when nothing limits that.
+    pub fn room_below(&self) -> Option<u8> {
+        self.room
     }
 
     /// Name, key identifier and algorithm as they stand in what it signs.

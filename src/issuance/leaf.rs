@@ -229,7 +229,7 @@ pub(super) fn prepare(
 
 /// The names as the ledger keeps them: the primary one first, joined by spaces, which no name
 /// can contain.
-fn subject(names: &[San]) -> String {
+pub(super) fn subject(names: &[San]) -> String {
     names
         .iter()
         .map(ToString::to_string)
@@ -237,7 +237,7 @@ fn subject(names: &[San]) -> String {
         .join(" ")
 }
 
-fn caller_record(request: &LeafRequest) -> CallerRecord {
+pub(super) fn caller_record(request: &LeafRequest) -> CallerRecord {
     let caller = &request.caller;
     let (method, detail) = match &caller.method {
         Method::Jwt {

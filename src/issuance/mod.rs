@@ -18,6 +18,7 @@ mod refresh;
 mod shift;
 mod standing;
 mod status;
+mod subordinate;
 
 pub use authorities::Authorities;
 pub use authority::{Authority, NoIssuer};
@@ -31,3 +32,4 @@ pub use leaf::{Issued, LeafRequest, Naming};
 pub use metrics::Metrics;
 pub use standing::LedgerStandings;
 pub use status::AuthorityStatus;
+pub use subordinate::no_room;

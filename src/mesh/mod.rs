@@ -18,7 +18,9 @@ mod tls_files;
 pub use call::{Gate, Judges};
 pub use config::{Api, ConfigError, ListenerConfig, RawIstio, RawListener};
 pub use limits::{Limits, RawLimits};
-pub use linkerd::{LinkerdConfig, RawLinkerd, Schedule};
+pub use linkerd::{
+    LinkerdConfig, RawLinkerd, Schedule, warn_of_algorithms, what_linkerd_check_says,
+};
 pub use router::{Services, router};
 pub use serving::{SERVING_PROFILE, ServingCertificate};
 pub use status::{Answer, CallError};

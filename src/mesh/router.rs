@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::map_response;
 use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
@@ -17,7 +18,7 @@ use super::certificates::Certificates;
 use super::config::{Api, ListenerConfig};
 use super::download;
 use super::istio::Istio;
-use super::linkerd::Linkerd;
+use super::linkerd::{self, Linkerd};
 use super::proto::DESCRIPTORS;
 use super::proto::istio::istio_certificate_service_server::IstioCertificateServiceServer;
 use super::proto::linkerd::identity_server::IdentityServer;
@@ -100,6 +101,9 @@ pub fn router<H: Health>(
         routes.add_service(reflection);
     }
     let mut router = routes.routes().into_axum_router().fallback(unknown);
+    if listener.linkerd().is_some() {
+        router = router.layer(map_response(linkerd::with_its_codes));
+    }
     if listener.serves(Api::Bundles) {
         router = router.merge(download::routes(Arc::clone(&services.bundles)));
     }

@@ -253,3 +253,32 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn this_host_is_loopback_or_the_address_itself() {
+        let at = |text: &str| Ok::<SocketAddr, io::Error>(text.parse().unwrap());
+        for (from, to, taken) in [
+            ("127.0.0.1:40000", "127.0.0.1:8080", true),
+            ("[::1]:40000", "[::1]:8080", true),
+            ("10.1.2.3:40000", "10.1.2.3:8080", true),
+            ("[::ffff:10.1.2.3]:40000", "[::ffff:10.1.2.3]:8080", true),
+            ("10.1.2.3:40000", "[::ffff:10.1.2.3]:8080", true),
+            ("[fd00::3]:40000", "[fd00::3]:8080", true),
+            ("10.1.2.4:40000", "10.1.2.3:8080", false),
+            ("[fd00::4]:40000", "[fd00::3]:8080", false),
+            ("[::ffff:10.1.2.4]:40000", "[::ffff:10.1.2.3]:8080", false),
+        ] {
+            let from: SocketAddr = from.parse().unwrap();
+            assert_eq!(Sources::ThisHost.take(from, at(to)), taken, "{from} {to}");
+            assert!(Sources::Any.take(from, at(to)));
+        }
+        let gone = Err(io::Error::other("gone"));
+        let from = "10.1.2.3:1".parse().unwrap();
+        assert!(!Sources::ThisHost.take(from, gone));
+    }
+}

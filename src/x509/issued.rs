@@ -67,7 +67,7 @@ impl<'a> Expected<'a> {
             serial: template.serial,
             issuer: template.issuer,
             subject_der: template.subject_der,
-            names: &[],
+            names: template.names,
             public_key: template.public_key,
             not_before: template.not_before,
             not_after: template.not_after,
@@ -150,7 +150,8 @@ fn check_extensions(certificate: &Certificate, expected: &Expected<'_>) -> Resul
         certificate.authority_key_id() == authority_key_id,
         "authorityKeyIdentifier",
     )?;
-    let (basic, usage, purposes, count) = match expected.role {
+    // RFC 5280 §4.2.1.6: critical where the subject is empty, as a leaf's is, and else not.
+    let (basic, usage, purposes, count, critical) = match expected.role {
         ExpectedRole::Leaf(usage) => (
             BasicConstraints {
                 ca: false,
@@ -167,19 +168,21 @@ fn check_extensions(certificate: &Certificate, expected: &Expected<'_>) -> Resul
                 other: false,
             }),
             6,
+            true,
         ),
         ExpectedRole::Ca { path_len } => (
             BasicConstraints { ca: true, path_len },
             KeyUsage::KEY_CERT_SIGN.and(KeyUsage::CRL_SIGN),
             None,
-            4,
+            4 + usize::from(!expected.names.is_empty()),
+            false,
         ),
     };
     same(found.basic == Some(basic), "basicConstraints")?;
     same(found.key_usage == Some(usage), "keyUsage")?;
     same(found.purposes == purposes, "extKeyUsage")?;
     same(
-        found.names.is_empty() || found.names_critical,
+        found.names.is_empty() || found.names_critical == critical,
         "subjectAltName's criticality",
     )?;
     same(found.count == count, "number of extensions")

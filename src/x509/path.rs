@@ -81,6 +81,22 @@ pub fn verify_ca_path(
     Err(PathError::at(top, last, fault))
 }
 
+/// How many CAs may stand below the first of a path, which goes on upwards to its anchor; `None` when
+/// no certificate of it limits that.
+pub fn room_below<'a>(path: impl IntoIterator<Item = &'a Certificate>) -> Option<u8> {
+    let mut room = None;
+    // As many stand below each as in RFC 5280 §6.1.4 (l): the self-issued do not count.
+    let mut below = 0_u8;
+    for certificate in path {
+        if let Some(allowed) = certificate.path_len() {
+            let left = allowed.saturating_sub(below);
+            room = Some(room.map_or(left, |room: u8| room.min(left)));
+        }
+        below = below.saturating_add(u8::from(!certificate.is_self_issued()));
+    }
+    room
+}
+
 fn check_ca(certificate: &Certificate, below: usize, now: UnixTime) -> Result<(), PathFault> {
     if now < certificate.not_before() {
         return Err(PathFault::NotYetValid {

@@ -163,11 +163,13 @@ pub struct CaTemplate<'a> {
     pub public_key: &'a PublicKey,
     /// How many CAs may stand below it; `None` does not limit that.
     pub path_len: Option<u8>,
+    /// Names beside its subject: most CAs have none.
+    pub names: &'a [San],
 }
 
 impl CaTemplate<'_> {
-    /// The TBSCertificate in DER: keyUsage keyCertSign and cRLSign, CA:TRUE, both critical. There are
-    /// no name constraints: rustls refuses every chain with one on URIs.
+    /// The TBSCertificate in DER: keyUsage keyCertSign and cRLSign, CA:TRUE, both critical; names in a
+    /// subjectAltName that is not, because the subject says something (RFC 5280 §4.2.1.6). There are no name constraints: rustls refuses every chain with one on URIs.
     ///
     /// # Errors
     /// [`TbsError`] when the validity ends before it begins or cannot be written, or the subject is
@@ -177,6 +179,11 @@ impl CaTemplate<'_> {
         let mut list = Vec::with_capacity(128);
         write_ca_extensions(&mut list, self.path_len);
         write_key_ids(&mut list, self.public_key, self.issuer);
+        if !self.names.is_empty() {
+            let mut names = Vec::with_capacity(64);
+            write::general_names(&mut names, self.names);
+            write_extension(&mut list, SUBJECT_ALT_NAME, false, &names);
+        }
         Common {
             serial: self.serial,
             issuer: self.issuer,

@@ -15,6 +15,7 @@
 #[allow(dead_code)]
 mod access;
 mod callers;
+mod certify;
 mod chart;
 mod check;
 mod csr;
@@ -24,6 +25,7 @@ mod hang;
 mod harness;
 mod istiod;
 mod kept;
+mod linkerd;
 mod nodes;
 #[allow(dead_code)]
 mod objects;

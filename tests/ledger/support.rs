@@ -108,6 +108,7 @@ impl Key {
             not_after,
             public_key: &subject.public,
             path_len: None,
+            names: &[],
         };
         let tbs = template.to_tbs().unwrap();
         assemble(&tbs, algorithm, &self.sign(&tbs)).unwrap()

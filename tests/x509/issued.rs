@@ -78,6 +78,7 @@ fn templates_that_cannot_be_certified() {
         not_after: now().plus(DAY),
         public_key: &key,
         path_len: None,
+        names: &[],
     };
     assert_eq!(ca.to_tbs().unwrap_err(), TbsError::CaSubject);
     assert_eq!(
@@ -273,4 +274,52 @@ fn a_flipped_bit_is_never_released() {
         }
     }
     assert!(parsed > 100, "{parsed}");
+}
+
+/// A CA with names: what it says, and that each of its names counts when it is checked.
+#[test]
+fn a_ca_with_names() {
+    let root = Ca::root("Root", CaTerms::usual(KeyKind::EcdsaP256, Some(2)));
+    let issuer = root.identity();
+    let key = SoftKey::p256().public_key();
+    let (serial, names) = (Serial::new(now()), sans(&["dns:identity.linkerd.td"]));
+    let subject = ca_name("identity.linkerd.td", None).unwrap();
+    let template = CaTemplate {
+        serial: &serial,
+        issuer: &issuer,
+        subject_der: &subject,
+        not_before: now(),
+        not_after: now().plus(DAY),
+        public_key: &key,
+        path_len: Some(0),
+        names: &names,
+    };
+    let tbs = template.to_tbs().unwrap();
+    let made = Certificate::parse(root.key.seal(&tbs)).unwrap();
+    assert!(made.is_ca() && made.path_len() == Some(0));
+    assert_eq!(made.names(), names);
+    let end = Some(root.certificate.not_after());
+    let good = Expected::ca(&template, end);
+    let check = |of: &Certificate, tbs: &[u8], expected: &Expected<'_>| {
+        check_issued(of, tbs, &root.key.public_key(), expected)
+    };
+    check(&made, &tbs, &good).unwrap();
+    for other in [&[][..], &sans(&["dns:identity.linkerd.other"])] {
+        let expected = Expected {
+            names: other,
+            ..good
+        };
+        let field = "subjectAltName";
+        assert_eq!(
+            check(&made, &tbs, &expected),
+            Err(IssuedError::Differs { field })
+        );
+    }
+    let bare = CaTemplate {
+        names: &[],
+        ..template
+    };
+    let tbs = bare.to_tbs().unwrap();
+    let bare = Certificate::parse(root.key.seal(&tbs)).unwrap();
+    assert!(check(&bare, &tbs, &good).is_err());
 }

@@ -4,7 +4,9 @@ use std::slice::from_ref;
 use std::time::Duration;
 
 use rootbridge::clock::UnixTime;
-use rootbridge::x509::{CaPath, Certificate, KeyKind, PathError, PathFault, verify_ca_path};
+use rootbridge::x509::{
+    CaPath, Certificate, KeyKind, PathError, PathFault, room_below, verify_ca_path,
+};
 
 use crate::support::{BOTH, Ca, CaTerms, DAY, SoftKey, extension, now, oid, sans, tlv};
 
@@ -167,6 +169,25 @@ fn path_lengths_that_do_not_suffice() {
     );
     let (_, why) = fault(&[issuing, middle], &[root], now());
     assert!(matches!(why, PathFault::Anchor(_)), "{why}");
+}
+
+/// The narrowest of all above counts, less those that stand below it already.
+#[test]
+fn how_many_cas_may_stand_below() {
+    for (root, middle, issuing, room) in [
+        (None, None, None, None),
+        (None, None, Some(0), Some(0)),
+        (None, None, Some(1), Some(1)),
+        (None, Some(1), Some(1), Some(0)),
+        (None, Some(2), None, Some(1)),
+        (Some(2), None, None, Some(0)),
+        (Some(3), Some(9), None, Some(1)),
+        (Some(0), None, None, Some(0)),
+    ] {
+        let all = three(terms(root), terms(middle), terms(issuing));
+        let path = [&all.issuing, &all.middle, &all.root];
+        assert_eq!(room_below(path), room, "{root:?} {middle:?} {issuing:?}");
+    }
 }
 
 #[test]

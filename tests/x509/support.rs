@@ -200,6 +200,7 @@ fn issue_ca(
         not_after: terms.not_after,
         public_key: &public_key,
         path_len: terms.path_len,
+        names: &[],
     };
     let tbs = template.to_tbs().unwrap();
     let certificate = Certificate::parse(signer.seal(&tbs)).unwrap();

@@ -5,6 +5,7 @@
 
 mod clusters;
 mod hsm;
+mod linkerd;
 mod records;
 mod report;
 
@@ -113,6 +114,7 @@ async fn once(config: &Config, opened: &mut Option<Arc<Hsm>>) -> Report {
     }
     if let Some(records) = &records {
         records::chains(records, SystemClock.now(), &mut report);
+        linkerd::authorities(config, records, &mut report);
     }
     clusters::clusters(config, records.as_ref(), &mut report).await;
     report

@@ -1,5 +1,7 @@
-//! `[csr_signers.*]`, `[pod_signers.*]` and `[istiod_tls.*]`.
+//! `[csr_signers.*]`, `[pod_signers.*]` and `[istiod_tls.*]` and
+//! `[linkerd_issuers.*]`.
 
+mod linkerd;
 mod names;
 mod raw;
 mod rights;
@@ -12,6 +14,7 @@ use crate::cluster::ClusterConfig;
 use crate::policy::Policy;
 use crate::x509::{DnsName, San, SpiffeId, TrustDomain};
 
+pub use linkerd::{LinkerdIssuer, RawLinkerdIssuer};
 pub(crate) use names::{Account, NameTemplate};
 pub use raw::{RawConfig, RawCsrSigner, RawIstiodTls, RawPodSigner};
 
@@ -118,6 +121,7 @@ pub struct Config {
     pub(super) csr_signers: Vec<CsrSigner>,
     pub(super) pod_signers: Vec<PodSigner>,
     pub(super) istiod_tls: Vec<IstiodTls>,
+    pub(super) linkerd_issuers: Vec<LinkerdIssuer>,
 }
 
 impl Config {
@@ -134,6 +138,11 @@ impl Config {
     /// `[istiod_tls.*]`, by name.
     pub fn istiod_tls(&self) -> &[IstiodTls] {
         &self.istiod_tls
+    }
+
+    /// `[linkerd_issuers.*]`, by name.
+    pub fn linkerd_issuers(&self) -> &[LinkerdIssuer] {
+        &self.linkerd_issuers
     }
 
     /// Checks what is named elsewhere: clusters, their namespaces, and profiles.
@@ -193,6 +202,11 @@ impl Config {
                     ),
                 ));
             }
+        }
+        for issuer in &self.linkerd_issuers {
+            let at = |key: &str| format!("linkerd_issuers.{}.{key}", issuer.name);
+            let cluster = known(&at("cluster"), &issuer.cluster)?;
+            issuer.agrees(cluster)?;
         }
         Ok(())
     }

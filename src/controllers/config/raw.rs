@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use super::linkerd::{self, RawLinkerdIssuer};
 use super::names::{Account, NameTemplate, is_label, is_subdomain};
 use super::{Config, ConfigError, CsrSigner, IstiodTls, PodSigner};
 
@@ -59,6 +60,8 @@ pub struct RawConfig {
     pub pod_signers: BTreeMap<String, RawPodSigner>,
     /// `[istiod_tls.*]`.
     pub istiod_tls: BTreeMap<String, RawIstiodTls>,
+    /// `[linkerd_issuers.*]`.
+    pub linkerd_issuers: BTreeMap<String, RawLinkerdIssuer>,
 }
 
 impl TryFrom<RawConfig> for Config {
@@ -110,6 +113,18 @@ impl TryFrom<RawConfig> for Config {
             }
             config.istiod_tls.push(istiod);
         }
+        for (name, raw) in raw.linkerd_issuers {
+            let issuer = linkerd::issuer(name, raw)?;
+            let (cluster, namespace, secret) = issuer.place();
+            let place = (cluster.clone(), namespace.clone(), secret.clone());
+            if !taken.insert(place) {
+                return Err(ConfigError::new(
+                    format!("linkerd_issuers.{}.secret", issuer.name),
+                    "another section writes the same secret",
+                ));
+            }
+            config.linkerd_issuers.push(issuer);
+        }
         Ok(config)
     }
 }
@@ -146,7 +161,7 @@ fn istiod(name: String, raw: RawIstiodTls) -> Result<IstiodTls, ConfigError> {
     })
 }
 
-fn section(room: &str, name: &str) -> Result<String, ConfigError> {
+pub(super) fn section(room: &str, name: &str) -> Result<String, ConfigError> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     if (1..=63).contains(&name.len()) && name.chars().all(plain) {
         return Ok(format!("{room}.{name}"));

@@ -37,6 +37,18 @@ impl Config {
                 rights.push(secret(verb).named(&istiod.secret));
             }
         }
+        let issuers = self.linkerd_issuers.iter();
+        for issuer in issuers.filter(|each| each.cluster == cluster) {
+            let why = format!("linkerd_issuers.{}", issuer.name);
+            let within = |verb, resource| {
+                Right::new(verb, "", resource, why.clone()).within(&issuer.control_namespace)
+            };
+            for verb in ["create", "get", "list", "watch", "patch"] {
+                rights.push(within(verb, "secrets").named(&issuer.secret));
+            }
+            // Whether the controller took it; an event's name is nobody's choice.
+            rights.push(within("list", "events"));
+        }
         rights
     }
 }

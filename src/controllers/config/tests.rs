@@ -10,12 +10,15 @@ fn read(text: &str) -> Result<Config, ConfigError> {
         pod_signers: BTreeMap<String, RawPodSigner>,
         #[serde(default)]
         istiod_tls: BTreeMap<String, RawIstiodTls>,
+        #[serde(default)]
+        linkerd_issuers: BTreeMap<String, RawLinkerdIssuer>,
     }
     let file: File = toml::from_str(text).unwrap();
     RawConfig {
         csr_signers: file.csr_signers,
         pod_signers: file.pod_signers,
         istiod_tls: file.istiod_tls,
+        linkerd_issuers: file.linkerd_issuers,
     }
     .try_into()
 }
@@ -47,6 +50,24 @@ fn what_stands() {
             "spiffe://td/ns/istio-system/sa/istiod-service-account"
         ]
     );
+}
+
+#[test]
+fn an_issuer_for_linkerd() {
+    let config = read("[linkerd_issuers.main]\ncluster = 'east'\n").unwrap();
+    let issuer = &config.linkerd_issuers()[0];
+    let name = |td: &str| issuer.dns_name(&TrustDomain::parse(td).unwrap());
+    let found = name("cluster.local").unwrap();
+    assert_eq!(found.as_str(), "identity.linkerd.cluster.local");
+    assert_eq!(issuer.lifetime(), Duration::from_secs(48 * 3600));
+    assert_eq!(issuer.taken_within(), Duration::from_secs(300));
+    let (_, namespace, secret) = issuer.place();
+    assert_eq!(
+        (&namespace[..], &secret[..]),
+        ("linkerd", "linkerd-identity-issuer")
+    );
+    // A trust domain may have what no DNS name has.
+    assert_eq!(name("a_b"), None);
 }
 
 #[test]
@@ -91,6 +112,21 @@ fn what_cannot_stand_is_named() {
             "{error}"
         );
     }
+    for (line, key) in [
+        ("control_namespace = 'a.b'", "control_namespace"),
+        ("secret = 'A'", "secret"),
+        ("lifetime = '59m'", "lifetime"),
+        ("lifetime = '31d'", "lifetime"),
+        ("taken_within = '4s'", "taken_within"),
+        ("taken_within = '2h'", "taken_within"),
+    ] {
+        let error = read(&format!("[linkerd_issuers.i]\ncluster = 'c'\n{line}")).unwrap_err();
+        let error = error.to_string();
+        let begins = format!("linkerd_issuers.i.{key}: ");
+        assert!(error.starts_with(&begins), "{error}");
+    }
+    let twice = "[linkerd_issuers.i]\ncluster = 'c'\n[linkerd_issuers.j]\ncluster = 'c'\n";
+    assert!(read(twice).is_err());
     let twice = "[istiod_tls.i]\ncluster = 'c'\n[istiod_tls.j]\ncluster = 'c'\n";
     assert!(read(twice).is_err());
 }

@@ -57,14 +57,7 @@ impl TargetConfig {
                 astray: astray.into_iter().map(str::to_owned).collect(),
             });
         };
-        let namespaces: BTreeSet<String> = list(examiner, "/api/v1/namespaces?")
-            .await?
-            .iter()
-            .filter(|each| text(each, "/status/phase") != Some("Terminating"))
-            .filter(|each| self.wants(&labels(each)))
-            .filter_map(|each| text(each, "/metadata/name").map(str::to_owned))
-            .filter(|name| cluster.speaks_for(name))
-            .collect();
+        let namespaces = self.namespaces(cluster, examiner).await?;
         let maps = list(examiner, &format!("/api/v1/configmaps?{named}")).await?;
         let held: BTreeMap<&str, Option<&str>> = maps
             .iter()
@@ -84,6 +77,25 @@ impl TargetConfig {
             wanted: namespaces.len(),
             astray: astray.collect(),
         })
+    }
+
+    /// The namespaces of `cluster` that are to have it.
+    ///
+    /// # Errors
+    /// What the API server answered instead.
+    pub(in crate::controllers) async fn namespaces(
+        &self,
+        cluster: &ClusterConfig,
+        examiner: &Examiner,
+    ) -> Result<BTreeSet<String>, String> {
+        let all = list(examiner, "/api/v1/namespaces?").await?;
+        let chosen = all
+            .iter()
+            .filter(|each| text(each, "/status/phase") != Some("Terminating"))
+            .filter(|each| self.wants(&labels(each)))
+            .filter_map(|each| text(each, "/metadata/name").map(str::to_owned))
+            .filter(|name| cluster.speaks_for(name));
+        Ok(chosen.collect())
     }
 
     /// What publishing to a cluster needs (RBAC).
@@ -109,6 +121,10 @@ impl TargetConfig {
                 }));
             }
         }
+        if self.holds_linkerd_roots() {
+            let why = format!("{why} (`rootbridge linkerd status`)");
+            rights.push(Right::new("list", "", "pods", why));
+        }
         let lease = |verb| {
             Right::new(verb, "coordination.k8s.io", "leases", why.clone())
                 .within(publisher.lease_namespace())
@@ -128,21 +144,11 @@ fn differs(held: Option<Option<&str>>, pem: &str) -> Option<&'static str> {
     }
 }
 
-/// Every object of a list, page by page. `path` has its query begun.
+/// Every object of a list. `path` has its query begun.
 async fn list(examiner: &Examiner, path: &str) -> Result<Vec<Value>, String> {
     let mut all = Vec::new();
-    let mut next = String::new();
-    loop {
-        let page = format!("{path}&limit={PAGE}&continue={next}");
-        let answer = examiner.get(&page).await?;
-        let items = answer.get("items").and_then(Value::as_array);
-        all.extend(items.into_iter().flatten().cloned());
-        match text(&answer, "/metadata/continue").filter(|token| !token.is_empty()) {
-            // Base64 for URLs: nothing in it needs escaping but its padding.
-            Some(token) => next = token.replace('=', "%3D"),
-            None => return Ok(all),
-        }
-    }
+    examiner.each(path, PAGE, |object| all.push(object)).await?;
+    Ok(all)
 }
 
 fn text<'v>(value: &'v Value, path: &str) -> Option<&'v str> {

@@ -35,6 +35,7 @@ pub use config::PublisherConfig;
 pub use drift::Drift;
 pub use error::ConfigError;
 pub use raw::{Format, Kind, Preset, RawPublisher, RawTarget};
+pub(in crate::controllers) use target::{LINKERD_KEY, LINKERD_ROOTS};
 pub use target::{TargetConfig, targets};
 
 use self::lease::{Election, Leader};

@@ -10,6 +10,10 @@ use super::selector::{self, is_label_key, is_label_value, is_subdomain};
 use super::truststore::Store;
 use crate::x509::TrustDomain;
 
+/// From where Linkerd's injector and control plane take their roots.
+pub(in crate::controllers) const LINKERD_ROOTS: &str = "linkerd-identity-trust-roots";
+pub(in crate::controllers) const LINKERD_KEY: &str = "ca-bundle.crt";
+
 /// One place of the trust bundle in clusters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetConfig {
@@ -60,6 +64,15 @@ impl TargetConfig {
     /// Whether a cluster gets it.
     pub fn is_for(&self, cluster: &str) -> bool {
         self.clusters.contains(cluster)
+    }
+
+    /// Whether it is the ConfigMap from which Linkerd takes its roots.
+    pub fn holds_linkerd_roots(&self) -> bool {
+        let key = match &self.place {
+            Place::ConfigMap { key, .. } => key.as_str(),
+            Place::ClusterTrustBundle { .. } => return false,
+        };
+        (self.object.as_str(), key) == (LINKERD_ROOTS, LINKERD_KEY)
     }
 
     pub(super) fn place(&self) -> &Place {
@@ -151,8 +164,8 @@ impl RawTarget {
                 label.or_insert_with(|| "true".to_owned());
             }
             Some(Preset::Linkerd) => {
-                set(&mut self.name, "linkerd-identity-trust-roots");
-                set(&mut self.key, "ca-bundle.crt");
+                set(&mut self.name, LINKERD_ROOTS);
+                set(&mut self.key, LINKERD_KEY);
                 let linkerd = "kubernetes.io/metadata.name=linkerd";
                 set(&mut self.namespaces, linkerd);
             }
@@ -319,6 +332,7 @@ mod tests {
         assert_eq!(all[0].labels()["istio.io/config"], "true");
         assert!(all[0].wants(&labels("any")));
         assert_eq!(all[1].described(), "ConfigMap linkerd-identity-trust-roots");
+        assert!(!all[0].holds_linkerd_roots() && all[1].holds_linkerd_roots());
         assert!(all[1].wants(&labels("linkerd")) && !all[1].wants(&labels("any")));
         for (target, expected) in all.iter().zip(["root-cert.pem", "ca-bundle.crt"]) {
             assert!(matches!(target.place(), Place::ConfigMap { key, .. } if key == expected));

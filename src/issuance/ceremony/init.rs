@@ -63,6 +63,7 @@ impl Ceremony {
                     not_after: now.plus(options.root_ttl),
                     public_key: root.public_key().clone(),
                     path_len: Some(root_len),
+                    names: Vec::new(),
                 };
                 let certificate = self.certify(domain, &root, wish, now).await?;
                 self.put_to_use(&root, &certificate, &certificate).await?;
@@ -88,6 +89,7 @@ impl Ceremony {
             not_after: now.plus(options.issuing_ttl).min(end),
             public_key: issuing.public_key().clone(),
             path_len: Some(options.path_len),
+            names: Vec::new(),
         };
         let issuing_certificate = self.certify(domain, &root, wish, now).await?;
         self.put_to_use(&issuing, &issuing_certificate, &root_certificate)

@@ -43,7 +43,7 @@ pub(in crate::mesh) fn settings(
         let why = "leave it out: only service accounts have a name in Linkerd";
         return Err(wrong("operators", why));
     }
-    let config = LinkerdConfig::try_from(raw.linkerd.take().unwrap_or_default())
+    let mut config = LinkerdConfig::try_from(raw.linkerd.take().unwrap_or_default())
         .map_err(|(key, why)| (key.to_owned(), why))?;
     if let Some(name) = raw.clusters.first() {
         if raw.clusters.len() > 1 {
@@ -53,6 +53,7 @@ pub(in crate::mesh) fn settings(
         }
         if let Some(cluster) = clusters.get(name) {
             speaks_for_mesh(&config, cluster)?;
+            config = config.for_trust_domain(cluster.trust_domain());
         }
         raw.default_cluster.get_or_insert_with(|| name.clone());
     }
@@ -123,4 +124,96 @@ pub(in crate::mesh) fn tls(
 
 fn wrong(key: &str, why: &str) -> Wrong {
     (key.to_owned(), why.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use crate::mesh::config::{ListenerConfig, RawListener};
+    use crate::mesh::tls_config::TlsConfig;
+    use crate::{authn, cluster};
+
+    const CLUSTERS: &str = "[east]\ntrust_domain = 'td.example'\n\
+        audiences = { linkerd = 'identity.l5d.io' }\n\
+        [west]\ntrust_domain = 'td.example'\naudiences = { linkerd = 'identity.l5d.io' }\n\
+        [istio]\ntrust_domain = 'td.example'\naudiences = { istio = 'istio-ca' }\n\
+        [odd]\ntrust_domain = 'td_x'\naudiences = { linkerd = 'identity.l5d.io' }\n";
+
+    fn parse(text: &str) -> Result<ListenerConfig, String> {
+        let raw: RawListener = toml::from_str(text).map_err(|error| error.to_string())?;
+        let authn = authn::Config::try_from(authn::RawConfig::default()).unwrap();
+        let clusters = cluster::clusters(toml::from_str(CLUSTERS).unwrap()).unwrap();
+        ListenerConfig::new("l", raw, &authn, &clusters).map_err(|error| error.to_string())
+    }
+
+    const GOOD: &str = "address = '0.0.0.0:8080'\napis = ['linkerd']\nclusters = ['east']\n";
+    const TLS: &str = "tls = { trust_domain = 'td.example' }\n";
+
+    #[test]
+    fn its_certificate_has_the_services_name() {
+        let listener = parse(&format!("{GOOD}{TLS}")).unwrap();
+        let own = listener.tls().own().first().unwrap();
+        let name = "dns:linkerd-identity.linkerd.serviceaccount.identity.linkerd.td.example";
+        assert_eq!(own.names.first().unwrap().to_string(), name);
+        let other = "[linkerd]\ncontrol_namespace = 'mesh'\n";
+        let listener = parse(&format!("{GOOD}{TLS}{other}")).unwrap();
+        let own = listener.tls().own().first().unwrap();
+        let name = "dns:linkerd-identity.mesh.serviceaccount.identity.mesh.td.example";
+        assert_eq!(own.names.first().unwrap().to_string(), name);
+    }
+
+    #[test]
+    fn plaintext_is_chosen_in_words() {
+        let loopback = GOOD.replace("0.0.0.0", "127.0.0.1");
+        for text in [loopback, format!("{GOOD}behind_proxy = true\n")] {
+            assert_eq!(parse(&text).unwrap().tls(), &TlsConfig::Plaintext);
+        }
+    }
+
+    #[test]
+    fn what_proxies_could_not_use_is_refused() {
+        for (text, key) in [
+            (GOOD.to_owned(), "tls"),
+            (format!("{GOOD}{TLS}behind_proxy = true"), "behind_proxy"),
+            (format!("{GOOD}{TLS}operators = ['a']"), "operators"),
+            (
+                format!("{GOOD}{TLS}client_certificates = {{ trust_domains = ['td.example'] }}"),
+                "client_certificates",
+            ),
+            (
+                format!("{GOOD}{TLS}").replace("'linkerd'", "'linkerd', 'istio'"),
+                "apis",
+            ),
+            (
+                format!("{GOOD}{TLS}").replace("'east'", "'east', 'west'"),
+                "clusters",
+            ),
+            (format!("{GOOD}{TLS}").replace("east", "istio"), "clusters"),
+            (format!("{GOOD}{TLS}").replace("east", "odd"), "clusters"),
+            (format!("{GOOD}{TLS}").replace("['east']", "[]"), "jwt"),
+            (
+                format!("{GOOD}{TLS}[linkerd]\ncontrol_namespace = 'a.b'"),
+                "linkerd.control_namespace",
+            ),
+            (
+                format!("{GOOD}{TLS}[linkerd]\nanswer_within = '1ms'"),
+                "linkerd.answer_within",
+            ),
+            (
+                format!("{GOOD}{TLS}[linkerd]\n").replace("'linkerd'", "'istio'"),
+                "linkerd",
+            ),
+            (
+                GOOD.replace("'linkerd'", "'istio'")
+                    .replace("east", "istio"),
+                "tls",
+            ),
+        ] {
+            let error = parse(&text).unwrap_err();
+            assert!(
+                error.starts_with(&format!("listeners.l.{key}: ")),
+                "{error}"
+            );
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! Two things differ on purpose: the CSR must prove possession of its key, and a token for another
 //! audience is never given a second try without one.
 
+mod algorithms;
 mod check;
 mod config;
 pub(super) mod listener;
@@ -11,6 +12,8 @@ mod schedule;
 
 use std::sync::Arc;
 
+use axum::response::Response as HttpResponse;
+use http::HeaderValue;
 use prost_types::Timestamp;
 use tonic::{Code, Request, Response, Status};
 
@@ -20,13 +23,17 @@ use super::proto::linkerd::{CertifyRequest, CertifyResponse};
 use super::status::CallError;
 use crate::authn::{Api, AuthnError, Caller, Identity as CallerIdentity};
 use crate::clock::{Clock, UnixTime};
-use crate::issuance::{Authorities, Issued, LeafRequest, Naming};
+use crate::hsm::SignError;
+use crate::issuance::{Authorities, IssueError, Issued, LeafRequest, Naming};
 use crate::policy::{Denial, Scope};
 use crate::x509::{Certificate, LinkerdMesh};
 
+pub use algorithms::{warn as warn_of_algorithms, what_linkerd_check_says};
 use check::Asked;
 pub use config::{LinkerdConfig, RawLinkerd};
 pub use schedule::Schedule;
+
+const GRPC_STATUS: &str = "grpc-status";
 
 /// The service on one listener.
 #[derive(Debug, Clone)]
@@ -114,6 +121,18 @@ impl Linkerd {
     }
 }
 
+/// A message past the limit does not parse, which Linkerd's controller calls INVALID_ARGUMENT; gRPC's
+/// own code for it would be OUT_OF_RANGE.
+pub(super) async fn with_its_codes(mut response: HttpResponse) -> HttpResponse {
+    let is = |code: Code| HeaderValue::from(i32::from(code));
+    if let Some(code) = response.headers_mut().get_mut(GRPC_STATUS)
+        && *code == is(Code::OutOfRange)
+    {
+        *code = is(Code::InvalidArgument);
+    }
+    response
+}
+
 /// A random number, evenly drawn.
 fn draw() -> u64 {
     let mut bytes = [0; 8];
@@ -140,10 +159,11 @@ fn status(error: &CallError, request_id: &str) -> Status {
         CallError::Authn(AuthnError::Missing | AuthnError::Rejected { .. })
         | CallError::Mismatch { .. } => Some(Code::FailedPrecondition),
         CallError::Authn(AuthnError::CannotTell(_)) => Some(Code::Internal),
+        CallError::Issue(IssueError::Hsm(SignError::Busy)) => Some(Code::Unavailable),
         CallError::Csr(error) if check::names_something_else(error) => {
             Some(Code::FailedPrecondition)
         }
-        CallError::Issue(crate::issuance::IssueError::Denied(
+        CallError::Issue(IssueError::Denied(
             Denial::CsrNamesDiffer { .. } | Denial::NoRule { .. },
         )) => Some(Code::FailedPrecondition),
         _ => None,

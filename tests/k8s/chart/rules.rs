@@ -112,6 +112,21 @@ fn a_feature_brings_its_rules_alone() {
         ],
     );
     expect(
+        &[NOBODY, "bundleTargets.linkerd.preset=linkerd"],
+        &[
+            "core/namespaces list",
+            "core/namespaces watch",
+            "core/configmaps list linkerd-identity-trust-roots",
+            "core/configmaps watch linkerd-identity-trust-roots",
+            "core/configmaps create linkerd-identity-trust-roots",
+            "core/configmaps patch linkerd-identity-trust-roots",
+            "core/pods list",
+            "coordination.k8s.io/leases create",
+            &get,
+            &update,
+        ],
+    );
+    expect(
         &[
             NOBODY,
             "bundleTargets.pods.kind=cluster-trust-bundle",
@@ -137,6 +152,17 @@ fn a_feature_brings_its_rules_alone() {
             "core/secrets watch istiod-tls",
             "core/secrets create istiod-tls",
             "core/secrets patch istiod-tls",
+        ],
+    );
+    expect(
+        &[NOBODY, "linkerdIssuers.main.lifetime=24h"],
+        &[
+            "core/secrets get linkerd-identity-issuer",
+            "core/secrets list linkerd-identity-issuer",
+            "core/secrets watch linkerd-identity-issuer",
+            "core/secrets create linkerd-identity-issuer",
+            "core/secrets patch linkerd-identity-issuer",
+            "core/events list",
         ],
     );
 }

@@ -67,12 +67,14 @@
 {{- if .Values.bundleTargets }}
 {{- $_ := set $config "publisher" (dict "lease_namespace" .Release.Namespace "lease_name" (include "rootbridge.leaseName" .)) }}
 {{- end }}
-{{- if .Values.istiodTls }}
+{{- range $section, $entries := dict "istiod_tls" .Values.istiodTls "linkerd_issuers" .Values.linkerdIssuers }}
+{{- if $entries }}
 {{- $made := dict }}
-{{- range $name, $entry := .Values.istiodTls }}
+{{- range $name, $entry := $entries }}
 {{- $_ := set $made $name (merge (deepCopy $entry) (dict "cluster" $.Values.cluster.name)) }}
 {{- end }}
-{{- $_ := set $config "istiod_tls" $made }}
+{{- $_ := set $config $section $made }}
+{{- end }}
 {{- end }}
 {{- $text := include "rootbridge.toml.table" (dict "path" "" "table" (mergeOverwrite $config (deepCopy .Values.config))) }}
 {{- regexReplaceAll "\n{3,}" $text "\n\n" | trim }}

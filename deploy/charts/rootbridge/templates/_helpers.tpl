@@ -51,7 +51,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- /* Not empty where the server speaks to this cluster's API server. */}}
 {{- define "rootbridge.speaks" -}}
-{{- if and .Values.cluster.name (or .Values.authentication.enabled .Values.csrSigners .Values.podSigners .Values.bundleTargets .Values.istiodTls) }}true{{ end }}
+{{- if and .Values.cluster.name (or .Values.authentication.enabled .Values.csrSigners .Values.podSigners .Values.bundleTargets .Values.istiodTls .Values.linkerdIssuers) }}true{{ end }}
 {{- end }}
 
 {{- /* Gives a role of a namespace to the server: {root, role, namespace}. */}}

@@ -1,9 +1,11 @@
-//! istiod's own certificate: the secret that it must find before it starts, when it has no CA of
-//! its own.
+//! Secrets of type `kubernetes.io/tls` that this server keeps right: made, renewed in time, put back
+//! when somebody edits or deletes them.
 
 mod secret;
+mod terms;
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +17,8 @@ use rcgen::{CertificateParams, KeyPair};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
-use super::config::IstiodTls;
 use super::csr::chain;
 use super::http::told;
 use super::metrics::Metrics;
@@ -26,19 +27,12 @@ use super::watch::{self, Watched};
 use crate::authn::Caller;
 use crate::clock::{Clock, UnixTime};
 use crate::cluster::Cluster;
-use crate::issuance::{Authorities, Issued, LeafRequest, Naming};
+use crate::issuance::{Authorities, LeafRequest, Naming, no_room};
 use crate::policy::Scope;
-use crate::x509::{Csr, San, Serial};
+use crate::x509::{Csr, Serial};
 use secret::Material;
+pub(super) use terms::{Sort, Terms};
 
-/// The profile of these certificates; policy has a rule for the names that the configuration gives.
-pub const ISTIOD_PROFILE: &str = "istiod";
-/// What the caller is called in rules and in the ledger.
-pub const ISTIOD_CALLER: &str = "local:istiod";
-/// Life of the certificate: long enough to outlast a long week-end without an HSM.
-pub const ISTIOD_TTL: Duration = Duration::from_secs(7 * 86_400);
-
-const PURPOSE: &str = "istiod";
 /// How soon a step that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often the secret is looked at although nothing was said of it.
@@ -52,24 +46,45 @@ const AT_ONCE: usize = 4;
 const WINDOW: Duration = Duration::from_secs(600);
 const SPACED: Duration = Duration::from_secs(60);
 
-/// One `[istiod_tls.*]`.
+/// Who looks what becomes of a secret.
+pub(super) trait Witness: Send + Sync {
+    /// It is about to be written.
+    fn before(&self, client: &Client) -> impl Future<Output = ()> + Send;
+
+    /// It was written.
+    fn written(&self);
+
+    /// It is as it should be, and its certificate ends then.
+    fn stands(&self, not_after: UnixTime);
+}
+
+/// Nobody looks.
+impl Witness for () {
+    async fn before(&self, _: &Client) {}
+
+    fn written(&self) {}
+
+    fn stands(&self, _: UnixTime) {}
+}
+
+/// Keeps one secret.
 #[derive(Debug)]
-pub(super) struct IstiodCertificate {
-    config: IstiodTls,
+pub(super) struct Keeper<W> {
+    terms: Terms,
+    witness: W,
     cluster: Arc<Cluster>,
     authorities: Arc<Authorities>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
-    names: Vec<San>,
     /// The secret has changed.
     changed: Notify,
 }
 
-impl IstiodCertificate {
-    pub(super) fn new(config: IstiodTls, cluster: Arc<Cluster>, parts: &Parts) -> Self {
+impl<W: Witness> Keeper<W> {
+    pub(super) fn new(terms: Terms, witness: W, cluster: Arc<Cluster>, parts: &Parts) -> Self {
         Self {
-            names: config.names(cluster.config().trust_domain()),
-            config,
+            terms,
+            witness,
             cluster,
             authorities: Arc::clone(&parts.authorities),
             clock: Arc::clone(&parts.clock),
@@ -79,10 +94,10 @@ impl IstiodCertificate {
     }
 
     /// Keeps the secret right until `stop`.
-    pub(super) async fn keep(self, stop: CancellationToken) {
+    pub(super) async fn keep(&self, stop: &CancellationToken) {
         let cluster = Arc::clone(&self.cluster);
         tokio::select! {
-            () = watch::follow(&self, &cluster, &self.config.name, &stop) => {}
+            () = watch::follow(self, &cluster, &self.terms.name, stop) => {}
             never = self.mend() => match never {},
             () = stop.cancelled() => {}
         }
@@ -128,7 +143,7 @@ impl IstiodCertificate {
         let down = |error: kube::Error| told(&error);
         let cluster = self.cluster.config();
         let client = self.cluster.link().client().map_err(|e| e.to_string())?;
-        let (namespace, name) = (&self.config.namespace, &self.config.secret);
+        let (namespace, name) = (&self.terms.namespace, &self.terms.secret);
         let now = self.clock.now();
         let found = secret::read(&client, namespace, name).await.map_err(down)?;
         let (issuer, bundle) = self
@@ -138,9 +153,10 @@ impl IstiodCertificate {
         let anchors = bundle.to_pem();
         let why = match &found {
             None => "it is not there",
-            Some(found) => match found.standing(&self.names, &issuer, &anchors, now) {
+            Some(found) => match found.standing(&self.terms, &issuer, &anchors, now) {
                 Ok(standing) => {
                     self.authorities.claim_key(&standing.key);
+                    self.witness.stands(standing.not_after);
                     let left = standing.renew_at.since(now).max(RETRY);
                     return Ok(Looked::Right(left));
                 }
@@ -150,72 +166,85 @@ impl IstiodCertificate {
         if !may_issue {
             return Ok(Looked::Wrong);
         }
+        let trust_domain = cluster.trust_domain();
+        if self.terms.sort != Sort::Leaf && issuer.room_below() == Some(0) {
+            return Err(no_room(trust_domain));
+        }
         // What the API server would refuse is not signed first.
         secret::rehearse(&client, namespace, name)
             .await
             .map_err(down)?;
         made.push(Instant::now());
         let material = self.issue(now).await?;
+        self.witness.before(&client).await;
         secret::apply(&client, namespace, name, &material)
             .await
             .map_err(down)?;
+        self.witness.written();
         self.metrics
-            .count(&self.config.name, cluster.name(), "issued");
+            .count(&self.terms.name, cluster.name(), "issued");
         tracing::info!(
             cluster = cluster.name(),
-            istiod = self.config.name,
+            section = self.terms.name,
             namespace,
             secret = name,
             why,
-            "istiod's certificate written"
+            "{} written",
+            self.terms.what
         );
         Ok(Looked::Written)
     }
 
     async fn issue(&self, now: UnixTime) -> Result<Material, String> {
-        let mut key = KeyPair::generate().map_err(|error| error.to_string())?;
+        // Gone from memory whatever becomes of the rest.
+        let key = Zeroizing::new(KeyPair::generate().map_err(|error| error.to_string())?);
+        self.certify(now, &key).await
+    }
+
+    async fn certify(&self, now: UnixTime, key: &KeyPair) -> Result<Material, String> {
         let csr = CertificateParams::default()
-            .serialize_request(&key)
+            .serialize_request(key)
             .map_err(|error| error.to_string())?;
         let cluster = self.cluster.config();
-        let mut caller = Caller::local(cluster.trust_domain().clone(), PURPOSE);
+        let terms = &self.terms;
+        let mut caller = Caller::local(cluster.trust_domain().clone(), terms.purpose);
         caller.cluster = Some(cluster.name().to_owned());
+        let longest = self.authorities.profile(terms.profile);
+        let longest = longest.map_or(Duration::MAX, |profile| profile.max_ttl());
         let request = LeafRequest {
             caller,
             csr: Csr::from_der(csr.der()).map_err(|error| error.to_string())?,
-            profile: ISTIOD_PROFILE.to_owned(),
-            names: self.names.clone(),
-            ttl: None,
+            profile: terms.profile.to_owned(),
+            names: terms.names.clone(),
+            ttl: terms.sort.lifetime().map(|life| life.min(longest)),
             naming: Naming::Spiffe,
             scope: Scope::Asked,
             delegation: None,
             origin: None,
-            request_id: format!("istiod-{}", Serial::new(now)),
+            request_id: format!("{}-{}", terms.purpose, Serial::new(now)),
         };
-        let issued: Issued = self
-            .authorities
-            .issue(request)
-            .await
-            .map_err(|error| error.to_string())?;
+        let issued = match terms.sort {
+            Sort::Leaf => self.authorities.issue(request).await,
+            Sort::Ca { .. } => self.authorities.certify_subordinate(request).await,
+        };
+        let issued = issued.map_err(|error| error.to_string())?;
         // From here on nobody else may have a certificate for this key.
         self.authorities
             .claim_key(issued.certificate().public_key());
-        let made = Material {
+        Ok(Material {
             chain: chain(&issued),
             key: Zeroizing::new(key.serialize_pem()),
             anchors: issued.bundle().to_pem(),
-        };
-        key.zeroize();
-        Ok(made)
+        })
     }
 
     /// One line for each new reason, not one for each try.
     fn say_once(&self, last: &mut String, why: String) {
         let cluster = self.cluster.config().name();
-        self.metrics.count(&self.config.name, cluster, "retried");
+        self.metrics.count(&self.terms.name, cluster, "retried");
         if *last != why {
-            let istiod = &self.config.name;
-            tracing::warn!(cluster, istiod, why, "istiod's certificate not written");
+            let section = &self.terms.name;
+            tracing::warn!(cluster, section, why, "{} not written", self.terms.what);
             *last = why;
         }
     }
@@ -240,16 +269,16 @@ enum Looked {
     Wrong,
 }
 
-impl Watched for IstiodCertificate {
+impl<W: Witness> Watched for Keeper<W> {
     /// Its metadata is enough to know that it changed; the key stays where it is.
     type Object = PartialObjectMeta<Secret>;
 
     async fn api(&self, client: Client) -> Result<Api<Self::Object>, kube::Error> {
-        Ok(Api::namespaced(client, &self.config.namespace))
+        Ok(Api::namespaced(client, &self.terms.namespace))
     }
 
     fn selector(&self) -> watcher::Config {
-        watcher::Config::default().fields(&format!("metadata.name={}", self.config.secret))
+        watcher::Config::default().fields(&format!("metadata.name={}", self.terms.secret))
     }
 
     async fn seen(&self, _: Self::Object) {
@@ -262,7 +291,7 @@ impl Watched for IstiodCertificate {
 
     fn up(&self, up: bool) {
         let cluster = self.cluster.config().name();
-        self.metrics.watch(&self.config.name, cluster, up);
+        self.metrics.watch(&self.terms.name, cluster, up);
     }
 }
 

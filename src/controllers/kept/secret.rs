@@ -12,10 +12,11 @@ use rcgen::{KeyPair, PublicKeyData as _};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use super::terms::{Sort, Terms};
 use crate::clock::UnixTime;
 use crate::controllers::http;
 use crate::issuance::Issuer;
-use crate::x509::{PublicKey, San, parse_pem_chain};
+use crate::x509::{Certificate, KeyKind, PublicKey, parse_pem_chain};
 
 /// Who we are to server-side apply.
 const MANAGER: &str = "rootbridge";
@@ -34,10 +35,11 @@ pub(super) struct Material {
 /// What the secret holds now.
 pub(super) struct Found(Secret);
 
-/// A certificate that is as it should be.
+/// A certificate that is as it should be; the key is only its public half.
 #[derive(Debug)]
 pub(super) struct Standing {
     pub(super) renew_at: UnixTime,
+    pub(super) not_after: UnixTime,
     pub(super) key: PublicKey,
 }
 
@@ -128,7 +130,7 @@ impl Found {
     /// Whether the secret is as it should be, and until when; or what is wrong with it.
     pub(super) fn standing(
         &self,
-        names: &[San],
+        terms: &Terms,
         issuer: &Issuer,
         anchors: &str,
         now: UnixTime,
@@ -141,35 +143,53 @@ impl Found {
             return Err("its ca.crt is not the trust bundle");
         }
         let chain = parse_pem_chain(data("tls.crt")).map_err(|_| "its tls.crt is no chain")?;
-        let Some((leaf, above)) = chain.split_first() else {
+        let Some((own, above)) = chain.split_first() else {
             return Err("its tls.crt is empty");
         };
         let path = issuer.path().map(|each| each.der());
         if !above.iter().map(|each| each.der()).eq(path)
-            || leaf
+            || own
                 .verify_signed_by(issuer.certificate().public_key())
                 .is_err()
         {
             return Err("another issuer signed it");
         }
-        let has: BTreeSet<_> = leaf.names().iter().collect();
-        if has != names.iter().collect() || leaf.has_other_names() {
-            return Err("it has other names");
-        }
+        fits(own, terms)?;
         let key = std::str::from_utf8(data("tls.key")).unwrap_or_default();
-        let fits = KeyPair::from_pem(key)
-            .is_ok_and(|key| key.subject_public_key_info() == leaf.public_key().spki_der());
-        if !fits {
+        let is_its = KeyPair::from_pem(key)
+            .is_ok_and(|key| key.subject_public_key_info() == own.public_key().spki_der());
+        if !is_its {
             return Err("its tls.key is not the certificate's");
         }
-        let life = leaf.not_after().since(leaf.not_before());
-        let renew_at = leaf.not_before().plus(life * 2 / 3);
+        let life = own.not_after().since(own.not_before());
+        let renew_at = own.not_before().plus(terms.sort.renewal(life));
         if now >= renew_at {
-            return Err("two thirds of its life are over");
+            return Err("it is time to renew it");
         }
         Ok(Standing {
             renew_at,
-            key: leaf.public_key().clone(),
+            not_after: own.not_after(),
+            key: own.public_key().clone(),
         })
+    }
+}
+
+/// Whether a certificate says what it should.
+fn fits(own: &Certificate, terms: &Terms) -> Result<(), &'static str> {
+    let has: BTreeSet<_> = own.names().iter().collect();
+    if has != terms.names.iter().collect() || own.has_other_names() {
+        return Err("it has other names");
+    }
+    let is_right = match terms.sort {
+        Sort::Leaf => !own.is_ca(),
+        Sort::Ca { .. } => own.is_ca() && own.path_len() == Some(0),
+    };
+    if !is_right {
+        return Err("it is another sort of certificate");
+    }
+    // What is made here; `linkerd check` takes no other for an issuer.
+    match own.public_key().kind() {
+        KeyKind::EcdsaP256 => Ok(()),
+        _ => Err("its key is of another kind"),
     }
 }

@@ -1,0 +1,46 @@
+//! What Linkerd's own check will say of the authorities that its proxies get certificates from.
+
+use super::report::Report;
+use crate::config::Config;
+use crate::ledger::{IssuerState, Role, Snapshot};
+use crate::mesh::what_linkerd_check_says;
+use crate::x509::{Certificate, TrustDomain};
+
+/// Each Linkerd listener's authority.
+pub(super) fn authorities(config: &Config, records: &Snapshot, report: &mut Report) {
+    let listeners = config.listeners().iter();
+    let mut domains: Vec<_> = listeners
+        .filter_map(|listener| listener.linkerd()?.trust_domain())
+        .collect();
+    domains.dedup();
+    for domain in domains {
+        let Some((issuer, anchors)) = in_force(records, domain) else {
+            continue;
+        };
+        let said = what_linkerd_check_says(&issuer, &anchors);
+        if said.is_empty() {
+            report.pass("linkerd", domain.as_str(), "`linkerd check` knows its keys");
+        }
+        for each in said {
+            let what = format!("{each}; proxies take it");
+            report
+                .warn("linkerd", domain.as_str(), &what)
+                .hint("nothing breaks: docs/how-to/linkerd.md lists what `linkerd check` says");
+        }
+    }
+}
+
+/// The newest active certificate of the active issuing CA, and the published anchors.
+fn in_force(records: &Snapshot, domain: &TrustDomain) -> Option<(Certificate, Vec<Certificate>)> {
+    let authority = records.authority(domain)?;
+    let active = |state| state == IssuerState::Active;
+    let issuer = authority
+        .issuers
+        .iter()
+        .find(|issuer| issuer.role == Role::Issuing && active(issuer.state))?;
+    let newest = issuer.certificates.iter().rfind(|c| active(c.state))?;
+    let anchors = authority.bundle.as_ref()?.anchors.iter();
+    let anchors = anchors.filter_map(|der| Certificate::parse(der.as_slice()).ok());
+    let issuer = Certificate::parse(newest.der.as_slice()).ok()?;
+    Some((issuer, anchors.collect()))
+}

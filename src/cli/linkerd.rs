@@ -1,0 +1,201 @@
+//! `linkerd status`: which workloads of Linkerd's meshes still run with older roots.
+
+use serde_json::{Value, json};
+
+use super::failure::{Exit, Failure};
+use super::open::block_on;
+use super::output::{self, FormatArg};
+use super::place::ConfigArg;
+use super::show::count;
+use crate::cluster::Examiner;
+use crate::config::Config;
+use crate::controllers::linkerd::{ControlPlane, Counts, look};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum LinkerdCommand {
+    /// Show which workloads still run with older roots, and how to restart them.
+    Status(StatusArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    #[command(flatten)]
+    format: FormatArg,
+}
+
+/// What was found in one cluster.
+struct Mesh {
+    cluster: String,
+    found: Result<Vec<ControlPlane>, String>,
+}
+
+impl Mesh {
+    fn planes(&self) -> &[ControlPlane] {
+        self.found.as_deref().unwrap_or_default()
+    }
+}
+
+pub(super) fn run(command: LinkerdCommand) -> Result<(), Failure> {
+    let LinkerdCommand::Status(args) = command;
+    let config = args.config.load()?;
+    let targets = config.bundle_targets().iter();
+    if targets.filter(|each| each.holds_linkerd_roots()).count() == 0 {
+        return Err(
+            Failure::new(Exit::Config, "no bundle target writes Linkerd's roots")
+                .at(config.file().display().to_string())
+                .next("add [bundle_targets.linkerd] with preset = \"linkerd\""),
+        );
+    }
+    let meshes = block_on(examine(&config))?;
+    let planes = || meshes.iter().flat_map(Mesh::planes);
+    let all = planes().flat_map(|plane| plane.workloads.values());
+    let all = all.fold(Counts::default(), |sum, each| sum.and(*each));
+    let unseen = meshes.iter().filter(|mesh| mesh.found.is_err()).count();
+    let behind = all.old + all.unknown;
+    match args.format.is_json() {
+        true => as_json(&meshes, unseen + behind == 0)?,
+        false => as_table(&meshes, all, unseen)?,
+    }
+    match (behind, unseen) {
+        (0, 0) => Ok(()),
+        (0, _) => Err(Failure::new(
+            Exit::Unavailable,
+            format!("{} cannot be looked at", count(unseen, "cluster")),
+        )),
+        _ => Err(Failure::new(
+            Exit::Failed,
+            format!("{} must start anew", count(behind, "pod")),
+        )),
+    }
+}
+
+/// Each cluster on its own: one that is down hides none of the others.
+async fn examine(config: &Config) -> Vec<Mesh> {
+    let mut meshes = Vec::new();
+    for target in config.bundle_targets() {
+        if !target.holds_linkerd_roots() {
+            continue;
+        }
+        let clusters = target
+            .clusters()
+            .filter_map(|name| config.clusters().get(name));
+        for cluster in clusters {
+            let found = match Examiner::new(cluster).await {
+                Ok(examiner) => look(cluster, target, &examiner).await,
+                Err(why) => Err(why),
+            };
+            meshes.push(Mesh {
+                cluster: cluster.name().to_owned(),
+                found,
+            });
+        }
+    }
+    meshes
+}
+
+fn as_json(meshes: &[Mesh], may_go: bool) -> Result<(), Failure> {
+    let plane = |plane: &ControlPlane| -> Value {
+        let workloads = plane.workloads.iter().map(|(workload, counts)| {
+            json!({
+                "namespace": workload.namespace,
+                "kind": workload.kind,
+                "name": workload.name,
+                "current": counts.current,
+                "old": counts.old,
+                "unknown": counts.unknown,
+                "restart": workload.restart().filter(|_| counts.needs_restart()),
+            })
+        });
+        json!({
+            "namespace": plane.namespace,
+            "roots_sha256": plane.sha256,
+            "workloads": workloads.collect::<Vec<_>>(),
+        })
+    };
+    let clusters = meshes.iter().map(|mesh| {
+        json!({
+            "cluster": mesh.cluster,
+            "error": mesh.found.as_ref().err(),
+            "control_planes": mesh.planes().iter().map(plane).collect::<Vec<_>>(),
+        })
+    });
+    output::json(&json!({
+        "clusters": clusters.collect::<Vec<_>>(),
+        "old_roots_may_go": may_go,
+    }))
+}
+
+fn as_table(meshes: &[Mesh], all: Counts, unseen: usize) -> Result<(), Failure> {
+    let mut rows = Vec::new();
+    for mesh in meshes {
+        for (workload, counts) in mesh.planes().iter().flat_map(|plane| &plane.workloads) {
+            let number = |number: usize| number.to_string();
+            rows.push(vec![
+                mesh.cluster.clone(),
+                workload.namespace.clone(),
+                workload.kind.clone(),
+                workload.name.clone(),
+                number(counts.current),
+                number(counts.old),
+                number(counts.unknown),
+            ]);
+        }
+    }
+    let headings = [
+        "CLUSTER",
+        "NAMESPACE",
+        "KIND",
+        "NAME",
+        "CURRENT",
+        "OLD",
+        "UNKNOWN",
+    ];
+    output::table(&headings, &rows, "no pod with a proxy of Linkerd runs")?;
+    for mesh in meshes {
+        restarts(mesh)?;
+    }
+    let behind = all.old + all.unknown;
+    output::line("")?;
+    output::line(&match (behind, unseen) {
+        (0, 0) => format!(
+            "{} run, each with the roots as they are published now: an old root that signs nothing \
+             any more may go",
+            count(all.current, "proxy pod")
+        ),
+        (0, _) => "no root may go yet: what a cluster runs with could not be looked at".to_owned(),
+        _ => format!(
+            "no root may go yet, and no other may sign: {} of {} do not run with the roots as they \
+             are published now",
+            behind,
+            count(behind + all.current, "proxy pod")
+        ),
+    })
+}
+
+/// What is to be done in one cluster.
+fn restarts(mesh: &Mesh) -> Result<(), Failure> {
+    if let Err(why) = &mesh.found {
+        return output::note(&format!("{}: {why}", mesh.cluster));
+    }
+    let workloads = mesh.planes().iter().flat_map(|plane| &plane.workloads);
+    let behind: Vec<_> = workloads
+        .filter(|(_, counts)| counts.needs_restart())
+        .map(|(workload, _)| workload)
+        .collect();
+    if behind.is_empty() {
+        return Ok(());
+    }
+    output::line(&format!("\nto restart in the cluster {}:", mesh.cluster))?;
+    for workload in behind {
+        output::line(&match workload.restart() {
+            Some(command) => format!("  {command}"),
+            None => format!(
+                "  # {} {} in {}: no command restarts it; let it end, or make it anew",
+                workload.kind, workload.name, workload.namespace
+            ),
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! The issuer that Linkerd's own controller signs with: a CA with a short life below the one in the
+//! HSM. Its key is in the cluster's etcd, and no HSM guards it; its short life bounds what that costs.
+
+use crate::controllers::config::LinkerdIssuer;
+use crate::controllers::kept::{Sort, Terms};
+use crate::x509::{San, TrustDomain};
+
+/// The profile of these certificates; policy has a rule for the names that the configuration gives.
+pub const LINKERD_PROFILE: &str = "linkerd-issuer";
+/// What the caller is called in rules and in the ledger.
+pub const LINKERD_CALLER: &str = "local:linkerd-issuer";
+
+/// What the controller's secret is to hold.
+pub(in crate::controllers) fn terms(issuer: &LinkerdIssuer, trust_domain: &TrustDomain) -> Terms {
+    let name = issuer.dns_name(trust_domain);
+    Terms {
+        name: issuer.name().to_owned(),
+        what: "the issuer of Linkerd's controller",
+        namespace: issuer.control_namespace().to_owned(),
+        secret: issuer.secret().to_owned(),
+        names: name.map(San::Dns).into_iter().collect(),
+        profile: LINKERD_PROFILE,
+        purpose: "linkerd-issuer",
+        sort: Sort::Ca {
+            lifetime: issuer.lifetime(),
+        },
+    }
+}

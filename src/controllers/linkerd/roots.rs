@@ -1,0 +1,120 @@
+//! Which roots the proxies of each control plane of a cluster hold, for `rootbridge linkerd status`:
+//! looked at from outside, whoever publishes.
+
+use std::collections::BTreeMap;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::Value;
+
+use super::workloads::{Counts, Standing, Workload, count};
+use crate::cluster::{ClusterConfig, Examiner};
+use crate::controllers::publisher::{LINKERD_KEY, LINKERD_ROOTS, TargetConfig};
+
+/// Pods on a page: whole ones are sent, and most of each is thrown away.
+const PAGE: usize = 200;
+
+/// One control plane and the pods of its mesh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlPlane {
+    /// Its namespace.
+    pub namespace: String,
+    /// SHA-256 of the roots in its ConfigMap as they stand, in lower-case hexadecimal.
+    pub sha256: String,
+    /// Every workload with a proxy that runs.
+    pub workloads: BTreeMap<Workload, Counts>,
+}
+
+/// The control planes whose roots `target` writes in `cluster`.
+///
+/// # Errors
+/// What the API server answered instead, or which ConfigMap is not there.
+pub async fn look(
+    cluster: &ClusterConfig,
+    target: &TargetConfig,
+    examiner: &Examiner,
+) -> Result<Vec<ControlPlane>, String> {
+    let mut found = Vec::new();
+    let named = format!("/api/v1/configmaps?fieldSelector=metadata.name%3D{LINKERD_ROOTS}");
+    let mut maps = Vec::new();
+    examiner.each(&named, PAGE, |map| maps.push(map)).await?;
+    for namespace in target.namespaces(cluster, examiner).await? {
+        let standing = maps.iter().find_map(|map| standing(map, &namespace));
+        let standing = standing.ok_or_else(|| {
+            format!(
+                "the ConfigMap {LINKERD_ROOTS} with the key {LINKERD_KEY} is not in {namespace}"
+            )
+        })?;
+        found.push((standing, BTreeMap::new()));
+    }
+    // What has ended is not even sent.
+    let running = "/api/v1/pods?fieldSelector=status.phase!%3DSucceeded,status.phase!%3DFailed";
+    let each = |pod: Value| {
+        for (roots, workloads) in &mut found {
+            count(workloads, &pod, roots);
+        }
+    };
+    examiner.each(running, PAGE, each).await?;
+    let planes = found.into_iter().map(|(roots, workloads)| ControlPlane {
+        namespace: roots.namespace,
+        sha256: roots.sha256,
+        workloads,
+    });
+    Ok(planes.collect())
+}
+
+fn standing(map: &Value, namespace: &str) -> Option<Standing> {
+    if map.pointer("/metadata/namespace")?.as_str()? != namespace {
+        return None;
+    }
+    let roots = map.get("data")?.get(LINKERD_KEY)?.as_str()?;
+    let sha256 = digest(&SHA256, roots.as_bytes());
+    Some(Standing {
+        namespace: namespace.to_owned(),
+        sha256: sha256.as_ref().iter().map(|b| format!("{b:02x}")).collect(),
+        since: changed(map),
+    })
+}
+
+/// When one of those who own the key last changed something.
+fn changed(map: &Value) -> Option<Timestamp> {
+    let entries = map.pointer("/metadata/managedFields")?.as_array()?;
+    let owned = entries.iter().filter(|entry| {
+        let fields = entry.pointer("/fieldsV1/f:data");
+        fields.is_some_and(|data| data.get(format!("f:{LINKERD_KEY}")).is_some())
+    });
+    let times = owned.filter_map(|entry| entry.get("time")?.as_str()?.parse().ok());
+    times.max()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_value_as_it_stands_and_since_when() {
+        let map = json!({
+            "metadata": { "namespace": "linkerd", "managedFields": [
+                { "time": "2026-11-22T10:00:00Z", "fieldsV1": { "f:data": { "f:ca-bundle.crt": {} } } },
+                { "time": "2026-11-22T11:00:00Z", "fieldsV1": { "f:data": { "f:other": {} } } },
+                { "time": "2026-11-22T09:00:00Z", "fieldsV1": { "f:data": { ".": {}, "f:ca-bundle.crt": {} } } },
+            ]},
+            "data": { "ca-bundle.crt": "abc" },
+        });
+        let found = standing(&map, "linkerd").unwrap();
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(found.sha256, abc);
+        assert_eq!(found.since.unwrap().to_string(), "2026-11-22T10:00:00Z");
+        assert_eq!(standing(&map, "other"), None);
+        assert_eq!(
+            standing(
+                &json!({ "metadata": { "namespace": "linkerd" } }),
+                "linkerd"
+            ),
+            None
+        );
+    }
+}

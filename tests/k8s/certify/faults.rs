@@ -1,0 +1,202 @@
+//! What a proxy is told when something behind Rootbridge fails: always something, and in time.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use http::Method;
+use tonic::Code;
+
+use super::proxy::{Proxy, code, name, path, request, take};
+use super::{LISTENER, Scene};
+use crate::faulty::{Faulty, How};
+use crate::support::request::Request;
+use crate::support::{PATIENCE, TD, eventually, openssl};
+
+const REVIEWS: &str = "/tokenreviews";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_fails_and_one_that_is_slow() {
+    let scene = Scene::new("certify-api").await;
+    let head = "[clusters.east]\n";
+    scene
+        .line
+        .edit(head, &format!("{head}review_timeout = \"1s\"\n"));
+    let faulty = Faulty::before(&scene.line, "east").await;
+    let token = scene.token().await;
+    let csr = Request::new(&[&name(scene.ns, "app")]);
+    let server = scene.line.serve().await;
+    let proxy = scene.proxy(&server).await;
+    let ask = async || code(&proxy.own((scene.ns, "app"), &token, &csr).await);
+    assert_eq!(ask().await, Code::Ok);
+    for status in [500, 403, 429] {
+        faulty.next(1, Method::POST, REVIEWS, How::Status(status));
+        assert_eq!(ask().await, Code::Internal, "{status}");
+        assert_eq!(faulty.left(), 0);
+    }
+    let slow = How::Late(Duration::from_secs(10));
+    faulty.next(1, Method::POST, REVIEWS, slow);
+    let begun = Instant::now();
+    assert_eq!(ask().await, Code::Unavailable);
+    assert!(begun.elapsed() < Duration::from_secs(9));
+    assert_eq!(ask().await, Code::Ok);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_issuer_it_is_unavailable() {
+    let scene = Scene::new("certify-none").await;
+    let east = format!("\ntrust_domain = \"{TD}\"\nkubeconfig");
+    scene.line.edit(&east, &east.replace(TD, "new.example"));
+    let own = name(scene.ns, "app").replace(TD, "new.example");
+    let token = scene.token().await;
+    let csr = Request::new(&[&own]);
+    let server = scene.line.serve().await;
+    let proxy = scene.proxy(&server).await;
+    let refused = proxy.certify(request(&own, &token, &csr)).await;
+    assert_eq!(code(&refused), Code::Unavailable, "{refused:?}");
+    scene.line.init("new.example", &[]);
+    eventually(PATIENCE, "the new authority", async || {
+        proxy.certify(request(&own, &token, &csr)).await.is_ok()
+    })
+    .await;
+}
+
+/// The real module behind one that sleeps on command (`tests/hsm/shim.c`).
+fn slow_module(scene: &Scene) -> impl Fn(&str) {
+    let (shim, control) = (scene.line.path("shim.so"), scene.line.path("control"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hsm/shim.c");
+    openssl::run(
+        Command::new("cc")
+            .args(["-std=gnu17", "-shared", "-fPIC", "-o"])
+            .args([&shim, &source])
+            .arg("-ldl"),
+    );
+    let real = "/usr/lib/softhsm/libsofthsm2.so";
+    let module = |path: &str| format!("module = \"{path}\"\nenvironment = {{ ");
+    let further = format!(
+        "RB_SHIM_MODULE = \"{real}\", RB_SHIM_CONTROL = \"{}\", ",
+        control.display()
+    );
+    let ours = module(&shim.display().to_string()) + &further;
+    scene.line.edit(&module(real), &ours);
+    move |command| std::fs::write(&control, command).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_hsm_hangs_nobody_and_collects_nothing() {
+    /// Fewer than the streams that one connection may have.
+    const CALLS: usize = 90;
+    let scene = Scene::new("certify-hsm").await;
+    let listener = "[listeners.identity]\n";
+    let bound = "[listeners.identity.linkerd]\nanswer_within = \"2s\"\n\n";
+    scene.line.edit(listener, &format!("{bound}{listener}"));
+    scene.line.edit("queue = 256", "queue = 32");
+    let command = slow_module(&scene);
+    let own = name(scene.ns, "app");
+    let token = scene.token().await;
+    let csr = Request::new(&[&own]);
+    let server = scene.line.serve().await;
+    let proxy = scene.proxy(&server).await;
+    let first = proxy.own((scene.ns, "app"), &token, &csr).await.unwrap();
+    take(&first, &own, &csr, &scene.anchors());
+
+    command("sign_ms 15000\n");
+    for _ in 0..4 {
+        let calls: Vec<_> = (0..CALLS)
+            .map(|_| {
+                let (proxy, request) = (proxy.clone(), request(&own, &token, &csr));
+                tokio::spawn(async move {
+                    let begun = Instant::now();
+                    (code(&proxy.certify(request).await), begun.elapsed())
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let open = server.metric("rootbridge_issuances_under_way").await;
+        let open = open.unwrap();
+        assert!(
+            open <= 34.0,
+            "{open} are open: a queue of 32, and 2 workers"
+        );
+        for call in calls {
+            let (code, took) = call.await.unwrap();
+            assert_eq!(code, Code::Unavailable);
+            assert!(took < Duration::from_secs(6), "{took:?}");
+        }
+    }
+
+    command("");
+    eventually(PATIENCE, "it signs again", async || {
+        proxy.own((scene.ns, "app"), &token, &csr).await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_is_answered_on_the_next_try() {
+    const PROXIES: usize = 20;
+    let scene = Scene::new("certify-restart").await;
+    let port = crate::server::free_port();
+    let fixed = LISTENER.replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+    scene.line.edit(LISTENER, &fixed);
+    let own = name(scene.ns, "app");
+    let token = scene.token().await;
+    let csr = Request::new(&[&own]);
+    let mut server = scene.line.serve().await;
+    let mut proxies = Vec::new();
+    for _ in 0..PROXIES {
+        let proxy = scene.proxy(&server).await;
+        assert!(proxy.own((scene.ns, "app"), &token, &csr).await.is_ok());
+        proxies.push(proxy);
+    }
+    for violent in [true, false] {
+        let asking: Vec<_> = proxies
+            .iter()
+            .map(|proxy| {
+                let (proxy, request) = (proxy.clone(), request(&own, &token, &csr));
+                tokio::spawn(async move {
+                    for _ in 0..20 {
+                        // Answered or not, but never left without an end.
+                        let _ = proxy.certify(request.clone()).await;
+                    }
+                })
+            })
+            .collect();
+        match violent {
+            true => server.kill(),
+            false => server.stop().await,
+        }
+        for each in asking {
+            each.await.unwrap();
+        }
+        server = scene.line.serve().await;
+        for proxy in &proxies {
+            let outcome = proxy.own((scene.ns, "app"), &token, &csr).await;
+            assert_eq!(code(&outcome), Code::Ok, "{outcome:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_proxy_is_answered() {
+    let scene = Scene::new("certify-expired").await;
+    let listener = "[listeners.identity]\n";
+    let short = "[listeners.identity.linkerd]\nprofile = \"short\"\n\n";
+    scene.line.edit(listener, &format!("{short}{listener}"));
+    let own = name(scene.ns, "app");
+    let token = scene.token().await;
+    let csr = Request::new(&[&own]);
+    let server = scene.line.serve().await;
+    let proxy = scene.proxy(&server).await;
+    let answer = proxy.own((scene.ns, "app"), &token, &csr).await.unwrap();
+    let leaf = rootbridge::x509::Certificate::parse(answer.leaf_certificate.clone()).unwrap();
+    let end = u64::try_from(leaf.not_after().secs()).unwrap();
+    eventually(PATIENCE, "its end", async || super::proxy::now() > end + 1).await;
+
+    let port = server.port_of("identity");
+    let anchors = scene.anchors();
+    let late = Proxy::connect(port, &anchors, Some((path(&answer), &csr)));
+    let late = late.await.unwrap();
+    let again = late.own((scene.ns, "app"), &token, &csr).await.unwrap();
+    take(&again, &own, &csr, &anchors);
+}

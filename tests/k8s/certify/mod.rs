@@ -1,0 +1,88 @@
+//! Linkerd's proxies, and Rootbridge in the place of their identity controller.
+
+mod faults;
+mod generated;
+mod keys;
+mod proxy;
+mod table;
+mod transport;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+
+use super::access::Credential;
+use super::callers::credential;
+use super::objects::{namespace, node, pod, service_account, token_for};
+use super::rootbridge::rootbridge;
+use super::server::{ApiServer, shared};
+use super::support::{Line, Server, TD};
+use proxy::Proxy;
+
+/// The audience of the tokens that Linkerd's injector projects.
+const AUDIENCE: &str = "identity.l5d.io";
+
+/// A CA that is the identity service of a cluster; `more` are further keys of the cluster.
+fn identity(at: &ApiServer, who: &Credential, more: &str) -> Line {
+    let line = rootbridge(&[("east", at, who)], LISTENER);
+    let head = "[clusters.east]\n";
+    line.edit(
+        head,
+        &format!("{head}audiences = {{ linkerd = \"{AUDIENCE}\" }}\n{more}\n"),
+    );
+    line
+}
+
+const LISTENER: &str = r#"
+[listeners.identity]
+address = "127.0.0.1:0"
+apis = ["linkerd"]
+clusters = ["east"]
+tls = { trust_domain = "cluster.local" }
+"#;
+
+/// A namespace with a pod of the account `app`, and a CA beside it.
+struct Scene {
+    client: Client,
+    ns: &'static str,
+    pod: Pod,
+    line: Line,
+}
+
+impl Scene {
+    async fn new(ns: &'static str) -> Self {
+        let client = shared().client().await;
+        namespace(&client, ns).await;
+        node(&client, ns).await;
+        service_account(&client, ns, "app").await;
+        let pod = pod(&client, ns, "app-0", "app", ns).await;
+        let who = credential(&client, ns).await;
+        let line = identity(shared(), &who, "");
+        Self {
+            client,
+            ns,
+            pod,
+            line,
+        }
+    }
+
+    /// The token that is projected into the pod.
+    async fn token(&self) -> String {
+        self.token_for(AUDIENCE).await
+    }
+
+    async fn token_for(&self, audience: &str) -> String {
+        let token = token_for(&self.client, (self.ns, "app"), audience, &self.pod).await;
+        self.line.issuer.minted.lock().unwrap().push(token.clone());
+        token
+    }
+
+    fn anchors(&self) -> String {
+        self.line.roots(TD)
+    }
+
+    async fn proxy(&self, server: &Server) -> Proxy {
+        Proxy::connect(server.port_of("identity"), &self.anchors(), None)
+            .await
+            .unwrap()
+    }
+}

@@ -1,0 +1,3 @@
+//! Linkerd's side of a cluster: roots that proxies hold.
+
+mod status;

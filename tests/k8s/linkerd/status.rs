@@ -1,0 +1,258 @@
+//! `rootbridge linkerd status`: which workloads run with which roots.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::DeleteParams;
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::{Value, json};
+
+use crate::chart;
+use crate::objects::{create, namespace, phase};
+use crate::rootbridge::rootbridge;
+use crate::server::{ApiServer, shared};
+use crate::support::{Line, PATIENCE, TD, eventually};
+
+const ROOTS: &str = "linkerd-identity-trust-roots";
+
+/// A CA that publishes Linkerd's roots into a namespace, with what the chart gives for that.
+async fn publisher(server: &ApiServer, control: &str) -> Line {
+    let admin = server.client().await;
+    let chosen = format!("kubernetes.io/metadata.name={control}");
+    let values = chart::set(&[
+        &format!("fullnameOverride={control}"),
+        "authentication.enabled=false",
+        "bundleTargets.linkerd.preset=linkerd",
+        &format!("bundleTargets.linkerd.namespaces={chosen}"),
+    ]);
+    let credential = chart::rights(&admin, control, &values).await;
+    let more = format!(
+        "\n[bundle_targets.linkerd]\ntrust_domain = \"{TD}\"\nclusters = [\"east\"]\n\
+         preset = \"linkerd\"\nnamespaces = \"{chosen}\"\n\
+         [publisher]\nlease_namespace = \"{control}\"\nlease_name = \"{control}-publisher\"\n"
+    );
+    rootbridge(&[("east", server, &credential)], &more)
+}
+
+/// As the injector writes it.
+fn sha256(roots: &str) -> String {
+    let digest = digest(&SHA256, roots.as_bytes());
+    digest.as_ref().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A pod with a proxy of the control plane; `owner` is kind and name.
+async fn proxy(
+    client: &Client,
+    control: &str,
+    ns: &str,
+    name: &str,
+    owner: Option<(&str, &str)>,
+    roots: Option<&str>,
+) -> Pod {
+    let mut pod = json!({
+        "metadata": {
+            "name": name,
+            "labels": { "linkerd.io/control-plane-ns": control, "pod-template-hash": "7d9c5b8f6d" },
+        },
+        "spec": {
+            "containers": [{ "name": "main", "image": "none" }],
+            "initContainers": [{ "name": "linkerd-proxy", "image": "none", "restartPolicy": "Always" }],
+        },
+    });
+    if let Some((kind, name)) = owner {
+        pod["metadata"]["ownerReferences"] = json!([{
+            "apiVersion": "apps/v1", "kind": kind, "name": name, "controller": true,
+            "uid": "0b5a3f3e-1111-4222-8333-0123456789ab",
+        }]);
+    }
+    if let Some(roots) = roots {
+        pod["metadata"]["annotations"] = json!({ "linkerd.io/trust-root-sha256": roots });
+    }
+    create(&Api::namespaced(client.clone(), ns), pod).await
+}
+
+/// The exit code, and each workload as `namespace kind name` with its counts and command.
+fn status(line: &Line) -> (Option<i32>, Value, Vec<(String, [u64; 3], String)>) {
+    let output = line.try_cli(&["linkerd", "status", "-o", "json"]);
+    let said: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    let workloads = said["clusters"][0]["control_planes"][0]["workloads"].as_array();
+    let rows = workloads.into_iter().flatten().map(|row| {
+        let text = |key: &str| row[key].as_str().unwrap_or_default();
+        let name = format!("{} {} {}", text("namespace"), text("kind"), text("name"));
+        let counts = ["current", "old", "unknown"].map(|key| row[key].as_u64().unwrap());
+        (name, counts, text("restart").to_owned())
+    });
+    let rows = rows.collect();
+    (output.status.code(), said, rows)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_runs_with_which_roots() {
+    let server = shared();
+    let client = server.client().await;
+    let (control, shop) = ("lk-status", "lk-status-shop");
+    let line = publisher(server, control).await;
+    namespace(&client, shop).await;
+
+    // Nothing is published yet: nothing can be said, and nothing may go.
+    let (code, said, _) = status(&line);
+    assert_eq!(
+        (code, &said["old_roots_may_go"]),
+        (Some(7), &json!(false)),
+        "{said}"
+    );
+
+    let running = line.serve().await;
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), control);
+    let published = async |anchors: usize| {
+        let mut held = String::new();
+        eventually(PATIENCE, "the roots", async || {
+            let map = maps.get_opt(ROOTS).await.unwrap();
+            let data = map.and_then(|map| map.data).unwrap_or_default();
+            held = data.get("ca-bundle.crt").cloned().unwrap_or_default();
+            held.matches("BEGIN").count() == anchors
+        })
+        .await;
+        sha256(&held)
+    };
+    let first = published(1).await;
+    assert_eq!(first, sha256(&line.roots(TD)));
+
+    let web = Some(("ReplicaSet", "web-7d9c5b8f6d"));
+    proxy(&client, control, shop, "web-1", web, Some(&first)).await;
+    proxy(&client, control, shop, "web-2", web, Some(&first)).await;
+    proxy(
+        &client,
+        control,
+        shop,
+        "db-0",
+        Some(("StatefulSet", "db")),
+        Some(&first),
+    )
+    .await;
+    proxy(&client, control, shop, "done", None, Some("ab")).await;
+    phase(&client, shop, "done", "Succeeded").await;
+    // Of another mesh, and of none.
+    proxy(&client, "elsewhere", shop, "theirs", None, Some("ab")).await;
+    crate::objects::pod(&client, shop, "plain", "default", "").await;
+    let (code, said, rows) = status(&line);
+    let none = String::new();
+    let deployment = format!("{shop} Deployment web");
+    let set = format!("{shop} StatefulSet db");
+    assert_eq!(
+        rows,
+        [
+            (deployment.clone(), [2, 0, 0], none.clone()),
+            (set.clone(), [1, 0, 0], none.clone()),
+        ],
+        "{said}"
+    );
+    assert_eq!((code, &said["old_roots_may_go"]), (Some(0), &json!(true)));
+
+    // Old and new roots together: what runs has only the old one.
+    let other = crate::support::openssl::Enterprise::new(&line.path(""), "next");
+    let file = line.path("next.pem");
+    std::fs::write(&file, other.pem()).unwrap();
+    let add = ["anchors", "add", "--trust-domain", TD, "--source", "test"];
+    line.cli(&[&add[..], &[file.to_str().unwrap()]].concat());
+    let both = published(2).await;
+    assert_ne!(first, both);
+    proxy(&client, control, shop, "web-3", web, Some(&both)).await;
+    proxy(
+        &client,
+        control,
+        shop,
+        "db-1",
+        Some(("StatefulSet", "db")),
+        None,
+    )
+    .await;
+    proxy(&client, control, shop, "alone", None, Some(&first)).await;
+    let (code, said, rows) = status(&line);
+    let restart = |what: &str| format!("kubectl rollout restart {what} -n {shop}");
+    assert_eq!(
+        rows,
+        [
+            (deployment.clone(), [1, 2, 0], restart("deployment/web")),
+            (format!("{shop} Pod alone"), [0, 1, 0], none.clone()),
+            (set, [0, 1, 1], restart("statefulset/db")),
+        ],
+        "{said}"
+    );
+    assert_eq!((code, &said["old_roots_may_go"]), (Some(1), &json!(false)));
+    let table = line.try_cli(&["linkerd", "status"]);
+    let shown = String::from_utf8(table.stdout).unwrap();
+    assert!(shown.contains(&restart("deployment/web")), "{shown}");
+    assert!(shown.contains("no root may go yet"), "{shown}");
+
+    let pods: Api<Pod> = Api::namespaced(client.clone(), shop);
+    for name in ["web-1", "web-2", "db-0", "db-1", "alone"] {
+        let at_once = DeleteParams::default().grace_period(0);
+        pods.delete(name, &at_once).await.unwrap();
+    }
+    let (code, said, rows) = status(&line);
+    assert_eq!(rows, [(deployment, [1, 0, 0], none)], "{said}");
+    assert_eq!((code, &said["old_roots_may_go"]), (Some(0), &json!(true)));
+    running.stop().await;
+}
+
+/// More pods than a page holds; and the control plane's own, which are judged by their age.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_and_the_control_planes_own_pods() {
+    let server = shared();
+    let client = server.client().await;
+    let (control, many) = ("lk-pages", "lk-pages-many");
+    let line = publisher(server, control).await;
+    namespace(&client, many).await;
+    let own = |name: &'static str| {
+        let pod = json!({
+            "metadata": { "name": name, "labels": {
+                "linkerd.io/control-plane-ns": control,
+                "linkerd.io/control-plane-component": "destination",
+            }, "annotations": { "linkerd.io/trust-root-sha256": "e3b0c44298fc1c14" } },
+            "spec": { "containers": [{ "name": "linkerd-proxy", "image": "none" }] },
+        });
+        let api: Api<Pod> = Api::namespaced(client.clone(), control);
+        async move { create(&api, pod).await }
+    };
+    own("before").await;
+    // Both clocks count whole seconds.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let running = line.serve().await;
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), control);
+    eventually(PATIENCE, "the roots", async || {
+        maps.get_opt(ROOTS).await.unwrap().is_some()
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let after = own("after").await;
+    assert_eq!(after.name_any(), "after");
+
+    let roots = sha256(&line.roots(TD));
+    for n in 0..230 {
+        let owner = Some(("ReplicaSet", "web-7d9c5b8f6d"));
+        let held = if n % 23 == 0 { "ab" } else { &roots };
+        proxy(
+            &client,
+            control,
+            many,
+            &format!("web-{n}"),
+            owner,
+            Some(held),
+        )
+        .await;
+    }
+    let (code, said, rows) = status(&line);
+    let command = format!("kubectl rollout restart deployment/web -n {many}");
+    let none = String::new();
+    let wanted = [
+        (format!("{control} Pod after"), [1, 0, 0], none.clone()),
+        (format!("{control} Pod before"), [0, 1, 0], none),
+        (format!("{many} Deployment web"), [220, 10, 0], command),
+    ];
+    assert_eq!(rows, wanted, "{said}");
+    assert_eq!(code, Some(1));
+    running.stop().await;
+}
