@@ -145,6 +145,7 @@ async fn what_is_refused_fails_with_a_reason() {
         assert!(!message.contains("profile `"), "{message}");
     }
     assert_eq!(scene.recorded(&web(1)), (0, 0));
+    running.metrics_are_listed().await;
     running.stop().await;
 }
 
