@@ -4,6 +4,7 @@ mod faults;
 mod generated;
 mod keys;
 mod proxy;
+mod speed;
 mod table;
 mod transport;
 
