@@ -13,7 +13,8 @@ use crate::authn::{CertificateCallers, JwtVerifiers, Operators};
 use crate::cluster::Clusters;
 use crate::issuance::LedgerStandings;
 use crate::mesh::{
-    self, Gate, Judges, ListenerConfig, Services, ServingCertificate, TlsConfig, TlsFiles,
+    self, Gate, Judges, LinkerdConfig, ListenerConfig, Services, ServingCertificate, TlsConfig,
+    TlsFiles,
 };
 use crate::net::{self, Certificates, Clients, Listener, Sources};
 
@@ -58,13 +59,14 @@ impl Bound {
         config: ListenerConfig,
         callers: &Callers,
         core: &Core,
+        metrics: mesh::Metrics,
     ) -> anyhow::Result<Self> {
         let name = config.name().to_owned();
         let listener = Listener::bind(config.address(), limits(&config))
             .await
             .with_context(|| format!("listeners.{name}.address"))?;
         let address = listener.local_addr()?;
-        let gate = Gate::new(callers.judges(core, &config));
+        let gate = Gate::new(&name, callers.judges(core, &config), metrics);
         Ok(Self {
             config,
             listener,
@@ -126,6 +128,14 @@ impl Bound {
                 )
             }
         };
+        if let Some(domain) = self.config.linkerd().and_then(LinkerdConfig::trust_domain) {
+            let authorities = Arc::clone(&services.authorities);
+            tasks.spawn(mesh::warn_of_algorithms(
+                authorities,
+                domain.clone(),
+                stop.clone(),
+            ));
+        }
         let router = mesh::router(services, &self.config, &self.gate, health);
         tasks.spawn(self.listener.serve(tls, sources, router, stop.clone()));
         tracing::info!(listener = %name, address = %self.address, "listening");

@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::controllers::linkerd::{LINKERD_CALLER, LINKERD_PROFILE, register_pods};
 use crate::controllers::{self, ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL};
 use crate::issuance::{self, Authorities};
-use crate::mesh::{SERVING_PROFILE, Services};
+use crate::mesh::{self, SERVING_PROFILE, Services};
 use crate::net::{Limits, Listener, Sources};
 use crate::policy::Policy;
 use crate::trust::Bundles;
@@ -80,9 +80,11 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         operators: Arc::new(Operators::new(config.authn())),
         clusters: Arc::clone(&clusters),
     };
+    let refusals = mesh::Metrics::default();
+    refusals.register(metrics.registry());
     let mut bound = Vec::new();
     for listener in config.listeners() {
-        bound.push(Bound::bind(listener.clone(), &callers, &core).await?);
+        bound.push(Bound::bind(listener.clone(), &callers, &core, refusals.clone()).await?);
     }
     let gates = bound.iter().map(Bound::named_gate).collect();
     let (health, health_service) = tonic_health::server::health_reporter();

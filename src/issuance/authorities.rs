@@ -7,16 +7,18 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::authority::{Authority, NoIssuer};
-use super::door::Door;
+use super::door::{Door, Prepared};
 use super::error::IssueError;
 use super::issuer::Issuer;
 use super::leaf::{self, Issued, LeafRequest, Naming};
 use super::metrics::Metrics;
+use super::product::Product;
+use super::record::Moment;
 use super::refresh;
 use super::status::AuthorityStatus;
 use super::subordinate;
 use crate::authn::{Caller, Identity};
-use crate::clock::{Clock, UnixTime};
+use crate::clock::Clock;
 use crate::hsm::Hsm;
 use crate::ledger::{CaCertificateId, Snapshot};
 use crate::policy::{Applicant, Ask, Delegation, Grant, Policy, Profile};
@@ -65,8 +67,7 @@ impl Authorities {
     /// # Errors
     /// The one cause of the refusal or failure.
     pub async fn issue(&self, request: LeafRequest) -> Result<Issued, IssueError> {
-        let now = self.clock.now();
-        let outcome = self.walk(&request, now).await;
+        let outcome = self.walk(&request, leaf::prepare).await;
         self.conclude(&request, outcome)
     }
 
@@ -76,8 +77,7 @@ impl Authorities {
     /// # Errors
     /// The one cause of the refusal or failure.
     pub async fn certify_subordinate(&self, request: LeafRequest) -> Result<Issued, IssueError> {
-        let now = self.clock.now();
-        let outcome = self.walk_subordinate(&request, now).await;
+        let outcome = self.walk(&request, subordinate::prepare).await;
         self.conclude(&request, outcome)
     }
 
@@ -97,27 +97,23 @@ impl Authorities {
         outcome
     }
 
-    async fn walk(&self, request: &LeafRequest, now: UnixTime) -> Result<Issued, IssueError> {
+    async fn walk<P, F>(&self, request: &LeafRequest, prepare: F) -> Result<Issued, IssueError>
+    where
+        P: Product<Out = Issued>,
+        F: FnOnce(&Grant, &LeafRequest, Moment) -> Result<Prepared<P>, IssueError>,
+    {
+        let now = self.clock.now();
         let authority = self.authority(&request.caller.trust_domain)?;
         let grant = self.authorize(request)?;
         self.admit(&authority, &request.csr)?;
         let (issuer, bundle) = authority.in_force()?;
-        let place = self.door.enter();
-        let prepared = leaf::prepare(&grant, request, issuer, bundle, place, now)?;
-        self.metrics.time_signing(self.door.walk(prepared)).await
-    }
-
-    async fn walk_subordinate(
-        &self,
-        request: &LeafRequest,
-        now: UnixTime,
-    ) -> Result<Issued, IssueError> {
-        let authority = self.authority(&request.caller.trust_domain)?;
-        let grant = self.authorize(request)?;
-        self.admit(&authority, &request.csr)?;
-        let (issuer, bundle) = authority.in_force()?;
-        let place = self.door.enter();
-        let prepared = subordinate::prepare(&grant, request, issuer, bundle, place, now)?;
+        let moment = Moment {
+            issuer,
+            bundle,
+            place: self.door.enter(),
+            now,
+        };
+        let prepared = prepare(&grant, request, moment)?;
         self.metrics.time_signing(self.door.walk(prepared)).await
     }
 

@@ -7,10 +7,10 @@ use super::door::Prepared;
 use super::error::IssueError;
 use super::issuer::Issuer;
 use super::product::{Product, Unfit};
-use super::shift::Place;
-use crate::authn::{Caller, Method};
+use super::record::Moment;
+use crate::authn::Caller;
 use crate::clock::UnixTime;
-use crate::ledger::{CallerMethod, CallerRecord, Intent, Kind};
+use crate::ledger::Kind;
 use crate::policy::{Delegation, Grant, Scope};
 use crate::x509::{
     Certificate, Csr, Expected, ExtendedUsage, LeafTemplate, LinkerdMesh, PublicKey, San, Serial,
@@ -180,101 +180,29 @@ pub(super) fn validity(
 pub(super) fn prepare(
     grant: &Grant,
     request: &LeafRequest,
-    issuer: Arc<Issuer>,
-    bundle: Arc<TrustBundle>,
-    place: Place,
-    now: UnixTime,
+    moment: Moment,
 ) -> Result<Prepared<Leaf>, IssueError> {
-    let permit = issuer.key().reserve()?;
-    let (not_before, not_after) = validity(grant, &issuer, now)?;
+    let permit = moment.issuer.key().reserve()?;
+    let (not_before, not_after) = validity(grant, &moment.issuer, moment.now)?;
     let product = Leaf {
-        serial: Serial::new(now),
+        serial: Serial::new(moment.now),
         not_before,
         not_after,
         names: grant.names().to_vec(),
         usage: grant.profile().usage(),
         public_key: request.csr.public_key().clone(),
-        issuer,
-        bundle,
-        asked_at: now,
+        issuer: Arc::clone(&moment.issuer),
+        bundle: Arc::clone(&moment.bundle),
+        asked_at: moment.now,
         backdate: grant.profile().backdate(),
     };
-    let issuer = &product.issuer;
-    let intent = Intent {
-        kind: Kind::Leaf,
-        issuer: issuer.id().clone(),
-        ca_certificate: Some(issuer.certificate_id()),
-        serial: Some(product.serial),
-        tbs: product.template().to_tbs()?,
-        algorithm: issuer.identity().algorithm,
-        not_before: Some(not_before),
-        not_after: Some(not_after),
-        subject: subject(grant.names()),
-        profile: grant.profile().name().to_owned(),
-        spki_sha256: product.public_key.fingerprint(),
-        bundle_digest: Some(product.bundle.digest()),
-        caller: caller_record(request),
-        request_id: request.request_id.clone(),
-        epoch: place.epoch().clone(),
-        origin: request.origin.clone(),
-        recorded_at: now,
-    };
+    let tbs = product.template().to_tbs()?;
+    let signed = (product.serial, tbs, (not_before, not_after));
+    let intent = moment.intent(Kind::Leaf, grant, request, signed);
     Ok(Prepared {
-        place,
+        place: moment.place,
         intent,
         permit,
         product,
     })
-}
-
-/// The names as the ledger keeps them: the primary one first, joined by spaces, which no name
-/// can contain.
-pub(super) fn subject(names: &[San]) -> String {
-    names
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-pub(super) fn caller_record(request: &LeafRequest) -> CallerRecord {
-    let caller = &request.caller;
-    let (method, detail) = match &caller.method {
-        Method::Jwt {
-            verifier,
-            issuer,
-            key_id,
-        } => {
-            let key = key_id.as_deref().unwrap_or("-");
-            (
-                CallerMethod::Jwt,
-                format!("{verifier} iss={issuer} kid={key}"),
-            )
-        }
-        Method::Certificate { serial, .. } => (CallerMethod::Certificate, serial.to_string()),
-        Method::TokenReview => (CallerMethod::TokenReview, String::new()),
-        Method::ClusterKeys { issuer, key_id } => {
-            let key = key_id.as_deref().unwrap_or("-");
-            (CallerMethod::ClusterKeys, format!("iss={issuer} kid={key}"))
-        }
-        Method::Operator => (CallerMethod::Operator, String::new()),
-        Method::Local => (CallerMethod::Local, String::new()),
-        Method::Object { kind, uid } => (CallerMethod::Object, format!("{kind} {uid}")),
-    };
-    let pod = caller.pod.as_ref();
-    CallerRecord {
-        trust_domain: caller.trust_domain.clone(),
-        identity: caller.identity.to_string(),
-        method,
-        detail,
-        cluster: caller.cluster.clone(),
-        pod: pod.map(|pod| format!("{}/{} {}", pod.namespace, pod.name, pod.uid)),
-        node: caller.node.clone(),
-        // The workload did not come with a token itself: what its node's proxy got for it must not
-        // renew itself after the pod has left that node.
-        token_authenticated_at: match request.delegation {
-            Some(_) => None,
-            None => caller.token_authenticated_at,
-        },
-    }
 }

@@ -6,12 +6,11 @@ use super::ca::CaCertificate;
 use super::door::Prepared;
 use super::error::IssueError;
 use super::issuer::Issuer;
-use super::leaf::{Issued, LeafRequest, caller_record, subject, validity};
+use super::leaf::{Issued, LeafRequest, validity};
 use super::product::{Product, Unfit};
-use super::shift::Place;
+use super::record::Moment;
 use crate::authn::Method;
-use crate::clock::UnixTime;
-use crate::ledger::{Intent, Kind};
+use crate::ledger::Kind;
 use crate::policy::Grant;
 use crate::x509::{San, Serial, SignatureAlgorithm, TbsError, TrustBundle, TrustDomain, ca_name};
 
@@ -56,10 +55,7 @@ pub fn make_room(trust_domain: &TrustDomain) -> String {
 pub(super) fn prepare(
     grant: &Grant,
     request: &LeafRequest,
-    issuer: Arc<Issuer>,
-    bundle: Arc<TrustBundle>,
-    place: Place,
-    now: UnixTime,
+    moment: Moment,
 ) -> Result<Prepared<Subordinate>, IssueError> {
     let domain = &request.caller.trust_domain;
     let refused = |why: String| IssueError::NotReady {
@@ -70,13 +66,14 @@ pub(super) fn prepare(
     if request.caller.method != Method::Local || request.origin.is_some() {
         return Err(refused("only this server has CAs certified".to_owned()));
     }
+    let issuer = &moment.issuer;
     if issuer.room_below() == Some(0) {
         return Err(refused(format!("{NO_ROOM}: {}", make_room(domain))));
     }
     let permit = issuer.key().reserve()?;
-    let (not_before, not_after) = validity(grant, &issuer, now)?;
+    let (not_before, not_after) = validity(grant, issuer, moment.now)?;
     let certificate = CaCertificate {
-        serial: Serial::new(now),
+        serial: Serial::new(moment.now),
         issuer: issuer.identity().clone(),
         issuer_key: issuer.key().public_key().clone(),
         issuer_not_after: Some(issuer.ends()),
@@ -87,35 +84,18 @@ pub(super) fn prepare(
         path_len: Some(0),
         names: grant.names().to_vec(),
     };
-    let intent = Intent {
-        kind: Kind::Ca,
-        issuer: issuer.id().clone(),
-        ca_certificate: Some(issuer.certificate_id()),
-        serial: Some(certificate.serial),
-        tbs: certificate.template().to_tbs()?,
-        algorithm: issuer.identity().algorithm,
-        not_before: Some(not_before),
-        not_after: Some(not_after),
-        subject: subject(grant.names()),
-        profile: grant.profile().name().to_owned(),
-        spki_sha256: certificate.public_key.fingerprint(),
-        bundle_digest: Some(bundle.digest()),
-        caller: caller_record(request),
-        request_id: request.request_id.clone(),
-        epoch: place.epoch().clone(),
-        origin: None,
-        recorded_at: now,
-    };
-    let product = Subordinate {
-        certificate,
-        issuer,
-        bundle,
-    };
+    let tbs = certificate.template().to_tbs()?;
+    let signed = (certificate.serial, tbs, (not_before, not_after));
+    let intent = moment.intent(Kind::Ca, grant, request, signed);
     Ok(Prepared {
-        place,
+        place: moment.place,
         intent,
         permit,
-        product,
+        product: Subordinate {
+            certificate,
+            issuer: moment.issuer,
+            bundle: moment.bundle,
+        },
     })
 }
 

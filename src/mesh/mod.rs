@@ -9,6 +9,7 @@ mod istio;
 mod limits;
 mod linkerd;
 pub mod proto;
+mod refusals;
 mod router;
 mod serving;
 mod status;
@@ -18,7 +19,10 @@ mod tls_files;
 pub use call::{Gate, Judges};
 pub use config::{Api, ConfigError, ListenerConfig, RawIstio, RawListener};
 pub use limits::{Limits, RawLimits};
-pub use linkerd::{LinkerdConfig, RawLinkerd, Schedule};
+pub use linkerd::{
+    LinkerdConfig, RawLinkerd, Schedule, warn_of_algorithms, what_linkerd_check_says,
+};
+pub use refusals::Metrics;
 pub use router::{Services, router};
 pub use serving::{SERVING_PROFILE, ServingCertificate};
 pub use status::{Answer, CallError};

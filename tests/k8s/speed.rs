@@ -14,7 +14,7 @@ use super::server::shared;
 use super::support::{PATIENCE, eventually};
 use super::watch::reach;
 
-fn setting(name: &str, otherwise: usize) -> usize {
+pub(crate) fn setting(name: &str, otherwise: usize) -> usize {
     std::env::var(name).map_or(otherwise, |value| value.parse().unwrap())
 }
 

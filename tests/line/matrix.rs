@@ -25,7 +25,8 @@ const CREDENTIALS: [&str; 8] = [
     "client certificate",
 ];
 
-/// gRPC codes: 0 open, 3 let in (an empty request is then malformed), 16 unauthenticated.
+/// gRPC codes: 0 open, 3 let in (an empty request is then malformed), 12 not served there, 16
+/// unauthenticated.
 const GRPC: &[(&str, [u8; 8])] = &[
     (
         "istio.v1.auth.IstioCertificateService/CreateCertificate",
@@ -35,6 +36,7 @@ const GRPC: &[(&str, [u8; 8])] = &[
         "rootbridge.v1.CertificateService/SignCertificate",
         [16, 16, 16, 3, 3, 3, 16, 3],
     ),
+    ("io.linkerd.proxy.identity.Identity/Certify", [12; 8]),
     ("rootbridge.v1.TrustBundleService/GetTrustBundle", [0; 8]),
     ("rootbridge.v1.TrustBundleService/WatchTrustBundle", [0; 8]),
     ("grpc.health.v1.Health/Check", [0; 8]),
@@ -49,6 +51,28 @@ const GRPC: &[(&str, [u8; 8])] = &[
     ),
 ];
 
+/// The same on Linkerd's listener: the credential is in the message, and one in a header is none.
+const LINKERD: &[(&str, [u8; 8])] = &[
+    ("io.linkerd.proxy.identity.Identity/Certify", [3; 8]),
+    (
+        "istio.v1.auth.IstioCertificateService/CreateCertificate",
+        [12; 8],
+    ),
+    ("rootbridge.v1.CertificateService/SignCertificate", [12; 8]),
+    ("rootbridge.v1.TrustBundleService/GetTrustBundle", [12; 8]),
+    ("grpc.health.v1.Health/Check", [0; 8]),
+];
+
+const IDENTITY: &str = r#"
+[listeners.identity]
+address = "127.0.0.1:0"
+apis = ["linkerd"]
+jwt = ["cluster"]
+tls = { trust_domain = "cluster.local", dns = ["localhost"] }
+
+[jwt.cluster]
+"#;
+
 /// HTTP statuses of GET on the mesh listener.
 const MESH: &[(&str, [u16; 8])] = &[
     ("/v1/trust-bundles/{trust_domain}", [200; 8]),
@@ -62,6 +86,9 @@ const ADMIN: &[(&str, &str, [u16; 7])] = &[
     ("GET", "/livez", [200; 7]),
     ("HEAD", "/livez", [200; 7]),
     ("POST", "/livez", [401, 401, 401, 401, 401, 405, 401]),
+    ("GET", "/ping", [200; 7]),
+    ("POST", "/ping", [401, 401, 401, 401, 401, 405, 401]),
+    ("GET", "/ready", [200; 7]),
     ("GET", "/readyz", [200; 7]),
     ("DELETE", "/readyz", [401, 401, 401, 401, 401, 405, 401]),
     ("GET", "/metrics", [200; 7]),
@@ -85,7 +112,13 @@ const ADMIN: &[(&str, &str, [u16; 7])] = &[
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_with_every_credential() {
-    let line = Line::new();
+    let line = Line::with(&[
+        ("[jwt.cluster]\n", IDENTITY),
+        (
+            "istio = \"istio-ca\"",
+            "istio = \"istio-ca\", linkerd = \"identity.l5d.io\"",
+        ),
+    ]);
     let server = line.serve().await;
     let csr = Request::workload("foo", "bar");
     let token = line.issuer.istio("foo", "bar");
@@ -130,9 +163,12 @@ async fn every_operation_with_every_credential() {
             .unwrap()
             .unwrap()
     };
-    for (method, expected) in GRPC {
+    let identity = format!("https://localhost:{}", server.port_of("identity"));
+    let on_mesh = GRPC.iter().map(|row| (&mesh, row));
+    let on_linkerds = LINKERD.iter().map(|row| (&identity, row));
+    for (at_listener, (method, expected)) in on_mesh.chain(on_linkerds) {
         for (at, credential) in CREDENTIALS.iter().enumerate() {
-            let response = ask("POST", format!("{mesh}/{method}"), at, true).await;
+            let response = ask("POST", format!("{at_listener}/{method}"), at, true).await;
             // Errors have no body, so their code stands in the headers.
             let code = response
                 .headers()
@@ -140,7 +176,7 @@ async fn every_operation_with_every_credential() {
                 .map_or("0", |code| code.to_str().unwrap());
             if (response.status().as_u16(), code) != (200, &expected[at].to_string()) {
                 wrong.push(format!(
-                    "{method} with {credential}: {} {code}",
+                    "{at_listener}/{method} with {credential}: {} {code}",
                     response.status()
                 ));
             }

@@ -1,11 +1,47 @@
-//! Whether an issuer for Linkerd's controller can be made at all.
+//! Linkerd: whether an issuer for its controller can be made, and what its own check will say of the
+//! authorities that its proxies get certificates from.
 
 use super::report::Report;
 use crate::config::Config;
-use crate::issuance::{NO_ROOM, make_room, room_below_active};
+use crate::issuance::{NO_ROOM, active_path, make_room};
 use crate::ledger::Snapshot;
+use crate::mesh::what_linkerd_check_says;
+use crate::x509::{Certificate, TrustDomain, room_below};
 
 const CATEGORY: &str = "linkerd";
+
+/// Each Linkerd listener's authority.
+pub(super) fn authorities(config: &Config, records: &Snapshot, report: &mut Report) {
+    let listeners = config.listeners().iter();
+    let mut domains: Vec<_> = listeners
+        .filter_map(|listener| listener.linkerd()?.trust_domain())
+        .collect();
+    domains.dedup();
+    for domain in domains {
+        let Some((issuer, anchors)) = in_force(records, domain) else {
+            continue;
+        };
+        let said = what_linkerd_check_says(&issuer, &anchors);
+        if said.is_empty() {
+            report.pass(CATEGORY, domain.as_str(), "`linkerd check` knows its keys");
+        }
+        for each in said {
+            let what = format!("{each}; proxies take it");
+            report
+                .warn(CATEGORY, domain.as_str(), &what)
+                .hint("nothing breaks: docs/how-to/linkerd.md lists what `linkerd check` says");
+        }
+    }
+}
+
+/// The certificate that signs now, and the published anchors.
+fn in_force(records: &Snapshot, domain: &TrustDomain) -> Option<(Certificate, Vec<Certificate>)> {
+    let authority = records.authority(domain)?;
+    let issuer = active_path(authority).ok()?.into_iter().next()?;
+    let anchors = authority.bundle.as_ref()?.anchors.iter();
+    let anchors = anchors.filter_map(|der| Certificate::parse(der.as_slice()).ok());
+    Some((issuer, anchors.collect()))
+}
 
 /// Each `[linkerd_issuers.*]` by the records.
 pub(super) fn issuers(config: &Config, records: &Snapshot, report: &mut Report) {
@@ -22,7 +58,7 @@ pub(super) fn issuers(config: &Config, records: &Snapshot, report: &mut Report) 
             ));
             continue;
         };
-        match room_below_active(authority) {
+        match active_path(authority).map(|path| room_below(&path)) {
             Ok(Some(0)) => {
                 report
                     .fail(CATEGORY, &item, NO_ROOM)

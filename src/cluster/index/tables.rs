@@ -106,7 +106,9 @@ impl Table for Pods {
             .annotations
             .as_ref()
             .and_then(|all| all.trust_root.as_deref())
-            .filter(|text| text.len() <= MAX_ANNOTATION);
+            .filter(|text| (1..=MAX_ANNOTATION).contains(&text.len()))
+            // It is shown to operators, in whose terminals it must move nothing.
+            .filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
         let node = Some(spec.node_name.as_str()).filter(|node| !node.is_empty());
         let pod = Arc::new(PodRecord {
             namespace: self.shared.share(&metadata.namespace),
@@ -256,6 +258,51 @@ mod tests {
         assert_eq!(found.deletion(), Some(UnixTime::from_secs(60)));
         assert!(!found.has_ended() && pods.find("shop", "b").unwrap().has_ended());
         assert!(pods.find("shop", "c").is_none() && pods.find("other", "a").is_none());
+    }
+
+    /// The pod's author writes it: it is kept only where it could be a digest that somebody shows.
+    #[test]
+    fn odd_annotations_are_not_kept() {
+        let of = |annotations: serde_json::Value| {
+            let mut pods = Pods::default();
+            let object: PodObject = serde_json::from_value(json!({
+                "metadata": {
+                    "name": "a", "namespace": "shop", "uid": UID, "resourceVersion": "1",
+                    "annotations": annotations,
+                },
+            }))
+            .unwrap();
+            pods.put(object);
+            let found = pods.find("shop", "a").unwrap();
+            let shared = pods.shared.0.iter().map(|text| text.len()).sum::<usize>();
+            assert!(shared <= 200, "{shared} bytes");
+            found.trust_root().map(str::to_owned)
+        };
+        let digest = "0f".repeat(32);
+        let key = "linkerd.io/trust-root-sha256";
+        assert_eq!(of(json!({ key: digest.as_str() })), Some(digest.clone()));
+        for odd in [
+            String::new(),
+            "ab".repeat(32) + "\n",
+            "\u{1b}[31m".to_owned(),
+            "a b".to_owned(),
+            "\u{e4}".to_owned(),
+            "\0".to_owned(),
+            "a".repeat(129),
+            "a".repeat(256 * 1024),
+        ] {
+            assert_eq!(of(json!({ key: odd.as_str() })), None, "{odd:.80?}");
+        }
+        for none in [
+            json!(null),
+            json!({}),
+            json!({ key: null }),
+            json!({ "linkerd.io/trust-root-sha256 ": digest.as_str() }),
+            json!({ "Linkerd.io/trust-root-sha256": digest.as_str() }),
+            json!({ "x".repeat(100_000): "y".repeat(100_000) }),
+        ] {
+            assert_eq!(of(none.clone()), None);
+        }
     }
 
     /// This process in memory, in MiB.

@@ -36,6 +36,7 @@ pub struct RawLinkerd {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkerdConfig {
     control_namespace: String,
+    trust_domain: Option<TrustDomain>,
     profile: String,
     outage_margin: Option<Duration>,
     jitter: Option<Duration>,
@@ -49,6 +50,19 @@ impl LinkerdConfig {
     /// [`NameError`] when the trust domain is no DNS name.
     pub fn mesh(&self, trust_domain: &TrustDomain) -> Result<LinkerdMesh, NameError> {
         LinkerdMesh::new(&self.control_namespace, trust_domain)
+    }
+
+    /// The trust domain of the listener's one cluster.
+    pub fn trust_domain(&self) -> Option<&TrustDomain> {
+        self.trust_domain.as_ref()
+    }
+
+    /// The same for the callers of `trust_domain`.
+    pub(super) fn for_trust_domain(self, trust_domain: &TrustDomain) -> Self {
+        Self {
+            trust_domain: Some(trust_domain.clone()),
+            ..self
+        }
     }
 
     /// The profile of the certificates.
@@ -110,6 +124,7 @@ impl TryFrom<RawLinkerd> for LinkerdConfig {
         }
         Ok(Self {
             control_namespace,
+            trust_domain: None,
             profile: raw.profile.unwrap_or_else(|| LINKERD_PROFILE.to_owned()),
             outage_margin: raw.outage_margin,
             jitter: raw.jitter,

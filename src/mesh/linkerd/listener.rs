@@ -43,7 +43,7 @@ pub(in crate::mesh) fn settings(
         let why = "leave it out: only service accounts have a name in Linkerd";
         return Err(wrong("operators", why));
     }
-    let config = LinkerdConfig::try_from(raw.linkerd.take().unwrap_or_default())
+    let mut config = LinkerdConfig::try_from(raw.linkerd.take().unwrap_or_default())
         .map_err(|(key, why)| (key.to_owned(), why))?;
     if let Some(name) = raw.clusters.first() {
         if raw.clusters.len() > 1 {
@@ -53,6 +53,7 @@ pub(in crate::mesh) fn settings(
         }
         if let Some(cluster) = clusters.get(name) {
             speaks_for_mesh(&config, cluster)?;
+            config = config.for_trust_domain(cluster.trust_domain());
         }
         raw.default_cluster.get_or_insert_with(|| name.clone());
     }

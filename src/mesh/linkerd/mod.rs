@@ -4,6 +4,7 @@
 //! Two things differ on purpose: the CSR must prove possession of its key, and a token for another
 //! audience is never given a second try without one.
 
+mod algorithms;
 mod check;
 mod config;
 pub(super) mod listener;
@@ -27,6 +28,7 @@ use crate::issuance::{Authorities, IssueError, Issued, LeafRequest, Naming};
 use crate::policy::{Denial, Scope};
 use crate::x509::{Certificate, LinkerdMesh};
 
+pub use algorithms::{warn as warn_of_algorithms, what_linkerd_check_says};
 use check::Asked;
 pub use config::{LinkerdConfig, RawLinkerd};
 pub use schedule::Schedule;

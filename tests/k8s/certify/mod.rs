@@ -2,7 +2,9 @@
 
 mod faults;
 mod generated;
+mod keys;
 mod proxy;
+mod speed;
 mod table;
 mod transport;
 
