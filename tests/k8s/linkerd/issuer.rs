@@ -248,6 +248,7 @@ async fn the_issuer_is_made_kept_and_taken() {
     assert_ne!(serial(&last), serial(&next));
 
     // Right as it is: a restart changes nothing.
+    running.metrics_are_listed().await;
     let log = running.log();
     running.stop().await;
     let again = line.serve().await;

@@ -221,6 +221,7 @@ async fn who_runs_with_which_roots() {
     assert_eq!(rows, [(deployment, [1, 0, 0], none)], "{said}");
     assert_eq!((code, &said["old_roots_may_go"]), (Some(0), &json!(true)));
     counts(&running, 1.0, 1.0, 0.0).await;
+    running.metrics_are_listed().await;
     running.stop().await;
 }
 
