@@ -2,7 +2,6 @@
 //! controller, whose part is played here, says of it.
 
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Event, Secret};
@@ -11,6 +10,7 @@ use kube::{Api, Client, ResourceExt as _};
 use rootbridge::x509::{Certificate, KeyKind, parse_pem_chain};
 use serde_json::{Value, json};
 
+use super::verify::{judged, sign_and_verify};
 use crate::chart;
 use crate::objects::create;
 use crate::rootbridge::rootbridge_of;
@@ -38,12 +38,12 @@ async fn feeder(server: &ApiServer, control: &str, path_len: &str, more: &str) -
     (line, admin)
 }
 
-fn data(secret: &Secret, key: &str) -> String {
+pub(super) fn data(secret: &Secret, key: &str) -> String {
     let data = secret.data.as_ref().unwrap();
     String::from_utf8(data[key].0.clone()).unwrap()
 }
 
-fn chain(secret: &Secret) -> Vec<Certificate> {
+pub(super) fn chain(secret: &Secret) -> Vec<Certificate> {
     parse_pem_chain(data(secret, "tls.crt").as_bytes()).unwrap()
 }
 
@@ -85,79 +85,6 @@ async fn taken(running: &Server) -> Option<f64> {
     running.metric(name).await
 }
 
-/// A leaf for a proxy, signed with the secret's key as the controller would, and its verification.
-fn sign_and_verify(line: &Line, secret: &Secret) {
-    let file = |name: &str, text: &str| {
-        let path = line.path(&format!("feed-{name}"));
-        fs::write(&path, text).unwrap();
-        path
-    };
-    let issuer = file("issuer.pem", &chain(secret)[0].to_pem());
-    let key = file("issuer.key", &data(secret, "tls.key"));
-    let path = file("path.pem", &data(secret, "tls.crt"));
-    let roots = file("roots.pem", &data(secret, "ca.crt"));
-    let (csr, leaf) = (line.path("feed-leaf.csr"), line.path("feed-leaf.pem"));
-    let name = "web.shop.serviceaccount.identity.linkerd.cluster.local";
-    openssl::run(
-        Command::new("openssl")
-            .args([
-                "req",
-                "-new",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-            ])
-            .args(["-nodes", "-subj", "/"])
-            .arg("-keyout")
-            .arg(line.path("feed-leaf.key"))
-            .arg("-out")
-            .arg(&csr),
-    );
-    let extensions = file(
-        "leaf.ext",
-        &format!(
-            "subjectAltName=critical,DNS:{name}\nbasicConstraints=critical,CA:FALSE\n\
-             keyUsage=critical,digitalSignature,keyEncipherment\n\
-             extendedKeyUsage=serverAuth,clientAuth\n\
-             subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
-        ),
-    );
-    openssl::run(
-        Command::new("openssl")
-            .args(["x509", "-req", "-days", "1", "-in"])
-            .arg(&csr)
-            .arg("-CA")
-            .arg(&issuer)
-            .arg("-CAkey")
-            .arg(&key)
-            .arg("-extfile")
-            .arg(&extensions)
-            .arg("-out")
-            .arg(&leaf),
-    );
-    let verify = |host: &str, what: &std::path::Path| {
-        openssl::run(
-            Command::new("openssl")
-                .args([
-                    "verify",
-                    "-x509_strict",
-                    "-verify_hostname",
-                    host,
-                    "-CAfile",
-                ])
-                .arg(&roots)
-                .arg("-untrusted")
-                .arg(&path)
-                .arg(what),
-        );
-    };
-    verify(name, &leaf);
-    // The controller verifies its own issuer so before it takes it.
-    let own = chain(secret)[0].names()[0].to_string();
-    verify(own.strip_prefix("dns:").unwrap(), &issuer);
-}
-
 /// What the ledger has of these: subjects of CA certificates that were issued.
 fn recorded(line: &Line) -> Vec<Value> {
     let rows = line.certificates(&[]).into_iter();
@@ -193,6 +120,7 @@ async fn the_issuer_is_made_kept_and_taken() {
     );
     assert!(own.not_after() <= path[1].not_after());
     sign_and_verify(&line, &first);
+    judged(&line, &first);
 
     // It said nothing, then that it could not, then that it did.
     running.says("it said nothing within 5 s").await;
@@ -277,6 +205,7 @@ async fn the_issuer_is_made_kept_and_taken() {
             "{found}"
         );
     }
+    super::verify::ledger(&line);
     for secret in [&first, &last, &now] {
         for line in data(secret, "tls.key")
             .lines()

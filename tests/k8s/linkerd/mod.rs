@@ -4,3 +4,4 @@
 mod events;
 mod issuer;
 mod status;
+mod verify;

@@ -281,5 +281,17 @@ async fn pages_and_the_control_planes_own_pods() {
     ];
     assert_eq!(rows, wanted, "{said}");
     assert_eq!(code, Some(1));
+
+    // The bundle changes: whoever began before it does not know it.
+    let other = crate::support::openssl::Enterprise::new(&line.path(""), "next");
+    let file = line.path("next.pem");
+    std::fs::write(&file, other.pem()).unwrap();
+    let add = ["anchors", "add", "--trust-domain", TD, "--source", "test"];
+    line.cli(&[&add[..], &[file.to_str().unwrap()]].concat());
+    eventually(PATIENCE, "all are old", async || {
+        let counts = status(&line).2.into_iter().map(|(_, counts, _)| counts);
+        counts.collect::<Vec<_>>() == [[0, 1, 0], [0, 1, 0], [0, 230, 0]]
+    })
+    .await;
     running.stop().await;
 }
