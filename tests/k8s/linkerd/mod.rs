@@ -1,3 +1,6 @@
-//! Linkerd's side of a cluster: roots that proxies hold.
+//! Linkerd's side of a cluster: roots that proxies hold, and an issuer for its controller,
+//! events in its place.
 
+mod events;
+mod issuer;
 mod status;

@@ -72,8 +72,11 @@ async fn proxy(
     create(&Api::namespaced(client.clone(), ns), pod).await
 }
 
-/// The exit code, and each workload as `namespace kind name` with its counts and command.
-fn status(line: &Line) -> (Option<i32>, Value, Vec<(String, [u64; 3], String)>) {
+/// A workload as `namespace kind name`, how many are current, old and unknown, and its command.
+type Row = (String, [u64; 3], String);
+
+/// The exit code, the whole result, and its workloads.
+fn status(line: &Line) -> (Option<i32>, Value, Vec<Row>) {
     let output = line.try_cli(&["linkerd", "status", "-o", "json"]);
     let said: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
