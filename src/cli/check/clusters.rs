@@ -10,8 +10,8 @@ use crate::cli::show::{count, rough};
 use crate::clock::{Clock, SystemClock, UnixTime};
 use crate::cluster::{ClusterConfig, Echo, Examiner, Way};
 use crate::config::Config;
-use crate::controllers::{IstiodTls, event_right};
 use crate::controllers::publisher::TargetConfig;
+use crate::controllers::{IstiodTls, event_right};
 use crate::ledger::Snapshot;
 use crate::x509::TrustBundle;
 
