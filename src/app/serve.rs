@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::announce::announce;
 use super::core::Core;
 use super::listen::{Bound, Callers};
 use super::prober::Prober;
@@ -112,6 +113,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         bundles: Arc::clone(&bundles),
         istio_profile: config.istio_profile().unwrap_or_default().to_owned(),
         clock: Arc::clone(&core.clock),
+        notices: announce(&config, &core, &clusters, &controlling, &tasks, &stop),
         stop: stop.clone(),
     };
     for listener in bound {
