@@ -331,3 +331,34 @@ async fn a_secret_of_another_type_is_left_to_its_owner() {
     secret(&api, "the issuer", |_| true).await;
     running.stop().await;
 }
+
+/// While the HSM is away at the time of renewal, what stands stays; it is renewed once it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_hsm_that_is_away_leaves_what_stands() {
+    let control = "lk-away";
+    let profile = "\n[profiles.linkerd-issuer]\ndefault_ttl = \"40s\"\nmax_ttl = \"40s\"\nbackdate = \"1s\"\n";
+    let (line, admin) = feeder(shared(), control, "1", profile).await;
+    let api: Api<Secret> = Api::namespaced(admin.clone(), control);
+    let running = line.serve().await;
+    let first = secret(&api, "the issuer", |_| true).await;
+    let (here, away) = (line.path("token/tokens"), line.path("token/away"));
+    fs::rename(&here, &away).unwrap();
+    running
+        .says("the issuer of Linkerd's controller not written")
+        .await;
+    let now = api.get(NAME).await.unwrap();
+    assert_eq!(now.data, first.data);
+    fs::rename(&away, &here).unwrap();
+    let before = chain(&first).remove(0);
+    let next = secret(&api, "its successor", |secret| {
+        chain(secret)[0].serial() != before.serial()
+    })
+    .await;
+    assert!(
+        chain(&next)[0].not_before() < before.not_after(),
+        "without a gap"
+    );
+    sign_and_verify(&line, &next);
+    running.stop().await;
+    super::verify::ledger(&line);
+}
