@@ -59,13 +59,14 @@ impl Bound {
         config: ListenerConfig,
         callers: &Callers,
         core: &Core,
+        metrics: mesh::Metrics,
     ) -> anyhow::Result<Self> {
         let name = config.name().to_owned();
         let listener = Listener::bind(config.address(), limits(&config))
             .await
             .with_context(|| format!("listeners.{name}.address"))?;
         let address = listener.local_addr()?;
-        let gate = Gate::new(callers.judges(core, &config));
+        let gate = Gate::new(&name, callers.judges(core, &config), metrics);
         Ok(Self {
             config,
             listener,

@@ -1,5 +1,6 @@
 //! Wiring, in order.
 
+mod announce;
 mod core;
 mod listen;
 mod log;

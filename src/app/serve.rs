@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::announce::announce;
 use super::core::Core;
 use super::listen::{Bound, Callers};
 use super::prober::Prober;
@@ -19,10 +20,10 @@ use crate::admin::{self, Admin, Vitals};
 use crate::authn::{JwtVerifiers, Operators};
 use crate::cluster::Clusters;
 use crate::config::Config;
-use crate::controllers::linkerd::{LINKERD_CALLER, LINKERD_PROFILE};
+use crate::controllers::linkerd::{LINKERD_CALLER, LINKERD_PROFILE, register_pods};
 use crate::controllers::{self, ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL};
 use crate::issuance::{self, Authorities};
-use crate::mesh::{SERVING_PROFILE, Services};
+use crate::mesh::{self, SERVING_PROFILE, Services};
 use crate::net::{Limits, Listener, Sources};
 use crate::policy::Policy;
 use crate::trust::Bundles;
@@ -66,6 +67,12 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     clusters.register(metrics.registry());
     let clusters = Arc::new(clusters);
     let distribution = publisher::start(&config, &core, &bundles, &clusters, &tasks, &stop);
+    register_pods(
+        config.bundle_targets(),
+        &clusters,
+        &bundles,
+        metrics.registry(),
+    );
     let controlling = controllers::Metrics::default();
     controlling.register(metrics.registry());
 
@@ -74,9 +81,11 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         operators: Arc::new(Operators::new(config.authn())),
         clusters: Arc::clone(&clusters),
     };
+    let refusals = mesh::Metrics::default();
+    refusals.register(metrics.registry());
     let mut bound = Vec::new();
     for listener in config.listeners() {
-        bound.push(Bound::bind(listener.clone(), &callers, &core).await?);
+        bound.push(Bound::bind(listener.clone(), &callers, &core, refusals.clone()).await?);
     }
     let gates = bound.iter().map(Bound::named_gate).collect();
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -104,6 +113,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         bundles: Arc::clone(&bundles),
         istio_profile: config.istio_profile().unwrap_or_default().to_owned(),
         clock: Arc::clone(&core.clock),
+        notices: announce(&config, &core, &clusters, &controlling, &tasks, &stop),
         stop: stop.clone(),
     };
     for listener in bound {

@@ -1,7 +1,7 @@
 //! Files that are written whole or not at all, and never over others unasked.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,27 @@ pub(super) enum Content<'a> {
     Public(&'a [u8]),
     /// For the owner: 0600 from the first byte on.
     Secret(&'a [u8]),
+}
+
+/// No chain and no bundle is longer; the parsers have their own, smaller bounds.
+const MAX_INPUT: u64 = 2 * 1024 * 1024;
+
+/// What a file holds, or standard input for `-`: for commands that are run where no file can be put.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut content = Vec::new();
+    let read = if path.as_os_str() == "-" {
+        let stdin = io::stdin().lock();
+        stdin.take(MAX_INPUT + 1).read_to_end(&mut content)
+    } else {
+        fs::File::open(path).and_then(|file| file.take(MAX_INPUT + 1).read_to_end(&mut content))
+    };
+    let read = read.map_err(|error| Failure::file("read", path, &error))?;
+    // A part of it would be another bundle.
+    if u64::try_from(read).is_ok_and(|read| read <= MAX_INPUT) {
+        return Ok(content);
+    }
+    let error = io::Error::new(io::ErrorKind::FileTooLarge, "more than 2 MiB");
+    Err(Failure::file("read", path, &error))
 }
 
 /// Files to be made in one directory.

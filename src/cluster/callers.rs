@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::config::RawCluster;
+use super::config::{RawCluster, is_label};
 use super::error::ConfigError;
 use crate::authn::{Api, service_account};
 
@@ -159,11 +159,8 @@ impl CallersConfig {
 fn account(written: &str) -> Option<(String, String)> {
     let user = format!("system:serviceaccount:{}", written.replacen('/', ":", 1));
     let (namespace, account) = service_account(&user)?;
-    let plain = |text: &str| {
-        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
-        (1..=253).contains(&text.len()) && text.bytes().all(inner)
-    };
-    (written.contains('/') && plain(namespace) && plain(account))
+    let labels = |text: &str| text.len() <= 253 && text.split('.').all(is_label);
+    (written.contains('/') && is_label(namespace) && labels(account))
         .then(|| (namespace.to_owned(), account.to_owned()))
 }
 

@@ -30,6 +30,11 @@ impl ListenerClusters {
         Self { names, default }
     }
 
+    /// The cluster for calls that name none.
+    pub fn default_name(&self) -> Option<&str> {
+        self.default.as_deref()
+    }
+
     /// Whether no cluster is taken.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()

@@ -188,7 +188,7 @@ pub fn clusters(
 }
 
 /// A label of DNS (RFC 1123 §2.1), as namespaces are named.
-fn is_label(text: &str) -> bool {
+pub(super) fn is_label(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     (1..=63).contains(&text.len())
         && text.bytes().all(inner)
@@ -214,6 +214,28 @@ mod tests {
         let east = all.get("east").unwrap();
         assert!(east.speaks_for("a") && !east.speaks_for("c"));
         assert_eq!(east.aliases(), ["Kubernetes"]);
+    }
+
+    #[test]
+    fn names_with_odd_characters_cannot_stand() {
+        let long = "x".repeat(254);
+        for odd in [
+            "", "*", "a b", "a,b", "a/b", "..", "a\\n", "\\u0000", "\\u00e4", "A ", &long,
+        ] {
+            for (key, more) in [("namespaces", ""), ("aliases", ""), ("node_accounts", "x/")] {
+                // A cluster may well be called `*` or `a,b` elsewhere: an alias means itself alone.
+                if key == "aliases" && ["*", "a,b", "a/b", ".."].contains(&odd) {
+                    continue;
+                }
+                let text = format!("[a]\ntrust_domain = 't'\n{key} = [\"{more}{odd}\"]");
+                let error = read(&text).unwrap_err().to_string();
+                assert!(
+                    error.starts_with(&format!("clusters.a.{key}: ")),
+                    "{odd}: {error}"
+                );
+                assert!(!error.chars().any(char::is_control), "{error:?}");
+            }
+        }
     }
 
     #[test]

@@ -27,6 +27,12 @@ struct IssuerLabels {
     cluster: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EventLabels {
+    cluster: String,
+    result: &'static str,
+}
+
 /// Counters of the signers; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
@@ -35,6 +41,7 @@ pub struct Metrics {
     waiting: Family<WatchLabels, Gauge>,
     taken: Family<IssuerLabels, Gauge>,
     ends: Family<IssuerLabels, Gauge>,
+    events: Family<EventLabels, Counter>,
 }
 
 impl Metrics {
@@ -66,6 +73,11 @@ impl Metrics {
             Unit::Seconds,
             self.ends.clone(),
         );
+        registry.register(
+            "linkerd_events",
+            "Events of issued certificates, by what became of them",
+            self.events.clone(),
+        );
     }
 
     pub(super) fn count(&self, signer: &str, cluster: &str, result: &'static str) {
@@ -81,6 +93,14 @@ impl Metrics {
         self.watches
             .get_or_create(&labels(signer, cluster))
             .set(i64::from(up));
+    }
+
+    pub(super) fn events(&self, cluster: &str, result: &'static str) -> Counter {
+        let labels = EventLabels {
+            cluster: cluster.to_owned(),
+            result,
+        };
+        self.events.get_or_create_owned(&labels)
     }
 
     pub(super) fn taken(&self, issuer: &str, cluster: &str, taken: bool) {

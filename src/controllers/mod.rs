@@ -21,5 +21,6 @@ pub use config::{
     RawIstiodTls, RawLinkerdIssuer, RawPodSigner,
 };
 pub use istiod::{ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL};
+pub use linkerd::{announce, event_right};
 pub use metrics::Metrics;
 pub use start::{Parts, start};

@@ -31,6 +31,7 @@ pub use error::IssueError;
 pub use issuer::Issuer;
 pub use leaf::{Issued, LeafRequest, Naming};
 pub use metrics::Metrics;
+pub use refresh::active_path;
 pub use standing::LedgerStandings;
 pub use status::AuthorityStatus;
-pub use subordinate::no_room;
+pub use subordinate::{NO_ROOM, make_room};

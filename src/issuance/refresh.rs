@@ -17,21 +17,7 @@ pub(super) async fn active_issuer(
     record: &AuthorityRecord,
     known: Option<&Arc<Issuer>>,
 ) -> Result<Arc<Issuer>, NoIssuer> {
-    let active = |issuer: &&IssuerRecord| {
-        issuer.role == Role::Issuing && issuer.state == IssuerState::Active
-    };
-    let issuers = record.issuers.iter().filter(active);
-    let rows = issuers.flat_map(|issuer| issuer.certificates.iter().map(move |row| (issuer, row)));
-    // A path to an anchor that is published no more ends nowhere.
-    let ends = |row: &CaCertificateRecord| {
-        let mut anchors = record.anchors.iter();
-        anchors.any(|anchor| anchor.sha256 == row.anchor && anchor.state == IssuerState::Active)
-    };
-    // What was put to use last counts, however old its key is.
-    let (issuer, row) = rows
-        .filter(|(_, row)| row.state == IssuerState::Active && ends(row))
-        .max_by_key(|(_, row)| row.id)
-        .ok_or(NoIssuer::NotOnRecord)?;
+    let (issuer, row) = active_row(record).ok_or(NoIssuer::NotOnRecord)?;
     if let Some(known) = known
         && *known.id() == issuer.id
         && known.certificate_id() == row.id
@@ -56,6 +42,36 @@ pub(super) async fn active_issuer(
     )
     .map(Arc::new)
     .ok_or_else(|| NoIssuer::Unusable("the issuing CA's key is of an unsuitable kind".to_owned()))
+}
+
+/// The issuer that the records say is active, and the certificate that it signs under.
+fn active_row(record: &AuthorityRecord) -> Option<(&IssuerRecord, &CaCertificateRecord)> {
+    let active = |issuer: &&IssuerRecord| {
+        issuer.role == Role::Issuing && issuer.state == IssuerState::Active
+    };
+    let issuers = record.issuers.iter().filter(active);
+    let rows = issuers.flat_map(|issuer| issuer.certificates.iter().map(move |row| (issuer, row)));
+    // A path to an anchor that is published no more ends nowhere.
+    let ends = |row: &CaCertificateRecord| {
+        let mut anchors = record.anchors.iter();
+        anchors.any(|anchor| anchor.sha256 == row.anchor && anchor.state == IssuerState::Active)
+    };
+    // What was put to use last counts, however old its key is.
+    rows.filter(|(_, row)| row.state == IssuerState::Active && ends(row))
+        .max_by_key(|(_, row)| row.id)
+}
+
+/// The path of the issuer that the records say is active: the certificate that it signs under, those
+/// above it, and the anchor.
+///
+/// # Errors
+/// [`NoIssuer`] when there is none, or its path cannot be read.
+pub fn active_path(record: &AuthorityRecord) -> Result<Vec<Certificate>, NoIssuer> {
+    let (_, row) = active_row(record).ok_or(NoIssuer::NotOnRecord)?;
+    let below = std::iter::once(&row.der).chain(&row.path);
+    let mut path = below.map(|der| parse(der)).collect::<Result<Vec<_>, _>>()?;
+    path.extend(anchor(record, row)?);
+    Ok(path)
 }
 
 /// The anchor that a CA certificate's path ends in.

@@ -37,13 +37,16 @@ impl Product for Subordinate {
     }
 }
 
-/// Why an issuing CA that may have no CA below it cannot make one, and what mends that.
-pub fn no_room(trust_domain: &TrustDomain) -> String {
+/// Why an issuing CA cannot make another below it; [`make_room`] says what mends that.
+pub const NO_ROOM: &str =
+    "the issuing CA, or one above it, may have no further CA below it (pathLen 0)";
+
+/// The commands that lead to an issuing CA of `trust_domain` that may have a CA below it.
+pub fn make_room(trust_domain: &TrustDomain) -> String {
     format!(
-        "its issuing CA, or one above it, may have no further CA below it (pathLen 0). Ask the \
-         enterprise's CA for one that may: `rootbridge ca request --trust-domain {trust_domain} \
-         --path-len 1`, then `rootbridge ca import`; a new authority is made so with `rootbridge ca \
-         init --path-len 1`"
+        "have your enterprise's CA certify one that may: `rootbridge ca request --trust-domain \
+         {trust_domain} --path-len 1`, then `rootbridge ca import`; a new authority is made so with \
+         `rootbridge ca init --path-len 1`"
     )
 }
 
@@ -65,7 +68,7 @@ pub(super) fn prepare(
     }
     let issuer = &moment.issuer;
     if issuer.room_below() == Some(0) {
-        return Err(refused(no_room(domain)));
+        return Err(refused(format!("{NO_ROOM}: {}", make_room(domain))));
     }
     let permit = issuer.key().reserve()?;
     let (not_before, not_after) = validity(grant, issuer, moment.now)?;

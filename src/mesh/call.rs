@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+use super::refusals::{Metrics, delegation_reason, reason};
 use crate::authn::{
     self, Api, AuthnError, Caller, Callers, CertificateCallers, JwtVerifiers, Operators,
 };
@@ -22,7 +23,11 @@ const CLUSTER_ID: &str = "clusterid";
 /// Who may call on one listener, and how that is found out. Clones share it; a reload of the
 /// configuration replaces what is in it.
 #[derive(Debug, Clone)]
-pub struct Gate(Arc<ArcSwap<Judges>>);
+pub struct Gate {
+    judges: Arc<ArcSwap<Judges>>,
+    listener: Arc<str>,
+    metrics: Metrics,
+}
 
 /// The judges of one listener's callers.
 #[derive(Debug)]
@@ -41,15 +46,31 @@ pub struct Judges {
     pub certificates: Option<CertificateCallers>,
 }
 
+/// A caller that is turned away, and the cluster whose word that is.
+struct Refused {
+    why: AuthnError,
+    cluster: Option<String>,
+}
+
+impl From<AuthnError> for Refused {
+    fn from(why: AuthnError) -> Self {
+        Self { why, cluster: None }
+    }
+}
+
 impl Gate {
-    /// A gate with these judges.
-    pub fn new(judges: Judges) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(judges)))
+    /// The gate of a listener, with these judges.
+    pub fn new(listener: &str, judges: Judges, metrics: Metrics) -> Self {
+        Self {
+            judges: Arc::new(ArcSwap::from_pointee(judges)),
+            listener: listener.into(),
+            metrics,
+        }
     }
 
     /// Other judges from the next call on.
     pub fn replace(&self, judges: Judges) {
-        self.0.store(Arc::new(judges));
+        self.judges.store(Arc::new(judges));
     }
 
     /// The caller of a request. A credential in the header is judged alone: when it is rejected,
@@ -63,23 +84,8 @@ impl Gate {
         peer: Option<&Peer>,
         api: Api,
     ) -> Result<Caller, AuthnError> {
-        let judges = self.0.load_full();
-        if let Some(token) = bearer(headers)? {
-            return match Operators::judge(token) {
-                true => {
-                    judges
-                        .operators
-                        .authenticate(token, judges.callers.operators())
-                        .await
-                }
-                false => judges.token(token, headers, api).await,
-            };
-        }
-        let leaf = peer.and_then(|peer| peer.certificates.first());
-        match (&judges.certificates, leaf) {
-            (Some(certificates), Some(leaf)) => certificates.authenticate(leaf).await,
-            _ => Err(AuthnError::Missing),
-        }
+        let judges = self.judges.load_full();
+        self.counted(api, judges.caller(headers, peer, api).await)
     }
 
     /// The caller that a service account's token in the message itself is for. There is no other
@@ -88,13 +94,15 @@ impl Gate {
     /// # Errors
     /// [`AuthnError`].
     pub async fn bearer_of(&self, token: &[u8], api: Api) -> Result<Caller, AuthnError> {
-        let token =
-            std::str::from_utf8(token).map_err(|_| AuthnError::rejected("the token is no text"))?;
-        let judges = self.0.load_full();
-        judges.token(token, &HeaderMap::new(), api).await
+        let judges = self.judges.load_full();
+        let verdict = match std::str::from_utf8(token) {
+            Ok(token) => judges.token(token, &HeaderMap::new(), api).await,
+            Err(_) => Err(AuthnError::rejected("the token is no text").into()),
+        };
+        self.counted(api, verdict)
     }
 
-    /// The permission for `caller` to have the identity of a workload on its node.
+    /// The permission for `caller`, who called `api`, to have the identity of a workload on its node.
     ///
     /// # Errors
     /// [`DelegationError`].
@@ -102,26 +110,63 @@ impl Gate {
         &self,
         caller: &Caller,
         asked: &str,
+        api: Api,
     ) -> Result<Delegation, DelegationError> {
-        self.0.load_full().clusters.delegate(caller, asked).await
+        let judges = self.judges.load_full();
+        let verdict = judges.clusters.delegate(caller, asked).await;
+        verdict.inspect_err(|error| {
+            let cluster = caller.cluster.as_deref().unwrap_or_default();
+            let reason = delegation_reason(error);
+            self.metrics.count(&self.listener, api, cluster, reason);
+        })
+    }
+
+    fn counted(&self, api: Api, verdict: Result<Caller, Refused>) -> Result<Caller, AuthnError> {
+        verdict.map_err(|Refused { why, cluster }| {
+            let cluster = cluster.unwrap_or_default();
+            self.metrics
+                .count(&self.listener, api, &cluster, reason(&why));
+            why
+        })
     }
 }
 
 impl Judges {
+    async fn caller(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+        api: Api,
+    ) -> Result<Caller, Refused> {
+        if let Some(token) = bearer(headers)? {
+            return match Operators::judge(token) {
+                true => {
+                    let names = self.callers.operators();
+                    Ok(self.operators.authenticate(token, names).await?)
+                }
+                false => self.token(token, headers, api).await,
+            };
+        }
+        let leaf = peer.and_then(|peer| peer.certificates.first());
+        match (&self.certificates, leaf) {
+            (Some(certificates), Some(leaf)) => Ok(certificates.authenticate(leaf).await?),
+            _ => Err(AuthnError::Missing.into()),
+        }
+    }
+
     /// A token that is no operator's has one judge: the verifier of its issuer, or else the cluster
     /// that the call names. Neither makes up for the other's no.
-    async fn token(
-        &self,
-        token: &str,
-        headers: &HeaderMap,
-        api: Api,
-    ) -> Result<Caller, AuthnError> {
+    async fn token(&self, token: &str, headers: &HeaderMap, api: Api) -> Result<Caller, Refused> {
         let verifiers = self.callers.jwt();
         if self.taken.is_empty() || self.jwt.claims_issuer_of(token, verifiers)? {
-            return self.jwt.authenticate(token, api, verifiers).await;
+            return Ok(self.jwt.authenticate(token, api, verifiers).await?);
         }
         let cluster = self.clusters.choose(&self.taken, cluster_id(headers)?)?;
-        cluster.authenticate(token, api).await
+        let verdict = cluster.authenticate(token, api).await;
+        verdict.map_err(|why| Refused {
+            why,
+            cluster: Some(cluster.config().name().to_owned()),
+        })
     }
 }
 

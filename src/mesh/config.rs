@@ -215,6 +215,12 @@ impl ListenerConfig {
         self.linkerd.as_ref()
     }
 
+    /// The cluster in which its certificates are told as events, if any.
+    pub fn tells_events_to(&self) -> Option<&str> {
+        let told = self.linkerd.as_ref()?.tells_events();
+        self.clusters.default_name().filter(|_| told)
+    }
+
     /// What it takes on at most.
     pub fn limits(&self) -> &Limits {
         &self.limits

@@ -53,7 +53,7 @@ impl IstioCertificateService for Istio {
                 });
             }
             let delegation = match wish.impersonated {
-                Some(identity) => Some(self.gate.delegate(&caller, identity).await?),
+                Some(identity) => Some(self.gate.delegate(&caller, identity, Api::Istio).await?),
                 None => None,
             };
             let issued = self

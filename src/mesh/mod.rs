@@ -9,6 +9,7 @@ mod istio;
 mod limits;
 mod linkerd;
 pub mod proto;
+mod refusals;
 mod router;
 mod serving;
 mod status;
@@ -21,6 +22,7 @@ pub use limits::{Limits, RawLimits};
 pub use linkerd::{
     LinkerdConfig, RawLinkerd, Schedule, warn_of_algorithms, what_linkerd_check_says,
 };
+pub use refusals::Metrics;
 pub use router::{Services, router};
 pub use serving::{SERVING_PROFILE, ServingCertificate};
 pub use status::{Answer, CallError};

@@ -25,6 +25,7 @@ use super::proto::linkerd::identity_server::IdentityServer;
 use super::proto::rootbridge_v1::certificate_service_server::CertificateServiceServer;
 use super::proto::rootbridge_v1::trust_bundle_service_server::TrustBundleServiceServer;
 use crate::clock::Clock;
+use crate::cluster::Notices;
 use crate::issuance::Authorities;
 use crate::trust::Bundles;
 
@@ -39,6 +40,8 @@ pub struct Services {
     pub istio_profile: String,
     /// For what is left of a certificate.
     pub clock: Arc<dyn Clock>,
+    /// Who is told of Linkerd's certificates.
+    pub notices: Notices,
     /// Ends streams at shutdown.
     pub stop: CancellationToken,
 }
@@ -69,6 +72,7 @@ pub fn router<H: Health>(
             authorities: Arc::clone(&services.authorities),
             clock: Arc::clone(&services.clock),
             config: config.clone(),
+            notices: services.notices.clone(),
         };
         let linkerd = IdentityServer::new(linkerd);
         routes.add_service(linkerd.max_decoding_message_size(limit));

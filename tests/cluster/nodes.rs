@@ -79,6 +79,40 @@ async fn nobody_else_is_a_neighbour() {
     );
 }
 
+/// Pods as no API server has them: none of them is the account beside the proxy.
+#[tokio::test]
+async fn pods_with_odd_names_are_nobodys_neighbours() {
+    let fake = Fake::start(ISSUER).await;
+    let (world, caller) = ready(&fake).await;
+    let odd = [
+        "",
+        "*",
+        "cart ",
+        "Cart",
+        "cart\0",
+        "cart\n",
+        "cart/",
+        "cart,cart",
+        "c\u{430}rt",
+    ];
+    for (n, account) in odd.into_iter().enumerate() {
+        fake.pods
+            .add(pod("shop", &format!("a-{n}"), "u", account, "n1"));
+        let namespace = account.replace("cart", "shop").replace("Cart", "Shop");
+        fake.pods.add(pod(&namespace, "cart-0", "u", "cart", "n1"));
+        let node = account.replace("cart", "n1").replace("Cart", "N1");
+        fake.pods
+            .add(pod("shop", &format!("b-{n}"), "u", "cart", &node));
+    }
+    let cluster = world.cluster("east");
+    let all = 1 + 3 * odd.len();
+    eventually("all of them", || cluster.index().unwrap().counts().0 == all).await;
+    let why = refused(&world, &caller, CART).await;
+    assert!(matches!(why, NotDelegated::NotOnNode { .. }), "{why}");
+    fake.pods.add(pod("shop", "cart-0", "u", "cart", "n1"));
+    world.clusters.delegate(&caller, CART).await.unwrap();
+}
+
 #[tokio::test]
 async fn what_no_news_can_change_is_refused_at_once() {
     let fake = Fake::start(ISSUER).await;
@@ -94,9 +128,30 @@ async fn what_no_news_can_change_is_refused_at_once() {
         "spiffe://td/ns/shop/sa/*",
         "shop/cart",
         "",
+        "spiffe://td/ns/shop/sa/cart\0",
+        "spiffe://td/ns/shop/sa/cart\n",
+        " spiffe://td/ns/shop/sa/cart",
+        "spiffe://td/ns/shop/sa/cart,spiffe://td/ns/istio-system/sa/ztunnel",
+        "spiffe://td/ns/bank/../shop/sa/cart",
+        "spiffe://td/ns/shop/sa/%63art",
+        "spiffe://td/ns/shop/sa/cart?x",
+        "spiffe://td/ns/shop/sa/cart#x",
+        "spiffe://td:443/ns/shop/sa/cart",
+        "spiffe://u@td/ns/shop/sa/cart",
+        "spiffe://TD/ns/shop/sa/cart",
+        "SPIFFE://td/ns/shop/sa/cart",
+        "spiffe://td/ns/shop+bank/sa/cart",
+        "spiffe://td/ns/sh\u{43e}p/sa/cart",
+        &format!("spiffe://td/ns/shop/sa/{}", "a".repeat(254)),
+        &format!("spiffe://td/{}", "ns/".repeat(1 << 18)),
     ] {
         let why = refused(&world, &caller, asked).await;
-        assert!(!why.may_pass(), "{asked}: {why}");
+        assert!(!why.may_pass(), "{asked:.100}: {why}");
+        let text = why.to_string();
+        assert!(
+            !text.chars().any(char::is_control) && text.len() < 1000,
+            "{text:?}"
+        );
     }
     // Of all that makes the caller a node's proxy, nothing may be missing.
     let mut other = caller.clone();

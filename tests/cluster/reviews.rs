@@ -12,7 +12,7 @@ use crate::world::{ISSUER, World, accepted, eventually};
 const TOKEN: &str = "aaaa.bbbb.cccc";
 
 fn cannot_tell(error: &AuthnError) -> bool {
-    matches!(error, AuthnError::CannotTell(_))
+    matches!(error, AuthnError::CannotTell(_) | AuthnError::Late(_))
 }
 
 #[tokio::test]
@@ -28,10 +28,32 @@ async fn the_api_servers_word_is_the_callers() {
     };
     assert_eq!(id.as_str(), "spiffe://td/ns/shop/sa/cart");
     // A cluster vouches for its own namespaces only, and for names that Kubernetes can give.
-    for user in ["bank:cart", "shop:a/../b", "Shop:cart", ":cart", "shop:"] {
+    let long = format!("shop:{}", "a".repeat(254));
+    for user in [
+        "bank:cart",
+        "shop:a/../b",
+        "Shop:cart",
+        ":cart",
+        "shop:",
+        "",
+        "shop:cart:x",
+        "shop:cart\n",
+        "shop:cart\0",
+        "shop:cart ",
+        "shop:*",
+        "*:cart",
+        "shop:a,b",
+        "shop:a+b",
+        "shop:a%2fb",
+        "shop:c\u{e4}rt",
+        "shop/cart",
+        "shop:cart/ns/bank",
+        &long,
+    ] {
         fake.set_review(accepted(user));
         let error = world.ask("east", TOKEN).await.unwrap_err();
         assert!(!cannot_tell(&error), "{user}: {error}");
+        assert!(!error.to_string().chars().any(char::is_control), "{error}");
     }
 }
 
@@ -145,10 +167,24 @@ async fn the_call_names_its_cluster() {
         (&open, "kubernetes"),
         (&open, " east"),
         (&open, "north\n"),
+        (&open, "east\0"),
+        (&open, "east\t"),
+        (&open, "east,west"),
+        (&open, "east west"),
+        (&open, "east/"),
+        (&open, "../east"),
+        (&open, "*"),
+        (&open, "%65ast"),
+        (&open, "\u{435}ast"),
+        (&open, "\u{202e}tsae"),
+        (&open, "null"),
+        (&open, &"east".repeat(100_000)),
     ] {
         let error = name(listener, id).unwrap_err();
         assert!(matches!(error, AuthnError::Rejected { .. }), "{error}");
-        assert!(!error.to_string().contains('\n'));
+        let text = error.to_string();
+        let odd = |c: char| c.is_control() || c == '\u{202e}';
+        assert!(!text.contains(odd) && text.len() < 1000, "{text}");
     }
     let error = name(&open, "north").unwrap_err().to_string();
     assert!(

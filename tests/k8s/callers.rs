@@ -163,6 +163,9 @@ async fn a_pods_token_is_its_accounts_identity_by_both_ways() {
             caller.ask(&bound, Some("north")).await,
             Code::Unauthenticated,
         );
+        for odd in ["east,west", "east/", "../east", "*", "%65ast", "EAST"] {
+            told(caller.ask(&bound, Some(odd)).await, Code::Unauthenticated);
+        }
         server.says("a call names an unknown cluster").await;
         assert!(server.log().contains("\\\"north\\\""), "which one");
         let mut twice = headers(&bound, Some("east"));
@@ -170,6 +173,15 @@ async fn a_pods_token_is_its_accounts_identity_by_both_ways() {
         let body = istio_request(&caller.csr.pem, 3600, &[]);
         let answer = caller.client.create(body, twice).await;
         told(answer, Code::Unauthenticated);
+        let refused = async |cluster: &str| {
+            let of = format!(
+                "listener=\"mesh\",api=\"istio\",cluster=\"{cluster}\",reason=\"rejected\""
+            );
+            let name = format!("rootbridge_authentications_refused_total{{{of}}}");
+            server.metric(&name).await.unwrap_or_default()
+        };
+        // Its own word; and what is no JWT, or names no cluster or two: no label has what they named.
+        assert_eq!((refused("east").await, refused("").await), (2.0, 9.0));
         server.stop().await;
     }
     // For the account's next life.

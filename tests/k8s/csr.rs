@@ -85,7 +85,7 @@ async fn what_is_refused_fails_with_a_reason() {
     let other = granted(&scene.admin, "csr-refused", "other", may).await;
     let other = server.client_as(&other).await;
     let server_only = |object: &mut Value| object["spec"]["usages"] = json!(["server auth"]);
-    let cases: [(&str, &Client, &str, Change<'_>); 7] = [
+    let cases: [(&str, &Client, &str, Change<'_>); 11] = [
         ("RequesterNotTrusted", &other, &web(1), &server_only),
         ("RequesterNotTrusted", &scene.admin, &web(1), &server_only),
         (
@@ -101,6 +101,30 @@ async fn what_is_refused_fails_with_a_reason() {
             &server_only,
         ),
         ("NamesNotAllowed", &scene.istiod, "", &server_only),
+        (
+            "MalformedRequest",
+            &scene.istiod,
+            "spiffe://a,evil.example,b/ns/x/sa/y",
+            &server_only,
+        ),
+        (
+            "MalformedRequest",
+            &scene.istiod,
+            "spiffe://cluster.local/ns/shop/sa/*",
+            &server_only,
+        ),
+        (
+            "MalformedRequest",
+            &scene.istiod,
+            "spiffe://cluster.local/ns/bank%2f..%2fshop/sa/web-1",
+            &server_only,
+        ),
+        (
+            "NamesNotAllowed",
+            &scene.istiod,
+            "spiffe://cluster.local/ns/shop/sa/web-1/x",
+            &server_only,
+        ),
         ("UsageNotAllowed", &scene.istiod, &web(1), &|_| {}),
         (
             "MalformedRequest",
@@ -121,6 +145,7 @@ async fn what_is_refused_fails_with_a_reason() {
         assert!(!message.contains("profile `"), "{message}");
     }
     assert_eq!(scene.recorded(&web(1)), (0, 0));
+    running.metrics_are_listed().await;
     running.stop().await;
 }
 

@@ -118,5 +118,14 @@ async fn tokens_are_judged_here_until_the_index_is_too_old() {
     );
     let id = format!("spiffe://{TD}/ns/{NS}/sa/app");
     assert_eq!(asked(known).await.unwrap(), [id]);
+    let refused = async |cluster: &str, reason: &str| {
+        let of =
+            format!("listener=\"mesh\",api=\"istio\",cluster=\"{cluster}\",reason=\"{reason}\"");
+        let name = format!("rootbridge_authentications_refused_total{{{of}}}");
+        server.metric(&name).await.unwrap_or_default()
+    };
+    assert!(refused("east", "cannot_tell").await >= 5.0);
+    assert_eq!(refused("west", "cannot_tell").await, 0.0);
+    server.metrics_are_listed().await;
     server.stop().await;
 }

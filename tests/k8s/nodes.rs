@@ -96,6 +96,11 @@ async fn a_proxy_has_the_workloads_of_its_node_and_no_others() {
             (&ours, &id(shop, "cart2")),
             (&ours, "spiffe://a,evil.example,b/ns/x/sa/y"),
             (&ours, &format!("{cart}/x")),
+            (&ours, &format!("{cart}\0")),
+            (&ours, &format!("{cart}\n")),
+            (&ours, &format!("{cart},{}", id(system, "ztunnel"))),
+            (&ours, &id(shop, "*")),
+            (&ours, &id(shop, &"a".repeat(60_000))),
         ] {
             let csr = Request::workload(shop, "cart");
             let metadata = [("ImpersonatedIdentity", text(identity))];
@@ -103,6 +108,9 @@ async fn a_proxy_has_the_workloads_of_its_node_and_no_others() {
             let answer = ca.create(body, headers(token, Some("east"))).await;
             told(answer, Code::Unauthenticated);
         }
+        let refused = "rootbridge_authentications_refused_total{listener=\"mesh\",api=\"istio\",\
+                       cluster=\"east\",reason=\"not_delegated\"}";
+        assert!(server.metric(refused).await >= Some(12.0));
         // One that has ended runs no more.
         if way == "token-review" {
             ask(&ca, &ours, &id(shop, "done")).await.unwrap();

@@ -2,7 +2,9 @@
 
 use reqwest::Method;
 use serde_json::Value;
+use tonic::metadata::MetadataMap;
 
+use crate::support::calls::{bearer, istio_request, wish};
 use crate::support::request::Request;
 use crate::support::{Line, PATIENCE, TD, eventually};
 
@@ -47,6 +49,56 @@ async fn probes_and_metrics_are_open_and_name_no_workload() {
     let page: Value = serde_json::from_str(&page).unwrap();
     assert_eq!(page["ready"], true);
     assert_eq!(page["authorities"][0]["trust_domain"], TD);
+    server.stop().await;
+}
+
+/// Turned away at the gate: counted by what was called and why, and by nothing that the caller said.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_turned_away_is_counted() {
+    let line = Line::new();
+    let server = line.serve().await;
+    let client = server.client(TD).await;
+    let csr = Request::workload("foo", "bar");
+    let counted = async |api: &str, reason: &str| {
+        let labels = format!("listener=\"mesh\",api=\"{api}\",cluster=\"\",reason=\"{reason}\"");
+        let name = format!("rootbridge_authentications_refused_total{{{labels}}}");
+        server.metric(&name).await.unwrap_or_default()
+    };
+    let body = || istio_request(&csr.pem, 0, &[]);
+    client.create(body(), MetadataMap::new()).await.unwrap_err();
+    for token in ["nonsense", "a.b.c", &line.issuer.own("foo", "bar")] {
+        client.istio(token, &csr).await.unwrap_err();
+    }
+    let mut twice = bearer(&line.issuer.istio("foo", "bar"));
+    twice.append("authorization", "Bearer x".parse().unwrap());
+    client.create(body(), twice).await.unwrap_err();
+    for token in [&line.issuer.istio("foo", "bar"), &line.other_operator] {
+        client
+            .sign(token, wish(&csr, "workload", &[]))
+            .await
+            .unwrap_err();
+    }
+    assert_eq!(counted("istio", "missing").await, 1.0);
+    assert_eq!(counted("istio", "rejected").await, 4.0);
+    assert_eq!(counted("certificates", "rejected").await, 2.0);
+
+    // Who is known and may not, and who may, is not turned away here.
+    let token = line.issuer.istio("foo", "bar");
+    client.istio(&token, &csr).await.unwrap();
+    let other = Request::workload("foo", "other");
+    client.istio(&token, &other).await.unwrap_err();
+    let (_, page) = server.get("/metrics").await;
+    let count = |name: &str| page.lines().filter(|line| line.starts_with(name)).count();
+    assert_eq!(
+        count("rootbridge_authentications_refused_total"),
+        3,
+        "{page}"
+    );
+    assert_eq!(
+        count("rootbridge_certificates_refused_total{cause=\"denied\"} 1"),
+        1
+    );
+    server.metrics_are_listed().await;
     server.stop().await;
 }
 

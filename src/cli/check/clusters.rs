@@ -10,8 +10,8 @@ use crate::cli::show::{count, rough};
 use crate::clock::{Clock, SystemClock, UnixTime};
 use crate::cluster::{ClusterConfig, Echo, Examiner, Way};
 use crate::config::Config;
-use crate::controllers::IstiodTls;
 use crate::controllers::publisher::TargetConfig;
+use crate::controllers::{IstiodTls, event_right};
 use crate::ledger::Snapshot;
 use crate::x509::TrustBundle;
 
@@ -108,6 +108,12 @@ async fn rights(
     let item = format!("{} rights", cluster.name());
     let mut needed = cluster.rights();
     needed.extend(config.controllers().rights(cluster.name()));
+    for listener in config.listeners() {
+        if listener.tells_events_to() == Some(cluster.name()) {
+            let key = format!("listeners.{}.linkerd.events", listener.name());
+            needed.push(event_right(key));
+        }
+    }
     for target in config.bundle_targets() {
         if target.is_for(cluster.name()) {
             needed.extend(target.rights(config.publisher()));

@@ -115,6 +115,7 @@ async fn once(config: &Config, opened: &mut Option<Arc<Hsm>>) -> Report {
     if let Some(records) = &records {
         records::chains(records, SystemClock.now(), &mut report);
         linkerd::authorities(config, records, &mut report);
+        linkerd::issuers(config, records, &mut report);
     }
     clusters::clusters(config, records.as_ref(), &mut report).await;
     report

@@ -47,6 +47,10 @@ impl Pods {
         self.named.get(namespace)?.get(name)
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<PodRecord>> {
+        self.named.values().flat_map(HashMap::values)
+    }
+
     pub(super) fn on_node(&self, node: &str) -> &[Arc<PodRecord>] {
         self.on_node.get(node).map_or(&[], Vec::as_slice)
     }
@@ -102,7 +106,9 @@ impl Table for Pods {
             .annotations
             .as_ref()
             .and_then(|all| all.trust_root.as_deref())
-            .filter(|text| text.len() <= MAX_ANNOTATION);
+            .filter(|text| (1..=MAX_ANNOTATION).contains(&text.len()))
+            // It is shown to operators, in whose terminals it must move nothing.
+            .filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
         let node = Some(spec.node_name.as_str()).filter(|node| !node.is_empty());
         let pod = Arc::new(PodRecord {
             namespace: self.shared.share(&metadata.namespace),
@@ -111,6 +117,9 @@ impl Table for Pods {
             account: self.shared.share(&spec.service_account_name),
             node: node.map(|node| self.shared.share(node)),
             trust_root: trust_root.map(|text| self.shared.share(text)),
+            in_linkerd: metadata.labels.as_ref().is_some_and(|labels| {
+                labels.linkerd.is_some() && labels.linkerd_component.is_none()
+            }),
             deletion: deletion(&metadata),
             ended: matches!(status.phase.as_str(), "Failed" | "Succeeded"),
         });
@@ -224,6 +233,7 @@ mod tests {
                 "name": name, "namespace": "shop", "uid": UID, "resourceVersion": "1",
                 "deletionTimestamp": "1970-01-01T00:01:00Z",
                 "annotations": { "linkerd.io/trust-root-sha256": "ab", "other": "x" },
+                "labels": { "linkerd.io/control-plane-ns": "linkerd", "other": "x" },
             },
             "spec": { "serviceAccountName": "cart", "nodeName": node, "containers": [] },
             "status": { "phase": phase },
@@ -244,9 +254,55 @@ mod tests {
         assert_eq!(found.uid(), UID);
         assert_eq!(found.account(), "cart");
         assert_eq!(found.trust_root(), Some("ab"));
+        assert!(found.is_injected_by_linkerd() && pods.all().count() == 2);
         assert_eq!(found.deletion(), Some(UnixTime::from_secs(60)));
         assert!(!found.has_ended() && pods.find("shop", "b").unwrap().has_ended());
         assert!(pods.find("shop", "c").is_none() && pods.find("other", "a").is_none());
+    }
+
+    /// The pod's author writes it: it is kept only where it could be a digest that somebody shows.
+    #[test]
+    fn odd_annotations_are_not_kept() {
+        let of = |annotations: serde_json::Value| {
+            let mut pods = Pods::default();
+            let object: PodObject = serde_json::from_value(json!({
+                "metadata": {
+                    "name": "a", "namespace": "shop", "uid": UID, "resourceVersion": "1",
+                    "annotations": annotations,
+                },
+            }))
+            .unwrap();
+            pods.put(object);
+            let found = pods.find("shop", "a").unwrap();
+            let shared = pods.shared.0.iter().map(|text| text.len()).sum::<usize>();
+            assert!(shared <= 200, "{shared} bytes");
+            found.trust_root().map(str::to_owned)
+        };
+        let digest = "0f".repeat(32);
+        let key = "linkerd.io/trust-root-sha256";
+        assert_eq!(of(json!({ key: digest.as_str() })), Some(digest.clone()));
+        for odd in [
+            String::new(),
+            "ab".repeat(32) + "\n",
+            "\u{1b}[31m".to_owned(),
+            "a b".to_owned(),
+            "\u{e4}".to_owned(),
+            "\0".to_owned(),
+            "a".repeat(129),
+            "a".repeat(256 * 1024),
+        ] {
+            assert_eq!(of(json!({ key: odd.as_str() })), None, "{odd:.80?}");
+        }
+        for none in [
+            json!(null),
+            json!({}),
+            json!({ key: null }),
+            json!({ "linkerd.io/trust-root-sha256 ": digest.as_str() }),
+            json!({ "Linkerd.io/trust-root-sha256": digest.as_str() }),
+            json!({ "x".repeat(100_000): "y".repeat(100_000) }),
+        ] {
+            assert_eq!(of(none.clone()), None);
+        }
     }
 
     /// This process in memory, in MiB.

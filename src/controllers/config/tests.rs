@@ -146,3 +146,69 @@ fn only_service_accounts_are_accounts() {
         assert_eq!(Account::of_user(user), None, "{user}");
     }
 }
+
+/// Names that would widen a selector, a role or a list of those who are trusted.
+#[test]
+fn names_with_odd_characters_cannot_stand() {
+    for signer in [
+        "d.example/mesh,spec.signerName=e.example/x",
+        "d.example/mesh=x",
+        "d.example/*",
+        "*.example/mesh",
+        "d.example/mesh ",
+        " d.example/mesh",
+        "d.example/me\tsh",
+        "d.example/m\u{e4}sh",
+        "d.example/Mesh",
+        "d.example/-mesh",
+        "d.example/a..b",
+        "d..example/mesh",
+        "d.example/",
+        "/mesh",
+        "/",
+        "",
+        "Kubernetes.io/x",
+    ] {
+        let error = read(&CSR.replace("d.example/mesh", signer)).unwrap_err();
+        let error = error.to_string();
+        assert!(error.starts_with("csr_signers.a.signer_name: "), "{signer}");
+        assert!(!error.chars().any(char::is_control), "{error:?}");
+    }
+    for account in [
+        "*/istiod",
+        "istio-system/*",
+        "istio-system/",
+        "/istiod",
+        "istio-system/istiod:x",
+        "istio-system:istiod",
+        "system:serviceaccount:istio-system:istiod",
+        "istio-system/istiod,shop/web",
+        "istio-system/ istiod",
+        "istio-system/istiod\t",
+        "Istio-System/istiod",
+        "istio.system/istiod",
+        "istio-system/\u{456}stiod",
+    ] {
+        let error = read(&CSR.replace("istio-system/istiod", account)).unwrap_err();
+        let error = error.to_string();
+        assert!(error.starts_with("csr_signers.a.requesters: "), "{account}");
+        assert!(!error.chars().any(char::is_control), "{error:?}");
+    }
+    for key in ["namespace", "revision", "secret"] {
+        for odd in [
+            "", "*", "a b", "a,b", "a/b", "..", "a\t", "\u{e4}", "-a", "a-", "A",
+        ] {
+            // A revision is the end of a label that begins with `istiod-`.
+            if (key, odd) == ("revision", "-a") {
+                continue;
+            }
+            let text = format!("[istiod_tls.i]\ncluster = 'c'\n{key} = '{odd}'");
+            let error = read(&text).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("istiod_tls.i.{key}: ")),
+                "{odd:?}: {error}"
+            );
+            assert!(!error.chars().any(char::is_control), "{error:?}");
+        }
+    }
+}

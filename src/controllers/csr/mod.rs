@@ -15,6 +15,7 @@ use super::config::CsrSigner;
 use super::http::told;
 use super::signer::Work;
 use super::verdict::{Refusal, Stop};
+use crate::authn::Quoted;
 use crate::cluster::Cluster;
 use crate::issuance::{Authorities, Issued};
 
@@ -54,7 +55,7 @@ impl CsrWork {
             cluster = self.cluster.config().name(),
             signer = self.config.name,
             object = name,
-            requester = csr.spec.username.as_deref().unwrap_or_default(),
+            requester = %Quoted(csr.spec.username.as_deref().unwrap_or_default()),
             reason = refusal.reason,
             message = refusal.message,
             "CertificateSigningRequest refused"

@@ -27,7 +27,7 @@ use super::watch::{self, Watched};
 use crate::authn::Caller;
 use crate::clock::{Clock, UnixTime};
 use crate::cluster::Cluster;
-use crate::issuance::{Authorities, LeafRequest, Naming, no_room};
+use crate::issuance::{Authorities, LeafRequest, NO_ROOM, Naming, make_room};
 use crate::policy::Scope;
 use crate::x509::{Csr, Serial};
 use secret::Material;
@@ -168,7 +168,7 @@ impl<W: Witness> Keeper<W> {
         }
         let trust_domain = cluster.trust_domain();
         if self.terms.sort != Sort::Leaf && issuer.room_below() == Some(0) {
-            return Err(no_room(trust_domain));
+            return Err(format!("{NO_ROOM}: {}", make_room(trust_domain)));
         }
         // What the API server would refuse is not signed first.
         secret::rehearse(&client, namespace, name)

@@ -1,11 +1,15 @@
-//! Linkerd beside its own control plane: which roots its proxies hold, and an issuer for the stock
-//! controller.
+//! Linkerd beside its own control plane: which roots its proxies hold, an issuer for the stock
+//! controller, and its events where this server stands in its place.
 
+mod events;
+mod gauge;
 mod issuer;
 mod roots;
 mod taken;
 mod workloads;
 
+pub use events::{announce, event_right};
+pub use gauge::register_pods;
 pub(super) use issuer::terms;
 pub use issuer::{LINKERD_CALLER, LINKERD_PROFILE};
 pub use roots::{ControlPlane, look};

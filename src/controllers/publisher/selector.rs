@@ -27,7 +27,12 @@ fn split(text: &str) -> Result<Vec<&str>, String> {
         match (c, inside) {
             ('(', false) => inside = true,
             (')', true) => inside = false,
-            ('(' | ')', _) => return Err(format!("`{text}`: parentheses do not match")),
+            ('(' | ')', _) => {
+                return Err(format!(
+                    "`{}`: parentheses do not match",
+                    text.escape_default()
+                ));
+            }
             (',', false) => {
                 parts.push(text.get(begin..at).unwrap_or_default());
                 begin = at + 1;
@@ -36,7 +41,10 @@ fn split(text: &str) -> Result<Vec<&str>, String> {
         }
     }
     if inside {
-        return Err(format!("`{text}`: parentheses do not match"));
+        return Err(format!(
+            "`{}`: parentheses do not match",
+            text.escape_default()
+        ));
     }
     parts.push(text.get(begin..).unwrap_or_default());
     Ok(parts)
@@ -55,16 +63,20 @@ fn requirement(part: &str) -> Result<Expression, String> {
     let Some((left, list)) = part.split_once('(') else {
         return Ok(Expression::Exists(key(part)?));
     };
-    let list = list
-        .strip_suffix(')')
-        .ok_or_else(|| format!("`{part}`: nothing may follow the parenthesis"))?;
+    let list = list.strip_suffix(')').ok_or_else(|| {
+        format!(
+            "`{}`: nothing may follow the parenthesis",
+            part.escape_default()
+        )
+    })?;
     let words: BTreeSet<String> = list.split(',').map(value).collect::<Result<_, _>>()?;
     match left.trim().rsplit_once(char::is_whitespace) {
         Some((name, "in")) => Ok(Expression::In(key(name)?, words)),
         Some((name, "notin")) => Ok(Expression::NotIn(key(name)?, words)),
         _ => Err(format!(
-            "`{part}` is no requirement; write key=value, key!=value, key in (a,b), key notin \
-             (a,b), key or !key"
+            "`{}` is no requirement; write key=value, key!=value, key in (a,b), key notin (a,b), \
+             key or !key",
+            part.escape_default()
         )),
     }
 }
@@ -166,6 +178,46 @@ mod tests {
             "a=b=c",
         ] {
             assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    /// Each would be another label to the API server, or two.
+    #[test]
+    fn odd_characters_are_no_labels() {
+        let long = "a".repeat(64);
+        for odd in [
+            "*", "a b", "a\t", "a\n", "a\0", "\u{e4}", "\u{ff0c}", "-a", "a-", "_a", "a.", "a:b",
+            "a%b", "a;b", "'a'", "\"a\"", "a&b", "a<b", &long,
+        ] {
+            assert!(!is_label_value(odd), "{odd:?}");
+            for key in [odd.to_owned(), format!("d.example/{odd}")] {
+                assert!(!is_label_key(&key), "{key:?}");
+            }
+            // A prefix may be as long as a DNS name.
+            assert_eq!(is_label_key(&format!("{odd}/a")), odd == long, "{odd:?}");
+            let trimmed = odd.trim() != odd;
+            for text in [
+                format!("team={odd}"),
+                format!("team in ({odd})"),
+                odd.to_owned(),
+            ] {
+                let error = match parse(&text) {
+                    Err(error) => error,
+                    // Blanks around a word mean nothing.
+                    Ok(_) => {
+                        assert!(trimmed, "{text:?}");
+                        continue;
+                    }
+                };
+                assert!(!error.chars().any(char::is_control), "{error:?}");
+            }
+        }
+        for odd in ["(\u{1b}", "a \u{1b} (b)", "a (b)\u{1b}", "a in (b)\u{1b}x"] {
+            let error = parse(odd).unwrap_err();
+            assert!(!error.chars().any(char::is_control), "{error:?}");
+        }
+        for odd in ["", "/", "a/", "/a", "a/b/c", "D.example/a", "d..example/a"] {
+            assert!(!is_label_key(odd), "{odd:?}");
         }
     }
 }

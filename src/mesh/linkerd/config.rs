@@ -30,6 +30,8 @@ pub struct RawLinkerd {
     /// Each call is answered within this. Default 10s.
     #[serde(with = "humantime_serde")]
     pub answer_within: Option<Duration>,
+    /// Whether each certificate is told in an event on its service account. Default: not.
+    pub events: bool,
 }
 
 /// Checked settings of a Linkerd listener.
@@ -41,6 +43,7 @@ pub struct LinkerdConfig {
     outage_margin: Option<Duration>,
     jitter: Option<Duration>,
     answer_within: Duration,
+    events: bool,
 }
 
 impl LinkerdConfig {
@@ -82,6 +85,11 @@ impl LinkerdConfig {
     /// Each call is answered within this.
     pub fn answer_within(&self) -> Duration {
         self.answer_within
+    }
+
+    /// Whether each certificate is told in an event on its service account.
+    pub fn tells_events(&self) -> bool {
+        self.events
     }
 
     /// What is wrong with margin and jitter under the profile: the key, and what to write.
@@ -129,6 +137,7 @@ impl TryFrom<RawLinkerd> for LinkerdConfig {
             outage_margin: raw.outage_margin,
             jitter: raw.jitter,
             answer_within,
+            events: raw.events,
         })
     }
 }

@@ -45,6 +45,10 @@ pub(in crate::mesh) fn settings(
     }
     let mut config = LinkerdConfig::try_from(raw.linkerd.take().unwrap_or_default())
         .map_err(|(key, why)| (key.to_owned(), why))?;
+    if config.tells_events() && raw.clusters.is_empty() {
+        let why = "are written to the listener's cluster: name it in `clusters`";
+        return Err(wrong("linkerd.events", why));
+    }
     if let Some(name) = raw.clusters.first() {
         if raw.clusters.len() > 1 {
             let why = "name one: a proxy does not say which cluster it is in; each further one \
@@ -198,6 +202,11 @@ mod tests {
             (
                 format!("{GOOD}{TLS}[linkerd]\nanswer_within = '1ms'"),
                 "linkerd.answer_within",
+            ),
+            (
+                format!("{GOOD}{TLS}jwt = ['a']\n[linkerd]\nevents = true")
+                    .replace("['east']", "[]"),
+                "linkerd.events",
             ),
             (
                 format!("{GOOD}{TLS}[linkerd]\n").replace("'linkerd'", "'istio'"),

@@ -4,6 +4,7 @@
 //! Two things differ on purpose: the CSR must prove possession of its key, and a token for another
 //! audience is never given a second try without one.
 
+mod account;
 mod algorithms;
 mod check;
 mod config;
@@ -23,11 +24,13 @@ use super::proto::linkerd::{CertifyRequest, CertifyResponse};
 use super::status::CallError;
 use crate::authn::{Api, AuthnError, Caller, Identity as CallerIdentity};
 use crate::clock::{Clock, UnixTime};
+use crate::cluster::Notices;
 use crate::hsm::SignError;
 use crate::issuance::{Authorities, IssueError, Issued, LeafRequest, Naming};
 use crate::policy::{Denial, Scope};
 use crate::x509::{Certificate, LinkerdMesh};
 
+use account::Account;
 pub use algorithms::{warn as warn_of_algorithms, what_linkerd_check_says};
 use check::Asked;
 pub use config::{LinkerdConfig, RawLinkerd};
@@ -46,6 +49,8 @@ pub(super) struct Linkerd {
     pub clock: Arc<dyn Clock>,
     /// Names, profile and times.
     pub config: LinkerdConfig,
+    /// Who is told of certificates.
+    pub notices: Notices,
 }
 
 #[tonic::async_trait]
@@ -80,6 +85,11 @@ impl Linkerd {
         let schedule = profile
             .as_ref()
             .map(|profile| self.config.schedule(profile));
+        let account = self
+            .config
+            .tells_events()
+            .then(|| Account::of(&caller))
+            .flatten();
         let issued = self
             .authorities
             .issue(LeafRequest {
@@ -98,6 +108,9 @@ impl Linkerd {
                 request_id: request_id.to_owned(),
             })
             .await?;
+        if let Some(account) = account {
+            account.tell(&self.notices, asked.identity, issued.certificate());
+        }
         let not_after = issued.certificate().not_after();
         let valid_until = match schedule {
             Some(schedule) => schedule.valid_until(self.clock.now(), not_after, draw()),

@@ -86,7 +86,7 @@ async fn the_prepared_server_answers_as_the_controller_does() {
     // The old roots join the bundle before anything of it is published.
     let old = Enterprise::new(&line.path(""), "old").pem();
     fs::write(line.path("old.pem"), &old).unwrap();
-    let add = ["anchors", "add", "/dev/stdin", "--trust-domain", TD];
+    let add = ["anchors", "add", "-", "--trust-domain", TD];
     let mut add = line.command(&[&add[..], &["--source", "Linkerd before"]].concat());
     run(add.stdin(File::open(line.path("old.pem")).unwrap()));
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "linkerd");

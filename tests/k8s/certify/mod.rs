@@ -1,5 +1,6 @@
 //! Linkerd's proxies, and Rootbridge in the place of their identity controller.
 
+mod events;
 mod faults;
 mod generated;
 mod in_place;

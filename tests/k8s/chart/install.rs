@@ -133,6 +133,8 @@ async fn helm_installs_changes_and_removes_it() {
             "--set",
             "istiodTls=null",
             "--set",
+            "linkerdIssuers=null",
+            "--set",
             "prometheus.servicemonitor.enabled=false",
         ]
         .map(str::to_owned),

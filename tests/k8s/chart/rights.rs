@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::authentication::v1::TokenReview;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Secret};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -125,6 +125,27 @@ async fn istiods_secret_is_the_only_one() {
     forbidden(applied(&secrets, "cacerts", secret("cacerts")).await);
     let elsewhere: Api<Secret> = Api::namespaced(client, "chart-istiod");
     forbidden(elsewhere.get("istiod-tls").await);
+}
+
+#[tokio::test]
+async fn the_issuers_secret_and_events_are_all_of_linkerds_namespace() {
+    let client = everything("chart-linkerd").await;
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), "linkerd");
+    let secret = |name: &str| {
+        json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name },
+            "stringData": { "ca.crt": "x" } })
+    };
+    let ours = "linkerd-identity-issuer";
+    applied(&secrets, ours, secret(ours)).await.unwrap();
+    secrets.get(ours).await.unwrap();
+    forbidden(secrets.list(&ListParams::default()).await);
+    forbidden(applied(&secrets, "other", secret("other")).await);
+    let events: Api<Event> = Api::namespaced(client.clone(), "linkerd");
+    events.list(&ListParams::default()).await.unwrap();
+    let elsewhere: Api<Event> = Api::namespaced(client.clone(), "chart-linkerd");
+    forbidden(elsewhere.list(&ListParams::default()).await);
+    let pods: Api<Pod> = Api::all(client);
+    pods.list(&ListParams::default()).await.unwrap();
 }
 
 /// An account with the token review's right alone reviews tokens, and sees no pod.

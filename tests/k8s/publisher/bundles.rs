@@ -197,6 +197,7 @@ lease_duration = "5s"
         let again = stands(&line, &server, "in step", |status| status["in_step"] == 1).await;
         assert_eq!(again["writes"], 0);
         assert_eq!(bytes().await, first);
+        server.metrics_are_listed().await;
         server.stop().await;
     }
 }

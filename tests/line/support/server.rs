@@ -143,6 +143,38 @@ impl Server {
         .await;
     }
 
+    /// Asserts that each metric of the page is listed in docs/reference/metrics.md, with its labels.
+    pub(crate) async fn metrics_are_listed(&self) {
+        let docs = include_str!("../../../docs/reference/metrics.md");
+        let (_, page) = self.get("/metrics").await;
+        let (mut row, mut seen) = ("", 0);
+        for line in page.lines() {
+            if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|l| l.split_once(' '))
+            {
+                let end = match kind {
+                    "counter" => "_total",
+                    "info" => "_info",
+                    _ => "",
+                };
+                let begins = format!("| `{name}{end}` | {kind} |");
+                let found = docs.lines().find(|row| row.starts_with(&begins));
+                row = found.unwrap_or_else(|| panic!("no row of the reference begins {begins}"));
+                seen += 1;
+            }
+            let Some((_, labels)) = line.split_once('{').filter(|_| !line.starts_with('#')) else {
+                continue;
+            };
+            for label in labels
+                .split("\",")
+                .filter_map(|part| part.split('=').next())
+            {
+                let listed = label == "le" || row.contains(&format!("`{label}`"));
+                assert!(listed, "`{label}` is not in: {row}");
+            }
+        }
+        assert!(seen > 10, "{page}");
+    }
+
     /// A metric without labels, or with these, as it is written.
     pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
         let (_, text) = self.get("/metrics").await;

@@ -182,3 +182,134 @@ fn only_approved_objects_without_an_answer_are_open() {
     answered.status.as_mut().unwrap().certificate = Some(ByteString(b"x".to_vec()));
     assert!(!is_open(&answered));
 }
+
+/// What stands on the object and in the log is harmless there.
+fn assert_sayable(text: &str) {
+    assert!((1..=1000).contains(&text.chars().count()), "{}", text.len());
+    assert!(!text.chars().any(char::is_control), "{text:?}");
+}
+
+/// Requesters that differ from the trusted one by a little, or that could be taken for two.
+#[test]
+fn requesters_with_odd_names_are_nobody() {
+    let long = format!("system:serviceaccount:istio-system:{}", "a".repeat(1 << 20));
+    for user in [
+        "",
+        "system:serviceaccount:",
+        "system:serviceaccount:istio-system:",
+        "system:serviceaccount::istiod",
+        "system:serviceaccount:istio-system:istiod:",
+        "system:serviceaccount:istio-system:istiod:x",
+        "system:serviceaccount:istio-system:istiod ",
+        "system:serviceaccount:istio-system:istiod\n",
+        "system:serviceaccount:istio-system:istiod\0",
+        "system:serviceaccount:istio-system:istiod,x",
+        "system:serviceaccount:istio-system:*",
+        "system:serviceaccount:*:istiod",
+        "system:serviceaccount:istio-system:Istiod",
+        "system:serviceaccount:istio-system:ist\u{131}od",
+        "system:serviceaccount:istio-system/istiod",
+        "system:serviceaccount:shop:../istio-system:istiod",
+        " system:serviceaccount:istio-system:istiod",
+        "System:ServiceAccount:istio-system:istiod",
+        "system:serviceaccount:system:serviceaccount:istio-system:istiod",
+        "istio-system:istiod",
+        "istio-system/istiod",
+        &long,
+    ] {
+        let mut object = object(&[NAME]);
+        object.spec.username = Some(user.to_owned());
+        assert_eq!(reason(&object, "[]", ""), "RequesterNotTrusted", "{user:?}");
+    }
+    let mut nobody = object(&[NAME]);
+    nobody.spec.username = None;
+    assert_eq!(reason(&nobody, "[]", ""), "RequesterNotTrusted");
+    for groups in [
+        &[][..],
+        &["system:serviceaccounts:istio-system"],
+        &["system:serviceaccounts "],
+        &["System:serviceaccounts"],
+        &["system:serviceaccounts,system:masters"],
+        &["system:masters"],
+    ] {
+        let mut object = object(&[NAME]);
+        object.spec.groups = Some(groups.iter().map(ToString::to_string).collect());
+        assert_eq!(
+            reason(&object, "[]", ""),
+            "RequesterNotTrusted",
+            "{groups:?}"
+        );
+    }
+}
+
+/// Who made the object is its user and group; whatever else the API server wrote there, annotations
+/// and labels say nothing.
+#[test]
+fn what_else_stands_on_an_object_counts_for_nothing() {
+    let bare = judge(&object(&[NAME]), &config(), &cluster("[]"), &profile("")).unwrap();
+    let other = "spiffe://td/ns/bank/sa/till".to_owned();
+    let odd = BTreeMap::from([
+        (
+            "authentication.kubernetes.io/pod-name".to_owned(),
+            vec![other.clone()],
+        ),
+        (
+            "scopes.example/\0\n*".to_owned(),
+            vec!["x".repeat(100_000), String::new()],
+        ),
+        (String::new(), Vec::new()),
+    ]);
+    let mut object = object(&[NAME]);
+    object.spec.request = ByteString(pem(&[NAME]));
+    object.spec.extra = Some(odd);
+    object.spec.uid = Some("another\n".to_owned());
+    let notes = BTreeMap::from([
+        ("istio.io/identity".to_owned(), other.clone()),
+        ("rootbridge/names".to_owned(), format!("{other},*")),
+    ]);
+    object.metadata.annotations = Some(notes.clone());
+    object.metadata.labels = Some(notes);
+    let request = judge(&object, &config(), &cluster("[]"), &profile("")).unwrap();
+    assert_eq!(request.names, bare.names);
+    assert_eq!(request.caller, bare.caller);
+    assert_eq!(request.origin, bare.origin);
+}
+
+/// One name or none: nothing in it separates, widens or moves it.
+#[test]
+fn names_with_odd_characters_are_refused() {
+    for name in [
+        "spiffe://a,evil.example,b/ns/x/sa/y",
+        "spiffe://td/ns/shop/sa/web,spiffe://td/ns/shop/sa/till",
+        "spiffe://td/ns/shop/sa/*",
+        "spiffe://*/ns/shop/sa/web",
+        "spiffe://td/ns/shop/sa/web\0",
+        "spiffe://td/ns/shop/sa/we\nb",
+        "spiffe://td/ns/shop/sa/web/",
+        "spiffe://td/ns/shop/sa/web/x",
+        "spiffe://td//ns/shop/sa/web",
+        "spiffe://td/ns/bank/../shop/sa/web",
+        "spiffe://td/ns/shop/sa/%77eb",
+        "spiffe://td/ns/bank%2f..%2fshop/sa/web",
+        "spiffe://td/ns/shop/sa/web?x",
+        "spiffe://td/ns/shop/sa/web#x",
+        "spiffe://td:443/ns/shop/sa/web",
+        "spiffe://u@td/ns/shop/sa/web",
+        "spiffe://TD/ns/shop/sa/web",
+        "SPIFFE://td/ns/shop/sa/web",
+        "spiffe:/td/ns/shop/sa/web",
+        "spiffe://td/ns/shop/sa/we+b",
+        " spiffe://td/ns/shop/sa/web",
+        "https://td/ns/shop/sa/web",
+        "",
+    ] {
+        let object = object(&[name]);
+        let both = cluster("['istio-system', 'shop']");
+        let Err(Stop::Refuse(refusal)) = judge(&object, &config(), &both, &profile("")) else {
+            panic!("{name:?} is no name");
+        };
+        let known = ["MalformedRequest", "NamesNotAllowed"];
+        assert!(known.contains(&refusal.reason), "{name:?}: {refusal:?}");
+        assert_sayable(&refusal.message);
+    }
+}

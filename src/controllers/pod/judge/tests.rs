@@ -125,6 +125,80 @@ fn what_fails() {
     assert!(!refused.denied && refused.reason == "MalformedRequest");
 }
 
+/// Namespace and account are the whole of the subject: what could move or widen it is none.
+#[test]
+fn accounts_with_odd_names_are_nobody() {
+    let long = "a".repeat(254);
+    for odd in [
+        "", "*", "a,b", "a b", "a/b", "a/../b", "..", ".", "a\n", "a\0", "A", "\u{e4}", "a:b",
+        "a%2fb", "a+b", "-a", "a-", "a/sa/b", &long,
+    ] {
+        let account = |value: &mut Value| value["spec"]["serviceAccountName"] = json!(odd);
+        let namespace = |value: &mut Value| value["metadata"]["namespace"] = json!(odd);
+        for object in [plain(account), plain(namespace)] {
+            for names in [&[][..], &["{account}.{namespace}.svc"]] {
+                let verdict = judge(&object, &config(names), &cluster("[]"), &profile(""));
+                let Err(Stop::Refuse(refusal)) = verdict else {
+                    panic!("{odd:?}: {verdict:?}");
+                };
+                assert_eq!(refusal.reason, "MalformedRequest", "{odd:?}");
+                assert!(!refusal.denied && !refusal.message.contains(['\n', '\0']));
+                assert!(refusal.message.len() < 1000);
+            }
+        }
+    }
+}
+
+/// Another signer's request is none of ours, however alike the names are.
+#[test]
+fn signers_with_odd_names_are_others() {
+    for odd in [
+        "",
+        "d.example/pod ",
+        "D.example/pod",
+        "d.example/pod/x",
+        "d.example/pod\0",
+        "d.example/*",
+        "*/pod",
+        "d.example/pod,d.example/pod",
+        "x.d.example/pod",
+        "d.example",
+    ] {
+        let object = plain(|value| value["spec"]["signerName"] = json!(odd));
+        let verdict = judge(&object, &config(&[]), &cluster("[]"), &profile(""));
+        assert!(
+            matches!(verdict, Err(Stop::Retry(_))),
+            "{odd:?}: {verdict:?}"
+        );
+    }
+}
+
+/// The pod's author writes them: none is known, and what the refusal quotes is harmless.
+#[test]
+fn annotations_with_odd_names_are_denied() {
+    let long = "a".repeat(1 << 20);
+    for odd in [
+        "",
+        "d.example/a\nb",
+        "\0",
+        "\u{202e}x",
+        "\u{1b}[31m",
+        "d.example/*",
+        &long,
+    ] {
+        let object =
+            plain(|value| value["spec"]["unverifiedUserAnnotations"] = json!({ odd: odd }));
+        let refused = refusal(&object, "[]", "");
+        assert!(refused.denied && refused.reason == "InvalidUnverifiedUserAnnotations");
+        let message = refused.message;
+        assert!(
+            message.len() < 2000 && !message.chars().any(char::is_control),
+            "{message:?}"
+        );
+        assert!(!message.contains('\u{202e}'), "{message:?}");
+    }
+}
+
 /// v1beta1's older form: a key, and its signature over the pod's UID.
 #[test]
 fn a_key_with_a_proof() {
