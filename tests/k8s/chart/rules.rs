@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use rootbridge::config::Config;
+use rootbridge::controllers::event_right;
 use serde_json::Value;
 
 use super::{RELEASE, render, set, value_sets, values};
@@ -66,6 +67,10 @@ fn a_feature_brings_its_rules_alone() {
     expect(&["authentication.method=offline"], &[REVIEW, a, b, c, d]);
     let linkerd = "linkerd.enabled=true";
     expect(&[NOBODY, linkerd], &[REVIEW]);
+    expect(
+        &[NOBODY, linkerd, "linkerd.events=true"],
+        &[REVIEW, "core/events create"],
+    );
     expect(
         &[NOBODY, linkerd, "authentication.method=offline"],
         &[REVIEW, a, b, c, d],
@@ -180,6 +185,13 @@ pub(crate) fn asked(file: &Path, cluster: &str) -> BTreeSet<String> {
     asked.extend(config.controllers().rights(cluster));
     for target in config.bundle_targets() {
         asked.extend(target.rights(config.publisher()));
+    }
+    let tells = config
+        .listeners()
+        .iter()
+        .any(|listener| listener.tells_events_to() == Some(cluster));
+    if tells {
+        asked.push(event_right("listeners"));
     }
     asked
         .iter()

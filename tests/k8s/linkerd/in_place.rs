@@ -54,9 +54,8 @@ async fn the_controllers_pod_is_taken_over_and_given_back() {
     let (old, new) = (spec(&before), spec(&after));
     let container = |pod: &Value, name: &str| named(&pod["containers"], name).unwrap().clone();
     // The proxy, and what leads to it, are as the chart has them.
-    for name in ["linkerd-proxy"] {
-        assert_eq!(container(&old, name), container(&new, name));
-    }
+    let proxy = "linkerd-proxy";
+    assert_eq!(container(&old, proxy), container(&new, proxy));
     for key in [
         "initContainers",
         "serviceAccountName",
@@ -143,10 +142,15 @@ async fn the_roots_are_let_go_of_and_stay() {
         }
         tools.upgrade(&external);
         if keep {
-            assert_eq!(
-                tools.object(roots)["data"]["ca-bundle.crt"],
-                "the roots of before\n"
-            );
+            let held = |tools: &Tools| tools.object(roots)["data"]["ca-bundle.crt"].clone();
+            assert_eq!(held(&tools), "the roots of before\n");
+            // What another has written meanwhile stands, also when the chart takes the object back.
+            let others = ["--type=merge", "-p", r#"{"data":{"ca-bundle.crt":"both"}}"#];
+            tools.ok("kubectl", &[&["patch", roots], &others[..]].concat());
+            tools.upgrade(&external);
+            assert_eq!(held(&tools), "both");
+            tools.upgrade(&[]);
+            assert_eq!(held(&tools), "both");
         } else {
             let said = tools.refused("kubectl", &["get", roots]);
             assert!(said.contains("NotFound"), "{said}");

@@ -62,6 +62,7 @@
 {{- with .Values.linkerd.profile }}{{ $_ := set $linkerd "profile" . }}{{ end }}
 {{- with .Values.linkerd.outageMargin }}{{ $_ := set $linkerd "outage_margin" . }}{{ end }}
 {{- with .Values.linkerd.jitter }}{{ $_ := set $linkerd "jitter" . }}{{ end }}
+{{- if .Values.linkerd.events }}{{ $_ := set $linkerd "events" true }}{{ end }}
 {{- /* The server adds the name that proxies ask for. */}}
 {{- $_ := set (get $config "listeners") "linkerd" (dict
   "address" (printf "0.0.0.0:%v" .Values.linkerd.port)
