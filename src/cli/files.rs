@@ -119,6 +119,19 @@ mod tests {
 
     use super::*;
 
+    /// A bundle that is cut off would be another bundle.
+    #[test]
+    fn what_is_too_long_is_not_read_in_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("roots.pem");
+        let most = usize::try_from(MAX_INPUT).unwrap();
+        fs::write(&path, vec![b'a'; most]).unwrap();
+        assert_eq!(super::read(&path).unwrap().len(), most);
+        fs::write(&path, vec![b'a'; most + 1]).unwrap();
+        let said = format!("{:?}", super::read(&path).unwrap_err());
+        assert!(said.contains("2 MiB"), "{said}");
+    }
+
     #[test]
     fn secrets_are_the_owners_and_nothing_is_replaced_unasked() {
         let dir = tempfile::tempdir().unwrap();
