@@ -7,10 +7,10 @@ mod rights;
 mod rules;
 mod settings;
 
-pub(crate) use install::rights;
+pub(crate) use install::{apply, rights};
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -67,10 +67,19 @@ fn helm(arguments: &[&str], more: &[String]) -> Output {
 
 /// Every object that a set of values makes, in a namespace.
 pub(crate) fn render(namespace: &str, values: &[String]) -> Vec<Value> {
-    let chart = chart("");
+    rendered(&chart(""), RELEASE, namespace, values)
+}
+
+/// The same of any chart.
+pub(crate) fn rendered(
+    chart: &Path,
+    release: &str,
+    namespace: &str,
+    values: &[String],
+) -> Vec<Value> {
     let arguments = [
         "template",
-        RELEASE,
+        release,
         chart.to_str().unwrap(),
         "-n",
         namespace,
