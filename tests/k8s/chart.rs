@@ -8,12 +8,12 @@ mod rights;
 pub(crate) mod rules;
 mod settings;
 
-pub(crate) use install::rights;
+pub(crate) use install::{apply, rights};
 pub(crate) use linkerd::service as linkerd_service;
 pub(crate) use settings::configuration_in as configuration;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -75,9 +75,23 @@ pub(crate) fn render(namespace: &str, values: &[String]) -> Vec<Value> {
 
 /// The same for a release of another name.
 fn render_as(release: &str, namespace: &str, values: &[String]) -> Vec<Value> {
-    let chart = chart("");
-    let chart = chart.to_str().unwrap();
-    let arguments = ["template", release, chart, "-n", namespace];
+    rendered(&chart(""), release, namespace, values)
+}
+
+/// The same of any chart.
+pub(crate) fn rendered(
+    chart: &Path,
+    release: &str,
+    namespace: &str,
+    values: &[String],
+) -> Vec<Value> {
+    let arguments = [
+        "template",
+        release,
+        chart.to_str().unwrap(),
+        "-n",
+        namespace,
+    ];
     let output = helm(&arguments, values);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{values:?}: {said}");

@@ -24,6 +24,7 @@ mod faulty;
 mod hang;
 mod harness;
 mod istiod;
+mod istiod_ra;
 mod kept;
 mod linkerd;
 mod nodes;

@@ -1,0 +1,208 @@
+//! A real istiod as a registration authority: configured by the words of its how-to, with the rights
+//! that Istio's own chart gives it, and asked by Istio's own client.
+
+mod calls;
+mod istiod;
+
+use std::path::Path;
+
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::ListParams;
+use kube::{Api, Client};
+
+use calls::{Call, Shop};
+use istiod::Istiod;
+
+use super::chart;
+use super::rootbridge::rootbridge;
+use super::server::ApiServer;
+use super::support::{Line, PATIENCE, Server, TD, eventually, openssl};
+
+const HOW_TO: &str = include_str!("../../../docs/how-to/istiod-ra.md");
+/// Where the how-to has istiod.
+const NAMESPACE: &str = "istio-system";
+const WEB: &str = "spiffe://cluster.local/ns/shop/sa/web";
+const TILL: &str = "spiffe://cluster.local/ns/shop/sa/till";
+
+/// The fenced block of the how-to that holds these words.
+fn block(language: &str, words: &str) -> &'static str {
+    HOW_TO
+        .split(&format!("```{language}\n"))
+        .skip(1)
+        .filter_map(|rest| rest.split("\n```").next())
+        .find(|block| block.contains(words))
+        .unwrap_or_else(|| panic!("the how-to has no {language} block with `{words}`"))
+}
+
+/// A CA as the how-to configures it, with the chart's rights in the cluster and no more.
+async fn ca(server: &ApiServer, admin: &Client) -> Line {
+    let ours = [
+        "authentication.enabled=false",
+        "csrSigners.istio.signer_name=rootbridge.example/mesh",
+        "csrSigners.istio.profile=workload",
+        "csrSigners.istio.requesters[0]=istio-system/istiod",
+        "istiodTls.istiod.namespace=istio-system",
+    ];
+    let credential = chart::rights(admin, "rootbridge", &chart::set(&ours)).await;
+    // Its cluster is reached by a kubeconfig of the test's.
+    let text = block("toml", "[csr_signers.istio]");
+    let (_, sections) = text.split_once("\n\n").unwrap();
+    rootbridge(&[("east", server, &credential)], &format!("\n{sections}\n"))
+}
+
+async fn requests(admin: &Client) -> Vec<CertificateSigningRequest> {
+    let api: Api<CertificateSigningRequest> = Api::all(admin.clone());
+    api.list(&ListParams::default()).await.unwrap().items
+}
+
+/// Workloads' calls to istiod end as certificates of this CA, and nobody gets another's name. While
+/// the CA is away calls fail, and come right with it. Another root is told to namespaces at once, and
+/// to workloads by an istiod that was started since.
+#[tokio::test(flavor = "multi_thread")]
+async fn istiod_has_its_workloads_certified_here() {
+    let server = ApiServer::start();
+    let admin = server.client().await;
+    let line = ca(&server, &admin).await;
+    let running = line.serve().await;
+    let secrets: Api<Secret> = Api::namespaced(admin.clone(), NAMESPACE);
+    eventually(PATIENCE, "the secret", async || {
+        secrets.get_opt("istiod-tls").await.unwrap().is_some()
+    })
+    .await;
+    let istiod = Istiod::start(&server, &admin, &[]).await;
+    let shop = Shop::new(&admin, &line.path(&format!("{TD}.pem"))).await;
+
+    who_asks_has_its_own_name(&shop, &istiod, &line).await;
+    shop.agent(&istiod, "web").await;
+    istiod_has_no_ca_of_its_own(&admin, &line).await;
+    running.stop().await;
+    let running = what_is_asked_meanwhile(&shop, &istiod, &line, &admin).await;
+
+    add_a_root(&line);
+    istiod
+        .remount(&admin, |files| files.matches("BEGIN").count() == 2)
+        .await;
+    roots_of_namespaces(&admin, 2).await;
+    let web = [Call::of("web", WEB, "ecdsa-p256")];
+    assert_eq!(shop.ask(&istiod, &web).await[0].granted()["roots"], 1);
+    drop(istiod);
+    // The how-to's words for workloads that name a signer themselves.
+    let domain = "pilot.env.CERT_SIGNER_DOMAIN=rootbridge.example";
+    assert!(HOW_TO.contains("CERT_SIGNER_DOMAIN: rootbridge.example"));
+    let istiod = Istiod::start(&server, &admin, &["--set", domain]).await;
+    let named = Call::of("web", WEB, "ecdsa-p256").signed_by("mesh");
+    let unknown = Call::of("web", WEB, "ecdsa-p256").signed_by("other");
+    let answers = shop.ask(&istiod, &[named, unknown.once()]).await;
+    assert_eq!(answers[0].granted()["roots"], 2);
+    // istiod may not approve for that one.
+    assert_eq!(answers[1].code, "Internal", "{answers:?}");
+    assert!(answers[1].message.contains("approve"), "{answers:?}");
+    running.stop().await;
+}
+
+/// A second trust anchor, as a rotation begins.
+fn add_a_root(line: &Line) {
+    let other = openssl::Enterprise::new(&line.path(""), "other");
+    let root = line.path("other-root.pem");
+    std::fs::write(&root, other.pem()).unwrap();
+    let add = ["anchors", "add", "--trust-domain", TD, "--source", "test"];
+    line.cli(&[&add[..], &[root.to_str().unwrap()]].concat());
+}
+
+/// What istiod has given to a namespace, once it is this many roots.
+async fn roots_of_namespaces(admin: &Client, count: usize) -> String {
+    let maps: Api<ConfigMap> = Api::namespaced(admin.clone(), "shop");
+    let mut found = String::new();
+    eventually(PATIENCE, "roots in the namespace", async || {
+        let map = maps.get_opt("istio-ca-root-cert").await.unwrap();
+        let data = map.and_then(|map| map.data).unwrap_or_default();
+        found = data.get("root-cert.pem").cloned().unwrap_or_default();
+        found.matches("BEGIN").count() == count
+    })
+    .await;
+    found
+}
+
+async fn who_asks_has_its_own_name(shop: &Shop, istiod: &Istiod, line: &Line) {
+    let kinds = ["rsa-2048", "ecdsa-p256"];
+    let calls = kinds.map(|key| Call::of("web", WEB, key));
+    for answer in shop.ask(istiod, &calls).await {
+        assert_eq!(answer.granted()["roots"], 1);
+    }
+    let others = [
+        Call::of("till", TILL, "ecdsa-p256"),
+        Call::of("till", WEB, "ecdsa-p256"),
+        Call::of("stranger", WEB, "ecdsa-p256"),
+    ];
+    let answers = shop.ask(istiod, &others).await;
+    answers[0].granted();
+    // istiod's own judgement, before anything is asked of us.
+    assert_eq!(answers[1].code, "InvalidArgument", "{answers:?}");
+    assert_eq!(answers[2].code, "Unauthenticated", "{answers:?}");
+
+    let rows = line.certificates(&[]);
+    let of = |name: &str| rows.iter().filter(|row| row["subject"] == name).count();
+    assert_eq!((of(WEB), of(TILL)), (2, 1), "{rows:?}");
+    for row in rows.iter().filter(|row| row["subject"] == WEB) {
+        let caller = row["caller"].to_string();
+        assert!(caller.contains("/ns/istio-system/sa/istiod"), "{row}");
+        assert!(caller.contains("CertificateSigningRequest"), "{row}");
+    }
+}
+
+/// No key of a CA is in the cluster, and the roots that istiod gives to namespaces are ours.
+async fn istiod_has_no_ca_of_its_own(admin: &Client, line: &Line) {
+    let given = roots_of_namespaces(admin, 1).await;
+    assert_eq!(given.trim(), line.roots(TD).trim());
+    let secrets: Api<Secret> = Api::namespaced(admin.clone(), NAMESPACE);
+    for secret in secrets.list(&ListParams::default()).await.unwrap().items {
+        assert_eq!(secret.metadata.name.as_deref(), Some("istiod-tls"));
+    }
+    // It cleared its requests away.
+    assert_eq!(requests(admin).await, []);
+}
+
+/// Asked while the CA is away: what waits for less than istiod's minute is certified by the same
+/// call, and what does not fails without a trace.
+async fn what_is_asked_meanwhile(
+    shop: &Shop,
+    istiod: &Istiod,
+    line: &Line,
+    admin: &Client,
+) -> Server {
+    // Without the client's own retries, so that a failure shows.
+    let once = [Call::of("web", WEB, "ecdsa-p256").once()];
+    let recorded = || {
+        let rows = line.certificates(&[]);
+        rows.iter().filter(|row| row["subject"] == WEB).count()
+    };
+    let before = recorded();
+    let answer = shop.ask(istiod, &once).await.remove(0);
+    assert_eq!(answer.code, "Internal", "{answer:?}");
+    assert!(answer.message.contains("timeout"), "{answer:?}");
+    assert_eq!(requests(admin).await, []);
+
+    let (answers, running) = tokio::join!(shop.ask(istiod, &once), async {
+        eventually(PATIENCE, "an approved request", async || {
+            let all = requests(admin).await;
+            let conditions = all.into_iter().filter_map(|one| one.status?.conditions);
+            conditions.flatten().any(|one| one.type_ == "Approved")
+        })
+        .await;
+        line.serve().await
+    });
+    answers[0].granted();
+    shop.ask(istiod, &once).await[0].granted();
+    assert_eq!(recorded(), before + 2);
+    running
+}
+
+/// A file of `build/`, which `scripts/setup test` has made.
+fn built(name: &str) -> std::path::PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("build")
+        .join(name);
+    assert!(path.exists(), "no {}; run `make setup`", path.display());
+    path
+}
