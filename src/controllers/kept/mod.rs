@@ -33,7 +33,7 @@ use crate::x509::{Csr, Serial};
 use secret::Material;
 pub(super) use terms::{Sort, Terms};
 
-/// How soon a step that failed is tried again.
+/// How soon a step that failed is tried again; twice as long each further time, up to eight times.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often the secret is looked at although nothing was said of it.
 const LOOK: Duration = Duration::from_secs(60);
@@ -107,6 +107,7 @@ impl<W: Witness> Keeper<W> {
         let mut refreshed = self.authorities.watch();
         let mut made: Vec<Instant> = Vec::new();
         let mut last = String::new();
+        let mut failed = 0_u32;
         loop {
             refreshed.mark_unchanged();
             made.retain(|at| at.elapsed() < WINDOW);
@@ -127,9 +128,13 @@ impl<W: Witness> Keeper<W> {
                 Ok(Looked::Wrong) => pause.max(RETRY),
                 Err(why) => {
                     self.say_once(&mut last, why);
-                    RETRY
+                    failed = failed.saturating_add(1);
+                    again(failed)
                 }
             };
+            if last.is_empty() {
+                failed = 0;
+            }
             tokio::select! {
                 () = self.changed.notified() => {}
                 _ = refreshed.changed() => {}
@@ -174,8 +179,8 @@ impl<W: Witness> Keeper<W> {
         secret::rehearse(&client, namespace, name)
             .await
             .map_err(down)?;
-        made.push(Instant::now());
         let material = self.issue(now).await?;
+        made.push(Instant::now());
         self.witness.before(&client).await;
         secret::apply(&client, namespace, name, &material)
             .await
@@ -250,6 +255,12 @@ impl<W: Witness> Keeper<W> {
     }
 }
 
+/// How long after so many failures in a row the next try follows. An HSM that is away for hours must
+/// not fill the ledger with tries, and must not be waited for long once it is back.
+fn again(failed: u32) -> Duration {
+    RETRY * 2_u32.pow(failed.saturating_sub(1).min(3))
+}
+
 /// How long after the last of so many recent certificates the next may follow.
 fn spaced(made: usize) -> Duration {
     let Some(beyond) = made.checked_sub(AT_ONCE) else {
@@ -304,5 +315,12 @@ mod tests {
         let seconds: Vec<u64> = (0..13).map(|made| spaced(made).as_secs()).collect();
         assert_eq!(seconds, [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60]);
         assert_eq!(spaced(usize::MAX), SPACED);
+    }
+
+    #[test]
+    fn failures_are_spaced_a_little() {
+        let seconds: Vec<u64> = (1..7).map(|failed| again(failed).as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 8, 8]);
+        assert_eq!(again(u32::MAX).as_secs(), 8);
     }
 }
