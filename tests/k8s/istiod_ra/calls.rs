@@ -121,6 +121,27 @@ impl Shop {
         tokio::task::spawn_blocking(run).await.unwrap();
     }
 
+    /// Many certificates for an account, 32 asked for at a time; every one must come and be right.
+    pub(super) async fn many(&self, istiod: &Istiod, account: &str, count: usize) {
+        let identity = format!("spiffe://cluster.local/ns/shop/sa/{account}");
+        let workload =
+            json!([{ "identity": identity, "token_file": self.tokens.path().join(account) }]);
+        let list = self.tokens.path().join("workloads.json");
+        fs::write(&list, workload.to_string()).unwrap();
+        let mut command = self.driver("issue", istiod);
+        command.args(["-workers", "32", "-count", &count.to_string(), "-workloads"]);
+        command.arg(list);
+        let run = move || openssl::run(&mut command);
+        let said = tokio::task::spawn_blocking(run).await.unwrap();
+        let tally: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(tally["issued"], count, "{tally}");
+        assert_eq!(tally["problems"], Value::Null, "{tally}");
+        eprintln!(
+            "{count} certificates by way of istiod: {} ms",
+            tally["millis"]
+        );
+    }
+
     /// Makes the calls in order.
     pub(super) async fn ask(&self, istiod: &Istiod, calls: &[Call]) -> Vec<Answer> {
         let mut list = json!(calls);

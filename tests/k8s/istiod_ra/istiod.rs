@@ -56,6 +56,13 @@ impl Istiod {
         let deployment = objects.iter().find(|one| one["kind"] == "Deployment");
         let pod = &deployment.unwrap()["spec"]["template"]["spec"];
         mount(admin, pod, directory.path()).await;
+        // Every pod has it, and istiod takes it for the roots where it has no others.
+        let cluster = inside(
+            directory.path(),
+            "/var/run/secrets/kubernetes.io/serviceaccount",
+        );
+        fs::create_dir_all(&cluster).unwrap();
+        fs::write(cluster.join("ca.crt"), server.ca()).unwrap();
         let account = (NAMESPACE, pod["serviceAccountName"].as_str().unwrap());
         let token = token(admin, account, &[], 86_400, None).await;
         let kubeconfig = directory.path().join("kubeconfig");

@@ -75,6 +75,7 @@ async fn istiod_has_its_workloads_certified_here() {
 
     who_asks_has_its_own_name(&shop, &istiod, &line).await;
     shop.agent(&istiod, "web").await;
+    shop.many(&istiod, "till", 50).await;
     istiod_has_no_ca_of_its_own(&admin, &line).await;
     running.stop().await;
     let running = what_is_asked_meanwhile(&shop, &istiod, &line, &admin).await;

@@ -1,0 +1,167 @@
+//! Whether an istiod is set up against us.
+
+use serde_json::Value;
+
+use super::clusters::CATEGORY;
+use super::report::Report;
+use crate::cluster::{ClusterConfig, Examiner};
+use crate::controllers::IstiodTls;
+
+/// What istiod is told must fit what it gets from here.
+pub(super) async fn examine(
+    cluster: &ClusterConfig,
+    istiod: &IstiodTls,
+    examiner: &Examiner,
+    report: &mut Report,
+) {
+    let item = format!("{} istiod", cluster.name());
+    let suffix = istiod.revision().map(|name| format!("-{name}"));
+    let suffix = suffix.unwrap_or_default();
+    let namespace = istiod.namespace();
+    let mesh = format!("/api/v1/namespaces/{namespace}/configmaps/istio{suffix}");
+    match examiner.get(&mesh).await {
+        Ok(found) => {
+            let ours = cluster.trust_domain().as_str();
+            let theirs = mesh_trust_domain(&found);
+            // Istio's own default.
+            let theirs = theirs.as_deref().unwrap_or("cluster.local");
+            match theirs == ours {
+                true => report.pass(CATEGORY, &item, &format!("its trust domain is {ours}")),
+                false => {
+                    report
+                        .fail(
+                            CATEGORY,
+                            &item,
+                            &format!("its trust domain is {theirs}, and here it is {ours}"),
+                        )
+                        .hint("meshConfig.trustDomain must be the cluster's `trust_domain`");
+                }
+            }
+        }
+        Err(why) => unseen(&item, &why, report),
+    }
+    let deployment = format!("/apis/apps/v1/namespaces/{namespace}/deployments/istiod{suffix}");
+    match examiner.get(&deployment).await {
+        Ok(found) => match own_ca(&found) {
+            OwnCa::Off => report.pass(CATEGORY, &item, "its own CA is off"),
+            OwnCa::Ra => report.pass(CATEGORY, &item, "it has no CA and asks by CSR objects"),
+            OwnCa::BesideRa => {
+                report
+                    .fail(CATEGORY, &item, "it has a CA of its own beside its RA")
+                    .hint("global.pilotCertProvider=k8s.io/ and the signer's name");
+            }
+            OwnCa::On => {
+                report
+                    .fail(
+                        CATEGORY,
+                        &item,
+                        "its own CA is on: it writes its root over ours",
+                    )
+                    .hint("pilot.env.ENABLE_CA_SERVER=false");
+            }
+        },
+        Err(why) => unseen(&item, &why, report),
+    }
+}
+
+fn unseen(item: &str, why: &str, report: &mut Report) {
+    report
+        .warn(
+            CATEGORY,
+            item,
+            &format!("its settings cannot be looked at: {why}"),
+        )
+        .hint("this needs the right to read them, which the server itself does not");
+}
+
+/// Whether an istiod makes a CA of its own.
+#[derive(Debug, PartialEq, Eq)]
+enum OwnCa {
+    Off,
+    /// A registration authority for a signer of the cluster's, and nothing else.
+    Ra,
+    /// The same, but without the provider that keeps it from making a root.
+    BesideRa,
+    On,
+}
+
+fn own_ca(deployment: &Value) -> OwnCa {
+    let of = |name: &str| variable(deployment, name).unwrap_or_default();
+    if of("ENABLE_CA_SERVER") == "false" {
+        return OwnCa::Off;
+    }
+    let external = of("EXTERNAL_CA") == "ISTIOD_RA_KUBERNETES_API";
+    match (external, of("PILOT_CERT_PROVIDER").starts_with("k8s.io/")) {
+        (true, true) => OwnCa::Ra,
+        (true, false) => OwnCa::BesideRa,
+        (false, _) => OwnCa::On,
+    }
+}
+
+/// `trustDomain` of MeshConfig, which istiod's ConfigMap holds as YAML; a key of its top level.
+fn mesh_trust_domain(config_map: &Value) -> Option<String> {
+    let mesh = config_map.pointer("/data/mesh")?.as_str()?;
+    let line = mesh
+        .lines()
+        .find_map(|line| line.strip_prefix("trustDomain:"))?;
+    let value = line.split(" #").next()?.trim().trim_matches(['"', '\'']);
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+fn variable(deployment: &Value, name: &str) -> Option<String> {
+    let containers = deployment.pointer("/spec/template/spec/containers")?;
+    let mut variables = containers
+        .as_array()?
+        .iter()
+        .filter_map(|container| container.get("env")?.as_array())
+        .flatten();
+    let found = variables.find(|each| each.get("name").and_then(Value::as_str) == Some(name))?;
+    found.get("value")?.as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_trust_domain_of_a_mesh() {
+        let of = |mesh: &str| mesh_trust_domain(&json!({ "data": { "mesh": mesh } }));
+        let mesh =
+            "accessLogFile: ''\ndefaultConfig:\n  trustDomain: no\ntrustDomain: \"a.b\" # x\n";
+        assert_eq!(of(mesh).as_deref(), Some("a.b"));
+        assert_eq!(of("rootNamespace: x\n"), None);
+        assert_eq!(mesh_trust_domain(&json!({})), None);
+    }
+
+    #[test]
+    fn whether_an_istiod_has_a_ca_of_its_own() {
+        let of = |env: &[(&str, &str)]| {
+            let pair = |(name, value): &(&str, &str)| json!({ "name": name, "value": value });
+            let env: Vec<_> = env.iter().map(pair).collect();
+            own_ca(&json!({ "spec": { "template": { "spec": { "containers": [{ "env": env }] }}}}))
+        };
+        let external = ("EXTERNAL_CA", "ISTIOD_RA_KUBERNETES_API");
+        let provider = ("PILOT_CERT_PROVIDER", "k8s.io/rootbridge.example/mesh");
+        let usual = ("PILOT_CERT_PROVIDER", "istiod");
+        assert_eq!(of(&[]), OwnCa::On);
+        assert_eq!(of(&[provider]), OwnCa::On);
+        assert_eq!(of(&[external, usual]), OwnCa::BesideRa);
+        assert_eq!(of(&[external, provider]), OwnCa::Ra);
+        assert_eq!(of(&[external, ("ENABLE_CA_SERVER", "false")]), OwnCa::Off);
+    }
+
+    #[test]
+    fn a_variable_of_a_deployment() {
+        let found = json!({ "spec": { "template": { "spec": { "containers": [
+            { "name": "sidecar" },
+            { "env": [{ "name": "ENABLE_CA_SERVER", "value": "false" }] },
+        ]}}}});
+        assert_eq!(
+            variable(&found, "ENABLE_CA_SERVER").as_deref(),
+            Some("false")
+        );
+        assert_eq!(variable(&found, "OTHER"), None);
+    }
+}
