@@ -20,7 +20,7 @@ use crate::admin::{self, Admin, Vitals};
 use crate::authn::{JwtVerifiers, Operators};
 use crate::cluster::Clusters;
 use crate::config::Config;
-use crate::controllers::linkerd::{LINKERD_CALLER, LINKERD_PROFILE};
+use crate::controllers::linkerd::{LINKERD_CALLER, LINKERD_PROFILE, register_pods};
 use crate::controllers::{self, ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL};
 use crate::issuance::{self, Authorities};
 use crate::mesh::{self, SERVING_PROFILE, Services};
@@ -67,6 +67,12 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     clusters.register(metrics.registry());
     let clusters = Arc::new(clusters);
     let distribution = publisher::start(&config, &core, &bundles, &clusters, &tasks, &stop);
+    register_pods(
+        config.bundle_targets(),
+        &clusters,
+        &bundles,
+        metrics.registry(),
+    );
     let controlling = controllers::Metrics::default();
     controlling.register(metrics.registry());
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::failure::{Exit, Failure};
+use super::files;
 use super::open::{actor, with_ledger};
 use super::output::{self, FormatArg};
 use super::place::ConfigArg;
@@ -26,7 +27,7 @@ pub(super) enum AnchorsCommand {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct AddArgs {
-    /// The roots, PEM.
+    /// The roots, PEM; `-` reads standard input.
     file: PathBuf,
     /// The trust domain whose bundle shows them.
     #[arg(long, value_name = "TRUST_DOMAIN")]
@@ -80,8 +81,7 @@ pub(super) fn run(command: AnchorsCommand) -> Result<(), Failure> {
 }
 
 fn add(args: &AddArgs) -> Result<(), Failure> {
-    let pem =
-        std::fs::read(&args.file).map_err(|error| Failure::file("read", &args.file, &error))?;
+    let pem = files::read(&args.file)?;
     let at = args.file.display().to_string();
     let anchors = parse_pem_chain(&pem).map_err(|error| {
         Failure::new(Exit::Failed, format!("no certificates in PEM: {error}")).at(at.clone())

@@ -1,12 +1,12 @@
 //! `ca init`, `ca request`, `ca import` and `ca list`.
 
-use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::failure::{Exit, Failure};
+use super::files;
 use super::open::{actor, configuration, with_core, with_ledger};
 use super::output::{self, FormatArg};
 use super::place::ConfigArg;
@@ -171,17 +171,7 @@ fn request(args: RequestArgs) -> Result<(), Failure> {
 }
 
 fn import(args: &ImportArgs) -> Result<(), Failure> {
-    let mut chain = Vec::new();
-    if args.chain.as_os_str() == "-" {
-        std::io::stdin()
-            .lock()
-            .take(MAX_CHAIN)
-            .read_to_end(&mut chain)
-    } else {
-        std::fs::File::open(&args.chain)
-            .and_then(|file| file.take(MAX_CHAIN).read_to_end(&mut chain))
-    }
-    .map_err(|error| Failure::file("read", &args.chain, &error))?;
+    let chain = files::read(&args.chain)?;
     let config = configuration(&args.config)?;
     let report: ImportReport = with_core(&config, async |core| {
         let imported = core.ceremony(actor()).import(&chain).await;
@@ -279,9 +269,6 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
         "no authority yet: rootbridge ca init --trust-domain TRUST_DOMAIN",
     )
 }
-
-/// No chain is longer; the parser has its own, smaller bounds.
-const MAX_CHAIN: u64 = 2 * 1024 * 1024;
 
 fn certificate(certificate: &Certificate) -> serde_json::Value {
     json!({

@@ -1,7 +1,7 @@
 //! Files that are written whole or not at all, and never over others unasked.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,27 @@ pub(super) enum Content<'a> {
     Public(&'a [u8]),
     /// For the owner: 0600 from the first byte on.
     Secret(&'a [u8]),
+}
+
+/// No chain and no bundle is longer; the parsers have their own, smaller bounds.
+const MAX_INPUT: u64 = 2 * 1024 * 1024;
+
+/// What a file holds, or standard input for `-`: for commands that are run where no file can be put.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut content = Vec::new();
+    let read = if path.as_os_str() == "-" {
+        let stdin = io::stdin().lock();
+        stdin.take(MAX_INPUT + 1).read_to_end(&mut content)
+    } else {
+        fs::File::open(path).and_then(|file| file.take(MAX_INPUT + 1).read_to_end(&mut content))
+    };
+    let read = read.map_err(|error| Failure::file("read", path, &error))?;
+    // A part of it would be another bundle.
+    if u64::try_from(read).is_ok_and(|read| read <= MAX_INPUT) {
+        return Ok(content);
+    }
+    let error = io::Error::new(io::ErrorKind::FileTooLarge, "more than 2 MiB");
+    Err(Failure::file("read", path, &error))
 }
 
 /// Files to be made in one directory.
@@ -97,6 +118,19 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    /// A bundle that is cut off would be another bundle.
+    #[test]
+    fn what_is_too_long_is_not_read_in_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("roots.pem");
+        let most = usize::try_from(MAX_INPUT).unwrap();
+        fs::write(&path, vec![b'a'; most]).unwrap();
+        assert_eq!(super::read(&path).unwrap().len(), most);
+        fs::write(&path, vec![b'a'; most + 1]).unwrap();
+        let said = format!("{:?}", super::read(&path).unwrap_err());
+        assert!(said.contains("2 MiB"), "{said}");
+    }
 
     #[test]
     fn secrets_are_the_owners_and_nothing_is_replaced_unasked() {

@@ -183,7 +183,13 @@ impl Examiner {
             let token = answer.pointer("/metadata/continue").and_then(Value::as_str);
             match token.filter(|token| !token.is_empty()) {
                 // Base64 for URLs: nothing in it needs escaping but its padding.
-                Some(token) => next = token.replace('=', "%3D"),
+                Some(token) => {
+                    let token = token.replace('=', "%3D");
+                    if token == next {
+                        return Err("the list does not go on".to_owned());
+                    }
+                    next = token;
+                }
                 None => return Ok(()),
             }
         }

@@ -31,7 +31,7 @@ pub use error::IssueError;
 pub use issuer::Issuer;
 pub use leaf::{Issued, LeafRequest, Naming};
 pub use metrics::Metrics;
-pub use refresh::room_below_active;
+pub use refresh::active_path;
 pub use standing::LedgerStandings;
 pub use status::AuthorityStatus;
 pub use subordinate::{NO_ROOM, make_room};

@@ -9,7 +9,7 @@ use crate::hsm::{Hsm, Key};
 use crate::ledger::{
     AuthorityRecord, CaCertificateRecord, IssuerRecord, IssuerState, Role, Snapshot,
 };
-use crate::x509::{Certificate, PublicKey, TrustBundle, room_below};
+use crate::x509::{Certificate, PublicKey, TrustBundle};
 
 /// The issuer that the records say is active, with its key; `known` is kept when it is the same.
 pub(super) async fn active_issuer(
@@ -61,17 +61,17 @@ fn active_row(record: &AuthorityRecord) -> Option<(&IssuerRecord, &CaCertificate
         .max_by_key(|(_, row)| row.id)
 }
 
-/// How many CAs may stand below the issuer that the records say is active; `None` when nothing
-/// limits that.
+/// The path of the issuer that the records say is active: the certificate that it signs under, those
+/// above it, and the anchor.
 ///
 /// # Errors
 /// [`NoIssuer`] when there is none, or its path cannot be read.
-pub fn room_below_active(record: &AuthorityRecord) -> Result<Option<u8>, NoIssuer> {
+pub fn active_path(record: &AuthorityRecord) -> Result<Vec<Certificate>, NoIssuer> {
     let (_, row) = active_row(record).ok_or(NoIssuer::NotOnRecord)?;
     let below = std::iter::once(&row.der).chain(&row.path);
     let mut path = below.map(|der| parse(der)).collect::<Result<Vec<_>, _>>()?;
     path.extend(anchor(record, row)?);
-    Ok(room_below(&path))
+    Ok(path)
 }
 
 /// The anchor that a CA certificate's path ends in.

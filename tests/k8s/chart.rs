@@ -1,13 +1,15 @@
 //! The chart: what helm makes of it, and what a real API server says of that.
 
 mod install;
+mod linkerd;
 mod objects;
 mod reference;
 mod rights;
-mod rules;
+pub(crate) mod rules;
 mod settings;
 
 pub(crate) use install::{apply, rights};
+pub(crate) use linkerd::service as linkerd_service;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -67,7 +69,12 @@ fn helm(arguments: &[&str], more: &[String]) -> Output {
 
 /// Every object that a set of values makes, in a namespace.
 pub(crate) fn render(namespace: &str, values: &[String]) -> Vec<Value> {
-    rendered(&chart(""), RELEASE, namespace, values)
+    render_as(RELEASE, namespace, values)
+}
+
+/// The same for a release of another name.
+fn render_as(release: &str, namespace: &str, values: &[String]) -> Vec<Value> {
+    rendered(&chart(""), release, namespace, values)
 }
 
 /// The same of any chart.

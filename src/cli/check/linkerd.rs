@@ -1,12 +1,12 @@
-//! What Linkerd's own check will say of authorities, and whether an issuer for its controller can be
-//! made at all.
+//! Linkerd: whether an issuer for its controller can be made, and what its own check will say of the
+//! authorities that its proxies get certificates from.
 
 use super::report::Report;
 use crate::config::Config;
-use crate::issuance::{NO_ROOM, make_room, room_below_active};
-use crate::ledger::{IssuerState, Role, Snapshot};
+use crate::issuance::{NO_ROOM, active_path, make_room};
+use crate::ledger::Snapshot;
 use crate::mesh::what_linkerd_check_says;
-use crate::x509::{Certificate, TrustDomain};
+use crate::x509::{Certificate, TrustDomain, room_below};
 
 const CATEGORY: &str = "linkerd";
 
@@ -34,18 +34,12 @@ pub(super) fn authorities(config: &Config, records: &Snapshot, report: &mut Repo
     }
 }
 
-/// The newest active certificate of the active issuing CA, and the published anchors.
+/// The certificate that signs now, and the published anchors.
 fn in_force(records: &Snapshot, domain: &TrustDomain) -> Option<(Certificate, Vec<Certificate>)> {
     let authority = records.authority(domain)?;
-    let active = |state| state == IssuerState::Active;
-    let issuer = authority
-        .issuers
-        .iter()
-        .find(|issuer| issuer.role == Role::Issuing && active(issuer.state))?;
-    let newest = issuer.certificates.iter().rfind(|c| active(c.state))?;
+    let issuer = active_path(authority).ok()?.into_iter().next()?;
     let anchors = authority.bundle.as_ref()?.anchors.iter();
     let anchors = anchors.filter_map(|der| Certificate::parse(der.as_slice()).ok());
-    let issuer = Certificate::parse(newest.der.as_slice()).ok()?;
     Some((issuer, anchors.collect()))
 }
 
@@ -64,7 +58,7 @@ pub(super) fn issuers(config: &Config, records: &Snapshot, report: &mut Report) 
             ));
             continue;
         };
-        match room_below_active(authority) {
+        match active_path(authority).map(|path| room_below(&path)) {
             Ok(Some(0)) => {
                 report
                     .fail(CATEGORY, &item, NO_ROOM)

@@ -116,11 +116,9 @@ async fn once(config: &Config, opened: &mut Option<Arc<Hsm>>) -> Report {
     if let Some(records) = &records {
         records::chains(records, SystemClock.now(), &mut report);
         linkerd::authorities(config, records, &mut report);
-    }
-    clusters::clusters(config, records.as_ref(), &mut report).await;
-    if let Some(records) = &records {
         linkerd::issuers(config, records, &mut report);
     }
+    clusters::clusters(config, records.as_ref(), &mut report).await;
     report
 }
 

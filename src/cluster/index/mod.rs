@@ -80,6 +80,13 @@ impl Index {
         pods.on_node(node).to_vec()
     }
 
+    /// Hands over every pod. The table stands still meanwhile: only count.
+    pub fn each_pod(&self, found: impl FnMut(&PodRecord)) {
+        let pods = self.pods.table.read();
+        let pods = pods.unwrap_or_else(PoisonError::into_inner);
+        pods.all().map(AsRef::as_ref).for_each(found);
+    }
+
     /// The service account of that name.
     pub fn account(&self, namespace: &str, name: &str) -> Option<AccountRecord> {
         let accounts = self.accounts.table.read();

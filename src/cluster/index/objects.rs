@@ -29,12 +29,22 @@ pub(super) struct Meta {
     pub(super) deletion_timestamp: Option<Time>,
     #[serde(default)]
     pub(super) annotations: Option<Annotations>,
+    #[serde(default)]
+    pub(super) labels: Option<Labels>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Annotations {
     #[serde(rename = "linkerd.io/trust-root-sha256")]
     pub(super) trust_root: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Labels {
+    #[serde(rename = "linkerd.io/control-plane-ns")]
+    pub(super) linkerd: Option<String>,
+    #[serde(rename = "linkerd.io/control-plane-component")]
+    pub(super) linkerd_component: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -25,6 +25,7 @@ pub struct PodRecord {
     pub(super) account: Arc<str>,
     pub(super) node: Option<Arc<str>>,
     pub(super) trust_root: Option<Arc<str>>,
+    pub(super) in_linkerd: bool,
     pub(super) deletion: Option<UnixTime>,
     pub(super) ended: bool,
 }
@@ -80,6 +81,12 @@ impl PodRecord {
     /// Its annotation `linkerd.io/trust-root-sha256`.
     pub fn trust_root(&self) -> Option<&str> {
         self.trust_root.as_deref()
+    }
+
+    /// Whether Linkerd's injector gave it a proxy, by its label. Pods of the control plane itself
+    /// are not injected.
+    pub fn is_injected_by_linkerd(&self) -> bool {
+        self.in_linkerd
     }
 }
 

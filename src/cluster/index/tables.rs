@@ -47,6 +47,10 @@ impl Pods {
         self.named.get(namespace)?.get(name)
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<PodRecord>> {
+        self.named.values().flat_map(HashMap::values)
+    }
+
     pub(super) fn on_node(&self, node: &str) -> &[Arc<PodRecord>] {
         self.on_node.get(node).map_or(&[], Vec::as_slice)
     }
@@ -113,6 +117,9 @@ impl Table for Pods {
             account: self.shared.share(&spec.service_account_name),
             node: node.map(|node| self.shared.share(node)),
             trust_root: trust_root.map(|text| self.shared.share(text)),
+            in_linkerd: metadata.labels.as_ref().is_some_and(|labels| {
+                labels.linkerd.is_some() && labels.linkerd_component.is_none()
+            }),
             deletion: deletion(&metadata),
             ended: matches!(status.phase.as_str(), "Failed" | "Succeeded"),
         });
@@ -226,6 +233,7 @@ mod tests {
                 "name": name, "namespace": "shop", "uid": UID, "resourceVersion": "1",
                 "deletionTimestamp": "1970-01-01T00:01:00Z",
                 "annotations": { "linkerd.io/trust-root-sha256": "ab", "other": "x" },
+                "labels": { "linkerd.io/control-plane-ns": "linkerd", "other": "x" },
             },
             "spec": { "serviceAccountName": "cart", "nodeName": node, "containers": [] },
             "status": { "phase": phase },
@@ -246,6 +254,7 @@ mod tests {
         assert_eq!(found.uid(), UID);
         assert_eq!(found.account(), "cart");
         assert_eq!(found.trust_root(), Some("ab"));
+        assert!(found.is_injected_by_linkerd() && pods.all().count() == 2);
         assert_eq!(found.deletion(), Some(UnixTime::from_secs(60)));
         assert!(!found.has_ended() && pods.find("shop", "b").unwrap().has_ended());
         assert!(pods.find("shop", "c").is_none() && pods.find("other", "a").is_none());

@@ -9,8 +9,8 @@ use kube::Client;
 use kube::api::{GetParams, Patch, PatchParams, Request};
 use kube::core::Status;
 use rcgen::{KeyPair, PublicKeyData as _};
-use serde_json::json;
-use zeroize::Zeroizing;
+use serde_json::{Value, json};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::terms::{Sort, Terms};
 use crate::clock::UnixTime;
@@ -95,7 +95,7 @@ async fn patch(
     made: &Material,
     parameters: &PatchParams,
 ) -> Result<(), kube::Error> {
-    let wanted = json!({
+    let mut wanted = json!({
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
@@ -111,6 +111,10 @@ async fn patch(
         },
     });
     let request = Request::new(path(namespace)).patch(name, parameters, &Patch::Apply(&wanted));
+    // The request has a copy of its own, which is sent; this one would stay in memory.
+    if let Some(Value::String(key)) = wanted.pointer_mut("/data/tls.key") {
+        key.zeroize();
+    }
     let request = request.map_err(kube::Error::BuildRequest)?;
     match http::send(client, request).await? {
         Some(_) => Ok(()),

@@ -2,12 +2,14 @@
 //! controller, and its events where this server stands in its place.
 
 mod events;
+mod gauge;
 mod issuer;
 mod roots;
 mod taken;
 mod workloads;
 
 pub use events::{announce, event_right};
+pub use gauge::register_pods;
 pub(super) use issuer::terms;
 pub use issuer::{LINKERD_CALLER, LINKERD_PROFILE};
 pub use roots::{ControlPlane, look};

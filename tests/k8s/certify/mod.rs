@@ -3,6 +3,7 @@
 mod events;
 mod faults;
 mod generated;
+mod in_place;
 mod keys;
 mod proxy;
 mod speed;

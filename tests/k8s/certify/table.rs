@@ -292,6 +292,15 @@ async fn every_check_of_the_contract_in_its_order() {
         assert!(said.contains(row.words), "{}: {said}", row.what);
         issued += usize::from(outcome.is_ok());
     }
+    // Two tokens for others and one cut short; what is no JWT at all was no cluster's to judge.
+    let counted = async |cluster: &str| {
+        let labels = format!(
+            "listener=\"identity\",api=\"linkerd\",cluster=\"{cluster}\",reason=\"rejected\""
+        );
+        let name = format!("rootbridge_authentications_refused_total{{{labels}}}");
+        server.metric(&name).await.unwrap_or_default()
+    };
+    assert_eq!((counted("east").await, counted("").await), (3.0, 2.0));
     let on_record = scene.line.certificates(&[]);
     let leaves = on_record.iter().filter(|row| row["profile"] == "linkerd");
     assert_eq!(leaves.count(), issued, "nothing else was recorded");

@@ -74,7 +74,7 @@ async fn plaintext_is_for_this_host() {
 }
 
 /// An address of this host that is not loopback.
-fn own_address() -> std::net::IpAddr {
+pub(super) fn own_address() -> std::net::IpAddr {
     // Nothing is sent: the system only says from where it would be.
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
     socket

@@ -84,7 +84,7 @@ pub(crate) async fn rights(client: &Client, ns: &str, values: &[String]) -> Cred
 }
 
 /// helm, with the administrator's rights in the shared cluster.
-fn in_cluster(home: &Path, arguments: &[&str], more: &[String]) -> String {
+pub(super) fn in_cluster(home: &Path, arguments: &[&str], more: &[String]) -> String {
     let server = shared();
     let kubeconfig = home.join("kubeconfig");
     fs::write(&kubeconfig, server.kubeconfig(&server.admin())).unwrap();

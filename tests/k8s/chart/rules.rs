@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use rootbridge::config::Config;
+use rootbridge::controllers::event_right;
 use serde_json::Value;
 
 use super::{RELEASE, render, set, value_sets, values};
@@ -12,7 +13,7 @@ use super::{RELEASE, render, set, value_sets, values};
 const NOBODY: &str = "authentication.enabled=false";
 
 /// `group/resource verb [name]` for everything that is allowed.
-fn rights(objects: &[Value]) -> BTreeSet<String> {
+pub(crate) fn rights(objects: &[Value]) -> BTreeSet<String> {
     let mut rights = BTreeSet::new();
     let roles = objects
         .iter()
@@ -64,6 +65,16 @@ fn a_feature_brings_its_rules_alone() {
     expect(&[NOBODY], &[]);
     expect(&[], &[REVIEW]);
     expect(&["authentication.method=offline"], &[REVIEW, a, b, c, d]);
+    let linkerd = "linkerd.enabled=true";
+    expect(&[NOBODY, linkerd], &[REVIEW]);
+    expect(
+        &[NOBODY, linkerd, "linkerd.events=true"],
+        &[REVIEW, "core/events create"],
+    );
+    expect(
+        &[NOBODY, linkerd, "authentication.method=offline"],
+        &[REVIEW, a, b, c, d],
+    );
     let node = "authentication.nodeAccounts[0]=istio-system/ztunnel";
     expect(&[node], &[REVIEW, a, b, c, d]);
     expect(
@@ -167,10 +178,40 @@ fn a_feature_brings_its_rules_alone() {
     );
 }
 
+/// What `rootbridge check` asks for in a cluster, in the same words.
+pub(crate) fn asked(file: &Path, cluster: &str) -> BTreeSet<String> {
+    let config = Config::load_with(file, &BTreeMap::new()).unwrap();
+    let mut asked = config.clusters()[cluster].rights();
+    asked.extend(config.controllers().rights(cluster));
+    for target in config.bundle_targets() {
+        asked.extend(target.rights(config.publisher()));
+    }
+    let tells = config
+        .listeners()
+        .iter()
+        .any(|listener| listener.tells_events_to() == Some(cluster));
+    if tells {
+        asked.push(event_right("listeners"));
+    }
+    asked
+        .iter()
+        .map(|right| {
+            let group = if right.group.is_empty() {
+                "core"
+            } else {
+                right.group
+            };
+            let name = right.name.as_deref().unwrap_or_default();
+            let text = format!("{group}/{} {} {name}", right.resource, right.verb);
+            text.trim_end().to_owned()
+        })
+        .collect()
+}
+
 /// The chart gives exactly what `rootbridge check` asks for.
 #[test]
 fn check_asks_for_what_the_chart_gives() {
-    for name in ["softhsm", "module"] {
+    for name in ["softhsm", "module", "linkerd"] {
         let objects = render(RELEASE, &values(name));
         let maps = objects
             .iter()
@@ -182,25 +223,7 @@ fn check_asks_for_what_the_chart_gives() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("rootbridge.toml");
         fs::write(&file, text).unwrap();
-        let config = Config::load_with(&file, &BTreeMap::new()).unwrap();
-        let mut asked = config.clusters()["local"].rights();
-        asked.extend(config.controllers().rights("local"));
-        for target in config.bundle_targets() {
-            asked.extend(target.rights(config.publisher()));
-        }
-        let asked: BTreeSet<String> = asked
-            .iter()
-            .map(|right| {
-                let group = if right.group.is_empty() {
-                    "core"
-                } else {
-                    right.group
-                };
-                let name = right.name.as_deref().unwrap_or_default();
-                let text = format!("{group}/{} {} {name}", right.resource, right.verb);
-                text.trim_end().to_owned()
-            })
-            .collect();
+        let asked = asked(&file, "local");
         assert_eq!(asked, rights(&objects), "{name}");
     }
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::{RELEASE, only, render, set, value_sets, values};
 
-fn configuration(values: &[String]) -> String {
+pub(super) fn configuration(values: &[String]) -> String {
     let objects = render(RELEASE, values);
     let maps = objects
         .iter()
@@ -18,7 +18,7 @@ fn configuration(values: &[String]) -> String {
 }
 
 /// `rootbridge config validate`; what it said, when it refused.
-fn validate(text: &str) -> Result<(), String> {
+pub(super) fn validate(text: &str) -> Result<(), String> {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("rootbridge.toml");
     fs::write(&file, text).unwrap();

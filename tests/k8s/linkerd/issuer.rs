@@ -2,7 +2,6 @@
 //! controller, whose part is played here, says of it.
 
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Event, Secret};
@@ -11,6 +10,7 @@ use kube::{Api, Client, ResourceExt as _};
 use rootbridge::x509::{Certificate, KeyKind, parse_pem_chain};
 use serde_json::{Value, json};
 
+use super::verify::{judged, sign_and_verify};
 use crate::chart;
 use crate::objects::create;
 use crate::rootbridge::rootbridge_of;
@@ -38,12 +38,12 @@ async fn feeder(server: &ApiServer, control: &str, path_len: &str, more: &str) -
     (line, admin)
 }
 
-fn data(secret: &Secret, key: &str) -> String {
+pub(super) fn data(secret: &Secret, key: &str) -> String {
     let data = secret.data.as_ref().unwrap();
     String::from_utf8(data[key].0.clone()).unwrap()
 }
 
-fn chain(secret: &Secret) -> Vec<Certificate> {
+pub(super) fn chain(secret: &Secret) -> Vec<Certificate> {
     parse_pem_chain(data(secret, "tls.crt").as_bytes()).unwrap()
 }
 
@@ -85,79 +85,6 @@ async fn taken(running: &Server) -> Option<f64> {
     running.metric(name).await
 }
 
-/// A leaf for a proxy, signed with the secret's key as the controller would, and its verification.
-fn sign_and_verify(line: &Line, secret: &Secret) {
-    let file = |name: &str, text: &str| {
-        let path = line.path(&format!("feed-{name}"));
-        fs::write(&path, text).unwrap();
-        path
-    };
-    let issuer = file("issuer.pem", &chain(secret)[0].to_pem());
-    let key = file("issuer.key", &data(secret, "tls.key"));
-    let path = file("path.pem", &data(secret, "tls.crt"));
-    let roots = file("roots.pem", &data(secret, "ca.crt"));
-    let (csr, leaf) = (line.path("feed-leaf.csr"), line.path("feed-leaf.pem"));
-    let name = "web.shop.serviceaccount.identity.linkerd.cluster.local";
-    openssl::run(
-        Command::new("openssl")
-            .args([
-                "req",
-                "-new",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-            ])
-            .args(["-nodes", "-subj", "/"])
-            .arg("-keyout")
-            .arg(line.path("feed-leaf.key"))
-            .arg("-out")
-            .arg(&csr),
-    );
-    let extensions = file(
-        "leaf.ext",
-        &format!(
-            "subjectAltName=critical,DNS:{name}\nbasicConstraints=critical,CA:FALSE\n\
-             keyUsage=critical,digitalSignature,keyEncipherment\n\
-             extendedKeyUsage=serverAuth,clientAuth\n\
-             subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
-        ),
-    );
-    openssl::run(
-        Command::new("openssl")
-            .args(["x509", "-req", "-days", "1", "-in"])
-            .arg(&csr)
-            .arg("-CA")
-            .arg(&issuer)
-            .arg("-CAkey")
-            .arg(&key)
-            .arg("-extfile")
-            .arg(&extensions)
-            .arg("-out")
-            .arg(&leaf),
-    );
-    let verify = |host: &str, what: &std::path::Path| {
-        openssl::run(
-            Command::new("openssl")
-                .args([
-                    "verify",
-                    "-x509_strict",
-                    "-verify_hostname",
-                    host,
-                    "-CAfile",
-                ])
-                .arg(&roots)
-                .arg("-untrusted")
-                .arg(&path)
-                .arg(what),
-        );
-    };
-    verify(name, &leaf);
-    // The controller verifies its own issuer so before it takes it.
-    let own = chain(secret)[0].names()[0].to_string();
-    verify(own.strip_prefix("dns:").unwrap(), &issuer);
-}
-
 /// What the ledger has of these: subjects of CA certificates that were issued.
 fn recorded(line: &Line) -> Vec<Value> {
     let rows = line.certificates(&[]).into_iter();
@@ -193,6 +120,7 @@ async fn the_issuer_is_made_kept_and_taken() {
     );
     assert!(own.not_after() <= path[1].not_after());
     sign_and_verify(&line, &first);
+    judged(&line, &first);
 
     // It said nothing, then that it could not, then that it did.
     running.says("it said nothing within 5 s").await;
@@ -248,6 +176,7 @@ async fn the_issuer_is_made_kept_and_taken() {
     assert_ne!(serial(&last), serial(&next));
 
     // Right as it is: a restart changes nothing.
+    running.metrics_are_listed().await;
     let log = running.log();
     running.stop().await;
     let again = line.serve().await;
@@ -267,6 +196,16 @@ async fn the_issuer_is_made_kept_and_taken() {
         );
         assert_eq!(row["subject"], format!("dns:{name}"), "{row}");
     }
+    let check: Value =
+        serde_json::from_slice(&line.try_cli(&["check", "-o", "json"]).stdout).unwrap();
+    for found in check["checks"].as_array().unwrap() {
+        let all = ["ledger", "linkerd", "chain"].map(Value::from);
+        assert!(
+            !all.contains(&found["category"]) || found["result"] == "ok",
+            "{found}"
+        );
+    }
+    super::verify::ledger(&line);
     for secret in [&first, &last, &now] {
         for line in data(secret, "tls.key")
             .lines()
@@ -339,11 +278,14 @@ async fn an_issuing_ca_without_room_makes_none_until_it_has() {
     request.extend(["--organization", "Other"]);
     let csr = line.cli(&request);
     let answer = line.path("answer.pem");
-    fs::write(&answer, enterprise.certify(&csr, 1) + &enterprise.pem()).unwrap();
+    // For a day: what is below it ends with it, though it asks for two.
+    let day = enterprise.sign(&csr, &openssl::ca(Some(1)), &["-days", "1"]);
+    fs::write(&answer, day + &enterprise.pem()).unwrap();
     line.cli(&["ca", "import", answer.to_str().unwrap()]);
     let first = secret(&api, "the issuer", |_| true).await;
     assert_eq!(data(&first, "ca.crt").matches("BEGIN").count(), 2);
-    sign_and_verify(&line, &first);
+    let path = chain(&first);
+    assert_eq!(path[0].not_after(), path[1].not_after());
     assert_eq!(checked()["result"], "ok");
 
     // Another bundle: in the secret a moment later, with another key.
@@ -388,4 +330,35 @@ async fn a_secret_of_another_type_is_left_to_its_owner() {
     api.delete(NAME, &DeleteParams::default()).await.unwrap();
     secret(&api, "the issuer", |_| true).await;
     running.stop().await;
+}
+
+/// While the HSM is away at the time of renewal, what stands stays; it is renewed once it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_hsm_that_is_away_leaves_what_stands() {
+    let control = "lk-away";
+    let profile = "\n[profiles.linkerd-issuer]\ndefault_ttl = \"40s\"\nmax_ttl = \"40s\"\nbackdate = \"1s\"\n";
+    let (line, admin) = feeder(shared(), control, "1", profile).await;
+    let api: Api<Secret> = Api::namespaced(admin.clone(), control);
+    let running = line.serve().await;
+    let first = secret(&api, "the issuer", |_| true).await;
+    let (here, away) = (line.path("token/tokens"), line.path("token/away"));
+    fs::rename(&here, &away).unwrap();
+    running
+        .says("the issuer of Linkerd's controller not written")
+        .await;
+    let now = api.get(NAME).await.unwrap();
+    assert_eq!(now.data, first.data);
+    fs::rename(&away, &here).unwrap();
+    let before = chain(&first).remove(0);
+    let next = secret(&api, "its successor", |secret| {
+        chain(secret)[0].serial() != before.serial()
+    })
+    .await;
+    assert!(
+        chain(&next)[0].not_before() < before.not_after(),
+        "without a gap"
+    );
+    sign_and_verify(&line, &next);
+    running.stop().await;
+    super::verify::ledger(&line);
 }

@@ -12,7 +12,7 @@ use crate::chart;
 use crate::objects::{create, namespace, phase};
 use crate::rootbridge::rootbridge;
 use crate::server::{ApiServer, shared};
-use crate::support::{Line, PATIENCE, TD, eventually};
+use crate::support::{Line, PATIENCE, Server, TD, eventually};
 
 const ROOTS: &str = "linkerd-identity-trust-roots";
 
@@ -22,13 +22,14 @@ async fn publisher(server: &ApiServer, control: &str) -> Line {
     let chosen = format!("kubernetes.io/metadata.name={control}");
     let values = chart::set(&[
         &format!("fullnameOverride={control}"),
-        "authentication.enabled=false",
+        "authentication.method=offline",
         "bundleTargets.linkerd.preset=linkerd",
         &format!("bundleTargets.linkerd.namespaces={chosen}"),
     ]);
     let credential = chart::rights(&admin, control, &values).await;
     let more = format!(
-        "\n[bundle_targets.linkerd]\ntrust_domain = \"{TD}\"\nclusters = [\"east\"]\n\
+        "audiences.istio = \"istio-ca\"\nauthenticate = \"offline\"\n\
+         [bundle_targets.linkerd]\ntrust_domain = \"{TD}\"\nclusters = [\"east\"]\n\
          preset = \"linkerd\"\nnamespaces = \"{chosen}\"\n\
          [publisher]\nlease_namespace = \"{control}\"\nlease_name = \"{control}-publisher\"\n"
     );
@@ -75,6 +76,23 @@ async fn proxy(
 /// A workload as `namespace kind name`, how many are current, old and unknown, and its command.
 type Row = (String, [u64; 3], String);
 
+/// The metric: how many injected pods hold the roots, others, and who knows which.
+async fn counted(running: &Server) -> [Option<f64>; 3] {
+    let of = async |state: &str| {
+        let name = format!("rootbridge_linkerd_pods{{cluster=\"east\",state=\"{state}\"}}");
+        running.metric(&name).await
+    };
+    [of("current").await, of("old").await, of("unknown").await]
+}
+
+async fn counts(running: &Server, current: f64, old: f64, unknown: f64) {
+    let wanted = [Some(current), Some(old), Some(unknown)];
+    eventually(PATIENCE, &format!("{wanted:?}"), async || {
+        counted(running).await == wanted
+    })
+    .await;
+}
+
 /// The exit code, the whole result, and its workloads.
 fn status(line: &Line) -> (Option<i32>, Value, Vec<Row>) {
     let output = line.try_cli(&["linkerd", "status", "-o", "json"]);
@@ -93,7 +111,8 @@ fn status(line: &Line) -> (Option<i32>, Value, Vec<Row>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_runs_with_which_roots() {
-    let server = shared();
+    // The metric counts whatever mesh a pod is of.
+    let server = &ApiServer::start();
     let client = server.client().await;
     let (control, shop) = ("lk-status", "lk-status-shop");
     let line = publisher(server, control).await;
@@ -154,6 +173,8 @@ async fn who_runs_with_which_roots() {
     );
     assert_eq!((code, &said["old_roots_may_go"]), (Some(0), &json!(true)));
 
+    counts(&running, 3.0, 1.0, 0.0).await;
+
     // Old and new roots together: what runs has only the old one.
     let other = crate::support::openssl::Enterprise::new(&line.path(""), "next");
     let file = line.path("next.pem");
@@ -185,6 +206,7 @@ async fn who_runs_with_which_roots() {
         "{said}"
     );
     assert_eq!((code, &said["old_roots_may_go"]), (Some(1), &json!(false)));
+    counts(&running, 1.0, 5.0, 1.0).await;
     let table = line.try_cli(&["linkerd", "status"]);
     let shown = String::from_utf8(table.stdout).unwrap();
     assert!(shown.contains(&restart("deployment/web")), "{shown}");
@@ -198,6 +220,8 @@ async fn who_runs_with_which_roots() {
     let (code, said, rows) = status(&line);
     assert_eq!(rows, [(deployment, [1, 0, 0], none)], "{said}");
     assert_eq!((code, &said["old_roots_may_go"]), (Some(0), &json!(true)));
+    counts(&running, 1.0, 1.0, 0.0).await;
+    running.metrics_are_listed().await;
     running.stop().await;
 }
 
@@ -257,5 +281,17 @@ async fn pages_and_the_control_planes_own_pods() {
     ];
     assert_eq!(rows, wanted, "{said}");
     assert_eq!(code, Some(1));
+
+    // The bundle changes: whoever began before it does not know it.
+    let other = crate::support::openssl::Enterprise::new(&line.path(""), "next");
+    let file = line.path("next.pem");
+    std::fs::write(&file, other.pem()).unwrap();
+    let add = ["anchors", "add", "--trust-domain", TD, "--source", "test"];
+    line.cli(&[&add[..], &[file.to_str().unwrap()]].concat());
+    eventually(PATIENCE, "all are old", async || {
+        let counts = status(&line).2.into_iter().map(|(_, counts, _)| counts);
+        counts.collect::<Vec<_>>() == [[0, 1, 0], [0, 1, 0], [0, 230, 0]]
+    })
+    .await;
     running.stop().await;
 }

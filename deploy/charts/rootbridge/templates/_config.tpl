@@ -42,14 +42,34 @@
 {{- if include "rootbridge.speaks" . }}
 {{- $cluster := dict "trust_domain" .Values.trustDomain "aliases" .Values.cluster.aliases }}
 {{- with .Values.cluster.namespaces }}{{ $_ := set $cluster "namespaces" . }}{{ end }}
-{{- if .Values.authentication.enabled }}
+{{- if or .Values.authentication.enabled .Values.linkerd.enabled }}
 {{- $_ := set $cluster "authenticate" .Values.authentication.method }}
+{{- end }}
+{{- if .Values.authentication.enabled }}
 {{- $_ := set $cluster "audiences" .Values.authentication.audiences }}
 {{- with .Values.authentication.nodeAccounts }}{{ $_ := set $cluster "node_accounts" . }}{{ end }}
 {{- $_ := set $mesh "clusters" (list .Values.cluster.name) }}
 {{- $_ := set $mesh "default_cluster" .Values.cluster.name }}
 {{- end }}
+{{- if .Values.linkerd.enabled }}
+{{- $_ := set $cluster "audiences" (merge (dict "linkerd" .Values.linkerd.audience) (get $cluster "audiences" | default dict)) }}
+{{- end }}
 {{- $_ := set $config "clusters" (dict .Values.cluster.name $cluster) }}
+{{- end }}
+
+{{- if .Values.linkerd.enabled }}
+{{- $linkerd := dict "control_namespace" .Values.linkerd.controlNamespace }}
+{{- with .Values.linkerd.profile }}{{ $_ := set $linkerd "profile" . }}{{ end }}
+{{- with .Values.linkerd.outageMargin }}{{ $_ := set $linkerd "outage_margin" . }}{{ end }}
+{{- with .Values.linkerd.jitter }}{{ $_ := set $linkerd "jitter" . }}{{ end }}
+{{- if .Values.linkerd.events }}{{ $_ := set $linkerd "events" true }}{{ end }}
+{{- /* The server adds the name that proxies ask for. */}}
+{{- $_ := set (get $config "listeners") "linkerd" (dict
+  "address" (printf "0.0.0.0:%v" .Values.linkerd.port)
+  "apis" (list "linkerd")
+  "clusters" (list (required "cluster.name: proxies' tokens are judged by this cluster; name it" .Values.cluster.name))
+  "tls" (dict "trust_domain" .Values.trustDomain)
+  "linkerd" $linkerd) }}
 {{- end }}
 
 {{- $here := dict "clusters" (list .Values.cluster.name) }}

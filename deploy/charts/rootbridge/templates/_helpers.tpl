@@ -51,7 +51,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- /* Not empty where the server speaks to this cluster's API server. */}}
 {{- define "rootbridge.speaks" -}}
-{{- if and .Values.cluster.name (or .Values.authentication.enabled .Values.csrSigners .Values.podSigners .Values.bundleTargets .Values.istiodTls .Values.linkerdIssuers) }}true{{ end }}
+{{- if and .Values.cluster.name (or .Values.authentication.enabled .Values.linkerd.enabled .Values.csrSigners .Values.podSigners .Values.bundleTargets .Values.istiodTls .Values.linkerdIssuers) }}true{{ end }}
+{{- end }}
+
+{{- /* Where Linkerd's proxies find it. */}}
+{{- define "rootbridge.linkerdName" -}}
+{{- include "rootbridge.fullname" . }}-linkerd
 {{- end }}
 
 {{- /* Gives a role of a namespace to the server: {root, role, namespace}. */}}

@@ -1,0 +1,133 @@
+//! The configuration of deploy/linkerd/in-place as it is, but for paths and ports, with the rights
+//! that its manifests and Linkerd's chart give the account.
+
+use std::fs::{self, File};
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use serde_json::Value;
+use tonic::Code;
+
+use super::AUDIENCE;
+use super::proxy::{Proxy, code, name, take};
+use super::transport::own_address;
+use crate::access::Credential;
+use crate::linkerd::tools::{Tools, repository};
+use crate::objects::{namespace, node, pod, service_account, token, token_for};
+use crate::server::ApiServer;
+use crate::support::openssl::{Enterprise, run};
+use crate::support::request::Request;
+use crate::support::{Line, PATIENCE, TD, eventually};
+
+const CONFIGURATION: &str = "deploy/linkerd/in-place/prepare/rootbridge.toml";
+
+/// That configuration, with this machine's token and files.
+fn configured(server: &ApiServer, who: &Credential) -> Line {
+    let line = Line::bare();
+    let kubeconfig = line.path("kubeconfig");
+    fs::write(&kubeconfig, server.kubeconfig(who)).unwrap();
+    let text = fs::read_to_string(repository(CONFIGURATION)).unwrap();
+    fs::write(line.config(), text).unwrap();
+    let softhsm = line.path("token/softhsm2.conf");
+    let at = |name: &str| line.path(name).display().to_string();
+    for (from, to) in [
+        ("/var/lib/rootbridge/ledger.db", at("ledger.db")),
+        ("/var/run/secrets/rootbridge/pin/pin", at("token/pin")),
+        (
+            "\"/opt/pkcs11/lib/libvendorpkcs11.so\"",
+            format!(
+                "\"/usr/lib/softhsm/libsofthsm2.so\"\nenvironment = {{ SOFTHSM2_CONF = \"{}\" }}",
+                softhsm.display()
+            ),
+        ),
+        (
+            "[clusters.local]\n",
+            format!(
+                "[clusters.local]\nkubeconfig = \"{}\"\n",
+                kubeconfig.display()
+            ),
+        ),
+        ("0.0.0.0:8080", "0.0.0.0:0".to_owned()),
+        ("0.0.0.0:9990", "0.0.0.0:0".to_owned()),
+    ] {
+        line.edit(from, &to);
+    }
+    line
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_prepared_server_answers_as_the_controller_does() {
+    let server = ApiServer::start();
+    let client = server.client().await;
+    namespace(&client, "linkerd").await;
+    let tools = Tools::new(&server, "linkerd");
+    tools.upgrade(&[]);
+    let kept = "helm.sh/resource-policy=keep";
+    let roots = "linkerd-identity-trust-roots";
+    tools.ok("kubectl", &["annotate", "configmap", roots, kept]);
+    tools.upgrade(&["--set", "identity.externalCA=true"]);
+    let prepare = repository("deploy/linkerd/in-place/prepare");
+    tools.ok("kubectl", &["apply", "-k", prepare.to_str().unwrap()]);
+
+    let own = token(&client, ("linkerd", "linkerd-identity"), &[], 86_400, None).await;
+    let line = configured(&server, &Credential::Token(own));
+    line.init(TD, &[]);
+    // What is in the cluster is what was read here.
+    let map: Value = tools.object("configmap/rootbridge-identity");
+    let written = map["data"]["rootbridge.toml"].as_str().unwrap();
+    assert_eq!(
+        written,
+        fs::read_to_string(repository(CONFIGURATION)).unwrap()
+    );
+
+    let running = line.serve().await;
+    assert_eq!(running.get("/ping").await, (200, "pong\n".to_owned()));
+    assert_eq!(running.get("/ready").await.0, 200);
+    // The old roots join the bundle before anything of it is published.
+    let old = Enterprise::new(&line.path(""), "old").pem();
+    fs::write(line.path("old.pem"), &old).unwrap();
+    let add = ["anchors", "add", "-", "--trust-domain", TD];
+    let mut add = line.command(&[&add[..], &["--source", "Linkerd before"]].concat());
+    run(add.stdin(File::open(line.path("old.pem")).unwrap()));
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "linkerd");
+    let published = async || {
+        let data = maps.get(roots).await.unwrap().data.unwrap_or_default();
+        data["ca-bundle.crt"].clone()
+    };
+    assert_eq!(published().await, "the roots of before\n");
+    let publish = repository("deploy/linkerd/in-place/publish.yaml");
+    tools.ok("kubectl", &["apply", "-f", publish.to_str().unwrap()]);
+    eventually(PATIENCE, "the roots", async || {
+        published().await.contains("BEGIN")
+    })
+    .await;
+    let both = published().await;
+    assert_eq!(both.matches("BEGIN").count(), 2);
+    for root in [line.roots(TD), old] {
+        assert!(both.contains(root.trim()), "{both}");
+    }
+    let output = line.try_cli(&["check", "-o", "json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let checks = report["checks"].as_array().unwrap();
+    let rights = checks.iter().find(|check| check["name"] == "local rights");
+    assert_eq!(rights.unwrap()["result"], "ok", "{report:#}");
+
+    namespace(&client, "shop").await;
+    node(&client, "n").await;
+    service_account(&client, "shop", "app").await;
+    let pod = pod(&client, "shop", "app-0", "app", "n").await;
+    let token = token_for(&client, ("shop", "app"), AUDIENCE, &pod).await;
+    line.issuer.minted.lock().unwrap().push(token.clone());
+    let own = name("shop", "app");
+    let csr = Request::new(&[&own]);
+    let port = running.port_of("identity");
+    // Other pods' calls, which the proxy in the pod brings to its own address; and the proxy's own.
+    for host in [own_address().to_string(), "127.0.0.1".to_owned()] {
+        let proxy = Proxy::plain(&format!("{host}:{port}")).await.unwrap();
+        let answer = proxy.own(("shop", "app"), &token, &csr).await.unwrap();
+        take(&answer, &own, &csr, &line.roots(TD));
+        let other = proxy.own(("shop", "other"), &token, &csr).await;
+        assert_eq!(code(&other), Code::FailedPrecondition);
+    }
+    running.stop().await;
+}

@@ -1,0 +1,139 @@
+//! What is made for Linkerd's controller, before verifiers that share no code with us.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::{Value, json};
+
+use super::issuer::{chain, data};
+use crate::support::{Line, openssl};
+
+/// A leaf for a proxy, signed with the secret's key as the controller would, and its verification.
+pub(super) fn sign_and_verify(line: &Line, secret: &Secret) {
+    let file = |name: &str, text: &str| {
+        let path = line.path(&format!("feed-{name}"));
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let issuer = file("issuer.pem", &chain(secret)[0].to_pem());
+    let key = file("issuer.key", &data(secret, "tls.key"));
+    let path = file("path.pem", &data(secret, "tls.crt"));
+    let roots = file("roots.pem", &data(secret, "ca.crt"));
+    let (csr, leaf) = (line.path("feed-leaf.csr"), line.path("feed-leaf.pem"));
+    let name = "web.shop.serviceaccount.identity.linkerd.cluster.local";
+    openssl::run(
+        Command::new("openssl")
+            .args([
+                "req",
+                "-new",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+            ])
+            .args(["-nodes", "-subj", "/"])
+            .arg("-keyout")
+            .arg(line.path("feed-leaf.key"))
+            .arg("-out")
+            .arg(&csr),
+    );
+    let extensions = file(
+        "leaf.ext",
+        &format!(
+            "subjectAltName=critical,DNS:{name}\nbasicConstraints=critical,CA:FALSE\n\
+             keyUsage=critical,digitalSignature,keyEncipherment\n\
+             extendedKeyUsage=serverAuth,clientAuth\n\
+             subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+        ),
+    );
+    openssl::run(
+        Command::new("openssl")
+            .args(["x509", "-req", "-days", "1", "-in"])
+            .arg(&csr)
+            .arg("-CA")
+            .arg(&issuer)
+            .arg("-CAkey")
+            .arg(&key)
+            .arg("-extfile")
+            .arg(&extensions)
+            .arg("-out")
+            .arg(&leaf),
+    );
+    let verify = |host: &str, what: &std::path::Path| {
+        openssl::run(
+            Command::new("openssl")
+                .args([
+                    "verify",
+                    "-x509_strict",
+                    "-verify_hostname",
+                    host,
+                    "-CAfile",
+                ])
+                .arg(&roots)
+                .arg("-untrusted")
+                .arg(&path)
+                .arg(what),
+        );
+    };
+    verify(name, &leaf);
+    // The controller verifies its own issuer so before it takes it.
+    let own = chain(secret)[0].names()[0].to_string();
+    verify(own.strip_prefix("dns:").unwrap(), &issuer);
+    // In the controller's own language, which has a mind of its own about such names.
+    let whole = file(
+        "whole.pem",
+        &(fs::read_to_string(&leaf).unwrap() + &data(secret, "tls.crt")),
+    );
+    go_verify(&whole, &roots, "both", name);
+    go_verify(&path, &roots, "server", own.strip_prefix("dns:").unwrap());
+}
+
+fn repository(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// Go's crypto/x509, as `scripts` build it for the tests of Istio.
+fn go_verify(chain: &Path, roots: &Path, usage: &str, dns: &str) {
+    openssl::run(
+        Command::new(repository("build/interop/istio"))
+            .args(["verify", "-usage", usage, "-dns", dns, "-chain"])
+            .arg(chain)
+            .arg("-roots")
+            .arg(roots),
+    );
+}
+
+/// The issuer before pkilint and openssl: `tests/judges/judge.py` describes cases and findings.
+pub(super) fn judged(line: &Line, secret: &Secret) {
+    let file = |key: &str| {
+        let path = line.path(&format!("judged-{key}"));
+        fs::write(&path, data(secret, key)).unwrap();
+        path
+    };
+    let case = json!([{
+        "name": "linkerd issuer", "shape": "issuing",
+        "chain": file("tls.crt"), "roots": file("ca.crt"),
+    }]);
+    let cases = line.path("cases.json");
+    fs::write(&cases, case.to_string()).unwrap();
+    let said = openssl::run(
+        Command::new(repository("build/venv/bin/python"))
+            .arg(repository("tests/judges/judge.py"))
+            .stdin(fs::File::open(&cases).unwrap()),
+    );
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said, json!({ "cases": 1, "findings": [] }));
+}
+
+/// The ledger's invariants, by a program that shares no code with us.
+pub(super) fn ledger(line: &Line) {
+    let said = openssl::run(
+        Command::new(repository("build/venv/bin/python"))
+            .arg(repository("tests/judges/ledger.py"))
+            .arg(line.path("ledger.db")),
+    );
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["findings"], json!([]), "{said:#}");
+}
