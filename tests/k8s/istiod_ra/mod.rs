@@ -51,6 +51,22 @@ async fn ca(server: &ApiServer, admin: &Client) -> Line {
     rootbridge(&[("east", server, &credential)], &format!("\n{sections}\n"))
 }
 
+/// The page says which istiod was tried, and it is of one version with the client.
+#[test]
+fn the_page_names_the_istiod_that_is_built() {
+    let version = |manifest: &'static str| {
+        let line = manifest
+            .lines()
+            .find(|line| line.contains("istio.io/istio v"));
+        line.and_then(|line| line.split_whitespace().nth(1))
+            .unwrap()
+    };
+    let built = version(include_str!("../../istiod/go.mod"));
+    assert_eq!(built, version(include_str!("../../interop/go.mod")));
+    let (_, commit) = built.rsplit_once('-').unwrap();
+    assert!(HOW_TO.contains(commit), "{commit}");
+}
+
 async fn requests(admin: &Client) -> Vec<CertificateSigningRequest> {
     let api: Api<CertificateSigningRequest> = Api::all(admin.clone());
     api.list(&ListParams::default()).await.unwrap().items
@@ -76,6 +92,7 @@ async fn istiod_has_its_workloads_certified_here() {
     who_asks_has_its_own_name(&shop, &istiod, &line).await;
     shop.agent(&istiod, "web").await;
     shop.many(&istiod, "till", 50).await;
+    ztunnel_speaks_for_its_node(&shop, &istiod).await;
     istiod_has_no_ca_of_its_own(&admin, &line).await;
     running.stop().await;
     let running = what_is_asked_meanwhile(&shop, &istiod, &line, &admin).await;
@@ -149,6 +166,23 @@ async fn who_asks_has_its_own_name(shop: &Shop, istiod: &Istiod, line: &Line) {
         let caller = row["caller"].to_string();
         assert!(caller.contains("/ns/istio-system/sa/istiod"), "{row}");
         assert!(caller.contains("CertificateSigningRequest"), "{row}");
+    }
+}
+
+/// Ambient: istiod judges whom a node's proxy may ask for, and asks us for that name.
+async fn ztunnel_speaks_for_its_node(shop: &Shop, istiod: &Istiod) {
+    let on_its_node = Call::of("ztunnel", WEB, "ecdsa-p256").on_behalf();
+    let elsewhere = Call::of("ztunnel", TILL, "ecdsa-p256").on_behalf();
+    let not_trusted = Call::of("till", WEB, "ecdsa-p256").on_behalf();
+    // istiod's view of pods may be a moment behind.
+    let call = [on_its_node];
+    eventually(PATIENCE, "istiod knows the pods", async || {
+        shop.ask(istiod, &call).await[0].code == "OK"
+    })
+    .await;
+    shop.ask(istiod, &call).await[0].granted();
+    for answer in shop.ask(istiod, &[elsewhere, not_trusted]).await {
+        assert_eq!(answer.code, "Unauthenticated", "{answer:?}");
     }
 }
 
