@@ -44,12 +44,7 @@ pub(super) async fn examine(
     match examiner.get(&deployment).await {
         Ok(found) => match own_ca(&found) {
             OwnCa::Off => report.pass(CATEGORY, &item, "its own CA is off"),
-            OwnCa::Ra => report.pass(CATEGORY, &item, "it has no CA and asks by CSR objects"),
-            OwnCa::BesideRa => {
-                report
-                    .fail(CATEGORY, &item, "it has a CA of its own beside its RA")
-                    .hint("global.pilotCertProvider=k8s.io/ and the signer's name");
-            }
+            OwnCa::Ra => report.pass(CATEGORY, &item, "it asks by CSR objects"),
             OwnCa::On => {
                 report
                     .fail(
@@ -74,27 +69,24 @@ fn unseen(item: &str, why: &str, report: &mut Report) {
         .hint("this needs the right to read them, which the server itself does not");
 }
 
-/// Whether an istiod makes a CA of its own.
+/// Who signs for an istiod's workloads.
 #[derive(Debug, PartialEq, Eq)]
 enum OwnCa {
+    /// Not istiod.
     Off,
-    /// A registration authority for a signer of the cluster's, and nothing else.
+    /// A signer of the cluster's: istiod is a registration authority.
     Ra,
-    /// The same, but without the provider that keeps it from making a root.
-    BesideRa,
     On,
 }
 
 fn own_ca(deployment: &Value) -> OwnCa {
-    let of = |name: &str| variable(deployment, name).unwrap_or_default();
-    if of("ENABLE_CA_SERVER") == "false" {
-        return OwnCa::Off;
-    }
-    let external = of("EXTERNAL_CA") == "ISTIOD_RA_KUBERNETES_API";
-    match (external, of("PILOT_CERT_PROVIDER").starts_with("k8s.io/")) {
-        (true, true) => OwnCa::Ra,
-        (true, false) => OwnCa::BesideRa,
-        (false, _) => OwnCa::On,
+    let is = |name: &str, value: &str| variable(deployment, name).as_deref() == Some(value);
+    if is("ENABLE_CA_SERVER", "false") {
+        OwnCa::Off
+    } else if is("EXTERNAL_CA", "ISTIOD_RA_KUBERNETES_API") {
+        OwnCa::Ra
+    } else {
+        OwnCa::On
     }
 }
 
@@ -136,19 +128,16 @@ mod tests {
     }
 
     #[test]
-    fn whether_an_istiod_has_a_ca_of_its_own() {
+    fn who_signs_for_an_istiods_workloads() {
         let of = |env: &[(&str, &str)]| {
             let pair = |(name, value): &(&str, &str)| json!({ "name": name, "value": value });
             let env: Vec<_> = env.iter().map(pair).collect();
             own_ca(&json!({ "spec": { "template": { "spec": { "containers": [{ "env": env }] }}}}))
         };
         let external = ("EXTERNAL_CA", "ISTIOD_RA_KUBERNETES_API");
-        let provider = ("PILOT_CERT_PROVIDER", "k8s.io/rootbridge.example/mesh");
-        let usual = ("PILOT_CERT_PROVIDER", "istiod");
         assert_eq!(of(&[]), OwnCa::On);
-        assert_eq!(of(&[provider]), OwnCa::On);
-        assert_eq!(of(&[external, usual]), OwnCa::BesideRa);
-        assert_eq!(of(&[external, provider]), OwnCa::Ra);
+        assert_eq!(of(&[("EXTERNAL_CA", "")]), OwnCa::On);
+        assert_eq!(of(&[external]), OwnCa::Ra);
         assert_eq!(of(&[external, ("ENABLE_CA_SERVER", "false")]), OwnCa::Off);
     }
 
