@@ -10,6 +10,7 @@ mod settings;
 
 pub(crate) use install::{apply, rights};
 pub(crate) use linkerd::service as linkerd_service;
+pub(crate) use settings::configuration_in as configuration;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -21,34 +21,30 @@ use crate::support::{Line, PATIENCE, TD, eventually};
 
 const CONFIGURATION: &str = "deploy/linkerd/in-place/prepare/rootbridge.toml";
 
-/// That configuration, with this machine's token and files.
-fn configured(server: &ApiServer, who: &Credential) -> Line {
+/// A configuration for a pod, with this machine's token and files.
+pub(super) fn configured(text: &str, cluster: &str, server: &ApiServer, who: &Credential) -> Line {
     let line = Line::bare();
     let kubeconfig = line.path("kubeconfig");
     fs::write(&kubeconfig, server.kubeconfig(who)).unwrap();
-    let text = fs::read_to_string(repository(CONFIGURATION)).unwrap();
-    fs::write(line.config(), text).unwrap();
     let softhsm = line.path("token/softhsm2.conf");
     let at = |name: &str| line.path(name).display().to_string();
+    let module = "\"/opt/pkcs11/lib/libvendorpkcs11.so\"";
+    let ours = format!(
+        "\"/usr/lib/softhsm/libsofthsm2.so\"\nenvironment = {{ SOFTHSM2_CONF = \"{}\" }}",
+        softhsm.display()
+    );
+    let head = format!("[clusters.{cluster}]\n");
+    let reached = format!("{head}kubeconfig = \"{}\"\n", kubeconfig.display());
+    // The tests' ports are whatever is free.
+    let ports = ["8080", "8443", "9901", "9990"].map(|port| format!("0.0.0.0:{port}"));
+    let free = |text: String, port: &String| text.replace(port, "0.0.0.0:0");
+    let text = ports.iter().fold(text.to_owned(), free);
+    fs::write(line.config(), text).unwrap();
     for (from, to) in [
         ("/var/lib/rootbridge/ledger.db", at("ledger.db")),
         ("/var/run/secrets/rootbridge/pin/pin", at("token/pin")),
-        (
-            "\"/opt/pkcs11/lib/libvendorpkcs11.so\"",
-            format!(
-                "\"/usr/lib/softhsm/libsofthsm2.so\"\nenvironment = {{ SOFTHSM2_CONF = \"{}\" }}",
-                softhsm.display()
-            ),
-        ),
-        (
-            "[clusters.local]\n",
-            format!(
-                "[clusters.local]\nkubeconfig = \"{}\"\n",
-                kubeconfig.display()
-            ),
-        ),
-        ("0.0.0.0:8080", "0.0.0.0:0".to_owned()),
-        ("0.0.0.0:9990", "0.0.0.0:0".to_owned()),
+        (module, ours),
+        (head.as_str(), reached),
     ] {
         line.edit(from, &to);
     }
@@ -70,15 +66,13 @@ async fn the_prepared_server_answers_as_the_controller_does() {
     tools.ok("kubectl", &["apply", "-k", prepare.to_str().unwrap()]);
 
     let own = token(&client, ("linkerd", "linkerd-identity"), &[], 86_400, None).await;
-    let line = configured(&server, &Credential::Token(own));
+    let text = fs::read_to_string(repository(CONFIGURATION)).unwrap();
+    let line = configured(&text, "local", &server, &Credential::Token(own));
     line.init(TD, &[]);
     // What is in the cluster is what was read here.
     let map: Value = tools.object("configmap/rootbridge-identity");
     let written = map["data"]["rootbridge.toml"].as_str().unwrap();
-    assert_eq!(
-        written,
-        fs::read_to_string(repository(CONFIGURATION)).unwrap()
-    );
+    assert_eq!(written, text);
 
     let running = line.serve().await;
     assert_eq!(running.get("/ping").await, (200, "pong\n".to_owned()));

@@ -1,5 +1,6 @@
 //! Linkerd's proxies, and Rootbridge in the place of their identity controller.
 
+mod chart;
 mod events;
 mod faults;
 mod generated;

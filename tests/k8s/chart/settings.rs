@@ -7,7 +7,12 @@ use std::process::Command;
 use super::{RELEASE, only, render, set, value_sets, values};
 
 pub(super) fn configuration(values: &[String]) -> String {
-    let objects = render(RELEASE, values);
+    configuration_in(RELEASE, values)
+}
+
+/// The configuration of a release in a namespace.
+pub(crate) fn configuration_in(namespace: &str, values: &[String]) -> String {
+    let objects = render(namespace, values);
     let maps = objects
         .iter()
         .filter(|object| object["kind"] == "ConfigMap");

@@ -73,6 +73,12 @@ fn they_name_what_the_chart_makes() {
     let annotation = fs::read_to_string(file("annotation.json")).unwrap();
     let annotation: Value = serde_json::from_str(&annotation).unwrap();
     assert_eq!(annotation, wanted);
+    // Both directories have the same renderer.
+    let renderer = |shape: &str| {
+        let path = repository("deploy/linkerd").join(shape).join("post-render");
+        fs::read_to_string(path).unwrap()
+    };
+    assert_eq!(renderer("repoint"), renderer("in-place"));
     let page = fs::read_to_string(repository("docs/how-to/linkerd.md")).unwrap();
     assert!(page.contains(ROOTBRIDGE));
 }
@@ -101,7 +107,7 @@ async fn helm_points_the_control_plane_there_and_back() {
         let was = was.replace("localhost.:8080", ROOTBRIDGE);
         assert_eq!(is, was, "{name}");
     }
-    tools.upgrade(&["--set", "identity.externalCA=true"]);
+    tools.upgrade(&["--reuse-values", "--set", "proxy.additionalEnv=null"]);
     let after = CONTROL_PLANE.map(|name| tools.object(name)["spec"].clone());
     assert_eq!(after.map(in_order), before.map(in_order));
 
