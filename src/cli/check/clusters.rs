@@ -1,21 +1,19 @@
-//! Clusters: whether each answers, whether its clock agrees, what the account may do there, and
-//! whether istiod is set up against us.
+//! Clusters: whether each answers, whether its clock agrees, and what the account may do there.
 
 use std::time::Duration;
 
-use serde_json::Value;
-
+use super::istiod;
 use super::report::Report;
 use crate::cli::show::{count, rough};
 use crate::clock::{Clock, SystemClock, UnixTime};
 use crate::cluster::{ClusterConfig, Echo, Examiner, Way};
 use crate::config::Config;
+use crate::controllers::event_right;
 use crate::controllers::publisher::TargetConfig;
-use crate::controllers::{IstiodTls, event_right};
 use crate::ledger::Snapshot;
 use crate::x509::TrustBundle;
 
-const CATEGORY: &str = "clusters";
+pub(super) const CATEGORY: &str = "clusters";
 /// A pod certificate may begin 5 minutes off the API server's clock; a token's leeway is less.
 const SKEW: Duration = Duration::from_secs(30);
 /// Namespaces that are named; the rest are counted.
@@ -80,7 +78,7 @@ async fn examine(
     }
     for istiod in config.controllers().istiod_tls() {
         if istiod.cluster() == name {
-            self::istiod(cluster, istiod, &examiner, report).await;
+            istiod::examine(cluster, istiod, &examiner, report).await;
         }
     }
 }
@@ -227,117 +225,5 @@ async fn drift(
         Err(why) => {
             report.fail(CATEGORY, &item, &why);
         }
-    }
-}
-
-/// What istiod is told must fit what it gets from here.
-async fn istiod(
-    cluster: &ClusterConfig,
-    istiod: &IstiodTls,
-    examiner: &Examiner,
-    report: &mut Report,
-) {
-    let item = format!("{} istiod", cluster.name());
-    let suffix = istiod.revision().map(|name| format!("-{name}"));
-    let suffix = suffix.unwrap_or_default();
-    let namespace = istiod.namespace();
-    let mesh = format!("/api/v1/namespaces/{namespace}/configmaps/istio{suffix}");
-    match examiner.get(&mesh).await {
-        Ok(found) => {
-            let ours = cluster.trust_domain().as_str();
-            let theirs = mesh_trust_domain(&found);
-            // Istio's own default.
-            let theirs = theirs.as_deref().unwrap_or("cluster.local");
-            match theirs == ours {
-                true => report.pass(CATEGORY, &item, &format!("its trust domain is {ours}")),
-                false => {
-                    report
-                        .fail(
-                            CATEGORY,
-                            &item,
-                            &format!("its trust domain is {theirs}, and here it is {ours}"),
-                        )
-                        .hint("meshConfig.trustDomain must be the cluster's `trust_domain`");
-                }
-            }
-        }
-        Err(why) => unseen(&item, &why, report),
-    }
-    let deployment = format!("/apis/apps/v1/namespaces/{namespace}/deployments/istiod{suffix}");
-    match examiner.get(&deployment).await {
-        Ok(found) => match variable(&found, "ENABLE_CA_SERVER").as_deref() {
-            Some("false") => report.pass(CATEGORY, &item, "its own CA is off"),
-            _ => {
-                report
-                    .fail(
-                        CATEGORY,
-                        &item,
-                        "its own CA is on: it writes its root over ours",
-                    )
-                    .hint("pilot.env.ENABLE_CA_SERVER=false");
-            }
-        },
-        Err(why) => unseen(&item, &why, report),
-    }
-}
-
-fn unseen(item: &str, why: &str, report: &mut Report) {
-    report
-        .warn(
-            CATEGORY,
-            item,
-            &format!("its settings cannot be looked at: {why}"),
-        )
-        .hint("this needs the right to read them, which the server itself does not");
-}
-
-/// `trustDomain` of MeshConfig, which istiod's ConfigMap holds as YAML; a key of its top level.
-fn mesh_trust_domain(config_map: &Value) -> Option<String> {
-    let mesh = config_map.pointer("/data/mesh")?.as_str()?;
-    let line = mesh
-        .lines()
-        .find_map(|line| line.strip_prefix("trustDomain:"))?;
-    let value = line.split(" #").next()?.trim().trim_matches(['"', '\'']);
-    (!value.is_empty()).then(|| value.to_owned())
-}
-
-fn variable(deployment: &Value, name: &str) -> Option<String> {
-    let containers = deployment.pointer("/spec/template/spec/containers")?;
-    let mut variables = containers
-        .as_array()?
-        .iter()
-        .filter_map(|container| container.get("env")?.as_array())
-        .flatten();
-    let found = variables.find(|each| each.get("name").and_then(Value::as_str) == Some(name))?;
-    found.get("value")?.as_str().map(str::to_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn the_trust_domain_of_a_mesh() {
-        let of = |mesh: &str| mesh_trust_domain(&json!({ "data": { "mesh": mesh } }));
-        let mesh =
-            "accessLogFile: ''\ndefaultConfig:\n  trustDomain: no\ntrustDomain: \"a.b\" # x\n";
-        assert_eq!(of(mesh).as_deref(), Some("a.b"));
-        assert_eq!(of("rootNamespace: x\n"), None);
-        assert_eq!(mesh_trust_domain(&json!({})), None);
-    }
-
-    #[test]
-    fn a_variable_of_a_deployment() {
-        let found = json!({ "spec": { "template": { "spec": { "containers": [
-            { "name": "sidecar" },
-            { "env": [{ "name": "ENABLE_CA_SERVER", "value": "false" }] },
-        ]}}}});
-        assert_eq!(
-            variable(&found, "ENABLE_CA_SERVER").as_deref(),
-            Some("false")
-        );
-        assert_eq!(variable(&found, "OTHER"), None);
     }
 }

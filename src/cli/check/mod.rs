@@ -5,6 +5,7 @@
 
 mod clusters;
 mod hsm;
+mod istiod;
 mod linkerd;
 mod records;
 mod report;

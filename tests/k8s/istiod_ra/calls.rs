@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::built;
 use super::istiod::Istiod;
+use super::{NAMESPACE, built};
 use crate::objects::{namespace, pod, service_account, token_for};
 use crate::support::openssl;
 
@@ -55,6 +55,13 @@ impl Call {
         }
     }
 
+    /// For another's name, as ztunnel asks for the pods of its node.
+    pub(super) fn on_behalf(self) -> Self {
+        let identity = self.identity.clone();
+        let fields = [("ImpersonatedIdentity".to_owned(), identity)].into();
+        Self { fields, ..self }.once()
+    }
+
     /// By the generated stub, which tries once.
     pub(super) fn once(self) -> Self {
         let client = "raw".to_owned();
@@ -80,7 +87,7 @@ impl Answer {
     }
 }
 
-/// A namespace's workloads, with their tokens in files as a kubelet keeps them.
+/// A namespace's workloads and a node's ztunnel, with their tokens in files as a kubelet keeps them.
 pub(super) struct Shop {
     tokens: TempDir,
     roots: PathBuf,
@@ -90,10 +97,16 @@ impl Shop {
     pub(super) async fn new(admin: &Client, roots: &Path) -> Self {
         let tokens = tempfile::tempdir().unwrap();
         namespace(admin, "shop").await;
-        for (account, audience) in [("web", "istio-ca"), ("till", "istio-ca"), ("stranger", "x")] {
-            service_account(admin, "shop", account).await;
-            let pod = pod(admin, "shop", account, account, "").await;
-            let token = token_for(admin, ("shop", account), audience, &pod).await;
+        let workloads = [
+            ("shop", "web", "istio-ca", "node-1"),
+            ("shop", "till", "istio-ca", "node-2"),
+            ("shop", "stranger", "x", "node-1"),
+            (NAMESPACE, "ztunnel", "istio-ca", "node-1"),
+        ];
+        for (namespace, account, audience, node) in workloads {
+            service_account(admin, namespace, account).await;
+            let pod = pod(admin, namespace, account, account, node).await;
+            let token = token_for(admin, (namespace, account), audience, &pod).await;
             fs::write(tokens.path().join(account), token).unwrap();
         }
         let roots = roots.to_owned();
@@ -119,6 +132,27 @@ impl Shop {
             .arg(self.tokens.path().join(account));
         let run = move || openssl::run(&mut command);
         tokio::task::spawn_blocking(run).await.unwrap();
+    }
+
+    /// Many certificates for an account, 32 asked for at a time; every one must come and be right.
+    pub(super) async fn many(&self, istiod: &Istiod, account: &str, count: usize) {
+        let identity = format!("spiffe://cluster.local/ns/shop/sa/{account}");
+        let workload =
+            json!([{ "identity": identity, "token_file": self.tokens.path().join(account) }]);
+        let list = self.tokens.path().join("workloads.json");
+        fs::write(&list, workload.to_string()).unwrap();
+        let mut command = self.driver("issue", istiod);
+        command.args(["-workers", "32", "-count", &count.to_string(), "-workloads"]);
+        command.arg(list);
+        let run = move || openssl::run(&mut command);
+        let said = tokio::task::spawn_blocking(run).await.unwrap();
+        let tally: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(tally["issued"], count, "{tally}");
+        assert_eq!(tally["problems"], Value::Null, "{tally}");
+        eprintln!(
+            "{count} certificates by way of istiod: {} ms",
+            tally["millis"]
+        );
     }
 
     /// Makes the calls in order.

@@ -4,9 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{NAMESPACE, block, built};
@@ -32,6 +34,7 @@ pub(super) struct Istiod {
     process: Kept,
     pod: Value,
     directory: TempDir,
+    webhooks: u16,
     /// Of its secure discovery service, where its CA is asked.
     pub(super) port: u16,
 }
@@ -56,12 +59,19 @@ impl Istiod {
         let deployment = objects.iter().find(|one| one["kind"] == "Deployment");
         let pod = &deployment.unwrap()["spec"]["template"]["spec"];
         mount(admin, pod, directory.path()).await;
+        // Every pod has it, and istiod takes it for the roots where it has no others.
+        let cluster = inside(
+            directory.path(),
+            "/var/run/secrets/kubernetes.io/serviceaccount",
+        );
+        fs::create_dir_all(&cluster).unwrap();
+        fs::write(cluster.join("ca.crt"), server.ca()).unwrap();
         let account = (NAMESPACE, pod["serviceAccountName"].as_str().unwrap());
         let token = token(admin, account, &[], 86_400, None).await;
         let kubeconfig = directory.path().join("kubeconfig");
         fs::write(&kubeconfig, server.kubeconfig(&Credential::Token(token))).unwrap();
 
-        let (port, http) = (free_port(), free_port());
+        let (port, http, webhooks) = (free_port(), free_port(), free_port());
         let mut arguments = vec![
             "-C".to_owned(),
             directory.path().display().to_string(),
@@ -76,7 +86,7 @@ impl Istiod {
             loopback("secureGRPCAddr", port),
             loopback("httpAddr", http),
             loopback("grpcAddr", free_port()),
-            loopback("httpsAddr", free_port()),
+            loopback("httpsAddr", webhooks),
             loopback("monitoringAddr", free_port()),
             format!("--ctrlz_port={}", free_port()),
         ]);
@@ -93,8 +103,47 @@ impl Istiod {
             process,
             pod: pod.clone(),
             directory,
+            webhooks,
             port,
         }
+    }
+
+    /// What it adds to a pod, as its webhook is asked.
+    pub(super) async fn injects(&self, roots: &str) -> String {
+        let host = "istiod.istio-system.svc";
+        let client = reqwest::Client::builder()
+            .tls_certs_only([reqwest::Certificate::from_pem(roots.as_bytes()).unwrap()])
+            .resolve(host, ([127, 0, 0, 1], self.webhooks).into())
+            .build()
+            .unwrap();
+        let pod = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": { "name": "web", "namespace": "shop" },
+            "spec": { "containers": [{ "name": "main", "image": "none" }] },
+        });
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {
+                "uid": "1",
+                "kind": { "group": "", "version": "v1", "kind": "Pod" },
+                "resource": { "group": "", "version": "v1", "resource": "pods" },
+                "namespace": "shop",
+                "operation": "CREATE",
+                "object": pod,
+            },
+        });
+        let asked = client
+            .post(format!("https://{host}:{}/inject", self.webhooks))
+            .header("content-type", "application/json")
+            .body(review.to_string());
+        let text = asked.send().await.unwrap().text().await.unwrap();
+        let answer: Value = serde_json::from_str(&text).unwrap();
+        let patch = answer["response"]["patch"].as_str();
+        let patch = patch.unwrap_or_else(|| panic!("{answer}"));
+        let patch = STANDARD.decode(patch).unwrap();
+        String::from_utf8(patch).unwrap()
     }
 
     /// Mounts anew what changed in the cluster, as a kubelet does within a minute, until the roots

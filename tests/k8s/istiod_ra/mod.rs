@@ -8,7 +8,7 @@ use std::path::Path;
 
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Client};
 
 use calls::{Call, Shop};
@@ -22,6 +22,8 @@ use super::support::{Line, PATIENCE, Server, TD, eventually, openssl};
 const HOW_TO: &str = include_str!("../../../docs/how-to/istiod-ra.md");
 /// Where the how-to has istiod.
 const NAMESPACE: &str = "istio-system";
+/// Where istiod keeps the key of a CA of its own.
+const OWN_CA: &str = "istio-ca-secret";
 const WEB: &str = "spiffe://cluster.local/ns/shop/sa/web";
 const TILL: &str = "spiffe://cluster.local/ns/shop/sa/till";
 
@@ -51,6 +53,22 @@ async fn ca(server: &ApiServer, admin: &Client) -> Line {
     rootbridge(&[("east", server, &credential)], &format!("\n{sections}\n"))
 }
 
+/// The page says which istiod was tried, and it is of one version with the client.
+#[test]
+fn the_page_names_the_istiod_that_is_built() {
+    let version = |manifest: &'static str| {
+        let line = manifest
+            .lines()
+            .find(|line| line.contains("istio.io/istio v"));
+        line.and_then(|line| line.split_whitespace().nth(1))
+            .unwrap()
+    };
+    let built = version(include_str!("../../istiod/go.mod"));
+    assert_eq!(built, version(include_str!("../../interop/go.mod")));
+    let (_, commit) = built.rsplit_once('-').unwrap();
+    assert!(HOW_TO.contains(commit), "{commit}");
+}
+
 async fn requests(admin: &Client) -> Vec<CertificateSigningRequest> {
     let api: Api<CertificateSigningRequest> = Api::all(admin.clone());
     api.list(&ListParams::default()).await.unwrap().items
@@ -73,9 +91,16 @@ async fn istiod_has_its_workloads_certified_here() {
     let istiod = Istiod::start(&server, &admin, &[]).await;
     let shop = Shop::new(&admin, &line.path(&format!("{TD}.pem"))).await;
 
+    let sidecar = istiod.injects(&line.roots(TD)).await;
+    for part in ["/var/run/secrets/istio", "istio-ca-root-cert"] {
+        assert!(sidecar.contains(part), "no {part} in {sidecar}");
+    }
+
     who_asks_has_its_own_name(&shop, &istiod, &line).await;
     shop.agent(&istiod, "web").await;
-    istiod_has_no_ca_of_its_own(&admin, &line).await;
+    shop.many(&istiod, "till", 50).await;
+    ztunnel_speaks_for_its_node(&shop, &istiod).await;
+    its_roots_are_ours(&admin, &line).await;
     running.stop().await;
     let running = what_is_asked_meanwhile(&shop, &istiod, &line, &admin).await;
 
@@ -87,10 +112,16 @@ async fn istiod_has_its_workloads_certified_here() {
     let web = [Call::of("web", WEB, "ecdsa-p256")];
     assert_eq!(shop.ask(&istiod, &web).await[0].granted()["roots"], 1);
     drop(istiod);
-    // The how-to's words for workloads that name a signer themselves.
+    secrets
+        .delete(OWN_CA, &DeleteParams::default())
+        .await
+        .unwrap();
+    // The how-to's words for workloads that name a signer themselves, and for a mesh without sidecars.
     let domain = "pilot.env.CERT_SIGNER_DOMAIN=rootbridge.example";
     assert!(HOW_TO.contains("CERT_SIGNER_DOMAIN: rootbridge.example"));
-    let istiod = Istiod::start(&server, &admin, &["--set", domain]).await;
+    let none = "global.pilotCertProvider=k8s.io/rootbridge.example/mesh";
+    assert!(HOW_TO.contains("pilotCertProvider: k8s.io/rootbridge.example/mesh"));
+    let istiod = Istiod::start(&server, &admin, &["--set", domain, "--set", none]).await;
     let named = Call::of("web", WEB, "ecdsa-p256").signed_by("mesh");
     let unknown = Call::of("web", WEB, "ecdsa-p256").signed_by("other");
     let answers = shop.ask(&istiod, &[named, unknown.once()]).await;
@@ -98,6 +129,14 @@ async fn istiod_has_its_workloads_certified_here() {
     // istiod may not approve for that one.
     assert_eq!(answers[1].code, "Internal", "{answers:?}");
     assert!(answers[1].message.contains("approve"), "{answers:?}");
+    // And no CA is made, but sidecars are not told of the roots.
+    assert!(
+        !istiod
+            .injects(&line.roots(TD))
+            .await
+            .contains("istio-ca-root-cert")
+    );
+    assert!(secrets.get_opt(OWN_CA).await.unwrap().is_none());
     running.stop().await;
 }
 
@@ -151,14 +190,27 @@ async fn who_asks_has_its_own_name(shop: &Shop, istiod: &Istiod, line: &Line) {
     }
 }
 
-/// No key of a CA is in the cluster, and the roots that istiod gives to namespaces are ours.
-async fn istiod_has_no_ca_of_its_own(admin: &Client, line: &Line) {
+/// Ambient: istiod judges whom a node's proxy may ask for, and asks us for that name.
+async fn ztunnel_speaks_for_its_node(shop: &Shop, istiod: &Istiod) {
+    let on_its_node = Call::of("ztunnel", WEB, "ecdsa-p256").on_behalf();
+    let elsewhere = Call::of("ztunnel", TILL, "ecdsa-p256").on_behalf();
+    let not_trusted = Call::of("till", WEB, "ecdsa-p256").on_behalf();
+    // istiod's view of pods may be a moment behind.
+    let call = [on_its_node];
+    eventually(PATIENCE, "istiod knows the pods", async || {
+        shop.ask(istiod, &call).await[0].code == "OK"
+    })
+    .await;
+    shop.ask(istiod, &call).await[0].granted();
+    for answer in shop.ask(istiod, &[elsewhere, not_trusted]).await {
+        assert_eq!(answer.code, "Unauthenticated", "{answer:?}");
+    }
+}
+
+/// The roots that istiod gives to namespaces are ours, not those of the CA that it makes beside.
+async fn its_roots_are_ours(admin: &Client, line: &Line) {
     let given = roots_of_namespaces(admin, 1).await;
     assert_eq!(given.trim(), line.roots(TD).trim());
-    let secrets: Api<Secret> = Api::namespaced(admin.clone(), NAMESPACE);
-    for secret in secrets.list(&ListParams::default()).await.unwrap().items {
-        assert_eq!(secret.metadata.name.as_deref(), Some("istiod-tls"));
-    }
     // It cleared its requests away.
     assert_eq!(requests(admin).await, []);
 }

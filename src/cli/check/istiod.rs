@@ -1,0 +1,156 @@
+//! Whether an istiod is set up against us.
+
+use serde_json::Value;
+
+use super::clusters::CATEGORY;
+use super::report::Report;
+use crate::cluster::{ClusterConfig, Examiner};
+use crate::controllers::IstiodTls;
+
+/// What istiod is told must fit what it gets from here.
+pub(super) async fn examine(
+    cluster: &ClusterConfig,
+    istiod: &IstiodTls,
+    examiner: &Examiner,
+    report: &mut Report,
+) {
+    let item = format!("{} istiod", cluster.name());
+    let suffix = istiod.revision().map(|name| format!("-{name}"));
+    let suffix = suffix.unwrap_or_default();
+    let namespace = istiod.namespace();
+    let mesh = format!("/api/v1/namespaces/{namespace}/configmaps/istio{suffix}");
+    match examiner.get(&mesh).await {
+        Ok(found) => {
+            let ours = cluster.trust_domain().as_str();
+            let theirs = mesh_trust_domain(&found);
+            // Istio's own default.
+            let theirs = theirs.as_deref().unwrap_or("cluster.local");
+            match theirs == ours {
+                true => report.pass(CATEGORY, &item, &format!("its trust domain is {ours}")),
+                false => {
+                    report
+                        .fail(
+                            CATEGORY,
+                            &item,
+                            &format!("its trust domain is {theirs}, and here it is {ours}"),
+                        )
+                        .hint("meshConfig.trustDomain must be the cluster's `trust_domain`");
+                }
+            }
+        }
+        Err(why) => unseen(&item, &why, report),
+    }
+    let deployment = format!("/apis/apps/v1/namespaces/{namespace}/deployments/istiod{suffix}");
+    match examiner.get(&deployment).await {
+        Ok(found) => match own_ca(&found) {
+            OwnCa::Off => report.pass(CATEGORY, &item, "its own CA is off"),
+            OwnCa::Ra => report.pass(CATEGORY, &item, "it asks by CSR objects"),
+            OwnCa::On => {
+                report
+                    .fail(
+                        CATEGORY,
+                        &item,
+                        "its own CA is on: it writes its root over ours",
+                    )
+                    .hint("pilot.env.ENABLE_CA_SERVER=false");
+            }
+        },
+        Err(why) => unseen(&item, &why, report),
+    }
+}
+
+fn unseen(item: &str, why: &str, report: &mut Report) {
+    report
+        .warn(
+            CATEGORY,
+            item,
+            &format!("its settings cannot be looked at: {why}"),
+        )
+        .hint("this needs the right to read them, which the server itself does not");
+}
+
+/// Who signs for an istiod's workloads.
+#[derive(Debug, PartialEq, Eq)]
+enum OwnCa {
+    /// Not istiod.
+    Off,
+    /// A signer of the cluster's: istiod is a registration authority.
+    Ra,
+    On,
+}
+
+fn own_ca(deployment: &Value) -> OwnCa {
+    let is = |name: &str, value: &str| variable(deployment, name).as_deref() == Some(value);
+    if is("ENABLE_CA_SERVER", "false") {
+        OwnCa::Off
+    } else if is("EXTERNAL_CA", "ISTIOD_RA_KUBERNETES_API") {
+        OwnCa::Ra
+    } else {
+        OwnCa::On
+    }
+}
+
+/// `trustDomain` of MeshConfig, which istiod's ConfigMap holds as YAML; a key of its top level.
+fn mesh_trust_domain(config_map: &Value) -> Option<String> {
+    let mesh = config_map.pointer("/data/mesh")?.as_str()?;
+    let line = mesh
+        .lines()
+        .find_map(|line| line.strip_prefix("trustDomain:"))?;
+    let value = line.split(" #").next()?.trim().trim_matches(['"', '\'']);
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+fn variable(deployment: &Value, name: &str) -> Option<String> {
+    let containers = deployment.pointer("/spec/template/spec/containers")?;
+    let mut variables = containers
+        .as_array()?
+        .iter()
+        .filter_map(|container| container.get("env")?.as_array())
+        .flatten();
+    let found = variables.find(|each| each.get("name").and_then(Value::as_str) == Some(name))?;
+    found.get("value")?.as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_trust_domain_of_a_mesh() {
+        let of = |mesh: &str| mesh_trust_domain(&json!({ "data": { "mesh": mesh } }));
+        let mesh =
+            "accessLogFile: ''\ndefaultConfig:\n  trustDomain: no\ntrustDomain: \"a.b\" # x\n";
+        assert_eq!(of(mesh).as_deref(), Some("a.b"));
+        assert_eq!(of("rootNamespace: x\n"), None);
+        assert_eq!(mesh_trust_domain(&json!({})), None);
+    }
+
+    #[test]
+    fn who_signs_for_an_istiods_workloads() {
+        let of = |env: &[(&str, &str)]| {
+            let pair = |(name, value): &(&str, &str)| json!({ "name": name, "value": value });
+            let env: Vec<_> = env.iter().map(pair).collect();
+            own_ca(&json!({ "spec": { "template": { "spec": { "containers": [{ "env": env }] }}}}))
+        };
+        let external = ("EXTERNAL_CA", "ISTIOD_RA_KUBERNETES_API");
+        assert_eq!(of(&[]), OwnCa::On);
+        assert_eq!(of(&[("EXTERNAL_CA", "")]), OwnCa::On);
+        assert_eq!(of(&[external]), OwnCa::Ra);
+        assert_eq!(of(&[external, ("ENABLE_CA_SERVER", "false")]), OwnCa::Off);
+    }
+
+    #[test]
+    fn a_variable_of_a_deployment() {
+        let found = json!({ "spec": { "template": { "spec": { "containers": [
+            { "name": "sidecar" },
+            { "env": [{ "name": "ENABLE_CA_SERVER", "value": "false" }] },
+        ]}}}});
+        assert_eq!(
+            variable(&found, "ENABLE_CA_SERVER").as_deref(),
+            Some("false")
+        );
+        assert_eq!(variable(&found, "OTHER"), None);
+    }
+}
