@@ -35,6 +35,7 @@ mod publisher;
 mod rootbridge;
 #[allow(dead_code)]
 mod server;
+mod shim;
 mod signing;
 mod speed;
 /// The real binary on a SoftHSM token, as the tests of the line start it.

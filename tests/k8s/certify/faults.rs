@@ -1,7 +1,5 @@
 //! What a proxy is told when something behind Rootbridge fails: always something, and in time.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -10,8 +8,9 @@ use tonic::Code;
 use super::proxy::{Proxy, code, name, path, request, take};
 use super::{LISTENER, Scene};
 use crate::faulty::{Faulty, How};
+use crate::shim::shimmed;
 use crate::support::request::Request;
-use crate::support::{PATIENCE, TD, eventually, openssl};
+use crate::support::{PATIENCE, TD, eventually};
 
 const REVIEWS: &str = "/tokenreviews";
 
@@ -61,27 +60,6 @@ async fn without_an_issuer_it_is_unavailable() {
     .await;
 }
 
-/// The real module behind one that sleeps on command (`tests/hsm/shim.c`).
-fn slow_module(scene: &Scene) -> impl Fn(&str) {
-    let (shim, control) = (scene.line.path("shim.so"), scene.line.path("control"));
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hsm/shim.c");
-    openssl::run(
-        Command::new("cc")
-            .args(["-std=gnu17", "-shared", "-fPIC", "-o"])
-            .args([&shim, &source])
-            .arg("-ldl"),
-    );
-    let real = "/usr/lib/softhsm/libsofthsm2.so";
-    let module = |path: &str| format!("module = \"{path}\"\nenvironment = {{ ");
-    let further = format!(
-        "RB_SHIM_MODULE = \"{real}\", RB_SHIM_CONTROL = \"{}\", ",
-        control.display()
-    );
-    let ours = module(&shim.display().to_string()) + &further;
-    scene.line.edit(&module(real), &ours);
-    move |command| std::fs::write(&control, command).unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stalled_hsm_hangs_nobody_and_collects_nothing() {
     /// Fewer than the streams that one connection may have.
@@ -91,7 +69,7 @@ async fn a_stalled_hsm_hangs_nobody_and_collects_nothing() {
     let bound = "[listeners.identity.linkerd]\nanswer_within = \"2s\"\n\n";
     scene.line.edit(listener, &format!("{bound}{listener}"));
     scene.line.edit("queue = 256", "queue = 32");
-    let command = slow_module(&scene);
+    let command = shimmed(&scene.line);
     let own = name(scene.ns, "app");
     let token = scene.token().await;
     let csr = Request::new(&[&own]);
