@@ -193,7 +193,10 @@ async fn mount(admin: &Client, pod: &Value, root: &Path) {
             let into = inside(root, mounted["mountPath"].as_str().unwrap());
             fs::create_dir_all(&into).unwrap();
             for (key, path) in &files {
-                fs::write(into.join(path), &data[*key].0).unwrap();
+                // At once, as a kubelet does it: who watches never reads half a file.
+                let whole = into.join(format!("..{path}"));
+                fs::write(&whole, &data[*key].0).unwrap();
+                fs::rename(whole, into.join(path)).unwrap();
             }
         }
     }
