@@ -75,8 +75,8 @@ async fn requests(admin: &Client) -> Vec<CertificateSigningRequest> {
 }
 
 /// Workloads' calls to istiod end as certificates of this CA, and nobody gets another's name. While
-/// the CA is away calls fail, and come right with it. Another root is told to namespaces at once, and
-/// to workloads by an istiod that was started since.
+/// the CA is away calls fail, and come right with it. Another root is told to namespaces and workloads by
+/// an istiod that was started since.
 #[tokio::test(flavor = "multi_thread")]
 async fn istiod_has_its_workloads_certified_here() {
     let server = ApiServer::start();
@@ -108,9 +108,12 @@ async fn istiod_has_its_workloads_certified_here() {
     istiod
         .remount(&admin, |files| files.matches("BEGIN").count() == 2)
         .await;
-    roots_of_namespaces(&admin, 2).await;
     let web = [Call::of("web", WEB, "ecdsa-p256")];
     assert_eq!(shop.ask(&istiod, &web).await[0].granted()["roots"], 1);
+    drop(istiod);
+    let istiod = Istiod::start(&server, &admin, &[]).await;
+    roots_of_namespaces(&admin, 2).await;
+    assert_eq!(shop.ask(&istiod, &web).await[0].granted()["roots"], 2);
     drop(istiod);
     secrets
         .delete(OWN_CA, &DeleteParams::default())
