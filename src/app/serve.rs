@@ -20,7 +20,7 @@ use crate::admin::{self, Admin, Vitals};
 use crate::authn::{JwtVerifiers, Operators};
 use crate::cluster::Clusters;
 use crate::config::Config;
-use crate::controllers::linkerd::{LINKERD_CALLER, LINKERD_PROFILE, register_pods};
+use crate::controllers::linkerd::{LINKERD_ISSUER_CALLER, LINKERD_ISSUER_PROFILE, register_pods};
 use crate::controllers::{self, ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL};
 use crate::issuance::{self, Authorities};
 use crate::mesh::{self, SERVING_PROFILE, Services};
@@ -201,7 +201,7 @@ pub(super) fn policy(config: &Config, started: &Config) -> Policy {
                 .map(San::Dns)
                 .into_iter()
                 .collect();
-            let (caller, profile) = (LINKERD_CALLER, LINKERD_PROFILE);
+            let (caller, profile) = (LINKERD_ISSUER_CALLER, LINKERD_ISSUER_PROFILE);
             policy = policy.with_own_names(caller, profile, issuer.lifetime(), &names);
         }
     }

@@ -6,9 +6,9 @@ use crate::controllers::kept::{Sort, Terms};
 use crate::x509::{San, TrustDomain};
 
 /// The profile of these certificates; policy has a rule for the names that the configuration gives.
-pub const LINKERD_PROFILE: &str = "linkerd-issuer";
+pub const LINKERD_ISSUER_PROFILE: &str = "linkerd-issuer";
 /// What the caller is called in rules and in the ledger.
-pub const LINKERD_CALLER: &str = "local:linkerd-issuer";
+pub const LINKERD_ISSUER_CALLER: &str = "local:linkerd-issuer";
 
 /// What the controller's secret is to hold.
 pub(in crate::controllers) fn terms(issuer: &LinkerdIssuer, trust_domain: &TrustDomain) -> Terms {
@@ -19,7 +19,7 @@ pub(in crate::controllers) fn terms(issuer: &LinkerdIssuer, trust_domain: &Trust
         namespace: issuer.control_namespace().to_owned(),
         secret: issuer.secret().to_owned(),
         names: name.map(San::Dns).into_iter().collect(),
-        profile: LINKERD_PROFILE,
+        profile: LINKERD_ISSUER_PROFILE,
         purpose: "linkerd-issuer",
         sort: Sort::Ca {
             lifetime: issuer.lifetime(),

@@ -11,7 +11,7 @@ mod workloads;
 pub use events::{announce, event_right};
 pub use gauge::register_pods;
 pub(super) use issuer::terms;
-pub use issuer::{LINKERD_CALLER, LINKERD_PROFILE};
+pub use issuer::{LINKERD_ISSUER_CALLER, LINKERD_ISSUER_PROFILE};
 pub use roots::{ControlPlane, look};
 pub(super) use taken::Takers;
 pub use workloads::{Counts, Workload};

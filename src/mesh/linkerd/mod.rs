@@ -66,7 +66,7 @@ impl Identity for Linkerd {
         let answered = tokio::time::timeout(within, self.answer(&body, &request_id)).await;
         let outcome = answered.unwrap_or(Err(CallError::Late(within)));
         outcome.map(Response::new).map_err(|error| {
-            tracing::info!(%request_id, %error, "Certify refused");
+            tracing::debug!(%request_id, %error, "Certify refused");
             status(&error, &request_id)
         })
     }
@@ -99,7 +99,11 @@ impl Linkerd {
                 names: Vec::new(),
                 // The allowance for clocks that are off is the same on both sides.
                 ttl: profile.map(|profile| {
-                    (profile.default_ttl() + profile.backdate()).min(profile.max_ttl())
+                    let skew = profile.backdate();
+                    profile
+                        .default_ttl()
+                        .saturating_add(skew)
+                        .min(profile.max_ttl())
                 }),
                 naming: Naming::Linkerd(mesh),
                 scope: Scope::Own,

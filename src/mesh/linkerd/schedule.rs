@@ -29,7 +29,12 @@ impl Schedule {
 
     /// Whether a certificate of this lifetime keeps a quarter of it to be used in.
     pub fn fits(&self, lifetime: Duration) -> bool {
-        self.outage_margin + self.jitter <= lifetime - lifetime / 4
+        self.whole() <= u128::from((lifetime - lifetime / 4).as_secs())
+    }
+
+    /// Both together, in seconds: a configuration may hold spans whose sum is no [`Duration`].
+    fn whole(&self) -> u128 {
+        u128::from(self.outage_margin.as_secs()) + u128::from(self.jitter.as_secs())
     }
 
     /// The `valid_until` of a certificate that is issued at `now` and ends at `not_after`; `draw`
@@ -38,8 +43,8 @@ impl Schedule {
     pub fn valid_until(&self, now: UnixTime, not_after: UnixTime, draw: u64) -> UnixTime {
         let left = not_after.since(now);
         let most = left - left / 4;
-        let whole = self.outage_margin + self.jitter;
-        let (margin, jitter) = match whole > most {
+        let whole = self.whole();
+        let (margin, jitter) = match whole > u128::from(most.as_secs()) {
             true => (
                 part(self.outage_margin, most, whole),
                 part(self.jitter, most, whole),
@@ -53,9 +58,9 @@ impl Schedule {
 }
 
 /// `span * most / whole`, in whole seconds.
-fn part(span: Duration, most: Duration, whole: Duration) -> Duration {
+fn part(span: Duration, most: Duration, whole: u128) -> Duration {
     let secs = u128::from(span.as_secs()) * u128::from(most.as_secs());
-    let secs = secs / u128::from(whole.as_secs().max(1));
+    let secs = secs / whole.max(1);
     Duration::from_secs(u64::try_from(secs).unwrap_or(0))
 }
 

@@ -4,11 +4,11 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 
-use super::AUDIENCE;
 use super::in_place::configured;
 use super::proxy::{Proxy, name, take};
+use super::{AUDIENCE, app};
 use crate::chart;
-use crate::objects::{namespace, node, pod, service_account, token_for};
+use crate::objects::{namespace, token_for};
 use crate::server::ApiServer;
 use crate::support::request::Request;
 use crate::support::{PATIENCE, TD, eventually};
@@ -27,10 +27,7 @@ async fn proxies_are_certified_and_given_roots() {
     line.init(TD, &[]);
     let running = line.serve().await;
 
-    namespace(&client, "shop").await;
-    node(&client, "n").await;
-    service_account(&client, "shop", "app").await;
-    let pod = pod(&client, "shop", "app-0", "app", "n").await;
+    let pod = app(&client, "shop").await;
     let token = token_for(&client, ("shop", "app"), AUDIENCE, &pod).await;
     line.issuer.minted.lock().unwrap().push(token.clone());
     let own = name("shop", "app");

@@ -8,12 +8,12 @@ use kube::Api;
 use serde_json::Value;
 use tonic::Code;
 
-use super::AUDIENCE;
 use super::proxy::{Proxy, code, name, take};
 use super::transport::own_address;
+use super::{AUDIENCE, app};
 use crate::access::Credential;
 use crate::linkerd::tools::{Tools, repository};
-use crate::objects::{namespace, node, pod, service_account, token, token_for};
+use crate::objects::{namespace, token, token_for};
 use crate::server::ApiServer;
 use crate::support::openssl::{Enterprise, run};
 use crate::support::request::Request;
@@ -106,10 +106,7 @@ async fn the_prepared_server_answers_as_the_controller_does() {
     let rights = checks.iter().find(|check| check["name"] == "local rights");
     assert_eq!(rights.unwrap()["result"], "ok", "{report:#}");
 
-    namespace(&client, "shop").await;
-    node(&client, "n").await;
-    service_account(&client, "shop", "app").await;
-    let pod = pod(&client, "shop", "app-0", "app", "n").await;
+    let pod = app(&client, "shop").await;
     let token = token_for(&client, ("shop", "app"), AUDIENCE, &pod).await;
     line.issuer.minted.lock().unwrap().push(token.clone());
     let own = name("shop", "app");

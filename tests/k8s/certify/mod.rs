@@ -44,6 +44,14 @@ clusters = ["east"]
 tls = { trust_domain = "cluster.local" }
 "#;
 
+/// A pod of the account `app`, in a namespace and on a node of its own.
+async fn app(client: &Client, ns: &str) -> Pod {
+    namespace(client, ns).await;
+    node(client, ns).await;
+    service_account(client, ns, "app").await;
+    pod(client, ns, "app-0", "app", ns).await
+}
+
 /// A namespace with a pod of the account `app`, and a CA beside it.
 struct Scene {
     client: Client,
@@ -55,10 +63,7 @@ struct Scene {
 impl Scene {
     async fn new(ns: &'static str) -> Self {
         let client = shared().client().await;
-        namespace(&client, ns).await;
-        node(&client, ns).await;
-        service_account(&client, ns, "app").await;
-        let pod = pod(&client, ns, "app-0", "app", ns).await;
+        let pod = app(&client, ns).await;
         let who = credential(&client, ns).await;
         let line = identity(shared(), &who, "");
         Self {

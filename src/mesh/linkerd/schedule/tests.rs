@@ -200,4 +200,8 @@ fn a_schedule_must_leave_something() {
     assert!(Schedule::of_lifetime(LIFETIME).fits(LIFETIME));
     assert!(schedule(hours(10), hours(8)).fits(LIFETIME));
     assert!(!schedule(hours(10), hours(9)).fits(LIFETIME));
+    let endless = schedule(Duration::MAX, Duration::MAX);
+    assert!(!endless.fits(LIFETIME));
+    let now = UnixTime::from_secs(BEGIN);
+    assert!(endless.valid_until(now, now.plus(LIFETIME), u64::MAX) > now);
 }
