@@ -3,6 +3,7 @@
 use std::slice::from_ref;
 use std::time::Duration;
 
+use der::{Decode, Encode};
 use rootbridge::clock::UnixTime;
 use rootbridge::x509::{
     CaPath, Certificate, KeyKind, PathError, PathFault, room_below, verify_ca_path,
@@ -255,17 +256,17 @@ fn the_same_name_with_another_key() {
 fn extensions_made_by_hand() {
     let root = Ca::root("Root", terms(None));
     let with = |list: &[Vec<u8>]| {
-        let tbs = root.certificate.tbs_der();
-        // Everything before the extensions: they begin at the last [3] that runs to the end.
-        let inner = &tbs[4..];
-        let at = (0..inner.len())
-            .rev()
-            .find(|at| {
-                inner[*at] == 0xa3 && inner.len() - at < 0x80 && {
-                    usize::from(inner[at + 1]) == inner.len() - at - 2
-                }
-            })
+        // Everything before the extensions, whose length says where they begin: a key's
+        // random bytes may hold any tag.
+        let inner = &root.certificate.tbs_der()[4..];
+        let parsed = x509_cert::Certificate::from_der(root.certificate.der()).unwrap();
+        let own = parsed
+            .tbs_certificate()
+            .extensions()
+            .unwrap()
+            .to_der()
             .unwrap();
+        let at = inner.len() - tlv(0xa3, &[&own]).len();
         let list: Vec<&[u8]> = list.iter().map(Vec::as_slice).collect();
         let tbs = tlv(0x30, &[&inner[..at], &tlv(0xa3, &[&tlv(0x30, &list)])]);
         Certificate::parse(root.key.seal(&tbs))
