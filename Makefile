@@ -25,6 +25,7 @@ test:
 
 lint:
 	scripts/setup lint
+	! git grep -nE '^(<{7}|>{7}) '
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	scripts/cargo-deny check bans licenses sources

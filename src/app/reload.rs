@@ -91,7 +91,6 @@ fn needs_restart(running: &Config, next: &Config) -> Vec<&'static str> {
         ),
         ("publisher", running.publisher() != next.publisher()),
         ("istio", running.istio_profile() != next.istio_profile()),
-        ("clusters", running.clusters() != next.clusters()),
         (
             "csr_signers, pod_signers, istiod_tls or linkerd_issuers",
             running.controllers() != next.controllers(),

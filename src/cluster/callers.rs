@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::config::{RawCluster, is_label};
+use super::config::RawCluster;
 use super::error::ConfigError;
+use super::names::{is_label, is_subdomain};
 use crate::authn::{Api, service_account};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -159,8 +160,7 @@ impl CallersConfig {
 fn account(written: &str) -> Option<(String, String)> {
     let user = format!("system:serviceaccount:{}", written.replacen('/', ":", 1));
     let (namespace, account) = service_account(&user)?;
-    let labels = |text: &str| text.len() <= 253 && text.split('.').all(is_label);
-    (written.contains('/') && is_label(namespace) && labels(account))
+    (written.contains('/') && is_label(namespace) && is_subdomain(account))
         .then(|| (namespace.to_owned(), account.to_owned()))
 }
 

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::callers::{CallersConfig, RawClusterAudiences, Way};
 use super::error::ConfigError;
+use super::names::is_label;
 use crate::x509::TrustDomain;
 
 /// `[clusters.NAME]` as it stands in the file.
@@ -185,15 +186,6 @@ pub fn clusters(
         }
     }
     Ok(all)
-}
-
-/// A label of DNS (RFC 1123 §2.1), as namespaces are named.
-pub(super) fn is_label(text: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    (1..=63).contains(&text.len())
-        && text.bytes().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
 }
 
 #[cfg(test)]

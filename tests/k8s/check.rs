@@ -117,32 +117,55 @@ async fn an_istiod_that_is_set_up_against_us() {
     create(&maps, mesh).await;
     let labels = json!({ "app": "istiod" });
     let deployments: Api<Deployment> = Api::namespaced(client, "check-istio");
-    let istiod = json!({
-        "metadata": { "name": "istiod" },
-        "spec": {
-            "selector": { "matchLabels": labels },
-            "template": {
-                "metadata": { "labels": labels },
-                "spec": { "containers": [{
-                    "name": "discovery",
-                    "image": "pilot",
-                    "env": [{ "name": "ENABLE_CA_SERVER", "value": "true" }],
-                }]},
+    for (name, variable, value) in [
+        ("istiod", "ENABLE_CA_SERVER", "true"),
+        ("istiod-ra", "EXTERNAL_CA", "ISTIOD_RA_KUBERNETES_API"),
+        ("istiod-off", "ENABLE_CA_SERVER", "false"),
+    ] {
+        let istiod = json!({
+            "metadata": { "name": name, "labels": labels },
+            "spec": {
+                "selector": { "matchLabels": labels },
+                "template": {
+                    "metadata": { "labels": labels },
+                    "spec": { "containers": [{
+                        "name": "discovery",
+                        "image": "pilot",
+                        "env": [{ "name": variable, "value": value }],
+                    }]},
+                },
             },
-        },
-    });
-    create(&deployments, istiod).await;
+        });
+        create(&deployments, istiod).await;
+    }
     let admin = server.admin();
-    let istiod = "\n[istiod_tls.main]\ncluster = \"east\"\nnamespace = \"check-istio\"\n";
-    let line = rootbridge(&[("east", server, &admin)], istiod);
+    let ours = format!(
+        "\n[istiod_tls.main]\ncluster = \"east\"\nnamespace = \"check-istio\"\n\
+         [bundle_targets.mesh]\ntrust_domain = \"{TD}\"\nclusters = [\"east\"]\n\
+         preset = \"istio\"\nnamespaces = \"kubernetes.io/metadata.name=check-istio\"\n"
+    );
+    let line = rootbridge(&[("east", server, &admin)], &ours);
     let all = found(&line);
-    let said: Vec<_> = all
-        .iter()
-        .filter(|(name, result, ..)| name == "east istiod" && result == "failed")
-        .map(|(_, _, said, _)| &said[..])
-        .collect();
+    let failed = |item: &str, about: &str| -> Vec<&str> {
+        let failed = all
+            .iter()
+            .filter(|(name, result, ..)| name == item && result == "failed");
+        failed
+            .map(|(_, _, said, _)| &said[..])
+            .filter(|said| said.contains(about))
+            .collect()
+    };
+    // The one whose CA is off is no rival.
+    let rival = |name: &str| {
+        format!("istiod check-istio/{name} writes its own root there: each undoes the other")
+    };
     assert_eq!(
-        said,
+        failed("east bundle mesh", "istiod check-istio/"),
+        [rival("istiod"), rival("istiod-ra")],
+        "{all:#?}"
+    );
+    assert_eq!(
+        failed("east istiod", ""),
         [
             &format!("its trust domain is elsewhere.example, and here it is {TD}")[..],
             "its own CA is on: it writes its root over ours",

@@ -75,6 +75,9 @@ async fn examine(
         if let Some(records) = records.filter(|_| target.is_for(name)) {
             drift(cluster, target, records, &examiner, report).await;
         }
+        if target.is_for(name) && target.holds_istio_roots() {
+            istiod::rivals(cluster, target, &examiner, report).await;
+        }
     }
     for istiod in config.controllers().istiod_tls() {
         if istiod.cluster() == name {

@@ -6,6 +6,11 @@ use super::clusters::CATEGORY;
 use super::report::Report;
 use crate::cluster::{ClusterConfig, Examiner};
 use crate::controllers::IstiodTls;
+use crate::controllers::publisher::TargetConfig;
+
+/// Istio's chart labels the Deployment of every revision so.
+const ALL: &str = "/apis/apps/v1/deployments?labelSelector=app%3Distiod";
+const PAGE: usize = 100;
 
 /// What istiod is told must fit what it gets from here.
 pub(super) async fn examine(
@@ -59,12 +64,48 @@ pub(super) async fn examine(
     }
 }
 
+/// Any istiod that writes the ConfigMap of a target of ours as well.
+pub(super) async fn rivals(
+    cluster: &ClusterConfig,
+    target: &TargetConfig,
+    examiner: &Examiner,
+    report: &mut Report,
+) {
+    let item = format!("{} bundle {}", cluster.name(), target.name());
+    let mut writers = Vec::new();
+    let listed = examiner
+        .each(ALL, PAGE, |found| writers.extend(writer(&found)))
+        .await;
+    for name in &writers {
+        report
+            .fail(
+                CATEGORY,
+                &item,
+                &format!("istiod {name} writes its own root there: each undoes the other"),
+            )
+            .hint(
+                "pilot.env.ENABLE_CA_SERVER=false; an istiod that asks by CSR objects writes it \
+                 itself, and the target must leave it alone",
+            );
+    }
+    if let Err(why) = listed {
+        unseen(&item, &why, report);
+    }
+}
+
+/// `NAMESPACE/NAME` of an istiod that hands out roots itself.
+fn writer(deployment: &Value) -> Option<String> {
+    let text = |at: &str| deployment.pointer(at)?.as_str();
+    let (namespace, name) = (text("/metadata/namespace")?, text("/metadata/name")?);
+    (own_ca(deployment) != OwnCa::Off).then(|| format!("{namespace}/{name}"))
+}
+
 fn unseen(item: &str, why: &str, report: &mut Report) {
     report
         .warn(
             CATEGORY,
             item,
-            &format!("its settings cannot be looked at: {why}"),
+            &format!("istiod's settings cannot be looked at: {why}"),
         )
         .hint("this needs the right to read them, which the server itself does not");
 }

@@ -5,9 +5,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::ConfigError;
-use super::names::{is_label, is_subdomain};
 use super::raw::section;
-use crate::cluster::ClusterConfig;
+use crate::cluster::{ClusterConfig, is_label, is_subdomain};
 use crate::x509::{DnsName, TrustDomain};
 
 const HOUR: Duration = Duration::from_secs(3600);

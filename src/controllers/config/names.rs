@@ -1,5 +1,6 @@
 //! Accounts, and DNS names made from them.
 
+use crate::cluster::{is_label, is_subdomain};
 use crate::x509::{DnsName, NameError};
 
 /// A service account.
@@ -68,25 +69,4 @@ impl NameTemplate {
         let text = self.0.replace("{account}", account);
         DnsName::parse(&text.replace("{namespace}", namespace))
     }
-}
-
-/// A label of DNS (RFC 1123 §2.1), in lower case.
-pub(super) fn is_label(text: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    (1..=63).contains(&text.len())
-        && text.bytes().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-}
-
-/// Labels joined by dots, as most objects are named.
-pub(super) fn is_subdomain(text: &str) -> bool {
-    let label = |part: &str| {
-        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        !part.is_empty()
-            && part.bytes().all(inner)
-            && !part.starts_with('-')
-            && !part.ends_with('-')
-    };
-    (1..=253).contains(&text.len()) && text.split('.').all(label)
 }

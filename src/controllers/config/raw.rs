@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::linkerd::{self, RawLinkerdIssuer};
-use super::names::{Account, NameTemplate, is_label, is_subdomain};
+use super::names::{Account, NameTemplate};
 use super::{Config, ConfigError, CsrSigner, IstiodTls, PodSigner};
+use crate::cluster::{is_label, is_subdomain};
 
 /// `[csr_signers.NAME]` as it is written.
 #[derive(Clone, Debug, Deserialize)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::error::ConfigError;
 use super::raw::RawPublisher;
-use super::selector::is_subdomain;
+use crate::cluster::is_subdomain;
 
 /// How fast is written, and who writes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use kube::core::{Expression, Selector};
 
+use crate::cluster::is_subdomain;
+
 /// Reads a selector; an empty one selects everything.
 ///
 /// # Errors
@@ -116,19 +118,6 @@ pub(super) fn is_label_value(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
         && edge(bytes.first())
         && edge(bytes.last())
-}
-
-/// A DNS subdomain (RFC 1123), as most objects are named.
-pub(super) fn is_subdomain(text: &str) -> bool {
-    let label = |label: &str| {
-        !label.is_empty()
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    text.len() <= 253 && text.split('.').all(label)
 }
 
 #[cfg(test)]

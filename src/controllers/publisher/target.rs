@@ -6,13 +6,17 @@ use kube::core::{Selector, SelectorExt as _};
 
 use super::error::ConfigError;
 use super::raw::{Format, Kind, Preset, RawTarget};
-use super::selector::{self, is_label_key, is_label_value, is_subdomain};
+use super::selector::{self, is_label_key, is_label_value};
 use super::truststore::Store;
+use crate::cluster::is_subdomain;
 use crate::x509::TrustDomain;
 
 /// From where Linkerd's injector and control plane take their roots.
 pub(in crate::controllers) const LINKERD_ROOTS: &str = "linkerd-identity-trust-roots";
 pub(in crate::controllers) const LINKERD_KEY: &str = "ca-bundle.crt";
+/// From where Istio's proxies take theirs; istiod writes it too, unless its CA is off.
+const ISTIO_ROOTS: &str = "istio-ca-root-cert";
+const ISTIO_KEY: &str = "root-cert.pem";
 
 /// One place of the trust bundle in clusters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,11 +72,17 @@ impl TargetConfig {
 
     /// Whether it is the ConfigMap from which Linkerd takes its roots.
     pub fn holds_linkerd_roots(&self) -> bool {
-        let key = match &self.place {
-            Place::ConfigMap { key, .. } => key.as_str(),
-            Place::ClusterTrustBundle { .. } => return false,
-        };
-        (self.object.as_str(), key) == (LINKERD_ROOTS, LINKERD_KEY)
+        self.is_entry(LINKERD_ROOTS, LINKERD_KEY)
+    }
+
+    /// Whether it is the ConfigMap from which Istio's proxies take their roots.
+    pub fn holds_istio_roots(&self) -> bool {
+        self.is_entry(ISTIO_ROOTS, ISTIO_KEY)
+    }
+
+    fn is_entry(&self, object: &str, entry: &str) -> bool {
+        let ours = matches!(&self.place, Place::ConfigMap { key, .. } if key == entry);
+        ours && self.object == object
     }
 
     pub(super) fn place(&self) -> &Place {
@@ -158,8 +168,8 @@ impl RawTarget {
         };
         match self.preset {
             Some(Preset::Istio) => {
-                set(&mut self.name, "istio-ca-root-cert");
-                set(&mut self.key, "root-cert.pem");
+                set(&mut self.name, ISTIO_ROOTS);
+                set(&mut self.key, ISTIO_KEY);
                 let label = self.labels.entry("istio.io/config".to_owned());
                 label.or_insert_with(|| "true".to_owned());
             }
