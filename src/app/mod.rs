@@ -6,6 +6,7 @@ mod listen;
 mod log;
 mod log_lines;
 mod notice;
+mod policy;
 mod prober;
 mod publisher;
 mod records;

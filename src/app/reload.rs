@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::listen::Callers;
-use super::serve::policy;
+use super::policy::in_force;
 use crate::admin::Admin;
 use crate::authn::Operators;
 use crate::config::Config;
@@ -55,7 +55,7 @@ impl Reload {
         self.admin
             .operators
             .store(Arc::clone(&self.callers.operators));
-        self.authorities.set_policy(policy(next, &self.started));
+        self.authorities.set_policy(in_force(next, &self.started));
         for section in needs_restart(&self.started, next) {
             tracing::warn!(section, "changed, and needs a restart to come into force");
         }

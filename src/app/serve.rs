@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::announce::announce;
 use super::core::Core;
 use super::listen::{Bound, Callers};
+use super::policy::in_force;
 use super::prober::Prober;
 use super::records::Records;
 use super::reload::Reload;
@@ -20,17 +21,13 @@ use crate::admin::{self, Admin, Vitals};
 use crate::authn::{JwtVerifiers, Operators};
 use crate::cluster::Clusters;
 use crate::config::Config;
-use crate::controllers::linkerd::{LINKERD_ISSUER_CALLER, LINKERD_ISSUER_PROFILE, register_pods};
-use crate::controllers::{self, ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL};
+use crate::controllers;
+use crate::controllers::linkerd::register_pods;
 use crate::issuance::{self, Authorities};
-use crate::mesh::{self, SERVING_PROFILE, Services};
+use crate::mesh::{self, Services};
 use crate::net::{Limits, Listener, Sources};
-use crate::policy::Policy;
 use crate::trust::Bundles;
-use crate::x509::San;
 
-/// Life of a listener's own certificate: long enough to outlast a long week-end without an HSM.
-const SERVING_TTL: Duration = Duration::from_secs(7 * 86_400);
 /// How long a shutdown waits for what is between record and conclusion.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -59,7 +56,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         core.door.clone(),
         Arc::clone(&core.hsm),
         Arc::clone(&core.clock),
-        policy(&config, &config),
+        in_force(&config, &config),
         issuing,
     ));
     let bundles = Arc::new(Bundles::default());
@@ -178,34 +175,6 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     core.ledger.close().await;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// The policy of a file, and what this server itself has by what it was started with: its listeners'
-/// certificates, istiod's, and an issuer for Linkerd's controller. What another file would have begins with a restart.
-pub(super) fn policy(config: &Config, started: &Config) -> Policy {
-    let mut policy = config.policy().clone();
-    let listeners = started.listeners().iter();
-    for own in listeners.flat_map(|listener| listener.tls().own()) {
-        policy = policy.with_own_names("local:serving", SERVING_PROFILE, SERVING_TTL, &own.names);
-    }
-    for istiod in started.controllers().istiod_tls() {
-        if let Some(cluster) = started.clusters().get(istiod.cluster()) {
-            let names = istiod.names(cluster.trust_domain());
-            policy = policy.with_own_names(ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL, &names);
-        }
-    }
-    for issuer in started.controllers().linkerd_issuers() {
-        if let Some(cluster) = started.clusters().get(issuer.cluster()) {
-            let names: Vec<_> = issuer
-                .dns_name(cluster.trust_domain())
-                .map(San::Dns)
-                .into_iter()
-                .collect();
-            let (caller, profile) = (LINKERD_ISSUER_CALLER, LINKERD_ISSUER_PROFILE);
-            policy = policy.with_own_names(caller, profile, issuer.lifetime(), &names);
-        }
-    }
-    policy.into_policy()
 }
 
 /// A server without an authority starts, and says what to do.

@@ -8,6 +8,7 @@ mod istiod;
 mod kept;
 pub mod linkerd;
 mod metrics;
+mod parts;
 mod pod;
 pub mod publisher;
 mod queue;
@@ -23,4 +24,5 @@ pub use config::{
 pub use istiod::{ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL};
 pub use linkerd::{announce, event_right};
 pub use metrics::Metrics;
-pub use start::{Parts, start};
+pub use parts::Parts;
+pub use start::start;

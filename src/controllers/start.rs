@@ -9,25 +9,10 @@ use super::config::Config;
 use super::csr::CsrWork;
 use super::kept::Keeper;
 use super::linkerd::Takers;
-use super::metrics::Metrics;
+use super::parts::Parts;
 use super::pod::PodWork;
 use super::{istiod, linkerd, signer};
-use crate::clock::Clock;
-use crate::cluster::{Cluster, Clusters};
-use crate::issuance::Authorities;
-
-/// What controllers work with.
-#[derive(Debug, Clone)]
-pub struct Parts {
-    /// How each cluster is reached.
-    pub clusters: Arc<Clusters>,
-    /// Who issues.
-    pub authorities: Arc<Authorities>,
-    /// The machine's clock.
-    pub clock: Arc<dyn Clock>,
-    /// What is counted.
-    pub metrics: Metrics,
-}
+use crate::cluster::Cluster;
 
 /// Begins to work in every configured cluster, each apart from the others, until `stop`.
 pub fn start(config: &Config, parts: &Parts, tasks: &TaskTracker, stop: &CancellationToken) {

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::decide::{Applicant, Policy};
+use super::decide::Policy;
 use super::pattern::{Pattern, PatternError};
 use super::profile::{CsrNames, Profile};
+use super::rule::{NamePattern, Rule};
 use crate::x509::ExtendedUsage;
 use crate::x509::KeyKind;
 use crate::x509::San;
@@ -195,40 +196,6 @@ impl Config {
                 .collect(),
         });
         self
-    }
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Rule {
-    callers: Vec<Pattern>,
-    profiles: Vec<String>,
-    names: Vec<NamePattern>,
-}
-
-#[derive(Debug, Clone)]
-enum NamePattern {
-    /// The caller's own name.
-    Own,
-    Like(Pattern),
-}
-
-impl Rule {
-    pub(super) fn allows(
-        &self,
-        applicant: Applicant<'_>,
-        profile: &str,
-        name: &San,
-        own: bool,
-    ) -> bool {
-        self.profiles.iter().any(|allowed| allowed == profile)
-            && self
-                .callers
-                .iter()
-                .any(|caller| caller.matches(applicant.identity))
-            && self.names.iter().any(|allowed| match allowed {
-                NamePattern::Own => own,
-                NamePattern::Like(pattern) => pattern.matches_san(name),
-            })
     }
 }
 

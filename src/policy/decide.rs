@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::Rule;
 use super::error::Denial;
 use super::profile::{CsrNames, Profile};
+use super::rule::Rule;
 use crate::x509::{Csr, San, TrustDomain};
 
 /// The most names that one certificate carries.
@@ -154,7 +154,7 @@ impl Policy {
         if self
             .rules
             .iter()
-            .any(|rule| rule.allows(applicant, &profile.name, name, own))
+            .any(|rule| rule.allows(applicant.identity, &profile.name, name, own))
         {
             return Ok(());
         }

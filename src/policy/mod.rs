@@ -9,6 +9,7 @@ mod delegation;
 mod error;
 mod pattern;
 mod profile;
+mod rule;
 
 pub use config::{
     Config, ConfigError, LINKERD_PROFILE, RawConfig, RawPolicy, RawProfile, RawRule, Usage,

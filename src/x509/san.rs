@@ -104,7 +104,7 @@ impl San {
     }
 
     /// Appends the name as a DER GeneralName.
-    pub(super) fn write_general_name(&self, out: &mut Vec<u8>) {
+    fn write_general_name(&self, out: &mut Vec<u8>) {
         match self {
             Self::Spiffe(id) => write::tlv(out, TAG_URI, &[id.as_str().as_bytes()]),
             Self::Dns(name) => write::tlv(out, TAG_DNS, &[name.as_str().as_bytes()]),
@@ -112,6 +112,15 @@ impl San {
             Self::Ip(IpAddr::V6(address)) => write::tlv(out, TAG_IP, &[&address.octets()]),
         }
     }
+}
+
+/// Appends GeneralNames (RFC 5280 §4.2.1.6).
+pub(super) fn general_names(out: &mut Vec<u8>, names: &[San]) {
+    let mut inner = Vec::with_capacity(names.len() * 64);
+    names
+        .iter()
+        .for_each(|name| name.write_general_name(&mut inner));
+    write::tlv(out, write::SEQUENCE, &[&inner]);
 }
 
 fn ia5(value: &[u8]) -> Result<&str, NameError> {

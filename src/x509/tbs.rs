@@ -10,7 +10,7 @@ use super::extension::{
 };
 use super::key::{KeyKind, PublicKey};
 use super::name::NameError;
-use super::san::San;
+use super::san::{San, general_names};
 use super::serial::Serial;
 use super::write::{self, SEQUENCE, element, tlv};
 use crate::clock::UnixTime;
@@ -131,7 +131,7 @@ impl LeafTemplate<'_> {
         list.extend_from_slice(NOT_A_CA);
         write_key_ids(&mut list, self.public_key, self.issuer);
         let mut names = Vec::with_capacity(160);
-        write::general_names(&mut names, self.names);
+        general_names(&mut names, self.names);
         write_extension(&mut list, SUBJECT_ALT_NAME, true, &names);
 
         Common {
@@ -181,7 +181,7 @@ impl CaTemplate<'_> {
         write_key_ids(&mut list, self.public_key, self.issuer);
         if !self.names.is_empty() {
             let mut names = Vec::with_capacity(64);
-            write::general_names(&mut names, self.names);
+            general_names(&mut names, self.names);
             write_extension(&mut list, SUBJECT_ALT_NAME, false, &names);
         }
         Common {

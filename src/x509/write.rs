@@ -1,8 +1,8 @@
 //! Writing DER: a tag, a length, and the parts of the contents.
 
-use super::san::San;
-use der::DateTime;
 use std::time::Duration;
+
+use der::DateTime;
 
 use crate::clock::UnixTime;
 
@@ -92,15 +92,6 @@ fn decimal(out: &mut Vec<u8>, number: u16, digits: usize) {
         // A remainder of ten fits in an octet.
         out.push(b'0' + u8::try_from(number / divisor % 10).unwrap_or(0));
     }
-}
-
-/// Appends GeneralNames (RFC 5280 §4.2.1.6).
-pub(super) fn general_names(out: &mut Vec<u8>, names: &[San]) {
-    let mut inner = Vec::with_capacity(names.len() * 64);
-    names
-        .iter()
-        .for_each(|name| name.write_general_name(&mut inner));
-    tlv(out, SEQUENCE, &[&inner]);
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::CLUSTERS as CATEGORY;
 use super::istiod;
 use super::report::Report;
 use crate::cli::show::{count, rough};
@@ -13,7 +14,6 @@ use crate::controllers::publisher::TargetConfig;
 use crate::ledger::Snapshot;
 use crate::x509::TrustBundle;
 
-pub(super) const CATEGORY: &str = "clusters";
 /// A pod certificate may begin 5 minutes off the API server's clock; a token's leeway is less.
 const SKEW: Duration = Duration::from_secs(30);
 /// Namespaces that are named; the rest are counted.

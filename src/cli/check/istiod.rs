@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::clusters::CATEGORY;
+use super::CLUSTERS as CATEGORY;
 use super::report::Report;
 use crate::cluster::{ClusterConfig, Examiner};
 use crate::controllers::IstiodTls;

@@ -51,6 +51,8 @@ enum CheckFormat {
     Short,
 }
 
+/// What is found in clusters is reported under this.
+const CLUSTERS: &str = "clusters";
 const AGAIN: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {

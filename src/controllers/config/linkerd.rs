@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::ConfigError;
-use super::raw::section;
+use super::names::section;
 use crate::cluster::{ClusterConfig, is_label, is_subdomain};
 use crate::x509::{DnsName, TrustDomain};
 

@@ -1,7 +1,19 @@
-//! Accounts, and DNS names made from them.
+//! Names of sections and of accounts, and DNS names made from them.
 
+use super::ConfigError;
 use crate::cluster::{is_label, is_subdomain};
 use crate::x509::{DnsName, NameError};
+
+pub(super) fn section(room: &str, name: &str) -> Result<String, ConfigError> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    if (1..=63).contains(&name.len()) && name.chars().all(plain) {
+        return Ok(format!("{room}.{name}"));
+    }
+    Err(ConfigError::new(
+        format!("{room}.{}", name.escape_default()),
+        "a name must be 1 to 63 lower-case letters, digits, `-` or `_`",
+    ))
+}
 
 /// A service account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::linkerd::{self, RawLinkerdIssuer};
-use super::names::{Account, NameTemplate};
+use super::names::{Account, NameTemplate, section};
 use super::{Config, ConfigError, CsrSigner, IstiodTls, PodSigner};
 use crate::cluster::{is_label, is_subdomain};
 
@@ -160,17 +160,6 @@ fn istiod(name: String, raw: RawIstiodTls) -> Result<IstiodTls, ConfigError> {
         revision: raw.revision,
         secret,
     })
-}
-
-pub(super) fn section(room: &str, name: &str) -> Result<String, ConfigError> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
-    if (1..=63).contains(&name.len()) && name.chars().all(plain) {
-        return Ok(format!("{room}.{name}"));
-    }
-    Err(ConfigError::new(
-        format!("{room}.{}", name.escape_default()),
-        "a name must be 1 to 63 lower-case letters, digits, `-` or `_`",
-    ))
 }
 
 /// Two that answer the same requests would race.

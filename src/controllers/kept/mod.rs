@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use super::csr::chain;
 use super::http::told;
 use super::metrics::Metrics;
-use super::start::Parts;
+use super::parts::Parts;
 use super::watch::{self, Watched};
 use crate::authn::Caller;
 use crate::clock::{Clock, UnixTime};
