@@ -3,6 +3,7 @@
 use super::pattern::Pattern;
 use crate::x509::San;
 
+/// Any of its callers may have any of its names under any of its profiles.
 #[derive(Debug, Clone)]
 pub(super) struct Rule {
     pub(super) callers: Vec<Pattern>,
@@ -14,6 +15,7 @@ pub(super) struct Rule {
 pub(super) enum NamePattern {
     /// The caller's own name.
     Own,
+    /// Any that fits.
     Like(Pattern),
 }
 

@@ -121,10 +121,12 @@ enum OwnCa {
 }
 
 fn own_ca(deployment: &Value) -> OwnCa {
-    let is = |name: &str, value: &str| variable(deployment, name).as_deref() == Some(value);
-    if is("ENABLE_CA_SERVER", "false") {
+    let value = |name: &str| variable(deployment, name);
+    // As istiod reads it: Go's strconv.ParseBool.
+    let no = ["0", "f", "F", "false", "False", "FALSE"];
+    if value("ENABLE_CA_SERVER").is_some_and(|value| no.contains(&value.as_str())) {
         OwnCa::Off
-    } else if is("EXTERNAL_CA", "ISTIOD_RA_KUBERNETES_API") {
+    } else if value("EXTERNAL_CA").as_deref() == Some("ISTIOD_RA_KUBERNETES_API") {
         OwnCa::Ra
     } else {
         OwnCa::On
@@ -180,6 +182,8 @@ mod tests {
         assert_eq!(of(&[("EXTERNAL_CA", "")]), OwnCa::On);
         assert_eq!(of(&[external]), OwnCa::Ra);
         assert_eq!(of(&[external, ("ENABLE_CA_SERVER", "false")]), OwnCa::Off);
+        assert_eq!(of(&[("ENABLE_CA_SERVER", "False")]), OwnCa::Off);
+        assert_eq!(of(&[("ENABLE_CA_SERVER", "no")]), OwnCa::On);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::ConfigError;
 use crate::cluster::{is_label, is_subdomain};
 use crate::x509::{DnsName, NameError};
 
+/// The key `room.name` of a section, for messages, once its name is found to be good.
 pub(super) fn section(room: &str, name: &str) -> Result<String, ConfigError> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     if (1..=63).contains(&name.len()) && name.chars().all(plain) {
