@@ -1,5 +1,8 @@
 //! Time as a parameter: nothing else in the house reads the system's clock.
 
+// A contract that others implement: each of its items says what it promises.
+#![warn(missing_docs)]
+
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,10 +1,13 @@
 //! All that is durable: intents and conclusions, authorities, issuers, anchors and bundles.
 //!
-//! [`Ledger`] is the contract and `tests/ledger.rs` its suite, run against whatever implements it.
+//! [`Ledger`] is the contract and `tests/ledger` its suite, run against whatever implements it.
 //! Two kinds of fact live here. An [`Intent`] says what a key is about to sign and its [`Outcome`]
 //! what came of it: both are only ever added. Authorities, issuers and anchors are records with a
 //! state that moves one way (pending, active, retired), and every [`Change`] of them names who made
 //! it and leaves an immutable bundle version where the published anchors differ.
+
+// A contract that others implement: each of its items says what it promises.
+#![warn(missing_docs)]
 
 mod delivery;
 mod error;

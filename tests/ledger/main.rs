@@ -9,33 +9,20 @@
     unreachable_pub
 )]
 
-#[path = "ledger/support.rs"]
 mod support;
 
-#[path = "ledger/contract.rs"]
 mod contract;
-#[path = "ledger/contract_anchors.rs"]
 mod contract_anchors;
-#[path = "ledger/contract_deliveries.rs"]
 mod contract_deliveries;
-#[path = "ledger/contract_filters.rs"]
 mod contract_filters;
-#[path = "ledger/contract_life.rs"]
 mod contract_life;
-#[path = "ledger/contract_queries.rs"]
 mod contract_queries;
-#[path = "ledger/contract_records.rs"]
 mod contract_records;
 
-#[path = "ledger/crash.rs"]
 mod crash;
-#[path = "ledger/load.rs"]
 mod load;
-#[path = "ledger/property.rs"]
 mod property;
-#[path = "ledger/sqlite.rs"]
 mod sqlite;
-#[path = "ledger/sqlite_disk.rs"]
 mod sqlite_disk;
 
 /// Runs each function of a contract module against a fresh store.
