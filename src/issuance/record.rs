@@ -49,7 +49,7 @@ impl Moment {
             caller: caller_record(request),
             request_id: request.request_id.clone(),
             epoch: self.place.epoch().clone(),
-            origin: request.origin.clone(),
+            idempotency_key: request.origin.clone(),
             recorded_at: self.now,
         }
     }

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::issuance::{NO_ROOM, active_path, make_room};
 use crate::ledger::Snapshot;
 use crate::mesh::what_linkerd_check_says;
-use crate::x509::{Certificate, TrustDomain, room_below};
+use crate::x509::{Certificate, TrustDomain, remaining_path_len};
 
 const CATEGORY: &str = "linkerd";
 
@@ -58,7 +58,7 @@ pub(super) fn issuers(config: &Config, records: &Snapshot, report: &mut Report) 
             ));
             continue;
         };
-        match active_path(authority).map(|path| room_below(&path)) {
+        match active_path(authority).map(|path| remaining_path_len(&path)) {
             Ok(Some(0)) => {
                 report
                     .fail(CATEGORY, &item, NO_ROOM)

@@ -122,7 +122,7 @@ impl Ceremony {
             },
             request_id: format!("ceremony-{}", Serial::new(now)),
             epoch: place.epoch().clone(),
-            origin: None,
+            idempotency_key: None,
             recorded_at: now,
         }
     }

@@ -10,7 +10,7 @@ use crate::clock::UnixTime;
 pub use error::{PathError, PathFault};
 
 /// The most certificates of a path.
-const LONGEST: usize = 10;
+const MAX_CERTIFICATES: usize = 10;
 
 /// A path that was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub fn verify_ca_path(
     anchors: &[Certificate],
     now: UnixTime,
 ) -> Result<CaPath, PathError> {
-    if chain.len() > LONGEST {
+    if chain.len() > MAX_CERTIFICATES {
         return Err(PathError::TooLong);
     }
     let last = chain.last().ok_or(PathError::Empty)?;
@@ -83,7 +83,7 @@ pub fn verify_ca_path(
 
 /// How many CAs may stand below the first of a path, which goes on upwards to its anchor; `None` when
 /// no certificate of it limits that.
-pub fn room_below<'a>(path: impl IntoIterator<Item = &'a Certificate>) -> Option<u8> {
+pub fn remaining_path_len<'a>(path: impl IntoIterator<Item = &'a Certificate>) -> Option<u8> {
     let mut room = None;
     // As many stand below each as in RFC 5280 §6.1.4 (l): the self-issued do not count.
     let mut below = 0_u8;

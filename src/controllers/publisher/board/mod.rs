@@ -15,7 +15,7 @@ use super::queue::{Lane, Queue};
 use super::target::{Place, TargetConfig};
 use super::watch::{NamespaceSeen, News};
 use super::write::Outcome;
-use crate::trust::Published;
+use crate::trust::PublishedBundle;
 
 /// The waits of an object whose writes fail.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -91,7 +91,7 @@ impl Board {
     }
 
     /// Another version of a target's bundle.
-    pub(super) fn desire(&mut self, index: Index, bundle: &Arc<Published>, now: Instant) {
+    pub(super) fn desire(&mut self, index: Index, bundle: &Arc<PublishedBundle>, now: Instant) {
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
