@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::config_arg::ConfigArg;
 use super::environment;
 use super::failure::{Exit, Failure};
-use super::place::ConfigArg;
 use crate::app::Core;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;

@@ -18,7 +18,7 @@ pub(super) fn authorities(config: &Config, records: &Snapshot, report: &mut Repo
         .collect();
     domains.dedup();
     for domain in domains {
-        let Some((issuer, anchors)) = in_force(records, domain) else {
+        let Some((issuer, anchors)) = active_issuer(records, domain) else {
             continue;
         };
         let said = what_linkerd_check_says(&issuer, &anchors);
@@ -35,7 +35,10 @@ pub(super) fn authorities(config: &Config, records: &Snapshot, report: &mut Repo
 }
 
 /// The certificate that signs now, and the published anchors.
-fn in_force(records: &Snapshot, domain: &TrustDomain) -> Option<(Certificate, Vec<Certificate>)> {
+fn active_issuer(
+    records: &Snapshot,
+    domain: &TrustDomain,
+) -> Option<(Certificate, Vec<Certificate>)> {
     let authority = records.authority(domain)?;
     let issuer = active_path(authority).ok()?.into_iter().next()?;
     let anchors = authority.bundle.as_ref()?.anchors.iter();
