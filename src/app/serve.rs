@@ -52,7 +52,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     let issuing = issuance::Metrics::default();
     issuing.register(metrics.registry());
     let authorities = Arc::new(Authorities::new(
-        core.door.clone(),
+        core.pipeline.clone(),
         Arc::clone(&core.hsm),
         Arc::clone(&core.clock),
         in_force(&config, &config),
@@ -88,7 +88,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     let health_state = Arc::new(HealthState::default());
     let admin = Arc::new(Admin {
         authorities: Arc::clone(&authorities),
-        door: core.door.clone(),
+        pipeline: core.pipeline.clone(),
         health_state: Arc::clone(&health_state),
         distribution,
         listeners: bound.iter().filter_map(Bound::named_certificates).collect(),
@@ -118,7 +118,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
             .await?;
     }
 
-    let keeper = core.door.clone();
+    let keeper = core.pipeline.clone();
     let keeper_stop = CancellationToken::new();
     let kept = keeper_stop.clone();
     let keeping = tokio::spawn(async move { keeper.keep(kept).await });
@@ -166,7 +166,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     stop.cancel();
     tasks.close();
     tasks.wait().await;
-    if !core.door.drain(DRAIN).await {
+    if !core.pipeline.drain(DRAIN).await {
         tracing::warn!("some issuances were still open: they are reconciled at the next start");
     }
     keeper_stop.cancel();

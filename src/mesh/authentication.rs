@@ -12,7 +12,7 @@ use crate::authn::{
 };
 use crate::cluster::{Clusters, DelegationError, ListenerClusters};
 use crate::net::Peer;
-use crate::policy::Delegation;
+use crate::policy::NodeAuthorization;
 
 /// A caller may choose its request id in this header.
 const REQUEST_ID: &str = "x-request-id";
@@ -108,7 +108,7 @@ impl CallerAuthenticator {
         caller: &Caller,
         identity: &str,
         api: Api,
-    ) -> Result<Delegation, DelegationError> {
+    ) -> Result<NodeAuthorization, DelegationError> {
         let verifiers = self.verifiers.load_full();
         let result = verifiers.clusters.delegate(caller, identity).await;
         result.inspect_err(|error| {

@@ -12,7 +12,7 @@ use super::proto::istio::istio_certificate_service_server::IstioCertificateServi
 use super::proto::istio::{IstioCertificateRequest, IstioCertificateResponse};
 use super::status::CallError;
 use crate::authn::Api;
-use crate::issuance::{Authorities, Issued, LeafRequest, Naming};
+use crate::issuance::{Authorities, IssuanceRequest, Issued, Naming};
 use crate::net::Peer;
 use crate::policy::Scope;
 use crate::x509::Csr;
@@ -65,7 +65,7 @@ impl IstioCertificateService for Istio {
             };
             let issued = self
                 .authorities
-                .issue(LeafRequest {
+                .issue(IssuanceRequest {
                     caller,
                     csr: Csr::from_pem(body.csr.as_bytes())?,
                     profile: options.profile.to_owned(),
@@ -73,8 +73,8 @@ impl IstioCertificateService for Istio {
                     ttl: options.ttl,
                     naming: Naming::Spiffe,
                     scope: options.scope,
-                    delegation,
-                    origin: None,
+                    node_authorization: delegation,
+                    idempotency_key: None,
                     request_id: request_id.clone(),
                 })
                 .await?;
@@ -103,11 +103,11 @@ impl<'a> RequestOptions<'a> {
         let metadata = body.metadata.as_ref();
         let impersonated = text(metadata, IMPERSONATED)?.filter(|identity| !identity.is_empty());
         let (profile, scope) = match text(metadata, CERT_SIGNER)? {
-            None | Some("") => (default, Scope::Own),
-            Some(signer) => (signer, Scope::OwnByRule),
+            None | Some("") => (default, Scope::CallerName),
+            Some(signer) => (signer, Scope::CallerNameByRule),
         };
         // A rule that lets the proxy itself have a profile says nothing of its neighbours.
-        if impersonated.is_some() && scope != Scope::Own {
+        if impersonated.is_some() && scope != Scope::CallerName {
             return Err(CallError::Field {
                 field: CERT_SIGNER,
                 why: "cannot stand beside ImpersonatedIdentity".to_owned(),
@@ -184,18 +184,21 @@ mod tests {
         let body = request(0, &[(CERT_SIGNER, Kind::StringValue(String::new()))]);
         assert_eq!(
             RequestOptions::read(&body, "workload").unwrap().scope,
-            Scope::Own
+            Scope::CallerName
         );
         let body = request(0, &[(CERT_SIGNER, Kind::StringValue("gold".to_owned()))]);
         let options = RequestOptions::read(&body, "workload").unwrap();
-        assert_eq!((options.profile, options.scope), ("gold", Scope::OwnByRule));
+        assert_eq!(
+            (options.profile, options.scope),
+            ("gold", Scope::CallerNameByRule)
+        );
         let body = request(0, &[(CERT_SIGNER, Kind::NumberValue(1.0))]);
         assert!(RequestOptions::read(&body, "workload").is_err());
         let spiffe = Kind::StringValue("spiffe://td/ns/a/sa/b".to_owned());
         let body = request(0, &[(IMPERSONATED, spiffe.clone())]);
         let options = RequestOptions::read(&body, "workload").unwrap();
         assert_eq!(options.impersonated, Some("spiffe://td/ns/a/sa/b"));
-        assert_eq!(options.scope, Scope::Own);
+        assert_eq!(options.scope, Scope::CallerName);
         let body = request(0, &[(IMPERSONATED, Kind::StringValue(String::new()))]);
         assert_eq!(
             RequestOptions::read(&body, "workload")

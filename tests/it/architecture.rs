@@ -14,7 +14,7 @@ use tokens::{find, flatten};
 /// The floors, from the ground up. A room may name itself and whatever lies on lower floors; rooms of
 /// one floor do not know each other.
 const FLOORS: &[&[&str]] = &[
-    &["clock"],
+    &["backoff", "clock", "log_limit"],
     &["x509"],
     &["hsm", "authn", "policy", "ledger"],
     &["issuance", "trust", "cluster"],
