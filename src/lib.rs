@@ -5,7 +5,9 @@
 //! conclude the record, answer. `docs/architecture.md` draws the rooms; `tests/architecture`
 //! keeps the direction of their imports.
 
+pub mod backoff;
 pub mod clock;
+pub mod log_limit;
 pub mod x509;
 
 pub mod authn;
