@@ -83,7 +83,7 @@ impl Issuer {
     }
 
     /// How many CAs may stand below it, its anchor asked as well; `None` when nothing limits that.
-    pub fn room_below(&self) -> Option<u8> {
+    pub fn remaining_path_len(&self) -> Option<u8> {
         self.room
     }
 
