@@ -25,5 +25,5 @@ pub(super) fn announce(
     names.sort_unstable();
     names.dedup();
     let told = names.into_iter().filter_map(|name| clusters.get(name));
-    controllers::announce(told.cloned(), &core.clock, metrics, tasks, stop)
+    controllers::start_events(told.cloned(), &core.clock, metrics, tasks, stop)
 }

@@ -9,7 +9,7 @@ use super::place::ConfigArg;
 use super::show::count;
 use crate::cluster::Examiner;
 use crate::config::Config;
-use crate::controllers::linkerd::{ControlPlane, Counts, look};
+use crate::controllers::linkerd::{ControlPlane, Counts, control_planes};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum LinkerdCommand {
@@ -83,7 +83,7 @@ async fn examine(config: &Config) -> Vec<Mesh> {
             .filter_map(|name| config.clusters().get(name));
         for cluster in clusters {
             let found = match Examiner::new(cluster).await {
-                Ok(examiner) => look(cluster, target, &examiner).await,
+                Ok(examiner) => control_planes(cluster, target, &examiner).await,
                 Err(why) => Err(why),
             };
             meshes.push(Mesh {

@@ -25,8 +25,8 @@ mod hang;
 mod harness;
 mod istiod;
 mod istiod_ra;
-mod kept;
 mod linkerd;
+mod kept;
 mod nodes;
 #[allow(dead_code)]
 mod objects;
