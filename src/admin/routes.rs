@@ -15,7 +15,7 @@ use super::metrics::Metrics;
 use super::vitals::{TokenVital, Vitals};
 use crate::authn::{AuthnError, Operators, bearer};
 use crate::clock::Clock;
-use crate::issuance::{Authorities, AuthorityStatus, Door};
+use crate::issuance::{Authorities, AuthorityStatus, SigningPipeline};
 use crate::net::Certificates;
 use crate::trust::{Distribution, TargetStatus};
 
@@ -25,7 +25,7 @@ pub struct Admin {
     /// The authorities and whether they can sign.
     pub authorities: Arc<Authorities>,
     /// What is owed to the ledger.
-    pub door: Door,
+    pub pipeline: SigningPipeline,
     /// The prober's findings.
     pub vitals: Arc<Vitals>,
     /// How far the trust bundle has come in clusters.
@@ -140,7 +140,7 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let text = admin.metrics.scrape(
         &admin.vitals,
         &admin.authorities.status(),
-        admin.door.owed(),
+        admin.pipeline.queued_outcomes(),
         &admin.distribution.all(),
         now,
     );
@@ -169,7 +169,7 @@ async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) ->
     let known = authenticate(&admin, request.headers()).await;
     match known {
         Ok(()) => next.run(request).await,
-        Err(AuthnError::CannotTell(_) | AuthnError::Late(_)) => {
+        Err(AuthnError::Unavailable(_) | AuthnError::Timeout(_)) => {
             let text = "the credential cannot be judged now; try again\n";
             (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
         }

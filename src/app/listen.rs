@@ -11,7 +11,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use super::core::Core;
 use crate::authn::{CertificateCallers, JwtVerifiers, Operators};
 use crate::cluster::Clusters;
-use crate::issuance::LedgerStandings;
+use crate::issuance::LedgerStatusSource;
 use crate::mesh::{
     self, Gate, Judges, LinkerdConfig, ListenerConfig, Services, ServingCertificate, TlsConfig,
     TlsFiles,
@@ -40,7 +40,7 @@ impl Callers {
     pub(super) fn judges(&self, core: &Core, listener: &ListenerConfig) -> Judges {
         let callers = listener.callers().clone();
         let certificates = callers.client_certificates().map(|config| {
-            let standings = Arc::new(LedgerStandings::new(Arc::clone(&core.ledger)));
+            let standings = Arc::new(LedgerStatusSource::new(Arc::clone(&core.ledger)));
             CertificateCallers::new(config.clone(), standings, Arc::clone(&core.clock))
         });
         Judges {

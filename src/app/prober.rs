@@ -64,7 +64,9 @@ impl Prober {
     async fn look(&self, test: bool) {
         let ledger = match self.core.ledger.revision().await {
             // It is read, but the last record was not taken.
-            Ok(_) if self.core.door.is_out() => Err("it takes no records".to_owned()),
+            Ok(_) if self.core.pipeline.ledger_unavailable() => {
+                Err("it takes no records".to_owned())
+            }
             Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),
         };

@@ -53,7 +53,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     let issuing = issuance::Metrics::default();
     issuing.register(metrics.registry());
     let authorities = Arc::new(Authorities::new(
-        core.door.clone(),
+        core.pipeline.clone(),
         Arc::clone(&core.hsm),
         Arc::clone(&core.clock),
         in_force(&config, &config),
@@ -89,7 +89,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     let vitals = Arc::new(Vitals::default());
     let admin = Arc::new(Admin {
         authorities: Arc::clone(&authorities),
-        door: core.door.clone(),
+        pipeline: core.pipeline.clone(),
         vitals: Arc::clone(&vitals),
         distribution,
         listeners: bound.iter().filter_map(Bound::named_certificates).collect(),
@@ -119,7 +119,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
             .await?;
     }
 
-    let keeper = core.door.clone();
+    let keeper = core.pipeline.clone();
     let keeper_stop = CancellationToken::new();
     let kept = keeper_stop.clone();
     let keeping = tokio::spawn(async move { keeper.keep(kept).await });
@@ -167,7 +167,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     stop.cancel();
     tasks.close();
     tasks.wait().await;
-    if !core.door.drain(DRAIN).await {
+    if !core.pipeline.drain(DRAIN).await {
         tracing::warn!("some issuances were still open: they are reconciled at the next start");
     }
     keeper_stop.cancel();

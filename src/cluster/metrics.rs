@@ -92,7 +92,7 @@ impl Metrics {
             way,
             result: match verdict {
                 Ok(_) => "accepted",
-                Err(AuthnError::CannotTell(_) | AuthnError::Late(_)) => "cannot_tell",
+                Err(AuthnError::Unavailable(_) | AuthnError::Timeout(_)) => "cannot_tell",
                 Err(_) => "rejected",
             },
         };

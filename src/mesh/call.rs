@@ -12,7 +12,7 @@ use crate::authn::{
 };
 use crate::cluster::{Clusters, DelegationError, ListenerClusters};
 use crate::net::Peer;
-use crate::policy::Delegation;
+use crate::policy::NodeAuthorization;
 
 /// The header in which a caller may bring a request id of its own.
 const REQUEST_ID: &str = "x-request-id";
@@ -111,7 +111,7 @@ impl Gate {
         caller: &Caller,
         asked: &str,
         api: Api,
-    ) -> Result<Delegation, DelegationError> {
+    ) -> Result<NodeAuthorization, DelegationError> {
         let judges = self.judges.load_full();
         let verdict = judges.clusters.delegate(caller, asked).await;
         verdict.inspect_err(|error| {

@@ -13,7 +13,7 @@ use super::proto::rootbridge_v1::{SignCertificateRequest, SignCertificateRespons
 use super::status::CallError;
 use crate::authn::{Api, Caller};
 use crate::clock::UnixTime;
-use crate::issuance::{Authorities, Issued, LeafRequest, Naming};
+use crate::issuance::{Authorities, IssuanceRequest, Issued, Naming};
 use crate::net::Peer;
 use crate::policy::Scope;
 use crate::x509::{Csr, San};
@@ -58,7 +58,7 @@ fn read(
     body: SignCertificateRequest,
     caller: Caller,
     request_id: &str,
-) -> Result<LeafRequest, CallError> {
+) -> Result<IssuanceRequest, CallError> {
     let field = |field, why: &str| CallError::Field {
         field,
         why: why.to_owned(),
@@ -81,7 +81,7 @@ fn read(
     }
     // Within the caller's identity, whose length keeps it from being taken for a shorter one and
     // a longer key: nobody's key can meet another's.
-    let origin = (!key.is_empty()).then(|| {
+    let idempotency_key = (!key.is_empty()).then(|| {
         let identity = caller.identity.to_string();
         let (domain, length) = (&caller.trust_domain, identity.len());
         format!("{domain}|{length}|{identity}|{key}")
@@ -90,16 +90,16 @@ fn read(
         Some(b'-') => Csr::from_pem(&body.csr)?,
         _ => Csr::from_der(&body.csr)?,
     };
-    Ok(LeafRequest {
+    Ok(IssuanceRequest {
         caller,
         csr,
         profile: body.profile,
         names,
         ttl,
         naming: Naming::Spiffe,
-        scope: Scope::Asked,
-        delegation: None,
-        origin,
+        scope: Scope::Requested,
+        node_authorization: None,
+        idempotency_key,
         request_id: request_id.to_owned(),
     })
 }

@@ -12,7 +12,7 @@ use super::proto::istio::istio_certificate_service_server::IstioCertificateServi
 use super::proto::istio::{IstioCertificateRequest, IstioCertificateResponse};
 use super::status::CallError;
 use crate::authn::Api;
-use crate::issuance::{Authorities, Issued, LeafRequest, Naming};
+use crate::issuance::{Authorities, IssuanceRequest, Issued, Naming};
 use crate::net::Peer;
 use crate::policy::Scope;
 use crate::x509::Csr;
@@ -58,7 +58,7 @@ impl IstioCertificateService for Istio {
             };
             let issued = self
                 .authorities
-                .issue(LeafRequest {
+                .issue(IssuanceRequest {
                     caller,
                     csr: Csr::from_pem(body.csr.as_bytes())?,
                     profile: wish.profile.to_owned(),
@@ -66,8 +66,8 @@ impl IstioCertificateService for Istio {
                     ttl: wish.ttl,
                     naming: Naming::Spiffe,
                     scope: wish.scope,
-                    delegation,
-                    origin: None,
+                    node_authorization: delegation,
+                    idempotency_key: None,
                     request_id: request_id.clone(),
                 })
                 .await?;
@@ -96,11 +96,11 @@ impl<'a> Wish<'a> {
         let metadata = body.metadata.as_ref();
         let impersonated = text(metadata, IMPERSONATED)?.filter(|identity| !identity.is_empty());
         let (profile, scope) = match text(metadata, CERT_SIGNER)? {
-            None | Some("") => (default, Scope::Own),
-            Some(signer) => (signer, Scope::OwnByRule),
+            None | Some("") => (default, Scope::CallerName),
+            Some(signer) => (signer, Scope::CallerNameByRule),
         };
         // A rule that lets the proxy itself have a profile says nothing of its neighbours.
-        if impersonated.is_some() && scope != Scope::Own {
+        if impersonated.is_some() && scope != Scope::CallerName {
             return Err(CallError::Field {
                 field: CERT_SIGNER,
                 why: "cannot stand beside ImpersonatedIdentity".to_owned(),
@@ -175,17 +175,23 @@ mod tests {
     #[test]
     fn the_metadata_is_read_strictly() {
         let body = request(0, &[(CERT_SIGNER, Kind::StringValue(String::new()))]);
-        assert_eq!(Wish::read(&body, "workload").unwrap().scope, Scope::Own);
+        assert_eq!(
+            Wish::read(&body, "workload").unwrap().scope,
+            Scope::CallerName
+        );
         let body = request(0, &[(CERT_SIGNER, Kind::StringValue("gold".to_owned()))]);
         let wish = Wish::read(&body, "workload").unwrap();
-        assert_eq!((wish.profile, wish.scope), ("gold", Scope::OwnByRule));
+        assert_eq!(
+            (wish.profile, wish.scope),
+            ("gold", Scope::CallerNameByRule)
+        );
         let body = request(0, &[(CERT_SIGNER, Kind::NumberValue(1.0))]);
         assert!(Wish::read(&body, "workload").is_err());
         let spiffe = Kind::StringValue("spiffe://td/ns/a/sa/b".to_owned());
         let body = request(0, &[(IMPERSONATED, spiffe.clone())]);
         let wish = Wish::read(&body, "workload").unwrap();
         assert_eq!(wish.impersonated, Some("spiffe://td/ns/a/sa/b"));
-        assert_eq!(wish.scope, Scope::Own);
+        assert_eq!(wish.scope, Scope::CallerName);
         let body = request(0, &[(IMPERSONATED, Kind::StringValue(String::new()))]);
         assert_eq!(Wish::read(&body, "workload").unwrap().impersonated, None);
         let signer = (CERT_SIGNER, Kind::StringValue("gold".to_owned()));

@@ -25,8 +25,8 @@ mod hang;
 mod harness;
 mod istiod;
 mod istiod_ra;
-mod linkerd;
 mod kept;
+mod linkerd;
 mod nodes;
 #[allow(dead_code)]
 mod objects;

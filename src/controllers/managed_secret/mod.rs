@@ -27,7 +27,9 @@ use super::watch::{self, Watched};
 use crate::authn::Caller;
 use crate::clock::{Clock, UnixTime};
 use crate::cluster::Cluster;
-use crate::issuance::{Authorities, LeafRequest, NO_ROOM, Naming, make_room};
+use crate::issuance::{
+    Authorities, IssuanceRequest, NO_REMAINING_PATH_LEN, Naming, path_len_remedy,
+};
 use crate::policy::Scope;
 use crate::x509::{Csr, Serial};
 use secret::Material;
@@ -157,14 +159,14 @@ impl<W: Observer> ManagedSecret<W> {
         let found = secret::read(&client, namespace, name).await.map_err(down)?;
         let (issuer, bundle) = self
             .authorities
-            .in_force(cluster.trust_domain())
+            .active_issuer(cluster.trust_domain())
             .ok_or("the authority cannot sign")?;
         let anchors = bundle.to_pem();
         let why = match &found {
             None => "it is not there",
             Some(found) => match found.status(&self.spec, &issuer, &anchors, now) {
                 Ok(status) => {
-                    self.authorities.claim_key(&status.key);
+                    self.authorities.reserve_key(&status.key);
                     self.observer.on_valid(status.not_after);
                     let left = status.renew_at.since(now).max(RETRY);
                     return Ok(Outcome::UpToDate(left));
@@ -176,8 +178,11 @@ impl<W: Observer> ManagedSecret<W> {
             return Ok(Outcome::Deferred);
         }
         let trust_domain = cluster.trust_domain();
-        if self.spec.role != CertificateRole::Leaf && issuer.room_below() == Some(0) {
-            return Err(format!("{NO_ROOM}: {}", make_room(trust_domain)));
+        if self.spec.role != CertificateRole::Leaf && issuer.remaining_path_len() == Some(0) {
+            return Err(format!(
+                "{NO_REMAINING_PATH_LEN}: {}",
+                path_len_remedy(trust_domain)
+            ));
         }
         // What the API server would refuse is not signed first.
         secret::dry_run(&client, namespace, name)
@@ -220,16 +225,16 @@ impl<W: Observer> ManagedSecret<W> {
         caller.cluster = Some(cluster.name().to_owned());
         let longest = self.authorities.profile(spec.profile);
         let longest = longest.map_or(Duration::MAX, |profile| profile.max_ttl());
-        let request = LeafRequest {
+        let request = IssuanceRequest {
             caller,
             csr: Csr::from_der(csr.der()).map_err(|error| error.to_string())?,
             profile: spec.profile.to_owned(),
             names: spec.names.clone(),
             ttl: spec.role.lifetime().map(|life| life.min(longest)),
             naming: Naming::Spiffe,
-            scope: Scope::Asked,
-            delegation: None,
-            origin: None,
+            scope: Scope::Requested,
+            node_authorization: None,
+            idempotency_key: None,
             request_id: format!("{}-{}", spec.purpose, Serial::new(now)),
         };
         let issued = match spec.role {
@@ -239,7 +244,7 @@ impl<W: Observer> ManagedSecret<W> {
         let issued = issued.map_err(|error| error.to_string())?;
         // From here on nobody else may have a certificate for this key.
         self.authorities
-            .claim_key(issued.certificate().public_key());
+            .reserve_key(issued.certificate().public_key());
         Ok(Material {
             chain: chain(&issued),
             key: Zeroizing::new(key.serialize_pem()),

@@ -26,7 +26,7 @@ use crate::authn::{Api, AuthnError, Caller, Identity as CallerIdentity};
 use crate::clock::{Clock, UnixTime};
 use crate::cluster::Notices;
 use crate::hsm::SignError;
-use crate::issuance::{Authorities, IssueError, Issued, LeafRequest, Naming};
+use crate::issuance::{Authorities, IssuanceRequest, IssueError, Issued, Naming};
 use crate::policy::{Denial, Scope};
 use crate::x509::{Certificate, LinkerdMesh};
 
@@ -92,7 +92,7 @@ impl Linkerd {
             .flatten();
         let issued = self
             .authorities
-            .issue(LeafRequest {
+            .issue(IssuanceRequest {
                 caller,
                 csr: asked.csr,
                 profile: self.config.profile().to_owned(),
@@ -106,9 +106,9 @@ impl Linkerd {
                         .min(profile.max_ttl())
                 }),
                 naming: Naming::Linkerd(mesh),
-                scope: Scope::Own,
-                delegation: None,
-                origin: None,
+                scope: Scope::CallerName,
+                node_authorization: None,
+                idempotency_key: None,
                 request_id: request_id.to_owned(),
             })
             .await?;
@@ -175,7 +175,7 @@ fn status(error: &CallError, request_id: &str) -> Status {
     let code = match error {
         CallError::Authn(AuthnError::Missing | AuthnError::Rejected { .. })
         | CallError::Mismatch { .. } => Some(Code::FailedPrecondition),
-        CallError::Authn(AuthnError::CannotTell(_)) => Some(Code::Internal),
+        CallError::Authn(AuthnError::Unavailable(_)) => Some(Code::Internal),
         CallError::Issue(IssueError::Hsm(SignError::Busy)) => Some(Code::Unavailable),
         CallError::Csr(error) if check::names_something_else(error) => {
             Some(Code::FailedPrecondition)

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use crate::cli::config_arg::dev_dir;
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::place::dev_dir;
 use crate::config;
 
 /// No token of ours is longer; the server takes no longer one.
@@ -17,7 +17,7 @@ const MAX_CREDENTIAL: u64 = 16 * 1024;
 /// A client file as it is written. Relative paths start at the file's own directory.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(in crate::cli) struct RawClient {
+pub(in crate::cli) struct RawClientConfig {
     /// The server, `https://host:port`.
     pub(in crate::cli) endpoint: Option<String>,
     /// The trust bundle that the server's certificate is verified with, PEM.
@@ -70,13 +70,13 @@ pub(super) struct CredentialArgs {
 
 /// A server and how it is known.
 #[derive(Debug)]
-pub(super) struct Profile {
+pub(super) struct ClientConfig {
     pub(super) endpoint: String,
     pub(super) bundle: PathBuf,
     credential: Option<PathBuf>,
 }
 
-impl Profile {
+impl ClientConfig {
     pub(super) fn new(args: &ClientArgs) -> Result<Self, Failure> {
         let (file, written) = client_file(args.client.clone())?;
         let missing = |what: &str| {
@@ -116,7 +116,7 @@ impl Profile {
 }
 
 /// The credential to present where nothing else of a client file is needed.
-pub(super) fn credential_of(
+pub(super) fn client_credential(
     client: Option<PathBuf>,
     args: &CredentialArgs,
 ) -> Result<SecretString, Failure> {
@@ -141,7 +141,7 @@ fn credential(args: &CredentialArgs, written: Option<&Path>) -> Result<SecretStr
 }
 
 /// The client file that is named, else that of `rootbridge dev`, and what it says.
-fn client_file(named: Option<PathBuf>) -> Result<(Option<PathBuf>, RawClient), Failure> {
+fn client_file(named: Option<PathBuf>) -> Result<(Option<PathBuf>, RawClientConfig), Failure> {
     let file = named.or_else(|| {
         let file = dev_dir()?.join("client.toml");
         file.exists().then_some(file)
@@ -150,8 +150,8 @@ fn client_file(named: Option<PathBuf>) -> Result<(Option<PathBuf>, RawClient), F
     Ok((file, written))
 }
 
-fn read(file: &Path) -> Result<RawClient, Failure> {
-    let (mut client, _) = config::read::<RawClient>(file, &BTreeMap::new())?;
+fn read(file: &Path) -> Result<RawClientConfig, Failure> {
+    let (mut client, _) = config::read::<RawClientConfig>(file, &BTreeMap::new())?;
     let dir = file.parent().unwrap_or(Path::new(""));
     for path in [
         &mut client.bundle,

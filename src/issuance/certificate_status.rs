@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 
-use crate::authn::{IssuedCertificates, LookupError, Standing};
+use crate::authn::{CertificateStatus, IssuedCertificates, LookupError};
 use crate::ledger::{
     IssuerId, IssuerRecord, IssuerState, Ledger, LedgerError, Role, Snapshot, State,
 };
@@ -14,12 +14,12 @@ use crate::x509::{Certificate, TrustDomain};
 /// Answers from the ledger, at every call anew: the row is read each time, the records are read
 /// again when their revision says that they have changed.
 #[derive(Debug)]
-pub struct LedgerStandings {
+pub struct LedgerStatusSource {
     ledger: Arc<dyn Ledger>,
     records: ArcSwapOption<Snapshot>,
 }
 
-impl LedgerStandings {
+impl LedgerStatusSource {
     /// Answers from `ledger`.
     pub fn new(ledger: Arc<dyn Ledger>) -> Self {
         let records = ArcSwapOption::empty();
@@ -42,7 +42,7 @@ impl LedgerStandings {
         &self,
         trust_domain: &TrustDomain,
         leaf: &Certificate,
-    ) -> Result<Option<Standing>, LedgerError> {
+    ) -> Result<Option<CertificateStatus>, LedgerError> {
         let records = self.records().await?;
         let Some(authority) = records.authority(trust_domain) else {
             return Ok(None);
@@ -58,7 +58,7 @@ impl LedgerStandings {
             if row.der()?.as_deref() != Some(leaf.der()) {
                 continue;
             }
-            return Ok(Some(Standing {
+            return Ok(Some(CertificateStatus {
                 released: row.state == State::Issued,
                 // There is no revocation yet: no row can say so.
                 revoked: false,
@@ -73,12 +73,12 @@ impl LedgerStandings {
     }
 }
 
-impl IssuedCertificates for LedgerStandings {
+impl IssuedCertificates for LedgerStatusSource {
     fn find<'a>(
         &'a self,
         trust_domain: &'a TrustDomain,
         leaf: &'a Certificate,
-    ) -> BoxFuture<'a, Result<Option<Standing>, LookupError>> {
+    ) -> BoxFuture<'a, Result<Option<CertificateStatus>, LookupError>> {
         Box::pin(async move {
             self.standing(trust_domain, leaf)
                 .await

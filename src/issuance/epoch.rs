@@ -17,12 +17,12 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// One epoch and the walks that were begun in it.
 #[derive(Debug)]
-struct Shift {
+struct ActiveEpoch {
     epoch: Epoch,
     walks: TaskTracker,
 }
 
-impl Shift {
+impl ActiveEpoch {
     fn new(epoch: Epoch) -> Arc<Self> {
         let walks = TaskTracker::new();
         Arc::new(Self { epoch, walks })
@@ -31,13 +31,13 @@ impl Shift {
 
 /// A walk's place in an epoch. While it is held, nobody reconciles what the epoch left open.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct InFlight {
     epoch: Epoch,
     _in_shift: TaskTrackerToken,
     _in_process: TaskTrackerToken,
 }
 
-impl Place {
+impl InFlight {
     /// The epoch that the walk's intent belongs to.
     pub(super) fn epoch(&self) -> &Epoch {
         &self.epoch
@@ -50,20 +50,20 @@ impl Place {
 /// through, its answer did not). They cannot be told from work in flight, so the process takes a
 /// new epoch, lets the walks of the old one end, and only then reconciles what they left open.
 #[derive(Debug)]
-pub(super) struct Shifts {
+pub(super) struct EpochManager {
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
     lease: Duration,
-    current: Mutex<Arc<Shift>>,
+    current: Mutex<Arc<ActiveEpoch>>,
     /// Every walk of this process, whatever its epoch.
     walks: TaskTracker,
-    owed: Mutex<Vec<(IntentId, Outcome)>>,
+    queued: Mutex<Vec<(IntentId, Outcome)>>,
     outage: Notify,
     out: AtomicBool,
 }
 
-impl Shifts {
-    pub(super) async fn begin(
+impl EpochManager {
+    pub(super) async fn register(
         ledger: Arc<dyn Ledger>,
         clock: Arc<dyn Clock>,
         instance: &str,
@@ -74,9 +74,9 @@ impl Shifts {
             ledger,
             clock,
             lease,
-            current: Mutex::new(Shift::new(epoch)),
+            current: Mutex::new(ActiveEpoch::new(epoch)),
             walks: TaskTracker::new(),
-            owed: Mutex::default(),
+            queued: Mutex::default(),
             outage: Notify::new(),
             out: AtomicBool::new(false),
         })
@@ -84,9 +84,9 @@ impl Shifts {
 
     /// Begins a walk in the current epoch. The lock makes it one step: a walk is in an epoch
     /// before the epoch ends, and then it is waited for, or it is in the next one.
-    pub(super) fn enter(&self) -> Place {
+    pub(super) fn begin(&self) -> InFlight {
         let current = lock(&self.current);
-        Place {
+        InFlight {
             epoch: current.epoch.clone(),
             _in_shift: current.walks.token(),
             _in_process: self.walks.token(),
@@ -97,14 +97,14 @@ impl Shifts {
     pub(super) async fn drain(&self) {
         self.walks.close();
         self.walks.wait().await;
-        while self.owed() > 0 {
+        while self.queued_outcomes() > 0 {
             tokio::time::sleep(RETRY / 10).await;
         }
     }
 
     /// A conclusion that the ledger did not take: it is brought again until it does.
-    pub(super) fn owe(&self, intent: IntentId, outcome: Outcome) {
-        lock(&self.owed).push((intent, outcome));
+    pub(super) fn queue_outcome(&self, intent: IntentId, outcome: Outcome) {
+        lock(&self.queued).push((intent, outcome));
         self.outage();
     }
 
@@ -117,13 +117,13 @@ impl Shifts {
     }
 
     /// Whether the ledger has failed and has not taken a record since.
-    pub(super) fn is_out(&self) -> bool {
+    pub(super) fn ledger_unavailable(&self) -> bool {
         self.out.load(Ordering::Relaxed)
     }
 
     /// Conclusions that the ledger has yet to take.
-    pub(super) fn owed(&self) -> usize {
-        lock(&self.owed).len()
+    pub(super) fn queued_outcomes(&self) -> usize {
+        lock(&self.queued).len()
     }
 
     /// Reconciles what earlier epochs left, and keeps the lease, until `stop`.
@@ -174,14 +174,14 @@ impl Shifts {
     }
 
     /// `ended` keeps the epochs that were turned from in earlier tries.
-    async fn try_recover(&self, ended: &mut Vec<Arc<Shift>>) -> Result<(), LedgerError> {
+    async fn try_recover(&self, ended: &mut Vec<Arc<ActiveEpoch>>) -> Result<(), LedgerError> {
         let instance = self.epoch().instance;
         let now = self.clock.now();
         let epoch = self.ledger.register(&instance, self.lease, now).await?;
         tracing::info!(boot = epoch.boot, "the ledger is back: a new epoch begins");
         ended.push(std::mem::replace(
             &mut *lock(&self.current),
-            Shift::new(epoch),
+            ActiveEpoch::new(epoch),
         ));
         self.pay().await?;
         self.out.store(false, Ordering::Relaxed);
@@ -199,7 +199,7 @@ impl Shifts {
     async fn pay(&self) -> Result<(), LedgerError> {
         loop {
             // It is owed until it is paid: a drain must not take it for done in between.
-            let Some((intent, outcome)) = lock(&self.owed).last().cloned() else {
+            let Some((intent, outcome)) = lock(&self.queued).last().cloned() else {
                 return Ok(());
             };
             match self.ledger.conclude(intent, outcome).await {
@@ -208,7 +208,7 @@ impl Shifts {
                 Ok(()) | Err(LedgerError::AlreadyConcluded { .. }) => {}
                 Err(error) => tracing::error!(%intent, %error, "a conclusion cannot be recorded"),
             }
-            lock(&self.owed).retain(|(owed, _)| *owed != intent);
+            lock(&self.queued).retain(|(owed, _)| *owed != intent);
         }
     }
 

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::profile::{CredentialArgs, credential_of};
+use super::config::{CredentialArgs, client_credential};
 use crate::cli::failure::{Exit, Failure, chain};
 use crate::cli::open::block_on;
 use crate::cli::output::{self, FormatArg};
@@ -56,8 +56,8 @@ pub(super) fn run(args: StatusArgs) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Config, what)
             .next("run it on the server's host, or forward the port: http://127.0.0.1:9901"));
     }
-    let credential = credential_of(args.client, &args.credential)?;
-    let status = block_on(ask(&args.admin, &credential))??;
+    let credential = client_credential(args.client, &args.credential)?;
+    let status = block_on(request_status(&args.admin, &credential))??;
     if args.format.is_json() {
         return output::json(&status.bundle_targets);
     }
@@ -124,11 +124,11 @@ fn text(value: &Value, pointer: &str) -> String {
     }
 }
 
-async fn ask(admin: &Url, credential: &SecretString) -> Result<Status, Failure> {
-    let place = || admin.to_string();
+async fn request_status(admin: &Url, credential: &SecretString) -> Result<Status, Failure> {
+    let location = || admin.to_string();
     let unavailable = |error: reqwest::Error| {
         Failure::new(Exit::Unavailable, format!("no answer: {}", chain(&error)))
-            .at(place())
+            .at(location())
             .next("is the server running, and is this its `admin.address`?")
     };
     let client = Client::builder()
@@ -142,7 +142,7 @@ async fn ask(admin: &Url, credential: &SecretString) -> Result<Status, Failure> 
             Exit::Config,
             format!("the admin port cannot be used: {error}"),
         )
-        .at(place())
+        .at(location())
     })?;
     let request = client.get(url).bearer_auth(credential.expose_secret());
     let mut answer = request.send().await.map_err(unavailable)?;
@@ -151,23 +151,23 @@ async fn ask(admin: &Url, credential: &SecretString) -> Result<Status, Failure> 
         StatusCode::UNAUTHORIZED => {
             return Err(
                 Failure::new(Exit::Refused, "the credential was not accepted")
-                    .at(place())
+                    .at(location())
                     .next("check --credential-file, and `admin.operators` of the server"),
             );
         }
         other => {
             let what = format!("the server answered {other}");
-            return Err(Failure::new(Exit::Unavailable, what).at(place()));
+            return Err(Failure::new(Exit::Unavailable, what).at(location()));
         }
     }
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(unavailable)? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_BYTES {
-            return Err(Failure::new(Exit::Failed, "the answer is too long").at(place()));
+            return Err(Failure::new(Exit::Failed, "the answer is too long").at(location()));
         }
     }
     serde_json::from_slice(&body).map_err(|error| {
-        Failure::new(Exit::Failed, format!("the answer cannot be used: {error}")).at(place())
+        Failure::new(Exit::Failed, format!("the answer cannot be used: {error}")).at(location())
     })
 }

@@ -1,52 +1,52 @@
-//! The steps behind the door: each consumes what the last one made.
+//! The steps behind the pipeline: each consumes what the last one made.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::entry::Entry;
+use super::open_intent::OpenIntent;
 use crate::hsm::{Permit, SignError};
 use crate::issuance::error::IssueError;
-use crate::issuance::product::Product;
+use crate::issuance::signable::Signable;
 use crate::ledger::Outcome;
 use crate::x509::{SignatureAlgorithm, assemble};
 
 /// The intent is durable: it may be signed.
 pub(super) struct Recorded<T> {
-    pub(super) entry: Entry,
+    pub(super) open: OpenIntent,
     pub(super) tbs: Arc<[u8]>,
     pub(super) algorithm: SignatureAlgorithm,
     pub(super) permit: Permit,
-    pub(super) product: T,
+    pub(super) signable: T,
 }
 
 /// Signed, not yet checked.
 pub(super) struct Signed<T> {
-    entry: Entry,
+    open: OpenIntent,
     tbs: Arc<[u8]>,
     signature: Vec<u8>,
     der: Vec<u8>,
-    product: T,
+    signable: T,
 }
 
 /// Checked, not yet concluded: nobody can reach the certificate in it.
 pub(super) struct Checked<O> {
-    entry: Entry,
+    open: OpenIntent,
     signature: Vec<u8>,
     out: O,
 }
 
-impl<T: Product> Recorded<T> {
+impl<T: Signable> Recorded<T> {
     pub(super) async fn sign(self, until: Instant) -> Result<Signed<T>, IssueError> {
         let (outcome, error): (Outcome, IssueError) =
             match self.permit.sign(Arc::clone(&self.tbs), until).await {
                 Ok(signature) => match assemble(&self.tbs, self.algorithm, &signature) {
                     Ok(der) => {
                         return Ok(Signed {
-                            entry: self.entry,
+                            open: self.open,
                             tbs: self.tbs,
                             signature,
                             der,
-                            product: self.product,
+                            signable: self.signable,
                         });
                     }
                     Err(error) => (unknown(&error), error.into()),
@@ -58,25 +58,25 @@ impl<T: Product> Recorded<T> {
                     (Outcome::Failed { reason }, error.into())
                 }
             };
-        self.entry.failed(outcome).await?;
+        self.open.failed(outcome).await?;
         Err(error)
     }
 }
 
-impl<T: Product> Signed<T> {
+impl<T: Signable> Signed<T> {
     /// Parses and verifies in software what the HSM made; what fails is on record as `unknown`,
     /// because bytes that were signed exist.
     pub(super) async fn check(self) -> Result<Checked<T::Out>, IssueError> {
-        match self.product.check(&self.tbs, &self.signature, self.der) {
+        match self.signable.check(&self.tbs, &self.signature, self.der) {
             Ok(out) => Ok(Checked {
-                entry: self.entry,
+                open: self.open,
                 signature: self.signature,
                 out,
             }),
             Err(error) => {
-                let intent = self.entry.id();
+                let intent = self.open.id();
                 tracing::error!(%error, %intent, "the HSM's signature failed its check");
-                self.entry.failed(unknown(&error)).await?;
+                self.open.failed(unknown(&error)).await?;
                 Err(error)
             }
         }
@@ -86,7 +86,7 @@ impl<T: Product> Signed<T> {
 impl<O> Checked<O> {
     /// Makes the outcome durable and only then hands over what was made.
     pub(super) async fn conclude(self) -> Result<O, IssueError> {
-        self.entry.issued(self.signature).await?;
+        self.open.issued(self.signature).await?;
         Ok(self.out)
     }
 }

@@ -1,7 +1,7 @@
 //! Node authorization: a node's proxy asks for the identity of a workload beside it.
 //!
 //! A pure decision over what the cluster says of the proxy's pod and of the pods on its node. Its
-//! one result is a [`Delegation`], which nothing else can make.
+//! one result is a [`NodeAuthorization`], which nothing else can make.
 
 use crate::x509::{NameError, SpiffeId, TrustDomain};
 
@@ -20,7 +20,7 @@ pub struct NodeProxy<'a> {
 
 /// A pod, as the cluster that vouched for the proxy has it.
 #[derive(Clone, Copy, Debug)]
-pub struct PodFact<'a> {
+pub struct PodFacts<'a> {
     /// Its namespace.
     pub namespace: &'a str,
     /// Its name.
@@ -37,7 +37,7 @@ pub struct PodFact<'a> {
 
 /// A permission to certify one other identity than the caller's own.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Delegation {
+pub struct NodeAuthorization {
     caller: SpiffeId,
     identity: SpiffeId,
     node: String,
@@ -45,7 +45,7 @@ pub struct Delegation {
 
 /// Why there is no delegation. The text is for the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotDelegated {
+pub enum NotAuthorized {
     /// No cluster vouched for the caller at this call.
     #[error("no cluster vouched for the caller, so that its node is not known")]
     NoCluster,
@@ -94,7 +94,7 @@ pub enum NotDelegated {
     },
 }
 
-impl NotDelegated {
+impl NotAuthorized {
     /// Whether news from the cluster may change it: a pod that was put on its node a moment ago is
     /// not heard of at once.
     pub fn may_pass(&self) -> bool {
@@ -105,7 +105,7 @@ impl NotDelegated {
     }
 }
 
-impl Delegation {
+impl NodeAuthorization {
     /// What may be certified.
     pub fn identity(&self) -> &SpiffeId {
         &self.identity
@@ -129,30 +129,30 @@ impl Delegation {
     pub fn decide<'a>(
         proxy: NodeProxy<'_>,
         asked: &SpiffeId,
-        own_pod: Option<PodFact<'_>>,
-        neighbours: impl IntoIterator<Item = PodFact<'a>>,
-    ) -> Result<Self, NotDelegated> {
+        own_pod: Option<PodFacts<'_>>,
+        neighbours: impl IntoIterator<Item = PodFacts<'a>>,
+    ) -> Result<Self, NotAuthorized> {
         if !proxy.listed {
-            return Err(NotDelegated::NotListed(proxy.identity.clone()));
+            return Err(NotAuthorized::NotListed(proxy.identity.clone()));
         }
         let Some((namespace, account)) = asked.as_service_account() else {
-            return Err(NotDelegated::NoServiceAccount(asked.clone()));
+            return Err(NotAuthorized::NoServiceAccount(asked.clone()));
         };
         if !asked.in_domain(proxy.identity.trust_domain()) {
-            return Err(NotDelegated::ForeignTrustDomain {
+            return Err(NotAuthorized::ForeignTrustDomain {
                 asked: asked.clone(),
                 trust_domain: proxy.identity.trust_domain().clone(),
             });
         }
         let node = node_of(proxy, own_pod)?;
-        let runs = |pod: PodFact<'_>| {
+        let runs = |pod: PodFacts<'_>| {
             pod.node == Some(node)
                 && pod.namespace == namespace
                 && pod.account == account
                 && !pod.ended
         };
         if !neighbours.into_iter().any(runs) {
-            return Err(NotDelegated::NotOnNode {
+            return Err(NotAuthorized::NotOnNode {
                 asked: asked.clone(),
                 node: node.to_owned(),
             });
@@ -168,23 +168,23 @@ impl Delegation {
 /// The node that the proxy is certainly on.
 fn node_of<'p>(
     proxy: NodeProxy<'_>,
-    own_pod: Option<PodFact<'p>>,
-) -> Result<&'p str, NotDelegated> {
-    let name = proxy.pod.ok_or(NotDelegated::Unbound)?;
+    own_pod: Option<PodFacts<'p>>,
+) -> Result<&'p str, NotAuthorized> {
+    let name = proxy.pod.ok_or(NotAuthorized::Unbound)?;
     let (namespace, account) = proxy
         .identity
         .as_service_account()
-        .ok_or_else(|| NotDelegated::NoServiceAccount(proxy.identity.clone()))?;
+        .ok_or_else(|| NotAuthorized::NoServiceAccount(proxy.identity.clone()))?;
     let full = || format!("{namespace}/{name}");
     let own = own_pod
         .filter(|own| own.is_the_tokens && own.namespace == namespace && own.name == name)
-        .ok_or_else(|| NotDelegated::NoPod(full()))?;
+        .ok_or_else(|| NotAuthorized::NoPod(full()))?;
     if own.account != account {
-        return Err(NotDelegated::OtherAccount(full()));
+        return Err(NotAuthorized::OtherAccount(full()));
     }
-    let node = own.node.ok_or_else(|| NotDelegated::NotPlaced(full()))?;
+    let node = own.node.ok_or_else(|| NotAuthorized::NotPlaced(full()))?;
     if proxy.node.is_some_and(|said| said != node) {
-        return Err(NotDelegated::OtherNode(full()));
+        return Err(NotAuthorized::OtherNode(full()));
     }
     Ok(node)
 }
@@ -198,8 +198,8 @@ mod tests {
         SpiffeId::parse(text).unwrap()
     }
 
-    fn pod<'a>(name: &'a str, account: &'a str, node: &'a str) -> PodFact<'a> {
-        PodFact {
+    fn pod<'a>(name: &'a str, account: &'a str, node: &'a str) -> PodFacts<'a> {
+        PodFacts {
             namespace: "shop",
             name,
             is_the_tokens: false,
@@ -209,8 +209,8 @@ mod tests {
         }
     }
 
-    fn own() -> PodFact<'static> {
-        PodFact {
+    fn own() -> PodFacts<'static> {
+        PodFacts {
             namespace: "istio-system",
             is_the_tokens: true,
             ..pod("ztunnel-1", "ztunnel", "n1")
@@ -220,8 +220,8 @@ mod tests {
     /// A proxy that may have `spiffe://td/ns/shop/sa/cart`, but for what is changed.
     fn ask(
         asked: &str,
-        change: impl FnOnce(&mut NodeProxy<'_>, &mut Option<PodFact<'static>>, &mut PodFact<'static>),
-    ) -> Result<Delegation, NotDelegated> {
+        change: impl FnOnce(&mut NodeProxy<'_>, &mut Option<PodFacts<'static>>, &mut PodFacts<'static>),
+    ) -> Result<NodeAuthorization, NotAuthorized> {
         let identity = id("spiffe://td/ns/istio-system/sa/ztunnel");
         let mut proxy = NodeProxy {
             identity: &identity,
@@ -231,7 +231,7 @@ mod tests {
         };
         let (mut own, mut neighbour) = (Some(own()), pod("cart-1", "cart", "n1"));
         change(&mut proxy, &mut own, &mut neighbour);
-        Delegation::decide(proxy, &id(asked), own, [neighbour])
+        NodeAuthorization::decide(proxy, &id(asked), own, [neighbour])
     }
 
     const CART: &str = "spiffe://td/ns/shop/sa/cart";
@@ -248,12 +248,12 @@ mod tests {
 
     #[test]
     fn each_condition_is_needed() {
-        use NotDelegated as No;
+        use NotAuthorized as No;
         let refused = |asked,
                        change: fn(
             &mut NodeProxy<'_>,
-            &mut Option<PodFact<'static>>,
-            &mut PodFact<'static>,
+            &mut Option<PodFacts<'static>>,
+            &mut PodFacts<'static>,
         )| { ask(asked, change).unwrap_err() };
         assert!(matches!(
             refused(CART, |p, _, _| p.listed = false),
@@ -272,13 +272,14 @@ mod tests {
             refused(CART, |_, own, _| *own = None),
             No::NoPod(_)
         ));
-        let change = |own: &mut Option<PodFact<'static>>, with: fn(&mut PodFact<'static>)| {
+        let change = |own: &mut Option<PodFacts<'static>>, with: fn(&mut PodFacts<'static>)| {
             if let Some(own) = own.as_mut() {
                 with(own);
             }
         };
-        let own =
-            |with: fn(&mut PodFact<'static>)| ask(CART, |_, own, _| change(own, with)).unwrap_err();
+        let own = |with: fn(&mut PodFacts<'static>)| {
+            ask(CART, |_, own, _| change(own, with)).unwrap_err()
+        };
         assert!(matches!(own(|own| own.is_the_tokens = false), No::NoPod(_)));
         assert!(matches!(own(|own| own.namespace = "other"), No::NoPod(_)));
         assert!(matches!(
@@ -287,7 +288,7 @@ mod tests {
         ));
         assert!(matches!(own(|own| own.node = None), No::NotPlaced(_)));
         for with in [
-            (|pod: &mut PodFact<'static>| pod.ended = true) as fn(&mut PodFact<'static>),
+            (|pod: &mut PodFacts<'static>| pod.ended = true) as fn(&mut PodFacts<'static>),
             |pod| pod.node = Some("n2"),
             |pod| pod.node = None,
             |pod| pod.account = "cart2",
@@ -309,7 +310,7 @@ mod tests {
             ("spiffe://td/ns/Shop/sa/cart", false),
         ] {
             let error = ask(asked, |_, _, _| {}).unwrap_err();
-            let is_foreign = matches!(error, NotDelegated::ForeignTrustDomain { .. });
+            let is_foreign = matches!(error, NotAuthorized::ForeignTrustDomain { .. });
             assert_eq!(is_foreign, foreign, "{error}");
             assert!(!error.may_pass());
         }

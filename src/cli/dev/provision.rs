@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::state::{LABEL, State, TOKEN, TRUST_DOMAIN, random};
+use super::state_dir::{LABEL, StateDir, TOKEN, TRUST_DOMAIN, random};
 use crate::app::Core;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::files::{self, Content};
@@ -18,7 +18,10 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// The token and an authority in it; the trust bundle goes into `bundle.pem`. Answers its first
 /// anchor.
-pub(super) fn token_and_ca(config: &Config, state: &State) -> Result<Certificate, Failure> {
+pub(super) fn token_and_authority(
+    config: &Config,
+    state: &StateDir,
+) -> Result<Certificate, Failure> {
     with_core(config, async |core| {
         token(core, state)?;
         authority(core).await?;
@@ -26,7 +29,7 @@ pub(super) fn token_and_ca(config: &Config, state: &State) -> Result<Certificate
     })
 }
 
-fn token(core: &Core, state: &State) -> Result<(), Failure> {
+fn token(core: &Core, state: &StateDir) -> Result<(), Failure> {
     let slots = core
         .hsm
         .slots()
@@ -83,7 +86,7 @@ async fn authority(core: &Core) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn bundle(core: &Core, state: &State) -> Result<Certificate, Failure> {
+async fn bundle(core: &Core, state: &StateDir) -> Result<Certificate, Failure> {
     let damaged = |why: String| Failure::new(Exit::Ledger, why);
     let bundle = core
         .ledger

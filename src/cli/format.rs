@@ -35,16 +35,16 @@ pub(super) fn validity(certificate: &Certificate, now: UnixTime) -> &'static str
 }
 
 /// A moment with its distance from `now`: `2026-11-22T18:00:00Z (in 3days 4h)`.
-pub(super) fn remaining(at: UnixTime, now: UnixTime) -> String {
+pub(super) fn with_distance(at: UnixTime, now: UnixTime) -> String {
     if at >= now {
-        format!("{at} (in {})", rough(at.since(now)))
+        format!("{at} (in {})", short_duration(at.since(now)))
     } else {
-        format!("{at} ({} ago)", rough(now.since(at)))
+        format!("{at} ({} ago)", short_duration(now.since(at)))
     }
 }
 
 /// A span in its two largest units.
-pub(super) fn rough(span: Duration) -> String {
+pub(super) fn short_duration(span: Duration) -> String {
     let secs = span.as_secs();
     let units = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
     let at = units
@@ -82,7 +82,7 @@ mod tests {
             (86_400, "1d"),
             (90_061, "1d 1h"),
         ] {
-            assert_eq!(rough(Duration::from_secs(secs)), shown);
+            assert_eq!(short_duration(Duration::from_secs(secs)), shown);
         }
     }
 }

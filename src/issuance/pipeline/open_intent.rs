@@ -1,29 +1,29 @@
-//! The ledger's entry of a walk under way, and how it is concluded.
+//! The ledger's open of a walk under way, and how it is concluded.
 
-use super::Door;
+use super::SigningPipeline;
 use crate::issuance::error::IssueError;
 use crate::ledger::{IntentId, Outcome};
 
 /// A durable intent that waits for its conclusion.
-pub(super) struct Entry {
-    door: Door,
+pub(super) struct OpenIntent {
+    pipeline: SigningPipeline,
     id: IntentId,
     /// It was concluded before, as unknown, and is opened again for what is signed now.
     again: bool,
 }
 
-impl Entry {
-    pub(super) fn new(door: Door, id: IntentId) -> Self {
+impl OpenIntent {
+    pub(super) fn new(pipeline: SigningPipeline, id: IntentId) -> Self {
         Self {
-            door,
+            pipeline,
             id,
             again: false,
         }
     }
 
-    pub(super) fn again(door: Door, id: IntentId) -> Self {
+    pub(super) fn again(pipeline: SigningPipeline, id: IntentId) -> Self {
         Self {
-            door,
+            pipeline,
             id,
             again: true,
         }
@@ -36,7 +36,7 @@ impl Entry {
     /// Nothing came of it. What was concluded before stays as it is.
     pub(super) async fn failed(self, outcome: Outcome) -> Result<(), IssueError> {
         match self.again {
-            false => self.door.conclude(self.id, outcome).await,
+            false => self.pipeline.conclude(self.id, outcome).await,
             true => Ok(()),
         }
     }
@@ -45,8 +45,8 @@ impl Entry {
     pub(super) async fn issued(self, signature: Vec<u8>) -> Result<(), IssueError> {
         let outcome = Outcome::Issued { signature };
         match self.again {
-            false => self.door.conclude(self.id, outcome).await,
-            true => self.door.reopen(self.id, outcome).await,
+            false => self.pipeline.conclude(self.id, outcome).await,
+            true => self.pipeline.reopen(self.id, outcome).await,
         }
     }
 }

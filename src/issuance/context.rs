@@ -2,34 +2,34 @@
 
 use std::sync::Arc;
 
+use super::epoch::InFlight;
 use super::issuer::Issuer;
-use super::leaf::LeafRequest;
-use super::shift::Place;
+use super::leaf::IssuanceRequest;
 use crate::authn::Method;
 use crate::clock::UnixTime;
 use crate::ledger::{CallerMethod, CallerRecord, Intent, Kind};
 use crate::policy::Grant;
 use crate::x509::{San, Serial, TrustBundle};
 
-/// What a request finds when it is let in: all of one moment.
-pub(super) struct Moment {
+/// What a request finds when it is let in: all of one context.
+pub(super) struct IssuanceContext {
     /// Who will sign.
     pub(super) issuer: Arc<Issuer>,
     /// What is answered beside the certificate.
     pub(super) bundle: Arc<TrustBundle>,
     /// In the boot epoch.
-    pub(super) place: Place,
-    /// The moment.
+    pub(super) in_flight: InFlight,
+    /// The context.
     pub(super) now: UnixTime,
 }
 
-impl Moment {
+impl IssuanceContext {
     /// The intent to sign a TBSCertificate with this serial number and validity.
     pub(super) fn intent(
         &self,
         kind: Kind,
         grant: &Grant,
-        request: &LeafRequest,
+        request: &IssuanceRequest,
         (serial, tbs, (not_before, not_after)): (Serial, Vec<u8>, (UnixTime, UnixTime)),
     ) -> Intent {
         let issuer = &self.issuer;
@@ -48,8 +48,8 @@ impl Moment {
             bundle_digest: Some(self.bundle.digest()),
             caller: caller_record(request),
             request_id: request.request_id.clone(),
-            epoch: self.place.epoch().clone(),
-            origin: request.origin.clone(),
+            epoch: self.in_flight.epoch().clone(),
+            origin: request.idempotency_key.clone(),
             recorded_at: self.now,
         }
     }
@@ -65,7 +65,7 @@ fn subject(names: &[San]) -> String {
         .join(" ")
 }
 
-fn caller_record(request: &LeafRequest) -> CallerRecord {
+fn caller_record(request: &IssuanceRequest) -> CallerRecord {
     let caller = &request.caller;
     let (method, detail) = match &caller.method {
         Method::Jwt {
@@ -100,7 +100,7 @@ fn caller_record(request: &LeafRequest) -> CallerRecord {
         node: caller.node.clone(),
         // The workload did not come with a token itself: what its node's proxy got for it must not
         // renew itself after the pod has left that node.
-        token_authenticated_at: match request.delegation {
+        token_authenticated_at: match request.node_authorization {
             Some(_) => None,
             None => caller.token_authenticated_at,
         },

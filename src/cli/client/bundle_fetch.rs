@@ -14,9 +14,9 @@ use serde_json::json;
 
 use crate::cli::failure::{Exit, Failure, chain};
 use crate::cli::files::{self, Content};
+use crate::cli::format::{count, fingerprint};
 use crate::cli::open::block_on;
 use crate::cli::output::{self, FormatArg};
-use crate::cli::show::{count, fingerprint};
 use crate::x509::{Certificate, parse_pem_chain};
 
 const MAX_BYTES: usize = 1024 * 1024;

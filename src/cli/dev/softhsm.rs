@@ -17,8 +17,8 @@ const USUAL: [&str; 9] = [
     "/opt/homebrew/lib/softhsm/libsofthsm2.so",
 ];
 
-pub(super) fn find(said: Option<&Path>) -> Result<PathBuf, Failure> {
-    if let Some(path) = said {
+pub(super) fn find_module(configured: Option<&Path>) -> Result<PathBuf, Failure> {
+    if let Some(path) = configured {
         return std::path::absolute(path)
             .ok()
             .filter(|path| path.is_file())

@@ -1,10 +1,10 @@
 //! The only door to a key of the HSM: what passes through it has been recorded.
 //!
-//! Leaf, CA certificate or CSR: [`Door::record`] makes the intent durable and only its result can
+//! Leaf, CA certificate or CSR: [`SigningPipeline::record`] makes the intent durable and only its result can
 //! be signed; `Signed::check` verifies in software what came back; and only a concluded record
 //! gives up the signature.
 
-mod entry;
+mod open_intent;
 mod steps;
 
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use entry::Entry;
+use open_intent::OpenIntent;
 use steps::Recorded;
 
+use super::epoch::{EpochManager, InFlight};
 use super::error::IssueError;
-use super::product::{Product, Unfit};
-use super::shift::{Place, Shifts};
+use super::signable::{ReplayMismatch, Signable};
 use crate::clock::Clock;
 use crate::hsm::Permit;
 use crate::ledger::{Intent, IntentId, Ledger, LedgerError, Outcome, Record};
@@ -28,21 +28,21 @@ const GRACE: Duration = Duration::from_millis(200);
 
 /// Records, signs and concludes. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Door {
+pub struct SigningPipeline {
     ledger: Arc<dyn Ledger>,
-    shifts: Arc<Shifts>,
+    epochs: Arc<EpochManager>,
     deadline: Duration,
 }
 
 /// Ready to be recorded, with a place in its epoch and one in the HSM's queue.
 pub(super) struct Prepared<T> {
-    pub(super) place: Place,
+    pub(super) in_flight: InFlight,
     pub(super) intent: Intent,
     pub(super) permit: Permit,
-    pub(super) product: T,
+    pub(super) signable: T,
 }
 
-/// What [`Door::record`] found.
+/// What [`SigningPipeline::record`] found.
 enum Admission<T> {
     /// To be signed now.
     Sign(Recorded<T>),
@@ -51,11 +51,11 @@ enum Admission<T> {
         tbs: Vec<u8>,
         signature: Vec<u8>,
         der: Vec<u8>,
-        product: T,
+        signable: T,
     },
 }
 
-impl Door {
+impl SigningPipeline {
     /// Opens the door for `instance`: registers it with the ledger. `deadline` bounds the wait
     /// for the HSM, `lease` says how long this instance's open records are its own.
     ///
@@ -68,67 +68,67 @@ impl Door {
         deadline: Duration,
         lease: Duration,
     ) -> Result<Self, LedgerError> {
-        let shifts = Shifts::begin(Arc::clone(&ledger), clock, instance, lease).await?;
+        let epochs = EpochManager::register(Arc::clone(&ledger), clock, instance, lease).await?;
         Ok(Self {
             ledger,
-            shifts: Arc::new(shifts),
+            epochs: Arc::new(epochs),
             deadline,
         })
     }
 
     /// Keeps the lease and reconciles, until `stop`.
     pub async fn keep(&self, stop: CancellationToken) {
-        self.shifts.keep(stop).await;
+        self.epochs.keep(stop).await;
     }
 
     /// Waits for every walk between record and conclusion, and for what is owed, at most `bound`.
     /// True when all of it came to its end.
     pub async fn drain(&self, bound: Duration) -> bool {
-        tokio::time::timeout(bound, self.shifts.drain())
+        tokio::time::timeout(bound, self.epochs.drain())
             .await
             .is_ok()
     }
 
     /// Conclusions that the ledger has yet to take.
-    pub fn owed(&self) -> usize {
-        self.shifts.owed()
+    pub fn queued_outcomes(&self) -> usize {
+        self.epochs.queued_outcomes()
     }
 
     /// Whether the ledger failed to take a record and has not recovered since.
-    pub fn is_out(&self) -> bool {
-        self.shifts.is_out()
+    pub fn ledger_unavailable(&self) -> bool {
+        self.epochs.ledger_unavailable()
     }
 
-    /// The ledger behind the door.
+    /// The ledger behind the pipeline.
     pub(super) fn ledger(&self) -> &Arc<dyn Ledger> {
         &self.ledger
     }
 
     /// A place for a walk that begins now.
-    pub(super) fn enter(&self) -> Place {
-        self.shifts.enter()
+    pub(super) fn begin(&self) -> InFlight {
+        self.epochs.begin()
     }
 
     /// The whole walk from record to conclusion, in a task of its own: a caller that hangs up, or
     /// whose patience ends, does not stop it.
     ///
     /// # Errors
-    /// The cause of whichever step failed, or [`IssueError::TooSlow`] when the caller's wait is
+    /// The cause of whichever step failed, or [`IssueError::Timeout`] when the caller's wait is
     /// over while the walk goes on.
-    pub(super) async fn walk<T: Product>(
+    pub(super) async fn run<T: Signable>(
         &self,
         prepared: Prepared<T>,
     ) -> Result<T::Out, IssueError> {
         let until = Instant::now() + self.deadline;
-        let door = self.clone();
+        let pipeline = self.clone();
         let task = tokio::spawn(async move {
             let Prepared {
-                place,
+                in_flight,
                 intent,
                 permit,
-                product,
+                signable,
             } = prepared;
-            let walked = match door.record(intent, permit, product).await? {
+            let walked = match pipeline.record(intent, permit, signable).await? {
                 Admission::Sign(recorded) => {
                     recorded.sign(until).await?.check().await?.conclude().await
                 }
@@ -136,36 +136,36 @@ impl Door {
                     tbs,
                     signature,
                     der,
-                    product,
-                } => product.check(&tbs, &signature, der),
+                    signable,
+                } => signable.check(&tbs, &signature, der),
             };
-            drop(place);
+            drop(in_flight);
             walked
         });
         match tokio::time::timeout(self.deadline + GRACE, task).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(IssueError::Lost),
-            Err(_) => Err(IssueError::TooSlow(self.deadline)),
+            Ok(Err(_)) => Err(IssueError::TaskFailed),
+            Err(_) => Err(IssueError::Timeout(self.deadline)),
         }
     }
 
-    async fn record<T: Product>(
+    async fn record<T: Signable>(
         &self,
         intent: Intent,
         permit: Permit,
-        mut product: T,
+        mut signable: T,
     ) -> Result<Admission<T>, IssueError> {
         let (issuer, algorithm) = (intent.issuer.clone(), intent.algorithm);
         let origin = intent.origin.clone().unwrap_or_default();
         let tbs: Arc<[u8]> = intent.tbs.as_slice().into();
-        let door = self.clone();
+        let pipeline = self.clone();
         match self.ledger.record(intent).await {
             Ok(Record::New(id)) => Ok(Admission::Sign(Recorded {
-                entry: Entry::new(door, id),
+                open: OpenIntent::new(pipeline, id),
                 tbs,
                 algorithm,
                 permit,
-                product,
+                signable,
             })),
             Ok(Record::Existing {
                 id,
@@ -177,22 +177,26 @@ impl Door {
             }) => {
                 if issuer_id != issuer {
                     // Its chain and its bundle are not this authority's any more.
-                    return Err(IssueError::OriginEnded(origin));
+                    return Err(IssueError::IdempotencyKeyExpired(origin));
                 }
-                match product.adopt(&tbs, algorithm) {
+                match signable.resume(&tbs, algorithm) {
                     Ok(()) => {}
-                    Err(Unfit::Other) => return Err(IssueError::OriginConflict(origin)),
-                    Err(Unfit::Ended) => return Err(IssueError::OriginEnded(origin)),
+                    Err(ReplayMismatch::DifferentRequest) => {
+                        return Err(IssueError::IdempotencyKeyConflict(origin));
+                    }
+                    Err(ReplayMismatch::Expired) => {
+                        return Err(IssueError::IdempotencyKeyExpired(origin));
+                    }
                 }
                 match outcome {
-                    None => Err(IssueError::OriginPending(origin)),
+                    None => Err(IssueError::IdempotencyKeyPending(origin)),
                     Some(Outcome::Issued { signature }) => {
                         let der = assemble(&tbs, algorithm, &signature)?;
                         Ok(Admission::Stored {
                             tbs,
                             signature,
                             der,
-                            product,
+                            signable,
                         })
                     }
                     Some(Outcome::Failed { .. } | Outcome::Unknown { .. }) => {
@@ -200,18 +204,18 @@ impl Door {
                         // is asked.
                         self.reopen(id, signing_again()).await?;
                         Ok(Admission::Sign(Recorded {
-                            entry: Entry::again(door, id),
+                            open: OpenIntent::again(pipeline, id),
                             tbs: tbs.into(),
                             algorithm,
                             permit,
-                            product,
+                            signable,
                         }))
                     }
                 }
             }
             Err(error) => {
                 if error.is_outage() {
-                    self.shifts.outage();
+                    self.epochs.outage();
                 }
                 Err(error.into())
             }
@@ -221,7 +225,7 @@ impl Door {
     async fn reopen(&self, id: IntentId, outcome: Outcome) -> Result<(), IssueError> {
         let reopened = self.ledger.reopen(id, outcome).await;
         if reopened.as_ref().is_err_and(LedgerError::is_outage) {
-            self.shifts.outage();
+            self.epochs.outage();
         }
         Ok(reopened?)
     }
@@ -239,7 +243,7 @@ impl Door {
                         },
                         other => other,
                     };
-                    self.shifts.owe(id, owed);
+                    self.epochs.queue_outcome(id, owed);
                 }
                 Err(error.into())
             }

@@ -9,11 +9,11 @@ use aws_lc_rs::rand;
 use rustix::fs::{FlockOperation, flock};
 use zeroize::Zeroizing;
 
-use super::module;
+use super::softhsm;
 use crate::authn;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::files::{self, Content};
-use crate::cli::show::hex;
+use crate::cli::format::hex;
 
 pub(super) const TRUST_DOMAIN: &str = "cluster.local";
 pub(super) const TOKEN: &str = "main";
@@ -30,12 +30,12 @@ pub(super) struct Ports {
 
 /// The directory, held by this process until it ends.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct StateDir {
     dir: PathBuf,
     _lock: File,
 }
 
-impl State {
+impl StateDir {
     /// Makes what is missing.
     pub(super) fn prepare(
         dir: &Path,
@@ -87,7 +87,7 @@ impl State {
                 None => Ok(()),
             };
         }
-        let module = module::find(module)?;
+        let module = softhsm::find_module(module)?;
         let port = ports.server.unwrap_or_else(|| free(PORT));
         let admin = ports.admin.unwrap_or_else(|| free(ADMIN_PORT));
         let client = format!(

@@ -7,35 +7,35 @@ use crate::clock::UnixTime;
 
 /// `2026-11-22`, `2026-11-22T18:00:00Z`, or a span such as `24h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum When {
-    At(UnixTime),
-    Span(Duration),
+pub(super) enum DateOrDuration {
+    Time(UnixTime),
+    Duration(Duration),
 }
 
-impl When {
+impl DateOrDuration {
     /// A span is counted back from `now`.
-    pub(super) fn ago(self, now: UnixTime) -> UnixTime {
+    pub(super) fn before(self, now: UnixTime) -> UnixTime {
         match self {
-            Self::At(at) => at,
-            Self::Span(span) => now.minus(span),
+            Self::Time(at) => at,
+            Self::Duration(span) => now.minus(span),
         }
     }
 
     /// A span is counted on from `now`.
-    pub(super) fn ahead(self, now: UnixTime) -> UnixTime {
+    pub(super) fn after(self, now: UnixTime) -> UnixTime {
         match self {
-            Self::At(at) => at,
-            Self::Span(span) => now.plus(span),
+            Self::Time(at) => at,
+            Self::Duration(span) => now.plus(span),
         }
     }
 }
 
-impl FromStr for When {
+impl FromStr for DateOrDuration {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Ok(span) = humantime::parse_duration(text) {
-            return Ok(Self::Span(span));
+            return Ok(Self::Duration(span));
         }
         let moment = match text.len() {
             10 => format!("{text}T00:00:00Z"),
@@ -45,7 +45,7 @@ impl FromStr for When {
             .ok()
             .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
             .and_then(|since| i64::try_from(since.as_secs()).ok())
-            .map(|secs| Self::At(UnixTime::from_secs(secs)))
+            .map(|secs| Self::Time(UnixTime::from_secs(secs)))
             .ok_or("expected a date (2026-11-22 or 2026-11-22T18:00:00Z) or a span (24h, 30d)")
     }
 }
@@ -58,17 +58,23 @@ mod tests {
     #[test]
     fn dates_and_spans() {
         let now = UnixTime::from_secs(1_000_000_000);
-        assert_eq!("1h".parse::<When>().unwrap().ago(now).secs(), 999_996_400);
         assert_eq!(
-            "1h".parse::<When>().unwrap().ahead(now).secs(),
+            "1h".parse::<DateOrDuration>().unwrap().before(now).secs(),
+            999_996_400
+        );
+        assert_eq!(
+            "1h".parse::<DateOrDuration>().unwrap().after(now).secs(),
             1_000_003_600
         );
-        let day = "2026-09-21".parse::<When>().unwrap().ahead(now);
+        let day = "2026-09-21".parse::<DateOrDuration>().unwrap().after(now);
         assert_eq!(day.to_string(), "2026-09-21T00:00:00Z");
         assert_eq!(
-            "2026-09-21T00:00:00Z".parse::<When>().unwrap().ago(now),
+            "2026-09-21T00:00:00Z"
+                .parse::<DateOrDuration>()
+                .unwrap()
+                .before(now),
             day
         );
-        assert!("soon".parse::<When>().is_err());
+        assert!("soon".parse::<DateOrDuration>().is_err());
     }
 }
