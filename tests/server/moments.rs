@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rootbridge::app::Core;
 use rootbridge::authn::{Caller, Identity, Method};
 use rootbridge::config::Config;
-use rootbridge::issuance::{Authorities, Issued, LeafRequest, Metrics, Naming};
+use rootbridge::issuance::{Authorities, IssuanceRequest, Issued, Metrics, Naming};
 use rootbridge::ledger::{IssuerState, Role, Snapshot};
 use rootbridge::policy::Scope;
 use rootbridge::x509::{Certificate, Csr, SpiffeId, TrustDomain, verify_ca_path};
@@ -58,7 +58,13 @@ async fn swap(config: &str) {
         .await
         .unwrap();
     let policy = config.policy().policy().clone();
-    let authorities = Authorities::new(core.door.clone(), hsm, clock, policy, Metrics::default());
+    let authorities = Authorities::new(
+        core.pipeline.clone(),
+        hsm,
+        clock,
+        policy,
+        Metrics::default(),
+    );
     let authorities = Arc::new(authorities);
     let new = core.ledger.snapshot().await.unwrap();
     let old = before(&new, &core, &domain).await;
@@ -73,7 +79,7 @@ async fn swap(config: &str) {
                 let csr = KeyAndCsr::workload("foo", "bar");
                 let (mut seen, mut answers) = (std::collections::BTreeSet::new(), 0_u32);
                 while !done.load(Ordering::Relaxed) {
-                    let issued = authorities.issue(wish(&domain, &csr)).await.unwrap();
+                    let issued = authorities.issue(request_for(&domain, &csr)).await.unwrap();
                     let path: Vec<Certificate> = issued.intermediates().cloned().collect();
                     let anchors = issued.bundle().anchors();
                     verify_ca_path(&path, anchors, clock.now()).unwrap();
@@ -128,8 +134,8 @@ async fn before(now: &Snapshot, core: &Core, domain: &TrustDomain) -> Snapshot {
     old
 }
 
-fn wish(domain: &TrustDomain, csr: &KeyAndCsr) -> LeafRequest {
-    LeafRequest {
+fn request_for(domain: &TrustDomain, csr: &KeyAndCsr) -> IssuanceRequest {
+    IssuanceRequest {
         caller: Caller {
             trust_domain: domain.clone(),
             identity: Identity::Workload(SpiffeId::parse(&id("foo", "bar")).unwrap()),
@@ -144,9 +150,9 @@ fn wish(domain: &TrustDomain, csr: &KeyAndCsr) -> LeafRequest {
         names: Vec::new(),
         ttl: None,
         naming: Naming::Spiffe,
-        scope: Scope::Own,
-        delegation: None,
-        origin: None,
+        scope: Scope::CallerName,
+        node_authorization: None,
+        idempotency_key: None,
         request_id: "moment".to_owned(),
     }
 }
