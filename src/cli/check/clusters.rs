@@ -114,7 +114,7 @@ async fn permissions(
     let mut needed = cluster.rights();
     needed.extend(config.controllers().rights(cluster.name()));
     for listener in config.listeners() {
-        if listener.tells_events_to() == Some(cluster.name()) {
+        if listener.events_cluster() == Some(cluster.name()) {
             let key = format!("listeners.{}.linkerd.events", listener.name());
             needed.push(event_right(key));
         }
