@@ -18,6 +18,7 @@ use super::watch::{self, NamespaceSeen, News};
 use super::write::{self, Outcome};
 use crate::clock::UnixTime;
 use crate::cluster::Cluster;
+use crate::digest::hex;
 use crate::ledger::{BundleRollout, LedgerError};
 use crate::trust::{BundleSubscription, PublishedBundle, TargetStatus};
 
@@ -264,10 +265,6 @@ impl Session {
             });
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn versions(follower: BundleSubscription) -> BoxStream<'static, Arc<PublishedBundle>> {

@@ -6,7 +6,7 @@ use super::columns::Columns;
 use super::issuers::NewCaCertificate;
 use super::lookup::authority;
 use crate::clock::UnixTime;
-use crate::ledger::records::hex;
+use crate::digest::hex;
 use crate::ledger::{AnchorOrigin, AnchorState, LedgerError};
 use crate::x509::TrustDomain;
 

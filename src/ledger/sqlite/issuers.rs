@@ -2,7 +2,7 @@
 
 use super::change::{ChangeContext, ChangeResult, parse};
 use super::lookup::{IssuerRow, authority, issuer};
-use crate::ledger::records::hex;
+use crate::digest::hex;
 use crate::ledger::{
     AnchorOrigin, CaCertificateId, IssuerId, IssuerState, KeyLocation, LedgerError, Role,
 };
