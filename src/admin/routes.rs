@@ -169,7 +169,7 @@ async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) ->
     let known = authenticate(&admin, request.headers()).await;
     match known {
         Ok(()) => next.run(request).await,
-        Err(AuthnError::CannotTell(_) | AuthnError::Late(_)) => {
+        Err(AuthnError::Unavailable(_) | AuthnError::Timeout(_)) => {
             let text = "the credential cannot be judged now; try again\n";
             (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
         }

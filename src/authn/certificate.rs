@@ -80,7 +80,7 @@ impl CertificateCallers {
     ///
     /// # Errors
     /// [`AuthnError::Rejected`] when the certificate does not count;
-    /// [`AuthnError::CannotTell`] when the ledger cannot be asked.
+    /// [`AuthnError::Unavailable`] when the ledger cannot be asked.
     pub async fn authenticate(&self, leaf: &[u8]) -> Result<Caller, AuthnError> {
         if leaf.len() > MAX_BYTES {
             return Err(rejected(format_args!(
@@ -113,7 +113,7 @@ impl CertificateCallers {
         let standing = self.issued.find(domain, &leaf).await;
         let standing = standing
             .map_err(|why| {
-                AuthnError::CannotTell(format!("client certificate {}: {why}", leaf.serial()))
+                AuthnError::Unavailable(format!("client certificate {}: {why}", leaf.serial()))
             })?
             .ok_or_else(|| {
                 rejected(format_args!(

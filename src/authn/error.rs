@@ -20,10 +20,10 @@ pub enum AuthnError {
     },
     /// The verifier cannot judge now, through no fault of the caller: UNAVAILABLE, 503.
     #[error("cannot tell who is calling: {0}")]
-    CannotTell(String),
+    Unavailable(String),
     /// The verifier did not answer in time: UNAVAILABLE, 503.
     #[error("cannot tell in time who is calling: {0}")]
-    Late(String),
+    Timeout(String),
 }
 
 impl AuthnError {

@@ -101,7 +101,7 @@ impl Operators {
     /// Which of the operators named in `allowed` presents `token`.
     ///
     /// # Errors
-    /// [`AuthnError::Rejected`] when it is none's; [`AuthnError::CannotTell`] when it may be one's
+    /// [`AuthnError::Rejected`] when it is none's; [`AuthnError::Unavailable`] when it may be one's
     /// whose file cannot be read.
     pub async fn authenticate(
         &self,
@@ -133,7 +133,7 @@ impl Operators {
                 node: None,
                 token_authenticated_at: None,
             }),
-            (None, Some(why)) => Err(AuthnError::CannotTell(why)),
+            (None, Some(why)) => Err(AuthnError::Unavailable(why)),
             (None, None) => Err(AuthnError::rejected("the credential is no operator's here")),
         }
     }

@@ -7,7 +7,7 @@ use super::open::block_on;
 use super::output::{self, FormatArg};
 use super::place::ConfigArg;
 use super::show::count;
-use crate::cluster::Examiner;
+use crate::cluster::Inspector;
 use crate::config::Config;
 use crate::controllers::linkerd::{ControlPlane, Counts, look};
 
@@ -82,8 +82,8 @@ async fn examine(config: &Config) -> Vec<Mesh> {
             .clusters()
             .filter_map(|name| config.clusters().get(name));
         for cluster in clusters {
-            let found = match Examiner::new(cluster).await {
-                Ok(examiner) => look(cluster, target, &examiner).await,
+            let found = match Inspector::new(cluster).await {
+                Ok(inspector) => look(cluster, target, &inspector).await,
                 Err(why) => Err(why),
             };
             meshes.push(Mesh {

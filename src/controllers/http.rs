@@ -23,17 +23,17 @@ pub(super) async fn send(
     request: http::Request<Vec<u8>>,
 ) -> Result<Option<(HeaderMap, Bytes)>, kube::Error> {
     let response = client.send(request.map(Body::from)).await?;
-    let (parts, body) = response.into_parts();
+    let (dependencies, body) = response.into_parts();
     let body = body.collect_bytes().await?;
-    if parts.status == http::StatusCode::NOT_FOUND {
+    if dependencies.status == http::StatusCode::NOT_FOUND {
         return Ok(None);
     }
-    if !parts.status.is_success() {
+    if !dependencies.status.is_success() {
         let said = serde_json::from_slice::<Status>(&body).unwrap_or_else(|_| {
-            let why = parts.status.canonical_reason().unwrap_or_default();
-            Status::failure(why, why).with_code(parts.status.as_u16())
+            let why = dependencies.status.canonical_reason().unwrap_or_default();
+            Status::failure(why, why).with_code(dependencies.status.as_u16())
         });
         return Err(kube::Error::Api(Box::new(said)));
     }
-    Ok(Some((parts.headers, body)))
+    Ok(Some((dependencies.headers, body)))
 }

@@ -10,7 +10,7 @@ use super::refusals::{Metrics, delegation_reason, reason};
 use crate::authn::{
     self, Api, AuthnError, Caller, Callers, CertificateCallers, JwtVerifiers, Operators,
 };
-use crate::cluster::{Clusters, DelegationError, ListenerClusters};
+use crate::cluster::{Clusters, ListenerClusters, NodeAuthorizationError};
 use crate::net::Peer;
 use crate::policy::Delegation;
 
@@ -105,15 +105,15 @@ impl Gate {
     /// The permission for `caller`, who called `api`, to have the identity of a workload on its node.
     ///
     /// # Errors
-    /// [`DelegationError`].
+    /// [`NodeAuthorizationError`].
     pub async fn delegate(
         &self,
         caller: &Caller,
         asked: &str,
         api: Api,
-    ) -> Result<Delegation, DelegationError> {
+    ) -> Result<Delegation, NodeAuthorizationError> {
         let judges = self.judges.load_full();
-        let verdict = judges.clusters.delegate(caller, asked).await;
+        let verdict = judges.clusters.authorize_node(caller, asked).await;
         verdict.inspect_err(|error| {
             let cluster = caller.cluster.as_deref().unwrap_or_default();
             let reason = delegation_reason(error);
@@ -161,7 +161,7 @@ impl Judges {
         if self.taken.is_empty() || self.jwt.claims_issuer_of(token, verifiers)? {
             return Ok(self.jwt.authenticate(token, api, verifiers).await?);
         }
-        let cluster = self.clusters.choose(&self.taken, cluster_id(headers)?)?;
+        let cluster = self.clusters.select(&self.taken, cluster_id(headers)?)?;
         let verdict = cluster.authenticate(token, api).await;
         verdict.map_err(|why| Refused {
             why,

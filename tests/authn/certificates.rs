@@ -285,7 +285,7 @@ async fn it_is_judged_at_every_call() {
     world.clock.set(UnixTime::from_secs(NOW));
     *world.ledger.down.lock().unwrap() = true;
     let answer = world.ask(&leaf).await;
-    let Err(AuthnError::CannotTell(why)) = answer else {
+    let Err(AuthnError::Unavailable(why)) = answer else {
         panic!("{answer:?}")
     };
     assert!(why.contains("the ledger is busy"), "{why}");

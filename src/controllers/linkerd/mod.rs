@@ -8,7 +8,7 @@ mod roots;
 mod taken;
 mod workloads;
 
-pub use events::{announce, event_right};
+pub use events::{announce, event_permission};
 pub use gauge::register_pods;
 pub(super) use issuer::terms;
 pub use issuer::{LINKERD_ISSUER_CALLER, LINKERD_ISSUER_PROFILE};

@@ -64,7 +64,7 @@ impl Identity for Linkerd {
         let within = self.config.answer_within();
         // A proxy sets no deadline: a call that is not answered would hang for ever.
         let answered = tokio::time::timeout(within, self.answer(&body, &request_id)).await;
-        let outcome = answered.unwrap_or(Err(CallError::Late(within)));
+        let outcome = answered.unwrap_or(Err(CallError::Timeout(within)));
         outcome.map(Response::new).map_err(|error| {
             tracing::debug!(%request_id, %error, "Certify refused");
             status(&error, &request_id)
@@ -175,7 +175,7 @@ fn status(error: &CallError, request_id: &str) -> Status {
     let code = match error {
         CallError::Authn(AuthnError::Missing | AuthnError::Rejected { .. })
         | CallError::Mismatch { .. } => Some(Code::FailedPrecondition),
-        CallError::Authn(AuthnError::CannotTell(_)) => Some(Code::Internal),
+        CallError::Authn(AuthnError::Unavailable(_)) => Some(Code::Internal),
         CallError::Issue(IssueError::Hsm(SignError::Busy)) => Some(Code::Unavailable),
         CallError::Csr(error) if check::names_something_else(error) => {
             Some(Code::FailedPrecondition)

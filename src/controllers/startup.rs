@@ -7,44 +7,61 @@ use tokio_util::task::TaskTracker;
 
 use super::config::Config;
 use super::csr::CsrWork;
+use super::dependencies::Dependencies;
 use super::kept::Keeper;
 use super::linkerd::Takers;
-use super::parts::Parts;
 use super::pod::PodWork;
 use super::{istiod, linkerd, signer};
 use crate::cluster::Cluster;
 
 /// Begins to work in every configured cluster, each apart from the others, until `stop`.
-pub fn start(config: &Config, parts: &Parts, tasks: &TaskTracker, stop: &CancellationToken) {
+pub fn start(
+    config: &Config,
+    dependencies: &Dependencies,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) {
     for signer in config.csr_signers() {
-        for cluster in clusters(parts, signer.clusters()) {
-            let authorities = Arc::clone(&parts.authorities);
+        for cluster in clusters(dependencies, signer.clusters()) {
+            let authorities = Arc::clone(&dependencies.authorities);
             let work = CsrWork::new(signer.clone(), cluster, authorities);
-            signer::start(work, &parts.metrics, tasks, stop);
+            signer::start(work, &dependencies.metrics, tasks, stop);
         }
     }
     for signer in config.pod_signers() {
-        for cluster in clusters(parts, signer.clusters()) {
-            let (authorities, clock) = (Arc::clone(&parts.authorities), Arc::clone(&parts.clock));
+        for cluster in clusters(dependencies, signer.clusters()) {
+            let (authorities, clock) = (
+                Arc::clone(&dependencies.authorities),
+                Arc::clone(&dependencies.clock),
+            );
             let work = PodWork::new(signer.clone(), cluster, authorities, clock);
-            signer::start(work, &parts.metrics, tasks, stop);
+            signer::start(work, &dependencies.metrics, tasks, stop);
         }
     }
     for istiod in config.istiod_tls() {
-        if let Some(cluster) = parts.clusters.get(istiod.cluster()) {
+        if let Some(cluster) = dependencies.clusters.get(istiod.cluster()) {
             let terms = istiod::terms(istiod, cluster.config().trust_domain());
-            let keeper = Keeper::new(terms, (), Arc::clone(cluster), parts);
+            let keeper = Keeper::new(terms, (), Arc::clone(cluster), dependencies);
             let stop = stop.clone();
             tasks.spawn(async move { keeper.keep(&stop).await });
         }
     }
     for issuer in config.linkerd_issuers() {
-        let Some(cluster) = parts.clusters.get(issuer.cluster()) else {
+        let Some(cluster) = dependencies.clusters.get(issuer.cluster()) else {
             continue;
         };
         let terms = linkerd::terms(issuer, cluster.config().trust_domain());
-        let takers = Arc::new(Takers::new(issuer, Arc::clone(cluster), &parts.metrics));
-        let keeper = Keeper::new(terms, Arc::clone(&takers), Arc::clone(cluster), parts);
+        let takers = Arc::new(Takers::new(
+            issuer,
+            Arc::clone(cluster),
+            &dependencies.metrics,
+        ));
+        let keeper = Keeper::new(
+            terms,
+            Arc::clone(&takers),
+            Arc::clone(cluster),
+            dependencies,
+        );
         let stop = stop.clone();
         tasks.spawn(async move {
             tokio::join!(keeper.keep(&stop), takers.look(&stop));
@@ -53,8 +70,11 @@ pub fn start(config: &Config, parts: &Parts, tasks: &TaskTracker, stop: &Cancell
 }
 
 /// Those clusters of a list that there are: the configuration has checked that it is all of them.
-fn clusters<'a>(parts: &'a Parts, names: &'a [String]) -> impl Iterator<Item = Arc<Cluster>> + 'a {
+fn clusters<'a>(
+    dependencies: &'a Dependencies,
+    names: &'a [String],
+) -> impl Iterator<Item = Arc<Cluster>> + 'a {
     names
         .iter()
-        .filter_map(|name| parts.clusters.get(name).cloned())
+        .filter_map(|name| dependencies.clusters.get(name).cloned())
 }
