@@ -19,14 +19,14 @@ use crate::authn::AuthnError;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TokenLabels {
     cluster: String,
-    mode: &'static str,
+    verification: &'static str,
     result: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DurationLabels {
     cluster: String,
-    mode: &'static str,
+    verification: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -60,7 +60,7 @@ impl Metrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
             "cluster_tokens",
-            "Tokens of a cluster that were verified, by mode and result",
+            "Tokens of a cluster that were verified, by verification and result",
             self.tokens.clone(),
         );
         registry.register_with_unit(
@@ -79,17 +79,17 @@ impl Metrics {
     pub(super) fn count<T>(
         &self,
         cluster: &str,
-        mode: VerificationMode,
+        verification: VerificationMode,
         outcome: &Result<T, AuthnError>,
         started: Instant,
     ) {
-        let mode = match mode {
+        let verification = match verification {
             VerificationMode::TokenReview => "token_review",
             VerificationMode::Offline => "offline",
         };
         let labels = TokenLabels {
             cluster: cluster.to_owned(),
-            mode,
+            verification,
             result: match outcome {
                 Ok(_) => "accepted",
                 Err(AuthnError::Unavailable(_) | AuthnError::Timeout(_)) => "cannot_tell",
@@ -99,7 +99,7 @@ impl Metrics {
         self.tokens.get_or_create(&labels).inc();
         let labels = DurationLabels {
             cluster: labels.cluster,
-            mode,
+            verification,
         };
         let duration = started.elapsed().as_secs_f64();
         self.duration.get_or_create(&labels).observe(duration);

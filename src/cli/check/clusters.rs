@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::CLUSTERS as CATEGORY;
 use super::istiod;
 use super::report::Report;
-use crate::cli::show::{count, rough};
+use crate::cli::format::{count, short_duration};
 use crate::clock::{Clock, SystemClock, UnixTime};
 use crate::cluster::{AudienceCheck, ClusterConfig, Inspector, VerificationMode};
 use crate::config::Config;
@@ -15,9 +15,9 @@ use crate::ledger::Snapshot;
 use crate::x509::TrustBundle;
 
 /// A pod certificate may begin 5 minutes off the API server's clock; a token's leeway is less.
-const SKEW: Duration = Duration::from_secs(30);
+const MAX_SKEW: Duration = Duration::from_secs(30);
 /// Namespaces that are named; the rest are counted.
-const SHOWN: usize = 5;
+const MAX_NAMES: usize = 5;
 
 /// Each configured cluster, one after another.
 pub(super) async fn clusters(config: &Config, records: Option<&Snapshot>, report: &mut Report) {
@@ -76,7 +76,7 @@ async fn examine(
             drift(cluster, target, records, &inspector, report).await;
         }
         if target.is_for(name) && target.holds_istio_roots() {
-            istiod::rivals(cluster, target, &inspector, report).await;
+            istiod::competing_writers(cluster, target, &inspector, report).await;
         }
     }
     for istiod in config.controllers().istiod_tls() {
@@ -89,12 +89,16 @@ async fn examine(
 fn clock(item: &str, theirs: UnixTime, report: &mut Report) {
     let ours = SystemClock.now();
     let apart = ours.since(theirs).max(theirs.since(ours));
-    match apart > SKEW {
+    match apart > MAX_SKEW {
         false => report.pass(CATEGORY, item, "agrees with ours"),
         true => {
             let side = if ours > theirs { "behind" } else { "ahead of" };
             report
-                .fail(CATEGORY, item, &format!("{} {side} ours", rough(apart)))
+                .fail(
+                    CATEGORY,
+                    item,
+                    &format!("{} {side} ours", short_duration(apart)),
+                )
                 .hint("certificates begin too early or too late there; keep both clocks by NTP");
         }
     }
@@ -110,7 +114,7 @@ async fn permissions(
     let mut needed = cluster.permissions();
     needed.extend(config.controllers().permissions(cluster.name()));
     for listener in config.listeners() {
-        if listener.tells_events_to() == Some(cluster.name()) {
+        if listener.events_cluster() == Some(cluster.name()) {
             let key = format!("listeners.{}.linkerd.events", listener.name());
             needed.push(event_permission(key));
         }
@@ -212,7 +216,7 @@ async fn drift(
             let shown: Vec<&str> = drift
                 .astray
                 .iter()
-                .take(SHOWN)
+                .take(MAX_NAMES)
                 .map(String::as_str)
                 .collect();
             let said = format!(
@@ -220,7 +224,7 @@ async fn drift(
                 drift.astray.len(),
                 drift.wanted,
                 shown.join(", "),
-                if drift.astray.len() > SHOWN {
+                if drift.astray.len() > MAX_NAMES {
                     ", …"
                 } else {
                     ""

@@ -27,7 +27,9 @@ use super::watch::{self, Watched};
 use crate::authn::Caller;
 use crate::clock::{Clock, UnixTime};
 use crate::cluster::Cluster;
-use crate::issuance::{Authorities, LeafRequest, NO_ROOM, Naming, make_room};
+use crate::issuance::{
+    Authorities, IssuanceRequest, NO_REMAINING_PATH_LEN, Naming, path_len_remedy,
+};
 use crate::policy::Scope;
 use crate::x509::{Csr, Serial};
 use secret::Material;
@@ -162,14 +164,14 @@ impl<W: Witness> Keeper<W> {
         let found = secret::read(&client, namespace, name).await.map_err(down)?;
         let (issuer, bundle) = self
             .authorities
-            .in_force(cluster.trust_domain())
+            .active_issuer(cluster.trust_domain())
             .ok_or("the authority cannot sign")?;
         let anchors = bundle.to_pem();
         let why = match &found {
             None => "it is not there",
             Some(found) => match found.standing(&self.terms, &issuer, &anchors, now) {
                 Ok(standing) => {
-                    self.authorities.claim_key(&standing.key);
+                    self.authorities.reserve_key(&standing.key);
                     self.witness.stands(standing.not_after);
                     let left = standing.renew_at.since(now).max(RETRY);
                     return Ok(Looked::Right(left));
@@ -181,8 +183,11 @@ impl<W: Witness> Keeper<W> {
             return Ok(Looked::Wrong);
         }
         let trust_domain = cluster.trust_domain();
-        if self.terms.sort != Sort::Leaf && issuer.room_below() == Some(0) {
-            return Err(format!("{NO_ROOM}: {}", make_room(trust_domain)));
+        if self.terms.sort != Sort::Leaf && issuer.remaining_path_len() == Some(0) {
+            return Err(format!(
+                "{NO_REMAINING_PATH_LEN}: {}",
+                path_len_remedy(trust_domain)
+            ));
         }
         // What the API server would refuse is not signed first.
         secret::rehearse(&client, namespace, name)
@@ -225,16 +230,16 @@ impl<W: Witness> Keeper<W> {
         caller.cluster = Some(cluster.name().to_owned());
         let longest = self.authorities.profile(terms.profile);
         let longest = longest.map_or(Duration::MAX, |profile| profile.max_ttl());
-        let request = LeafRequest {
+        let request = IssuanceRequest {
             caller,
             csr: Csr::from_der(csr.der()).map_err(|error| error.to_string())?,
             profile: terms.profile.to_owned(),
             names: terms.names.clone(),
             ttl: terms.sort.lifetime().map(|life| life.min(longest)),
             naming: Naming::Spiffe,
-            scope: Scope::Asked,
-            delegation: None,
-            origin: None,
+            scope: Scope::Requested,
+            node_authorization: None,
+            idempotency_key: None,
             request_id: format!("{}-{}", terms.purpose, Serial::new(now)),
         };
         let issued = match terms.sort {
@@ -244,7 +249,7 @@ impl<W: Witness> Keeper<W> {
         let issued = issued.map_err(|error| error.to_string())?;
         // From here on nobody else may have a certificate for this key.
         self.authorities
-            .claim_key(issued.certificate().public_key());
+            .reserve_key(issued.certificate().public_key());
         Ok(Material {
             chain: chain(&issued),
             key: Zeroizing::new(key.serialize_pem()),

@@ -189,7 +189,7 @@ pub(crate) fn asked(file: &Path, cluster: &str) -> BTreeSet<String> {
     let tells = config
         .listeners()
         .iter()
-        .any(|listener| listener.tells_events_to() == Some(cluster));
+        .any(|listener| listener.events_cluster() == Some(cluster));
     if tells {
         asked.push(event_permission("listeners"));
     }
