@@ -9,7 +9,7 @@ use super::open::block_on;
 use super::output::{self, FormatArg};
 use crate::cluster::Inspector;
 use crate::config::Config;
-use crate::controllers::linkerd::{ControlPlane, Counts, look};
+use crate::controllers::linkerd::{ControlPlane, Counts, control_planes};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum LinkerdCommand {
@@ -86,7 +86,7 @@ async fn examine(config: &Config) -> Vec<ClusterStatus> {
             .filter_map(|name| config.clusters().get(name));
         for cluster in clusters {
             let found = match Inspector::new(cluster).await {
-                Ok(inspector) => look(cluster, target, &inspector).await,
+                Ok(inspector) => control_planes(cluster, target, &inspector).await,
                 Err(why) => Err(why),
             };
             statuses.push(ClusterStatus {

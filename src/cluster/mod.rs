@@ -26,7 +26,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use callers::{CallersConfig, RawClusterAudiences, VerificationMode};
 pub use config::{ClusterConfig, RawCluster, clusters};
 pub use connection::Connection;
-pub(crate) use error::with_causes;
 pub use error::{ClusterUnavailable, ConfigError};
 pub use index::{AccountRecord, Index, PodRecord};
 pub use inspector::{AudienceCheck, Inspector, ServerInfo};

@@ -6,8 +6,8 @@ mod csr;
 mod dependencies;
 mod http;
 mod istiod;
-mod kept;
 pub mod linkerd;
+mod managed_secret;
 mod metrics;
 mod pod;
 pub mod publisher;
@@ -23,6 +23,6 @@ pub use config::{
 };
 pub use dependencies::Dependencies;
 pub use istiod::{ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL};
-pub use linkerd::{announce, event_permission};
+pub use linkerd::{event_permission, start_events};
 pub use metrics::Metrics;
 pub use startup::start;

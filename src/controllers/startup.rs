@@ -8,8 +8,8 @@ use tokio_util::task::TaskTracker;
 use super::config::Config;
 use super::csr::CsrWork;
 use super::dependencies::Dependencies;
-use super::kept::Keeper;
-use super::linkerd::Takers;
+use super::linkerd::IssuerAcceptance;
+use super::managed_secret::ManagedSecret;
 use super::pod::PodWork;
 use super::{istiod, linkerd, signer};
 use crate::cluster::Cluster;
@@ -40,31 +40,31 @@ pub fn start(
     }
     for istiod in config.istiod_tls() {
         if let Some(cluster) = dependencies.clusters.get(istiod.cluster()) {
-            let terms = istiod::terms(istiod, cluster.config().trust_domain());
-            let keeper = Keeper::new(terms, (), Arc::clone(cluster), dependencies);
+            let spec = istiod::secret_spec(istiod, cluster.config().trust_domain());
+            let secret = ManagedSecret::new(spec, (), Arc::clone(cluster), dependencies);
             let stop = stop.clone();
-            tasks.spawn(async move { keeper.keep(&stop).await });
+            tasks.spawn(async move { secret.run(&stop).await });
         }
     }
     for issuer in config.linkerd_issuers() {
         let Some(cluster) = dependencies.clusters.get(issuer.cluster()) else {
             continue;
         };
-        let terms = linkerd::terms(issuer, cluster.config().trust_domain());
-        let takers = Arc::new(Takers::new(
+        let spec = linkerd::issuer_spec(issuer, cluster.config().trust_domain());
+        let acceptance = Arc::new(IssuerAcceptance::new(
             issuer,
             Arc::clone(cluster),
             &dependencies.metrics,
         ));
-        let keeper = Keeper::new(
-            terms,
-            Arc::clone(&takers),
+        let secret = ManagedSecret::new(
+            spec,
+            Arc::clone(&acceptance),
             Arc::clone(cluster),
             dependencies,
         );
         let stop = stop.clone();
         tasks.spawn(async move {
-            tokio::join!(keeper.keep(&stop), takers.look(&stop));
+            tokio::join!(secret.run(&stop), acceptance.run(&stop));
         });
     }
 }

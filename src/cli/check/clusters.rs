@@ -204,27 +204,27 @@ async fn drift(
         }
     };
     match target.drift(cluster, inspector, &pem).await {
-        Ok(drift) if drift.astray.is_empty() => {
+        Ok(drift) if drift.mismatches.is_empty() => {
             let said = format!(
                 "version {} in {}",
                 bundle.sequence,
-                count(drift.wanted, "place")
+                count(drift.desired, "place")
             );
             report.pass(CATEGORY, &item, &said);
         }
         Ok(drift) => {
             let shown: Vec<&str> = drift
-                .astray
+                .mismatches
                 .iter()
                 .take(MAX_NAMES)
                 .map(String::as_str)
                 .collect();
             let said = format!(
                 "{} of {} are not as they should be: {}{}",
-                drift.astray.len(),
-                drift.wanted,
+                drift.mismatches.len(),
+                drift.desired,
                 shown.join(", "),
-                if drift.astray.len() > MAX_NAMES {
+                if drift.mismatches.len() > MAX_NAMES {
                     ", …"
                 } else {
                     ""

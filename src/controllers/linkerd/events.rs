@@ -19,6 +19,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::cluster::{Cluster, Notice, Notices, Permission};
 use crate::controllers::http::told;
 use crate::controllers::metrics::Metrics;
+use crate::digest::hex;
 
 const REASON: &str = "IssuedLeafCertificate";
 const COMPONENT: &str = "rootbridge";
@@ -35,7 +36,7 @@ pub fn event_permission(why: impl Into<String>) -> Permission {
 }
 
 /// Begins to write events in these clusters, until `stop`; answers where they are told.
-pub fn announce(
+pub fn start_events(
     clusters: impl IntoIterator<Item = Arc<Cluster>>,
     clock: &Arc<dyn Clock>,
     metrics: &Metrics,
@@ -152,7 +153,7 @@ fn message(notice: &Notice) -> String {
         |_| notice.not_after.to_string(),
         |at| at.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string(),
     );
-    let hash: String = notice.sha256.iter().map(|b| format!("{b:02x}")).collect();
+    let hash = hex(&notice.sha256);
     format!(
         "issued certificate for {} until {until}: {hash}",
         notice.name

@@ -10,14 +10,14 @@ use prometheus_client::registry::Registry;
 use rootbridge::clock::{Clock, SystemClock, UnixTime};
 use rootbridge::cluster::{Notice, Notices};
 use rootbridge::controllers::Metrics;
-use rootbridge::controllers::linkerd::{announce, event_permission};
+use rootbridge::controllers::linkerd::{event_permission, start_events};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::objects::{granted, namespace, rule, service_account};
 use crate::server::{ApiServer, shared};
-use crate::support::{PATIENCE, eventually};
 use crate::watch::reach;
+use rootbridge_test_support::{PATIENCE, eventually};
 
 /// A way to tell one cluster, and what is counted of it.
 struct Told {
@@ -45,7 +45,7 @@ impl Told {
         let mut metrics = Registry::default();
         counted.register(&mut metrics);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let notices = announce([cluster], &clock, &counted, &tasks, &stop);
+        let notices = start_events([cluster], &clock, &counted, &tasks, &stop);
         let told = Self {
             notices,
             metrics,
