@@ -1,4 +1,4 @@
-//! The steps of the line, each by itself: `cargo bench`. What the whole costs is `rootbridge bench`.
+//! Steps of issuance, each by itself: `cargo bench`. `rootbridge-bench` measures the whole.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
