@@ -24,7 +24,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use clap::{Parser, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Measure what one certificate costs on this machine, with a throwaway token and ledger.
@@ -76,6 +77,12 @@ enum Format {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if args.pairs > 0 && args.rows == 0 && args.against.is_none() {
+        let what =
+            "--pairs compares ledgers: give the size of the second one, such as --rows 1000000";
+        let error = Args::command().error(ErrorKind::MissingRequiredArgument, what);
+        error.exit();
+    }
     let result = match &args.measure_token {
         Some(module) => baseline::measure(module).and_then(|found| report::print_json(&found)),
         None => run_until_signal(&args),
@@ -107,9 +114,6 @@ fn run_until_signal(args: &Args) -> Result<()> {
 }
 
 async fn run(args: &Args) -> Result<()> {
-    if args.pairs > 0 && args.rows == 0 && args.against.is_none() {
-        bail!("--pairs compares ledgers: give the size of the second one, such as --rows 1000000");
-    }
     let sandbox = sandbox::Sandbox::create(args)?;
     note("measuring the token and the floor");
     let baseline = baseline::in_child_process(&sandbox).await?;
@@ -141,8 +145,6 @@ fn note(text: &str) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::collections::BTreeSet;
-
-    use clap::CommandFactory as _;
 
     use super::*;
 
