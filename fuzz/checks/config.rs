@@ -10,7 +10,7 @@ use std::time::Duration;
 use rootbridge::authn::{self, Api};
 use rootbridge::config::{Config, ConfigError};
 use rootbridge::mesh::{ListenerConfig, TlsConfig};
-use rootbridge::policy::{Applicant, Ask, Scope};
+use rootbridge::policy::{PolicyInput, Scope};
 use rootbridge::x509::{Csr, SpiffeId, TrustDomain};
 
 use super::scratch::Scratch;
@@ -242,20 +242,18 @@ fn policy(config: &Config) {
         let own = SpiffeId::parse(own).expect("a SPIFFE ID");
         let domain = TrustDomain::parse(domain).expect("a trust domain");
         let names = [rootbridge::x509::San::Spiffe(own.clone())];
-        for scope in [Scope::Asked, Scope::Own, Scope::OwnByRule] {
+        for scope in [Scope::Requested, Scope::CallerName, Scope::CallerNameByRule] {
             for ttl in [None, Some(secs(1)), Some(Duration::MAX)] {
-                let ask = Ask {
+                let input = PolicyInput {
+                    trust_domain: &domain,
+                    identity: own.as_str(),
+                    caller_name: names.first(),
                     profile: "",
                     names: &names,
                     ttl,
                     scope,
                 };
-                let applicant = Applicant {
-                    trust_domain: &domain,
-                    identity: own.as_str(),
-                    own_name: names.first(),
-                };
-                match policy.decide(applicant, &ask, &CSR) {
+                match policy.decide(&input, &CSR) {
                     Ok(grant) => {
                         assert_eq!(&domain, own.trust_domain());
                         assert_eq!(grant.names(), names);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
-use rootbridge::policy::{Applicant, Ask, Config, Policy, RawConfig, Scope};
+use rootbridge::policy::{Config, Policy, PolicyInput, RawConfig, Scope};
 use rootbridge::x509::{Csr, CsrSubject, DnsName, PublicKey, San, SpiffeId, to_pem};
 use x509_cert::der::{Decode as _, Encode as _};
 use x509_cert::request::CertReq;
@@ -134,22 +134,20 @@ pub(crate) fn certified(name: &GeneralName<'_>) -> San {
 /// The names of a certificate are the authenticated ones: a request may repeat them, not add any.
 fn policy_grants_what_was_authenticated(csr: &Csr) {
     let own = San::Spiffe(OWN.clone());
-    let applicant = Applicant {
-        trust_domain: OWN.trust_domain(),
-        identity: OWN.as_str(),
-        own_name: Some(&own),
-    };
     let decide = |scope| {
-        let ask = Ask {
+        let input = PolicyInput {
+            trust_domain: OWN.trust_domain(),
+            identity: OWN.as_str(),
+            caller_name: Some(&own),
             profile: "",
             names: &[],
             ttl: None,
             scope,
         };
-        POLICY.decide(applicant, &ask, csr)
+        POLICY.decide(&input, csr)
     };
     let asked: BTreeSet<&San> = csr.names().iter().collect();
-    match decide(Scope::Own) {
+    match decide(Scope::CallerName) {
         Ok(grant) => {
             assert_eq!(grant.names(), std::slice::from_ref(&own));
             assert!(asked.iter().all(|name| **name == own));
@@ -159,5 +157,5 @@ fn policy_grants_what_was_authenticated(csr: &Csr) {
         }
     }
     // There is no rule, so no name is had by asking, the own one included.
-    assert!(decide(Scope::Asked).is_err() && decide(Scope::OwnByRule).is_err());
+    assert!(decide(Scope::Requested).is_err() && decide(Scope::CallerNameByRule).is_err());
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::hsm::{Hsm, HsmError};
-use crate::issuance::{Ceremony, Door};
+use crate::issuance::{Ceremony, SigningPipeline};
 use crate::ledger::{Actor, Ledger, LedgerError, OpenMode, Sqlite};
 
 /// Why nothing can be begun.
@@ -27,7 +27,7 @@ pub struct Core {
     /// The ledger.
     pub ledger: Arc<dyn Ledger>,
     /// The one way to a signature.
-    pub door: Door,
+    pub pipeline: SigningPipeline,
     /// The machine's clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -58,7 +58,7 @@ impl Core {
         Ceremony::new(
             Arc::clone(&self.hsm),
             Arc::clone(&self.clock),
-            self.door.clone(),
+            self.pipeline.clone(),
             actor,
         )
     }
@@ -69,7 +69,7 @@ impl Core {
         let ledger = Sqlite::open(config.ledger().path(), mode, Arc::clone(&clock)).await?;
         let ledger: Arc<dyn Ledger> = Arc::new(ledger);
         let (deadline, lease) = (config.hsm().deadline(), config.instance().lease());
-        let door = Door::open(
+        let pipeline = SigningPipeline::open(
             Arc::clone(&ledger),
             Arc::clone(&clock),
             instance,
@@ -80,7 +80,7 @@ impl Core {
         Ok(Self {
             hsm,
             ledger,
-            door,
+            pipeline,
             clock,
         })
     }

@@ -26,7 +26,7 @@ pub trait IssuedCertificates: Send + Sync + std::fmt::Debug {
         &'a self,
         trust_domain: &'a TrustDomain,
         leaf: &'a Certificate,
-    ) -> BoxFuture<'a, Result<Option<Standing>, LookupError>>;
+    ) -> BoxFuture<'a, Result<Option<CertificateStatus>, LookupError>>;
 }
 
 /// The ledger cannot be asked; the text is for the log.
@@ -36,7 +36,7 @@ pub struct LookupError(pub String);
 
 /// How an issued certificate stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct CertificateStatus {
     /// It was concluded as issued, so that its holder had it from us.
     pub released: bool,
     /// It was revoked.
@@ -80,7 +80,7 @@ impl CertificateCallers {
     ///
     /// # Errors
     /// [`AuthnError::Rejected`] when the certificate does not count;
-    /// [`AuthnError::CannotTell`] when the ledger cannot be asked.
+    /// [`AuthnError::Unavailable`] when the ledger cannot be asked.
     pub async fn authenticate(&self, leaf: &[u8]) -> Result<Caller, AuthnError> {
         if leaf.len() > MAX_BYTES {
             return Err(rejected(format_args!(
@@ -110,10 +110,10 @@ impl CertificateCallers {
                 leaf.not_after()
             )));
         }
-        let standing = self.issued.find(domain, &leaf).await;
-        let standing = standing
+        let status = self.issued.find(domain, &leaf).await;
+        let status = status
             .map_err(|why| {
-                AuthnError::CannotTell(format!("client certificate {}: {why}", leaf.serial()))
+                AuthnError::Unavailable(format!("client certificate {}: {why}", leaf.serial()))
             })?
             .ok_or_else(|| {
                 rejected(format_args!(
@@ -122,7 +122,7 @@ impl CertificateCallers {
                 ))
             })?;
         let authenticated_at = self
-            .judge(&standing, id, domain, now)
+            .judge(&status, id, domain, now)
             .map_err(|why| rejected(format_args!("{} of {id}: {why}", leaf.serial())))?;
         Ok(Caller {
             trust_domain: domain.clone(),
@@ -141,30 +141,30 @@ impl CertificateCallers {
     /// When the holder last came with a token.
     fn judge(
         &self,
-        standing: &Standing,
+        status: &CertificateStatus,
         id: &SpiffeId,
         domain: &TrustDomain,
         now: UnixTime,
     ) -> Result<UnixTime, &'static str> {
-        if standing.trust_domain != *domain {
+        if status.trust_domain != *domain {
             return Err("it was issued in another trust domain");
         }
-        if standing.subject.split(' ').next() != Some(id.as_str()) {
+        if status.subject.split(' ').next() != Some(id.as_str()) {
             return Err("it was issued to another name");
         }
-        if !standing.released {
+        if !status.released {
             return Err("it was never released");
         }
-        if standing.revoked {
+        if status.revoked {
             return Err("it is revoked");
         }
-        if standing.issuer_retired {
+        if status.issuer_retired {
             return Err("its issuer is retired");
         }
-        if now > standing.not_after {
+        if now > status.not_after {
             return Err("it has expired");
         }
-        let at = standing
+        let at = status
             .token_authenticated_at
             .ok_or("its holder never came with a token")?;
         if now >= at.plus(self.config.reauthenticate_after()) {

@@ -20,10 +20,10 @@ pub enum AuthnError {
     },
     /// The verifier cannot judge now, through no fault of the caller: UNAVAILABLE, 503.
     #[error("cannot tell who is calling: {0}")]
-    CannotTell(String),
+    Unavailable(String),
     /// The verifier did not answer in time: UNAVAILABLE, 503.
     #[error("cannot tell in time who is calling: {0}")]
-    Late(String),
+    Timeout(String),
 }
 
 impl AuthnError {
@@ -77,16 +77,4 @@ impl fmt::Display for Quoted<'_> {
             if cut.len() < self.0.len() { "…" } else { "" }
         )
     }
-}
-
-/// An error with its causes on one line.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(each) = cause {
-        text.push_str(": ");
-        text.push_str(&each.to_string());
-        cause = each.source();
-    }
-    text
 }

@@ -87,7 +87,7 @@ impl JwtVerifiers {
     ///
     /// # Errors
     /// [`AuthnError::Rejected`] when that verifier says no or there is none;
-    /// [`AuthnError::CannotTell`] when its keys are not to be had.
+    /// [`AuthnError::Unavailable`] when its keys are not to be had.
     pub async fn authenticate(
         &self,
         token: &str,
@@ -193,7 +193,7 @@ impl Verifier {
                 Some(verdict.map(|id| id.map(str::to_owned)))
             })
             .await
-            .map_err(|why| AuthnError::CannotTell(format!("verifier {}: {why}", self.name)))?;
+            .map_err(|why| AuthnError::Unavailable(format!("verifier {}: {why}", self.name)))?;
         match verdict {
             Some(Ok(key_id)) => Ok(key_id),
             Some(Err(refused)) => Err(self.rejected(refused)),

@@ -21,7 +21,7 @@ mod strict;
 mod subject;
 
 pub use caller::{Api, Caller, Identity, Method, Pod, bearer};
-pub use certificate::{CertificateCallers, IssuedCertificates, LookupError, Standing};
+pub use certificate::{CertificateCallers, CertificateStatus, IssuedCertificates, LookupError};
 pub use config::{
     Callers, ClientCertificatesConfig, Config, JwtConfig, OperatorConfig, RawAudiences, RawCallers,
     RawClientCertificates, RawConfig, RawJwtConfig, RawOperatorConfig, SubjectForm,

@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::config_arg::ConfigArg;
 use super::failure::{Exit, Failure};
 use super::files;
+use super::format::{fingerprint, with_distance};
 use super::open::{actor, with_ledger};
 use super::output::{self, FormatArg};
-use super::place::ConfigArg;
-use super::show::{fingerprint, hex, remaining};
-use super::when::When;
+use super::time::DateOrDuration;
 use crate::clock::{Clock as _, SystemClock};
+use crate::digest::hex;
 use crate::ledger::{AnchorRecord, Change, IssuerState, Snapshot};
 use crate::x509::{Certificate, TrustDomain, parse_pem_chain};
 
@@ -35,9 +36,9 @@ pub(super) struct AddArgs {
     /// Where they come from, for those who find them later.
     #[arg(long, value_name = "TEXT")]
     source: String,
-    /// When they leave the bundle by themselves: a date or a span. Default: when they expire.
+    /// DateOrDuration they leave the bundle by themselves: a date or a span. Default: when they expire.
     #[arg(long, value_name = "DATE|DURATION")]
-    expires: Option<When>,
+    expires: Option<DateOrDuration>,
     #[command(flatten)]
     config: ConfigArg,
     #[command(flatten)]
@@ -87,7 +88,7 @@ fn add(args: &AddArgs) -> Result<(), Failure> {
         Failure::new(Exit::Failed, format!("no certificates in PEM: {error}")).at(at.clone())
     })?;
     let now = SystemClock.now();
-    let expires_at = args.expires.map(|when| when.ahead(now));
+    let expires_at = args.expires.map(|time| time.after(now));
     // All are looked at before the first is added.
     for anchor in &anchors {
         let wrong = if !anchor.is_ca() {
@@ -263,7 +264,7 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
                     .unwrap_or_default(),
                 anchor.origin.to_string(),
                 anchor.state.to_string(),
-                end.map(|at| remaining(at, now)).unwrap_or_default(),
+                end.map(|at| with_distance(at, now)).unwrap_or_default(),
                 anchor.source.clone(),
                 format!("sha256:{}", hex(&anchor.sha256)),
             ]

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::config_arg::ConfigArg;
 use super::failure::{Exit, Failure};
 use super::files;
+use super::format::{fingerprint, with_distance};
 use super::open::{actor, configuration, with_core, with_ledger};
 use super::output::{self, FormatArg};
-use super::place::ConfigArg;
-use super::show::{fingerprint, remaining};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::issuance::{ImportReport, InitOptions, InitReport, RequestOptions};
@@ -136,9 +136,9 @@ fn init(args: InitArgs) -> Result<(), Failure> {
             "  fingerprint",
             format!("sha256:{}", fingerprint(&report.root)),
         ),
-        ("  expires", remaining(report.root.not_after(), now)),
+        ("  expires", with_distance(report.root.not_after(), now)),
         ("issuing", report.issuing.subject()),
-        ("  expires", remaining(report.issuing.not_after(), now)),
+        ("  expires", with_distance(report.issuing.not_after(), now)),
     ])?;
     output::note("a running server takes it without a restart; otherwise: rootbridge serve")
 }
@@ -192,7 +192,7 @@ fn import(args: &ImportArgs) -> Result<(), Failure> {
         ("certificate", report.certificate.subject()),
         (
             "  expires",
-            remaining(report.certificate.not_after(), SystemClock.now()),
+            with_distance(report.certificate.not_after(), SystemClock.now()),
         ),
         ("root", report.anchor.subject()),
         (
@@ -220,11 +220,11 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
                     "role": issuer.role.as_str(),
                     "state": issuer.state.as_str(),
                     "path_len": issuer.path_len,
-                    "locations": issuer.locations.iter().map(|place| json!({
-                        "token": place.token,
-                        "token_serial": place.token_serial,
-                        "key_id": super::show::hex(&place.key_id),
-                        "label": place.label,
+                    "locations": issuer.locations.iter().map(|location| json!({
+                        "token": location.token,
+                        "token_serial": location.token_serial,
+                        "key_id": crate::digest::hex(&location.key_id),
+                        "label": location.label,
                     })).collect::<Vec<_>>(),
                     "not_after": issuer.certificates.last().map(|last| last.not_after.to_string()),
                     "created_at": issuer.created_at.to_string(),
@@ -245,13 +245,13 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
                 issuer
                     .locations
                     .first()
-                    .map(|place| place.token.clone())
+                    .map(|location| location.token.clone())
                     .unwrap_or_default(),
                 issuer
                     .certificates
                     .last()
                     .map_or("no certificate".to_owned(), |last| {
-                        remaining(last.not_after, now)
+                        with_distance(last.not_after, now)
                     }),
             ]
         })

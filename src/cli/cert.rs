@@ -3,13 +3,14 @@
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use super::config_arg::ConfigArg;
 use super::failure::{Exit, Failure};
+use super::format::with_distance;
 use super::open::with_ledger;
 use super::output::{self, FormatArg};
-use super::place::ConfigArg;
-use super::show::{hex, remaining};
-use super::when::When;
+use super::time::DateOrDuration;
 use crate::clock::{Clock as _, SystemClock};
+use crate::digest::hex;
 use crate::ledger::{CertificateRow, Filter, IntentId, IssuerId, Kind, State};
 use crate::x509::{Serial, TrustDomain, to_pem};
 
@@ -43,16 +44,16 @@ pub(super) struct ListArgs {
     trust_domain: Option<TrustDomain>,
     /// Recorded since: a date, or a span back from now.
     #[arg(long, value_name = "DATE|DURATION")]
-    since: Option<When>,
+    since: Option<DateOrDuration>,
     /// Recorded before: a date, or a span back from now.
     #[arg(long, value_name = "DATE|DURATION")]
-    until: Option<When>,
+    until: Option<DateOrDuration>,
     /// Expires after: a date, or a span on from now.
     #[arg(long, value_name = "DATE|DURATION")]
-    expires_after: Option<When>,
+    expires_after: Option<DateOrDuration>,
     /// Expires before: a date, or a span on from now.
     #[arg(long, value_name = "DATE|DURATION")]
-    expires_before: Option<When>,
+    expires_before: Option<DateOrDuration>,
     /// At most so many.
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: u32,
@@ -107,10 +108,10 @@ fn list(args: ListArgs) -> Result<(), Failure> {
         kind: args.kind,
         issuer: args.issuer,
         trust_domain: args.trust_domain,
-        recorded_after: args.since.map(|when| when.ago(now)),
-        recorded_before: args.until.map(|when| when.ago(now)),
-        expires_after: args.expires_after.map(|when| when.ahead(now)),
-        expires_before: args.expires_before.map(|when| when.ahead(now)),
+        recorded_after: args.since.map(|time| time.before(now)),
+        recorded_before: args.until.map(|time| time.before(now)),
+        expires_after: args.expires_after.map(|time| time.after(now)),
+        expires_before: args.expires_before.map(|time| time.after(now)),
         limit: args.limit,
         before_id: args.after.map(IntentId::new),
     };
@@ -132,7 +133,7 @@ fn list(args: ListArgs) -> Result<(), Failure> {
                 row.kind.to_string(),
                 row.recorded_at.to_string(),
                 row.not_after
-                    .map(|at| remaining(at, now))
+                    .map(|at| with_distance(at, now))
                     .unwrap_or_default(),
                 row.serial
                     .as_ref()
@@ -204,7 +205,7 @@ fn show(args: &ShowArgs) -> Result<(), Failure> {
                 (
                     "not after",
                     row.not_after
-                        .map(|at| remaining(at, now))
+                        .map(|at| with_distance(at, now))
                         .unwrap_or_default(),
                 ),
                 ("recorded", row.recorded_at.to_string()),

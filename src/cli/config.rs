@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
+use super::config_arg::ConfigArg;
 use super::failure::Failure;
 use super::output::{self, FormatArg};
-use super::place::ConfigArg;
 use crate::config::Config;
 
 #[derive(Debug, clap::Subcommand)]

@@ -1,4 +1,4 @@
-//! What a command failed of: said once, with the place and the next command to run.
+//! What a command failed of: said once, with the location and the next command to run.
 
 use std::process::ExitCode;
 
@@ -49,33 +49,33 @@ impl From<Exit> for ExitCode {
 #[derive(Debug)]
 pub struct Failure {
     exit: Exit,
-    what: String,
-    place: Option<String>,
-    next: Vec<String>,
+    message: String,
+    location: Option<String>,
+    next_steps: Vec<String>,
 }
 
 impl Failure {
     /// What failed, in one sentence that begins in lower case.
-    pub fn new(exit: Exit, what: impl Into<String>) -> Self {
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {
             exit,
-            what: what.into(),
-            place: None,
-            next: Vec::new(),
+            message: message.into(),
+            location: None,
+            next_steps: Vec::new(),
         }
     }
 
     /// Where: a file and line, a variable, an address.
     #[must_use]
-    pub fn at(mut self, place: impl Into<String>) -> Self {
-        self.place = Some(place.into());
+    pub fn at(mut self, location: impl Into<String>) -> Self {
+        self.location = Some(location.into());
         self
     }
 
     /// What to do or run next.
     #[must_use]
     pub fn next(mut self, next: impl Into<String>) -> Self {
-        self.next.push(next.into());
+        self.next_steps.push(next.into());
         self
     }
 
@@ -93,18 +93,18 @@ impl Failure {
     }
 
     /// What failed.
-    pub fn what(&self) -> &str {
-        &self.what
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     /// Where it failed.
-    pub fn place(&self) -> Option<&str> {
-        self.place.as_deref()
+    pub fn location(&self) -> Option<&str> {
+        self.location.as_deref()
     }
 
     /// What to do next.
-    pub fn nexts(&self) -> &[String] {
-        &self.next
+    pub fn next_steps(&self) -> &[String] {
+        &self.next_steps
     }
 }
 
@@ -115,24 +115,12 @@ impl From<ConfigError> for Failure {
             [] => return Self::new(Exit::Config, "the configuration cannot be used"),
         };
         let mut failure = Self::new(Exit::Config, first.what()).at(first.place());
-        failure.next.extend(first.to_write().map(ToOwned::to_owned));
         failure
-            .next
+            .next_steps
+            .extend(first.to_write().map(ToOwned::to_owned));
+        failure
+            .next_steps
             .extend(rest.iter().map(|finding| format!("also {finding}")));
         failure
     }
-}
-
-/// `error` and what it came from, as one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        source = inner.source();
-    }
-    text
 }

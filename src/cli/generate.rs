@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use clap_complete::Shell;
 
-use super::args::command;
 use super::failure::Failure;
 use super::output;
 
@@ -21,21 +20,24 @@ pub(super) struct ManArgs {
     out: Option<PathBuf>,
 }
 
-pub(super) fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
+pub(super) fn completions(
+    args: &CompletionsArgs,
+    mut command: clap::Command,
+) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut command(), "rootbridge", &mut script);
+    clap_complete::generate(args.shell, &mut command, "rootbridge", &mut script);
     output::raw(&script)
 }
 
-pub(super) fn man(args: &ManArgs) -> Result<(), Failure> {
+pub(super) fn man(args: &ManArgs, command: clap::Command) -> Result<(), Failure> {
     let Some(dir) = &args.out else {
         let mut page = Vec::new();
-        clap_mangen::Man::new(command())
+        clap_mangen::Man::new(command)
             .render(&mut page)
             .map_err(|error| Failure::file("make", Path::new("rootbridge.1"), &error))?;
         return output::raw(&page);
     };
     std::fs::create_dir_all(dir)
-        .and_then(|()| clap_mangen::generate_to(command(), dir))
+        .and_then(|()| clap_mangen::generate_to(command, dir))
         .map_err(|error| Failure::file("write manual pages into", dir, &error))
 }

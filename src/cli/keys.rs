@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::config_arg::ConfigArg;
 use super::failure::Failure;
 use super::open::{block_on, configuration, with_ledger};
 use super::output::{self, FormatArg};
-use super::place::ConfigArg;
-use super::show::hex;
 use crate::config::Config;
+use crate::digest::hex;
 use crate::hsm::{Hsm, KeyReport};
 use crate::ledger::{IssuerId, Snapshot};
 

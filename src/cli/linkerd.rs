@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
+use super::config_arg::ConfigArg;
 use super::failure::{Exit, Failure};
+use super::format::count;
 use super::open::block_on;
 use super::output::{self, FormatArg};
-use super::place::ConfigArg;
-use super::show::count;
 use crate::cluster::Examiner;
 use crate::config::Config;
-use crate::controllers::linkerd::{ControlPlane, Counts, look};
+use crate::controllers::linkerd::{ControlPlane, Counts, control_planes};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum LinkerdCommand {
@@ -26,12 +26,12 @@ pub(super) struct StatusArgs {
 }
 
 /// What was found in one cluster.
-struct Mesh {
+struct ClusterStatus {
     cluster: String,
     found: Result<Vec<ControlPlane>, String>,
 }
 
-impl Mesh {
+impl ClusterStatus {
     fn planes(&self) -> &[ControlPlane] {
         self.found.as_deref().unwrap_or_default()
     }
@@ -48,21 +48,24 @@ pub(super) fn run(command: LinkerdCommand) -> Result<(), Failure> {
                 .next("add [bundle_targets.linkerd] with preset = \"linkerd\""),
         );
     }
-    let meshes = block_on(examine(&config))?;
-    let planes = || meshes.iter().flat_map(Mesh::planes);
+    let clusters = block_on(examine(&config))?;
+    let planes = || clusters.iter().flat_map(ClusterStatus::planes);
     let all = planes().flat_map(|plane| plane.workloads.values());
     let all = all.fold(Counts::default(), |sum, each| sum.and(*each));
-    let unseen = meshes.iter().filter(|mesh| mesh.found.is_err()).count();
+    let unreadable = clusters
+        .iter()
+        .filter(|cluster| cluster.found.is_err())
+        .count();
     let behind = all.old + all.unknown;
     match args.format.is_json() {
-        true => as_json(&meshes, unseen + behind == 0)?,
-        false => as_table(&meshes, all, unseen)?,
+        true => print_json(&clusters, unreadable + behind == 0)?,
+        false => print_table(&clusters, all, unreadable)?,
     }
-    match (behind, unseen) {
+    match (behind, unreadable) {
         (0, 0) => Ok(()),
         (0, _) => Err(Failure::new(
             Exit::Unavailable,
-            format!("{} cannot be looked at", count(unseen, "cluster")),
+            format!("{} cannot be looked at", count(unreadable, "cluster")),
         )),
         _ => Err(Failure::new(
             Exit::Failed,
@@ -72,8 +75,8 @@ pub(super) fn run(command: LinkerdCommand) -> Result<(), Failure> {
 }
 
 /// Each cluster on its own: one that is down hides none of the others.
-async fn examine(config: &Config) -> Vec<Mesh> {
-    let mut meshes = Vec::new();
+async fn examine(config: &Config) -> Vec<ClusterStatus> {
+    let mut statuses = Vec::new();
     for target in config.bundle_targets() {
         if !target.holds_linkerd_roots() {
             continue;
@@ -83,19 +86,19 @@ async fn examine(config: &Config) -> Vec<Mesh> {
             .filter_map(|name| config.clusters().get(name));
         for cluster in clusters {
             let found = match Examiner::new(cluster).await {
-                Ok(examiner) => look(cluster, target, &examiner).await,
+                Ok(examiner) => control_planes(cluster, target, &examiner).await,
                 Err(why) => Err(why),
             };
-            meshes.push(Mesh {
+            statuses.push(ClusterStatus {
                 cluster: cluster.name().to_owned(),
                 found,
             });
         }
     }
-    meshes
+    statuses
 }
 
-fn as_json(meshes: &[Mesh], may_go: bool) -> Result<(), Failure> {
+fn print_json(clusters: &[ClusterStatus], removable: bool) -> Result<(), Failure> {
     let plane = |plane: &ControlPlane| -> Value {
         let workloads = plane.workloads.iter().map(|(workload, counts)| {
             json!({
@@ -114,26 +117,26 @@ fn as_json(meshes: &[Mesh], may_go: bool) -> Result<(), Failure> {
             "workloads": workloads.collect::<Vec<_>>(),
         })
     };
-    let clusters = meshes.iter().map(|mesh| {
+    let clusters = clusters.iter().map(|cluster| {
         json!({
-            "cluster": mesh.cluster,
-            "error": mesh.found.as_ref().err(),
-            "control_planes": mesh.planes().iter().map(plane).collect::<Vec<_>>(),
+            "cluster": cluster.cluster,
+            "error": cluster.found.as_ref().err(),
+            "control_planes": cluster.planes().iter().map(plane).collect::<Vec<_>>(),
         })
     });
     output::json(&json!({
         "clusters": clusters.collect::<Vec<_>>(),
-        "old_roots_may_go": may_go,
+        "old_roots_may_go": removable,
     }))
 }
 
-fn as_table(meshes: &[Mesh], all: Counts, unseen: usize) -> Result<(), Failure> {
+fn print_table(clusters: &[ClusterStatus], all: Counts, unreadable: usize) -> Result<(), Failure> {
     let mut rows = Vec::new();
-    for mesh in meshes {
-        for (workload, counts) in mesh.planes().iter().flat_map(|plane| &plane.workloads) {
+    for cluster in clusters {
+        for (workload, counts) in cluster.planes().iter().flat_map(|plane| &plane.workloads) {
             let number = |number: usize| number.to_string();
             rows.push(vec![
-                mesh.cluster.clone(),
+                cluster.cluster.clone(),
                 workload.namespace.clone(),
                 workload.kind.clone(),
                 workload.name.clone(),
@@ -153,12 +156,12 @@ fn as_table(meshes: &[Mesh], all: Counts, unseen: usize) -> Result<(), Failure> 
         "UNKNOWN",
     ];
     output::table(&headings, &rows, "no pod with a proxy of Linkerd runs")?;
-    for mesh in meshes {
-        restarts(mesh)?;
+    for cluster in clusters {
+        print_restarts(cluster)?;
     }
     let behind = all.old + all.unknown;
     output::line("")?;
-    output::line(&match (behind, unseen) {
+    output::line(&match (behind, unreadable) {
         (0, 0) => format!(
             "{} run, each with the roots as they are published now: an old root that signs nothing \
              any more may go",
@@ -174,12 +177,12 @@ fn as_table(meshes: &[Mesh], all: Counts, unseen: usize) -> Result<(), Failure> 
     })
 }
 
-/// What is to be done in one cluster.
-fn restarts(mesh: &Mesh) -> Result<(), Failure> {
-    if let Err(why) = &mesh.found {
-        return output::note(&format!("{}: {why}", mesh.cluster));
+/// What is to be done in one status.
+fn print_restarts(status: &ClusterStatus) -> Result<(), Failure> {
+    if let Err(why) = &status.found {
+        return output::note(&format!("{}: {why}", status.cluster));
     }
-    let workloads = mesh.planes().iter().flat_map(|plane| &plane.workloads);
+    let workloads = status.planes().iter().flat_map(|plane| &plane.workloads);
     let behind: Vec<_> = workloads
         .filter(|(_, counts)| counts.needs_restart())
         .map(|(workload, _)| workload)
@@ -187,7 +190,7 @@ fn restarts(mesh: &Mesh) -> Result<(), Failure> {
     if behind.is_empty() {
         return Ok(());
     }
-    output::line(&format!("\nto restart in the cluster {}:", mesh.cluster))?;
+    output::line(&format!("\nto restart in the cluster {}:", status.cluster))?;
     for workload in behind {
         output::line(&match workload.restart() {
             Some(command) => format!("  {command}"),

@@ -3,24 +3,24 @@
 mod anchors;
 mod args;
 mod ca;
-mod causes;
 mod cert;
 mod check;
 mod client;
 mod config;
+mod config_arg;
 mod dev;
 mod environment;
 mod failure;
+mod failure_from;
 mod files;
+mod format;
 mod generate;
 mod keys;
 mod linkerd;
 mod open;
 mod output;
-mod place;
 mod serve;
-mod show;
-mod when;
+mod time;
 
 use std::process::ExitCode;
 
@@ -56,7 +56,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Linkerd(args) => linkerd::run(args),
         Command::Check(args) => check::run(&args),
         Command::Config(args) => config::run(args),
-        Command::Completions(args) => generate::completions(&args),
-        Command::Man(args) => generate::man(&args),
+        Command::Completions(args) => generate::completions(&args, self::command()),
+        Command::Man(args) => generate::man(&args, self::command()),
     }
 }

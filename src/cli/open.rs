@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::config_arg::ConfigArg;
 use super::environment;
 use super::failure::{Exit, Failure};
-use super::place::ConfigArg;
 use crate::app::Core;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -21,7 +21,7 @@ pub(super) fn configuration(config: &ConfigArg) -> Result<Config, Failure> {
     Ok(config)
 }
 
-/// Runs `work` with HSM, ledger and door, and closes them in order.
+/// Runs `work` with HSM, ledger and pipeline, and closes them in order.
 pub(super) fn with_core<T>(
     config: &Config,
     work: impl AsyncFnOnce(&Core) -> Result<T, Failure>,
@@ -29,7 +29,7 @@ pub(super) fn with_core<T>(
     block_on(async {
         let core = Core::open_shared(config).await?;
         let result = work(&core).await;
-        core.door.drain(DRAIN).await;
+        core.pipeline.drain(DRAIN).await;
         core.ledger.close().await;
         result
     })?

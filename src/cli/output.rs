@@ -126,12 +126,12 @@ pub(super) fn report(failure: &Failure) {
     };
     let mut text = format!(
         "{red}error:{off} {bold}{}{off}\n",
-        printable(failure.what())
+        printable(failure.message())
     );
-    if let Some(place) = failure.place() {
+    if let Some(place) = failure.location() {
         text.push_str(&format!("  {dim}where:{off} {}\n", printable(place)));
     }
-    for next in failure.nexts() {
+    for next in failure.next_steps() {
         text.push_str(&format!("  {dim}next:{off}  {}\n", printable(next)));
     }
     let _ = io::stderr().lock().write_all(text.as_bytes());

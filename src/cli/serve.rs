@@ -1,8 +1,8 @@
 //! `serve`.
 
+use super::config_arg::ConfigArg;
 use super::failure::{Exit, Failure};
 use super::open::configuration;
-use super::place::ConfigArg;
 use crate::app;
 
 #[derive(Debug, clap::Args)]

@@ -13,7 +13,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`AuthnError::Rejected`] when the cluster says no or may not speak for the caller;
-    /// [`AuthnError::CannotTell`] when it does not say.
+    /// [`AuthnError::Unavailable`] when it does not say.
     pub async fn authenticate(&self, token: &str, api: Api) -> Result<Caller, AuthnError> {
         let name = self.config.name();
         let audience = self.config.callers().audience(api).ok_or_else(|| {
@@ -91,7 +91,7 @@ fn in_cluster(name: &str, error: AuthnError) -> AuthnError {
         AuthnError::Rejected { reason } => {
             AuthnError::rejected(format_args!("cluster {name}: {reason}"))
         }
-        AuthnError::CannotTell(why) => AuthnError::CannotTell(format!("cluster {name}: {why}")),
-        AuthnError::Late(why) => AuthnError::Late(format!("cluster {name}: {why}")),
+        AuthnError::Unavailable(why) => AuthnError::Unavailable(format!("cluster {name}: {why}")),
+        AuthnError::Timeout(why) => AuthnError::Timeout(format!("cluster {name}: {why}")),
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::index::{Index, PodRecord};
 use super::{Cluster, Clusters};
 use crate::authn::{AuthnError, Caller, Identity};
-use crate::policy::{Delegation, NodeProxy, NotDelegated, PodFact};
+use crate::policy::{NodeAuthorization, NodeProxy, NotAuthorized, PodFacts};
 use crate::x509::SpiffeId;
 
 /// How long a pod that was put on its node a moment ago is waited for.
@@ -19,7 +19,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 pub enum DelegationError {
     /// It may not have it.
     #[error(transparent)]
-    Refused(#[from] NotDelegated),
+    Refused(#[from] NotAuthorized),
     /// The cluster cannot be asked now.
     #[error(transparent)]
     CannotTell(AuthnError),
@@ -34,15 +34,15 @@ impl Clusters {
         &self,
         caller: &Caller,
         asked: &str,
-    ) -> Result<Delegation, DelegationError> {
-        let asked = SpiffeId::parse(asked).map_err(NotDelegated::from)?;
+    ) -> Result<NodeAuthorization, DelegationError> {
+        let asked = SpiffeId::parse(asked).map_err(NotAuthorized::from)?;
         let vouched = caller
             .cluster
             .as_deref()
             .filter(|_| caller.method.is_by_cluster());
         let cluster = vouched
             .and_then(|name| self.get(name))
-            .ok_or(NotDelegated::NoCluster)?;
+            .ok_or(NotAuthorized::NoCluster)?;
         cluster.delegate(caller, &asked).await
     }
 }
@@ -52,9 +52,9 @@ impl Cluster {
         &self,
         caller: &Caller,
         asked: &SpiffeId,
-    ) -> Result<Delegation, DelegationError> {
+    ) -> Result<NodeAuthorization, DelegationError> {
         let Identity::Workload(identity) = &caller.identity else {
-            return Err(NotDelegated::NoCluster.into());
+            return Err(NotAuthorized::NoCluster.into());
         };
         let config = self.config.callers();
         let listed = identity
@@ -67,14 +67,14 @@ impl Cluster {
             node: caller.node.as_deref(),
         };
         if !listed {
-            return Err(NotDelegated::NotListed(identity.clone()).into());
+            return Err(NotAuthorized::NotListed(identity.clone()).into());
         }
         if let Some((namespace, _)) = asked.as_service_account()
             && !self.config.speaks_for(namespace)
         {
-            return Err(NotDelegated::ForeignNamespace(asked.clone()).into());
+            return Err(NotAuthorized::ForeignNamespace(asked.clone()).into());
         }
-        let index = self.index.as_ref().ok_or(NotDelegated::NoCluster)?;
+        let index = self.index.as_ref().ok_or(NotAuthorized::NoCluster)?;
         let deadline = Instant::now() + SETTLE;
         let mut news = index.watch();
         loop {
@@ -99,10 +99,10 @@ impl Cluster {
         caller: &Caller,
         proxy: NodeProxy<'_>,
         asked: &SpiffeId,
-    ) -> Result<Delegation, DelegationError> {
+    ) -> Result<NodeAuthorization, DelegationError> {
         let bound = self.config.callers().watch_silence();
         if index.silent_for().is_none_or(|silent| silent > bound) {
-            return Err(DelegationError::CannotTell(AuthnError::CannotTell(
+            return Err(DelegationError::CannotTell(AuthnError::Unavailable(
                 format!(
                     "cluster {}: the watch of its pods is not up to date",
                     self.config.name()
@@ -120,12 +120,14 @@ impl Cluster {
         let fact = |pod: &'_ Arc<PodRecord>| -> bool { pod.has_uid(uid) };
         let own_fact = own.as_ref().map(|own| fact_of(own, fact(own)));
         let neighbours = neighbours.iter().map(|pod| fact_of(pod, fact(pod)));
-        Ok(Delegation::decide(proxy, asked, own_fact, neighbours)?)
+        Ok(NodeAuthorization::decide(
+            proxy, asked, own_fact, neighbours,
+        )?)
     }
 }
 
-fn fact_of(pod: &PodRecord, is_the_tokens: bool) -> PodFact<'_> {
-    PodFact {
+fn fact_of(pod: &PodRecord, is_the_tokens: bool) -> PodFacts<'_> {
+    PodFacts {
         namespace: pod.namespace(),
         name: pod.name(),
         is_the_tokens,

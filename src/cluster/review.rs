@@ -54,8 +54,8 @@ impl Reviewer {
     /// Whose `token` is, if it is for `audience`.
     ///
     /// # Errors
-    /// [`AuthnError::Rejected`] when the API server says no, [`AuthnError::CannotTell`] when it does
-    /// not say, [`AuthnError::Late`] when it does not in time.
+    /// [`AuthnError::Rejected`] when the API server says no, [`AuthnError::Unavailable`] when it does
+    /// not say, [`AuthnError::Timeout`] when it does not in time.
     pub(super) async fn review(
         &self,
         link: &Link,
@@ -65,7 +65,7 @@ impl Reviewer {
         let begun = Instant::now();
         let client = link
             .client()
-            .map_err(|down| AuthnError::CannotTell(down.to_string()))?;
+            .map_err(|down| AuthnError::Unavailable(down.to_string()))?;
         let place = tokio::time::timeout(self.time, self.places.acquire()).await;
         let Ok(Ok(_place)) = place else {
             return Err(late("too many TokenReviews are under way"));
@@ -92,11 +92,11 @@ impl Reviewer {
 }
 
 fn cannot_tell(why: impl std::fmt::Display) -> AuthnError {
-    AuthnError::CannotTell(format!("TokenReview: {why}"))
+    AuthnError::Unavailable(format!("TokenReview: {why}"))
 }
 
 fn late(why: impl std::fmt::Display) -> AuthnError {
-    AuthnError::Late(format!("TokenReview: {why}"))
+    AuthnError::Timeout(format!("TokenReview: {why}"))
 }
 
 fn rejected(why: impl std::fmt::Display) -> AuthnError {
@@ -322,7 +322,7 @@ mod tests {
         ] {
             let error = ask(&answer).unwrap_err();
             assert!(
-                matches!(error, AuthnError::CannotTell(_)),
+                matches!(error, AuthnError::Unavailable(_)),
                 "{answer}: {error}"
             );
         }

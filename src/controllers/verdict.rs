@@ -56,18 +56,18 @@ impl From<IssueError> for Stop {
     fn from(error: IssueError) -> Self {
         let refusal = match &error {
             IssueError::Denied(denial) => denied(denial),
-            IssueError::KeyTaken => {
+            IssueError::KeyReserved => {
                 Refusal::denied("KeyNotAllowed", "this key cannot be certified")
             }
             IssueError::TtlTooShort { .. } => {
                 Refusal::failed("LifetimeNotAllowed", error.to_string())
             }
-            IssueError::OriginConflict(_) => Refusal::failed(
+            IssueError::IdempotencyKeyConflict(_) => Refusal::failed(
                 "ConfigurationChanged",
                 "a certificate was already made for this object under another configuration of the \
                  signer; make a new request",
             ),
-            IssueError::OriginEnded(_) => Refusal::failed(
+            IssueError::IdempotencyKeyExpired(_) => Refusal::failed(
                 "Superseded",
                 "the certificate that was made for this object has ended, or its issuer has \
                  changed; make a new request",
@@ -75,15 +75,15 @@ impl From<IssueError> for Stop {
             // What may pass, and what is wrong here and not with the object.
             IssueError::NoAuthority(_)
             | IssueError::NotReady { .. }
-            | IssueError::IssuerEnding { .. }
+            | IssueError::IssuerExpiring { .. }
             | IssueError::Hsm(_)
             | IssueError::Ledger(_)
-            | IssueError::TooSlow(_)
-            | IssueError::OriginPending(_)
+            | IssueError::Timeout(_)
+            | IssueError::IdempotencyKeyPending(_)
             | IssueError::Build(_)
             | IssueError::Check(_)
             | IssueError::Malformed(_)
-            | IssueError::Lost => return Self::Retry(error.to_string()),
+            | IssueError::TaskFailed => return Self::Retry(error.to_string()),
         };
         Self::Refuse(refusal)
     }
@@ -120,9 +120,9 @@ mod tests {
     #[test]
     fn what_may_pass_leaves_the_object_pending() {
         for error in [
-            IssueError::OriginPending("o".to_owned()),
-            IssueError::TooSlow(Duration::from_secs(1)),
-            IssueError::Lost,
+            IssueError::IdempotencyKeyPending("o".to_owned()),
+            IssueError::Timeout(Duration::from_secs(1)),
+            IssueError::TaskFailed,
             IssueError::Hsm(crate::hsm::SignError::Busy),
         ] {
             assert!(matches!(Stop::from(error), Stop::Retry(_)));

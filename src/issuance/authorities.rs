@@ -7,21 +7,21 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::authority::{Authority, NoIssuer};
-use super::door::{Door, Prepared};
+use super::context::IssuanceContext;
 use super::error::IssueError;
 use super::issuer::Issuer;
-use super::leaf::{self, Issued, LeafRequest, Naming};
+use super::leaf::{self, IssuanceRequest, Issued, Naming};
 use super::metrics::Metrics;
-use super::product::Product;
-use super::record::Moment;
+use super::pipeline::{Prepared, SigningPipeline};
 use super::refresh;
+use super::signable::Signable;
 use super::status::AuthorityStatus;
 use super::subordinate;
 use crate::authn::{Caller, Identity};
 use crate::clock::Clock;
 use crate::hsm::Hsm;
 use crate::ledger::{CaCertificateId, Snapshot};
-use crate::policy::{Applicant, Ask, Delegation, Grant, Policy, Profile};
+use crate::policy::{Grant, NodeAuthorization, Policy, PolicyInput, Profile};
 use crate::x509::{Csr, PublicKey, San, TrustBundle, TrustDomain};
 
 type Map = BTreeMap<TrustDomain, Arc<Authority>>;
@@ -31,7 +31,7 @@ type Map = BTreeMap<TrustDomain, Arc<Authority>>;
 pub struct Authorities {
     map: ArcSwap<Map>,
     policy: ArcSwap<Policy>,
-    door: Door,
+    pipeline: SigningPipeline,
     clock: Arc<dyn Clock>,
     hsm: Arc<Hsm>,
     metrics: Metrics,
@@ -44,7 +44,7 @@ pub struct Authorities {
 impl Authorities {
     /// No authority yet: [`Self::refresh`] brings them.
     pub fn new(
-        door: Door,
+        pipeline: SigningPipeline,
         hsm: Arc<Hsm>,
         clock: Arc<dyn Clock>,
         policy: Policy,
@@ -53,7 +53,7 @@ impl Authorities {
         Self {
             map: ArcSwap::default(),
             policy: ArcSwap::from_pointee(policy),
-            door,
+            pipeline,
             clock,
             hsm,
             metrics,
@@ -66,8 +66,8 @@ impl Authorities {
     ///
     /// # Errors
     /// The one cause of the refusal or failure.
-    pub async fn issue(&self, request: LeafRequest) -> Result<Issued, IssueError> {
-        let outcome = self.walk(&request, leaf::prepare).await;
+    pub async fn issue(&self, request: IssuanceRequest) -> Result<Issued, IssueError> {
+        let outcome = self.run(&request, leaf::prepare).await;
         self.conclude(&request, outcome)
     }
 
@@ -76,14 +76,17 @@ impl Authorities {
     ///
     /// # Errors
     /// The one cause of the refusal or failure.
-    pub async fn certify_subordinate(&self, request: LeafRequest) -> Result<Issued, IssueError> {
-        let outcome = self.walk(&request, subordinate::prepare).await;
+    pub async fn certify_subordinate(
+        &self,
+        request: IssuanceRequest,
+    ) -> Result<Issued, IssueError> {
+        let outcome = self.run(&request, subordinate::prepare).await;
         self.conclude(&request, outcome)
     }
 
     fn conclude(
         &self,
-        request: &LeafRequest,
+        request: &IssuanceRequest,
         outcome: Result<Issued, IssueError>,
     ) -> Result<Issued, IssueError> {
         self.metrics.count(request, &outcome);
@@ -97,52 +100,41 @@ impl Authorities {
         outcome
     }
 
-    async fn walk<P, F>(&self, request: &LeafRequest, prepare: F) -> Result<Issued, IssueError>
+    async fn run<P, F>(&self, request: &IssuanceRequest, prepare: F) -> Result<Issued, IssueError>
     where
-        P: Product<Out = Issued>,
-        F: FnOnce(&Grant, &LeafRequest, Moment) -> Result<Prepared<P>, IssueError>,
+        P: Signable<Out = Issued>,
+        F: FnOnce(&Grant, &IssuanceRequest, IssuanceContext) -> Result<Prepared<P>, IssueError>,
     {
         let now = self.clock.now();
         let authority = self.authority(&request.caller.trust_domain)?;
         let grant = self.authorize(request)?;
         self.admit(&authority, &request.csr)?;
-        let (issuer, bundle) = authority.in_force()?;
-        let moment = Moment {
+        let (issuer, bundle) = authority.active_issuer()?;
+        let context = IssuanceContext {
             issuer,
             bundle,
-            place: self.door.enter(),
+            in_flight: self.pipeline.begin(),
             now,
         };
-        let prepared = prepare(&grant, request, moment)?;
-        self.metrics.time_signing(self.door.walk(prepared)).await
+        let prepared = prepare(&grant, request, context)?;
+        self.metrics.time_signing(self.pipeline.run(prepared)).await
     }
 
-    fn authorize(&self, request: &LeafRequest) -> Result<Grant, IssueError> {
-        let LeafRequest {
-            caller,
-            csr,
-            profile,
-            names,
-            ttl,
-            scope,
-            naming,
-            delegation,
-            ..
-        } = request;
+    fn authorize(&self, request: &IssuanceRequest) -> Result<Grant, IssueError> {
+        let caller = &request.caller;
         let identity = caller.identity.to_string();
-        let own = own_name(caller, delegation.as_ref(), naming);
-        let applicant = Applicant {
+        let node_authorization = request.node_authorization.as_ref();
+        let caller_name = caller_name(caller, node_authorization, &request.naming);
+        let input = PolicyInput {
             trust_domain: &caller.trust_domain,
             identity: &identity,
-            own_name: own.as_ref(),
+            caller_name: caller_name.as_ref(),
+            profile: &request.profile,
+            names: &request.names,
+            ttl: request.ttl,
+            scope: request.scope,
         };
-        let ask = Ask {
-            profile,
-            names,
-            ttl: *ttl,
-            scope: *scope,
-        };
-        Ok(self.policy.load().decide(applicant, &ask, csr)?)
+        Ok(self.policy.load().decide(&input, &request.csr)?)
     }
 
     /// The authority of a trust domain.
@@ -172,7 +164,7 @@ impl Authorities {
     }
 
     /// Refuses CSRs for `key` from now on: it is this server's.
-    pub fn claim_key(&self, key: &PublicKey) {
+    pub fn reserve_key(&self, key: &PublicKey) {
         self.own_keys
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -186,8 +178,8 @@ impl Authorities {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .contains(&key.fingerprint());
-        match own || authority.has_taken(key) {
-            true => Err(IssueError::KeyTaken),
+        match own || authority.is_reserved(key) {
+            true => Err(IssueError::KeyReserved),
             false => Ok(()),
         }
     }
@@ -227,15 +219,18 @@ impl Authorities {
 
     /// The CA certificate that the authority of `trust_domain` signs under now; `None` when it
     /// cannot sign.
-    pub fn signs_under(&self, trust_domain: &TrustDomain) -> Option<CaCertificateId> {
-        let (issuer, _) = self.in_force(trust_domain)?;
+    pub fn active_certificate_id(&self, trust_domain: &TrustDomain) -> Option<CaCertificateId> {
+        let (issuer, _) = self.active_issuer(trust_domain)?;
         Some(issuer.certificate_id())
     }
 
     /// The issuer of `trust_domain` and the bundle that is answered with its certificates, of one
     /// moment; `None` when it cannot sign.
-    pub fn in_force(&self, trust_domain: &TrustDomain) -> Option<(Arc<Issuer>, Arc<TrustBundle>)> {
-        self.authority(trust_domain).ok()?.in_force().ok()
+    pub fn active_issuer(
+        &self,
+        trust_domain: &TrustDomain,
+    ) -> Option<(Arc<Issuer>, Arc<TrustBundle>)> {
+        self.authority(trust_domain).ok()?.active_issuer().ok()
     }
 
     /// Every authority in a few words.
@@ -246,7 +241,11 @@ impl Authorities {
 }
 
 /// The caller's name, or the one that was delegated to exactly this caller, as the API has names.
-fn own_name(caller: &Caller, delegation: Option<&Delegation>, naming: &Naming) -> Option<San> {
+fn caller_name(
+    caller: &Caller,
+    delegation: Option<&NodeAuthorization>,
+    naming: &Naming,
+) -> Option<San> {
     let id = match (&caller.identity, delegation) {
         (Identity::Workload(id), None) => id,
         (Identity::Workload(id), Some(delegation)) if delegation.is_for(id) => {
@@ -264,7 +263,7 @@ fn own_name(caller: &Caller, delegation: Option<&Delegation>, naming: &Naming) -
     }
 }
 
-fn log_issued(request: &LeafRequest, issued: &Issued) {
+fn log_issued(request: &IssuanceRequest, issued: &Issued) {
     let certificate = issued.certificate();
     tracing::info!(
         request_id = %request.request_id,
@@ -282,7 +281,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::authn::Method;
-    use crate::policy::{NodeProxy, PodFact};
+    use crate::policy::{NodeProxy, PodFacts};
     use crate::x509::{LinkerdMesh, SpiffeId};
 
     fn caller(id: &str) -> Caller {
@@ -298,7 +297,7 @@ mod tests {
     fn a_delegation_is_its_callers_alone() {
         let proxy = SpiffeId::parse("spiffe://td/ns/system/sa/proxy").unwrap();
         let cart = SpiffeId::parse("spiffe://td/ns/shop/sa/cart").unwrap();
-        let fact = |namespace, name, account| PodFact {
+        let fact = |namespace, name, account| PodFacts {
             namespace,
             name,
             is_the_tokens: true,
@@ -314,9 +313,10 @@ mod tests {
         };
         let own = fact("system", "p", "proxy");
         let delegation =
-            Delegation::decide(asks, &cart, Some(own), [fact("shop", "c", "cart")]).unwrap();
-        let named =
-            |caller: &str, delegation| own_name(&self::caller(caller), delegation, &Naming::Spiffe);
+            NodeAuthorization::decide(asks, &cart, Some(own), [fact("shop", "c", "cart")]).unwrap();
+        let named = |caller: &str, delegation| {
+            caller_name(&self::caller(caller), delegation, &Naming::Spiffe)
+        };
         let own = |id: &SpiffeId| Some(San::Spiffe(id.clone()));
         assert_eq!(named(proxy.as_str(), None), own(&proxy));
         assert_eq!(named(proxy.as_str(), Some(&delegation)), own(&cart));
@@ -332,11 +332,11 @@ mod tests {
             let domain = TrustDomain::parse(domain).unwrap();
             Naming::Linkerd(LinkerdMesh::new("linkerd", &domain).unwrap())
         };
-        let own = own_name(&cart, None, &mesh("td")).unwrap();
+        let own = caller_name(&cart, None, &mesh("td")).unwrap();
         let expected = "dns:cart.shop.serviceaccount.identity.linkerd.td";
         assert_eq!(own.to_string(), expected);
-        assert_eq!(own_name(&cart, None, &mesh("other")), None);
+        assert_eq!(caller_name(&cart, None, &mesh("other")), None);
         let dotted = caller("spiffe://td/ns/shop/sa/cart.v1");
-        assert_eq!(own_name(&dotted, None, &mesh("td")), None);
+        assert_eq!(caller_name(&dotted, None, &mesh("td")), None);
     }
 }

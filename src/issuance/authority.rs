@@ -41,7 +41,7 @@ impl Authority {
     }
 
     /// The issuer in force and the bundle that is answered with its certificates.
-    pub(super) fn in_force(&self) -> Result<(Arc<Issuer>, Arc<TrustBundle>), IssueError> {
+    pub(super) fn active_issuer(&self) -> Result<(Arc<Issuer>, Arc<TrustBundle>), IssueError> {
         let not_ready = |why: String| IssueError::NotReady {
             trust_domain: self.trust_domain.clone(),
             why,
@@ -58,7 +58,7 @@ impl Authority {
     }
 
     /// Whether `key` is a CA's.
-    pub(super) fn has_taken(&self, key: &PublicKey) -> bool {
+    pub(super) fn is_reserved(&self, key: &PublicKey) -> bool {
         self.taken.contains(&key.fingerprint())
     }
 }

@@ -1,7 +1,7 @@
-//! CA certificates and requests on their way through the door.
+//! CA certificates and requests on their way through the pipeline.
 
 use super::error::IssueError;
-use super::product::{Product, Unfit};
+use super::signable::{ReplayMismatch, Signable};
 use crate::clock::UnixTime;
 use crate::x509::{
     CaTemplate, Certificate, Expected, IssuerIdentity, PublicKey, San, Serial, SignatureAlgorithm,
@@ -39,7 +39,7 @@ impl CaCertificate {
     }
 }
 
-impl Product for CaCertificate {
+impl Signable for CaCertificate {
     type Out = Certificate;
 
     fn check(self, tbs: &[u8], _: &[u8], der: Vec<u8>) -> Result<Certificate, IssueError> {
@@ -49,9 +49,9 @@ impl Product for CaCertificate {
         Ok(certificate)
     }
 
-    fn adopt(&mut self, _: &[u8], _: SignatureAlgorithm) -> Result<(), Unfit> {
+    fn resume(&mut self, _: &[u8], _: SignatureAlgorithm) -> Result<(), ReplayMismatch> {
         // Ceremonies have no origin: what they left half done is found by key, not by wish.
-        Err(Unfit::Other)
+        Err(ReplayMismatch::DifferentRequest)
     }
 }
 
@@ -61,7 +61,7 @@ pub(super) struct Request {
     pub(super) algorithm: SignatureAlgorithm,
 }
 
-impl Product for Request {
+impl Signable for Request {
     type Out = Vec<u8>;
 
     fn check(self, info: &[u8], signature: &[u8], der: Vec<u8>) -> Result<Vec<u8>, IssueError> {
@@ -69,7 +69,7 @@ impl Product for Request {
         Ok(der)
     }
 
-    fn adopt(&mut self, _: &[u8], _: SignatureAlgorithm) -> Result<(), Unfit> {
-        Err(Unfit::Other)
+    fn resume(&mut self, _: &[u8], _: SignatureAlgorithm) -> Result<(), ReplayMismatch> {
+        Err(ReplayMismatch::DifferentRequest)
     }
 }

@@ -26,7 +26,7 @@ pub enum IssueError {
     Denied(#[from] Denial),
     /// The CSR is for a key of a CA or of this server.
     #[error("the CSR's key is a key of a CA or of this server")]
-    KeyTaken,
+    KeyReserved,
     /// Clamped to the issuer's end, the certificate would live too short for clients that renew
     /// at the middle of its life: they would ask again without a pause.
     #[error(
@@ -34,7 +34,7 @@ pub enum IssueError {
          renew the issuing CA",
         left.as_secs(), backdate.as_secs()
     )]
-    IssuerEnding {
+    IssuerExpiring {
         /// Time until the issuing certificate's notAfter.
         left: Duration,
         /// The profile's backdating.
@@ -68,17 +68,17 @@ pub enum IssueError {
     Malformed(#[from] CertError),
     /// Ledger and HSM took longer than the caller may wait; the record is concluded all the same.
     #[error("not signed within {}ms", .0.as_millis())]
-    TooSlow(Duration),
+    Timeout(Duration),
     /// The same idempotency key was used for another request.
     #[error("the idempotency key `{0}` was used for another request")]
-    OriginConflict(String),
+    IdempotencyKeyConflict(String),
     /// The same idempotency key was answered long ago, or by another issuer.
     #[error("what was recorded for the idempotency key `{0}` has ended, or its issuer has changed")]
-    OriginEnded(String),
+    IdempotencyKeyExpired(String),
     /// The same idempotency key is being worked on.
     #[error("the request with the idempotency key `{0}` is still under way")]
-    OriginPending(String),
+    IdempotencyKeyPending(String),
     /// The task between record and conclusion died: a defect.
     #[error("the issuing task ended without a result")]
-    Lost,
+    TaskFailed,
 }

@@ -3,7 +3,7 @@
 use crate::clock::UnixTime;
 use crate::hsm::Key;
 use crate::ledger::{CaCertificateId, IssuerId};
-use crate::x509::{Certificate, IssuerIdentity, room_below};
+use crate::x509::{Certificate, IssuerIdentity, remaining_path_len};
 
 /// A key that may sign, and what it signs as.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Issuer {
         let begins = begins.fold(certificate.not_before(), UnixTime::max);
         let ends = above().map(Certificate::not_after);
         let ends = ends.fold(certificate.not_after(), UnixTime::min);
-        let room = room_below(std::iter::once(&certificate).chain(above()));
+        let room = remaining_path_len(std::iter::once(&certificate).chain(above()));
         Some(Self {
             id,
             key,
@@ -83,7 +83,7 @@ impl Issuer {
     }
 
     /// How many CAs may stand below it, its anchor asked as well; `None` when nothing limits that.
-    pub fn room_below(&self) -> Option<u8> {
+    pub fn remaining_path_len(&self) -> Option<u8> {
         self.room
     }
 

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::door::Prepared;
+use super::context::IssuanceContext;
 use super::error::IssueError;
 use super::issuer::Issuer;
-use super::product::{Product, Unfit};
-use super::record::Moment;
+use super::pipeline::Prepared;
+use super::signable::{ReplayMismatch, Signable};
 use crate::authn::Caller;
 use crate::clock::UnixTime;
 use crate::ledger::Kind;
-use crate::policy::{Delegation, Grant, Scope};
+use crate::policy::{Grant, NodeAuthorization, Scope};
 use crate::x509::{
     Certificate, Csr, Expected, ExtendedUsage, LeafTemplate, LinkerdMesh, PublicKey, San, Serial,
     SignatureAlgorithm, TrustBundle, assemble, check_issued,
@@ -29,7 +29,7 @@ pub enum Naming {
 
 /// A caller's wish, as every API puts it.
 #[derive(Debug)]
-pub struct LeafRequest {
+pub struct IssuanceRequest {
     /// Who asks.
     pub caller: Caller,
     /// Whose key it is for.
@@ -45,15 +45,15 @@ pub struct LeafRequest {
     /// What the caller's own name is like.
     pub naming: Naming,
     /// The permission to have another identity than the caller's own, for a node's proxy.
-    pub delegation: Option<Delegation>,
+    pub node_authorization: Option<NodeAuthorization>,
     /// An idempotency key, unique within the caller's identity.
-    pub origin: Option<String>,
+    pub idempotency_key: Option<String>,
     /// Stands in the log, the ledger and the answer.
     pub request_id: String,
 }
 
 /// A certificate that is concluded in the ledger, with what is answered beside it. All parts are
-/// of one moment: they verify together whatever happens to the authority meanwhile.
+/// of one context: they verify together whatever happens to the authority meanwhile.
 #[derive(Debug)]
 pub struct Issued {
     pub(super) certificate: Certificate,
@@ -83,7 +83,7 @@ impl Issued {
     }
 }
 
-/// A leaf on its way through the door: what it must turn out to be.
+/// A leaf on its way through the pipeline: what it must turn out to be.
 pub(super) struct Leaf {
     serial: Serial,
     not_before: UnixTime,
@@ -111,7 +111,7 @@ impl Leaf {
     }
 }
 
-impl Product for Leaf {
+impl Signable for Leaf {
     type Out = Issued;
 
     fn check(self, tbs: &[u8], _: &[u8], der: Vec<u8>) -> Result<Issued, IssueError> {
@@ -125,11 +125,11 @@ impl Product for Leaf {
         })
     }
 
-    fn adopt(&mut self, tbs: &[u8], algorithm: SignatureAlgorithm) -> Result<(), Unfit> {
+    fn resume(&mut self, tbs: &[u8], algorithm: SignatureAlgorithm) -> Result<(), ReplayMismatch> {
         // Read for its fields alone: the signature is none.
         let recorded = assemble(tbs, algorithm, &[0])
             .and_then(Certificate::parse)
-            .map_err(|_| Unfit::Other)?;
+            .map_err(|_| ReplayMismatch::DifferentRequest)?;
         let life = |from: UnixTime, to: UnixTime| to.since(from);
         let asked = life(self.not_before, self.not_after);
         let had = life(recorded.not_before(), recorded.not_after());
@@ -143,10 +143,10 @@ impl Product for Leaf {
         self.not_after = recorded.not_after();
         // With the earlier serial number and time, the same wish has the same bytes.
         if self.template().to_tbs().ok().as_deref() != Some(tbs) || (comparable && asked != had) {
-            return Err(Unfit::Other);
+            return Err(ReplayMismatch::DifferentRequest);
         }
         match self.not_after.since(self.asked_at) < self.backdate * 2 {
-            true => Err(Unfit::Ended),
+            true => Err(ReplayMismatch::Expired),
             false => Ok(()),
         }
     }
@@ -171,7 +171,7 @@ pub(super) fn validity(
     // when what lies ahead is shorter than what lies behind.
     let left = not_after.since(now);
     if left < backdate * 2 || left.is_zero() {
-        return Err(IssueError::IssuerEnding { left, backdate });
+        return Err(IssueError::IssuerExpiring { left, backdate });
     }
     Ok((not_before, not_after))
 }
@@ -179,30 +179,30 @@ pub(super) fn validity(
 /// Builds the TBSCertificate and its intent, and holds a place in the HSM's queue for it.
 pub(super) fn prepare(
     grant: &Grant,
-    request: &LeafRequest,
-    moment: Moment,
+    request: &IssuanceRequest,
+    context: IssuanceContext,
 ) -> Result<Prepared<Leaf>, IssueError> {
-    let permit = moment.issuer.key().reserve()?;
-    let (not_before, not_after) = validity(grant, &moment.issuer, moment.now)?;
-    let product = Leaf {
-        serial: Serial::new(moment.now),
+    let permit = context.issuer.key().reserve()?;
+    let (not_before, not_after) = validity(grant, &context.issuer, context.now)?;
+    let signable = Leaf {
+        serial: Serial::new(context.now),
         not_before,
         not_after,
         names: grant.names().to_vec(),
         usage: grant.profile().usage(),
         public_key: request.csr.public_key().clone(),
-        issuer: Arc::clone(&moment.issuer),
-        bundle: Arc::clone(&moment.bundle),
-        asked_at: moment.now,
+        issuer: Arc::clone(&context.issuer),
+        bundle: Arc::clone(&context.bundle),
+        asked_at: context.now,
         backdate: grant.profile().backdate(),
     };
-    let tbs = product.template().to_tbs()?;
-    let signed = (product.serial, tbs, (not_before, not_after));
-    let intent = moment.intent(Kind::Leaf, grant, request, signed);
+    let tbs = signable.template().to_tbs()?;
+    let signed = (signable.serial, tbs, (not_before, not_after));
+    let intent = context.intent(Kind::Leaf, grant, request, signed);
     Ok(Prepared {
-        place: moment.place,
+        in_flight: context.in_flight,
         intent,
         permit,
-        product,
+        signable,
     })
 }

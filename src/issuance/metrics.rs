@@ -11,7 +11,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::error::IssueError;
-use super::leaf::{Issued, LeafRequest};
+use super::leaf::{IssuanceRequest, Issued};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct IssuedLabels {
@@ -80,7 +80,7 @@ impl Metrics {
         out
     }
 
-    pub(super) fn count(&self, request: &LeafRequest, outcome: &Result<Issued, IssueError>) {
+    pub(super) fn count(&self, request: &IssuanceRequest, outcome: &Result<Issued, IssueError>) {
         match outcome {
             Ok(_) => {
                 let labels = IssuedLabels {
@@ -103,18 +103,18 @@ impl Metrics {
 fn cause(error: &IssueError) -> &'static str {
     match error {
         IssueError::Denied(_) | IssueError::TtlTooShort { .. } => "denied",
-        IssueError::KeyTaken => "key_taken",
+        IssueError::KeyReserved => "key_taken",
         IssueError::NoAuthority(_)
         | IssueError::NotReady { .. }
-        | IssueError::IssuerEnding { .. } => "not_ready",
-        IssueError::Hsm(_) | IssueError::TooSlow(_) => "hsm",
+        | IssueError::IssuerExpiring { .. } => "not_ready",
+        IssueError::Hsm(_) | IssueError::Timeout(_) => "hsm",
         IssueError::Ledger(_) => "ledger",
-        IssueError::OriginConflict(_)
-        | IssueError::OriginEnded(_)
-        | IssueError::OriginPending(_) => "origin",
+        IssueError::IdempotencyKeyConflict(_)
+        | IssueError::IdempotencyKeyExpired(_)
+        | IssueError::IdempotencyKeyPending(_) => "origin",
         IssueError::Build(_)
         | IssueError::Check(_)
         | IssueError::Malformed(_)
-        | IssueError::Lost => "internal",
+        | IssueError::TaskFailed => "internal",
     }
 }

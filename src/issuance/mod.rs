@@ -8,16 +8,16 @@ mod authorities;
 mod authority;
 mod ca;
 mod ceremony;
-mod door;
+mod certificate_status;
+mod context;
+mod epoch;
 mod error;
 mod issuer;
 mod leaf;
 mod metrics;
-mod product;
-mod record;
+mod pipeline;
 mod refresh;
-mod shift;
-mod standing;
+mod signable;
 mod status;
 mod subordinate;
 
@@ -26,12 +26,12 @@ pub use authority::{Authority, NoIssuer};
 pub use ceremony::{
     Ceremony, CeremonyError, ImportReport, InitOptions, InitReport, RequestOptions, RequestReport,
 };
-pub use door::Door;
+pub use certificate_status::LedgerStatusSource;
 pub use error::IssueError;
 pub use issuer::Issuer;
-pub use leaf::{Issued, LeafRequest, Naming};
+pub use leaf::{IssuanceRequest, Issued, Naming};
 pub use metrics::Metrics;
+pub use pipeline::SigningPipeline;
 pub use refresh::active_path;
-pub use standing::LedgerStandings;
 pub use status::AuthorityStatus;
-pub use subordinate::{NO_ROOM, make_room};
+pub use subordinate::{NO_REMAINING_PATH_LEN, path_len_remedy};

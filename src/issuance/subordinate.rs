@@ -3,25 +3,25 @@
 use std::sync::Arc;
 
 use super::ca::CaCertificate;
-use super::door::Prepared;
+use super::context::IssuanceContext;
 use super::error::IssueError;
 use super::issuer::Issuer;
-use super::leaf::{Issued, LeafRequest, validity};
-use super::product::{Product, Unfit};
-use super::record::Moment;
+use super::leaf::{IssuanceRequest, Issued, validity};
+use super::pipeline::Prepared;
+use super::signable::{ReplayMismatch, Signable};
 use crate::authn::Method;
 use crate::ledger::Kind;
 use crate::policy::Grant;
 use crate::x509::{San, Serial, SignatureAlgorithm, TbsError, TrustBundle, TrustDomain, ca_name};
 
-/// A CA certificate on its way through the door, with what is answered beside it.
+/// A CA certificate on its way through the pipeline, with what is answered beside it.
 pub(super) struct Subordinate {
     certificate: CaCertificate,
     issuer: Arc<Issuer>,
     bundle: Arc<TrustBundle>,
 }
 
-impl Product for Subordinate {
+impl Signable for Subordinate {
     type Out = Issued;
 
     fn check(self, tbs: &[u8], signature: &[u8], der: Vec<u8>) -> Result<Issued, IssueError> {
@@ -32,17 +32,17 @@ impl Product for Subordinate {
         })
     }
 
-    fn adopt(&mut self, tbs: &[u8], algorithm: SignatureAlgorithm) -> Result<(), Unfit> {
-        self.certificate.adopt(tbs, algorithm)
+    fn resume(&mut self, tbs: &[u8], algorithm: SignatureAlgorithm) -> Result<(), ReplayMismatch> {
+        self.certificate.resume(tbs, algorithm)
     }
 }
 
-/// Why an issuing CA cannot make another below it; [`make_room`] says what mends that.
-pub const NO_ROOM: &str =
+/// Why an issuing CA cannot make another below it; [`path_len_remedy`] says what mends that.
+pub const NO_REMAINING_PATH_LEN: &str =
     "the issuing CA, or one above it, may have no further CA below it (pathLen 0)";
 
 /// The commands that lead to an issuing CA of `trust_domain` that may have a CA below it.
-pub fn make_room(trust_domain: &TrustDomain) -> String {
+pub fn path_len_remedy(trust_domain: &TrustDomain) -> String {
     format!(
         "have your enterprise's CA certify one that may: `rootbridge ca request --trust-domain \
          {trust_domain} --path-len 1`, then `rootbridge ca import`; a new authority is made so with \
@@ -54,8 +54,8 @@ pub fn make_room(trust_domain: &TrustDomain) -> String {
 /// name is the subject's common name too; no CA may stand below this one.
 pub(super) fn prepare(
     grant: &Grant,
-    request: &LeafRequest,
-    moment: Moment,
+    request: &IssuanceRequest,
+    context: IssuanceContext,
 ) -> Result<Prepared<Subordinate>, IssueError> {
     let domain = &request.caller.trust_domain;
     let refused = |why: String| IssueError::NotReady {
@@ -63,17 +63,20 @@ pub(super) fn prepare(
         why,
     };
     // Policy knows names and callers, not what a certificate is for.
-    if request.caller.method != Method::Local || request.origin.is_some() {
+    if request.caller.method != Method::Local || request.idempotency_key.is_some() {
         return Err(refused("only this server has CAs certified".to_owned()));
     }
-    let issuer = &moment.issuer;
-    if issuer.room_below() == Some(0) {
-        return Err(refused(format!("{NO_ROOM}: {}", make_room(domain))));
+    let issuer = &context.issuer;
+    if issuer.remaining_path_len() == Some(0) {
+        return Err(refused(format!(
+            "{NO_REMAINING_PATH_LEN}: {}",
+            path_len_remedy(domain)
+        )));
     }
     let permit = issuer.key().reserve()?;
-    let (not_before, not_after) = validity(grant, issuer, moment.now)?;
+    let (not_before, not_after) = validity(grant, issuer, context.now)?;
     let certificate = CaCertificate {
-        serial: Serial::new(moment.now),
+        serial: Serial::new(context.now),
         issuer: issuer.identity().clone(),
         issuer_key: issuer.key().public_key().clone(),
         issuer_not_after: Some(issuer.ends()),
@@ -86,15 +89,15 @@ pub(super) fn prepare(
     };
     let tbs = certificate.template().to_tbs()?;
     let signed = (certificate.serial, tbs, (not_before, not_after));
-    let intent = moment.intent(Kind::Ca, grant, request, signed);
+    let intent = context.intent(Kind::Ca, grant, request, signed);
     Ok(Prepared {
-        place: moment.place,
+        in_flight: context.in_flight,
         intent,
         permit,
-        product: Subordinate {
+        signable: Subordinate {
             certificate,
-            issuer: moment.issuer,
-            bundle: moment.bundle,
+            issuer: context.issuer,
+            bundle: context.bundle,
         },
     })
 }

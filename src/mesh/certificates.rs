@@ -6,14 +6,14 @@ use std::time::Duration;
 use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 
+use super::authentication::{CallerAuthenticator, request_id};
 use super::bundles::message;
-use super::call::{Gate, request_id};
 use super::proto::rootbridge_v1::certificate_service_server::CertificateService;
 use super::proto::rootbridge_v1::{SignCertificateRequest, SignCertificateResponse};
 use super::status::CallError;
 use crate::authn::{Api, Caller};
 use crate::clock::UnixTime;
-use crate::issuance::{Authorities, Issued, LeafRequest, Naming};
+use crate::issuance::{Authorities, IssuanceRequest, Issued, Naming};
 use crate::net::Peer;
 use crate::policy::Scope;
 use crate::x509::{Csr, San};
@@ -27,7 +27,7 @@ const MAX_NAMES: usize = 64;
 #[derive(Debug, Clone)]
 pub(super) struct Certificates {
     /// Who may call.
-    pub gate: Gate,
+    pub authenticator: CallerAuthenticator,
     /// Who issues.
     pub authorities: Arc<Authorities>,
 }
@@ -43,7 +43,10 @@ impl CertificateService for Certificates {
         let request_id = request_id(&headers);
         let call = async {
             let peer = extensions.get::<Peer>();
-            let caller = self.gate.caller(&headers, peer, Api::Certificates).await?;
+            let caller = self
+                .authenticator
+                .authenticate(&headers, peer, Api::Certificates)
+                .await?;
             let request = read(body, caller, &request_id)?;
             Ok(answer(&self.authorities.issue(request).await?))
         };
@@ -58,7 +61,7 @@ fn read(
     body: SignCertificateRequest,
     caller: Caller,
     request_id: &str,
-) -> Result<LeafRequest, CallError> {
+) -> Result<IssuanceRequest, CallError> {
     let field = |field, why: &str| CallError::Field {
         field,
         why: why.to_owned(),
@@ -81,7 +84,7 @@ fn read(
     }
     // Within the caller's identity, whose length keeps it from being taken for a shorter one and
     // a longer key: nobody's key can meet another's.
-    let origin = (!key.is_empty()).then(|| {
+    let idempotency_key = (!key.is_empty()).then(|| {
         let identity = caller.identity.to_string();
         let (domain, length) = (&caller.trust_domain, identity.len());
         format!("{domain}|{length}|{identity}|{key}")
@@ -90,16 +93,16 @@ fn read(
         Some(b'-') => Csr::from_pem(&body.csr)?,
         _ => Csr::from_der(&body.csr)?,
     };
-    Ok(LeafRequest {
+    Ok(IssuanceRequest {
         caller,
         csr,
         profile: body.profile,
         names,
         ttl,
         naming: Naming::Spiffe,
-        scope: Scope::Asked,
-        delegation: None,
-        origin,
+        scope: Scope::Requested,
+        node_authorization: None,
+        idempotency_key,
         request_id: request_id.to_owned(),
     })
 }

@@ -49,7 +49,7 @@ pub(super) fn reason(error: &AuthnError) -> &'static str {
     match error {
         AuthnError::Missing => "missing",
         AuthnError::Rejected { .. } => "rejected",
-        AuthnError::CannotTell(_) | AuthnError::Late(_) => "cannot_tell",
+        AuthnError::Unavailable(_) | AuthnError::Timeout(_) => "cannot_tell",
     }
 }
 

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::tls_config::OwnCertificate;
 use crate::authn::Caller;
 use crate::clock::{Clock, UnixTime};
-use crate::issuance::{Authorities, IssueError, Issued, LeafRequest, Naming};
+use crate::issuance::{Authorities, IssuanceRequest, IssueError, Issued, Naming};
 use crate::ledger::CaCertificateId;
 use crate::net::{Certificates, Entry, TlsError, certified_key};
 use crate::policy::Scope;
@@ -106,7 +106,7 @@ impl ServingCertificate {
 
     fn is_due(&self, wanted: &OwnCertificate, shown: Option<&Shown>) -> bool {
         // Nobody to ask: what is shown stays.
-        let Some(under) = self.authorities.signs_under(&wanted.trust_domain) else {
+        let Some(under) = self.authorities.active_certificate_id(&wanted.trust_domain) else {
             return false;
         };
         shown.is_none_or(|shown| self.clock.now() >= shown.renew_at || shown.under != under)
@@ -115,22 +115,22 @@ impl ServingCertificate {
     async fn issue(&self, wanted: &OwnCertificate) -> Result<Shown, ServingError> {
         let key = KeyPair::generate()?;
         let csr = CertificateParams::default().serialize_request(&key)?;
-        let request = LeafRequest {
+        let request = IssuanceRequest {
             caller: Caller::local(wanted.trust_domain.clone(), PURPOSE),
             csr: Csr::from_der(csr.der())?,
             profile: SERVING_PROFILE.to_owned(),
             names: wanted.names.clone(),
             ttl: None,
             naming: Naming::Spiffe,
-            scope: Scope::Asked,
-            delegation: None,
-            origin: None,
+            scope: Scope::Requested,
+            node_authorization: None,
+            idempotency_key: None,
             request_id: format!("serving-{}", Serial::new(self.clock.now())),
         };
         let issued = self.authorities.issue(request).await?;
         // From here on nobody else may have a certificate for this key.
         self.authorities
-            .claim_key(issued.certificate().public_key());
+            .reserve_key(issued.certificate().public_key());
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let entry = Entry {
             names: dns_names(&wanted.names),

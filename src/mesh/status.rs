@@ -13,7 +13,7 @@ use crate::cluster::DelegationError;
 use crate::hsm::SignError;
 use crate::issuance::IssueError;
 use crate::ledger::LedgerError;
-use crate::policy::{Denial, NotDelegated};
+use crate::policy::{Denial, NotAuthorized};
 use crate::x509::CsrError;
 
 /// Everything that can be wrong with a call.
@@ -46,7 +46,7 @@ pub enum CallError {
     Late(Duration),
     /// Somebody else's identity was asked for.
     #[error("impersonation: {0}")]
-    Impersonation(NotDelegated),
+    Impersonation(NotAuthorized),
     /// Issuance.
     #[error(transparent)]
     Issue(#[from] IssueError),
@@ -81,7 +81,7 @@ impl CallError {
             Self::Authn(AuthnError::Rejected { .. }) => {
                 unauthenticated("the credential was rejected")
             }
-            Self::Authn(AuthnError::CannotTell(_) | AuthnError::Late(_)) => {
+            Self::Authn(AuthnError::Unavailable(_) | AuthnError::Timeout(_)) => {
                 unavailable("the credential cannot be judged now; try again")
             }
             Self::Csr(error) => invalid(format!("csr: {error}")),
@@ -113,12 +113,12 @@ impl CallError {
 fn issue(error: &IssueError) -> Answer {
     match error {
         IssueError::Denied(denial) => denied(denial),
-        IssueError::KeyTaken => invalid("csr: this key cannot be certified".to_owned()),
+        IssueError::KeyReserved => invalid("csr: this key cannot be certified".to_owned()),
         IssueError::TtlTooShort { .. } => invalid(error.to_string()),
         IssueError::NoAuthority(_) | IssueError::NotReady { .. } => {
             unavailable("this trust domain has no active issuer yet; try again")
         }
-        IssueError::IssuerEnding { .. } => {
+        IssueError::IssuerExpiring { .. } => {
             unavailable("the issuing CA is about to end; its operator must renew it")
         }
         IssueError::Hsm(SignError::Busy) => Answer {
@@ -128,22 +128,24 @@ fn issue(error: &IssueError) -> Answer {
         },
         IssueError::Hsm(SignError::Refused(_)) => internal(),
         IssueError::Hsm(_) => unavailable("the HSM does not answer now; try again"),
-        IssueError::TooSlow(_) => unavailable("this takes too long now; try again"),
+        IssueError::Timeout(_) => unavailable("this takes too long now; try again"),
         IssueError::Ledger(error) if may_pass(error) => {
             unavailable("the ledger does not take records now; try again")
         }
-        IssueError::OriginConflict(_) => {
+        IssueError::IdempotencyKeyConflict(_) => {
             invalid("idempotency_key: it was used for another request".to_owned())
         }
-        IssueError::OriginEnded(_) => {
+        IssueError::IdempotencyKeyExpired(_) => {
             invalid("idempotency_key: what it was answered with has ended; use another".to_owned())
         }
-        IssueError::OriginPending(_) => unavailable("the same request is under way; try again"),
+        IssueError::IdempotencyKeyPending(_) => {
+            unavailable("the same request is under way; try again")
+        }
         IssueError::Ledger(_)
         | IssueError::Build(_)
         | IssueError::Check(_)
         | IssueError::Malformed(_)
-        | IssueError::Lost => internal(),
+        | IssueError::TaskFailed => internal(),
     }
 }
 

@@ -136,7 +136,7 @@ impl TlsFiles {
                            service; use an ECDSA key";
                 return Err(wrong(&self.certificate, &why));
             }
-            self.authorities.claim_key(leaf.public_key());
+            self.authorities.reserve_key(leaf.public_key());
         }
         let entry = Entry {
             names: Vec::new(),

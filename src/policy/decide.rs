@@ -1,6 +1,6 @@
 //! The decision itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,39 +12,33 @@ use crate::x509::{Csr, San, TrustDomain};
 /// The most names that one certificate carries.
 const MAX_NAMES: usize = 8;
 
-/// Who asks, in the words of policy.
-#[derive(Debug, Clone, Copy)]
-pub struct Applicant<'a> {
+/// Everything that a decision depends on, apart from the CSR.
+#[derive(Debug, Clone)]
+pub struct PolicyInput<'a> {
     /// The trust domain of the verifier that accepted the caller.
     pub trust_domain: &'a TrustDomain,
     /// The identity as rules name it: `spiffe://…`, `operator:…`, `subject:…`.
     pub identity: &'a str,
-    /// The name that is the caller's own, which the mesh APIs certify.
-    pub own_name: Option<&'a San>,
-}
-
-/// What is asked for, whichever API it came by.
-#[derive(Debug, Clone)]
-pub struct Ask<'a> {
+    /// The caller's own name, which the mesh APIs certify.
+    pub caller_name: Option<&'a San>,
     /// The profile by name; empty means the default one.
     pub profile: &'a str,
-    /// The names stated beside the CSR; empty where the API has no such field or none was given.
+    /// The names given beside the CSR; empty where the API has no such field.
     pub names: &'a [San],
-    /// The lifetime wished for.
+    /// The requested lifetime.
     pub ttl: Option<Duration>,
-    /// Which names can be meant.
     pub scope: Scope,
 }
 
-/// Which names an API lets its callers ask for.
+/// Which names an API lets its callers request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// Any; each name needs a rule.
-    Asked,
-    /// The caller's own name only, and no rule is needed: this is what a mesh's CA is for.
-    Own,
-    /// The caller's own name only, by rule: the caller chose another profile than the API's own.
-    OwnByRule,
+    Requested,
+    /// The caller's own name only. No rule is needed: this is what a mesh's CA is for.
+    CallerName,
+    /// The caller's own name only, and by rule: the caller chose a profile other than the API's.
+    CallerNameByRule,
 }
 
 /// A permission to certify `names` under a profile, for so long. Made only by [`Policy::decide`].
@@ -81,35 +75,23 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Decides whether `applicant` gets what `ask` and `csr` say.
-    ///
     /// # Errors
     /// A [`Denial`] that names the first thing that is not allowed.
-    pub fn decide(
-        &self,
-        applicant: Applicant<'_>,
-        ask: &Ask<'_>,
-        csr: &Csr,
-    ) -> Result<Grant, Denial> {
-        let name = if ask.profile.is_empty() {
-            &self.default_profile
-        } else {
-            ask.profile
-        };
+    pub fn decide(&self, input: &PolicyInput<'_>, csr: &Csr) -> Result<Grant, Denial> {
         let profile = self
-            .profiles
-            .get(name)
-            .ok_or_else(|| Denial::UnknownProfile(name.to_owned()))?;
-        let ttl = lifetime(profile, ask.ttl)?;
-        if !profile.certifies(csr.public_key().kind()) {
+            .profile(input.profile)
+            .ok_or_else(|| Denial::UnknownProfile(input.profile.to_owned()))?;
+        let ttl = lifetime(profile, input.ttl)?;
+        let kind = csr.public_key().kind();
+        if !profile.certifies(kind) {
             return Err(Denial::KeyKind {
                 profile: profile.name.clone(),
-                kind: csr.public_key().kind().to_string(),
+                kind: kind.to_string(),
             });
         }
-        let names = asked_names(applicant, ask, csr, profile.csr_names)?;
+        let names = names(input, csr, profile.csr_names)?;
         for name in &names {
-            self.may_have(applicant, profile, name, ask.scope)?;
+            self.check_name(input, profile, name)?;
         }
         Ok(Grant {
             profile: Arc::clone(profile),
@@ -132,67 +114,55 @@ impl Policy {
         self.profiles.contains_key(name)
     }
 
-    fn may_have(
+    fn check_name(
         &self,
-        applicant: Applicant<'_>,
+        input: &PolicyInput<'_>,
         profile: &Profile,
         name: &San,
-        scope: Scope,
     ) -> Result<(), Denial> {
         if let San::Spiffe(id) = name
-            && !id.in_domain(applicant.trust_domain)
+            && !id.in_domain(input.trust_domain)
         {
             return Err(Denial::ForeignTrustDomain {
                 name: id.to_string(),
-                trust_domain: applicant.trust_domain.to_string(),
+                trust_domain: input.trust_domain.to_string(),
             });
         }
-        let own = Some(name) == applicant.own_name;
-        if scope == Scope::Own && own {
-            return Ok(());
-        }
-        if self
-            .rules
-            .iter()
-            .any(|rule| rule.allows(applicant.identity, &profile.name, name, own))
-        {
+        let is_callers = Some(name) == input.caller_name;
+        let allows = |rule: &Rule| rule.allows(input.identity, &profile.name, name, is_callers);
+        if (input.scope == Scope::CallerName && is_callers) || self.rules.iter().any(allows) {
             return Ok(());
         }
         Err(Denial::NoRule {
-            caller: applicant.identity.to_owned(),
+            caller: input.identity.to_owned(),
             name: name.to_string(),
             profile: profile.name.clone(),
         })
     }
 }
 
-fn lifetime(profile: &Profile, asked: Option<Duration>) -> Result<Duration, Denial> {
-    match asked {
+fn lifetime(profile: &Profile, requested: Option<Duration>) -> Result<Duration, Denial> {
+    match requested {
         None => Ok(profile.default_ttl),
-        Some(asked) if asked > profile.max_ttl => Err(Denial::TtlTooLong {
-            asked,
+        Some(requested) if requested > profile.max_ttl => Err(Denial::TtlTooLong {
+            requested,
             limit: profile.max_ttl,
         }),
-        Some(asked) => Ok(asked),
+        Some(requested) => Ok(requested),
     }
 }
 
-/// The names that are to be certified, the same whether they came by field or in the CSR.
-fn asked_names(
-    applicant: Applicant<'_>,
-    ask: &Ask<'_>,
-    csr: &Csr,
-    csr_names: CsrNames,
-) -> Result<Vec<San>, Denial> {
-    let own = || applicant.own_name.cloned();
-    let names = if ask.scope != Scope::Asked {
-        own().into_iter().collect()
-    } else if !ask.names.is_empty() {
-        ask.names.to_vec()
-    } else if csr_names == CsrNames::Match && !csr.names().is_empty() {
+/// The names to certify: the caller's own, those of the request, or those of the CSR.
+fn names(input: &PolicyInput<'_>, csr: &Csr, csr_names: CsrNames) -> Result<Vec<San>, Denial> {
+    let check_csr = csr_names == CsrNames::Match && !csr.names().is_empty();
+    let mut names = if input.scope != Scope::Requested {
+        input.caller_name.cloned().into_iter().collect()
+    } else if !input.names.is_empty() {
+        input.names.to_vec()
+    } else if check_csr {
         csr.names().to_vec()
     } else {
-        own().into_iter().collect::<Vec<_>>()
+        input.caller_name.cloned().into_iter().collect()
     };
     if names.is_empty() {
         return Err(Denial::NoNames);
@@ -200,25 +170,21 @@ fn asked_names(
     if names.len() > MAX_NAMES {
         return Err(Denial::TooManyNames(names.len(), MAX_NAMES));
     }
-    let mut names: Vec<San> = names;
-    let mut seen = std::collections::BTreeSet::new();
-    names.retain(|name| seen.insert(name.clone()));
-    if csr_names == CsrNames::Match && !csr.names().is_empty() {
-        let in_csr: std::collections::BTreeSet<San> = csr.names().iter().cloned().collect();
-        if in_csr != seen {
+    let mut distinct = BTreeSet::new();
+    names.retain(|name| distinct.insert(name.clone()));
+    if check_csr {
+        let in_csr: BTreeSet<San> = csr.names().iter().cloned().collect();
+        if in_csr != distinct {
             return Err(Denial::CsrNamesDiffer {
                 csr: list(&in_csr),
-                asked: list(&seen),
+                requested: list(&distinct),
             });
         }
     }
     Ok(names)
 }
 
-fn list<'a>(names: impl IntoIterator<Item = &'a San>) -> String {
-    names
-        .into_iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(" ")
+fn list(names: &BTreeSet<San>) -> String {
+    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+    names.join(" ")
 }

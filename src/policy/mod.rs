@@ -5,8 +5,8 @@
 
 mod config;
 mod decide;
-mod delegation;
 mod error;
+mod node_authorization;
 mod pattern;
 mod profile;
 mod rule;
@@ -14,7 +14,7 @@ mod rule;
 pub use config::{
     Config, ConfigError, LINKERD_PROFILE, RawConfig, RawPolicy, RawProfile, RawRule, Usage,
 };
-pub use decide::{Applicant, Ask, Grant, Policy, Scope};
-pub use delegation::{Delegation, NodeProxy, NotDelegated, PodFact};
+pub use decide::{Grant, Policy, PolicyInput, Scope};
 pub use error::Denial;
+pub use node_authorization::{NodeAuthorization, NodeProxy, NotAuthorized, PodFacts};
 pub use profile::{CsrNames, Profile};

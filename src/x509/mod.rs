@@ -29,7 +29,7 @@ pub use extension::KeyUsage;
 pub use issued::{Expected, ExpectedRole, IssuedError, check_issued, check_request};
 pub use key::{KeyError, KeyKind, PublicKey};
 pub use name::{LinkerdMesh, LinkerdName, NameError, SpiffeId, TrustDomain};
-pub use path::{CaPath, PathError, PathFault, room_below, verify_ca_path};
+pub use path::{CaPath, PathError, PathFault, remaining_path_len, verify_ca_path};
 pub use pem::{PemError, parse_pem_chain, to_pem};
 pub use read::Malformed;
 pub use san::{DnsName, San};

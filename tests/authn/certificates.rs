@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::BoxFuture;
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair, SanType};
 use rootbridge::authn::{
-    AuthnError, Caller, CertificateCallers, IssuedCertificates, LookupError, Method, RawCallers,
-    Standing,
+    AuthnError, Caller, CertificateCallers, CertificateStatus, IssuedCertificates, LookupError,
+    Method, RawCallers,
 };
 use rootbridge::clock::{FixedClock, UnixTime};
 use rootbridge::x509::{Certificate, TrustDomain};
@@ -23,7 +23,7 @@ const ID: &str = "spiffe://cluster.local/ns/foo/sa/vm";
 /// What a ledger would say.
 #[derive(Debug, Default)]
 struct Ledger {
-    held: Mutex<HashMap<(String, Vec<u8>), Standing>>,
+    held: Mutex<HashMap<(String, Vec<u8>), CertificateStatus>>,
     asked: Mutex<usize>,
     down: Mutex<bool>,
 }
@@ -33,7 +33,7 @@ impl IssuedCertificates for Ledger {
         &'a self,
         trust_domain: &'a TrustDomain,
         leaf: &'a Certificate,
-    ) -> BoxFuture<'a, Result<Option<Standing>, LookupError>> {
+    ) -> BoxFuture<'a, Result<Option<CertificateStatus>, LookupError>> {
         Box::pin(async move {
             *self.asked.lock().unwrap() += 1;
             if *self.down.lock().unwrap() {
@@ -98,8 +98,8 @@ impl World {
             .to_vec()
     }
 
-    fn standing() -> Standing {
-        Standing {
+    fn status() -> CertificateStatus {
+        CertificateStatus {
             released: true,
             revoked: false,
             issuer_retired: false,
@@ -110,9 +110,9 @@ impl World {
         }
     }
 
-    fn hold(&self, leaf: &[u8], standing: Standing) {
+    fn hold(&self, leaf: &[u8], status: CertificateStatus) {
         let key = ("cluster.local".to_owned(), leaf.to_vec());
-        self.ledger.held.lock().unwrap().insert(key, standing);
+        self.ledger.held.lock().unwrap().insert(key, status);
     }
 
     async fn ask(&self, leaf: &[u8]) -> Result<Caller, AuthnError> {
@@ -136,9 +136,9 @@ async fn a_certificate_that_the_ledger_holds_speaks_for_its_holder() {
         let leaf = world.leaf(&[ID], dns);
         world.hold(
             &leaf,
-            Standing {
+            CertificateStatus {
                 subject: [&[ID], dns].concat().join(" "),
-                ..World::standing()
+                ..World::status()
             },
         );
         let caller = world.ask(&leaf).await.unwrap();
@@ -167,92 +167,92 @@ async fn a_certificate_that_the_ledger_holds_speaks_for_its_holder() {
 async fn whatever_is_wrong_with_its_standing_it_does_not_count() {
     let world = World::new();
     let leaf = world.leaf(&[ID], &[]);
-    let good = World::standing;
+    let good = World::status;
     let two = TrustDomain::parse("two.example").unwrap();
     let at = UnixTime::from_secs;
-    for (standing, why) in [
+    for (status, why) in [
         (
-            Standing {
+            CertificateStatus {
                 released: false,
                 ..good()
             },
             "never released",
         ),
         (
-            Standing {
+            CertificateStatus {
                 revoked: true,
                 ..good()
             },
             "is revoked",
         ),
         (
-            Standing {
+            CertificateStatus {
                 issuer_retired: true,
                 ..good()
             },
             "issuer is retired",
         ),
         (
-            Standing {
+            CertificateStatus {
                 not_after: at(NOW - 1),
                 ..good()
             },
             "has expired",
         ),
         (
-            Standing {
+            CertificateStatus {
                 trust_domain: two,
                 ..good()
             },
             "another trust domain",
         ),
         (
-            Standing {
+            CertificateStatus {
                 subject: "spiffe://cluster.local/ns/foo/sa/other".to_owned(),
                 ..good()
             },
             "another name",
         ),
         (
-            Standing {
+            CertificateStatus {
                 subject: String::new(),
                 ..good()
             },
             "another name",
         ),
         (
-            Standing {
+            CertificateStatus {
                 subject: format!("{ID}2"),
                 ..good()
             },
             "another name",
         ),
         (
-            Standing {
+            CertificateStatus {
                 token_authenticated_at: None,
                 ..good()
             },
             "never came with a token",
         ),
         (
-            Standing {
+            CertificateStatus {
                 token_authenticated_at: Some(at(NOW - 30 * DAY)),
                 ..good()
             },
             "reauthenticate_after",
         ),
         (
-            Standing {
+            CertificateStatus {
                 token_authenticated_at: Some(at(i64::MIN)),
                 ..good()
             },
             "reauthenticate_after",
         ),
     ] {
-        world.hold(&leaf, standing);
+        world.hold(&leaf, status);
         world.rejects(&leaf, why).await;
     }
-    let edge = Standing {
+    let edge = CertificateStatus {
         token_authenticated_at: Some(at(NOW - 30 * DAY + 1)),
         ..good()
     };
@@ -264,17 +264,17 @@ async fn whatever_is_wrong_with_its_standing_it_does_not_count() {
 async fn it_is_judged_at_every_call() {
     let world = World::new();
     let leaf = world.leaf(&[ID], &[]);
-    world.hold(&leaf, World::standing());
+    world.hold(&leaf, World::status());
     assert!(world.ask(&leaf).await.is_ok());
     world.hold(
         &leaf,
-        Standing {
+        CertificateStatus {
             revoked: true,
-            ..World::standing()
+            ..World::status()
         },
     );
     world.rejects(&leaf, "is revoked").await;
-    world.hold(&leaf, World::standing());
+    world.hold(&leaf, World::status());
     assert!(world.ask(&leaf).await.is_ok());
     world.clock.set(UnixTime::from_secs(NOW + 5 * DAY));
     world.rejects(&leaf, "reauthenticate_after").await;
@@ -285,7 +285,7 @@ async fn it_is_judged_at_every_call() {
     world.clock.set(UnixTime::from_secs(NOW));
     *world.ledger.down.lock().unwrap() = true;
     let answer = world.ask(&leaf).await;
-    let Err(AuthnError::CannotTell(why)) = answer else {
+    let Err(AuthnError::Unavailable(why)) = answer else {
         panic!("{answer:?}")
     };
     assert!(why.contains("the ledger is busy"), "{why}");
@@ -321,7 +321,7 @@ async fn names_decide_before_the_ledger_is_asked() {
         (&["spiffe://a,cluster.local,b/ns/x/sa/y"], &[], ""),
     ] {
         let leaf = world.leaf(uris, dns);
-        world.hold(&leaf, World::standing());
+        world.hold(&leaf, World::status());
         world.rejects(&leaf, why).await;
     }
     for junk in [
@@ -335,7 +335,7 @@ async fn names_decide_before_the_ledger_is_asked() {
     }
     let mut trailing = world.leaf(&[ID], &[]);
     trailing.push(0);
-    world.hold(&trailing, World::standing());
+    world.hold(&trailing, World::status());
     world.rejects(&trailing, "").await;
     assert_eq!(*world.ledger.asked.lock().unwrap(), 0);
 }
@@ -344,7 +344,7 @@ async fn names_decide_before_the_ledger_is_asked() {
 async fn it_must_be_exactly_the_one_and_in_its_own_domain() {
     let world = World::new();
     // Of our own issuer and of a stranger's, with the same name: neither is the one on record.
-    world.hold(&world.leaf(&[ID], &[]), World::standing());
+    world.hold(&world.leaf(&[ID], &[]), World::status());
     world
         .rejects(&world.leaf(&[ID], &[]), "does not hold")
         .await;
@@ -355,9 +355,9 @@ async fn it_must_be_exactly_the_one_and_in_its_own_domain() {
     let two = world.leaf(&["spiffe://two.example/ns/foo/sa/vm"], &[]);
     world.hold(
         &two,
-        Standing {
+        CertificateStatus {
             subject: "spiffe://two.example/ns/foo/sa/vm".to_owned(),
-            ..World::standing()
+            ..World::status()
         },
     );
     world

@@ -113,7 +113,7 @@ async fn a_replaced_file_counts_and_a_missing_one_vouches_for_nobody() {
         tokio::time::sleep(FRESH).await;
         for token in [&old, &new] {
             let answer = world.who(token, &["anna"]).await;
-            let Err(AuthnError::CannotTell(why)) = answer else {
+            let Err(AuthnError::Unavailable(why)) = answer else {
                 panic!("{content}: {answer:?}")
             };
             assert!(why.contains("anna") && !why.contains(&new), "{why}");
@@ -123,7 +123,7 @@ async fn a_replaced_file_counts_and_a_missing_one_vouches_for_nobody() {
     tokio::time::sleep(FRESH).await;
     assert!(matches!(
         world.who(&new, &["anna"]).await,
-        Err(AuthnError::CannotTell(_))
+        Err(AuthnError::Unavailable(_))
     ));
     // Another's broken file is not in the way of him whose file is whole.
     let bert = world.create("bert");

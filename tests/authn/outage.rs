@@ -39,7 +39,7 @@ async fn the_last_good_copy_is_kept_for_its_time() {
     assert!(world.authenticate(&token).await.is_ok());
     world.clock.set(UnixTime::from_secs(NOW + HOUR + 1));
     let answer = world.authenticate(&token).await;
-    let Err(AuthnError::CannotTell(why)) = answer else {
+    let Err(AuthnError::Unavailable(why)) = answer else {
         panic!("{answer:?}")
     };
     assert!(why.contains("cannot fetch"), "{why}");
@@ -87,7 +87,7 @@ async fn a_bad_file_does_not_push_out_a_good_copy() {
     world.clock.set(UnixTime::from_secs(NOW + 601));
     let answer = world.authenticate(&token).await;
     assert!(
-        matches!(answer, Err(AuthnError::CannotTell(_))),
+        matches!(answer, Err(AuthnError::Unavailable(_))),
         "{answer:?}"
     );
     std::fs::write(&path, jwks(&[&key])).unwrap();

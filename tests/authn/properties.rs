@@ -6,8 +6,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use proptest::prelude::*;
 use rootbridge::authn::{
-    Api, AuthnError, CertificateCallers, IssuedCertificates, LookupError, Operators, RawCallers,
-    RawConfig, Standing, bearer,
+    Api, AuthnError, CertificateCallers, CertificateStatus, IssuedCertificates, LookupError,
+    Operators, RawCallers, RawConfig, bearer,
 };
 use rootbridge::clock::{FixedClock, UnixTime};
 use rootbridge::x509::{Certificate, TrustDomain};
@@ -33,7 +33,7 @@ impl IssuedCertificates for Empty {
         &'a self,
         _: &'a TrustDomain,
         _: &'a Certificate,
-    ) -> BoxFuture<'a, Result<Option<Standing>, LookupError>> {
+    ) -> BoxFuture<'a, Result<Option<CertificateStatus>, LookupError>> {
         async { Ok(None) }.boxed()
     }
 }
@@ -99,7 +99,7 @@ proptest! {
     ) {
         let mut claims = claims();
         claims[name] = value;
-        prop_assert!(!matches!(ask(&KEY.token(&claims)), Err(AuthnError::CannotTell(_) | AuthnError::Missing)));
+        prop_assert!(!matches!(ask(&KEY.token(&claims)), Err(AuthnError::Unavailable(_) | AuthnError::Missing)));
     }
 
     #[test]

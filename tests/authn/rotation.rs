@@ -153,7 +153,7 @@ async fn nothing_but_a_key_set_from_the_right_server_is_taken() {
         let world = world(&server, "1s");
         let start = Instant::now();
         let failure = world.authenticate(&key.token(&claims())).await;
-        let Err(AuthnError::CannotTell(text)) = failure else {
+        let Err(AuthnError::Unavailable(text)) = failure else {
             panic!("{why}: {failure:?}")
         };
         assert!(
@@ -198,7 +198,7 @@ async fn the_servers_certificate_must_be_under_the_configured_roots() {
         assert!(world.authenticate(&key.token(&claims())).await.is_ok());
         let answer = world.authenticate(&other.token(&claims())).await;
         assert!(
-            matches!(answer, Err(AuthnError::CannotTell(_))),
+            matches!(answer, Err(AuthnError::Unavailable(_))),
             "{answer:?}"
         );
         // The file is read again for each fetch, so it heals without a restart.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rootbridge::authn::{Caller, Method};
 use rootbridge::cluster::DelegationError;
-use rootbridge::policy::NotDelegated;
+use rootbridge::policy::NotAuthorized;
 use serde_json::json;
 
 use crate::fake::{Answer, Fake};
@@ -37,7 +37,7 @@ async fn ready(fake: &Fake) -> (World, Caller) {
     (world, caller)
 }
 
-async fn refused(world: &World, caller: &Caller, asked: &str) -> NotDelegated {
+async fn refused(world: &World, caller: &Caller, asked: &str) -> NotAuthorized {
     match world.clusters.delegate(caller, asked).await.unwrap_err() {
         DelegationError::Refused(why) => why,
         DelegationError::CannotTell(why) => panic!("{asked}: {why}"),
@@ -71,7 +71,7 @@ async fn nobody_else_is_a_neighbour() {
     fake.pods.add(pod("shop", "cart-0", "u", "cart", "n2"));
     let begun = Instant::now();
     let why = refused(&world, &caller, CART).await;
-    assert!(matches!(why, NotDelegated::NotOnNode { .. }), "{why}");
+    assert!(matches!(why, NotAuthorized::NotOnNode { .. }), "{why}");
     let waited = begun.elapsed();
     assert!(
         waited > Duration::from_secs(1) && waited < Duration::from_secs(10),
@@ -108,7 +108,7 @@ async fn pods_with_odd_names_are_nobodys_neighbours() {
     let all = 1 + 3 * odd.len();
     eventually("all of them", || cluster.index().unwrap().counts().0 == all).await;
     let why = refused(&world, &caller, CART).await;
-    assert!(matches!(why, NotDelegated::NotOnNode { .. }), "{why}");
+    assert!(matches!(why, NotAuthorized::NotOnNode { .. }), "{why}");
     fake.pods.add(pod("shop", "cart-0", "u", "cart", "n1"));
     world.clusters.delegate(&caller, CART).await.unwrap();
 }
@@ -158,7 +158,7 @@ async fn what_no_news_can_change_is_refused_at_once() {
     other.cluster = Some("west".to_owned());
     assert!(matches!(
         refused(&world, &other, CART).await,
-        NotDelegated::NotListed(_)
+        NotAuthorized::NotListed(_)
     ));
     let mut other = caller.clone();
     other.method = Method::Jwt {
@@ -168,26 +168,26 @@ async fn what_no_news_can_change_is_refused_at_once() {
     };
     assert!(matches!(
         refused(&world, &other, CART).await,
-        NotDelegated::NoCluster
+        NotAuthorized::NoCluster
     ));
     let mut other = caller.clone();
     other.pod = None;
     assert!(matches!(
         refused(&world, &other, CART).await,
-        NotDelegated::Unbound
+        NotAuthorized::Unbound
     ));
     let mut other = caller.clone();
     other.node = Some("n2".to_owned());
     assert!(matches!(
         refused(&world, &other, CART).await,
-        NotDelegated::OtherNode(_)
+        NotAuthorized::OtherNode(_)
     ));
     assert!(begun.elapsed() < Duration::from_secs(2));
     let mut other = caller;
     other.pod.as_mut().unwrap().uid = "another".to_owned();
     assert!(matches!(
         refused(&world, &other, CART).await,
-        NotDelegated::NoPod(_)
+        NotAuthorized::NoPod(_)
     ));
 }
 

@@ -129,7 +129,7 @@ async fn what_the_index_does_not_know_is_for_the_api_server() {
         assert!(asked && matches!(verdict, Err(AuthnError::Rejected { .. })));
         fake.set_review(Answer::Status(500));
         let (verdict, _) = ask(&world, &fake, token).await;
-        assert!(matches!(verdict, Err(AuthnError::CannotTell(_))));
+        assert!(matches!(verdict, Err(AuthnError::Unavailable(_))));
     }
 }
 

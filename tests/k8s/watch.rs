@@ -80,7 +80,7 @@ async fn a_quiet_cluster_is_heard_of_and_one_that_is_gone_is_not_believed() {
     assert!(by_keys().await, "what was heard a moment ago still holds");
     let verdict = async || cluster.authenticate(&token, Api::Istio).await;
     eventually(PATIENCE, "the bound", async || {
-        matches!(verdict().await, Err(AuthnError::CannotTell(_)))
+        matches!(verdict().await, Err(AuthnError::Unavailable(_)))
     })
     .await;
     assert!(index.silent_for().unwrap() > bound);

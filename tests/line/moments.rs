@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rootbridge::app::Core;
 use rootbridge::authn::{Caller, Identity, Method};
 use rootbridge::config::Config;
-use rootbridge::issuance::{Authorities, Issued, LeafRequest, Metrics, Naming};
+use rootbridge::issuance::{Authorities, IssuanceRequest, Issued, Metrics, Naming};
 use rootbridge::ledger::{IssuerState, Role, Snapshot};
 use rootbridge::policy::Scope;
 use rootbridge::x509::{Certificate, Csr, SpiffeId, TrustDomain, verify_ca_path};
@@ -57,7 +57,13 @@ async fn swap(config: &str) {
         .await
         .unwrap();
     let policy = config.policy().policy().clone();
-    let authorities = Authorities::new(core.door.clone(), hsm, clock, policy, Metrics::default());
+    let authorities = Authorities::new(
+        core.pipeline.clone(),
+        hsm,
+        clock,
+        policy,
+        Metrics::default(),
+    );
     let authorities = Arc::new(authorities);
     let new = core.ledger.snapshot().await.unwrap();
     let old = before(&new, &core, &domain).await;
@@ -127,8 +133,8 @@ async fn before(now: &Snapshot, core: &Core, domain: &TrustDomain) -> Snapshot {
     old
 }
 
-fn wish(domain: &TrustDomain, csr: &Request) -> LeafRequest {
-    LeafRequest {
+fn wish(domain: &TrustDomain, csr: &Request) -> IssuanceRequest {
+    IssuanceRequest {
         caller: Caller {
             trust_domain: domain.clone(),
             identity: Identity::Workload(SpiffeId::parse(&id("foo", "bar")).unwrap()),
@@ -143,9 +149,9 @@ fn wish(domain: &TrustDomain, csr: &Request) -> LeafRequest {
         names: Vec::new(),
         ttl: None,
         naming: Naming::Spiffe,
-        scope: Scope::Own,
-        delegation: None,
-        origin: None,
+        scope: Scope::CallerName,
+        node_authorization: None,
+        idempotency_key: None,
         request_id: "moment".to_owned(),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use der::{Decode, Encode};
 use rootbridge::clock::UnixTime;
 use rootbridge::x509::{
-    CaPath, Certificate, KeyKind, PathError, PathFault, room_below, verify_ca_path,
+    CaPath, Certificate, KeyKind, PathError, PathFault, remaining_path_len, verify_ca_path,
 };
 
 use crate::support::{BOTH, Ca, CaTerms, DAY, SoftKey, extension, now, oid, sans, tlv};
@@ -187,7 +187,11 @@ fn how_many_cas_may_stand_below() {
     ] {
         let all = three(terms(root), terms(middle), terms(issuing));
         let path = [&all.issuing, &all.middle, &all.root];
-        assert_eq!(room_below(path), room, "{root:?} {middle:?} {issuing:?}");
+        assert_eq!(
+            remaining_path_len(path),
+            room,
+            "{root:?} {middle:?} {issuing:?}"
+        );
     }
 }
 

@@ -5,19 +5,19 @@ use std::time::Duration;
 use super::CLUSTERS as CATEGORY;
 use super::istiod;
 use super::report::Report;
-use crate::cli::show::{count, rough};
+use crate::cli::format::{count, short_duration};
 use crate::clock::{Clock, SystemClock, UnixTime};
 use crate::cluster::{ClusterConfig, Echo, Examiner, Way};
 use crate::config::Config;
-use crate::controllers::event_right;
+use crate::controllers::event_permission;
 use crate::controllers::publisher::TargetConfig;
 use crate::ledger::Snapshot;
 use crate::x509::TrustBundle;
 
 /// A pod certificate may begin 5 minutes off the API server's clock; a token's leeway is less.
-const SKEW: Duration = Duration::from_secs(30);
+const MAX_SKEW: Duration = Duration::from_secs(30);
 /// Namespaces that are named; the rest are counted.
-const SHOWN: usize = 5;
+const MAX_NAMES: usize = 5;
 
 /// Each configured cluster, one after another.
 pub(super) async fn clusters(config: &Config, records: Option<&Snapshot>, report: &mut Report) {
@@ -57,7 +57,7 @@ async fn examine(
             return;
         }
     }
-    rights(config, cluster, &examiner, report).await;
+    permissions(config, cluster, &examiner, report).await;
     if cluster.callers().any() {
         audiences(&item("audiences"), &examiner, report).await;
         if cluster.callers().way() == Way::Offline {
@@ -76,7 +76,7 @@ async fn examine(
             drift(cluster, target, records, &examiner, report).await;
         }
         if target.is_for(name) && target.holds_istio_roots() {
-            istiod::rivals(cluster, target, &examiner, report).await;
+            istiod::competing_writers(cluster, target, &examiner, report).await;
         }
     }
     for istiod in config.controllers().istiod_tls() {
@@ -89,18 +89,22 @@ async fn examine(
 fn clock(item: &str, theirs: UnixTime, report: &mut Report) {
     let ours = SystemClock.now();
     let apart = ours.since(theirs).max(theirs.since(ours));
-    match apart > SKEW {
+    match apart > MAX_SKEW {
         false => report.pass(CATEGORY, item, "agrees with ours"),
         true => {
             let side = if ours > theirs { "behind" } else { "ahead of" };
             report
-                .fail(CATEGORY, item, &format!("{} {side} ours", rough(apart)))
+                .fail(
+                    CATEGORY,
+                    item,
+                    &format!("{} {side} ours", short_duration(apart)),
+                )
                 .hint("certificates begin too early or too late there; keep both clocks by NTP");
         }
     }
 }
 
-async fn rights(
+async fn permissions(
     config: &Config,
     cluster: &ClusterConfig,
     examiner: &Examiner,
@@ -110,9 +114,9 @@ async fn rights(
     let mut needed = cluster.rights();
     needed.extend(config.controllers().rights(cluster.name()));
     for listener in config.listeners() {
-        if listener.tells_events_to() == Some(cluster.name()) {
+        if listener.events_cluster() == Some(cluster.name()) {
             let key = format!("listeners.{}.linkerd.events", listener.name());
-            needed.push(event_right(key));
+            needed.push(event_permission(key));
         }
     }
     for target in config.bundle_targets() {
@@ -195,27 +199,27 @@ async fn drift(
         }
     };
     match target.drift(cluster, examiner, &pem).await {
-        Ok(drift) if drift.astray.is_empty() => {
+        Ok(drift) if drift.mismatches.is_empty() => {
             let said = format!(
                 "version {} in {}",
                 bundle.sequence,
-                count(drift.wanted, "place")
+                count(drift.desired, "place")
             );
             report.pass(CATEGORY, &item, &said);
         }
         Ok(drift) => {
             let shown: Vec<&str> = drift
-                .astray
+                .mismatches
                 .iter()
-                .take(SHOWN)
+                .take(MAX_NAMES)
                 .map(String::as_str)
                 .collect();
             let said = format!(
                 "{} of {} are not as they should be: {}{}",
-                drift.astray.len(),
-                drift.wanted,
+                drift.mismatches.len(),
+                drift.desired,
                 shown.join(", "),
-                if drift.astray.len() > SHOWN {
+                if drift.mismatches.len() > MAX_NAMES {
                     ", …"
                 } else {
                     ""

@@ -12,7 +12,7 @@ use crate::x509::PublicKey;
 /// How long a token may take to come up.
 const TOKEN_WAIT: Duration = Duration::from_secs(10);
 /// A signature that takes longer holds a mesh up when all its workloads restart.
-const SLOW: Duration = Duration::from_millis(250);
+const SLOW_SIGNATURE: Duration = Duration::from_millis(250);
 
 /// Loads the module, once for all rounds.
 pub(super) fn module(
@@ -59,14 +59,14 @@ pub(super) async fn tokens(
             report.warn("module", &format!("slot {}", slot.slot), &what);
         }
     }
-    let infos: Vec<&TokenInfo> = slots
+    let tokens_found: Vec<&TokenInfo> = slots
         .iter()
         .filter_map(|slot| slot.token.as_ref().ok())
         .collect();
     let mut any = false;
     for name in config.hsm().token_names() {
         any = true;
-        if !slot(config, name, &infos, report) {
+        if !find_slot(config, name, &tokens_found, report) {
             continue;
         }
         match hsm.token(name) {
@@ -87,7 +87,12 @@ pub(super) async fn tokens(
 }
 
 /// That exactly one slot holds the token, and that its PIN may be tried.
-fn slot(config: &Config, name: &str, infos: &[&TokenInfo], report: &mut Report) -> bool {
+fn find_slot(
+    config: &Config,
+    name: &str,
+    tokens_found: &[&TokenInfo],
+    report: &mut Report,
+) -> bool {
     let Some(wanted) = config.hsm().token(name) else {
         return false;
     };
@@ -95,7 +100,7 @@ fn slot(config: &Config, name: &str, infos: &[&TokenInfo], report: &mut Report) 
         wanted.label().is_none_or(|label| label == info.label)
             && wanted.serial().is_none_or(|serial| serial == info.serial)
     };
-    let found: Vec<_> = infos.iter().filter(fits).collect();
+    let found: Vec<_> = tokens_found.iter().filter(fits).collect();
     let shown = |info: &TokenInfo| format!("{:?} (serial {})", info.label, info.serial);
     match found.as_slice() {
         [one] => {
@@ -108,7 +113,7 @@ fn slot(config: &Config, name: &str, infos: &[&TokenInfo], report: &mut Report) 
                 report
                     .fail("pin", name, "the token's user PIN is locked")
                     .hint("the HSM's security officer has to unlock it");
-                report.give_up();
+                report.stop_retrying();
                 return false;
             }
             if one.pin_final_try() {
@@ -119,13 +124,13 @@ fn slot(config: &Config, name: &str, infos: &[&TokenInfo], report: &mut Report) 
                         "one more wrong PIN locks the token: no login was tried",
                     )
                     .hint("make sure that the PIN is right, then: rootbridge serve --final-try");
-                report.give_up();
+                report.stop_retrying();
                 return false;
             }
             true
         }
         [] => {
-            let there: Vec<_> = infos
+            let there: Vec<_> = tokens_found
                 .iter()
                 .filter(|i| i.initialized)
                 .map(|i| shown(i))
@@ -178,7 +183,7 @@ async fn login(config: &Config, token: &Token, report: &mut Report) -> bool {
             report
                 .fail("pin", name, &what)
                 .hint("correct the PIN: repeated attempts would lock the token");
-            report.give_up();
+            report.stop_retrying();
             false
         }
         state => {
@@ -201,7 +206,7 @@ async fn keys(token: &Arc<Token>, records: Option<&Snapshot>, report: &mut Repor
                 issuer
                     .locations
                     .iter()
-                    .find(|place| place.token == token.name())?,
+                    .find(|location| location.token == token.name())?,
             ))
         })
         .collect();
@@ -222,9 +227,9 @@ async fn keys(token: &Arc<Token>, records: Option<&Snapshot>, report: &mut Repor
             return;
         }
     };
-    for (issuer, place) in recorded {
-        let label = &place.label;
-        let Some(key) = present.iter().find(|key| key.id == place.key_id) else {
+    for (issuer, location) in recorded {
+        let label = &location.label;
+        let Some(key) = present.iter().find(|key| key.id == location.key_id) else {
             report
                 .fail(
                     "keys",
@@ -245,7 +250,7 @@ async fn keys(token: &Arc<Token>, records: Option<&Snapshot>, report: &mut Repor
         }
         // A root's key is not opened for a check: it signs CA certificates and nothing else.
         if issuer.role == Role::Issuing && issuer.state == IssuerState::Active {
-            signature(token, issuer, place, report).await;
+            signature(token, issuer, location, report).await;
         }
     }
 }
@@ -253,41 +258,41 @@ async fn keys(token: &Arc<Token>, records: Option<&Snapshot>, report: &mut Repor
 async fn signature(
     token: &Arc<Token>,
     issuer: &IssuerRecord,
-    place: &KeyLocation,
+    location: &KeyLocation,
     report: &mut Report,
 ) {
     let public = match PublicKey::from_spki_der(&issuer.public_key) {
         Ok(public) => public,
         Err(error) => {
-            report.fail("signature", &place.label, &error.to_string());
+            report.fail("signature", &location.label, &error.to_string());
             return;
         }
     };
-    let probed = match token.key(&place.key_id, &public).await {
+    let probed = match token.key(&location.key_id, &public).await {
         Ok(key) => key.probe().await,
         Err(error) => Err(error),
     };
     match probed {
         Err(error) => {
-            report.fail("signature", &place.label, &error.to_string());
+            report.fail("signature", &location.label, &error.to_string());
         }
         Ok(found) => match found.signed_in {
-            Some(took) if took > SLOW => {
+            Some(took) if took > SLOW_SIGNATURE => {
                 let what = format!("a test signature took {} ms", took.as_millis());
                 report
-                    .warn("signature", &place.label, &what)
+                    .warn("signature", &location.label, &what)
                     .hint("the token is slow or busy");
             }
             Some(took) => {
                 let ms = took.as_secs_f64() * 1000.0;
                 report.pass(
                     "signature",
-                    &place.label,
+                    &location.label,
                     &format!("a test signature took {ms:.1} ms"),
                 );
             }
             None => {
-                report.warn("signature", &place.label, "no test signature was made");
+                report.warn("signature", &location.label, "no test signature was made");
             }
         },
     }

@@ -43,14 +43,14 @@ pub(super) async fn examine(
                 }
             }
         }
-        Err(why) => unseen(&item, &why, report),
+        Err(why) => unreadable(&item, &why, report),
     }
     let deployment = format!("/apis/apps/v1/namespaces/{namespace}/deployments/istiod{suffix}");
     match examiner.get(&deployment).await {
-        Ok(found) => match own_ca(&found) {
-            OwnCa::Off => report.pass(CATEGORY, &item, "its own CA is off"),
-            OwnCa::Ra => report.pass(CATEGORY, &item, "it asks by CSR objects"),
-            OwnCa::On => {
+        Ok(found) => match ca_mode(&found) {
+            CaMode::Disabled => report.pass(CATEGORY, &item, "its own CA is off"),
+            CaMode::RegistrationAuthority => report.pass(CATEGORY, &item, "it asks by CSR objects"),
+            CaMode::Enabled => {
                 report
                     .fail(
                         CATEGORY,
@@ -60,12 +60,12 @@ pub(super) async fn examine(
                     .hint("pilot.env.ENABLE_CA_SERVER=false");
             }
         },
-        Err(why) => unseen(&item, &why, report),
+        Err(why) => unreadable(&item, &why, report),
     }
 }
 
 /// Any istiod that writes the ConfigMap of a target of ours as well.
-pub(super) async fn rivals(
+pub(super) async fn competing_writers(
     cluster: &ClusterConfig,
     target: &TargetConfig,
     examiner: &Examiner,
@@ -74,7 +74,7 @@ pub(super) async fn rivals(
     let item = format!("{} bundle {}", cluster.name(), target.name());
     let mut writers = Vec::new();
     let listed = examiner
-        .each(ALL, PAGE, |found| writers.extend(writer(&found)))
+        .each(ALL, PAGE, |found| writers.extend(writing_istiod(&found)))
         .await;
     for name in &writers {
         report
@@ -89,18 +89,18 @@ pub(super) async fn rivals(
             );
     }
     if let Err(why) = listed {
-        unseen(&item, &why, report);
+        unreadable(&item, &why, report);
     }
 }
 
 /// `NAMESPACE/NAME` of an istiod that hands out roots itself.
-fn writer(deployment: &Value) -> Option<String> {
+fn writing_istiod(deployment: &Value) -> Option<String> {
     let text = |at: &str| deployment.pointer(at)?.as_str();
     let (namespace, name) = (text("/metadata/namespace")?, text("/metadata/name")?);
-    (own_ca(deployment) != OwnCa::Off).then(|| format!("{namespace}/{name}"))
+    (ca_mode(deployment) != CaMode::Disabled).then(|| format!("{namespace}/{name}"))
 }
 
-fn unseen(item: &str, why: &str, report: &mut Report) {
+fn unreadable(item: &str, why: &str, report: &mut Report) {
     report
         .warn(
             CATEGORY,
@@ -112,24 +112,24 @@ fn unseen(item: &str, why: &str, report: &mut Report) {
 
 /// Who signs for an istiod's workloads.
 #[derive(Debug, PartialEq, Eq)]
-enum OwnCa {
+enum CaMode {
     /// Not istiod.
-    Off,
+    Disabled,
     /// A signer of the cluster's: istiod is a registration authority.
-    Ra,
-    On,
+    RegistrationAuthority,
+    Enabled,
 }
 
-fn own_ca(deployment: &Value) -> OwnCa {
+fn ca_mode(deployment: &Value) -> CaMode {
     let value = |name: &str| variable(deployment, name);
     // As istiod reads it: Go's strconv.ParseBool.
     let no = ["0", "f", "F", "false", "False", "FALSE"];
     if value("ENABLE_CA_SERVER").is_some_and(|value| no.contains(&value.as_str())) {
-        OwnCa::Off
+        CaMode::Disabled
     } else if value("EXTERNAL_CA").as_deref() == Some("ISTIOD_RA_KUBERNETES_API") {
-        OwnCa::Ra
+        CaMode::RegistrationAuthority
     } else {
-        OwnCa::On
+        CaMode::Enabled
     }
 }
 
@@ -171,19 +171,22 @@ mod tests {
     }
 
     #[test]
-    fn who_signs_for_an_istiods_workloads() {
+    fn the_ca_mode_of_an_istiod() {
         let of = |env: &[(&str, &str)]| {
             let pair = |(name, value): &(&str, &str)| json!({ "name": name, "value": value });
             let env: Vec<_> = env.iter().map(pair).collect();
-            own_ca(&json!({ "spec": { "template": { "spec": { "containers": [{ "env": env }] }}}}))
+            ca_mode(&json!({ "spec": { "template": { "spec": { "containers": [{ "env": env }] }}}}))
         };
         let external = ("EXTERNAL_CA", "ISTIOD_RA_KUBERNETES_API");
-        assert_eq!(of(&[]), OwnCa::On);
-        assert_eq!(of(&[("EXTERNAL_CA", "")]), OwnCa::On);
-        assert_eq!(of(&[external]), OwnCa::Ra);
-        assert_eq!(of(&[external, ("ENABLE_CA_SERVER", "false")]), OwnCa::Off);
-        assert_eq!(of(&[("ENABLE_CA_SERVER", "False")]), OwnCa::Off);
-        assert_eq!(of(&[("ENABLE_CA_SERVER", "no")]), OwnCa::On);
+        assert_eq!(of(&[]), CaMode::Enabled);
+        assert_eq!(of(&[("EXTERNAL_CA", "")]), CaMode::Enabled);
+        assert_eq!(of(&[external]), CaMode::RegistrationAuthority);
+        assert_eq!(
+            of(&[external, ("ENABLE_CA_SERVER", "false")]),
+            CaMode::Disabled
+        );
+        assert_eq!(of(&[("ENABLE_CA_SERVER", "False")]), CaMode::Disabled);
+        assert_eq!(of(&[("ENABLE_CA_SERVER", "no")]), CaMode::Enabled);
     }
 
     #[test]

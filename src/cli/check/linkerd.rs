@@ -3,10 +3,10 @@
 
 use super::report::Report;
 use crate::config::Config;
-use crate::issuance::{NO_ROOM, active_path, make_room};
+use crate::issuance::{NO_REMAINING_PATH_LEN, active_path, path_len_remedy};
 use crate::ledger::Snapshot;
 use crate::mesh::what_linkerd_check_says;
-use crate::x509::{Certificate, TrustDomain, room_below};
+use crate::x509::{Certificate, TrustDomain, remaining_path_len};
 
 const CATEGORY: &str = "linkerd";
 
@@ -18,7 +18,7 @@ pub(super) fn authorities(config: &Config, records: &Snapshot, report: &mut Repo
         .collect();
     domains.dedup();
     for domain in domains {
-        let Some((issuer, anchors)) = in_force(records, domain) else {
+        let Some((issuer, anchors)) = active_issuer(records, domain) else {
             continue;
         };
         let said = what_linkerd_check_says(&issuer, &anchors);
@@ -35,7 +35,10 @@ pub(super) fn authorities(config: &Config, records: &Snapshot, report: &mut Repo
 }
 
 /// The certificate that signs now, and the published anchors.
-fn in_force(records: &Snapshot, domain: &TrustDomain) -> Option<(Certificate, Vec<Certificate>)> {
+fn active_issuer(
+    records: &Snapshot,
+    domain: &TrustDomain,
+) -> Option<(Certificate, Vec<Certificate>)> {
     let authority = records.authority(domain)?;
     let issuer = active_path(authority).ok()?.into_iter().next()?;
     let anchors = authority.bundle.as_ref()?.anchors.iter();
@@ -58,11 +61,11 @@ pub(super) fn issuers(config: &Config, records: &Snapshot, report: &mut Report) 
             ));
             continue;
         };
-        match active_path(authority).map(|path| room_below(&path)) {
+        match active_path(authority).map(|path| remaining_path_len(&path)) {
             Ok(Some(0)) => {
                 report
-                    .fail(CATEGORY, &item, NO_ROOM)
-                    .hint(&make_room(domain));
+                    .fail(CATEGORY, &item, NO_REMAINING_PATH_LEN)
+                    .hint(&path_len_remedy(domain));
             }
             Ok(_) => report.pass(CATEGORY, &item, "the issuing CA may have a CA below it"),
             Err(why) => {

@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
+use super::config_arg::ConfigArg;
 use super::environment;
 use super::failure::{Exit, Failure};
+use super::format::count;
 use super::open::block_on;
 use super::output;
-use super::place::ConfigArg;
-use super::show::count;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::hsm::Hsm;
@@ -53,7 +53,7 @@ enum CheckFormat {
 
 /// What is found in clusters is reported under this.
 const CLUSTERS: &str = "clusters";
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let config = match args.config.load() {
@@ -61,14 +61,14 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
         Err(failure) => {
             if args.output == CheckFormat::Json {
                 let mut report = Report::default();
-                report.fail("config", "configuration", failure.what());
+                report.fail("config", "configuration", failure.message());
                 output::json(&report)?;
             }
             return Err(failure);
         }
     };
     environment::ensure(&config.hsm().missing_environment())?;
-    let report = block_on(until_well(&config, args.wait))?;
+    let report = block_on(check_until_passing(&config, args.wait))?;
     match args.output {
         CheckFormat::Table => {
             output::raw(report.table(output::colored(&std::io::stdout())).as_bytes())?
@@ -87,23 +87,23 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
 }
 
 /// The module is loaded once and a token logged in to once, however often the rest is looked at.
-async fn until_well(config: &Config, wait: Option<Duration>) -> Report {
+async fn check_until_passing(config: &Config, wait: Option<Duration>) -> Report {
     let end = Instant::now() + wait.unwrap_or_default();
     let mut opened = None;
     loop {
-        let report = once(config, &mut opened).await;
-        let done = report.failures() == 0 || report.is_hopeless() || Instant::now() >= end;
+        let report = check_once(config, &mut opened).await;
+        let done = report.failures() == 0 || report.is_final() || Instant::now() >= end;
         if done {
             return report;
         }
         if output::is_interactive() {
             let _ = output::note(&format!("{} checks fail; looking again", report.failures()));
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 
-async fn once(config: &Config, opened: &mut Option<Arc<Hsm>>) -> Report {
+async fn check_once(config: &Config, opened: &mut Option<Arc<Hsm>>) -> Report {
     let mut report = Report::default();
     report.pass(
         "config",

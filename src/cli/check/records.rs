@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use super::report::Report;
-use crate::cli::show::{count, remaining, rough};
+use crate::cli::format::{count, short_duration, with_distance};
 use crate::clock::UnixTime;
 use crate::ledger::{AuthorityRecord, Filter, IssuerRecord, IssuerState, Ledger, Role, Snapshot};
 use crate::x509::{Certificate, verify_ca_path};
 
 /// No clock is before the day this was written.
-const WRITTEN: UnixTime = UnixTime::from_secs(1_790_000_000);
+const EARLIEST_TIME: UnixTime = UnixTime::from_secs(1_790_000_000);
 /// How far clocks of a mesh may be apart without harm.
-const SKEW: Duration = Duration::from_secs(60);
+const MAX_SKEW: Duration = Duration::from_secs(60);
 
 /// Each authority's way from what signs leaves up to what workloads trust.
 pub(super) fn chains(records: &Snapshot, now: UnixTime, report: &mut Report) {
@@ -33,8 +33,8 @@ pub(super) fn chains(records: &Snapshot, now: UnixTime, report: &mut Report) {
                 .hint("rootbridge ca init, or rootbridge ca import with the answer to ca request");
         }
         for issuer in active {
-            match path(authority, issuer, now) {
-                Ok(certificate) => life(domain, &certificate, now, report),
+            match verified_issuer(authority, issuer, now) {
+                Ok(certificate) => remaining_validity(domain, &certificate, now, report),
                 Err(why) => {
                     report.fail("chain", domain, &why);
                 }
@@ -44,7 +44,7 @@ pub(super) fn chains(records: &Snapshot, now: UnixTime, report: &mut Report) {
     }
 }
 
-fn path(
+fn verified_issuer(
     authority: &AuthorityRecord,
     issuer: &IssuerRecord,
     now: UnixTime,
@@ -72,15 +72,15 @@ fn path(
     Ok(chain.swap_remove(0))
 }
 
-fn life(domain: &str, certificate: &Certificate, now: UnixTime, report: &mut Report) {
-    let left = certificate.not_after().since(now);
-    let whole = certificate.not_after().since(certificate.not_before());
+fn remaining_validity(domain: &str, certificate: &Certificate, now: UnixTime, report: &mut Report) {
+    let remaining = certificate.not_after().since(now);
+    let lifetime = certificate.not_after().since(certificate.not_before());
     let said = format!(
         "{} verifies, expires {}",
         certificate.subject(),
-        remaining(certificate.not_after(), now)
+        with_distance(certificate.not_after(), now)
     );
-    if left < whole / 6 {
+    if remaining < lifetime / 6 {
         report
             .warn("chain", domain, &said)
             .hint("renew it: rootbridge ca request, then ca import");
@@ -96,7 +96,7 @@ fn bundle(authority: &AuthorityRecord, now: UnixTime, report: &mut Report) {
         return;
     };
     let soon = now.plus(Duration::from_secs(30 * 86_400));
-    let ending: Vec<String> = bundle
+    let expiring: Vec<String> = bundle
         .anchors
         .iter()
         .filter_map(|der| Certificate::parse(der.as_slice()).ok())
@@ -105,22 +105,26 @@ fn bundle(authority: &AuthorityRecord, now: UnixTime, report: &mut Report) {
             format!(
                 "{} expires {}",
                 anchor.subject(),
-                remaining(anchor.not_after(), now)
+                with_distance(anchor.not_after(), now)
             )
         })
         .collect();
     let anchors = count(bundle.anchors.len(), "trust anchor");
     let said = format!("version {}, {anchors}", bundle.sequence);
-    if ending.is_empty() {
+    if expiring.is_empty() {
         report.pass("bundle", domain, &said);
     } else {
-        report.warn("bundle", domain, &format!("{said}; {}", ending.join("; ")));
+        report.warn(
+            "bundle",
+            domain,
+            &format!("{said}; {}", expiring.join("; ")),
+        );
     }
 }
 
 /// The clock against this program and against what was recorded last.
 pub(super) async fn clock(ledger: &dyn Ledger, now: UnixTime, report: &mut Report) {
-    if now < WRITTEN {
+    if now < EARLIEST_TIME {
         report
             .fail(
                 "clock",
@@ -140,8 +144,8 @@ pub(super) async fn clock(ledger: &dyn Ledger, now: UnixTime, report: &mut Repor
         .ok()
         .and_then(|rows| rows.first().map(|row| row.recorded_at));
     match last {
-        Some(last) if last > now.plus(SKEW) => {
-            let ahead = rough(last.since(now));
+        Some(last) if last > now.plus(MAX_SKEW) => {
+            let ahead = short_duration(last.since(now));
             report
                 .fail(
                     "clock",

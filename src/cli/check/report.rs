@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cli::show;
+use crate::cli::format;
 
 /// The page that explains each category.
 const PAGE: &str = "docs/reference/cli.md";
@@ -39,7 +39,7 @@ pub(super) struct Finding {
     category: &'static str,
     name: String,
     result: Level,
-    said: String,
+    detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,20 +57,30 @@ impl Finding {
 pub(super) struct Report {
     checks: Vec<Finding>,
     #[serde(skip)]
-    hopeless: bool,
+    is_final: bool,
 }
 
 impl Report {
-    pub(super) fn pass(&mut self, category: &'static str, name: &str, said: &str) {
-        self.add(category, name, Level::Ok, said);
+    pub(super) fn pass(&mut self, category: &'static str, name: &str, detail: &str) {
+        self.add(category, name, Level::Ok, detail);
     }
 
-    pub(super) fn warn(&mut self, category: &'static str, name: &str, said: &str) -> &mut Finding {
-        self.add(category, name, Level::Warning, said)
+    pub(super) fn warn(
+        &mut self,
+        category: &'static str,
+        name: &str,
+        detail: &str,
+    ) -> &mut Finding {
+        self.add(category, name, Level::Warning, detail)
     }
 
-    pub(super) fn fail(&mut self, category: &'static str, name: &str, said: &str) -> &mut Finding {
-        self.add(category, name, Level::Failed, said)
+    pub(super) fn fail(
+        &mut self,
+        category: &'static str,
+        name: &str,
+        detail: &str,
+    ) -> &mut Finding {
+        self.add(category, name, Level::Failed, detail)
     }
 
     fn add(
@@ -78,10 +88,10 @@ impl Report {
         category: &'static str,
         name: &str,
         result: Level,
-        said: &str,
+        detail: &str,
     ) -> &mut Finding {
         let docs = (result != Level::Ok).then(|| format!("{PAGE}#check-{category}"));
-        let said = said
+        let detail = detail
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })
             .collect();
@@ -90,7 +100,7 @@ impl Report {
             category,
             name,
             result,
-            said,
+            detail,
             hint: None,
             docs,
         });
@@ -100,12 +110,12 @@ impl Report {
     }
 
     /// Looking again will not help: somebody has to do something first.
-    pub(super) fn give_up(&mut self) {
-        self.hopeless = true;
+    pub(super) fn stop_retrying(&mut self) {
+        self.is_final = true;
     }
 
-    pub(super) fn is_hopeless(&self) -> bool {
-        self.hopeless
+    pub(super) fn is_final(&self) -> bool {
+        self.is_final
     }
 
     pub(super) fn failures(&self) -> usize {
@@ -136,7 +146,7 @@ impl Report {
             let mark = check.result.mark();
             text.push_str(&format!(
                 "{color}{mark}{off} {}: {}\n",
-                check.name, check.said
+                check.name, check.detail
             ));
             for line in check
                 .hint
@@ -155,11 +165,11 @@ impl Report {
         let (warnings, failures) = (count(Level::Warning), count(Level::Failed));
         let status = match (failures, warnings) {
             (0, 0) => "all is well".to_owned(),
-            (0, warnings) => format!("it works, with {}", show::count(warnings, "warning")),
+            (0, warnings) => format!("it works, with {}", format::count(warnings, "warning")),
             (failures, warnings) => format!(
                 "{}, {}",
-                show::count(failures, "failure"),
-                show::count(warnings, "warning")
+                format::count(failures, "failure"),
+                format::count(warnings, "warning")
             ),
         };
         text.push_str(&format!("\n{status}\n"));
@@ -177,7 +187,7 @@ impl Report {
                     c.result.mark(),
                     c.category,
                     c.name,
-                    c.said
+                    c.detail
                 )
             })
             .collect()

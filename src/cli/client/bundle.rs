@@ -3,14 +3,14 @@
 use clap::ValueEnum;
 use serde_json::json;
 
-use super::connect::{connect, status};
-use super::fetch::{self, FetchArgs};
-use super::profile::{ClientArgs, Profile};
-use super::targets::{self, StatusArgs};
+use super::bundle_fetch::{self, FetchArgs};
+use super::bundle_status::{self, StatusArgs};
+use super::config::{ClientArgs, ClientConfig};
+use super::connect::{connect, status_failure};
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::format::{fingerprint, validity, with_distance};
 use crate::cli::open::block_on;
 use crate::cli::output;
-use crate::cli::show::{fingerprint, remaining, validity};
 use crate::clock::{Clock as _, SystemClock};
 use crate::mesh::proto::rootbridge_v1 as v1;
 use crate::x509::{Certificate, TrustDomain};
@@ -51,14 +51,14 @@ pub(in crate::cli) struct ShowArgs {
 pub(in crate::cli) fn run(command: BundleCommand) -> Result<(), Failure> {
     match command {
         BundleCommand::Show(args) => show(&args),
-        BundleCommand::Fetch(args) => fetch::run(&args),
-        BundleCommand::Status(args) => targets::run(args),
+        BundleCommand::Fetch(args) => bundle_fetch::run(&args),
+        BundleCommand::Status(args) => bundle_status::run(args),
     }
 }
 
 fn show(args: &ShowArgs) -> Result<(), Failure> {
-    let profile = Profile::new(&args.client)?;
-    let bundle = block_on(get(&profile, args.trust_domain.as_ref()))??;
+    let server = ClientConfig::new(&args.client)?;
+    let bundle = block_on(trust_bundle(&server, args.trust_domain.as_ref()))??;
     let anchors: Vec<Certificate> = bundle
         .anchors
         .into_iter()
@@ -66,7 +66,7 @@ fn show(args: &ShowArgs) -> Result<(), Failure> {
         .collect::<Result<_, _>>()
         .map_err(|error| {
             Failure::new(Exit::Failed, format!("the answer cannot be used: {error}"))
-                .at(profile.endpoint)
+                .at(server.endpoint)
         })?;
     let now = SystemClock.now();
     match args.output {
@@ -101,7 +101,7 @@ fn show(args: &ShowArgs) -> Result<(), Failure> {
                     vec![
                         anchor.subject(),
                         validity(anchor, now).to_owned(),
-                        remaining(anchor.not_after(), now),
+                        with_distance(anchor.not_after(), now),
                         format!("sha256:{}", fingerprint(anchor)),
                     ]
                 })
@@ -115,15 +115,15 @@ fn show(args: &ShowArgs) -> Result<(), Failure> {
     }
 }
 
-pub(super) async fn get(
-    profile: &Profile,
+pub(super) async fn trust_bundle(
+    server: &ClientConfig,
     trust_domain: Option<&TrustDomain>,
 ) -> Result<v1::TrustBundle, Failure> {
-    let channel = connect(profile).await?;
+    let channel = connect(server).await?;
     let trust_domain = trust_domain.map(ToString::to_string).unwrap_or_default();
     v1::trust_bundle_service_client::TrustBundleServiceClient::new(channel)
         .get_trust_bundle(v1::GetTrustBundleRequest { trust_domain })
         .await
         .map(tonic::Response::into_inner)
-        .map_err(|refused| status("no trust bundle", &refused, &profile.endpoint))
+        .map_err(|refused| status_failure("no trust bundle", &refused, &server.endpoint))
 }

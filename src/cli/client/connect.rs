@@ -7,20 +7,21 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
 
-use super::profile::Profile;
-use crate::cli::failure::{Exit, Failure, chain};
+use super::config::ClientConfig;
+use crate::cli::failure::{Exit, Failure};
+use crate::error_chain::error_chain;
 
 const CONNECT: Duration = Duration::from_secs(10);
 const CALL: Duration = Duration::from_secs(30);
 
-/// A channel to the server, TLS verified with the profile's bundle alone.
-pub(super) async fn connect(profile: &Profile) -> Result<Channel, Failure> {
-    let bundle = std::fs::read(&profile.bundle).map_err(|error| {
+/// A channel to the server, TLS verified with the configured bundle alone.
+pub(super) async fn connect(server: &ClientConfig) -> Result<Channel, Failure> {
+    let bundle = std::fs::read(&server.bundle).map_err(|error| {
         Failure::new(
             Exit::Config,
             format!("cannot read the trust bundle: {error}"),
         )
-        .at(profile.bundle.display().to_string())
+        .at(server.bundle.display().to_string())
         .next("fetch it: rootbridge bundle fetch URL --fingerprint sha256:… --out FILE")
     })?;
     crate::x509::parse_pem_chain(&bundle).map_err(|error| {
@@ -28,16 +29,16 @@ pub(super) async fn connect(profile: &Profile) -> Result<Channel, Failure> {
             Exit::Config,
             format!("the trust bundle cannot be used: {error}"),
         )
-        .at(profile.bundle.display().to_string())
+        .at(server.bundle.display().to_string())
     })?;
     let invalid = |error: tonic::transport::Error| {
         Failure::new(
             Exit::Config,
-            format!("the endpoint cannot be used: {}", chain(&error)),
+            format!("the endpoint cannot be used: {}", error_chain(&error)),
         )
-        .at(profile.endpoint.clone())
+        .at(server.endpoint.clone())
     };
-    let endpoint = Endpoint::from_shared(profile.endpoint.clone())
+    let endpoint = Endpoint::from_shared(server.endpoint.clone())
         .and_then(|endpoint| {
             endpoint
                 .tls_config(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(bundle)))
@@ -48,7 +49,7 @@ pub(super) async fn connect(profile: &Profile) -> Result<Channel, Failure> {
         .timeout(CALL)
         .connect()
         .await
-        .map_err(|error| unreachable(&chain(&error), &profile.endpoint, &profile.bundle))
+        .map_err(|error| connect_failure(&error_chain(&error), &server.endpoint, &server.bundle))
 }
 
 /// `message` with the credential as `authorization: Bearer`.
@@ -66,7 +67,7 @@ pub(super) fn with_credential<T>(
 }
 
 /// A connection that did not come about, in words.
-fn unreachable(said: &str, endpoint: &str, bundle: &Path) -> Failure {
+fn connect_failure(said: &str, endpoint: &str, bundle: &Path) -> Failure {
     let bundle = bundle.display();
     if said.contains("UnknownIssuer") || said.contains("BadSignature") {
         Failure::new(Exit::Refused, format!("the server's certificate is not from {bundle}: {said}"))
@@ -87,7 +88,7 @@ fn unreachable(said: &str, endpoint: &str, bundle: &Path) -> Failure {
 }
 
 /// What a server answered, in words and with an exit code.
-pub(super) fn status(doing: &str, status: &Status, endpoint: &str) -> Failure {
+pub(super) fn status_failure(doing: &str, status: &Status, endpoint: &str) -> Failure {
     let said = match status.message() {
         "" => status.code().description(),
         message => message,

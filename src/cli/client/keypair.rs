@@ -10,12 +10,12 @@ use crate::cli::failure::{Exit, Failure};
 use crate::x509::{KeyKind, San};
 
 /// A new key with a CSR that names what is asked for.
-pub(super) struct Asked {
+pub(super) struct KeyAndCsr {
     pub(super) key_pem: Zeroizing<String>,
     pub(super) csr: Vec<u8>,
 }
 
-pub(super) fn make(kind: KeyKind, names: &[San]) -> Result<Asked, Failure> {
+pub(super) fn generate(kind: KeyKind, names: &[San]) -> Result<KeyAndCsr, Failure> {
     let failed =
         |error: rcgen::Error| Failure::new(Exit::Failed, format!("cannot make the CSR: {error}"));
     let key = match kind {
@@ -48,7 +48,7 @@ pub(super) fn make(kind: KeyKind, names: &[San]) -> Result<Asked, Failure> {
         .collect::<Result<_, _>>()
         .map_err(failed)?;
     let csr = params.serialize_request(&key).map_err(failed)?;
-    Ok(Asked {
+    Ok(KeyAndCsr {
         key_pem: Zeroizing::new(key.serialize_pem()),
         csr: csr.der().to_vec(),
     })

@@ -1,20 +1,20 @@
 //! Commands that talk to a server.
 
 pub(super) mod bundle;
+mod bundle_fetch;
+mod bundle_status;
+mod config;
 mod connect;
-mod fetch;
 mod keypair;
-mod profile;
 pub(super) mod sign;
-mod targets;
 
 use std::path::Path;
 
 use super::failure::Failure;
-use profile::{ClientArgs, Profile};
+use config::{ClientArgs, ClientConfig};
 
 /// Whether the server of a client file answers, TLS and all.
 pub(super) async fn answers(client: &Path) -> Result<(), Failure> {
-    let profile = Profile::new(&ClientArgs::file(client))?;
-    bundle::get(&profile, None).await.map(drop)
+    let server = ClientConfig::new(&ClientArgs::file(client))?;
+    bundle::trust_bundle(&server, None).await.map(drop)
 }

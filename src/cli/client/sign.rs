@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::connect::{connect, status, with_credential};
-use super::keypair::{self, Asked};
-use super::profile::{ClientArgs, CredentialArgs, Profile};
+use super::config::{ClientArgs, ClientConfig, CredentialArgs};
+use super::connect::{connect, status_failure, with_credential};
+use super::keypair::{self, KeyAndCsr};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::files::{Content, NewFiles};
 use crate::cli::open::block_on;
@@ -50,16 +50,16 @@ pub(in crate::cli) struct SignArgs {
 pub(in crate::cli) fn run(args: SignArgs) -> Result<(), Failure> {
     let mut names = vec![San::Spiffe(args.id.clone())];
     names.extend(args.names.iter().cloned());
-    // Before anything is made or asked for: a certificate that cannot be kept is not wanted.
+    // Before anything is made or key_and_csr for: a certificate that cannot be kept is not wanted.
     let files = NewFiles::new(&args.out, ["key.pem", "cert.pem", "bundle.pem"], args.force)?;
-    let asked = keypair::make(args.key, &names)?;
-    let got = block_on(ask(&args, &names, &asked))??;
+    let key_and_csr = keypair::generate(args.key, &names)?;
+    let verified = block_on(request(&args, &names, &key_and_csr))??;
     let [key, cert, bundle] = files.write([
-        Content::Secret(asked.key_pem.as_bytes()),
-        Content::Public(got.chain_pem.as_bytes()),
-        Content::Public(got.bundle_pem.as_bytes()),
+        Content::Secret(key_and_csr.key_pem.as_bytes()),
+        Content::Public(verified.chain_pem.as_bytes()),
+        Content::Public(verified.bundle_pem.as_bytes()),
     ])?;
-    let leaf = &got.leaf;
+    let leaf = &verified.leaf;
     if args.format.is_json() {
         return output::json(&json!({
             "spiffe_id": args.id.to_string(),
@@ -93,17 +93,21 @@ pub(in crate::cli) fn run(args: SignArgs) -> Result<(), Failure> {
 }
 
 /// What came back, checked.
-struct Got {
+struct VerifiedCertificate {
     leaf: Certificate,
     chain_pem: String,
     bundle_pem: String,
 }
 
-async fn ask(args: &SignArgs, names: &[San], asked: &Asked) -> Result<Got, Failure> {
-    let profile = Profile::new(&args.client)?;
-    let credential = profile.credential(&args.credential)?;
+async fn request(
+    args: &SignArgs,
+    names: &[San],
+    key_and_csr: &KeyAndCsr,
+) -> Result<VerifiedCertificate, Failure> {
+    let server = ClientConfig::new(&args.client)?;
+    let credential = server.credential(&args.credential)?;
     let request = v1::SignCertificateRequest {
-        csr: asked.csr.clone(),
+        csr: key_and_csr.csr.clone(),
         profile: args.profile.clone(),
         names: names.iter().map(ToString::to_string).collect(),
         ttl: args.ttl.map(|ttl| prost_types::Duration {
@@ -113,18 +117,22 @@ async fn ask(args: &SignArgs, names: &[San], asked: &Asked) -> Result<Got, Failu
         idempotency_key: String::new(),
     };
     let request = with_credential(request, &credential)?;
-    let channel = connect(&profile).await?;
+    let channel = connect(&server).await?;
     let answer = v1::certificate_service_client::CertificateServiceClient::new(channel)
         .sign_certificate(request)
         .await
-        .map_err(|refused| status("not signed", &refused, &profile.endpoint))?;
-    check(answer.into_inner(), names, asked).map_err(|why| {
-        Failure::new(Exit::Failed, format!("the answer cannot be used: {why}")).at(profile.endpoint)
+        .map_err(|refused| status_failure("not signed", &refused, &server.endpoint))?;
+    check(answer.into_inner(), names, key_and_csr).map_err(|why| {
+        Failure::new(Exit::Failed, format!("the answer cannot be used: {why}")).at(server.endpoint)
     })
 }
 
 /// That the certificate is for our key and these names, and leads to the bundle beside it.
-fn check(answer: v1::SignCertificateResponse, names: &[San], asked: &Asked) -> Result<Got, String> {
+fn check(
+    answer: v1::SignCertificateResponse,
+    names: &[San],
+    key_and_csr: &KeyAndCsr,
+) -> Result<VerifiedCertificate, String> {
     let bundle = answer.trust_bundle.ok_or("it has no trust bundle")?;
     let parse = |ders: Vec<Vec<u8>>| {
         ders.into_iter()
@@ -134,7 +142,7 @@ fn check(answer: v1::SignCertificateResponse, names: &[San], asked: &Asked) -> R
     let chain = parse(answer.chain)?;
     let anchors = parse(bundle.anchors)?;
     let (leaf, above) = chain.split_first().ok_or("it has no certificate")?;
-    let csr = crate::x509::Csr::from_der(&asked.csr).map_err(|error| error.to_string())?;
+    let csr = crate::x509::Csr::from_der(&key_and_csr.csr).map_err(|error| error.to_string())?;
     if leaf.public_key().spki_der() != csr.public_key().spki_der() {
         return Err("the certificate is for another key".into());
     }
@@ -154,7 +162,7 @@ fn check(answer: v1::SignCertificateResponse, names: &[San], asked: &Asked) -> R
     leaf.verify_signed_by(issuer.public_key())
         .map_err(|error| error.to_string())?;
     let pem = |certs: &[Certificate]| certs.iter().map(Certificate::to_pem).collect::<String>();
-    Ok(Got {
+    Ok(VerifiedCertificate {
         chain_pem: pem(&chain),
         bundle_pem: pem(&anchors),
         leaf: leaf.clone(),

@@ -3,24 +3,24 @@
 //! Everything a production server has, made on the spot: a token with a random PIN, an operator's
 //! credential, a configuration. Nothing is trusted for being local, and a second start finds it all.
 
-mod make;
-mod module;
-mod state;
+mod provision;
+mod softhsm;
+mod state_dir;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::client;
+use super::config_arg::dev_dir;
 use super::environment;
 use super::failure::{Exit, Failure};
+use super::format::fingerprint;
 use super::output;
-use super::place::dev_dir;
 use super::serve::runtime;
-use super::show::fingerprint;
 use crate::app;
 use crate::config::Config;
 use crate::x509::Certificate;
-use state::{Ports, State};
+use state_dir::{Ports, StateDir};
 
 /// How often a starting server is asked, every 50 ms and more.
 const PATIENCE: u32 = 200;
@@ -54,10 +54,10 @@ pub(super) fn run(args: &DevArgs) -> Result<(), Failure> {
         server: args.port,
         admin: args.admin_port,
     };
-    let state = State::prepare(&dir, &ports, args.module.as_deref())?;
+    let state = StateDir::prepare(&dir, &ports, args.module.as_deref())?;
     let config = Config::load(&state.config())?;
     environment::ensure(&config.hsm().missing_environment())?;
-    let root = make::token_and_ca(&config, &state)?;
+    let root = provision::token_and_authority(&config, &state)?;
     let screen = screen(&state, &config, &root, args.dir.is_some());
     let client = state.client();
     let ready = move || drop(tokio::spawn(say(screen, client)));
@@ -83,7 +83,7 @@ async fn say(screen: String, client: PathBuf) {
 }
 
 /// One screen of next steps.
-fn screen(state: &State, config: &Config, root: &Certificate, elsewhere: bool) -> String {
+fn screen(state: &StateDir, config: &Config, root: &Certificate, elsewhere: bool) -> String {
     let address = config
         .listeners()
         .first()
@@ -117,7 +117,7 @@ Next, in another terminal:
 Ctrl-C stops it; the next `rootbridge dev` goes on from here.
 
 ",
-        domain = state::TRUST_DOMAIN,
+        domain = state_dir::TRUST_DOMAIN,
         admin = config.admin().address(),
         print = fingerprint(root),
         dir = quoted(state.dir()),

@@ -19,6 +19,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::cluster::{Cluster, Notice, Notices, Right};
 use crate::controllers::http::told;
 use crate::controllers::metrics::Metrics;
+use crate::digest::hex;
 
 const REASON: &str = "IssuedLeafCertificate";
 const COMPONENT: &str = "rootbridge";
@@ -30,12 +31,12 @@ const PACE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What writing needs in a cluster; `why` names the key that wants it.
-pub fn event_right(why: impl Into<String>) -> Right {
+pub fn event_permission(why: impl Into<String>) -> Right {
     Right::new("create", "", "events", why)
 }
 
 /// Begins to write events in these clusters, until `stop`; answers where they are told.
-pub fn announce(
+pub fn start_events(
     clusters: impl IntoIterator<Item = Arc<Cluster>>,
     clock: &Arc<dyn Clock>,
     metrics: &Metrics,
@@ -148,7 +149,7 @@ fn message(notice: &Notice) -> String {
         |_| notice.not_after.to_string(),
         |at| at.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string(),
     );
-    let hash: String = notice.sha256.iter().map(|b| format!("{b:02x}")).collect();
+    let hash = hex(&notice.sha256);
     format!(
         "issued certificate for {} until {until}: {hash}",
         notice.name

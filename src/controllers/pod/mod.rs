@@ -53,7 +53,7 @@ impl PodWork {
             .ok_or_else(|| Stop::Retry("the profile does not exist".to_owned()))?;
         let (issuer, _) = self
             .authorities
-            .in_force(cluster.trust_domain())
+            .active_issuer(cluster.trust_domain())
             .ok_or_else(|| Stop::Retry("the authority cannot sign".to_owned()))?;
         let moment = judge::Moment {
             now: self.clock.now(),

@@ -75,7 +75,7 @@ pub enum CeremonyError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The door.
+    /// The pipeline.
     #[error(transparent)]
     Issue(#[from] IssueError),
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::ca::CaCertificate;
-use super::super::door::Prepared;
 use super::super::error::IssueError;
+use super::super::pipeline::Prepared;
 use super::keys::{Wanted, describe};
 use super::options::{InitOptions, InitReport};
 use super::{Ceremony, CeremonyError, issuer_id};
@@ -184,9 +184,9 @@ impl Ceremony {
                 return Ok(certificate);
             }
         }
-        let place = self.door.enter();
+        let in_flight = self.pipeline.begin();
         let tbs = (Kind::Ca, wish.template().to_tbs()?);
-        let mut intent = self.intent(&place, domain, signer, &wish.public_key, tbs, now);
+        let mut intent = self.intent(&in_flight, domain, signer, &wish.public_key, tbs, now);
         intent.serial = Some(wish.serial);
         intent.not_before = Some(wish.not_before);
         intent.not_after = Some(wish.not_after);
@@ -197,12 +197,12 @@ impl Ceremony {
         intent.subject = format!("{domain} {role} CA");
         let permit = signer.reserve().map_err(IssueError::from)?;
         let prepared = Prepared {
-            place,
+            in_flight,
             intent,
             permit,
-            product: wish,
+            signable: wish,
         };
-        Ok(self.door.walk(prepared).await?)
+        Ok(self.pipeline.run(prepared).await?)
     }
 
     async fn put_to_use(

@@ -11,8 +11,8 @@ mod request;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::door::Door;
-use super::shift::Place;
+use super::epoch::InFlight;
+use super::pipeline::SigningPipeline;
 use crate::clock::{Clock, UnixTime};
 use crate::hsm::{Hsm, Key, Token};
 use crate::ledger::{
@@ -33,18 +33,23 @@ pub struct Ceremony {
     hsm: Arc<Hsm>,
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
-    door: Door,
+    pipeline: SigningPipeline,
     actor: Actor,
 }
 
 impl Ceremony {
     /// Ceremonies that `actor` answers for.
-    pub fn new(hsm: Arc<Hsm>, clock: Arc<dyn Clock>, door: Door, actor: Actor) -> Self {
+    pub fn new(
+        hsm: Arc<Hsm>,
+        clock: Arc<dyn Clock>,
+        pipeline: SigningPipeline,
+        actor: Actor,
+    ) -> Self {
         Self {
             hsm,
-            ledger: Arc::clone(door.ledger()),
+            ledger: Arc::clone(pipeline.ledger()),
             clock,
-            door,
+            pipeline,
             actor,
         }
     }
@@ -90,7 +95,7 @@ impl Ceremony {
     /// What every ceremony's intent says.
     fn intent(
         &self,
-        place: &Place,
+        in_flight: &InFlight,
         domain: &TrustDomain,
         signer: &Key,
         certified: &PublicKey,
@@ -121,7 +126,7 @@ impl Ceremony {
                 token_authenticated_at: None,
             },
             request_id: format!("ceremony-{}", Serial::new(now)),
-            epoch: place.epoch().clone(),
+            epoch: in_flight.epoch().clone(),
             origin: None,
             recorded_at: now,
         }

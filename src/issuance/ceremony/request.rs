@@ -1,8 +1,8 @@
 //! `ca request`: an issuing key, and the request for its certificate.
 
 use super::super::ca::Request;
-use super::super::door::Prepared;
 use super::super::error::IssueError;
+use super::super::pipeline::Prepared;
 use super::keys::Wanted;
 use super::options::{RequestOptions, RequestReport};
 use super::{Ceremony, CeremonyError, issuer_id};
@@ -41,22 +41,22 @@ impl Ceremony {
         let common_name = format!("{domain} issuing CA");
         let name = ca_name(&common_name, options.organization.as_deref())?;
         let info = request_info(&name, key.public_key(), Some(options.path_len))?;
-        let product = Request {
+        let signable = Request {
             public_key: key.public_key().clone(),
             algorithm: key.algorithm(),
         };
-        let place = self.door.enter();
+        let in_flight = self.pipeline.begin();
         let info = (Kind::Request, info);
-        let mut intent = self.intent(&place, domain, &key, key.public_key(), info, now);
+        let mut intent = self.intent(&in_flight, domain, &key, key.public_key(), info, now);
         intent.subject = common_name;
         let permit = key.reserve().map_err(IssueError::from)?;
         let prepared = Prepared {
-            place,
+            in_flight,
             intent,
             permit,
-            product,
+            signable,
         };
-        let der = self.door.walk(prepared).await?;
+        let der = self.pipeline.run(prepared).await?;
         Ok(RequestReport {
             csr_pem: to_pem("CERTIFICATE REQUEST", &der),
             issuer: issuer_id(key.public_key()),

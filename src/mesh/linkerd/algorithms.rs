@@ -46,7 +46,7 @@ pub async fn warn(
     let mut last = Vec::new();
     loop {
         refreshed.mark_unchanged();
-        if let Some((issuer, bundle)) = authorities.in_force(&trust_domain) {
+        if let Some((issuer, bundle)) = authorities.active_issuer(&trust_domain) {
             let said = what_linkerd_check_says(issuer.certificate(), bundle.anchors());
             if said != last {
                 for each in &said {

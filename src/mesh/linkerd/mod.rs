@@ -18,7 +18,7 @@ use http::HeaderValue;
 use prost_types::Timestamp;
 use tonic::{Code, Request, Response, Status};
 
-use super::call::{Gate, request_id};
+use super::authentication::{CallerAuthenticator, request_id};
 use super::proto::linkerd::identity_server::Identity;
 use super::proto::linkerd::{CertifyRequest, CertifyResponse};
 use super::status::CallError;
@@ -26,7 +26,7 @@ use crate::authn::{Api, AuthnError, Caller, Identity as CallerIdentity};
 use crate::clock::{Clock, UnixTime};
 use crate::cluster::Notices;
 use crate::hsm::SignError;
-use crate::issuance::{Authorities, IssueError, Issued, LeafRequest, Naming};
+use crate::issuance::{Authorities, IssuanceRequest, IssueError, Issued, Naming};
 use crate::policy::{Denial, Scope};
 use crate::x509::{Certificate, LinkerdMesh};
 
@@ -42,7 +42,7 @@ const GRPC_STATUS: &str = "grpc-status";
 #[derive(Debug, Clone)]
 pub(super) struct Linkerd {
     /// Whose tokens count.
-    pub gate: Gate,
+    pub authenticator: CallerAuthenticator,
     /// Who issues.
     pub authorities: Arc<Authorities>,
     /// For what is left of a certificate.
@@ -79,7 +79,10 @@ impl Linkerd {
         request_id: &str,
     ) -> Result<CertifyResponse, CallError> {
         let asked = Asked::read(body)?;
-        let caller = self.gate.bearer_of(asked.token, Api::Linkerd).await?;
+        let caller = self
+            .authenticator
+            .authenticate_token(asked.token, Api::Linkerd)
+            .await?;
         let mesh = self.mesh_of(&caller, asked.identity)?;
         let profile = self.authorities.profile(self.config.profile());
         let schedule = profile
@@ -87,12 +90,12 @@ impl Linkerd {
             .map(|profile| self.config.schedule(profile));
         let account = self
             .config
-            .tells_events()
+            .writes_events()
             .then(|| Account::of(&caller))
             .flatten();
         let issued = self
             .authorities
-            .issue(LeafRequest {
+            .issue(IssuanceRequest {
                 caller,
                 csr: asked.csr,
                 profile: self.config.profile().to_owned(),
@@ -106,9 +109,9 @@ impl Linkerd {
                         .min(profile.max_ttl())
                 }),
                 naming: Naming::Linkerd(mesh),
-                scope: Scope::Own,
-                delegation: None,
-                origin: None,
+                scope: Scope::CallerName,
+                node_authorization: None,
+                idempotency_key: None,
                 request_id: request_id.to_owned(),
             })
             .await?;
@@ -175,7 +178,7 @@ fn status(error: &CallError, request_id: &str) -> Status {
     let code = match error {
         CallError::Authn(AuthnError::Missing | AuthnError::Rejected { .. })
         | CallError::Mismatch { .. } => Some(Code::FailedPrecondition),
-        CallError::Authn(AuthnError::CannotTell(_)) => Some(Code::Internal),
+        CallError::Authn(AuthnError::Unavailable(_)) => Some(Code::Internal),
         CallError::Issue(IssueError::Hsm(SignError::Busy)) => Some(Code::Unavailable),
         CallError::Csr(error) if check::names_something_else(error) => {
             Some(Code::FailedPrecondition)

@@ -83,7 +83,7 @@ pub fn verify_ca_path(
 
 /// How many CAs may stand below the first of a path, which goes on upwards to its anchor; `None` when
 /// no certificate of it limits that.
-pub fn room_below<'a>(path: impl IntoIterator<Item = &'a Certificate>) -> Option<u8> {
+pub fn remaining_path_len<'a>(path: impl IntoIterator<Item = &'a Certificate>) -> Option<u8> {
     let mut room = None;
     // As many stand below each as in RFC 5280 §6.1.4 (l): the self-issued do not count.
     let mut below = 0_u8;

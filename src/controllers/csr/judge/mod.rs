@@ -8,7 +8,7 @@ use crate::authn::{Caller, Identity, Method};
 use crate::cluster::ClusterConfig;
 use crate::controllers::config::{Account, CsrSigner};
 use crate::controllers::verdict::{Refusal, Stop};
-use crate::issuance::{LeafRequest, Naming};
+use crate::issuance::{IssuanceRequest, Naming};
 use crate::policy::{Profile, Scope};
 use crate::x509::{Csr, San, SpiffeId};
 
@@ -38,7 +38,7 @@ pub(super) fn judge(
     config: &CsrSigner,
     cluster: &ClusterConfig,
     profile: &Profile,
-) -> Result<LeafRequest, Stop> {
+) -> Result<IssuanceRequest, Stop> {
     let uid = object.metadata.uid.clone().unwrap_or_default();
     if uid.is_empty() {
         return Err(Stop::Retry("the object has no UID".to_owned()));
@@ -66,7 +66,7 @@ pub(super) fn judge(
         node: None,
         token_authenticated_at: None,
     };
-    Ok(LeafRequest {
+    Ok(IssuanceRequest {
         caller,
         // Stated, so that a profile that ignores a CSR's names does not mean the requester's own.
         names: csr.names().to_vec(),
@@ -74,9 +74,9 @@ pub(super) fn judge(
         profile: profile.name().to_owned(),
         ttl: lifetime(object, profile),
         naming: Naming::Spiffe,
-        scope: Scope::Asked,
-        delegation: None,
-        origin: Some(format!("{}|{KIND}|{uid}", cluster.name())),
+        scope: Scope::Requested,
+        node_authorization: None,
+        idempotency_key: Some(format!("{}|{KIND}|{uid}", cluster.name())),
         request_id: format!("csr-{uid}"),
     })
 }

@@ -79,7 +79,7 @@ fn what_istiod_asks_for() {
     object.spec.expiration_seconds = Some(3600);
     let request = judge(&object, &config(), &cluster("[]"), &profile("")).unwrap();
     assert_eq!(
-        request.origin.unwrap(),
+        request.idempotency_key.unwrap(),
         "east|CertificateSigningRequest|u-1"
     );
     assert_eq!(
@@ -87,7 +87,7 @@ fn what_istiod_asks_for() {
         "spiffe://td/ns/istio-system/sa/istiod"
     );
     assert_eq!(request.names, [NAME.parse::<San>().unwrap()]);
-    assert_eq!(request.scope, Scope::Asked, "rules decide");
+    assert_eq!(request.scope, Scope::Requested, "rules decide");
     assert_eq!(request.ttl, Some(Duration::from_secs(3600)));
     object.spec.expiration_seconds = Some(i32::MAX);
     let request = judge(&object, &config(), &cluster("[]"), &profile("")).unwrap();
@@ -272,7 +272,7 @@ fn what_else_stands_on_an_object_counts_for_nothing() {
     let request = judge(&object, &config(), &cluster("[]"), &profile("")).unwrap();
     assert_eq!(request.names, bare.names);
     assert_eq!(request.caller, bare.caller);
-    assert_eq!(request.origin, bare.origin);
+    assert_eq!(request.idempotency_key, bare.idempotency_key);
 }
 
 /// One name or none: nothing in it separates, widens or moves it.

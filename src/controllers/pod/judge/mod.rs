@@ -13,7 +13,7 @@ use crate::clock::UnixTime;
 use crate::cluster::ClusterConfig;
 use crate::controllers::config::PodSigner;
 use crate::controllers::verdict::{Refusal, Stop};
-use crate::issuance::{Issuer, LeafRequest, Naming};
+use crate::issuance::{IssuanceRequest, Issuer, Naming};
 use crate::policy::{Profile, Scope};
 use crate::x509::{Certificate, Csr, CsrError, CsrSubject, KeyError, KeyKind, San, SpiffeId};
 
@@ -200,7 +200,7 @@ impl Judged {
         profile: &Profile,
         issuer: &Issuer,
         moment: Moment,
-    ) -> Result<LeafRequest, Stop> {
+    ) -> Result<IssuanceRequest, Stop> {
         let path = issuer.path().map(|each| Certificate::to_pem(each).len());
         let ca = Ca {
             begins: issuer.begins(),
@@ -208,20 +208,20 @@ impl Judged {
             path: path.sum(),
         };
         let ttl = lifetime(profile, self.longest, ca, moment)?;
-        Ok(LeafRequest {
+        Ok(IssuanceRequest {
             caller: self.caller.clone(),
             csr: self.csr.clone(),
             profile: profile.name().to_owned(),
             naming: Naming::Spiffe,
             scope: match self.names.is_empty() {
                 // Its own name only, which is what a mesh's CA is for.
-                true => Scope::Own,
-                false => Scope::Asked,
+                true => Scope::CallerName,
+                false => Scope::Requested,
             },
             names: self.names.clone(),
             ttl: Some(ttl),
-            delegation: None,
-            origin: Some(format!(
+            node_authorization: None,
+            idempotency_key: Some(format!(
                 "{}|{KIND}|{}",
                 self.caller.cluster.as_deref().unwrap_or_default(),
                 self.uid

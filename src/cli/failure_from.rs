@@ -1,0 +1,92 @@
+//! The house's errors as failures of a command: one exit code for each room.
+
+use super::failure::{Exit, Failure};
+use crate::app::StartError;
+use crate::config::ConfigError;
+use crate::error_chain::error_chain;
+use crate::hsm::{HsmError, SignError, TokenState};
+use crate::issuance::{CeremonyError, IssueError};
+use crate::ledger::LedgerError;
+
+impl From<HsmError> for Failure {
+    fn from(error: HsmError) -> Self {
+        let failure = Self::new(Exit::Hsm, error.to_string());
+        match &error {
+            HsmError::NoSuchModule { .. } | HsmError::Module { .. } => {
+                failure.at("hsm.module").next("rootbridge check")
+            }
+            HsmError::NotReady {
+                token,
+                state: TokenState::PinRejected,
+            } => failure
+                .at(format!("hsm.tokens.{token}"))
+                .next("correct the PIN; no further attempt is made with this one"),
+            HsmError::NotReady { token, .. } => failure
+                .at(format!("hsm.tokens.{token}"))
+                .next("rootbridge check"),
+            HsmError::UnknownToken { .. } => failure.at("hsm.tokens"),
+            _ => failure.next("rootbridge check"),
+        }
+    }
+}
+
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        let failure = Self::new(Exit::Ledger, error.to_string());
+        match &error {
+            LedgerError::UnknownAuthority(domain) => {
+                failure.next(format!("rootbridge ca init --trust-domain {domain}"))
+            }
+            LedgerError::Unavailable { .. } => failure.at("ledger.path").next("rootbridge check"),
+            _ => failure,
+        }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Hsm(error) => error.into(),
+            StartError::Ledger(error) => error.into(),
+        }
+    }
+}
+
+impl From<CeremonyError> for Failure {
+    fn from(error: CeremonyError) -> Self {
+        match error {
+            CeremonyError::Hsm(error) => error.into(),
+            CeremonyError::Ledger(error) => error.into(),
+            CeremonyError::Issue(IssueError::Hsm(error)) => match error {
+                SignError::Busy | SignError::Expired => {
+                    Self::new(Exit::Unavailable, error.to_string()).next("try again")
+                }
+                error => Self::new(Exit::Hsm, error.to_string()).next("rootbridge check"),
+            },
+            CeremonyError::Issue(IssueError::Ledger(error)) => error.into(),
+            error => Self::new(Exit::Failed, error_chain(&error)),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    /// By what is at its root; the words around it stay.
+    fn from(error: anyhow::Error) -> Self {
+        let error = match error.downcast::<ConfigError>() {
+            Ok(error) => return error.into(),
+            Err(error) => error,
+        };
+        let error = match error.downcast::<StartError>() {
+            Ok(error) => return error.into(),
+            Err(error) => error,
+        };
+        let error = match error.downcast::<HsmError>() {
+            Ok(error) => return error.into(),
+            Err(error) => error,
+        };
+        match error.downcast::<LedgerError>() {
+            Ok(error) => error.into(),
+            Err(error) => Self::new(Exit::Failed, error_chain(error.as_ref())),
+        }
+    }
+}
