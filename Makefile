@@ -20,8 +20,7 @@ demo:
 
 test:
 	scripts/setup test
-	$(CARGO) test --workspace --locked --no-fail-fast
-	cd tests/interop && go test ./...
+	scripts/test
 
 lint:
 	scripts/setup lint
