@@ -3,7 +3,7 @@
 
 use sqlx::SqliteConnection;
 
-use super::known::SPAN_BITS;
+use super::writer_state::SPAN_BITS;
 use crate::ledger::LedgerError;
 
 /// The most spans that are sealed in one transaction: each holds up issuance for milliseconds.
@@ -11,7 +11,7 @@ const AT_ONCE: i64 = 4;
 
 /// Seals spans that are complete and answers the first that is not sealed; the caller holds the
 /// transaction, so that no intent can come into them any more.
-pub(super) async fn seal(conn: &mut SqliteConnection) -> Result<i64, LedgerError> {
+pub(super) async fn seal_complete(conn: &mut SqliteConnection) -> Result<i64, LedgerError> {
     let next: i64 = sqlx::query_scalar("SELECT coalesce(max(id), 0) + 1 FROM intent")
         .fetch_one(&mut *conn)
         .await?;
@@ -38,12 +38,12 @@ pub(super) async fn seal(conn: &mut SqliteConnection) -> Result<i64, LedgerError
             .execute(&mut *conn)
             .await?;
     }
-    settle(conn).await?;
+    mark_settled(conn).await?;
     Ok(spans.next().unwrap_or(current))
 }
 
 /// Settles sealed spans in which every intent is concluded: who looks for open ones passes them by.
-pub(super) async fn settle(conn: &mut SqliteConnection) -> Result<(), LedgerError> {
+pub(super) async fn mark_settled(conn: &mut SqliteConnection) -> Result<(), LedgerError> {
     sqlx::query(
         "UPDATE span SET settled = 1 WHERE settled = 0 AND sealed = 1 AND NOT EXISTS (
             SELECT 1 FROM intent WHERE intent.id >= span << 12 AND intent.id < (span + 1) << 12

@@ -2,12 +2,12 @@
 
 use sqlx::SqliteConnection;
 
-use super::codes::Columns;
+use super::columns::Columns;
 use crate::ledger::{IssuerId, IssuerState, LedgerError, Role};
 use crate::x509::TrustDomain;
 
 /// An issuer's row.
-pub(super) struct Found {
+pub(super) struct IssuerRow {
     pub(super) row: i64,
     pub(super) authority: i64,
     pub(super) trust_domain: TrustDomain,
@@ -31,7 +31,7 @@ pub(super) async fn authority(
 pub(super) async fn issuer(
     conn: &mut SqliteConnection,
     id: &IssuerId,
-) -> Result<Found, LedgerError> {
+) -> Result<IssuerRow, LedgerError> {
     let row = sqlx::query(
         "SELECT issuer.id, authority, trust_domain, role, state
          FROM issuer JOIN authority ON authority.id = authority WHERE key = ?",
@@ -41,11 +41,11 @@ pub(super) async fn issuer(
     .await?
     .ok_or_else(|| LedgerError::UnknownIssuer(id.clone()))?;
     let row = Columns(&row);
-    Ok(Found {
+    Ok(IssuerRow {
         row: row.get("id")?,
         authority: row.get("authority")?,
-        trust_domain: row.word("trust_domain")?,
-        role: row.word("role")?,
-        state: row.word("state")?,
+        trust_domain: row.parsed("trust_domain")?,
+        role: row.parsed("role")?,
+        state: row.parsed("state")?,
     })
 }

@@ -5,7 +5,7 @@ use crate::x509::TrustDomain;
 
 /// A version of a bundle that stood in every place of one target in one cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivery {
+pub struct BundleRollout {
     /// The cluster's name in the configuration.
     pub cluster: String,
     /// The target's name in the configuration.

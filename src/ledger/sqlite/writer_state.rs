@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use sqlx::{Row, SqliteConnection};
 
-use super::codes::Columns;
-use super::insert::Admitted;
+use super::bulk_insert::IntentRow;
+use super::columns::Columns;
 use crate::ledger::{Epoch, IssuerId, IssuerState, LedgerError};
 
 /// `intent.id >> SPAN_BITS` is the span.
@@ -18,7 +18,7 @@ pub(super) const fn issuer_bit(row: i64) -> i64 {
 
 /// An issuer as the writer judges by it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct KnownIssuer {
+pub(super) struct CachedIssuer {
     pub(super) row: i64,
     pub(super) state: IssuerState,
 }
@@ -50,16 +50,16 @@ impl Span {
 
 /// Facts that were read or written before and still hold.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct WriterState {
     revision: Option<i64>,
-    issuers: HashMap<IssuerId, KnownIssuer>,
+    issuers: HashMap<IssuerId, CachedIssuer>,
     epochs: HashMap<Epoch, i64>,
     spans: HashMap<i64, Span>,
     written: Vec<(i64, Span)>,
     unsealed: Option<i64>,
 }
 
-impl Known {
+impl WriterState {
     /// Reads the issuers again when the records have changed. `revision` was read in the writer's
     /// own transaction, so no change can come between this and the commit.
     pub(super) async fn refresh(
@@ -77,17 +77,17 @@ impl Known {
             .await?;
         for row in &rows {
             let row = Columns(row);
-            let issuer = KnownIssuer {
+            let issuer = CachedIssuer {
                 row: row.get("id")?,
-                state: row.word("state")?,
+                state: row.parsed("state")?,
             };
-            self.issuers.insert(row.word("key")?, issuer);
+            self.issuers.insert(row.parsed("key")?, issuer);
         }
         self.revision = Some(revision);
         Ok(())
     }
 
-    pub(super) fn issuer(&self, id: &IssuerId) -> Option<KnownIssuer> {
+    pub(super) fn issuer(&self, id: &IssuerId) -> Option<CachedIssuer> {
         self.issuers.get(id).copied()
     }
 
@@ -115,7 +115,7 @@ impl Known {
     pub(super) async fn widen(
         &mut self,
         conn: &mut SqliteConnection,
-        rows: &[Admitted<'_>],
+        rows: &[IntentRow<'_>],
     ) -> Result<(), sqlx::Error> {
         self.written.clear();
         for row in rows {

@@ -74,12 +74,15 @@ impl<'r> Columns<'r> {
         self.get(column).map(UnixTime::from_secs)
     }
 
-    pub(super) fn maybe_time(&self, column: &'static str) -> Result<Option<UnixTime>, LedgerError> {
+    pub(super) fn optional_time(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<UnixTime>, LedgerError> {
         Ok(self.get::<Option<i64>>(column)?.map(UnixTime::from_secs))
     }
 
     /// Text that has a type of its own.
-    pub(super) fn word<T: FromStr<Err: Display>>(
+    pub(super) fn parsed<T: FromStr<Err: Display>>(
         &self,
         column: &'static str,
     ) -> Result<T, LedgerError> {
@@ -94,7 +97,10 @@ impl<'r> Columns<'r> {
             .map_err(|error| damaged(column, error))
     }
 
-    pub(super) fn maybe_hash(&self, column: &'static str) -> Result<Option<[u8; 32]>, LedgerError> {
+    pub(super) fn optional_hash(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<[u8; 32]>, LedgerError> {
         self.get::<Option<&[u8]>>(column)?
             .map(|bytes| bytes.try_into().map_err(|error| damaged(column, error)))
             .transpose()

@@ -1,12 +1,12 @@
 //! Bundles that have come to their places: what every ledger promises.
 
-use rootbridge::ledger::{Delivery, LedgerError};
+use rootbridge::ledger::{BundleRollout, LedgerError};
 
 use crate::contract_records::{apply, foreign, published};
 use crate::support::{DAY, House, Key, NOW, Store, domain, sha256};
 
-fn delivery(house: &House, sequence: u64, digest: [u8; 32]) -> Delivery {
-    Delivery {
+fn rollout(house: &House, sequence: u64, digest: [u8; 32]) -> BundleRollout {
+    BundleRollout {
         cluster: "east".into(),
         target: "istio".into(),
         trust_domain: house.domain.clone(),
@@ -29,38 +29,44 @@ pub async fn the_newest_delivery_of_each_place_is_kept(store: &dyn Store) {
     assert_ne!(sha256(&other), [0; 32]);
     apply(&house, foreign(&house, &other, None)).await.unwrap();
     assert_eq!(published(&*house.ledger, &house).await.0, 2);
-    assert_eq!(house.ledger.deliveries().await.unwrap(), []);
+    assert_eq!(house.ledger.rollouts().await.unwrap(), []);
 
-    let first = delivery(&house, 1, digest(&house, 1).await);
-    assert_eq!(house.ledger.deliver(first.clone()).await.unwrap(), NOW);
+    let first = rollout(&house, 1, digest(&house, 1).await);
+    assert_eq!(
+        house.ledger.record_rollout(first.clone()).await.unwrap(),
+        NOW
+    );
     // Said again later, by another: the first moment stays.
     let later = NOW.plus(DAY);
-    let again = Delivery {
+    let again = BundleRollout {
         at: later,
         by: "rootbridge-1".into(),
         ..first.clone()
     };
-    assert_eq!(house.ledger.deliver(again).await.unwrap(), NOW);
-    let west = Delivery {
+    assert_eq!(house.ledger.record_rollout(again).await.unwrap(), NOW);
+    let west = BundleRollout {
         cluster: "west".into(),
         ..first.clone()
     };
-    house.ledger.deliver(west.clone()).await.unwrap();
+    house.ledger.record_rollout(west.clone()).await.unwrap();
     let ledger = store.other().await;
-    assert_eq!(ledger.deliveries().await.unwrap(), [first, west.clone()]);
+    assert_eq!(ledger.rollouts().await.unwrap(), [first, west.clone()]);
 
-    let second = Delivery {
+    let second = BundleRollout {
         at: later,
         objects: 301,
-        ..delivery(&house, 2, digest(&house, 2).await)
+        ..rollout(&house, 2, digest(&house, 2).await)
     };
-    assert_eq!(house.ledger.deliver(second.clone()).await.unwrap(), later);
-    assert_eq!(ledger.deliveries().await.unwrap(), [second, west]);
+    assert_eq!(
+        house.ledger.record_rollout(second.clone()).await.unwrap(),
+        later
+    );
+    assert_eq!(ledger.rollouts().await.unwrap(), [second, west]);
     // It is no change of the records: nobody has to read them again.
     let revision = ledger.revision().await.unwrap();
     house
         .ledger
-        .deliver(delivery(&house, 1, digest(&house, 1).await))
+        .record_rollout(rollout(&house, 1, digest(&house, 1).await))
         .await
         .unwrap();
     assert_eq!(ledger.revision().await.unwrap(), revision);
@@ -69,16 +75,16 @@ pub async fn the_newest_delivery_of_each_place_is_kept(store: &dyn Store) {
 pub async fn what_was_never_made_is_not_delivered(store: &dyn Store) {
     let house = House::build(store.server().await).await;
     let digest = digest(&house, 1).await;
-    for wrong in [delivery(&house, 2, digest), delivery(&house, 1, [7; 32])] {
-        let refused = house.ledger.deliver(wrong).await.unwrap_err();
+    for wrong in [rollout(&house, 2, digest), rollout(&house, 1, [7; 32])] {
+        let refused = house.ledger.record_rollout(wrong).await.unwrap_err();
         assert!(matches!(refused, LedgerError::Refused(_)), "{refused}");
     }
     let nobody = domain("nobody.example");
-    let wrong = Delivery {
+    let wrong = BundleRollout {
         trust_domain: nobody.clone(),
-        ..delivery(&house, 1, digest)
+        ..rollout(&house, 1, digest)
     };
-    let refused = house.ledger.deliver(wrong).await.unwrap_err();
+    let refused = house.ledger.record_rollout(wrong).await.unwrap_err();
     assert_eq!(refused, LedgerError::UnknownAuthority(nobody));
-    assert_eq!(house.ledger.deliveries().await.unwrap(), []);
+    assert_eq!(house.ledger.rollouts().await.unwrap(), []);
 }

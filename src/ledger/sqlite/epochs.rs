@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sqlx::{Row, SqliteConnection};
 
-use super::codes::{Columns, state_code};
-use super::seal::settle;
+use super::block_range_index::mark_settled;
+use super::columns::{Columns, state_code};
 use crate::clock::UnixTime;
 use crate::ledger::{Epoch, IntentId, LedgerError, Outcome, State};
 
@@ -61,15 +61,15 @@ pub(super) async fn renew(
 
 /// What reconciliation finds before it takes the write lock: the walk over a long time's intents
 /// must not hold up issuance.
-pub(super) struct Left(Vec<i64>);
+pub(super) struct OpenIntents(Vec<i64>);
 
 /// The caller holds a transaction that reads.
-pub(super) async fn left_open(
+pub(super) async fn open_intents(
     conn: &mut SqliteConnection,
     epoch: &Epoch,
     now: UnixTime,
-) -> Result<Left, LedgerError> {
-    Ok(Left(
+) -> Result<OpenIntents, LedgerError> {
+    Ok(OpenIntents(
         sqlx::query_scalar(
             // In this order: from the few spans that are not settled to their open intents.
             "SELECT intent.id FROM span INDEXED BY span_open
@@ -95,7 +95,7 @@ pub(super) async fn left_open(
 pub(super) async fn reconcile(
     conn: &mut SqliteConnection,
     epoch: &Epoch,
-    left: &Left,
+    left: &OpenIntents,
     now: UnixTime,
     concluded_at: UnixTime,
 ) -> Result<u64, LedgerError> {
@@ -130,7 +130,7 @@ pub(super) async fn reconcile(
         .await?;
         concluded += done.rows_affected();
     }
-    settle(conn).await?;
+    mark_settled(conn).await?;
     Ok(concluded)
 }
 

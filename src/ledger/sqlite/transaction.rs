@@ -6,8 +6,8 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::oneshot;
 
 use super::batch::begin;
-use super::open::located;
-use super::writer::{Job, Turn};
+use super::open::with_path;
+use super::writer::{Job, LentConnection};
 use super::{Sqlite, closed};
 use crate::ledger::LedgerError;
 
@@ -25,18 +25,21 @@ impl Sqlite {
         let path = self.connector.path().to_owned();
         let task = tokio::spawn(async move {
             let (reply, answer) = oneshot::channel();
-            jobs.send(Job::Turn(reply)).await.map_err(|_| closed())?;
-            let Turn { mut conn, back } = answer.await.map_err(|_| closed())??;
+            jobs.send(Job::Lend(reply)).await.map_err(|_| closed())?;
+            let LentConnection {
+                mut conn,
+                give_back,
+            } = answer.await.map_err(|_| closed())??;
             let (done, fit) = in_transaction(&mut conn, work).await;
             if fit {
                 // The writer may have been dropped meanwhile, with its runtime.
-                let _ = back.send(conn);
+                let _ = give_back.send(conn);
             } else {
                 let _ = conn.close().await;
-                drop(back);
+                drop(give_back);
             }
             done.map_err(|failure| match failure {
-                Failure::Store(error) => located(&path, error),
+                Failure::Connection(error) => with_path(&path, error),
                 Failure::Work(error) => error,
             })
         });
@@ -50,7 +53,7 @@ impl Sqlite {
     where
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, LedgerError>> + Send,
     {
-        let failed = |error| located(self.connector.path(), error);
+        let failed = |error| with_path(self.connector.path(), error);
         let mut transaction = self.readers.begin().await.map_err(failed)?;
         let done = work(&mut transaction).await;
         // Nothing was written; the transaction ends either way.
@@ -61,7 +64,7 @@ impl Sqlite {
 
 #[derive(Debug)]
 pub(super) enum Failure {
-    Store(sqlx::Error),
+    Connection(sqlx::Error),
     Work(LedgerError),
 }
 
@@ -74,12 +77,12 @@ where
     F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, LedgerError>>,
 {
     if let Err(error) = begin(conn).await {
-        return (Err(Failure::Store(error)), false);
+        return (Err(Failure::Connection(error)), false);
     }
     match work(conn).await {
         Ok(done) => match sqlx::query("COMMIT").execute(&mut *conn).await {
             Ok(_) => (Ok(done), true),
-            Err(error) => (Err(Failure::Store(error)), false),
+            Err(error) => (Err(Failure::Connection(error)), false),
         },
         Err(error) => {
             let well = !matches!(

@@ -2,30 +2,30 @@
 
 use sqlx::SqliteConnection;
 
-use super::codes::Columns;
-use super::find::authority;
+use super::columns::Columns;
+use super::lookup::authority;
 use crate::clock::UnixTime;
-use crate::ledger::{Delivery, LedgerError};
+use crate::ledger::{BundleRollout, LedgerError};
 
-/// Puts a delivery down; the caller holds the transaction. Said again, the first moment stays, and
+/// Puts a rollout down; the caller holds the transaction. Said again, the first moment stays, and
 /// is what is answered.
-pub(super) async fn deliver(
+pub(super) async fn record(
     conn: &mut SqliteConnection,
-    delivery: &Delivery,
+    rollout: &BundleRollout,
 ) -> Result<UnixTime, LedgerError> {
-    let authority = authority(conn, &delivery.trust_domain).await?;
+    let authority = authority(conn, &rollout.trust_domain).await?;
     let bundle: Option<i64> = sqlx::query_scalar(
         "SELECT id FROM bundle WHERE authority = ? AND sequence = ? AND digest = ?",
     )
     .bind(authority)
-    .bind(i64::try_from(delivery.sequence).unwrap_or(i64::MAX))
-    .bind(delivery.digest.as_slice())
+    .bind(i64::try_from(rollout.sequence).unwrap_or(i64::MAX))
+    .bind(rollout.digest.as_slice())
     .fetch_optional(&mut *conn)
     .await?;
     let bundle = bundle.ok_or_else(|| {
         LedgerError::Refused(format!(
             "trust domain {} has no bundle {} with that digest",
-            delivery.trust_domain, delivery.sequence
+            rollout.trust_domain, rollout.sequence
         ))
     })?;
     sqlx::query(
@@ -36,25 +36,25 @@ pub(super) async fn deliver(
             delivered_by = excluded.delivered_by
          WHERE bundle_delivery.bundle <> excluded.bundle",
     )
-    .bind(&delivery.cluster)
-    .bind(&delivery.target)
+    .bind(&rollout.cluster)
+    .bind(&rollout.target)
     .bind(bundle)
-    .bind(i64::try_from(delivery.objects).unwrap_or(i64::MAX))
-    .bind(delivery.at.secs())
-    .bind(&delivery.by)
+    .bind(i64::try_from(rollout.objects).unwrap_or(i64::MAX))
+    .bind(rollout.at.secs())
+    .bind(&rollout.by)
     .execute(&mut *conn)
     .await?;
     let row =
         sqlx::query("SELECT delivered_at FROM bundle_delivery WHERE cluster = ? AND target = ?")
-            .bind(&delivery.cluster)
-            .bind(&delivery.target)
+            .bind(&rollout.cluster)
+            .bind(&rollout.target)
             .fetch_one(conn)
             .await?;
     Columns(&row).time("delivered_at")
 }
 
-/// The newest delivery of every target in every cluster.
-pub(super) async fn deliveries(conn: &mut SqliteConnection) -> Result<Vec<Delivery>, LedgerError> {
+/// The newest rollout of every target in every cluster.
+pub(super) async fn newest(conn: &mut SqliteConnection) -> Result<Vec<BundleRollout>, LedgerError> {
     let rows = sqlx::query(
         "SELECT cluster, target, trust_domain, sequence, digest, objects, delivered_at, delivered_by
          FROM bundle_delivery JOIN bundle ON bundle.id = bundle_delivery.bundle
@@ -66,10 +66,10 @@ pub(super) async fn deliveries(conn: &mut SqliteConnection) -> Result<Vec<Delive
     rows.iter()
         .map(|row| {
             let row = Columns(row);
-            Ok(Delivery {
+            Ok(BundleRollout {
                 cluster: row.get("cluster")?,
                 target: row.get("target")?,
-                trust_domain: row.word("trust_domain")?,
+                trust_domain: row.parsed("trust_domain")?,
                 sequence: row.number("sequence")?,
                 digest: row.hash("digest")?,
                 objects: row.number("objects")?,

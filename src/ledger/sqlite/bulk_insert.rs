@@ -8,13 +8,13 @@ use sqlx::error::BoxDynError;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, AssertSqlSafe, SqliteConnection};
 
-use super::codes::{algorithm_code, kind_code, method_code, state_code};
+use super::columns::{algorithm_code, kind_code, method_code, state_code};
 use crate::clock::UnixTime;
 use crate::ledger::{CaCertificateId, Intent, IntentId, Outcome};
 use crate::x509::Serial;
 
 /// An intent that may be inserted, under the number it will have.
-pub(super) struct Admitted<'a> {
+pub(super) struct IntentRow<'a> {
     pub(super) id: IntentId,
     pub(super) issuer: i64,
     pub(super) epoch: i64,
@@ -22,19 +22,19 @@ pub(super) struct Admitted<'a> {
 }
 
 /// A conclusion that may be inserted.
-pub(super) struct Concluding<'a> {
+pub(super) struct ConclusionRow<'a> {
     pub(super) intent: IntentId,
     pub(super) outcome: &'a Outcome,
     pub(super) at: UnixTime,
 }
 
 /// Something that is a row of one table.
-pub(super) trait Rows {
+pub(super) trait InsertRow {
     const COLUMNS: usize;
     fn bind(&self, values: &mut SqliteArguments) -> Result<(), BoxDynError>;
 }
 
-impl Rows for Admitted<'_> {
+impl InsertRow for IntentRow<'_> {
     const COLUMNS: usize = 25;
 
     fn bind(&self, values: &mut SqliteArguments) -> Result<(), BoxDynError> {
@@ -63,13 +63,13 @@ impl Rows for Admitted<'_> {
         values.add(secs(caller.token_authenticated_at))?;
         values.add(intent.request_id.as_str())?;
         values.add(self.epoch)?;
-        values.add(intent.origin.as_deref())?;
+        values.add(intent.idempotency_key.as_deref())?;
         values.add(intent.recorded_at.secs())?;
         values.add(intent.tbs.as_slice())
     }
 }
 
-impl Rows for Concluding<'_> {
+impl InsertRow for ConclusionRow<'_> {
     const COLUMNS: usize = 5;
 
     fn bind(&self, values: &mut SqliteArguments) -> Result<(), BoxDynError> {
@@ -89,28 +89,28 @@ impl Rows for Concluding<'_> {
 
 /// The statements that insert into one table, from the largest size to the smallest.
 #[derive(Debug)]
-pub(super) struct Inserts(Vec<(usize, Arc<str>)>);
+pub(super) struct BulkInsert(Vec<(usize, Arc<str>)>);
 
 /// How many rows a statement may have: each statement is a trip to the connection's thread and back.
 fn sizes() -> impl Iterator<Item = usize> {
     [64].into_iter().chain((1..=32).rev())
 }
 
-impl Inserts {
+impl BulkInsert {
     pub(super) fn intents() -> Self {
         Self::new(
             "INSERT INTO intent (id, kind, issuer, ca_certificate, serial, algorithm, not_before, \
              not_after, subject, profile, spki_sha256, bundle_digest, caller_trust_domain, caller, \
              method, method_detail, cluster, pod, node, token_authenticated_at, request_id, epoch, \
              origin, recorded_at, tbs) VALUES ",
-            Admitted::COLUMNS,
+            IntentRow::COLUMNS,
         )
     }
 
     pub(super) fn conclusions() -> Self {
         Self::new(
             "INSERT INTO conclusion (intent, state, signature, reason, concluded_at) VALUES ",
-            Concluding::COLUMNS,
+            ConclusionRow::COLUMNS,
         )
     }
 
@@ -132,8 +132,8 @@ impl Inserts {
         )
     }
 
-    /// Inserts the rows and answers how many there was room for.
-    pub(super) async fn run<R: Rows>(
+    /// BulkInsert the rows and answers how many there was room for.
+    pub(super) async fn run<R: InsertRow>(
         &self,
         conn: &mut SqliteConnection,
         mut rows: &[R],
