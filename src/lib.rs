@@ -7,6 +7,7 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod config_issue;
 pub mod log_limit;
 pub mod x509;
 

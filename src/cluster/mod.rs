@@ -25,10 +25,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use callers::{CallersConfig, RawClusterAudiences, Way};
 pub use choose::ListenerClusters;
-pub use config::{ClusterConfig, RawCluster, clusters};
+pub use config::{ClusterConfig, RawCluster, check_clusters, clusters};
 pub use delegate::DelegationError;
+pub use error::Down;
 pub(crate) use error::with_causes;
-pub use error::{ConfigError, Down};
 pub use examine::{Echo, Examiner, Reached};
 pub use index::{AccountRecord, Index, PodRecord};
 pub use link::Link;

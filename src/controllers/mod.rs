@@ -18,8 +18,8 @@ mod verdict;
 mod watch;
 
 pub use config::{
-    Config, ConfigError, CsrSigner, IstiodTls, LinkerdIssuer, PodSigner, RawConfig, RawCsrSigner,
-    RawIstiodTls, RawLinkerdIssuer, RawPodSigner,
+    Config, CsrSigner, IstiodTls, LinkerdIssuer, PodSigner, RawConfig, RawCsrSigner, RawIstiodTls,
+    RawLinkerdIssuer, RawPodSigner,
 };
 pub use istiod::{ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL};
 pub use linkerd::{announce, event_right};

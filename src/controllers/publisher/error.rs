@@ -1,7 +1,6 @@
-//! What can be wrong with a target, and what an API server has said.
+//! An API server's errors as text.
 
 use crate::cluster::with_causes;
-pub use crate::controllers::ConfigError;
 
 /// An API server's refusal, or why there is none, on one line of bounded length.
 pub(super) fn said(error: &kube::Error) -> String {
