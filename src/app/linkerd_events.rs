@@ -25,5 +25,5 @@ pub(super) fn start(
     names.sort_unstable();
     names.dedup();
     let clusters = names.into_iter().filter_map(|name| clusters.get(name));
-    controllers::announce(clusters.cloned(), &core.clock, metrics, tasks, stop)
+    controllers::start_events(clusters.cloned(), &core.clock, metrics, tasks, stop)
 }

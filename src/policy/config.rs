@@ -11,7 +11,7 @@ use super::pattern::{Pattern, PatternError};
 use super::profile::{CsrNames, Profile};
 use super::rule::{NamePattern, Rule};
 use crate::config_issue::{ConfigIssue, ConfigIssues};
-use crate::x509::ExtendedUsage;
+use crate::x509::ExtendedKeyUsage;
 use crate::x509::KeyKind;
 use crate::x509::San;
 
@@ -262,7 +262,7 @@ fn profile(name: String, raw: &RawProfile) -> Result<Profile, ConfigIssues> {
         let kind = kind.parse::<KeyKind>();
         keys.extend(issues.collect(kind.map_err(|error| ConfigIssue::new(at("keys"), error))));
     }
-    let usage = ExtendedUsage {
+    let usage = ExtendedKeyUsage {
         server_auth: raw.usages.contains(&Usage::Server),
         client_auth: raw.usages.contains(&Usage::Client),
     };

@@ -27,7 +27,7 @@ pub struct RawLinkerdIssuer {
     pub secret: Option<String>,
     /// How long the controller may take to say that it took it. Default 5m.
     #[serde(default, with = "humantime_serde")]
-    pub taken_within: Option<Duration>,
+    pub acceptance_timeout: Option<Duration>,
 }
 
 /// `[linkerd_issuers.NAME]`: one issuer for one identity controller.
@@ -39,7 +39,7 @@ pub struct LinkerdIssuer {
     pub(super) control_namespace: String,
     pub(super) secret: String,
     lifetime: Duration,
-    taken_within: Duration,
+    acceptance_timeout: Duration,
 }
 
 impl LinkerdIssuer {
@@ -69,8 +69,8 @@ impl LinkerdIssuer {
     }
 
     /// How long the controller may take to say that it took it.
-    pub fn taken_within(&self) -> Duration {
-        self.taken_within
+    pub fn acceptance_timeout(&self) -> Duration {
+        self.acceptance_timeout
     }
 
     /// The name that the controller verifies its issuer by; `None` when the trust domain makes no
@@ -83,7 +83,7 @@ impl LinkerdIssuer {
         .ok()
     }
 
-    pub(super) fn place(&self) -> (&String, &String, &String) {
+    pub(super) fn secret_key(&self) -> (&String, &String, &String) {
         (&self.cluster, &self.control_namespace, &self.secret)
     }
 
@@ -128,10 +128,10 @@ pub(super) fn issuer(name: String, raw: RawLinkerdIssuer) -> Result<LinkerdIssue
         at("lifetime"),
         "must be 1h to 30d: it is renewed at half of it",
     );
-    let taken_within = raw.taken_within.unwrap_or(HOUR / 12);
+    let acceptance_timeout = raw.acceptance_timeout.unwrap_or(HOUR / 12);
     issues.require(
-        (Duration::from_secs(5)..=HOUR).contains(&taken_within),
-        at("taken_within"),
+        (Duration::from_secs(5)..=HOUR).contains(&acceptance_timeout),
+        at("acceptance_timeout"),
         "must be 5s to 1h: a kubelet updates a mounted secret within about 2m",
     );
     issues.into_result(Some(LinkerdIssuer {
@@ -140,6 +140,6 @@ pub(super) fn issuer(name: String, raw: RawLinkerdIssuer) -> Result<LinkerdIssue
         control_namespace,
         secret,
         lifetime,
-        taken_within,
+        acceptance_timeout,
     }))
 }

@@ -3,8 +3,8 @@
 
 mod linkerd;
 mod names;
+mod permissions;
 mod raw;
-mod rights;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -187,7 +187,7 @@ fn require_namespace(
     namespace: &str,
     key: String,
 ) -> Result<(), ConfigIssue> {
-    match cluster.speaks_for(namespace) {
+    match cluster.allows_namespace(namespace) {
         true => Ok(()),
         false => {
             let name = cluster.name();

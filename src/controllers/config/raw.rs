@@ -111,7 +111,7 @@ impl Config {
             let Some(issuer) = issues.collect(linkerd::issuer(name, raw)) else {
                 continue;
             };
-            let (cluster, namespace, secret) = issuer.place();
+            let (cluster, namespace, secret) = issuer.secret_key();
             let secret = (cluster.clone(), namespace.clone(), secret.clone());
             issues.require(
                 secrets.insert(secret),

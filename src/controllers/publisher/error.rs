@@ -1,6 +1,6 @@
 //! An API server's errors as text.
 
-use crate::cluster::with_causes;
+use crate::error_chain::error_chain;
 
 /// An API server's refusal, or why there is none, on one line of bounded length.
 pub(super) fn said(error: &kube::Error) -> String {
@@ -8,7 +8,7 @@ pub(super) fn said(error: &kube::Error) -> String {
         kube::Error::Api(status) => {
             format!("{} {}: {}", status.code, status.reason, status.message)
         }
-        other => with_causes(other),
+        other => error_chain(other),
     };
     short(&text)
 }

@@ -6,18 +6,18 @@
 //! polled and nothing is written that stands already. A cluster that is down holds up only itself.
 
 mod backoff;
-mod board;
 mod config;
+mod conflict;
 mod desired;
 mod drift;
 mod error;
-mod fight;
 mod kinds;
 mod lease;
 mod listing;
-mod observed;
+mod object_state;
 mod queue;
 mod raw;
+mod reconciler;
 mod report;
 mod selector;
 mod session;
@@ -42,7 +42,7 @@ use self::session::Session;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Clusters};
 use crate::ledger::Ledger;
-use crate::trust::{Bundles, Distribution, Writer};
+use crate::trust::{Bundles, Distribution, TargetWriter};
 
 /// What every cluster's writer works with.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ pub fn start(
         let election = Election {
             cluster: Arc::clone(cluster),
             config: shared.config.clone(),
-            me: shared.instance.clone(),
+            identity: shared.instance.clone(),
             clock: Arc::clone(&shared.clock),
         };
         let unknown = Leader::Unreachable("it has not been tried yet".to_owned());
@@ -111,14 +111,14 @@ async fn publish(
     loop {
         let leader = leading.borrow_and_update().clone();
         let writer = match leader {
-            Leader::This(until) if std::time::Instant::now() < until => Writer::This,
-            Leader::This(_) => Writer::Unreachable {
+            Leader::This(until) if std::time::Instant::now() < until => TargetWriter::This,
+            Leader::This(_) => TargetWriter::Unreachable {
                 why: "the Lease was not renewed in time".to_owned(),
             },
-            Leader::Other(holder) => Writer::Other { holder },
-            Leader::Unreachable(why) => Writer::Unreachable { why },
+            Leader::Other(holder) => TargetWriter::Other { holder },
+            Leader::Unreachable(why) => TargetWriter::Unreachable { why },
         };
-        if writer == Writer::This {
+        if writer == TargetWriter::This {
             tracing::info!(cluster = name, "this server publishes trust bundles there");
             let session = Session::new(Arc::clone(&cluster), &targets, Arc::clone(&shared));
             tokio::select! {

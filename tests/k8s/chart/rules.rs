@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use rootbridge::config::Config;
-use rootbridge::controllers::event_right;
+use rootbridge::controllers::event_permission;
 use serde_json::Value;
 
 use super::{RELEASE, render, set, value_sets, values};
@@ -181,17 +181,17 @@ fn a_feature_brings_its_rules_alone() {
 /// What `rootbridge check` asks for in a cluster, in the same words.
 pub(crate) fn asked(file: &Path, cluster: &str) -> BTreeSet<String> {
     let config = Config::load_with(file, &BTreeMap::new()).unwrap();
-    let mut asked = config.clusters()[cluster].rights();
-    asked.extend(config.controllers().rights(cluster));
+    let mut asked = config.clusters()[cluster].permissions();
+    asked.extend(config.controllers().permissions(cluster));
     for target in config.bundle_targets() {
-        asked.extend(target.rights(config.publisher()));
+        asked.extend(target.permissions(config.publisher()));
     }
     let tells = config
         .listeners()
         .iter()
         .any(|listener| listener.events_cluster() == Some(cluster));
     if tells {
-        asked.push(event_right("listeners"));
+        asked.push(event_permission("listeners"));
     }
     asked
         .iter()

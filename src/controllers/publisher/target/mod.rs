@@ -24,14 +24,14 @@ pub struct TargetConfig {
     name: String,
     trust_domain: TrustDomain,
     clusters: BTreeSet<String>,
-    place: Place,
+    kind: TargetKind,
     object: String,
     labels: BTreeMap<String, String>,
 }
 
 /// The kind of object, with what only that kind has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum TargetKind {
     ConfigMap {
         key: String,
         namespaces: Selector,
@@ -81,12 +81,12 @@ impl TargetConfig {
     }
 
     fn is_entry(&self, object: &str, entry: &str) -> bool {
-        let ours = matches!(&self.place, Place::ConfigMap { key, .. } if key == entry);
+        let ours = matches!(&self.kind, TargetKind::ConfigMap { key, .. } if key == entry);
         ours && self.object == object
     }
 
-    pub(super) fn place(&self) -> &Place {
-        &self.place
+    pub(super) fn kind(&self) -> &TargetKind {
+        &self.kind
     }
 
     /// The object's name.
@@ -100,17 +100,17 @@ impl TargetConfig {
 
     /// Kind and name, as people call it.
     pub(super) fn described(&self) -> String {
-        match self.place {
-            Place::ConfigMap { .. } => format!("ConfigMap {}", self.object),
-            Place::ClusterTrustBundle { .. } => format!("ClusterTrustBundle {}", self.object),
+        match self.kind {
+            TargetKind::ConfigMap { .. } => format!("ConfigMap {}", self.object),
+            TargetKind::ClusterTrustBundle { .. } => format!("ClusterTrustBundle {}", self.object),
         }
     }
 
     /// Whether a namespace with these labels is to have it.
     pub(super) fn wants(&self, labels: &BTreeMap<String, String>) -> bool {
-        match &self.place {
-            Place::ConfigMap { namespaces, .. } => namespaces.matches(labels),
-            Place::ClusterTrustBundle { .. } => false,
+        match &self.kind {
+            TargetKind::ConfigMap { namespaces, .. } => namespaces.matches(labels),
+            TargetKind::ClusterTrustBundle { .. } => false,
         }
     }
 
@@ -142,7 +142,7 @@ impl TargetConfig {
             issue.with_fix("write the object's name, or a preset")
         });
         let object = issues.collect(object);
-        let place = object.as_deref().and_then(|object| {
+        let kind = object.as_deref().and_then(|object| {
             issues.collect(match raw.kind.unwrap_or(Kind::ConfigMap) {
                 Kind::ConfigMap => config_map(&raw, object, at),
                 Kind::ClusterTrustBundle => cluster_trust_bundle(&raw, object, at),
@@ -153,7 +153,7 @@ impl TargetConfig {
                 name: name.to_owned(),
                 trust_domain: trust_domain?,
                 clusters: raw.clusters.into_iter().collect(),
-                place: place?,
+                kind: kind?,
                 object: object?,
                 labels: raw.labels,
             })
@@ -191,7 +191,7 @@ fn config_map(
     raw: &RawTarget,
     object: &str,
     at: impl Fn(&str) -> String,
-) -> Result<Place, ConfigIssues> {
+) -> Result<TargetKind, ConfigIssues> {
     let mut issues = ConfigIssues::default();
     issues.require(
         is_subdomain(object),
@@ -243,21 +243,21 @@ fn config_map(
             "must be 6 to 128 visible ASCII characters, such as Java's usual changeit",
         );
     }
-    let place = || {
-        Some(Place::ConfigMap {
+    let target = || {
+        Some(TargetKind::ConfigMap {
             key: key?,
             namespaces: namespaces?,
             form,
         })
     };
-    issues.into_result(place())
+    issues.into_result(target())
 }
 
 fn cluster_trust_bundle(
     raw: &RawTarget,
     object: &str,
     at: impl Fn(&str) -> String,
-) -> Result<Place, ConfigIssues> {
+) -> Result<TargetKind, ConfigIssues> {
     let mut issues = ConfigIssues::default();
     for (key, written) in [
         ("key", raw.key.is_some()),
@@ -281,7 +281,7 @@ fn cluster_trust_bundle(
             issues.collect(check_signer(signer, object, at));
         }
     }
-    issues.into_result(Some(Place::ClusterTrustBundle {
+    issues.into_result(Some(TargetKind::ClusterTrustBundle {
         signer_name: raw.signer_name.clone(),
     }))
 }

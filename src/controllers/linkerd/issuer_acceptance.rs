@@ -1,0 +1,321 @@
+//! Whether Linkerd's controller took the issuer that was written for it: it says so in an event, and
+//! it can miss a change (linkerd2 #15109), which nobody would notice before the old one has expired.
+//!
+//! No clocks are compared: what was there before the write is remembered by UID and version, and
+//! what is not among it came after.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::ListParams;
+use kube::{Api, Client};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::UnixTime;
+use crate::cluster::Cluster;
+use crate::controllers::config::LinkerdIssuer;
+use crate::controllers::http::told;
+use crate::controllers::managed_secret::Observer;
+use crate::controllers::metrics::Metrics;
+
+const DEPLOYMENT: &str = "linkerd-identity";
+const ACCEPTED: &str = "IssuerUpdated";
+const SKIPPED: &str = "IssuerUpdateSkipped";
+/// Events of one Deployment; they are forgotten after an hour.
+const PAGE: u32 = 500;
+/// For one list.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Of what somebody else wrote, for the log.
+const MAX_MESSAGE: usize = 300;
+
+/// Versions of events by UID.
+type EventVersions = HashMap<String, String>;
+
+/// Watches the events of one controller.
+#[derive(Debug)]
+pub(in crate::controllers) struct IssuerAcceptance {
+    name: String,
+    namespace: String,
+    timeout: Duration,
+    cluster: Arc<Cluster>,
+    metrics: Metrics,
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What was there before the write; `None` when it could not be read.
+    before: Option<EventVersions>,
+    /// Since when it is waited for.
+    written: Option<Instant>,
+}
+
+/// What the controller has said since.
+#[derive(Debug, PartialEq, Eq)]
+enum Reply {
+    Pending,
+    Accepted,
+    Skipped(String),
+}
+
+impl IssuerAcceptance {
+    pub(in crate::controllers) fn new(
+        issuer: &LinkerdIssuer,
+        cluster: Arc<Cluster>,
+        metrics: &Metrics,
+    ) -> Self {
+        Self {
+            name: issuer.name().to_owned(),
+            namespace: issuer.control_namespace().to_owned(),
+            timeout: issuer.acceptance_timeout(),
+            cluster,
+            metrics: metrics.clone(),
+            state: Mutex::default(),
+            wake: Notify::new(),
+        }
+    }
+
+    /// Looks for news of each write, until `stop`.
+    pub(in crate::controllers) async fn run(&self, stop: &CancellationToken) {
+        stop.run_until_cancelled(async {
+            loop {
+                self.wake.notified().await;
+                self.await_reply().await;
+            }
+        })
+        .await;
+    }
+
+    /// From a write to what came of it; a later write begins anew.
+    async fn await_reply(&self) {
+        let mut skipped = None;
+        let pause = (self.timeout / 20).clamp(Duration::from_secs(1), Duration::from_secs(15));
+        loop {
+            let Some((before, since)) = self.pending() else {
+                return;
+            };
+            let listed = self.list().await;
+            // What was listed before another write says nothing of that.
+            if self.pending().is_none_or(|(_, at)| at != since) {
+                skipped = None;
+                continue;
+            }
+            match &listed {
+                Ok(events) => match reply(&before, events) {
+                    Reply::Accepted => return self.on_accepted(since),
+                    Reply::Skipped(why) if skipped.as_ref() != Some(&why) => {
+                        self.warn("skipped", &format!("the controller says: {why}"));
+                        skipped = Some(why);
+                    }
+                    Reply::Skipped(_) | Reply::Pending => {}
+                },
+                Err(why) => tracing::debug!(issuer = self.name, why, "events not listed"),
+            }
+            if since.elapsed() >= self.timeout {
+                let why = match listed {
+                    Err(why) => format!("its events cannot be listed: {why}"),
+                    Ok(_) => format!("it said nothing within {} s", self.timeout.as_secs()),
+                };
+                self.forget(since);
+                return self.warn("unseen", &why);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.wake.notified() => skipped = None,
+            }
+        }
+    }
+
+    fn on_accepted(&self, since: Instant) {
+        self.forget(since);
+        let cluster = self.cluster.config().name();
+        self.metrics.issuer_accepted(&self.name, cluster, true);
+        self.metrics.count(&self.name, cluster, "taken");
+        tracing::info!(
+            cluster,
+            section = self.name,
+            "Linkerd's controller took its issuer"
+        );
+    }
+
+    fn warn(&self, result: &'static str, why: &str) {
+        let cluster = self.cluster.config().name();
+        self.metrics.count(&self.name, cluster, result);
+        tracing::warn!(
+            cluster,
+            section = self.name,
+            why,
+            "Linkerd's controller has not taken its issuer (linkerd2 #15109): kubectl rollout restart \
+             deploy/{DEPLOYMENT} -n {}",
+            self.namespace
+        );
+    }
+
+    fn pending(&self) -> Option<(EventVersions, Instant)> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Some((state.before.clone()?, state.written?))
+    }
+
+    fn forget(&self, since: Instant) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.written == Some(since) {
+            state.written = None;
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<Event>, String> {
+        let client = self
+            .cluster
+            .connection()
+            .client()
+            .map_err(|down| down.why)?;
+        list(client, &self.namespace).await
+    }
+}
+
+impl Observer for Arc<IssuerAcceptance> {
+    async fn before_write(&self, client: &Client) {
+        let seen = list(client.clone(), &self.namespace).await;
+        if let Err(why) = &seen {
+            let cluster = self.cluster.config().name();
+            tracing::warn!(
+                cluster,
+                section = self.name,
+                why,
+                "events cannot be listed: it will not be known whether Linkerd's controller took its issuer"
+            );
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.before = seen.ok().map(|events| events.iter().map(version).collect());
+        state.written = None;
+    }
+
+    fn on_written(&self) {
+        let cluster = self.cluster.config().name();
+        self.metrics.issuer_accepted(&self.name, cluster, false);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.written = Some(Instant::now());
+        self.wake.notify_one();
+    }
+
+    fn on_valid(&self, not_after: UnixTime) {
+        let cluster = self.cluster.config().name();
+        self.metrics
+            .issuer_not_after(&self.name, cluster, not_after);
+    }
+}
+
+async fn list(client: Client, namespace: &str) -> Result<Vec<Event>, String> {
+    let api: Api<Event> = Api::namespaced(client, namespace);
+    let of = format!("involvedObject.kind=Deployment,involvedObject.name={DEPLOYMENT}");
+    let params = ListParams::default().fields(&of).limit(PAGE);
+    match tokio::time::timeout(DEADLINE, api.list(&params)).await {
+        Ok(Ok(list)) => Ok(list.items),
+        Ok(Err(error)) => Err(told(&error)),
+        Err(_) => Err("the API server does not answer".to_owned()),
+    }
+}
+
+fn version(event: &Event) -> (String, String) {
+    let meta = &event.metadata;
+    (
+        meta.uid.clone().unwrap_or_default(),
+        meta.resource_version.clone().unwrap_or_default(),
+    )
+}
+
+/// What is not among `before`, the newest first: a controller that took it after all took it.
+fn reply(before: &EventVersions, events: &[Event]) -> Reply {
+    let fresh = events.iter().filter(|event| {
+        let (uid, version) = version(event);
+        before.get(&uid) != Some(&version)
+    });
+    let told = fresh.filter_map(|event| {
+        let news = match event.reason.as_deref() {
+            Some(ACCEPTED) => Reply::Accepted,
+            Some(SKIPPED) => {
+                Reply::Skipped(printable(event.message.as_deref().unwrap_or_default()))
+            }
+            _ => return None,
+        };
+        Some((time(event), news == Reply::Accepted, news))
+    });
+    let last = told.max_by_key(|(at, taken, _)| (*at, *taken));
+    last.map_or(Reply::Pending, |(_, _, news)| news)
+}
+
+/// When it was last said: recorders count repetitions in one object.
+fn time(event: &Event) -> Option<Timestamp> {
+    let series = event.series.as_ref();
+    let series = series.and_then(|series| series.last_observed_time.as_ref());
+    let micro = series.or(event.event_time.as_ref()).map(|at| at.0);
+    let whole = event.last_timestamp.as_ref();
+    let made = event.metadata.creation_timestamp.as_ref();
+    whole.map(|at| at.0).max(micro).or(made.map(|at| at.0))
+}
+
+fn printable(text: &str) -> String {
+    let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    plain.take(MAX_MESSAGE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(uid: &str, version: &str, reason: &str, at: &str) -> Event {
+        serde_json::from_value(json!({
+            "metadata": { "uid": uid, "resourceVersion": version },
+            "involvedObject": { "kind": "Deployment", "name": DEPLOYMENT },
+            "reason": reason, "message": "why\nnot", "lastTimestamp": at,
+        }))
+        .unwrap()
+    }
+
+    const EARLY: &str = "2026-11-22T10:00:00Z";
+    const LATE: &str = "2026-11-22T10:00:01Z";
+
+    #[test]
+    fn only_what_is_new_is_news() {
+        let old = [
+            event("a", "1", ACCEPTED, EARLY),
+            event("b", "2", SKIPPED, EARLY),
+        ];
+        let before: EventVersions = old.iter().map(version).collect();
+        assert_eq!(reply(&before, &old), Reply::Pending);
+        assert_eq!(reply(&before, &[]), Reply::Pending);
+        let other = event("c", "3", "ScalingReplicaSet", LATE);
+        assert_eq!(reply(&before, &[other]), Reply::Pending);
+        // Said again: the same object at another version, even if the clock there stands.
+        let again = event("a", "4", ACCEPTED, EARLY);
+        assert_eq!(reply(&before, &[again]), Reply::Accepted);
+        let skipped = event("b", "5", SKIPPED, LATE);
+        assert_eq!(
+            reply(&before, &[skipped]),
+            Reply::Skipped("why not".to_owned())
+        );
+    }
+
+    #[test]
+    fn the_last_word_counts() {
+        let none = EventVersions::new();
+        let taken = |at| event("a", "1", ACCEPTED, at);
+        let skipped = |at| event("b", "2", SKIPPED, at);
+        assert_eq!(
+            reply(&none, &[skipped(EARLY), taken(LATE)]),
+            Reply::Accepted
+        );
+        assert_eq!(reply(&none, &[skipped(LATE), taken(LATE)]), Reply::Accepted);
+        let then = reply(&none, &[taken(EARLY), skipped(LATE)]);
+        assert!(matches!(then, Reply::Skipped(_)));
+    }
+}

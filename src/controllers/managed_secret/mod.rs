@@ -1,0 +1,348 @@
+//! Secrets of type `kubernetes.io/tls` that this server keeps right: issued_at, renewed in time, put back
+//! when somebody edits or deletes them.
+
+mod secret;
+mod spec;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use rcgen::{CertificateParams, KeyPair};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use super::csr::chain;
+use super::dependencies::Dependencies;
+use super::http::told;
+use super::metrics::Metrics;
+use super::watch::{self, Watched};
+use crate::authn::Caller;
+use crate::clock::{Clock, UnixTime};
+use crate::cluster::Cluster;
+use crate::issuance::{
+    Authorities, IssuanceRequest, NO_REMAINING_PATH_LEN, Naming, path_len_remedy,
+};
+use crate::policy::Scope;
+use crate::x509::{Csr, Serial};
+use secret::Material;
+pub(super) use spec::{CertificateRole, SecretSpec};
+
+/// How soon a step that failures is tried again; twice as long each further time, up to eight times.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often the secret is looked at although nothing was said of it.
+const RESYNC: Duration = Duration::from_secs(60);
+/// For one look, from the first request to the last.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// So many certificates may follow each other at once, in [`BURST_WINDOW`]; then they are issue_delay, by a
+/// second and by twice as much each time: somebody else writes the secret too, and a fight must not
+/// take the HSM.
+const BURST: usize = 4;
+const BURST_WINDOW: Duration = Duration::from_secs(600);
+const MAX_ISSUE_DELAY: Duration = Duration::from_secs(60);
+
+/// Who looks what becomes of a secret.
+pub(super) trait Observer: Send + Sync {
+    /// It is about to be written.
+    fn before_write(&self, client: &Client) -> impl Future<Output = ()> + Send;
+
+    /// It was written.
+    fn on_written(&self);
+
+    /// It is as it should be, and its certificate ends then.
+    fn on_valid(&self, not_after: UnixTime);
+}
+
+/// Nobody looks.
+impl Observer for () {
+    async fn before_write(&self, _: &Client) {}
+
+    fn on_written(&self) {}
+
+    fn on_valid(&self, _: UnixTime) {}
+}
+
+/// Keeps one secret.
+#[derive(Debug)]
+pub(super) struct ManagedSecret<W> {
+    spec: SecretSpec,
+    observer: W,
+    cluster: Arc<Cluster>,
+    authorities: Arc<Authorities>,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    /// The secret has changed.
+    changed: Notify,
+}
+
+impl<W: Observer> ManagedSecret<W> {
+    pub(super) fn new(
+        spec: SecretSpec,
+        observer: W,
+        cluster: Arc<Cluster>,
+        dependencies: &Dependencies,
+    ) -> Self {
+        Self {
+            spec,
+            observer,
+            cluster,
+            authorities: Arc::clone(&dependencies.authorities),
+            clock: Arc::clone(&dependencies.clock),
+            metrics: dependencies.metrics.clone(),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Keeps the secret right until `stop`.
+    pub(super) async fn run(&self, stop: &CancellationToken) {
+        let cluster = Arc::clone(&self.cluster);
+        tokio::select! {
+            () = watch::follow(self, &cluster, &self.spec.name, stop) => {}
+            never = self.reconcile_loop() => match never {},
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn reconcile_loop(&self) -> Infallible {
+        let mut refreshed = self.authorities.watch();
+        let mut issued_at: Vec<Instant> = Vec::new();
+        let mut last = String::new();
+        let mut failures = 0_u32;
+        loop {
+            refreshed.mark_unchanged();
+            issued_at.retain(|at| at.elapsed() < BURST_WINDOW);
+            let last_made = issued_at.last().map_or(BURST_WINDOW, Instant::elapsed);
+            let pause = issue_delay(issued_at.len()).saturating_sub(last_made);
+            let step = self.reconcile(pause.is_zero(), &mut issued_at);
+            let step = tokio::time::timeout(DEADLINE, step).await;
+            let wait = match step.unwrap_or_else(|_| Err("it took too long".to_owned())) {
+                Ok(Outcome::UpToDate(until)) => {
+                    last.clear();
+                    until.min(RESYNC)
+                }
+                Ok(Outcome::Written) => {
+                    last.clear();
+                    // Read back at once: what stands there is what counts.
+                    Duration::ZERO
+                }
+                Ok(Outcome::Deferred) => pause.max(RETRY),
+                Err(why) => {
+                    self.say_once(&mut last, why);
+                    failures = failures.saturating_add(1);
+                    again(failures)
+                }
+            };
+            if last.is_empty() {
+                failures = 0;
+            }
+            tokio::select! {
+                () = self.changed.notified() => {}
+                _ = refreshed.changed() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Looks at the secret, and puts it right if it may.
+    async fn reconcile(
+        &self,
+        may_issue: bool,
+        issued_at: &mut Vec<Instant>,
+    ) -> Result<Outcome, String> {
+        let down = |error: kube::Error| told(&error);
+        let cluster = self.cluster.config();
+        let client = self
+            .cluster
+            .connection()
+            .client()
+            .map_err(|e| e.to_string())?;
+        let (namespace, name) = (&self.spec.namespace, &self.spec.secret);
+        let now = self.clock.now();
+        let found = secret::read(&client, namespace, name).await.map_err(down)?;
+        let (issuer, bundle) = self
+            .authorities
+            .active_issuer(cluster.trust_domain())
+            .ok_or("the authority cannot sign")?;
+        let anchors = bundle.to_pem();
+        let why = match &found {
+            None => "it is not there",
+            Some(found) => match found.status(&self.spec, &issuer, &anchors, now) {
+                Ok(status) => {
+                    self.authorities.reserve_key(&status.key);
+                    self.observer.on_valid(status.not_after);
+                    let left = status.renew_at.since(now).max(RETRY);
+                    return Ok(Outcome::UpToDate(left));
+                }
+                Err(why) => why,
+            },
+        };
+        if !may_issue {
+            return Ok(Outcome::Deferred);
+        }
+        let trust_domain = cluster.trust_domain();
+        if self.spec.role != CertificateRole::Leaf && issuer.remaining_path_len() == Some(0) {
+            return Err(format!(
+                "{NO_REMAINING_PATH_LEN}: {}",
+                path_len_remedy(trust_domain)
+            ));
+        }
+        // What the API server would refuse is not signed first.
+        secret::dry_run(&client, namespace, name)
+            .await
+            .map_err(down)?;
+        let material = self.issue(now).await?;
+        issued_at.push(Instant::now());
+        self.observer.before_write(&client).await;
+        secret::apply(&client, namespace, name, &material)
+            .await
+            .map_err(down)?;
+        self.observer.on_written();
+        self.metrics
+            .count(&self.spec.name, cluster.name(), "issued");
+        tracing::info!(
+            cluster = cluster.name(),
+            section = self.spec.name,
+            namespace,
+            secret = name,
+            why,
+            "{} written",
+            self.spec.what
+        );
+        Ok(Outcome::Written)
+    }
+
+    async fn issue(&self, now: UnixTime) -> Result<Material, String> {
+        // Gone from memory whatever becomes of the rest.
+        let key = Zeroizing::new(KeyPair::generate().map_err(|error| error.to_string())?);
+        self.certify(now, &key).await
+    }
+
+    async fn certify(&self, now: UnixTime, key: &KeyPair) -> Result<Material, String> {
+        let csr = CertificateParams::default()
+            .serialize_request(key)
+            .map_err(|error| error.to_string())?;
+        let cluster = self.cluster.config();
+        let spec = &self.spec;
+        let mut caller = Caller::local(cluster.trust_domain().clone(), spec.purpose);
+        caller.cluster = Some(cluster.name().to_owned());
+        let longest = self.authorities.profile(spec.profile);
+        let longest = longest.map_or(Duration::MAX, |profile| profile.max_ttl());
+        let request = IssuanceRequest {
+            caller,
+            csr: Csr::from_der(csr.der()).map_err(|error| error.to_string())?,
+            profile: spec.profile.to_owned(),
+            names: spec.names.clone(),
+            ttl: spec.role.lifetime().map(|life| life.min(longest)),
+            naming: Naming::Spiffe,
+            scope: Scope::Requested,
+            node_authorization: None,
+            idempotency_key: None,
+            request_id: format!("{}-{}", spec.purpose, Serial::new(now)),
+        };
+        let issued = match spec.role {
+            CertificateRole::Leaf => self.authorities.issue(request).await,
+            CertificateRole::Ca { .. } => self.authorities.certify_subordinate(request).await,
+        };
+        let issued = issued.map_err(|error| error.to_string())?;
+        // From here on nobody else may have a certificate for this key.
+        self.authorities
+            .reserve_key(issued.certificate().public_key());
+        Ok(Material {
+            chain: chain(&issued),
+            key: Zeroizing::new(key.serialize_pem()),
+            anchors: issued.bundle().to_pem(),
+        })
+    }
+
+    /// One line for each new reason, not one for each try.
+    fn say_once(&self, last: &mut String, why: String) {
+        let cluster = self.cluster.config().name();
+        self.metrics.count(&self.spec.name, cluster, "retried");
+        if *last != why {
+            let section = &self.spec.name;
+            tracing::warn!(cluster, section, why, "{} not written", self.spec.what);
+            *last = why;
+        }
+    }
+}
+
+/// How long after so many failures in a row the next try follows. An HSM that is away for hours must
+/// not fill the ledger with tries, and must not be waited for long once it is back.
+fn again(failures: u32) -> Duration {
+    RETRY * 2_u32.pow(failures.saturating_sub(1).min(3))
+}
+
+/// How long after the last of so many recent certificates the next may follow.
+fn issue_delay(issued_at: usize) -> Duration {
+    let Some(beyond) = issued_at.checked_sub(BURST) else {
+        return Duration::ZERO;
+    };
+    let doubled = u32::try_from(beyond).ok().and_then(|n| 1u64.checked_shl(n));
+    doubled
+        .map_or(MAX_ISSUE_DELAY, Duration::from_secs)
+        .min(MAX_ISSUE_DELAY)
+}
+
+/// What a look at the secret came to.
+enum Outcome {
+    /// It is as it should be, for so long.
+    UpToDate(Duration),
+    /// It was written.
+    Written,
+    /// It is wrong, and may not be written yet.
+    Deferred,
+}
+
+impl<W: Observer> Watched for ManagedSecret<W> {
+    /// Its metadata is enough to know that it changed; the key stays where it is.
+    type Object = PartialObjectMeta<Secret>;
+
+    async fn api(&self, client: Client) -> Result<Api<Self::Object>, kube::Error> {
+        Ok(Api::namespaced(client, &self.spec.namespace))
+    }
+
+    fn selector(&self) -> watcher::Config {
+        watcher::Config::default().fields(&format!("metadata.name={}", self.spec.secret))
+    }
+
+    async fn seen(&self, _: Self::Object) {
+        self.changed.notify_one();
+    }
+
+    async fn gone(&self, _: Self::Object) {
+        self.changed.notify_one();
+    }
+
+    fn up(&self, up: bool) {
+        let cluster = self.cluster.config().name();
+        self.metrics.watch(&self.spec.name, cluster, up);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fight_is_slowed_down() {
+        let seconds: Vec<u64> = (0..13)
+            .map(|issued_at| issue_delay(issued_at).as_secs())
+            .collect();
+        assert_eq!(seconds, [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(issue_delay(usize::MAX), MAX_ISSUE_DELAY);
+    }
+
+    #[test]
+    fn failures_are_spaced_a_little() {
+        let seconds: Vec<u64> = (1..7).map(|failures| again(failures).as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 8, 8]);
+        assert_eq!(again(u32::MAX).as_secs(), 8);
+    }
+}

@@ -1,0 +1,199 @@
+//! The secret itself: read, judged, applied.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
+use kube::api::{GetParams, Patch, PatchParams, Request};
+use kube::core::Status;
+use rcgen::{KeyPair, PublicKeyData as _};
+use serde_json::{Value, json};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::spec::{CertificateRole, SecretSpec};
+use crate::clock::UnixTime;
+use crate::controllers::http;
+use crate::issuance::Issuer;
+use crate::x509::{Certificate, KeyKind, PublicKey, parse_pem_chain};
+
+/// Who we are to server-side apply.
+const MANAGER: &str = "rootbridge";
+const TYPE: &str = "kubernetes.io/tls";
+
+/// What the secret is to hold.
+pub(super) struct Material {
+    /// The leaf, then the intermediates, PEM.
+    pub(super) chain: String,
+    /// The private key, PEM.
+    pub(super) key: Zeroizing<String>,
+    /// The whole bundle, PEM.
+    pub(super) anchors: String,
+}
+
+/// What the secret holds now.
+pub(super) struct Found(Secret);
+
+/// A certificate that is as it should be; the key is only its public half.
+#[derive(Debug)]
+pub(super) struct SecretStatus {
+    pub(super) renew_at: UnixTime,
+    pub(super) not_after: UnixTime,
+    pub(super) key: PublicKey,
+}
+
+/// Reads the secret; `None` when there is none.
+pub(super) async fn read(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Found>, kube::Error> {
+    let request = Request::new(path(namespace)).get(name, &GetParams::default());
+    let request = request.map_err(kube::Error::BuildRequest)?;
+    let Some((_, body)) = http::send(client, request).await? else {
+        return Ok(None);
+    };
+    let secret = serde_json::from_slice(&body).map_err(kube::Error::SerdeError)?;
+    Ok(Some(Found(secret)))
+}
+
+/// Writes the secret, as its owner: what others wrote over our fields is put back, what they added
+/// beside them is left.
+pub(super) async fn apply(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    issued_at: &Material,
+) -> Result<(), kube::Error> {
+    patch(client, namespace, name, issued_at, &parameters()).await
+}
+
+/// The same without effect, to know that it would be taken: the namespace is there, the secret's
+/// type is right, and RBAC lets us.
+pub(super) async fn dry_run(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<(), kube::Error> {
+    let nothing = Material {
+        chain: String::new(),
+        key: Zeroizing::default(),
+        anchors: String::new(),
+    };
+    patch(client, namespace, name, &nothing, &parameters().dry_run()).await
+}
+
+fn parameters() -> PatchParams {
+    PatchParams::apply(MANAGER).force()
+}
+
+async fn patch(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    issued_at: &Material,
+    parameters: &PatchParams,
+) -> Result<(), kube::Error> {
+    let mut wanted = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": { "app.kubernetes.io/managed-by": MANAGER },
+        },
+        "type": TYPE,
+        "data": {
+            "tls.crt": STANDARD.encode(&issued_at.chain),
+            "tls.key": STANDARD.encode(issued_at.key.as_bytes()),
+            "ca.crt": STANDARD.encode(&issued_at.anchors),
+        },
+    });
+    let request = Request::new(path(namespace)).patch(name, parameters, &Patch::Apply(&wanted));
+    // The request has a copy of its own, which is sent; this one would stay in memory.
+    if let Some(Value::String(key)) = wanted.pointer_mut("/data/tls.key") {
+        key.zeroize();
+    }
+    let request = request.map_err(kube::Error::BuildRequest)?;
+    match http::send(client, request).await? {
+        Some(_) => Ok(()),
+        None => {
+            let why = format!("the namespace {namespace} is not there");
+            let said = Status::failure(&why, "NotFound").with_code(404);
+            Err(kube::Error::Api(Box::new(said)))
+        }
+    }
+}
+
+fn path(namespace: &str) -> String {
+    format!("/api/v1/namespaces/{namespace}/secrets")
+}
+
+impl Found {
+    /// Whether the secret is as it should be, and until when; or what is wrong with it.
+    pub(super) fn status(
+        &self,
+        spec: &SecretSpec,
+        issuer: &Issuer,
+        anchors: &str,
+        now: UnixTime,
+    ) -> Result<SecretStatus, &'static str> {
+        let data = |key: &str| {
+            let value = self.0.data.as_ref().and_then(|data| data.get(key));
+            value.map(|bytes| bytes.0.as_slice()).unwrap_or_default()
+        };
+        if data("ca.crt") != anchors.as_bytes() {
+            return Err("its ca.crt is not the trust bundle");
+        }
+        let chain = parse_pem_chain(data("tls.crt")).map_err(|_| "its tls.crt is no chain")?;
+        let Some((own, above)) = chain.split_first() else {
+            return Err("its tls.crt is empty");
+        };
+        let path = issuer.path().map(|each| each.der());
+        if !above.iter().map(|each| each.der()).eq(path)
+            || own
+                .verify_signed_by(issuer.certificate().public_key())
+                .is_err()
+        {
+            return Err("another issuer signed it");
+        }
+        matches_spec(own, spec)?;
+        let key = std::str::from_utf8(data("tls.key")).unwrap_or_default();
+        let is_its = KeyPair::from_pem(key)
+            .is_ok_and(|key| key.subject_public_key_info() == own.public_key().spki_der());
+        if !is_its {
+            return Err("its tls.key is not the certificate's");
+        }
+        let life = own.not_after().since(own.not_before());
+        let renew_at = own.not_before().plus(spec.role.renewal(life));
+        if now >= renew_at {
+            return Err("it is time to renew it");
+        }
+        Ok(SecretStatus {
+            renew_at,
+            not_after: own.not_after(),
+            key: own.public_key().clone(),
+        })
+    }
+}
+
+/// Whether a certificate says what it should.
+fn matches_spec(own: &Certificate, spec: &SecretSpec) -> Result<(), &'static str> {
+    let has: BTreeSet<_> = own.names().iter().collect();
+    if has != spec.names.iter().collect() || own.has_other_names() {
+        return Err("it has other names");
+    }
+    let is_right = match spec.role {
+        CertificateRole::Leaf => !own.is_ca(),
+        CertificateRole::Ca { .. } => own.is_ca() && own.path_len() == Some(0),
+    };
+    if !is_right {
+        return Err("it is another role of certificate");
+    }
+    // What is issued_at here; `linkerd check` takes no other for an issuer.
+    match own.public_key().kind() {
+        KeyKind::EcdsaP256 => Ok(()),
+        _ => Err("its key is of another kind"),
+    }
+}
