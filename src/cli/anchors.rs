@@ -7,11 +7,12 @@ use serde_json::json;
 use super::config_arg::ConfigArg;
 use super::failure::{Exit, Failure};
 use super::files;
-use super::format::{fingerprint, hex, with_distance};
+use super::format::{fingerprint, with_distance};
 use super::open::{actor, with_ledger};
 use super::output::{self, FormatArg};
 use super::time::DateOrDuration;
 use crate::clock::{Clock as _, SystemClock};
+use crate::digest::hex;
 use crate::ledger::{AnchorRecord, Change, IssuerState, Snapshot};
 use crate::x509::{Certificate, TrustDomain, parse_pem_chain};
 

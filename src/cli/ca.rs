@@ -223,7 +223,7 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
                     "locations": issuer.locations.iter().map(|location| json!({
                         "token": location.token,
                         "token_serial": location.token_serial,
-                        "key_id": super::format::hex(&location.key_id),
+                        "key_id": crate::digest::hex(&location.key_id),
                         "label": location.label,
                     })).collect::<Vec<_>>(),
                     "not_after": issuer.certificates.last().map(|last| last.not_after.to_string()),

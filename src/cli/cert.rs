@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 
 use super::config_arg::ConfigArg;
 use super::failure::{Exit, Failure};
-use super::format::{hex, with_distance};
+use super::format::with_distance;
 use super::open::with_ledger;
 use super::output::{self, FormatArg};
 use super::time::DateOrDuration;
 use crate::clock::{Clock as _, SystemClock};
+use crate::digest::hex;
 use crate::ledger::{CertificateRow, Filter, IntentId, IssuerId, Kind, State};
 use crate::x509::{Serial, TrustDomain, to_pem};
 

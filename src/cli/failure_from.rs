@@ -1,8 +1,9 @@
 //! The house's errors as failures of a command: one exit code for each room.
 
-use super::failure::{Exit, Failure, chain};
+use super::failure::{Exit, Failure};
 use crate::app::StartError;
 use crate::config::ConfigError;
+use crate::error_chain::error_chain;
 use crate::hsm::{HsmError, SignError, TokenState};
 use crate::issuance::{CeremonyError, IssueError};
 use crate::ledger::LedgerError;
@@ -63,7 +64,7 @@ impl From<CeremonyError> for Failure {
                 error => Self::new(Exit::Hsm, error.to_string()).next("rootbridge check"),
             },
             CeremonyError::Issue(IssueError::Ledger(error)) => error.into(),
-            error => Self::new(Exit::Failed, chain(&error)),
+            error => Self::new(Exit::Failed, error_chain(&error)),
         }
     }
 }
@@ -85,7 +86,7 @@ impl From<anyhow::Error> for Failure {
         };
         match error.downcast::<LedgerError>() {
             Ok(error) => error.into(),
-            Err(error) => Self::new(Exit::Failed, chain(error.as_ref())),
+            Err(error) => Self::new(Exit::Failed, error_chain(error.as_ref())),
         }
     }
 }

@@ -3,16 +3,12 @@
 use std::time::Duration;
 
 use crate::clock::UnixTime;
+use crate::digest::hex;
 use crate::x509::Certificate;
 
 /// SHA-256 of the certificate, lower-case hexadecimal.
 pub(super) fn fingerprint(certificate: &Certificate) -> String {
     hex(&certificate.fingerprint())
-}
-
-/// Lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `1 anchor`, `2 anchors`.

@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::config_arg::ConfigArg;
 use super::failure::Failure;
-use super::format::hex;
 use super::open::{block_on, configuration, with_ledger};
 use super::output::{self, FormatArg};
 use crate::config::Config;
+use crate::digest::hex;
 use crate::hsm::{Hsm, KeyReport};
 use crate::ledger::{IssuerId, Snapshot};
 

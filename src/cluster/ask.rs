@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Limited};
 use kube::Client;
 use kube::client::Body;
 
-use super::error::with_causes;
+use crate::error_chain::error_chain;
 
 /// Why there is no answer to read.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +38,7 @@ pub(super) async fn ask(
 ) -> Result<Vec<u8>, AskError> {
     let answer = async {
         let sent = client.send(request.map(Body::from)).await;
-        let response = sent.map_err(|error| AskError::Transport(with_causes(&error)))?;
+        let response = sent.map_err(|error| AskError::Transport(error_chain(&error)))?;
         let status = response.status();
         if !status.is_success() {
             return Err(AskError::Status(status));

@@ -28,18 +28,3 @@ impl ConfigError {
         }
     }
 }
-
-/// An error with its causes on one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(each) = cause {
-        let each_text = each.to_string();
-        if !text.contains(&each_text) {
-            text.push_str(": ");
-            text.push_str(&each_text);
-        }
-        cause = each.source();
-    }
-    text
-}

@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 
 use super::ask::ask;
 use super::config::ClusterConfig;
-use super::error::with_causes;
 use super::link::settings;
 use super::right::Right;
 use crate::clock::UnixTime;
+use crate::error_chain::error_chain;
 
 const TIME: Duration = Duration::from_secs(5);
 /// A page of a list.
@@ -72,7 +72,7 @@ impl Examiner {
         };
         let settings = settings(config, text.as_deref()).await?;
         let token = token(&settings).await;
-        let client = Client::try_from(settings).map_err(|error| with_causes(&error))?;
+        let client = Client::try_from(settings).map_err(|error| error_chain(&error))?;
         Ok(Self { client, token })
     }
 
@@ -87,7 +87,7 @@ impl Examiner {
         let response = tokio::time::timeout(TIME, self.client.send(request))
             .await
             .map_err(|_| format!("no answer within {} s", TIME.as_secs()))?
-            .map_err(|error| with_causes(&error))?;
+            .map_err(|error| error_chain(&error))?;
         let date = response.headers().get(http::header::DATE);
         let date = date
             .and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok())

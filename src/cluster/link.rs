@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::digest::{SHA256, digest};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio_util::sync::CancellationToken;
 
 use super::config::ClusterConfig;
-use super::error::{Down, with_causes};
+use super::error::Down;
+use crate::digest::sha256;
+use crate::error_chain::error_chain;
 
 /// How often the kubeconfig is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -88,7 +89,7 @@ impl Link {
         };
         let same = {
             let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = sha256(text.as_deref().unwrap_or_default());
+            let now = sha256(text.as_deref().unwrap_or_default().as_bytes());
             read.replace(now) == Some(now)
         };
         if same && self.client.load().is_ok() {
@@ -101,7 +102,7 @@ impl Link {
         let config = settings(&self.config, kubeconfig).await?;
         Client::try_from(config)
             .map(Reach)
-            .map_err(|error| with_causes(&error))
+            .map_err(|error| error_chain(&error))
     }
 
     fn set(&self, next: Result<Reach, String>) {
@@ -122,7 +123,7 @@ pub(super) async fn settings(
     kubeconfig: Option<&str>,
 ) -> Result<Config, String> {
     let mut config = match kubeconfig {
-        None => Config::incluster().map_err(|error| with_causes(&error))?,
+        None => Config::incluster().map_err(|error| error_chain(&error))?,
         Some(text) => {
             // The parser's errors quote the text around them, which may be a credential.
             let file = Kubeconfig::from_yaml(text).map_err(|_| {
@@ -134,7 +135,7 @@ pub(super) async fn settings(
             };
             Config::from_custom_kubeconfig(file, &options)
                 .await
-                .map_err(|error| with_causes(&error))?
+                .map_err(|error| error_chain(&error))?
         }
     };
     if config.auth_info.exec.is_some() || config.auth_info.auth_provider.is_some() {
@@ -160,13 +161,4 @@ pub(super) async fn settings(
     // Who asks knows what is worth another try, and by when.
     config.default_retry = false;
     Ok(config)
-}
-
-fn sha256(text: &str) -> [u8; 32] {
-    let mut out = [0; 32];
-    let hash = digest(&SHA256, text.as_bytes());
-    out.iter_mut()
-        .zip(hash.as_ref())
-        .for_each(|(to, from)| *to = *from);
-    out
 }

@@ -27,7 +27,6 @@ pub use callers::{CallersConfig, RawClusterAudiences, Way};
 pub use choose::ListenerClusters;
 pub use config::{ClusterConfig, RawCluster, clusters};
 pub use delegate::DelegationError;
-pub(crate) use error::with_causes;
 pub use error::{ConfigError, Down};
 pub use examine::{Echo, Examiner, Reached};
 pub use index::{AccountRecord, Index, PodRecord};

@@ -15,11 +15,12 @@ use super::error::{HsmError, SignError};
 use super::fault::Fault;
 use super::keeper::Request;
 use super::key::Key;
-use super::keys::{self, KeyReport, SigningKey, TEST_MESSAGE, hex};
+use super::keys::{self, KeyReport, SigningKey, TEST_MESSAGE};
 use super::mechanism;
 use super::module::TokenInfo;
 use super::shared::{Shared, TokenState};
 use super::signer::Job;
+use crate::digest::hex;
 use crate::x509::{KeyKind, PublicKey, SignatureAlgorithm};
 
 /// How long a large RSA key may take to make.

@@ -11,6 +11,7 @@ use super::proto::rootbridge_v1::trust_bundle_service_server::TrustBundleService
 use super::proto::rootbridge_v1::{
     GetTrustBundleRequest, TrustBundle as Message, WatchTrustBundleRequest,
 };
+use crate::digest::hex;
 use crate::trust::Bundles;
 use crate::x509::{TrustBundle, TrustDomain};
 
@@ -89,10 +90,6 @@ pub(super) fn message(bundle: &TrustBundle) -> Message {
             .iter()
             .map(|anchor| anchor.der().to_vec())
             .collect(),
-        digest: bundle
-            .digest()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
+        digest: hex(&bundle.digest()),
     }
 }

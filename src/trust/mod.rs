@@ -9,6 +9,7 @@ use std::time::Duration;
 pub use distribution::{Distribution, TargetStatus, Version, Writer};
 use tokio::sync::watch;
 
+use crate::digest::hex;
 use crate::ledger::{
     AuthorityRecord, BundleRecord, CertificateState, IssuerId, IssuerState, Role, Snapshot,
 };
@@ -144,11 +145,7 @@ fn left_without_anchor<'a>(
 
 impl Published {
     fn new(bundle: TrustBundle) -> Self {
-        let digest = bundle
-            .digest()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest = hex(&bundle.digest()).into();
         Self {
             pem: bundle.to_pem(),
             spiffe_json: bundle.to_spiffe_json(REFRESH_HINT),

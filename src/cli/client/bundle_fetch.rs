@@ -12,11 +12,12 @@ use std::time::Duration;
 use reqwest::{Client, ClientBuilder, Url, redirect};
 use serde_json::json;
 
-use crate::cli::failure::{Exit, Failure, chain};
+use crate::cli::failure::{Exit, Failure};
 use crate::cli::files::{self, Content};
 use crate::cli::format::{count, fingerprint};
 use crate::cli::open::block_on;
 use crate::cli::output::{self, FormatArg};
+use crate::error_chain::error_chain;
 use crate::x509::{Certificate, parse_pem_chain};
 
 const MAX_BYTES: usize = 1024 * 1024;
@@ -136,7 +137,7 @@ fn find(bundle: &[Certificate], wanted: &Fingerprint, url: &Url) -> Result<Certi
 }
 
 fn failed(error: &reqwest::Error, url: &Url) -> Failure {
-    let said = chain(error);
+    let said = error_chain(error);
     if said.contains("invalid peer certificate") {
         let what = format!(
             "the server's own certificate is not from the trust anchor with this fingerprint: {said}"

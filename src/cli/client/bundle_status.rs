@@ -10,9 +10,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::config::{CredentialArgs, client_credential};
-use crate::cli::failure::{Exit, Failure, chain};
+use crate::cli::failure::{Exit, Failure};
 use crate::cli::open::block_on;
 use crate::cli::output::{self, FormatArg};
+use crate::error_chain::error_chain;
 
 /// The status of ten thousand targets is shorter.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -127,9 +128,12 @@ fn text(value: &Value, pointer: &str) -> String {
 async fn request_status(admin: &Url, credential: &SecretString) -> Result<Status, Failure> {
     let location = || admin.to_string();
     let unavailable = |error: reqwest::Error| {
-        Failure::new(Exit::Unavailable, format!("no answer: {}", chain(&error)))
-            .at(location())
-            .next("is the server running, and is this its `admin.address`?")
+        Failure::new(
+            Exit::Unavailable,
+            format!("no answer: {}", error_chain(&error)),
+        )
+        .at(location())
+        .next("is the server running, and is this its `admin.address`?")
     };
     let client = Client::builder()
         .no_proxy()

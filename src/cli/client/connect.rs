@@ -8,7 +8,8 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
 
 use super::config::ClientConfig;
-use crate::cli::failure::{Exit, Failure, chain};
+use crate::cli::failure::{Exit, Failure};
+use crate::error_chain::error_chain;
 
 const CONNECT: Duration = Duration::from_secs(10);
 const CALL: Duration = Duration::from_secs(30);
@@ -33,7 +34,7 @@ pub(super) async fn connect(server: &ClientConfig) -> Result<Channel, Failure> {
     let invalid = |error: tonic::transport::Error| {
         Failure::new(
             Exit::Config,
-            format!("the endpoint cannot be used: {}", chain(&error)),
+            format!("the endpoint cannot be used: {}", error_chain(&error)),
         )
         .at(server.endpoint.clone())
     };
@@ -48,7 +49,7 @@ pub(super) async fn connect(server: &ClientConfig) -> Result<Channel, Failure> {
         .timeout(CALL)
         .connect()
         .await
-        .map_err(|error| connect_failure(&chain(&error), &server.endpoint, &server.bundle))
+        .map_err(|error| connect_failure(&error_chain(&error), &server.endpoint, &server.bundle))
 }
 
 /// `message` with the credential as `authorization: Bearer`.

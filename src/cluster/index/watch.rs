@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use super::objects::Page;
 use super::tables::Table;
 use crate::cluster::ask::{AskError, ask};
-use crate::cluster::error::with_causes;
 use crate::cluster::link::Link;
+use crate::error_chain::error_chain;
 
 /// Objects on one page of a list.
 const PAGE: u32 = 500;
@@ -270,6 +270,6 @@ fn ended(error: &Error) -> Ended {
         Error::Api(status) => failed(format_args!("the API server answered {}", status.code)),
         // The text of the others may hold what was received.
         Error::SerdeError(_) => failed("an event cannot be read"),
-        other => failed(with_causes(other)),
+        other => failed(error_chain(other)),
     }
 }

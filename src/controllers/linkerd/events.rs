@@ -19,6 +19,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::cluster::{Cluster, Notice, Notices, Right};
 use crate::controllers::http::told;
 use crate::controllers::metrics::Metrics;
+use crate::digest::hex;
 
 const REASON: &str = "IssuedLeafCertificate";
 const COMPONENT: &str = "rootbridge";
@@ -148,7 +149,7 @@ fn message(notice: &Notice) -> String {
         |_| notice.not_after.to_string(),
         |at| at.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string(),
     );
-    let hash: String = notice.sha256.iter().map(|b| format!("{b:02x}")).collect();
+    let hash = hex(&notice.sha256);
     format!(
         "issued certificate for {} until {until}: {hash}",
         notice.name

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::workloads::{Counts, PublishedRoots, Workload, count};
 use crate::cluster::{ClusterConfig, Examiner};
 use crate::controllers::publisher::{LINKERD_KEY, LINKERD_ROOTS, TargetConfig};
+use crate::digest::{hex, sha256};
 
 /// Pods on a page: whole ones are sent, and most of each is thrown away.
 const PAGE: usize = 200;
@@ -68,10 +68,9 @@ fn published_roots(map: &Value, namespace: &str) -> Option<PublishedRoots> {
         return None;
     }
     let roots = map.get("data")?.get(LINKERD_KEY)?.as_str()?;
-    let sha256 = digest(&SHA256, roots.as_bytes());
     Some(PublishedRoots {
         namespace: namespace.to_owned(),
-        sha256: sha256.as_ref().iter().map(|b| format!("{b:02x}")).collect(),
+        sha256: hex(&sha256(roots.as_bytes())),
         since: changed(map),
     })
 }

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::object_state::{MANAGER, Observed};
 use super::target::{Form, TargetConfig, TargetKind};
-use super::truststore::{self, ANNOTATION, sha256};
+use super::truststore::{self, ANNOTATION};
+use crate::digest::sha256;
 use crate::trust::Published;
 
 /// The most that the API server takes in a ClusterTrustBundle; what an object of etcd can hold.

@@ -18,6 +18,7 @@ use super::watch::{self, NamespaceSeen, News};
 use super::write::{self, Outcome};
 use crate::clock::UnixTime;
 use crate::cluster::Cluster;
+use crate::digest::hex;
 use crate::ledger::{Delivery, LedgerError};
 use crate::trust::{Follower, Published, TargetStatus};
 
@@ -264,10 +265,6 @@ impl Session {
             });
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn versions(follower: Follower) -> BoxStream<'static, Arc<Published>> {

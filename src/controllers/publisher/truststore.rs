@@ -3,8 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::digest::{SHA256, digest};
-
+use crate::digest::{hex, sha256};
 use crate::trust::Published;
 use crate::x509::Certificate;
 
@@ -91,19 +90,6 @@ pub(super) fn source_of(annotation: &str, content: &[u8]) -> Option<[u8; 32]> {
         *to = u8::from_str_radix(source.get(at..at + 2)?, 16).ok()?;
     }
     Some(bytes)
-}
-
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    let hash = digest(&SHA256, bytes);
-    out.iter_mut()
-        .zip(hash.as_ref())
-        .for_each(|(to, from)| *to = *from);
-    out
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::codes::Columns;
 use super::find::authority;
 use super::issuers::NewCertificate;
 use crate::clock::UnixTime;
-use crate::ledger::records::hex;
+use crate::digest::hex;
 use crate::ledger::{AnchorOrigin, AnchorState, LedgerError};
 use crate::x509::TrustDomain;
 

@@ -2,7 +2,7 @@
 
 use super::change::{Desk, Done, parse};
 use super::find::{Found, authority, issuer};
-use crate::ledger::records::hex;
+use crate::digest::hex;
 use crate::ledger::{
     AnchorOrigin, CaCertificateId, IssuerId, IssuerState, KeyLocation, LedgerError, Role,
 };

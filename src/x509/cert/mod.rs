@@ -10,13 +10,14 @@ use der::Tag;
 use super::algorithm::{SignatureAlgorithm, UnknownAlgorithm};
 use super::dn;
 use super::extension::KeyUsage;
-use super::key::{PublicKey, sha256};
+use super::key::PublicKey;
 use super::pem;
 use super::read::{self, Der, Malformed, range_of};
 use super::san::San;
 use super::serial::Serial;
 use super::write;
 use crate::clock::UnixTime;
+use crate::digest::sha256;
 
 pub use error::CertError;
 pub(super) use extensions::{Extensions, Purposes};

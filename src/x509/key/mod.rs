@@ -6,13 +6,13 @@ mod kind;
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use aws_lc_rs::signature::{self, ParsedPublicKey, UnparsedPublicKey, VerificationAlgorithm};
 use der::Tag;
 use der::oid::ObjectIdentifier;
 
 use super::algorithm::SignatureAlgorithm;
 use super::read::{self, Der};
+use crate::digest::{hex, sha256};
 
 pub use error::KeyError;
 pub use kind::KeyKind;
@@ -126,16 +126,6 @@ impl PublicKey {
     pub(super) fn key_bytes(&self) -> &[u8] {
         self.0.spki.get(self.0.key_start..).unwrap_or_default()
     }
-}
-
-/// SHA-256 of `bytes`.
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    let hash = digest::digest(&digest::SHA256, bytes);
-    out.iter_mut()
-        .zip(hash.as_ref())
-        .for_each(|(to, from)| *to = *from);
-    out
 }
 
 /// The kind of a SubjectPublicKeyInfo, and where its key begins.
@@ -263,11 +253,8 @@ impl Eq for PublicKey {}
 
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PublicKey({}, sha256 ", self.kind())?;
-        self.fingerprint()
-            .iter()
-            .try_for_each(|octet| write!(f, "{octet:02x}"))?;
-        f.write_str(")")
+        let fingerprint = hex(&self.fingerprint());
+        write!(f, "PublicKey({}, sha256 {fingerprint})", self.kind())
     }
 }
 
