@@ -114,7 +114,7 @@ impl Authority {
                 .register("benchmark", Duration::from_secs(3_600), now)
                 .await
                 .unwrap(),
-            origin: None,
+            idempotency_key: None,
             recorded_at: now,
         }
     }

@@ -3,6 +3,7 @@
 //! attribute's string. Test code counts like any other.
 
 mod circles;
+mod document;
 mod paths;
 mod tokens;
 mod words;
@@ -275,5 +276,15 @@ fn names_and_prose_are_the_fields_own() {
         "{} of tests/fixtures/architecture/banned-words.txt:\n{}",
         found.len(),
         found.join("\n")
+    );
+}
+
+#[test]
+fn the_document_agrees_with_the_tree() {
+    let wrong = document::wrong_claims(Path::new(env!("CARGO_MANIFEST_DIR")), LAYERS);
+    assert!(
+        wrong.is_empty(),
+        "docs/architecture.md:\n{}",
+        wrong.join("\n")
     );
 }

@@ -16,8 +16,8 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use super::access;
-use super::support::Line;
-use super::tls::serve;
+use rootbridge_test_support::TestServer;
+use rootbridge_test_support::tls_server::serve;
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug)]
@@ -51,8 +51,8 @@ pub(crate) struct Faulty {
 
 impl Faulty {
     /// Stands from now on between a CA that does not serve yet and its cluster of that name.
-    pub(crate) async fn before(line: &Line, cluster: &str) -> Self {
-        let file = line.path(&format!("{cluster}.kubeconfig"));
+    pub(crate) async fn before(setup: &TestServer, cluster: &str) -> Self {
+        let file = setup.path(&format!("{cluster}.kubeconfig"));
         let text = fs::read_to_string(&file).unwrap();
         let faulty = Self {
             faults: Arc::default(),

@@ -102,7 +102,7 @@ fn intent(
         },
         request_id: format!("{n:016x}"),
         epoch: epoch.clone(),
-        origin: None,
+        idempotency_key: None,
         recorded_at: at,
     }
 }

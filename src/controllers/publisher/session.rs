@@ -19,8 +19,8 @@ use crate::backoff::Backoff;
 use crate::clock::UnixTime;
 use crate::cluster::Cluster;
 use crate::digest;
-use crate::ledger::{Delivery, LedgerError};
-use crate::trust::{Follower, Published, TargetStatus};
+use crate::ledger::{BundleRollout, LedgerError};
+use crate::trust::{BundleSubscription, PublishedBundle, TargetStatus};
 
 const MAX_WRITES_IN_PROGRESS: usize = 8;
 /// How often changes are reported.
@@ -33,7 +33,7 @@ const PAUSE: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_s
 enum Event {
     Namespaces(News<NamespaceSeen>),
     Objects(Index, News<Observed>),
-    Bundle(Index, Arc<Published>),
+    Bundle(Index, Arc<PublishedBundle>),
 }
 
 pub(super) struct Session {
@@ -43,7 +43,7 @@ pub(super) struct Session {
     kinds: Vec<Arc<Kinds>>,
     events: SelectAll<BoxStream<'static, Event>>,
     writes: JoinSet<(Index, ObjectKey, Outcome)>,
-    records: JoinSet<(Index, Delivery, Result<UnixTime, LedgerError>)>,
+    records: JoinSet<(Index, BundleRollout, Result<UnixTime, LedgerError>)>,
     /// By target: the last version that all objects held at once, as the ledger has it.
     applied: Vec<Option<Applied>>,
     /// By target: what was reported last.
@@ -72,8 +72,8 @@ impl Session {
         for (index, (target, kinds)) in targets.iter().zip(&kinds).enumerate() {
             let news = watch::objects(Arc::clone(&cluster), Arc::clone(target), Arc::clone(kinds));
             events.push(news.map(move |news| Event::Objects(index, news)).boxed());
-            let follower = shared.bundles.follow(target.trust_domain().clone());
-            let bundles = versions(follower).map(move |bundle| Event::Bundle(index, bundle));
+            let subscription = shared.bundles.subscribe(target.trust_domain().clone());
+            let bundles = versions(subscription).map(move |bundle| Event::Bundle(index, bundle));
             events.push(bundles.boxed());
         }
         Self {
@@ -111,8 +111,8 @@ impl Session {
                     }
                 }
                 Some(done) = self.records.join_next() => {
-                    if let Ok((index, delivery, answer)) = done {
-                        self.on_recorded(index, delivery, answer);
+                    if let Ok((index, rollout, answer)) = done {
+                        self.on_recorded(index, rollout, answer);
                     }
                 }
                 _ = pace.tick(), if has_capacity && is_ready => self.write(),
@@ -193,7 +193,7 @@ impl Session {
                 && applied.is_none_or(|known| known.digest != desired.bundle.digest)
                 && self.records.is_empty()
             {
-                let delivery = Delivery {
+                let rollout = BundleRollout {
                     cluster: name.to_owned(),
                     target: state.target.name().to_owned(),
                     trust_domain: state.target.trust_domain().clone(),
@@ -205,8 +205,8 @@ impl Session {
                 };
                 let ledger = Arc::clone(&self.shared.ledger);
                 self.records.spawn(async move {
-                    let answer = ledger.deliver(delivery.clone()).await;
-                    (index, delivery, answer)
+                    let answer = ledger.record_rollout(rollout.clone()).await;
+                    (index, rollout, answer)
                 });
             }
             let Some(reported) = self.reported.get_mut(index) else {
@@ -233,11 +233,11 @@ impl Session {
     fn on_recorded(
         &mut self,
         index: Index,
-        delivery: Delivery,
+        rollout: BundleRollout,
         answer: Result<UnixTime, LedgerError>,
     ) {
         self.has_changed = true;
-        let (cluster, target) = (&delivery.cluster, &delivery.target);
+        let (cluster, target) = (&rollout.cluster, &rollout.target);
         let at = match answer {
             Ok(at) => at,
             // The next report tries again.
@@ -249,14 +249,14 @@ impl Session {
         tracing::info!(
             cluster,
             target,
-            sequence = delivery.sequence,
-            objects = delivery.objects,
+            sequence = rollout.sequence,
+            objects = rollout.objects,
             "the trust bundle is published everywhere"
         );
         if let Some(applied) = self.applied.get_mut(index) {
             *applied = Some(Applied {
-                sequence: delivery.sequence,
-                digest: digest::hex(&delivery.digest),
+                sequence: rollout.sequence,
+                digest: digest::hex(&rollout.digest),
                 at,
             });
         }
@@ -269,10 +269,10 @@ fn interval(period: Duration) -> Interval {
     interval
 }
 
-fn versions(follower: Follower) -> BoxStream<'static, Arc<Published>> {
-    let next = |mut follower: Follower| async move {
-        let bundle = follower.next().await?;
-        Some((bundle, follower))
+fn versions(subscription: BundleSubscription) -> BoxStream<'static, Arc<PublishedBundle>> {
+    let next = |mut subscription: BundleSubscription| async move {
+        let bundle = subscription.next().await?;
+        Some((bundle, subscription))
     };
-    stream::unfold(follower, next).boxed()
+    stream::unfold(subscription, next).boxed()
 }

@@ -16,8 +16,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::objects::{granted, namespace, rule, service_account};
 use crate::server::{ApiServer, shared};
-use crate::support::{PATIENCE, eventually};
 use crate::watch::reach;
+use rootbridge_test_support::{PATIENCE, eventually};
 
 /// A way to tell one cluster, and what is counted of it.
 struct Told {

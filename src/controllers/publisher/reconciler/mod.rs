@@ -14,7 +14,7 @@ use super::target::{TargetConfig, TargetKind};
 use super::watch::{NamespaceSeen, News};
 use super::write::Outcome;
 use crate::controllers::queue::{Priority, WorkQueue};
-use crate::trust::Published;
+use crate::trust::PublishedBundle;
 
 /// The backoff of an object whose writes fail.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
@@ -107,7 +107,7 @@ impl Reconciler {
 
     /// Publishes another version of a target's bundle. One that the target cannot hold is reported,
     /// and the version before it stays published.
-    pub(super) fn set_bundle(&mut self, index: Index, bundle: &Arc<Published>, now: Instant) {
+    pub(super) fn set_bundle(&mut self, index: Index, bundle: &Arc<PublishedBundle>, now: Instant) {
         let Some(state) = self.targets.get_mut(index) else {
             return;
         };
