@@ -16,7 +16,7 @@ use crate::ledger::CaCertificateId;
 use crate::log_limit::OnChange;
 use crate::net::{Certificates, Entry, TlsError, certified_key};
 use crate::policy::Scope;
-use crate::x509::{Csr, CsrError, San, Serial, TrustDomain};
+use crate::x509::{Csr, CsrError, San, Serial};
 
 /// The profile of these certificates; policy has a rule for the names that listeners configure.
 pub const SERVING_PROFILE: &str = "serving";
