@@ -87,7 +87,10 @@ async fn once<W: Watched>(
     backoff: &mut Backoff,
     last: &mut String,
 ) -> Result<(), String> {
-    let client = cluster.link().client().map_err(|down| down.to_string())?;
+    let client = cluster
+        .connection()
+        .client()
+        .map_err(|down| down.to_string())?;
     let api = tokio::time::timeout(LIST, watched.api(client))
         .await
         .map_err(|_| "the API server does not answer".to_owned())?
