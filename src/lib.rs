@@ -2,7 +2,7 @@
 //!
 //! A request for a certificate walks straight down the house, once, and comes straight back:
 //! mesh API, authenticate, authorize, admit the CSR, record the intent, sign in the HSM, check,
-//! conclude the record, answer. `docs/architecture.md` draws the rooms; `tests/it/architecture.rs`
+//! conclude the record, answer. `docs/architecture.md` draws the rooms; `tests/architecture`
 //! keeps the direction of their imports.
 
 pub mod backoff;

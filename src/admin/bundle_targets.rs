@@ -41,7 +41,7 @@ impl BundleTargets {
                 &self.writer,
             ),
             (
-                "bundle_targets_in_step",
+                "bundle_targets_up_to_date",
                 "Objects that hold the newest trust bundle",
                 &self.in_step,
             ),

@@ -12,7 +12,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::bundle_targets::BundleTargets;
-use super::vitals::Vitals;
+use super::health_state::HealthState;
 use crate::clock::UnixTime;
 use crate::issuance::AuthorityStatus;
 use crate::trust::TargetStatus;
@@ -37,7 +37,7 @@ pub struct Metrics {
     hsm_test_signatures: Family<TokenLabels, Counter>,
     hsm_probe: Family<TokenLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     ledger_up: Gauge,
-    ledger_owed: Gauge,
+    ledger_queued: Gauge,
     issuer_ready: Family<DomainLabels, Gauge>,
     issuer_end: Family<DomainLabels, Gauge>,
     issuer_left: Family<DomainLabels, Gauge>,
@@ -55,7 +55,7 @@ impl Default for Metrics {
             hsm_test_signatures: Family::default(),
             hsm_probe: Family::default(),
             ledger_up: Gauge::default(),
-            ledger_owed: Gauge::default(),
+            ledger_queued: Gauge::default(),
             issuer_ready: Family::default(),
             issuer_end: Family::default(),
             issuer_left: Family::default(),
@@ -103,9 +103,9 @@ impl Metrics {
             self.ledger_up.clone(),
         );
         registry.register(
-            "ledger_owed_conclusions",
-            "Conclusions that the ledger has yet to take",
-            self.ledger_owed.clone(),
+            "ledger_queued_outcomes",
+            "Outcomes that wait to be written to the ledger",
+            self.ledger_queued.clone(),
         );
         registry.register(
             "issuer_ready",
@@ -138,35 +138,37 @@ impl Metrics {
     /// Sets the gauges and writes everything in the OpenMetrics text format.
     pub(super) fn scrape(
         &self,
-        vitals: &Vitals,
+        health_state: &HealthState,
         authorities: &[AuthorityStatus],
-        owed: usize,
+        queued_outcomes: usize,
         targets: &[TargetStatus],
         now: UnixTime,
     ) -> String {
-        for (token, vital) in vitals.tokens() {
+        for (token, token_health) in health_state.tokens() {
             let labels = TokenLabels { token };
-            self.hsm_up.get_or_create(&labels).set(i64::from(vital.up));
+            self.hsm_up
+                .get_or_create(&labels)
+                .set(i64::from(token_health.up));
             self.hsm_queue
                 .get_or_create(&labels)
-                .set(signed(vital.queued as u64));
+                .set(signed(token_health.queued as u64));
             // The tokens count for themselves; these counters only show it.
             for (family, count) in [
-                (&self.hsm_signatures, vital.signatures),
-                (&self.hsm_test_signatures, vital.test_signatures),
+                (&self.hsm_signatures, token_health.signatures),
+                (&self.hsm_test_signatures, token_health.test_signatures),
             ] {
                 let counter = family.get_or_create(&labels);
                 counter.inner().store(count, Ordering::Relaxed);
             }
-            if let Some(took) = vital.signed_in {
+            if let Some(took) = token_health.signed_in {
                 self.hsm_probe
                     .get_or_create(&labels)
                     .set(took.as_secs_f64());
             }
         }
         self.ledger_up
-            .set(i64::from(vitals.ledger_error().is_none()));
-        self.ledger_owed.set(signed(owed as u64));
+            .set(i64::from(health_state.ledger_error().is_none()));
+        self.ledger_queued.set(signed(queued_outcomes as u64));
         for authority in authorities {
             let labels = DomainLabels {
                 trust_domain: authority.trust_domain.clone(),

@@ -5,11 +5,11 @@
 
 mod bundle_targets;
 mod config;
+mod health_state;
 mod metrics;
 mod routes;
-mod vitals;
 
 pub use config::{Config, ConfigError, RawConfig};
+pub use health_state::{HealthState, TokenHealth};
 pub use metrics::Metrics;
 pub use routes::{Admin, router};
-pub use vitals::{TokenVital, Vitals};

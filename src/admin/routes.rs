@@ -11,8 +11,8 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
 
+use super::health_state::{HealthState, TokenHealth};
 use super::metrics::Metrics;
-use super::vitals::{TokenVital, Vitals};
 use crate::authn::{AuthnError, Operators, bearer};
 use crate::clock::Clock;
 use crate::issuance::{Authorities, AuthorityStatus, SigningPipeline};
@@ -27,7 +27,7 @@ pub struct Admin {
     /// What is owed to the ledger.
     pub pipeline: SigningPipeline,
     /// The prober's findings.
-    pub vitals: Arc<Vitals>,
+    pub health_state: Arc<HealthState>,
     /// How far the trust bundle has come in clusters.
     pub distribution: Arc<Distribution>,
     /// What each listener shows, by its name: without a certificate no handshake succeeds.
@@ -49,7 +49,7 @@ struct Status {
     ready: bool,
     reasons: Vec<String>,
     authorities: Vec<AuthorityStatus>,
-    tokens: std::collections::BTreeMap<String, TokenVital>,
+    tokens: std::collections::BTreeMap<String, TokenHealth>,
     bundle_targets: Vec<TargetStatus>,
 }
 
@@ -83,7 +83,7 @@ impl Admin {
     /// and calls for certificates answer UNAVAILABLE by themselves.
     fn not_ready(&self) -> Vec<Reason> {
         let mut reasons = Vec::new();
-        if let Some(error) = self.vitals.ledger_error() {
+        if let Some(error) = self.health_state.ledger_error() {
             reasons.push(Reason {
                 public: "ledger: it does not answer or takes no records: see the log".to_owned(),
                 detail: format!("ledger: {error}"),
@@ -138,7 +138,7 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let now = admin.clock.now();
     let text = admin.metrics.scrape(
-        &admin.vitals,
+        &admin.health_state,
         &admin.authorities.status(),
         admin.pipeline.queued_outcomes(),
         &admin.distribution.all(),
@@ -155,7 +155,7 @@ async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
         ready: reasons.is_empty(),
         reasons: reasons.into_iter().map(|reason| reason.detail).collect(),
         authorities: admin.authorities.status(),
-        tokens: admin.vitals.tokens(),
+        tokens: admin.health_state.tokens(),
         bundle_targets: admin.distribution.all(),
     })
 }

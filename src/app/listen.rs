@@ -1,4 +1,4 @@
-//! Listeners: their certificates, their gates, their routers.
+//! Listeners: their certificates, their authenticators, their routers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::authn::{CertificateCallers, JwtVerifiers, Operators};
 use crate::cluster::Clusters;
 use crate::issuance::LedgerStatusSource;
 use crate::mesh::{
-    self, Gate, Judges, LinkerdConfig, ListenerConfig, Services, ServingCertificate, TlsConfig,
-    TlsFiles,
+    self, CallerAuthenticator, LinkerdConfig, ListenerConfig, Services, ServingCertificate,
+    TlsConfig, TlsFiles, Verifiers,
 };
 use crate::net::{self, Certificates, Clients, Listener, Sources};
 
@@ -23,11 +23,11 @@ pub(super) struct Bound {
     config: ListenerConfig,
     listener: Listener,
     shown: Arc<Certificates>,
-    gate: Gate,
+    authenticator: CallerAuthenticator,
     address: SocketAddr,
 }
 
-/// Who judges callers, for every listener.
+/// Who verifiers callers, for every listener.
 #[derive(Debug, Clone)]
 pub(super) struct Callers {
     pub(super) jwt: Arc<JwtVerifiers>,
@@ -36,19 +36,19 @@ pub(super) struct Callers {
 }
 
 impl Callers {
-    /// The judges of one listener.
-    pub(super) fn judges(&self, core: &Core, listener: &ListenerConfig) -> Judges {
+    /// The verifiers of one listener.
+    pub(super) fn verifiers(&self, core: &Core, listener: &ListenerConfig) -> Verifiers {
         let callers = listener.callers().clone();
         let certificates = callers.client_certificates().map(|config| {
             let standings = Arc::new(LedgerStatusSource::new(Arc::clone(&core.ledger)));
             CertificateCallers::new(config.clone(), standings, Arc::clone(&core.clock))
         });
-        Judges {
+        Verifiers {
             jwt: Arc::clone(&self.jwt),
             operators: Arc::clone(&self.operators),
             callers,
             clusters: Arc::clone(&self.clusters),
-            taken: listener.clusters().clone(),
+            accepted: listener.clusters().clone(),
             certificates,
         }
     }
@@ -66,18 +66,19 @@ impl Bound {
             .await
             .with_context(|| format!("listeners.{name}.address"))?;
         let address = listener.local_addr()?;
-        let gate = Gate::new(&name, callers.judges(core, &config), metrics);
+        let authenticator =
+            CallerAuthenticator::new(&name, callers.verifiers(core, &config), metrics);
         Ok(Self {
             config,
             listener,
             shown: Arc::default(),
-            gate,
+            authenticator,
             address,
         })
     }
 
-    pub(super) fn named_gate(&self) -> (String, Gate) {
-        (self.config.name().to_owned(), self.gate.clone())
+    pub(super) fn named_authenticator(&self) -> (String, CallerAuthenticator) {
+        (self.config.name().to_owned(), self.authenticator.clone())
     }
 
     /// What it shows; nothing where it speaks plaintext.
@@ -136,7 +137,7 @@ impl Bound {
                 stop.clone(),
             ));
         }
-        let router = mesh::router(services, &self.config, &self.gate, health);
+        let router = mesh::router(services, &self.config, &self.authenticator, health);
         tasks.spawn(self.listener.serve(tls, sources, router, stop.clone()));
         tracing::info!(listener = %name, address = %self.address, "listening");
         Ok(())

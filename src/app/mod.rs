@@ -1,17 +1,17 @@
 //! Wiring, in order.
 
-mod announce;
 mod core;
+mod linkerd_events;
 mod listen;
 mod log;
 mod log_lines;
-mod notice;
 mod policy;
 mod prober;
 mod publisher;
 mod records;
 mod reload;
 mod serve;
+mod service_manager;
 
 pub use core::{Core, StartError};
 pub use log::init as init_log;

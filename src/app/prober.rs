@@ -9,7 +9,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::core::Core;
-use crate::admin::{TokenVital, Vitals};
+use crate::admin::{HealthState, TokenHealth};
 use crate::hsm::{Token, TokenState};
 use crate::issuance::Authorities;
 use crate::trust::Bundles;
@@ -27,7 +27,7 @@ pub(super) struct Prober {
     pub(super) tokens: Vec<Arc<Token>>,
     pub(super) authorities: Arc<Authorities>,
     pub(super) bundles: Arc<Bundles>,
-    pub(super) vitals: Arc<Vitals>,
+    pub(super) health_state: Arc<HealthState>,
     pub(super) health: HealthReporter,
     pub(super) test_interval: Duration,
 }
@@ -70,7 +70,7 @@ impl Prober {
             Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),
         };
-        self.vitals.set_ledger(ledger);
+        self.health_state.set_ledger(ledger);
         for token in &self.tokens {
             self.look_at(token, test).await;
         }
@@ -79,7 +79,7 @@ impl Prober {
             .status()
             .iter()
             .any(|authority| authority.issuer.is_some())
-            && self.vitals.tokens().values().any(|token| token.up);
+            && self.health_state.tokens().values().any(|token| token.up);
         for (service, up) in [
             (ISTIO, signs),
             (CERTIFICATES, signs),
@@ -97,7 +97,7 @@ impl Prober {
 
     async fn look_at(&self, token: &Arc<Token>, test: bool) {
         let before = self
-            .vitals
+            .health_state
             .tokens()
             .remove(token.name())
             .unwrap_or_default();
@@ -121,9 +121,9 @@ impl Prober {
                 }
             }
         }
-        self.vitals.set_token(
+        self.health_state.set_token(
             token.name(),
-            TokenVital {
+            TokenHealth {
                 up,
                 state: text,
                 signed_in,

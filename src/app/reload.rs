@@ -10,14 +10,14 @@ use crate::admin::Admin;
 use crate::authn::Operators;
 use crate::config::Config;
 use crate::issuance::Authorities;
-use crate::mesh::Gate;
+use crate::mesh::CallerAuthenticator;
 
 /// What a reload changes: policy, profiles, and who may call.
 pub(super) struct Reload {
     pub(super) file: PathBuf,
     pub(super) core: Core,
     pub(super) callers: Callers,
-    pub(super) gates: Vec<(String, Gate)>,
+    pub(super) authenticators: Vec<(String, CallerAuthenticator)>,
     pub(super) authorities: Arc<Authorities>,
     pub(super) admin: Arc<Admin>,
     /// What the process was started with: sections that are read once are still as they are here.
@@ -41,7 +41,7 @@ impl Reload {
             operators: Arc::new(Operators::new(next.authn())),
             clusters: Arc::clone(&self.callers.clusters),
         };
-        for (name, gate) in &self.gates {
+        for (name, authenticator) in &self.authenticators {
             // A listener that is gone from the file goes with the next restart; until then it
             // keeps the callers that it had.
             let known = next
@@ -49,7 +49,7 @@ impl Reload {
                 .iter()
                 .find(|listener| listener.name() == name);
             if let Some(listener) = known {
-                gate.replace(self.callers.judges(&self.core, listener));
+                authenticator.replace(self.callers.verifiers(&self.core, listener));
             }
         }
         self.admin

@@ -9,15 +9,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::announce::announce;
 use super::core::Core;
 use super::listen::{Bound, Callers};
 use super::policy::in_force;
 use super::prober::Prober;
 use super::records::Records;
 use super::reload::Reload;
-use super::{log, notice, publisher};
-use crate::admin::{self, Admin, Vitals};
+use super::{linkerd_events, log, publisher, service_manager};
+use crate::admin::{self, Admin, HealthState};
 use crate::authn::{JwtVerifiers, Operators};
 use crate::cluster::Clusters;
 use crate::config::Config;
@@ -84,13 +83,13 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     for listener in config.listeners() {
         bound.push(Bound::bind(listener.clone(), &callers, &core, refusals.clone()).await?);
     }
-    let gates = bound.iter().map(Bound::named_gate).collect();
+    let authenticators = bound.iter().map(Bound::named_authenticator).collect();
     let (health, health_service) = tonic_health::server::health_reporter();
-    let vitals = Arc::new(Vitals::default());
+    let health_state = Arc::new(HealthState::default());
     let admin = Arc::new(Admin {
         authorities: Arc::clone(&authorities),
         pipeline: core.pipeline.clone(),
-        vitals: Arc::clone(&vitals),
+        health_state: Arc::clone(&health_state),
         distribution,
         listeners: bound.iter().filter_map(Bound::named_certificates).collect(),
         metrics,
@@ -110,7 +109,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         bundles: Arc::clone(&bundles),
         istio_profile: config.istio_profile().unwrap_or_default().to_owned(),
         clock: Arc::clone(&core.clock),
-        notices: announce(&config, &core, &clusters, &controlling, &tasks, &stop),
+        notices: linkerd_events::start(&config, &core, &clusters, &controlling, &tasks, &stop),
         stop: stop.clone(),
     };
     for listener in bound {
@@ -130,7 +129,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         tokens,
         authorities: Arc::clone(&authorities),
         bundles,
-        vitals,
+        health_state,
         health,
         test_interval: config.hsm().probe_interval(),
     };
@@ -148,14 +147,14 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         instance = config.instance().name(),
         "serving"
     );
-    notice::ready();
+    service_manager::ready();
     ready();
 
     let mut reload = Reload {
         file,
         core: core.clone(),
         callers,
-        gates,
+        authenticators,
         authorities,
         admin,
         started: config,
@@ -163,7 +162,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     signals.wait(|| reload.run()).await;
 
     tracing::info!("stopping: no new calls, those under way are brought to their end");
-    notice::stopping();
+    service_manager::stopping();
     stop.cancel();
     tasks.close();
     tasks.wait().await;

@@ -9,7 +9,7 @@ use super::open::block_on;
 use super::output;
 use crate::cluster::Examiner;
 use crate::config::Config;
-use crate::controllers::linkerd::{ControlPlane, Counts, look};
+use crate::controllers::linkerd::{ControlPlane, Counts, control_planes};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum LinkerdCommand {
@@ -77,7 +77,7 @@ async fn read_clusters(config: &Config) -> Vec<ClusterStatus> {
     for target in targets.filter(|target| target.holds_linkerd_roots()) {
         for cluster in target.clusters().filter_map(|name| config.clusters().get(name)) {
             let result = match Examiner::new(cluster).await {
-                Ok(examiner) => look(cluster, target, &examiner).await,
+                Ok(examiner) => control_planes(cluster, target, &examiner).await,
                 Err(error) => Err(error),
             };
             let cluster = cluster.name().to_owned();

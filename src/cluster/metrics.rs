@@ -19,14 +19,14 @@ use crate::authn::AuthnError;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Judged {
     cluster: String,
-    way: &'static str,
+    verification: &'static str,
     result: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Taken {
     cluster: String,
-    way: &'static str,
+    verification: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -60,7 +60,7 @@ impl Metrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
             "cluster_tokens",
-            "Tokens that were judged for a cluster, by way and result",
+            "Tokens that were judged for a cluster, by verification (token_review or offline) and result",
             self.judged.clone(),
         );
         registry.register_with_unit(
@@ -89,7 +89,7 @@ impl Metrics {
         };
         let labels = Judged {
             cluster: cluster.to_owned(),
-            way,
+            verification: way,
             result: match verdict {
                 Ok(_) => "accepted",
                 Err(AuthnError::Unavailable(_) | AuthnError::Timeout(_)) => "cannot_tell",
@@ -99,7 +99,7 @@ impl Metrics {
         self.judged.get_or_create(&labels).inc();
         let labels = Taken {
             cluster: labels.cluster,
-            way,
+            verification: way,
         };
         let took = begun.elapsed().as_secs_f64();
         self.took.get_or_create(&labels).observe(took);

@@ -78,9 +78,12 @@ impl Walk<'_> {
 
     fn unknown(&mut self, value: &Value, at: &str, key: &str, fields: &[(&'static str, Shape)]) {
         let names = || fields.iter().map(|(name, _)| *name);
-        let hint = match nearest(key, names()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("known here: {}", names().collect::<Vec<_>>().join(", ")),
+        let renamed = RENAMED.iter().find(|(old, _)| *old == key);
+        let renamed = renamed.filter(|(_, new)| names().any(|name| name == *new));
+        let hint = match (renamed, nearest(key, names())) {
+            (Some((_, new)), _) => format!("it is now called `{new}`"),
+            (None, Some(near)) => format!("did you mean `{near}`?"),
+            (None, None) => format!("known here: {}", names().collect::<Vec<_>>().join(", ")),
         };
         self.found(value, at, "unknown key".to_owned(), hint);
     }
@@ -91,6 +94,9 @@ impl Walk<'_> {
             .push(Finding::new(place, format!("{at}: {what}")).write(hint));
     }
 }
+
+/// Keys that were renamed: (old, new), in whichever section has the new one.
+const RENAMED: &[(&str, &str)] = &[("taken_within", "acceptance_timeout")];
 
 /// The variable that a value came from; a table made for overrides has none of its own, so the
 /// first value in it answers.

@@ -125,6 +125,15 @@ fn unknown_keys_are_all_named_with_the_nearest_known_one() {
 }
 
 #[test]
+fn a_renamed_key_is_refused_with_its_new_name() {
+    let text = format!("{SMALL}[linkerd_issuers.main]\ncluster = 'east'\ntaken_within = '5m'\n");
+    let found = findings(&text, &[]);
+    let expected = "linkerd_issuers.main.taken_within: unknown key \
+                    (it is now called `acceptance_timeout`)";
+    assert!(found.iter().any(|f| f.contains(expected)), "{found:?}");
+}
+
+#[test]
 fn what_is_found_comes_in_order_and_moves_no_terminal() {
     let tokens: String = (0..20)
         .map(|n| format!("[hsm.tokens.t{n:02}]\nworkers = 'x'\nlabel = 1.5\n"))

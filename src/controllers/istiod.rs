@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::config::IstiodTls;
-use super::kept::{Sort, Terms};
+use super::managed_secret::{CertificateRole, SecretSpec};
 use crate::x509::TrustDomain;
 
 /// The profile of these certificates; policy has a rule for the names that the configuration gives.
@@ -15,8 +15,8 @@ pub const ISTIOD_CALLER: &str = "local:istiod";
 pub const ISTIOD_TTL: Duration = Duration::from_secs(7 * 86_400);
 
 /// What istiod's secret is to hold.
-pub(super) fn terms(config: &IstiodTls, trust_domain: &TrustDomain) -> Terms {
-    Terms {
+pub(super) fn secret_spec(config: &IstiodTls, trust_domain: &TrustDomain) -> SecretSpec {
+    SecretSpec {
         name: config.name.clone(),
         what: "istiod's certificate",
         namespace: config.namespace.clone(),
@@ -24,6 +24,6 @@ pub(super) fn terms(config: &IstiodTls, trust_domain: &TrustDomain) -> Terms {
         names: config.names(trust_domain),
         profile: ISTIOD_PROFILE,
         purpose: "istiod",
-        sort: Sort::Leaf,
+        role: CertificateRole::Leaf,
     }
 }

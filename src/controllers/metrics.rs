@@ -39,8 +39,8 @@ pub struct Metrics {
     objects: Family<ResultLabels, Counter>,
     watches: Family<WatchLabels, Gauge>,
     waiting: Family<WatchLabels, Gauge>,
-    taken: Family<IssuerLabels, Gauge>,
-    ends: Family<IssuerLabels, Gauge>,
+    issuer_accepted: Family<IssuerLabels, Gauge>,
+    issuer_not_after: Family<IssuerLabels, Gauge>,
     events: Family<EventLabels, Counter>,
 }
 
@@ -65,13 +65,13 @@ impl Metrics {
         registry.register(
             "linkerd_issuer_taken",
             "1 once Linkerd's controller said that it took the last issuer written for it",
-            self.taken.clone(),
+            self.issuer_accepted.clone(),
         );
         registry.register_with_unit(
             "linkerd_issuer_not_after_timestamp",
             "End of the issuer that was written for Linkerd's controller",
             Unit::Seconds,
-            self.ends.clone(),
+            self.issuer_not_after.clone(),
         );
         registry.register(
             "linkerd_events",
@@ -103,14 +103,16 @@ impl Metrics {
         self.events.get_or_create_owned(&labels)
     }
 
-    pub(super) fn taken(&self, issuer: &str, cluster: &str, taken: bool) {
+    pub(super) fn issuer_accepted(&self, issuer: &str, cluster: &str, accepted: bool) {
         let labels = issuer_labels(issuer, cluster);
-        self.taken.get_or_create(&labels).set(i64::from(taken));
+        self.issuer_accepted
+            .get_or_create(&labels)
+            .set(i64::from(accepted));
     }
 
-    pub(super) fn issuer_ends(&self, issuer: &str, cluster: &str, at: UnixTime) {
+    pub(super) fn issuer_not_after(&self, issuer: &str, cluster: &str, at: UnixTime) {
         let labels = issuer_labels(issuer, cluster);
-        self.ends.get_or_create(&labels).set(at.secs());
+        self.issuer_not_after.get_or_create(&labels).set(at.secs());
     }
 
     pub(super) fn waiting(&self, signer: &str, cluster: &str, count: usize) {

@@ -5,8 +5,8 @@ mod config;
 mod csr;
 mod http;
 mod istiod;
-mod kept;
 pub mod linkerd;
+mod managed_secret;
 mod metrics;
 mod parts;
 mod pod;
@@ -22,7 +22,7 @@ pub use config::{
     RawIstiodTls, RawLinkerdIssuer, RawPodSigner,
 };
 pub use istiod::{ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL};
-pub use linkerd::{announce, event_right};
+pub use linkerd::{event_permission, start_events};
 pub use metrics::Metrics;
 pub use parts::Parts;
 pub use start::start;

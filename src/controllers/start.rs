@@ -7,8 +7,8 @@ use tokio_util::task::TaskTracker;
 
 use super::config::Config;
 use super::csr::CsrWork;
-use super::kept::Keeper;
-use super::linkerd::Takers;
+use super::linkerd::IssuerAcceptance;
+use super::managed_secret::ManagedSecret;
 use super::parts::Parts;
 use super::pod::PodWork;
 use super::{istiod, linkerd, signer};
@@ -32,22 +32,26 @@ pub fn start(config: &Config, parts: &Parts, tasks: &TaskTracker, stop: &Cancell
     }
     for istiod in config.istiod_tls() {
         if let Some(cluster) = parts.clusters.get(istiod.cluster()) {
-            let terms = istiod::terms(istiod, cluster.config().trust_domain());
-            let keeper = Keeper::new(terms, (), Arc::clone(cluster), parts);
+            let spec = istiod::secret_spec(istiod, cluster.config().trust_domain());
+            let secret = ManagedSecret::new(spec, (), Arc::clone(cluster), parts);
             let stop = stop.clone();
-            tasks.spawn(async move { keeper.keep(&stop).await });
+            tasks.spawn(async move { secret.run(&stop).await });
         }
     }
     for issuer in config.linkerd_issuers() {
         let Some(cluster) = parts.clusters.get(issuer.cluster()) else {
             continue;
         };
-        let terms = linkerd::terms(issuer, cluster.config().trust_domain());
-        let takers = Arc::new(Takers::new(issuer, Arc::clone(cluster), &parts.metrics));
-        let keeper = Keeper::new(terms, Arc::clone(&takers), Arc::clone(cluster), parts);
+        let spec = linkerd::issuer_spec(issuer, cluster.config().trust_domain());
+        let acceptance = Arc::new(IssuerAcceptance::new(
+            issuer,
+            Arc::clone(cluster),
+            &parts.metrics,
+        ));
+        let secret = ManagedSecret::new(spec, Arc::clone(&acceptance), Arc::clone(cluster), parts);
         let stop = stop.clone();
         tasks.spawn(async move {
-            tokio::join!(keeper.keep(&stop), takers.look(&stop));
+            tokio::join!(secret.run(&stop), acceptance.run(&stop));
         });
     }
 }

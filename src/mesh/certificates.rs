@@ -6,8 +6,8 @@ use std::time::Duration;
 use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 
+use super::authentication::{CallerAuthenticator, request_id};
 use super::bundles::message;
-use super::call::{Gate, request_id};
 use super::proto::rootbridge_v1::certificate_service_server::CertificateService;
 use super::proto::rootbridge_v1::{SignCertificateRequest, SignCertificateResponse};
 use super::status::CallError;
@@ -27,7 +27,7 @@ const MAX_NAMES: usize = 64;
 #[derive(Debug, Clone)]
 pub(super) struct Certificates {
     /// Who may call.
-    pub gate: Gate,
+    pub authenticator: CallerAuthenticator,
     /// Who issues.
     pub authorities: Arc<Authorities>,
 }
@@ -43,7 +43,10 @@ impl CertificateService for Certificates {
         let request_id = request_id(&headers);
         let call = async {
             let peer = extensions.get::<Peer>();
-            let caller = self.gate.caller(&headers, peer, Api::Certificates).await?;
+            let caller = self
+                .authenticator
+                .authenticate(&headers, peer, Api::Certificates)
+                .await?;
             let request = read(body, caller, &request_id)?;
             Ok(answer(&self.authorities.issue(request).await?))
         };

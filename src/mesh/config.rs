@@ -215,10 +215,10 @@ impl ListenerConfig {
         self.linkerd.as_ref()
     }
 
-    /// The cluster in which its certificates are told as events, if any.
-    pub fn tells_events_to(&self) -> Option<&str> {
-        let told = self.linkerd.as_ref()?.tells_events();
-        self.clusters.default_name().filter(|_| told)
+    /// The cluster in which events about issued certificates are written, if any.
+    pub fn events_cluster(&self) -> Option<&str> {
+        let enabled = self.linkerd.as_ref()?.writes_events();
+        self.clusters.default_name().filter(|_| enabled)
     }
 
     /// What it takes on at most.

@@ -7,7 +7,7 @@ use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use tonic::{Request, Response, Status};
 
-use super::call::{Gate, request_id};
+use super::authentication::{CallerAuthenticator, request_id};
 use super::proto::istio::istio_certificate_service_server::IstioCertificateService;
 use super::proto::istio::{IstioCertificateRequest, IstioCertificateResponse};
 use super::status::CallError;
@@ -26,7 +26,7 @@ const IMPERSONATED: &str = "ImpersonatedIdentity";
 #[derive(Debug, Clone)]
 pub(super) struct Istio {
     /// Who may call.
-    pub gate: Gate,
+    pub authenticator: CallerAuthenticator,
     /// Who issues.
     pub authorities: Arc<Authorities>,
     /// The profile when no `CertSigner` is given.
@@ -44,16 +44,23 @@ impl IstioCertificateService for Istio {
         let request_id = request_id(&headers);
         let call = async {
             let peer = extensions.get::<Peer>();
-            let caller = self.gate.caller(&headers, peer, Api::Istio).await?;
-            let wish = Wish::read(&body, &self.profile)?;
-            if !wish.profile.is_empty() && !self.authorities.has_profile(wish.profile) {
+            let caller = self
+                .authenticator
+                .authenticate(&headers, peer, Api::Istio)
+                .await?;
+            let options = RequestOptions::read(&body, &self.profile)?;
+            if !options.profile.is_empty() && !self.authorities.has_profile(options.profile) {
                 return Err(CallError::Field {
                     field: CERT_SIGNER,
                     why: "no profile of that name; leave it empty for the default".to_owned(),
                 });
             }
-            let delegation = match wish.impersonated {
-                Some(identity) => Some(self.gate.delegate(&caller, identity, Api::Istio).await?),
+            let delegation = match options.impersonated {
+                Some(identity) => Some(
+                    self.authenticator
+                        .authorize_node_proxy(&caller, identity, Api::Istio)
+                        .await?,
+                ),
                 None => None,
             };
             let issued = self
@@ -61,11 +68,11 @@ impl IstioCertificateService for Istio {
                 .issue(IssuanceRequest {
                     caller,
                     csr: Csr::from_pem(body.csr.as_bytes())?,
-                    profile: wish.profile.to_owned(),
+                    profile: options.profile.to_owned(),
                     names: Vec::new(),
-                    ttl: wish.ttl,
+                    ttl: options.ttl,
                     naming: Naming::Spiffe,
-                    scope: wish.scope,
+                    scope: options.scope,
                     node_authorization: delegation,
                     idempotency_key: None,
                     request_id: request_id.clone(),
@@ -84,14 +91,14 @@ impl IstioCertificateService for Istio {
 }
 
 /// What the message asks for, beside the CSR.
-struct Wish<'a> {
+struct RequestOptions<'a> {
     profile: &'a str,
     ttl: Option<Duration>,
     scope: Scope,
     impersonated: Option<&'a str>,
 }
 
-impl<'a> Wish<'a> {
+impl<'a> RequestOptions<'a> {
     fn read(body: &'a IstioCertificateRequest, default: &'a str) -> Result<Self, CallError> {
         let metadata = body.metadata.as_ref();
         let impersonated = text(metadata, IMPERSONATED)?.filter(|identity| !identity.is_empty());
@@ -165,10 +172,10 @@ mod tests {
     fn no_lifetime_means_the_default() {
         for seconds in [0, -1, i64::MIN] {
             let body = request(seconds, &[]);
-            assert_eq!(Wish::read(&body, "workload").unwrap().ttl, None);
+            assert_eq!(RequestOptions::read(&body, "workload").unwrap().ttl, None);
         }
         let body = request(i64::MAX, &[]);
-        let ttl = Wish::read(&body, "workload").unwrap().ttl;
+        let ttl = RequestOptions::read(&body, "workload").unwrap().ttl;
         assert_eq!(ttl, Some(Duration::from_secs(i64::MAX.unsigned_abs())));
     }
 
@@ -176,28 +183,33 @@ mod tests {
     fn the_metadata_is_read_strictly() {
         let body = request(0, &[(CERT_SIGNER, Kind::StringValue(String::new()))]);
         assert_eq!(
-            Wish::read(&body, "workload").unwrap().scope,
+            RequestOptions::read(&body, "workload").unwrap().scope,
             Scope::CallerName
         );
         let body = request(0, &[(CERT_SIGNER, Kind::StringValue("gold".to_owned()))]);
-        let wish = Wish::read(&body, "workload").unwrap();
+        let options = RequestOptions::read(&body, "workload").unwrap();
         assert_eq!(
-            (wish.profile, wish.scope),
+            (options.profile, options.scope),
             ("gold", Scope::CallerNameByRule)
         );
         let body = request(0, &[(CERT_SIGNER, Kind::NumberValue(1.0))]);
-        assert!(Wish::read(&body, "workload").is_err());
+        assert!(RequestOptions::read(&body, "workload").is_err());
         let spiffe = Kind::StringValue("spiffe://td/ns/a/sa/b".to_owned());
         let body = request(0, &[(IMPERSONATED, spiffe.clone())]);
-        let wish = Wish::read(&body, "workload").unwrap();
-        assert_eq!(wish.impersonated, Some("spiffe://td/ns/a/sa/b"));
-        assert_eq!(wish.scope, Scope::CallerName);
+        let options = RequestOptions::read(&body, "workload").unwrap();
+        assert_eq!(options.impersonated, Some("spiffe://td/ns/a/sa/b"));
+        assert_eq!(options.scope, Scope::CallerName);
         let body = request(0, &[(IMPERSONATED, Kind::StringValue(String::new()))]);
-        assert_eq!(Wish::read(&body, "workload").unwrap().impersonated, None);
+        assert_eq!(
+            RequestOptions::read(&body, "workload")
+                .unwrap()
+                .impersonated,
+            None
+        );
         let signer = (CERT_SIGNER, Kind::StringValue("gold".to_owned()));
         let body = request(0, &[(IMPERSONATED, spiffe), signer]);
-        assert!(Wish::read(&body, "workload").is_err());
+        assert!(RequestOptions::read(&body, "workload").is_err());
         let body = request(0, &[(IMPERSONATED, Kind::BoolValue(true))]);
-        assert!(Wish::read(&body, "workload").is_err());
+        assert!(RequestOptions::read(&body, "workload").is_err());
     }
 }

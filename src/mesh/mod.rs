@@ -1,7 +1,7 @@
 //! The APIs that workloads and meshes speak.
 
+mod authentication;
 mod bundles;
-mod call;
 mod certificates;
 mod config;
 mod download;
@@ -16,7 +16,7 @@ mod status;
 mod tls_config;
 mod tls_files;
 
-pub use call::{Gate, Judges};
+pub use authentication::{CallerAuthenticator, Verifiers};
 pub use config::{Api, ConfigError, ListenerConfig, RawIstio, RawListener};
 pub use limits::{Limits, RawLimits};
 pub use linkerd::{

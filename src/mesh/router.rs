@@ -12,8 +12,8 @@ use tonic::Status;
 use tonic::service::RoutesBuilder;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
+use super::authentication::CallerAuthenticator;
 use super::bundles::TrustBundles;
-use super::call::Gate;
 use super::certificates::Certificates;
 use super::config::{Api, ListenerConfig};
 use super::download;
@@ -51,7 +51,7 @@ pub struct Services {
 pub fn router<H: Health>(
     services: &Services,
     listener: &ListenerConfig,
-    gate: &Gate,
+    authenticator: &CallerAuthenticator,
     health: HealthServer<H>,
 ) -> Router {
     let limit = listener.limits().max_message_bytes;
@@ -59,7 +59,7 @@ pub fn router<H: Health>(
     routes.add_service(health);
     if listener.serves(Api::Istio) {
         let istio = Istio {
-            gate: gate.clone(),
+            authenticator: authenticator.clone(),
             authorities: Arc::clone(&services.authorities),
             profile: services.istio_profile.clone(),
         };
@@ -68,7 +68,7 @@ pub fn router<H: Health>(
     }
     if let Some(config) = listener.linkerd() {
         let linkerd = Linkerd {
-            gate: gate.clone(),
+            authenticator: authenticator.clone(),
             authorities: Arc::clone(&services.authorities),
             clock: Arc::clone(&services.clock),
             config: config.clone(),
@@ -79,7 +79,7 @@ pub fn router<H: Health>(
     }
     if listener.serves(Api::Certificates) {
         let certificates = Certificates {
-            gate: gate.clone(),
+            authenticator: authenticator.clone(),
             authorities: Arc::clone(&services.authorities),
         };
         let certificates = CertificateServiceServer::new(certificates);

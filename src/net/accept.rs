@@ -19,9 +19,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::gather::Gathered;
+use super::first_byte_timeout::FirstByteTimeout;
 use super::peer::Peer;
-use super::prompt::Prompt;
+use super::write_coalescing::CoalescedWrites;
 
 /// hyper takes no smaller buffer.
 const MIN_BUFFER: u32 = 8192;
@@ -242,7 +242,7 @@ impl Connection {
             request.extensions_mut().insert(peer.clone());
             router.clone().oneshot(request)
         });
-        let stream = Gathered::new(Prompt::new(stream, self.handshake_timeout));
+        let stream = CoalescedWrites::new(FirstByteTimeout::new(stream, self.handshake_timeout));
         let (http, watcher) = (self.http, self.watcher);
         let served = stream.drive(|stream| {
             let connection = http.serve_connection(TokioIo::new(stream), service);

@@ -1,10 +1,10 @@
 //! Listeners: TLS, limits and the accept loop. Knows nothing of what it serves.
 
 mod accept;
-mod gather;
+mod first_byte_timeout;
 mod peer;
-mod prompt;
 mod tls;
+mod write_coalescing;
 
 pub use accept::{Limits, Listener, NetError, Sources};
 pub use peer::Peer;

@@ -9,7 +9,6 @@
     missing_docs
 )]
 
-mod architecture;
 mod crash;
 mod durability;
 mod enterprise;

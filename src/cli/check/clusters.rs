@@ -9,7 +9,7 @@ use crate::cli::format::{count, short_duration};
 use crate::clock::{Clock, SystemClock, UnixTime};
 use crate::cluster::{ClusterConfig, Echo, Examiner, Way};
 use crate::config::Config;
-use crate::controllers::event_right;
+use crate::controllers::event_permission;
 use crate::controllers::publisher::TargetConfig;
 use crate::ledger::Snapshot;
 use crate::x509::TrustBundle;
@@ -114,9 +114,9 @@ async fn permissions(
     let mut needed = cluster.rights();
     needed.extend(config.controllers().rights(cluster.name()));
     for listener in config.listeners() {
-        if listener.tells_events_to() == Some(cluster.name()) {
+        if listener.events_cluster() == Some(cluster.name()) {
             let key = format!("listeners.{}.linkerd.events", listener.name());
-            needed.push(event_right(key));
+            needed.push(event_permission(key));
         }
     }
     for target in config.bundle_targets() {
@@ -199,27 +199,27 @@ async fn drift(
         }
     };
     match target.drift(cluster, examiner, &pem).await {
-        Ok(drift) if drift.astray.is_empty() => {
+        Ok(drift) if drift.mismatches.is_empty() => {
             let said = format!(
                 "version {} in {}",
                 bundle.sequence,
-                count(drift.wanted, "place")
+                count(drift.desired, "place")
             );
             report.pass(CATEGORY, &item, &said);
         }
         Ok(drift) => {
             let shown: Vec<&str> = drift
-                .astray
+                .mismatches
                 .iter()
                 .take(MAX_NAMES)
                 .map(String::as_str)
                 .collect();
             let said = format!(
                 "{} of {} are not as they should be: {}{}",
-                drift.astray.len(),
-                drift.wanted,
+                drift.mismatches.len(),
+                drift.desired,
                 shown.join(", "),
-                if drift.astray.len() > MAX_NAMES {
+                if drift.mismatches.len() > MAX_NAMES {
                     ", …"
                 } else {
                     ""

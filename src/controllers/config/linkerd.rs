@@ -26,7 +26,7 @@ pub struct RawLinkerdIssuer {
     pub secret: Option<String>,
     /// How long the controller may take to say that it took it. Default 5m.
     #[serde(default, with = "humantime_serde")]
-    pub taken_within: Option<Duration>,
+    pub acceptance_timeout: Option<Duration>,
 }
 
 /// `[linkerd_issuers.NAME]`: one issuer for one identity controller.
@@ -38,7 +38,7 @@ pub struct LinkerdIssuer {
     pub(super) control_namespace: String,
     pub(super) secret: String,
     lifetime: Duration,
-    taken_within: Duration,
+    acceptance_timeout: Duration,
 }
 
 impl LinkerdIssuer {
@@ -68,8 +68,8 @@ impl LinkerdIssuer {
     }
 
     /// How long the controller may take to say that it took it.
-    pub fn taken_within(&self) -> Duration {
-        self.taken_within
+    pub fn acceptance_timeout(&self) -> Duration {
+        self.acceptance_timeout
     }
 
     /// The name that the controller verifies its issuer by; `None` when the trust domain makes no
@@ -82,7 +82,7 @@ impl LinkerdIssuer {
         .ok()
     }
 
-    pub(super) fn place(&self) -> (&String, &String, &String) {
+    pub(super) fn secret_key(&self) -> (&String, &String, &String) {
         (&self.cluster, &self.control_namespace, &self.secret)
     }
 
@@ -134,10 +134,10 @@ pub(super) fn issuer(name: String, raw: RawLinkerdIssuer) -> Result<LinkerdIssue
         let what = "must be 1h to 30d: it is renewed at half of it";
         return Err(ConfigError::new(at("lifetime"), what));
     }
-    let taken_within = raw.taken_within.unwrap_or(HOUR / 12);
-    if !(Duration::from_secs(5)..=HOUR).contains(&taken_within) {
+    let acceptance_timeout = raw.acceptance_timeout.unwrap_or(HOUR / 12);
+    if !(Duration::from_secs(5)..=HOUR).contains(&acceptance_timeout) {
         let what = "must be 5s to 1h; a kubelet brings a changed secret within 2m or so";
-        return Err(ConfigError::new(at("taken_within"), what));
+        return Err(ConfigError::new(at("acceptance_timeout"), what));
     }
     Ok(LinkerdIssuer {
         name,
@@ -145,6 +145,6 @@ pub(super) fn issuer(name: String, raw: RawLinkerdIssuer) -> Result<LinkerdIssue
         control_namespace,
         secret,
         lifetime,
-        taken_within,
+        acceptance_timeout,
     })
 }

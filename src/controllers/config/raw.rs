@@ -101,12 +101,12 @@ impl TryFrom<RawConfig> for Config {
         let mut taken = BTreeSet::new();
         for (name, raw) in raw.istiod_tls {
             let istiod = istiod(name, raw)?;
-            let place = (
+            let key = (
                 istiod.cluster.clone(),
                 istiod.namespace.clone(),
                 istiod.secret.clone(),
             );
-            if !taken.insert(place) {
+            if !taken.insert(key) {
                 return Err(ConfigError::new(
                     format!("istiod_tls.{}.secret", istiod.name),
                     "another [istiod_tls.*] writes the same secret",
@@ -116,9 +116,9 @@ impl TryFrom<RawConfig> for Config {
         }
         for (name, raw) in raw.linkerd_issuers {
             let issuer = linkerd::issuer(name, raw)?;
-            let (cluster, namespace, secret) = issuer.place();
-            let place = (cluster.clone(), namespace.clone(), secret.clone());
-            if !taken.insert(place) {
+            let (cluster, namespace, secret) = issuer.secret_key();
+            let key = (cluster.clone(), namespace.clone(), secret.clone());
+            if !taken.insert(key) {
                 return Err(ConfigError::new(
                     format!("linkerd_issuers.{}.secret", issuer.name),
                     "another section writes the same secret",

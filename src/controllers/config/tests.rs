@@ -60,8 +60,8 @@ fn an_issuer_for_linkerd() {
     let found = name("cluster.local").unwrap();
     assert_eq!(found.as_str(), "identity.linkerd.cluster.local");
     assert_eq!(issuer.lifetime(), Duration::from_secs(48 * 3600));
-    assert_eq!(issuer.taken_within(), Duration::from_secs(300));
-    let (_, namespace, secret) = issuer.place();
+    assert_eq!(issuer.acceptance_timeout(), Duration::from_secs(300));
+    let (_, namespace, secret) = issuer.secret_key();
     assert_eq!(
         (&namespace[..], &secret[..]),
         ("linkerd", "linkerd-identity-issuer")
@@ -117,8 +117,8 @@ fn what_cannot_stand_is_named() {
         ("secret = 'A'", "secret"),
         ("lifetime = '59m'", "lifetime"),
         ("lifetime = '31d'", "lifetime"),
-        ("taken_within = '4s'", "taken_within"),
-        ("taken_within = '2h'", "taken_within"),
+        ("acceptance_timeout = '4s'", "acceptance_timeout"),
+        ("acceptance_timeout = '2h'", "acceptance_timeout"),
     ] {
         let error = read(&format!("[linkerd_issuers.i]\ncluster = 'c'\n{line}")).unwrap_err();
         let error = error.to_string();

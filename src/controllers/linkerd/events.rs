@@ -30,12 +30,12 @@ const PACE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What writing needs in a cluster; `why` names the key that wants it.
-pub fn event_right(why: impl Into<String>) -> Right {
+pub fn event_permission(why: impl Into<String>) -> Right {
     Right::new("create", "", "events", why)
 }
 
 /// Begins to write events in these clusters, until `stop`; answers where they are told.
-pub fn announce(
+pub fn start_events(
     clusters: impl IntoIterator<Item = Arc<Cluster>>,
     clock: &Arc<dyn Clock>,
     metrics: &Metrics,

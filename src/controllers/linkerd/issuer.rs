@@ -2,7 +2,7 @@
 //! HSM. Its key is in the cluster's etcd, and no HSM guards it; its short life bounds what that costs.
 
 use crate::controllers::config::LinkerdIssuer;
-use crate::controllers::kept::{Sort, Terms};
+use crate::controllers::managed_secret::{CertificateRole, SecretSpec};
 use crate::x509::{San, TrustDomain};
 
 /// The profile of these certificates; policy has a rule for the names that the configuration gives.
@@ -11,9 +11,12 @@ pub const LINKERD_ISSUER_PROFILE: &str = "linkerd-issuer";
 pub const LINKERD_ISSUER_CALLER: &str = "local:linkerd-issuer";
 
 /// What the controller's secret is to hold.
-pub(in crate::controllers) fn terms(issuer: &LinkerdIssuer, trust_domain: &TrustDomain) -> Terms {
+pub(in crate::controllers) fn issuer_spec(
+    issuer: &LinkerdIssuer,
+    trust_domain: &TrustDomain,
+) -> SecretSpec {
     let name = issuer.dns_name(trust_domain);
-    Terms {
+    SecretSpec {
         name: issuer.name().to_owned(),
         what: "the issuer of Linkerd's controller",
         namespace: issuer.control_namespace().to_owned(),
@@ -21,7 +24,7 @@ pub(in crate::controllers) fn terms(issuer: &LinkerdIssuer, trust_domain: &Trust
         names: name.map(San::Dns).into_iter().collect(),
         profile: LINKERD_ISSUER_PROFILE,
         purpose: "linkerd-issuer",
-        sort: Sort::Ca {
+        role: CertificateRole::Ca {
             lifetime: issuer.lifetime(),
         },
     }

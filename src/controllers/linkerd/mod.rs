@@ -4,14 +4,14 @@
 mod events;
 mod gauge;
 mod issuer;
+mod issuer_acceptance;
 mod roots;
-mod taken;
 mod workloads;
 
-pub use events::{announce, event_right};
+pub use events::{event_permission, start_events};
 pub use gauge::register_pods;
-pub(super) use issuer::terms;
+pub(super) use issuer::issuer_spec;
 pub use issuer::{LINKERD_ISSUER_CALLER, LINKERD_ISSUER_PROFILE};
-pub use roots::{ControlPlane, look};
-pub(super) use taken::Takers;
+pub(super) use issuer_acceptance::IssuerAcceptance;
+pub use roots::{ControlPlane, control_planes};
 pub use workloads::{Counts, Workload};

@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
-use super::workloads::{Counts, Standing, Workload, count};
+use super::workloads::{Counts, PublishedRoots, Workload, count};
 use crate::cluster::{ClusterConfig, Examiner};
 use crate::controllers::publisher::{LINKERD_KEY, LINKERD_ROOTS, TargetConfig};
 
@@ -29,7 +29,7 @@ pub struct ControlPlane {
 ///
 /// # Errors
 /// What the API server answered instead, or which ConfigMap is not there.
-pub async fn look(
+pub async fn control_planes(
     cluster: &ClusterConfig,
     target: &TargetConfig,
     examiner: &Examiner,
@@ -39,13 +39,13 @@ pub async fn look(
     let mut maps = Vec::new();
     examiner.each(&named, PAGE, |map| maps.push(map)).await?;
     for namespace in target.namespaces(cluster, examiner).await? {
-        let standing = maps.iter().find_map(|map| standing(map, &namespace));
-        let standing = standing.ok_or_else(|| {
+        let roots = maps.iter().find_map(|map| published_roots(map, &namespace));
+        let roots = roots.ok_or_else(|| {
             format!(
                 "the ConfigMap {LINKERD_ROOTS} with the key {LINKERD_KEY} is not in {namespace}"
             )
         })?;
-        found.push((standing, BTreeMap::new()));
+        found.push((roots, BTreeMap::new()));
     }
     // What has ended is not even sent.
     let running = "/api/v1/pods?fieldSelector=status.phase!%3DSucceeded,status.phase!%3DFailed";
@@ -63,13 +63,13 @@ pub async fn look(
     Ok(planes.collect())
 }
 
-fn standing(map: &Value, namespace: &str) -> Option<Standing> {
+fn published_roots(map: &Value, namespace: &str) -> Option<PublishedRoots> {
     if map.pointer("/metadata/namespace")?.as_str()? != namespace {
         return None;
     }
     let roots = map.get("data")?.get(LINKERD_KEY)?.as_str()?;
     let sha256 = digest(&SHA256, roots.as_bytes());
-    Some(Standing {
+    Some(PublishedRoots {
         namespace: namespace.to_owned(),
         sha256: sha256.as_ref().iter().map(|b| format!("{b:02x}")).collect(),
         since: changed(map),
@@ -104,13 +104,13 @@ mod tests {
             ]},
             "data": { "ca-bundle.crt": "abc" },
         });
-        let found = standing(&map, "linkerd").unwrap();
+        let found = published_roots(&map, "linkerd").unwrap();
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(found.sha256, abc);
         assert_eq!(found.since.unwrap().to_string(), "2026-11-22T10:00:00Z");
-        assert_eq!(standing(&map, "other"), None);
+        assert_eq!(published_roots(&map, "other"), None);
         assert_eq!(
-            standing(
+            published_roots(
                 &json!({ "metadata": { "namespace": "linkerd" } }),
                 "linkerd"
             ),

@@ -20,7 +20,7 @@ const PROXY: &str = "linkerd-proxy";
 
 /// The roots as they stand in a control plane's ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct PublishedRoots {
     /// The control plane's namespace.
     pub(super) namespace: String,
     /// SHA-256 of the value, in lower-case hexadecimal.
@@ -103,7 +103,7 @@ impl Counts {
 }
 
 /// Counts one pod, if it is of this mesh and runs.
-pub(super) fn count(found: &mut BTreeMap<Workload, Counts>, pod: &Value, roots: &Standing) {
+pub(super) fn count(found: &mut BTreeMap<Workload, Counts>, pod: &Value, roots: &PublishedRoots) {
     if !is_meshed(pod, &roots.namespace) {
         return;
     }
@@ -139,7 +139,7 @@ fn has_proxy(pod: &Value) -> bool {
     all.flatten().any(|each| text(each, "/name") == Some(PROXY))
 }
 
-fn state(pod: &Value, roots: &Standing) -> State {
+fn state(pod: &Value, roots: &PublishedRoots) -> State {
     let own = text(pod, "/metadata/namespace") == Some(&roots.namespace);
     if own && text(pod, COMPONENT).is_some() {
         let begun = text(pod, "/metadata/creationTimestamp");
@@ -191,8 +191,8 @@ mod tests {
 
     const NOW: &str = "aa";
 
-    fn roots() -> Standing {
-        Standing {
+    fn roots() -> PublishedRoots {
+        PublishedRoots {
             namespace: "linkerd".to_owned(),
             sha256: NOW.to_owned(),
             since: Some("2026-11-22T10:00:00Z".parse().unwrap()),

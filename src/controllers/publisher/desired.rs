@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
-use super::observed::{Found, MANAGER};
-use super::target::{Form, Place, TargetConfig};
+use super::object_state::{MANAGER, Observed};
+use super::target::{Form, TargetConfig, TargetKind};
 use super::truststore::{self, ANNOTATION, sha256};
 use crate::trust::Published;
 
@@ -41,8 +41,8 @@ impl Desired {
                 anchor.subject()
             ));
         }
-        let (value, hash, annotation) = match target.place() {
-            Place::ConfigMap {
+        let (value, hash, annotation) = match target.kind() {
+            TargetKind::ConfigMap {
                 form: Form::Truststore { kind, password },
                 ..
             } => {
@@ -51,10 +51,10 @@ impl Desired {
                 let annotation = truststore::annotation(&source, &bytes);
                 (STANDARD.encode(bytes), source, Some(annotation))
             }
-            Place::ConfigMap {
+            TargetKind::ConfigMap {
                 form: Form::Pem, ..
             }
-            | Place::ClusterTrustBundle { .. } => {
+            | TargetKind::ClusterTrustBundle { .. } => {
                 (bundle.pem.clone(), sha256(bundle.pem.as_bytes()), None)
             }
         };
@@ -73,8 +73,8 @@ impl Desired {
     }
 
     /// Whether an object holds it, with the target's labels.
-    pub(super) fn is_in(&self, found: &Found) -> bool {
-        found.dressed && found.value == Some(self.hash)
+    pub(super) fn is_in(&self, found: &Observed) -> bool {
+        found.labels_match && found.value == Some(self.hash)
     }
 
     /// The object for a server-side apply: only what is ours.
@@ -96,14 +96,14 @@ impl Desired {
         } else {
             "data"
         };
-        match target.place() {
-            Place::ConfigMap { key, .. } => json!({
+        match target.kind() {
+            TargetKind::ConfigMap { key, .. } => json!({
                 "apiVersion": "v1",
                 "kind": "ConfigMap",
                 "metadata": metadata,
                 field: { key.as_str(): self.value },
             }),
-            Place::ClusterTrustBundle { signer_name } => {
+            TargetKind::ClusterTrustBundle { signer_name } => {
                 let mut spec = json!({ "trustBundle": self.value });
                 if let (Some(spec), Some(signer)) = (spec.as_object_mut(), signer_name) {
                     spec.insert("signerName".to_owned(), signer.as_str().into());
@@ -115,13 +115,13 @@ impl Desired {
 }
 
 /// What of an object counts for a target.
-pub(super) fn found(target: &TargetConfig, object: &DynamicObject) -> Found {
+pub(super) fn observe(target: &TargetConfig, object: &DynamicObject) -> Observed {
     let text = |field: &str, key: &str| {
         let value = object.data.get(field).and_then(|data| data.get(key));
         value.and_then(Value::as_str)
     };
-    let value = match target.place() {
-        Place::ConfigMap {
+    let value = match target.kind() {
+        TargetKind::ConfigMap {
             key,
             form: Form::Truststore { .. },
             ..
@@ -130,18 +130,18 @@ pub(super) fn found(target: &TargetConfig, object: &DynamicObject) -> Found {
             let bytes = STANDARD.decode(value).ok()?;
             truststore::source_of(annotations.get(ANNOTATION)?, &bytes)
         }),
-        Place::ConfigMap { key, .. } => text("data", key).map(|text| sha256(text.as_bytes())),
-        Place::ClusterTrustBundle { .. } => {
+        TargetKind::ConfigMap { key, .. } => text("data", key).map(|text| sha256(text.as_bytes())),
+        TargetKind::ClusterTrustBundle { .. } => {
             text("spec", "trustBundle").map(|text| sha256(text.as_bytes()))
         }
     };
     let labels = object.metadata.labels.as_ref();
     let has =
         |(label, value): (&String, &String)| labels.and_then(|all| all.get(label)) == Some(value);
-    Found {
+    Observed {
         version: version(object),
         value,
-        dressed: target.labels().iter().all(has),
+        labels_match: target.labels().iter().all(has),
         other: other_manager(object),
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::config::PublisherConfig;
-use super::target::{Place, TargetConfig};
+use super::target::{TargetConfig, TargetKind};
 use crate::cluster::{ClusterConfig, Examiner, Right};
 
 const BUNDLES: &str = "/apis/certificates.k8s.io";
@@ -17,9 +17,9 @@ const PAGE: usize = 500;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drift {
     /// Objects that should be there.
-    pub wanted: usize,
+    pub desired: usize,
     /// `NAMESPACE: missing`, or `NAMESPACE: another bundle`; without a namespace for what has none.
-    pub astray: Vec<String>,
+    pub mismatches: Vec<String>,
 }
 
 impl TargetConfig {
@@ -37,7 +37,7 @@ impl TargetConfig {
             "fieldSelector=metadata.name%3D{}",
             self.object().replace(':', "%3A")
         );
-        let Place::ConfigMap { key, .. } = self.place() else {
+        let TargetKind::ConfigMap { key, .. } = self.kind() else {
             let mut found = list(
                 examiner,
                 &format!("{BUNDLES}/v1/clustertrustbundles?{named}"),
@@ -51,10 +51,10 @@ impl TargetConfig {
             let held = found
                 .first()
                 .map(|object| text(object, "/spec/trustBundle"));
-            let astray = differs(held, pem);
+            let mismatches = differs(held, pem);
             return Ok(Drift {
-                wanted: 1,
-                astray: astray.into_iter().map(str::to_owned).collect(),
+                desired: 1,
+                mismatches: mismatches.into_iter().map(str::to_owned).collect(),
             });
         };
         let namespaces = self.namespaces(cluster, examiner).await?;
@@ -69,13 +69,13 @@ impl TargetConfig {
                 ))
             })
             .collect();
-        let astray = namespaces.iter().filter_map(|namespace| {
+        let mismatches = namespaces.iter().filter_map(|namespace| {
             let why = differs(held.get(namespace.as_str()).copied(), pem)?;
             Some(format!("{namespace}: {why}"))
         });
         Ok(Drift {
-            wanted: namespaces.len(),
-            astray: astray.collect(),
+            desired: namespaces.len(),
+            mismatches: mismatches.collect(),
         })
     }
 
@@ -101,20 +101,20 @@ impl TargetConfig {
     /// What publishing to a cluster needs (RBAC).
     pub fn rights(&self, publisher: &PublisherConfig) -> Vec<Right> {
         let why = format!("bundle_targets.{}", self.name());
-        let (group, resource) = match self.place() {
-            Place::ConfigMap { .. } => ("", "configmaps"),
-            Place::ClusterTrustBundle { .. } => ("certificates.k8s.io", "clustertrustbundles"),
+        let (group, resource) = match self.kind() {
+            TargetKind::ConfigMap { .. } => ("", "configmaps"),
+            TargetKind::ClusterTrustBundle { .. } => ("certificates.k8s.io", "clustertrustbundles"),
         };
         let object = ["list", "watch", "create", "patch"]
             .map(|verb| Right::new(verb, group, resource, why.clone()).named(self.object()));
         let mut rights = object.to_vec();
-        match self.place() {
-            Place::ConfigMap { .. } => {
+        match self.kind() {
+            TargetKind::ConfigMap { .. } => {
                 rights.extend(
                     ["list", "watch"].map(|verb| Right::new(verb, "", "namespaces", why.clone())),
                 );
             }
-            Place::ClusterTrustBundle { signer_name } => {
+            TargetKind::ClusterTrustBundle { signer_name } => {
                 rights.extend(signer_name.iter().map(|signer| {
                     Right::new("attest", "certificates.k8s.io", "signers", why.clone())
                         .named(signer)

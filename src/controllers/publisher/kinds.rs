@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kube::core::{ApiResource, GroupVersionKind};
 
-use super::target::{Place, TargetConfig};
+use super::target::{TargetConfig, TargetKind};
 
 /// The versions of one kind, and which of them is in use.
 #[derive(Debug)]
@@ -19,10 +19,10 @@ impl Kinds {
         let resource = |group: &str, version: &str, kind: &str, plural: &str| {
             ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
         };
-        let versions = match target.place() {
-            Place::ConfigMap { .. } => vec![resource("", "v1", "ConfigMap", "configmaps")],
+        let versions = match target.kind() {
+            TargetKind::ConfigMap { .. } => vec![resource("", "v1", "ConfigMap", "configmaps")],
             // v1 since Kubernetes 1.37, v1beta1 since 1.33.
-            Place::ClusterTrustBundle { .. } => ["v1", "v1beta1"]
+            TargetKind::ClusterTrustBundle { .. } => ["v1", "v1beta1"]
                 .map(|version| {
                     resource(
                         "certificates.k8s.io",

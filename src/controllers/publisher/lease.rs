@@ -37,13 +37,13 @@ pub(super) struct Election {
     pub(super) cluster: Arc<Cluster>,
     pub(super) config: PublisherConfig,
     /// This instance's name.
-    pub(super) me: String,
+    pub(super) identity: String,
     pub(super) clock: Arc<dyn Clock>,
 }
 
 /// The record of another holder, and since when it has stood unchanged.
 #[derive(Debug)]
-struct Known {
+struct ObservedRecord {
     version: Option<String>,
     since: Instant,
 }
@@ -52,14 +52,14 @@ impl Election {
     /// Asks until `stop`, then gives the Lease up so that a follower need not wait.
     pub(super) async fn run(self, leader: watch::Sender<Leader>, stop: CancellationToken) {
         let duration = self.config.lease_duration();
-        let mut known = None;
+        let mut observed = None;
         let mut held_until = None;
         while !stop.is_cancelled() {
-            let asked = Instant::now();
-            let answer = tokio::time::timeout(duration / 3, self.ask(&mut known)).await;
+            let started = Instant::now();
+            let answer = tokio::time::timeout(duration / 3, self.try_acquire(&mut observed)).await;
             let next = match answer {
                 Ok(Ok(None)) => {
-                    let until = asked + duration * 2 / 3;
+                    let until = started + duration * 2 / 3;
                     held_until = Some(until);
                     Leader::This(until)
                 }
@@ -95,7 +95,10 @@ impl Election {
     }
 
     /// `None` when the Lease is ours; otherwise its holder.
-    async fn ask(&self, known: &mut Option<Known>) -> Result<Option<String>, String> {
+    async fn try_acquire(
+        &self,
+        observed: &mut Option<ObservedRecord>,
+    ) -> Result<Option<String>, String> {
         let api = self.api()?;
         let name = self.config.lease_name();
         let Some(mut lease) = api.get_opt(name).await.map_err(|error| said(&error))? else {
@@ -104,27 +107,27 @@ impl Election {
                     name: Some(name.to_owned()),
                     ..ObjectMeta::default()
                 },
-                spec: Some(self.taken(0)),
+                spec: Some(self.spec(0)),
             };
-            return self.written(api.create(&PostParams::default(), &lease).await);
+            return self.acquired(api.create(&PostParams::default(), &lease).await);
         };
         let spec = lease.spec.clone().unwrap_or_default();
         let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
         let transitions = spec.lease_transitions.unwrap_or(0);
         lease.spec = Some(match holder {
-            Some(holder) if holder == self.me => LeaseSpec {
+            Some(holder) if holder == self.identity => LeaseSpec {
                 acquire_time: spec.acquire_time,
-                ..self.taken(transitions)
+                ..self.spec(transitions)
             },
-            Some(holder) if !self.has_expired(known, &lease, spec.lease_duration_seconds) => {
+            Some(holder) if !self.has_expired(observed, &lease, spec.lease_duration_seconds) => {
                 return Ok(Some(holder));
             }
-            _ => self.taken(transitions.saturating_add(1)),
+            _ => self.spec(transitions.saturating_add(1)),
         });
-        self.written(api.replace(name, &PostParams::default(), &lease).await)
+        self.acquired(api.replace(name, &PostParams::default(), &lease).await)
     }
 
-    fn written(&self, answer: kube::Result<Lease>) -> Result<Option<String>, String> {
+    fn acquired(&self, answer: kube::Result<Lease>) -> Result<Option<String>, String> {
         match answer {
             Ok(_) => Ok(None),
             // Somebody was quicker.
@@ -136,30 +139,35 @@ impl Election {
     }
 
     /// Whether another's record has stood unchanged for its duration.
-    fn has_expired(&self, known: &mut Option<Known>, lease: &Lease, secs: Option<i32>) -> bool {
+    fn has_expired(
+        &self,
+        observed: &mut Option<ObservedRecord>,
+        lease: &Lease,
+        secs: Option<i32>,
+    ) -> bool {
         let now = Instant::now();
         let version = lease.metadata.resource_version.clone();
-        match known {
-            Some(known) if known.version == version => {
+        match observed {
+            Some(observed) if observed.version == version => {
                 let secs = secs.and_then(|secs| u64::try_from(secs).ok()).unwrap_or(0);
                 let duration = Duration::from_secs(secs).max(self.config.lease_duration());
-                now.duration_since(known.since) >= duration
+                now.duration_since(observed.since) >= duration
             }
             _ => {
                 let since = now;
-                *known = Some(Known { version, since });
+                *observed = Some(ObservedRecord { version, since });
                 false
             }
         }
     }
 
-    fn taken(&self, transitions: i32) -> LeaseSpec {
+    fn spec(&self, transitions: i32) -> LeaseSpec {
         let now = Timestamp::from_second(self.clock.now().secs())
             .ok()
             .map(MicroTime);
         let secs = self.config.lease_duration().as_secs();
         LeaseSpec {
-            holder_identity: Some(self.me.clone()),
+            holder_identity: Some(self.identity.clone()),
             lease_duration_seconds: i32::try_from(secs).ok(),
             acquire_time: now.clone(),
             renew_time: now,
@@ -175,7 +183,7 @@ impl Election {
         let Some(spec) = lease.spec.as_mut() else {
             return Ok(());
         };
-        if spec.holder_identity.as_ref() == Some(&self.me) {
+        if spec.holder_identity.as_ref() == Some(&self.identity) {
             spec.holder_identity = None;
             api.replace(name, &PostParams::default(), &lease)
                 .await

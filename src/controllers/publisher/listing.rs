@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::observed::Spot;
+use super::object_state::ObjectKey;
 
 /// Where a listing stands.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     /// What has been listed since it began.
-    under_way: Option<BTreeSet<Spot>>,
+    under_way: Option<BTreeSet<ObjectKey>>,
     /// Whether one was ever complete.
     complete: bool,
     /// Why the watch is broken now.
@@ -20,19 +20,22 @@ impl Listing {
         self.under_way = Some(BTreeSet::new());
     }
 
-    pub(super) fn listed(&mut self, spot: &Spot) {
+    pub(super) fn listed(&mut self, key: &ObjectKey) {
         if let Some(listed) = &mut self.under_way {
-            listed.insert(spot.clone());
+            listed.insert(key.clone());
         }
     }
 
     /// All were said; answers which of `known` were not among them.
-    pub(super) fn finish<'a>(&mut self, known: impl Iterator<Item = &'a Spot>) -> Vec<Spot> {
+    pub(super) fn finish<'a>(
+        &mut self,
+        known: impl Iterator<Item = &'a ObjectKey>,
+    ) -> Vec<ObjectKey> {
         self.complete = true;
         self.broken = None;
         let listed = self.under_way.take().unwrap_or_default();
         known
-            .filter(|spot| !listed.contains(*spot))
+            .filter(|key| !listed.contains(*key))
             .cloned()
             .collect()
     }

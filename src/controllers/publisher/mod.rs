@@ -6,18 +6,18 @@
 //! polled and nothing is written that stands already. A cluster that is down holds up only itself.
 
 mod backoff;
-mod board;
 mod config;
+mod conflict;
 mod desired;
 mod drift;
 mod error;
-mod fight;
 mod kinds;
 mod lease;
 mod listing;
-mod observed;
+mod object_state;
 mod queue;
 mod raw;
+mod reconciler;
 mod report;
 mod selector;
 mod session;
@@ -82,7 +82,7 @@ pub fn start(
         let election = Election {
             cluster: Arc::clone(cluster),
             config: shared.config.clone(),
-            me: shared.instance.clone(),
+            identity: shared.instance.clone(),
             clock: Arc::clone(&shared.clock),
         };
         let unknown = Leader::Unreachable("it has not been tried yet".to_owned());

@@ -1,5 +1,5 @@
 //! What is to be written, in which order: fresh news first, then what waited for its time, then
-//! the bulk. Holds each spot once, so it is never longer than there are objects.
+//! the bulk. Holds each key once, so it is never longer than there are objects.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::Hash;
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 /// How urgent a write is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lane {
+pub(super) enum Priority {
     /// Somebody waits for it: a new namespace, a repair.
     Fresh,
     /// One of many.
@@ -16,7 +16,7 @@ pub(super) enum Lane {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waits {
-    In(Lane),
+    In(Priority),
     Until(Instant, u64),
 }
 
@@ -48,15 +48,15 @@ impl<T: Clone + Eq + Hash> Default for Queue<T> {
 impl<T: Clone + Eq + Hash> Queue<T> {
     /// Is to be written. What waits for its time goes on waiting; what is in the bulk is moved up
     /// when it turns fresh.
-    pub(super) fn push(&mut self, item: T, lane: Lane) {
-        match (self.known.get(&item), lane) {
-            (None, _) | (Some(Waits::In(Lane::Bulk)), Lane::Fresh) => {}
+    pub(super) fn push(&mut self, item: T, priority: Priority) {
+        match (self.known.get(&item), priority) {
+            (None, _) | (Some(Waits::In(Priority::Bulk)), Priority::Fresh) => {}
             _ => return,
         }
-        self.known.insert(item.clone(), Waits::In(lane));
-        match lane {
-            Lane::Fresh => self.fresh.push_back(item),
-            Lane::Bulk => self.bulk.push_back(item),
+        self.known.insert(item.clone(), Waits::In(priority));
+        match priority {
+            Priority::Fresh => self.fresh.push_back(item),
+            Priority::Bulk => self.bulk.push_back(item),
         }
     }
 
@@ -85,7 +85,7 @@ impl<T: Clone + Eq + Hash> Queue<T> {
 
     /// The next one.
     pub(super) fn pop(&mut self, now: Instant) -> Option<T> {
-        if let Some(item) = self.pop_lane(Lane::Fresh) {
+        if let Some(item) = self.pop_lane(Priority::Fresh) {
             return Some(item);
         }
         if let Some((_, count)) = self.later.first().copied().filter(|(due, _)| *due <= now)
@@ -94,7 +94,7 @@ impl<T: Clone + Eq + Hash> Queue<T> {
             self.remove(&item);
             return Some(item);
         }
-        self.pop_lane(Lane::Bulk)
+        self.pop_lane(Priority::Bulk)
     }
 
     /// Whether anything can be written at `now`.
@@ -107,13 +107,13 @@ impl<T: Clone + Eq + Hash> Queue<T> {
         self.later.first().map(|(due, _)| *due)
     }
 
-    fn pop_lane(&mut self, lane: Lane) -> Option<T> {
-        let items = match lane {
-            Lane::Fresh => &mut self.fresh,
-            Lane::Bulk => &mut self.bulk,
+    fn pop_lane(&mut self, priority: Priority) -> Option<T> {
+        let items = match priority {
+            Priority::Fresh => &mut self.fresh,
+            Priority::Bulk => &mut self.bulk,
         };
         while let Some(item) = items.pop_front() {
-            if self.known.get(&item) == Some(&Waits::In(lane)) {
+            if self.known.get(&item) == Some(&Waits::In(priority)) {
                 self.known.remove(&item);
                 return Some(item);
             }
@@ -132,11 +132,11 @@ mod tests {
     fn fresh_news_goes_before_the_bulk() {
         let (mut queue, now) = (Queue::default(), Instant::now());
         for item in 0..5 {
-            queue.push(item, Lane::Bulk);
+            queue.push(item, Priority::Bulk);
         }
-        queue.push(9, Lane::Fresh);
-        queue.push(3, Lane::Fresh);
-        queue.push(9, Lane::Bulk);
+        queue.push(9, Priority::Fresh);
+        queue.push(3, Priority::Fresh);
+        queue.push(9, Priority::Bulk);
         queue.remove(&1);
         let order: Vec<_> = std::iter::from_fn(|| queue.pop(now)).collect();
         assert_eq!(order, [9, 3, 0, 2, 4]);
@@ -149,17 +149,17 @@ mod tests {
         let second = Duration::from_secs(1);
         queue.delay("late", now + 2 * second);
         queue.delay("soon", now + second);
-        queue.push("late", Lane::Fresh);
+        queue.push("late", Priority::Fresh);
         assert!(!queue.is_ready(now));
         assert_eq!(queue.pop(now), None);
         assert_eq!(queue.next_due(), Some(now + second));
-        queue.push("bulk", Lane::Bulk);
+        queue.push("bulk", Priority::Bulk);
         assert_eq!(queue.pop(now + second), Some("soon"));
         assert_eq!(queue.pop(now + second), Some("bulk"));
         queue.remove(&"late");
         assert_eq!(queue.pop(now + 3 * second), None);
         // Removed and pushed again, it is there once.
-        queue.push("late", Lane::Bulk);
+        queue.push("late", Priority::Bulk);
         assert_eq!(queue.pop(now), Some("late"));
         assert_eq!(queue.pop(now), None);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::board::{Board, Slot};
+use super::reconciler::{Reconciler, TargetState};
 use super::target::TargetConfig;
 use crate::clock::UnixTime;
 use crate::trust::{Published, TargetStatus, Version, Writer};
@@ -27,17 +27,17 @@ pub(super) fn bare(cluster: &str, target: &TargetConfig, writer: Writer) -> Targ
     }
 }
 
-/// A target as the board knows it.
+/// A target as the reconciler knows it.
 pub(super) fn status(
     cluster: &str,
-    board: &Board,
-    slot: &Slot,
+    reconciler: &Reconciler,
+    state: &TargetState,
     applied: Option<&Applied>,
     now: Instant,
 ) -> TargetStatus {
-    let mut status = bare(cluster, &slot.target, Writer::This);
-    status.writes = slot.writes;
-    status.wanted = slot
+    let mut status = bare(cluster, &state.target, Writer::This);
+    status.writes = state.writes;
+    status.wanted = state
         .desired
         .as_ref()
         .map(|desired| version(&desired.bundle));
@@ -50,48 +50,55 @@ pub(super) fn status(
         status.applied_at_secs = Some(applied.at.secs());
     }
     let mut failure = None;
-    for spot in board.wanted(slot) {
-        let standing = slot.standings.get(&spot);
+    for key in reconciler.desired_keys(state) {
+        let object = state.objects.get(&key);
         let is_in = |desired: &super::desired::Desired| {
-            standing
-                .and_then(|standing| standing.found.as_ref())
+            object
+                .and_then(|object| object.found.as_ref())
                 .is_some_and(|found| desired.is_in(found))
         };
-        if slot.desired.as_ref().is_some_and(is_in) {
+        if state.desired.as_ref().is_some_and(is_in) {
             status.in_step += 1;
         } else {
             status.behind += 1;
         }
-        let Some(standing) = standing else { continue };
-        if standing.fight.is_on(now) {
+        let Some(object) = object else { continue };
+        if object.conflict.is_active(now) {
             status.contested += 1;
         }
-        if let Some(why) = &standing.failure {
+        if let Some(why) = &object.failure {
             status.failing += 1;
-            let place = spot
+            let place = key
                 .map(|name| format!("namespace {name}: "))
                 .unwrap_or_default();
             failure.get_or_insert_with(|| format!("{place}{why}"));
         }
     }
-    status.error = error(board, slot).or(failure);
+    status.error = error(reconciler, state).or(failure);
     status
 }
 
 /// Whether the wanted bundle stands everywhere.
-pub(super) fn is_everywhere(board: &Board, slot: &Slot, status: &TargetStatus) -> bool {
-    board.is_known(slot) && slot.desired.is_some() && slot.refused.is_none() && status.behind == 0
+pub(super) fn is_everywhere(
+    reconciler: &Reconciler,
+    state: &TargetState,
+    status: &TargetStatus,
+) -> bool {
+    reconciler.is_synced(state)
+        && state.desired.is_some()
+        && state.refused.is_none()
+        && status.behind == 0
 }
 
-fn error(board: &Board, slot: &Slot) -> Option<String> {
+fn error(reconciler: &Reconciler, state: &TargetState) -> Option<String> {
     let watch = |what: &str, trouble: Option<&str>| {
         trouble.map(|why| format!("the watch of {what} is broken: {why}"))
     };
-    let refused = slot.refused.as_ref();
+    let refused = state.refused.as_ref();
     refused
         .map(|why| format!("the newest bundle is not published: {why}"))
-        .or_else(|| watch("namespaces", board.listing.trouble()))
-        .or_else(|| watch("objects", slot.listing.trouble()))
+        .or_else(|| watch("namespaces", reconciler.listing.trouble()))
+        .or_else(|| watch("objects", state.listing.trouble()))
 }
 
 fn version(bundle: &Published) -> Version {

@@ -9,11 +9,11 @@ use tokio::time::MissedTickBehavior;
 
 use super::Shared;
 use super::backoff::Backoff;
-use super::board::{Board, Index};
 use super::kinds::Kinds;
-use super::observed::{Found, Spot};
+use super::object_state::{ObjectKey, Observed};
+use super::reconciler::{Index, Reconciler};
 use super::report::{self, Applied};
-use super::target::{Place, TargetConfig};
+use super::target::{TargetConfig, TargetKind};
 use super::watch::{self, NamespaceSeen, News};
 use super::write::{self, Outcome};
 use crate::clock::UnixTime;
@@ -28,9 +28,9 @@ const REPORT: Duration = Duration::from_millis(200);
 /// So many answers of trouble in a row are the API server's trouble, not one object's.
 const TROUBLED: u32 = 3;
 
-enum Heard {
+enum Event {
     Namespaces(News<NamespaceSeen>),
-    Objects(Index, News<Found>),
+    Objects(Index, News<Observed>),
     Bundle(Index, Arc<Published>),
 }
 
@@ -38,10 +38,10 @@ enum Heard {
 pub(super) struct Session {
     cluster: Arc<Cluster>,
     shared: Arc<Shared>,
-    board: Board,
+    reconciler: Reconciler,
     kinds: Vec<Arc<Kinds>>,
-    heard: SelectAll<BoxStream<'static, Heard>>,
-    writes: JoinSet<(Index, Spot, Outcome)>,
+    events: SelectAll<BoxStream<'static, Event>>,
+    writes: JoinSet<(Index, ObjectKey, Outcome)>,
     records: JoinSet<(Index, Delivery, Result<UnixTime, LedgerError>)>,
     /// By target: what stood everywhere, and is on record.
     applied: Vec<Option<Applied>>,
@@ -59,32 +59,32 @@ impl Session {
         targets: &[Arc<TargetConfig>],
         shared: Arc<Shared>,
     ) -> Self {
-        let board = Board::new(cluster.config().name(), targets.iter().map(Arc::clone));
+        let reconciler = Reconciler::new(cluster.config().name(), targets.iter().map(Arc::clone));
         let kinds: Vec<_> = targets
             .iter()
             .map(|target| Arc::new(Kinds::of(target)))
             .collect();
-        let mut heard = SelectAll::new();
+        let mut events = SelectAll::new();
         let in_namespaces =
-            |target: &Arc<TargetConfig>| matches!(target.place(), Place::ConfigMap { .. });
+            |target: &Arc<TargetConfig>| matches!(target.kind(), TargetKind::ConfigMap { .. });
         if targets.iter().any(in_namespaces) {
             let news = watch::namespaces(Arc::clone(&cluster));
-            heard.push(news.map(Heard::Namespaces).boxed());
+            events.push(news.map(Event::Namespaces).boxed());
         }
         for (index, (target, kinds)) in targets.iter().zip(&kinds).enumerate() {
             let news = watch::objects(Arc::clone(&cluster), Arc::clone(target), Arc::clone(kinds));
-            heard.push(news.map(move |news| Heard::Objects(index, news)).boxed());
+            events.push(news.map(move |news| Event::Objects(index, news)).boxed());
             let follower = shared.bundles.follow(target.trust_domain().clone());
-            let bundles = versions(follower).map(move |bundle| Heard::Bundle(index, bundle));
-            heard.push(bundles.boxed());
+            let bundles = versions(follower).map(move |bundle| Event::Bundle(index, bundle));
+            events.push(bundles.boxed());
         }
         let count = targets.len();
         Self {
             cluster,
             shared,
-            board,
+            reconciler,
             kinds,
-            heard,
+            events,
             writes: JoinSet::new(),
             records: JoinSet::new(),
             applied: vec![None; count],
@@ -105,14 +105,14 @@ impl Session {
         loop {
             let now = Instant::now();
             let has_room = self.writes.len() < AT_ONCE;
-            let may_write = has_room && now >= self.pause && self.board.is_ready(now);
-            let wake = self.board.next_due().unwrap_or(now).max(self.pause);
+            let may_write = has_room && now >= self.pause && self.reconciler.is_ready(now);
+            let wake = self.reconciler.next_due().unwrap_or(now).max(self.pause);
             let waits = has_room && !may_write && wake > now;
             tokio::select! {
-                Some(heard) = self.heard.next() => self.hear(heard),
+                Some(event) = self.events.next() => self.on_event(event),
                 Some(done) = self.writes.join_next() => {
-                    if let Ok((index, spot, outcome)) = done {
-                        self.conclude(index, &spot, outcome);
+                    if let Ok((index, key, outcome)) = done {
+                        self.on_outcome(index, &key, outcome);
                     }
                 }
                 Some(done) = self.records.join_next() => {
@@ -127,18 +127,18 @@ impl Session {
         }
     }
 
-    fn hear(&mut self, heard: Heard) {
+    fn on_event(&mut self, event: Event) {
         let now = Instant::now();
         self.news = true;
-        match heard {
-            Heard::Namespaces(news) => self.board.hear_namespaces(news, now),
-            Heard::Objects(index, news) => self.board.hear_objects(index, news, now),
-            Heard::Bundle(index, bundle) => self.board.desire(index, &bundle, now),
+        match event {
+            Event::Namespaces(news) => self.reconciler.on_namespace_event(news, now),
+            Event::Objects(index, news) => self.reconciler.on_object_event(index, news, now),
+            Event::Bundle(index, bundle) => self.reconciler.set_bundle(index, &bundle, now),
         }
     }
 
     fn write(&mut self) {
-        let Some(job) = self.board.next(Instant::now()) else {
+        let Some(job) = self.reconciler.next(Instant::now()) else {
             return;
         };
         let Some(kinds) = self.kinds.get(job.index).map(Arc::clone) else {
@@ -147,13 +147,12 @@ impl Session {
         let cluster = Arc::clone(&self.cluster);
         self.writes.spawn(async move {
             let resource = kinds.resource();
-            let outcome =
-                write::write(&cluster, &job.target, resource, &job.spot, job.object).await;
-            (job.index, job.spot, outcome)
+            let outcome = write::write(&cluster, &job.target, resource, &job.key, job.object).await;
+            (job.index, job.key, outcome)
         });
     }
 
-    fn conclude(&mut self, index: Index, spot: &Spot, outcome: Outcome) {
+    fn on_outcome(&mut self, index: Index, key: &ObjectKey, outcome: Outcome) {
         let now = Instant::now();
         self.news = true;
         let pause = match &outcome {
@@ -175,11 +174,11 @@ impl Session {
         {
             self.pause = now + asked.unwrap_or_default().max(self.backoff.next());
         }
-        self.board.conclude(index, spot, outcome, now);
+        self.reconciler.on_outcome(index, key, outcome, now);
     }
 
     fn report(&mut self) {
-        // A fight that has ended is no news by itself.
+        // A conflict that has ended is no news by itself.
         let is_contested = |status: &Option<TargetStatus>| {
             status.as_ref().is_some_and(|status| status.contested > 0)
         };
@@ -187,18 +186,18 @@ impl Session {
             return;
         }
         let name = self.cluster.config().name();
-        for (index, slot) in self.board.slots.iter().enumerate() {
+        for (index, state) in self.reconciler.targets.iter().enumerate() {
             let applied = self.applied.get(index).and_then(Option::as_ref);
-            let status = report::status(name, &self.board, slot, applied, Instant::now());
-            if report::is_everywhere(&self.board, slot, &status)
-                && let Some(desired) = &slot.desired
+            let status = report::status(name, &self.reconciler, state, applied, Instant::now());
+            if report::is_everywhere(&self.reconciler, state, &status)
+                && let Some(desired) = &state.desired
                 && applied.is_none_or(|known| known.digest != desired.bundle.digest)
                 && self.records.is_empty()
             {
                 let delivery = Delivery {
                     cluster: name.to_owned(),
-                    target: slot.target.name().to_owned(),
-                    trust_domain: slot.target.trust_domain().clone(),
+                    target: state.target.name().to_owned(),
+                    trust_domain: state.target.trust_domain().clone(),
                     sequence: desired.bundle.bundle.sequence(),
                     digest: desired.bundle.bundle.digest(),
                     objects: u64::try_from(status.in_step).unwrap_or(u64::MAX),
@@ -220,7 +219,7 @@ impl Session {
             {
                 tracing::warn!(
                     cluster = name,
-                    target = slot.target.name(),
+                    target = state.target.name(),
                     why,
                     "a trust bundle is not in step everywhere"
                 );

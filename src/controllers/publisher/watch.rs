@@ -12,10 +12,10 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event, watcher};
 
 use super::backoff::Backoff;
-use super::desired::found;
+use super::desired::observe;
 use super::error::said;
 use super::kinds::Kinds;
-use super::observed::{Found, Spot};
+use super::object_state::{ObjectKey, Observed};
 use super::target::TargetConfig;
 use crate::cluster::Cluster;
 
@@ -25,19 +25,19 @@ const WATCH_SECS: u32 = 60;
 /// Objects in one answer: each may be as large as etcd takes, whatever others have put into it.
 const PAGE: u32 = 100;
 
-/// What a watch says of things that are called by their spot.
+/// What a watch says of things that are called by their key.
 #[derive(Debug)]
 pub(super) enum News<T> {
     /// All that exist follow.
     Begin,
     /// It exists, and did when the watch began.
-    Listed(Spot, T),
+    Listed(ObjectKey, T),
     /// All that exist have been said.
     Complete,
     /// It has come or changed.
-    Changed(Spot, T),
+    Changed(ObjectKey, T),
     /// It has gone; the version of its end.
-    Gone(Spot, u64),
+    Gone(ObjectKey, u64),
     /// The watch is broken, and why; it comes again with [`News::Begin`].
     Broken(String),
 }
@@ -77,7 +77,7 @@ pub(super) fn objects(
     cluster: Arc<Cluster>,
     target: Arc<TargetConfig>,
     kinds: Arc<Kinds>,
-) -> BoxStream<'static, News<Found>> {
+) -> BoxStream<'static, News<Observed>> {
     let others = Arc::clone(&kinds);
     let open = move || {
         let client = cluster.link().client().map_err(|down| down.why)?;
@@ -88,7 +88,7 @@ pub(super) fn objects(
             let target = &target;
             let read = |event| {
                 news(event, |object: kube::core::DynamicObject| {
-                    let found = found(target, &object);
+                    let found = observe(target, &object);
                     (object.metadata.namespace, found.version, found)
                 })
             };
@@ -104,21 +104,21 @@ pub(super) fn objects(
     })
 }
 
-fn news<K, T>(event: Event<K>, read: impl FnOnce(K) -> (Spot, u64, T)) -> News<T> {
+fn news<K, T>(event: Event<K>, read: impl FnOnce(K) -> (ObjectKey, u64, T)) -> News<T> {
     match event {
         Event::Init => News::Begin,
         Event::InitApply(object) => {
-            let (spot, _, seen) = read(object);
-            News::Listed(spot, seen)
+            let (key, _, seen) = read(object);
+            News::Listed(key, seen)
         }
         Event::InitDone => News::Complete,
         Event::Apply(object) => {
-            let (spot, _, seen) = read(object);
-            News::Changed(spot, seen)
+            let (key, _, seen) = read(object);
+            News::Changed(key, seen)
         }
         Event::Delete(object) => {
-            let (spot, version, _) = read(object);
-            News::Gone(spot, version)
+            let (key, version, _) = read(object);
+            News::Gone(key, version)
         }
     }
 }

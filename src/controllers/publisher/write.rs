@@ -7,9 +7,9 @@ use kube::api::{Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject};
 use serde_json::Value;
 
-use super::desired::found;
+use super::desired::observe;
 use super::error::said;
-use super::observed::{Found, MANAGER, Spot};
+use super::object_state::{MANAGER, ObjectKey, Observed};
 use super::target::TargetConfig;
 use crate::cluster::Cluster;
 
@@ -20,7 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// It stands.
-    Written(Found),
+    Written(Observed),
     /// Its namespace is going or gone: no error, and nothing to do.
     NamespaceGone,
     /// This object cannot be written now.
@@ -36,7 +36,7 @@ pub(super) async fn write(
     cluster: &Cluster,
     target: &TargetConfig,
     resource: &ApiResource,
-    spot: &Spot,
+    key: &ObjectKey,
     mut object: Value,
 ) -> Outcome {
     let client = match cluster.link().client() {
@@ -46,7 +46,7 @@ pub(super) async fn write(
     if let Some(object) = object.as_object_mut() {
         object.insert("apiVersion".to_owned(), resource.api_version.clone().into());
     }
-    let api: Api<DynamicObject> = match spot {
+    let api: Api<DynamicObject> = match key {
         Some(namespace) => Api::namespaced_with(client, namespace, resource),
         None => Api::all_with(client, resource),
     };
@@ -54,13 +54,13 @@ pub(super) async fn write(
     let patch = Patch::Apply(&object);
     let apply = api.patch(target.object(), &params, &patch);
     match tokio::time::timeout(DEADLINE, apply).await {
-        Ok(Ok(object)) => Outcome::Written(found(target, &object)),
-        Ok(Err(error)) => judge(&error, spot.is_some()),
+        Ok(Ok(object)) => Outcome::Written(observe(target, &object)),
+        Ok(Err(error)) => classify(&error, key.is_some()),
         Err(_) => Outcome::Down(format!("no answer within {DEADLINE:?}")),
     }
 }
 
-fn judge(error: &kube::Error, in_namespace: bool) -> Outcome {
+fn classify(error: &kube::Error, in_namespace: bool) -> Outcome {
     let why = said(error);
     let kube::Error::Api(status) = error else {
         return Outcome::Down(why);
@@ -91,35 +91,35 @@ mod tests {
 
     use super::*;
 
-    fn judged(status: Value) -> Outcome {
+    fn classified(status: Value) -> Outcome {
         let status = serde_json::from_value(status).unwrap();
-        judge(&kube::Error::Api(Box::new(status)), true)
+        classify(&kube::Error::Api(Box::new(status)), true)
     }
 
     #[test]
     fn an_answer_means_what_it_means() {
         let going = json!({"code": 403, "reason": "Forbidden", "message": "being terminated",
             "details": {"causes": [{"reason": "NamespaceTerminating", "message": "", "field": ""}]}});
-        assert_eq!(judged(going), Outcome::NamespaceGone);
+        assert_eq!(classified(going), Outcome::NamespaceGone);
         let gone = json!({"code": 404, "reason": "NotFound", "message": "no namespace"});
-        assert_eq!(judged(gone), Outcome::NamespaceGone);
+        assert_eq!(classified(gone), Outcome::NamespaceGone);
         let denied = json!({"code": 403, "reason": "Forbidden", "message": "no"});
         assert_eq!(
-            judged(denied),
+            classified(denied),
             Outcome::Refused("403 Forbidden: no".to_owned())
         );
         for code in [409, 413, 422] {
             let status = json!({"code": code, "reason": "", "message": ""});
-            assert!(matches!(judged(status), Outcome::Refused(_)), "{code}");
+            assert!(matches!(classified(status), Outcome::Refused(_)), "{code}");
         }
         let busy = json!({"code": 429, "reason": "TooManyRequests", "message": "later",
             "details": {"retryAfterSeconds": 3}});
         let wait = Some(Duration::from_secs(3));
-        assert!(matches!(judged(busy), Outcome::Trouble(_, after) if after == wait));
+        assert!(matches!(classified(busy), Outcome::Trouble(_, after) if after == wait));
         for code in [500, 503, 504] {
             let status = json!({"code": code, "reason": "", "message": ""});
             assert!(
-                matches!(judged(status), Outcome::Trouble(_, None)),
+                matches!(classified(status), Outcome::Trouble(_, None)),
                 "{code}"
             );
         }

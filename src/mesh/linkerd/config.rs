@@ -88,7 +88,7 @@ impl LinkerdConfig {
     }
 
     /// Whether each certificate is told in an event on its service account.
-    pub fn tells_events(&self) -> bool {
+    pub fn writes_events(&self) -> bool {
         self.events
     }
 

@@ -45,7 +45,7 @@ pub(in crate::mesh) fn settings(
     }
     let mut config = LinkerdConfig::try_from(raw.linkerd.take().unwrap_or_default())
         .map_err(|(key, why)| (key.to_owned(), why))?;
-    if config.tells_events() && raw.clusters.is_empty() {
+    if config.writes_events() && raw.clusters.is_empty() {
         let why = "are written to the listener's cluster: name it in `clusters`";
         return Err(wrong("linkerd.events", why));
     }

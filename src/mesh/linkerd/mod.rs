@@ -18,7 +18,7 @@ use http::HeaderValue;
 use prost_types::Timestamp;
 use tonic::{Code, Request, Response, Status};
 
-use super::call::{Gate, request_id};
+use super::authentication::{CallerAuthenticator, request_id};
 use super::proto::linkerd::identity_server::Identity;
 use super::proto::linkerd::{CertifyRequest, CertifyResponse};
 use super::status::CallError;
@@ -42,7 +42,7 @@ const GRPC_STATUS: &str = "grpc-status";
 #[derive(Debug, Clone)]
 pub(super) struct Linkerd {
     /// Whose tokens count.
-    pub gate: Gate,
+    pub authenticator: CallerAuthenticator,
     /// Who issues.
     pub authorities: Arc<Authorities>,
     /// For what is left of a certificate.
@@ -79,7 +79,10 @@ impl Linkerd {
         request_id: &str,
     ) -> Result<CertifyResponse, CallError> {
         let asked = Asked::read(body)?;
-        let caller = self.gate.bearer_of(asked.token, Api::Linkerd).await?;
+        let caller = self
+            .authenticator
+            .authenticate_token(asked.token, Api::Linkerd)
+            .await?;
         let mesh = self.mesh_of(&caller, asked.identity)?;
         let profile = self.authorities.profile(self.config.profile());
         let schedule = profile
@@ -87,7 +90,7 @@ impl Linkerd {
             .map(|profile| self.config.schedule(profile));
         let account = self
             .config
-            .tells_events()
+            .writes_events()
             .then(|| Account::of(&caller))
             .flatten();
         let issued = self

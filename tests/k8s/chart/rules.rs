@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use rootbridge::config::Config;
-use rootbridge::controllers::event_right;
+use rootbridge::controllers::event_permission;
 use serde_json::Value;
 
 use super::{RELEASE, render, set, value_sets, values};
@@ -189,9 +189,9 @@ pub(crate) fn asked(file: &Path, cluster: &str) -> BTreeSet<String> {
     let tells = config
         .listeners()
         .iter()
-        .any(|listener| listener.tells_events_to() == Some(cluster));
+        .any(|listener| listener.events_cluster() == Some(cluster));
     if tells {
-        asked.push(event_right("listeners"));
+        asked.push(event_permission("listeners"));
     }
     asked
         .iter()

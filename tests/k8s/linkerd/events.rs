@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 use rootbridge::clock::{Clock, SystemClock, UnixTime};
 use rootbridge::cluster::{Notice, Notices};
 use rootbridge::controllers::Metrics;
-use rootbridge::controllers::linkerd::{announce, event_right};
+use rootbridge::controllers::linkerd::{event_permission, start_events};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,7 +32,7 @@ impl Told {
     async fn new(server: &ApiServer, ns: &str) -> (Self, Client) {
         let admin = server.client().await;
         namespace(&admin, ns).await;
-        let right = event_right("test");
+        let right = event_permission("test");
         let rules = vec![rule(right.group, &[right.resource], &[right.verb], &[])];
         let credential = granted(&admin, ns, "rootbridge", rules).await;
         let (cluster, files, guard) = reach(server, &credential, "");
@@ -45,7 +45,7 @@ impl Told {
         let mut metrics = Registry::default();
         counted.register(&mut metrics);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let notices = announce([cluster], &clock, &counted, &tasks, &stop);
+        let notices = start_events([cluster], &clock, &counted, &tasks, &stop);
         let told = Self {
             notices,
             metrics,

@@ -32,7 +32,7 @@ async fn feeder(server: &ApiServer, control: &str, path_len: &str, more: &str) -
     let credential = chart::rights(&admin, control, &values).await;
     let section = format!(
         "\n[linkerd_issuers.main]\ncluster = \"east\"\ncontrol_namespace = \"{control}\"\n\
-         taken_within = \"5s\"\n{more}"
+         acceptance_timeout = \"5s\"\n{more}"
     );
     let clusters = [("east", server, &credential)];
     let line = rootbridge_of(&["--path-len", path_len], &clusters, &section);

@@ -54,7 +54,7 @@ async fn three_hundred_namespaces_are_filled_and_kept() {
 
     new_namespace(&cluster, &pem).await;
     edits(&cluster, &pem).await;
-    let metric = "rootbridge_bundle_targets_in_step{cluster=\"east\",target=\"istio\"}";
+    let metric = "rootbridge_bundle_targets_up_to_date{cluster=\"east\",target=\"istio\"}";
     eventually(SOON, "the metric", async || {
         server.metric(metric).await == Some(307.0)
     })

@@ -24,14 +24,14 @@ pub struct TargetConfig {
     name: String,
     trust_domain: TrustDomain,
     clusters: BTreeSet<String>,
-    place: Place,
+    kind: TargetKind,
     object: String,
     labels: BTreeMap<String, String>,
 }
 
 /// The kind of object, with what only that kind has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum TargetKind {
     ConfigMap {
         key: String,
         namespaces: Selector,
@@ -81,12 +81,12 @@ impl TargetConfig {
     }
 
     fn is_entry(&self, object: &str, entry: &str) -> bool {
-        let ours = matches!(&self.place, Place::ConfigMap { key, .. } if key == entry);
+        let ours = matches!(&self.kind, TargetKind::ConfigMap { key, .. } if key == entry);
         ours && self.object == object
     }
 
-    pub(super) fn place(&self) -> &Place {
-        &self.place
+    pub(super) fn kind(&self) -> &TargetKind {
+        &self.kind
     }
 
     /// The object's name.
@@ -100,17 +100,17 @@ impl TargetConfig {
 
     /// Kind and name, as people call it.
     pub(super) fn described(&self) -> String {
-        match self.place {
-            Place::ConfigMap { .. } => format!("ConfigMap {}", self.object),
-            Place::ClusterTrustBundle { .. } => format!("ClusterTrustBundle {}", self.object),
+        match self.kind {
+            TargetKind::ConfigMap { .. } => format!("ConfigMap {}", self.object),
+            TargetKind::ClusterTrustBundle { .. } => format!("ClusterTrustBundle {}", self.object),
         }
     }
 
     /// Whether a namespace with these labels is to have it.
     pub(super) fn wants(&self, labels: &BTreeMap<String, String>) -> bool {
-        match &self.place {
-            Place::ConfigMap { namespaces, .. } => namespaces.matches(labels),
-            Place::ClusterTrustBundle { .. } => false,
+        match &self.kind {
+            TargetKind::ConfigMap { namespaces, .. } => namespaces.matches(labels),
+            TargetKind::ClusterTrustBundle { .. } => false,
         }
     }
 
@@ -145,7 +145,7 @@ impl TargetConfig {
                 ));
             }
         }
-        let place = match raw.kind.unwrap_or(Kind::ConfigMap) {
+        let kind = match raw.kind.unwrap_or(Kind::ConfigMap) {
             Kind::ConfigMap => config_map(&raw, &object, at)?,
             Kind::ClusterTrustBundle => cluster_trust_bundle(&raw, &object, at)?,
         };
@@ -153,7 +153,7 @@ impl TargetConfig {
             name: name.to_owned(),
             trust_domain,
             clusters: raw.clusters.into_iter().collect(),
-            place,
+            kind,
             object,
             labels: raw.labels,
         })
@@ -189,7 +189,7 @@ fn config_map(
     raw: &RawTarget,
     object: &str,
     at: impl Fn(&str) -> String,
-) -> Result<Place, ConfigError> {
+) -> Result<TargetKind, ConfigError> {
     if !is_subdomain(object) {
         return Err(ConfigError::new(
             at("name"),
@@ -239,7 +239,7 @@ fn config_map(
             "must be 6 to 128 visible ASCII characters; Java's habit is changeit",
         ));
     }
-    Ok(Place::ConfigMap {
+    Ok(TargetKind::ConfigMap {
         key,
         namespaces,
         form,
@@ -250,7 +250,7 @@ fn cluster_trust_bundle(
     raw: &RawTarget,
     object: &str,
     at: impl Fn(&str) -> String,
-) -> Result<Place, ConfigError> {
+) -> Result<TargetKind, ConfigError> {
     for (key, written) in [
         ("key", raw.key.is_some()),
         ("namespaces", raw.namespaces.is_some()),
@@ -271,7 +271,7 @@ fn cluster_trust_bundle(
                 "without a signer_name it is lower-case letters, digits, `-` and `.`",
             ));
         }
-        return Ok(Place::ClusterTrustBundle { signer_name: None });
+        return Ok(TargetKind::ClusterTrustBundle { signer_name: None });
     };
     let is_signer = signer.len() <= 571
         && signer.split_once('/').is_some_and(|(domain, path)| {
@@ -290,7 +290,7 @@ fn cluster_trust_bundle(
             format_args!("must begin with the signer's name; write {prefix}bundle"),
         ));
     }
-    Ok(Place::ClusterTrustBundle {
+    Ok(TargetKind::ClusterTrustBundle {
         signer_name: Some(signer.clone()),
     })
 }

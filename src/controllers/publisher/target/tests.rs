@@ -19,7 +19,7 @@ fn presets_are_what_the_meshes_expect() {
     assert!(!all[0].holds_linkerd_roots() && all[1].holds_linkerd_roots());
     assert!(all[1].wants(&labels("linkerd")) && !all[1].wants(&labels("any")));
     for (target, expected) in all.iter().zip(["root-cert.pem", "ca-bundle.crt"]) {
-        assert!(matches!(target.place(), Place::ConfigMap { key, .. } if key == expected));
+        assert!(matches!(target.kind(), TargetKind::ConfigMap { key, .. } if key == expected));
     }
 }
 

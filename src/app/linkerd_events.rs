@@ -1,4 +1,4 @@
-//! Which clusters are told of the certificates that their Linkerd proxies get.
+//! Kubernetes events about the certificates that Linkerd's proxies get.
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -8,8 +8,8 @@ use crate::cluster::{Clusters, Notices};
 use crate::config::Config;
 use crate::controllers;
 
-/// Begins to tell the clusters of the listeners that ask for it, until `stop`.
-pub(super) fn announce(
+/// Starts writing events, until `stop`, in the clusters of listeners with `linkerd.events`.
+pub(super) fn start(
     config: &Config,
     core: &Core,
     clusters: &Clusters,
@@ -20,10 +20,10 @@ pub(super) fn announce(
     let mut names: Vec<_> = config
         .listeners()
         .iter()
-        .filter_map(|listener| listener.tells_events_to())
+        .filter_map(|listener| listener.events_cluster())
         .collect();
     names.sort_unstable();
     names.dedup();
-    let told = names.into_iter().filter_map(|name| clusters.get(name));
-    controllers::announce(told.cloned(), &core.clock, metrics, tasks, stop)
+    let clusters = names.into_iter().filter_map(|name| clusters.get(name));
+    controllers::start_events(clusters.cloned(), &core.clock, metrics, tasks, stop)
 }

@@ -17,14 +17,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 const PREFACE: usize = 24;
 
 /// A stream that fails when its first bytes do not come in time.
-pub(super) struct Prompt<S> {
+pub(super) struct FirstByteTimeout<S> {
     stream: S,
     /// `None` once they have come.
     limit: Option<Pin<Box<Sleep>>>,
     seen: usize,
 }
 
-impl<S> Prompt<S> {
+impl<S> FirstByteTimeout<S> {
     pub(super) fn new(stream: S, within: Duration) -> Self {
         Self {
             stream,
@@ -34,7 +34,7 @@ impl<S> Prompt<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Prompt<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for FirstByteTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -59,7 +59,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Prompt<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Prompt<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for FirstByteTimeout<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

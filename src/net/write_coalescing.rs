@@ -15,12 +15,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// More than this does not wait for the end of the turn: a slow client is felt by who writes.
 const ROOM: usize = 32 * 1024;
 
-/// What a connection writes to in place of its stream. It must be driven by [`Gathered::drive`].
+/// What a connection writes to in place of its stream. It must be driven by [`CoalescedWrites::drive`].
 #[derive(Debug)]
-pub(super) struct Gathered<S>(Arc<Mutex<Gathering<S>>>);
+pub(super) struct CoalescedWrites<S>(Arc<Mutex<Shared<S>>>);
 
 #[derive(Debug)]
-struct Gathering<S> {
+struct Shared<S> {
     stream: S,
     waiting: Vec<u8>,
     /// How many of the waiting bytes the stream has taken.
@@ -31,9 +31,9 @@ struct Gathering<S> {
     failed: Option<io::Error>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Gathered<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> CoalescedWrites<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self(Arc::new(Mutex::new(Gathering {
+        Self(Arc::new(Mutex::new(Shared {
             stream,
             waiting: Vec::new(),
             taken: 0,
@@ -60,13 +60,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gathered<S> {
         .await
     }
 
-    fn held(&self) -> MutexGuard<'_, Gathering<S>> {
+    fn held(&self) -> MutexGuard<'_, Shared<S>> {
         // One task has both ends: nobody ever waits here.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<S: AsyncWrite + Unpin> Gathering<S> {
+impl<S: AsyncWrite + Unpin> Shared<S> {
     /// Hands what waits to the stream, until it is out.
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(bytes) = self.waiting.get(self.taken..).filter(|b| !b.is_empty()) {
@@ -87,7 +87,7 @@ impl<S: AsyncWrite + Unpin> Gathering<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gathered<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CoalescedWrites<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -101,7 +101,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gathered<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CoalescedWrites<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -185,7 +185,7 @@ mod tests {
     async fn one_turn_is_one_write() {
         let (ours, mut theirs) = tokio::io::duplex(1 << 20);
         let writes = Arc::new(Mutex::new(0));
-        let stream = Gathered::new(Counted(ours, Arc::clone(&writes)));
+        let stream = CoalescedWrites::new(Counted(ours, Arc::clone(&writes)));
         let served = stream.drive(|mut stream| async move {
             stream.write_all(b"head ").await.unwrap();
             stream.flush().await.unwrap();
@@ -213,7 +213,7 @@ mod tests {
         let (ours, mut theirs) = tokio::io::duplex(1_000);
         let sent: Vec<u8> = (0..=255).cycle().take(300_000).collect();
         let all = sent.clone();
-        let served = Gathered::new(ours).drive(|mut stream| async move {
+        let served = CoalescedWrites::new(ours).drive(|mut stream| async move {
             for part in all.chunks(7_777) {
                 stream.write_all(part).await.unwrap();
                 stream.flush().await.unwrap();
@@ -253,7 +253,7 @@ mod tests {
                 Poll::Ready(Ok(()))
             }
         }
-        let read = Gathered::new(Deaf).drive(|mut stream| async move {
+        let read = CoalescedWrites::new(Deaf).drive(|mut stream| async move {
             stream.write_all(&[0; 100]).await.unwrap();
             stream.read_u8().await
         });

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// One token at the last probe.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct TokenVital {
+pub struct TokenHealth {
     /// Whether a test signature, or a login check where no key is in use, succeeded.
     pub up: bool,
     /// Its state in words.
@@ -28,15 +28,15 @@ pub struct TokenVital {
 #[derive(Debug, Default)]
 struct Found {
     ledger: Option<String>,
-    tokens: BTreeMap<String, TokenVital>,
+    tokens: BTreeMap<String, TokenHealth>,
     has_run: bool,
 }
 
 /// The prober's last findings.
 #[derive(Debug, Default)]
-pub struct Vitals(Mutex<Found>);
+pub struct HealthState(Mutex<Found>);
 
-impl Vitals {
+impl HealthState {
     /// The ledger answered, or why not.
     pub fn set_ledger(&self, answer: Result<(), String>) {
         let mut found = self.lock();
@@ -45,8 +45,8 @@ impl Vitals {
     }
 
     /// How a token was found.
-    pub fn set_token(&self, name: &str, vital: TokenVital) {
-        self.lock().tokens.insert(name.to_owned(), vital);
+    pub fn set_token(&self, name: &str, token_health: TokenHealth) {
+        self.lock().tokens.insert(name.to_owned(), token_health);
     }
 
     /// Why the ledger does not answer; `None` when it does.
@@ -59,7 +59,7 @@ impl Vitals {
     }
 
     /// Every token that is in use.
-    pub fn tokens(&self) -> BTreeMap<String, TokenVital> {
+    pub fn tokens(&self) -> BTreeMap<String, TokenHealth> {
         self.lock().tokens.clone()
     }
 

@@ -20,28 +20,28 @@ use crate::clock::UnixTime;
 use crate::cluster::Cluster;
 use crate::controllers::config::LinkerdIssuer;
 use crate::controllers::http::told;
-use crate::controllers::kept::Witness;
+use crate::controllers::managed_secret::Observer;
 use crate::controllers::metrics::Metrics;
 
 const DEPLOYMENT: &str = "linkerd-identity";
-const TAKEN: &str = "IssuerUpdated";
+const ACCEPTED: &str = "IssuerUpdated";
 const SKIPPED: &str = "IssuerUpdateSkipped";
 /// Events of one Deployment; they are forgotten after an hour.
 const PAGE: u32 = 500;
 /// For one list.
-const PATIENCE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(10);
 /// Of what somebody else wrote, for the log.
-const SHOWN: usize = 300;
+const MAX_MESSAGE: usize = 300;
 
 /// Versions of events by UID.
-type Seen = HashMap<String, String>;
+type EventVersions = HashMap<String, String>;
 
 /// Watches the events of one controller.
 #[derive(Debug)]
-pub(in crate::controllers) struct Takers {
+pub(in crate::controllers) struct IssuerAcceptance {
     name: String,
     namespace: String,
-    within: Duration,
+    timeout: Duration,
     cluster: Arc<Cluster>,
     metrics: Metrics,
     state: Mutex<State>,
@@ -51,20 +51,20 @@ pub(in crate::controllers) struct Takers {
 #[derive(Debug, Default)]
 struct State {
     /// What was there before the write; `None` when it could not be read.
-    before: Option<Seen>,
+    before: Option<EventVersions>,
     /// Since when it is waited for.
     written: Option<Instant>,
 }
 
 /// What the controller has said since.
 #[derive(Debug, PartialEq, Eq)]
-enum News {
-    Nothing,
-    Taken,
+enum Reply {
+    Pending,
+    Accepted,
     Skipped(String),
 }
 
-impl Takers {
+impl IssuerAcceptance {
     pub(in crate::controllers) fn new(
         issuer: &LinkerdIssuer,
         cluster: Arc<Cluster>,
@@ -73,7 +73,7 @@ impl Takers {
         Self {
             name: issuer.name().to_owned(),
             namespace: issuer.control_namespace().to_owned(),
-            within: issuer.taken_within(),
+            timeout: issuer.acceptance_timeout(),
             cluster,
             metrics: metrics.clone(),
             state: Mutex::default(),
@@ -82,20 +82,20 @@ impl Takers {
     }
 
     /// Looks for news of each write, until `stop`.
-    pub(in crate::controllers) async fn look(&self, stop: &CancellationToken) {
+    pub(in crate::controllers) async fn run(&self, stop: &CancellationToken) {
         stop.run_until_cancelled(async {
             loop {
                 self.wake.notified().await;
-                self.follow().await;
+                self.await_reply().await;
             }
         })
         .await;
     }
 
     /// From a write to what came of it; a later write begins anew.
-    async fn follow(&self) {
+    async fn await_reply(&self) {
         let mut skipped = None;
-        let pause = (self.within / 20).clamp(Duration::from_secs(1), Duration::from_secs(15));
+        let pause = (self.timeout / 20).clamp(Duration::from_secs(1), Duration::from_secs(15));
         loop {
             let Some((before, since)) = self.pending() else {
                 return;
@@ -107,20 +107,20 @@ impl Takers {
                 continue;
             }
             match &listed {
-                Ok(events) => match news(&before, events) {
-                    News::Taken => return self.taken(since),
-                    News::Skipped(why) if skipped.as_ref() != Some(&why) => {
+                Ok(events) => match reply(&before, events) {
+                    Reply::Accepted => return self.on_accepted(since),
+                    Reply::Skipped(why) if skipped.as_ref() != Some(&why) => {
                         self.warn("skipped", &format!("the controller says: {why}"));
                         skipped = Some(why);
                     }
-                    News::Skipped(_) | News::Nothing => {}
+                    Reply::Skipped(_) | Reply::Pending => {}
                 },
                 Err(why) => tracing::debug!(issuer = self.name, why, "events not listed"),
             }
-            if since.elapsed() >= self.within {
+            if since.elapsed() >= self.timeout {
                 let why = match listed {
                     Err(why) => format!("its events cannot be listed: {why}"),
-                    Ok(_) => format!("it said nothing within {} s", self.within.as_secs()),
+                    Ok(_) => format!("it said nothing within {} s", self.timeout.as_secs()),
                 };
                 self.forget(since);
                 return self.warn("unseen", &why);
@@ -132,10 +132,10 @@ impl Takers {
         }
     }
 
-    fn taken(&self, since: Instant) {
+    fn on_accepted(&self, since: Instant) {
         self.forget(since);
         let cluster = self.cluster.config().name();
-        self.metrics.taken(&self.name, cluster, true);
+        self.metrics.issuer_accepted(&self.name, cluster, true);
         self.metrics.count(&self.name, cluster, "taken");
         tracing::info!(
             cluster,
@@ -157,7 +157,7 @@ impl Takers {
         );
     }
 
-    fn pending(&self) -> Option<(Seen, Instant)> {
+    fn pending(&self) -> Option<(EventVersions, Instant)> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         Some((state.before.clone()?, state.written?))
     }
@@ -175,8 +175,8 @@ impl Takers {
     }
 }
 
-impl Witness for Arc<Takers> {
-    async fn before(&self, client: &Client) {
+impl Observer for Arc<IssuerAcceptance> {
+    async fn before_write(&self, client: &Client) {
         let seen = list(client.clone(), &self.namespace).await;
         if let Err(why) = &seen {
             let cluster = self.cluster.config().name();
@@ -192,17 +192,18 @@ impl Witness for Arc<Takers> {
         state.written = None;
     }
 
-    fn written(&self) {
+    fn on_written(&self) {
         let cluster = self.cluster.config().name();
-        self.metrics.taken(&self.name, cluster, false);
+        self.metrics.issuer_accepted(&self.name, cluster, false);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.written = Some(Instant::now());
         self.wake.notify_one();
     }
 
-    fn stands(&self, not_after: UnixTime) {
+    fn on_valid(&self, not_after: UnixTime) {
         let cluster = self.cluster.config().name();
-        self.metrics.issuer_ends(&self.name, cluster, not_after);
+        self.metrics
+            .issuer_not_after(&self.name, cluster, not_after);
     }
 }
 
@@ -210,7 +211,7 @@ async fn list(client: Client, namespace: &str) -> Result<Vec<Event>, String> {
     let api: Api<Event> = Api::namespaced(client, namespace);
     let of = format!("involvedObject.kind=Deployment,involvedObject.name={DEPLOYMENT}");
     let params = ListParams::default().fields(&of).limit(PAGE);
-    match tokio::time::timeout(PATIENCE, api.list(&params)).await {
+    match tokio::time::timeout(DEADLINE, api.list(&params)).await {
         Ok(Ok(list)) => Ok(list.items),
         Ok(Err(error)) => Err(told(&error)),
         Err(_) => Err("the API server does not answer".to_owned()),
@@ -226,21 +227,23 @@ fn version(event: &Event) -> (String, String) {
 }
 
 /// What is not among `before`, the newest first: a controller that took it after all took it.
-fn news(before: &Seen, events: &[Event]) -> News {
+fn reply(before: &EventVersions, events: &[Event]) -> Reply {
     let fresh = events.iter().filter(|event| {
         let (uid, version) = version(event);
         before.get(&uid) != Some(&version)
     });
     let told = fresh.filter_map(|event| {
         let news = match event.reason.as_deref() {
-            Some(TAKEN) => News::Taken,
-            Some(SKIPPED) => News::Skipped(shown(event.message.as_deref().unwrap_or_default())),
+            Some(ACCEPTED) => Reply::Accepted,
+            Some(SKIPPED) => {
+                Reply::Skipped(printable(event.message.as_deref().unwrap_or_default()))
+            }
             _ => return None,
         };
-        Some((time(event), news == News::Taken, news))
+        Some((time(event), news == Reply::Accepted, news))
     });
     let last = told.max_by_key(|(at, taken, _)| (*at, *taken));
-    last.map_or(News::Nothing, |(_, _, news)| news)
+    last.map_or(Reply::Pending, |(_, _, news)| news)
 }
 
 /// When it was last said: recorders count repetitions in one object.
@@ -253,9 +256,9 @@ fn time(event: &Event) -> Option<Timestamp> {
     whole.map(|at| at.0).max(micro).or(made.map(|at| at.0))
 }
 
-fn shown(text: &str) -> String {
+fn printable(text: &str) -> String {
     let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    plain.take(SHOWN).collect()
+    plain.take(MAX_MESSAGE).collect()
 }
 
 #[cfg(test)]
@@ -280,32 +283,35 @@ mod tests {
     #[test]
     fn only_what_is_new_is_news() {
         let old = [
-            event("a", "1", TAKEN, EARLY),
+            event("a", "1", ACCEPTED, EARLY),
             event("b", "2", SKIPPED, EARLY),
         ];
-        let before: Seen = old.iter().map(version).collect();
-        assert_eq!(news(&before, &old), News::Nothing);
-        assert_eq!(news(&before, &[]), News::Nothing);
+        let before: EventVersions = old.iter().map(version).collect();
+        assert_eq!(reply(&before, &old), Reply::Pending);
+        assert_eq!(reply(&before, &[]), Reply::Pending);
         let other = event("c", "3", "ScalingReplicaSet", LATE);
-        assert_eq!(news(&before, &[other]), News::Nothing);
+        assert_eq!(reply(&before, &[other]), Reply::Pending);
         // Said again: the same object at another version, even if the clock there stands.
-        let again = event("a", "4", TAKEN, EARLY);
-        assert_eq!(news(&before, &[again]), News::Taken);
+        let again = event("a", "4", ACCEPTED, EARLY);
+        assert_eq!(reply(&before, &[again]), Reply::Accepted);
         let skipped = event("b", "5", SKIPPED, LATE);
         assert_eq!(
-            news(&before, &[skipped]),
-            News::Skipped("why not".to_owned())
+            reply(&before, &[skipped]),
+            Reply::Skipped("why not".to_owned())
         );
     }
 
     #[test]
     fn the_last_word_counts() {
-        let none = Seen::new();
-        let taken = |at| event("a", "1", TAKEN, at);
+        let none = EventVersions::new();
+        let taken = |at| event("a", "1", ACCEPTED, at);
         let skipped = |at| event("b", "2", SKIPPED, at);
-        assert_eq!(news(&none, &[skipped(EARLY), taken(LATE)]), News::Taken);
-        assert_eq!(news(&none, &[skipped(LATE), taken(LATE)]), News::Taken);
-        let then = news(&none, &[taken(EARLY), skipped(LATE)]);
-        assert!(matches!(then, News::Skipped(_)));
+        assert_eq!(
+            reply(&none, &[skipped(EARLY), taken(LATE)]),
+            Reply::Accepted
+        );
+        assert_eq!(reply(&none, &[skipped(LATE), taken(LATE)]), Reply::Accepted);
+        let then = reply(&none, &[taken(EARLY), skipped(LATE)]);
+        assert!(matches!(then, Reply::Skipped(_)));
     }
 }

@@ -1,8 +1,8 @@
-//! Secrets of type `kubernetes.io/tls` that this server keeps right: made, renewed in time, put back
+//! Secrets of type `kubernetes.io/tls` that this server keeps right: issued_at, renewed in time, put back
 //! when somebody edits or deletes them.
 
 mod secret;
-mod terms;
+mod spec;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -33,47 +33,47 @@ use crate::issuance::{
 use crate::policy::Scope;
 use crate::x509::{Csr, Serial};
 use secret::Material;
-pub(super) use terms::{Sort, Terms};
+pub(super) use spec::{CertificateRole, SecretSpec};
 
-/// How soon a step that failed is tried again; twice as long each further time, up to eight times.
+/// How soon a step that failures is tried again; twice as long each further time, up to eight times.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often the secret is looked at although nothing was said of it.
-const LOOK: Duration = Duration::from_secs(60);
+const RESYNC: Duration = Duration::from_secs(60);
 /// For one look, from the first request to the last.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// So many certificates may follow each other at once, in [`WINDOW`]; then they are spaced, by a
+/// So many certificates may follow each other at once, in [`BURST_WINDOW`]; then they are issue_delay, by a
 /// second and by twice as much each time: somebody else writes the secret too, and a fight must not
 /// take the HSM.
-const AT_ONCE: usize = 4;
-const WINDOW: Duration = Duration::from_secs(600);
-const SPACED: Duration = Duration::from_secs(60);
+const BURST: usize = 4;
+const BURST_WINDOW: Duration = Duration::from_secs(600);
+const MAX_ISSUE_DELAY: Duration = Duration::from_secs(60);
 
 /// Who looks what becomes of a secret.
-pub(super) trait Witness: Send + Sync {
+pub(super) trait Observer: Send + Sync {
     /// It is about to be written.
-    fn before(&self, client: &Client) -> impl Future<Output = ()> + Send;
+    fn before_write(&self, client: &Client) -> impl Future<Output = ()> + Send;
 
     /// It was written.
-    fn written(&self);
+    fn on_written(&self);
 
     /// It is as it should be, and its certificate ends then.
-    fn stands(&self, not_after: UnixTime);
+    fn on_valid(&self, not_after: UnixTime);
 }
 
 /// Nobody looks.
-impl Witness for () {
-    async fn before(&self, _: &Client) {}
+impl Observer for () {
+    async fn before_write(&self, _: &Client) {}
 
-    fn written(&self) {}
+    fn on_written(&self) {}
 
-    fn stands(&self, _: UnixTime) {}
+    fn on_valid(&self, _: UnixTime) {}
 }
 
 /// Keeps one secret.
 #[derive(Debug)]
-pub(super) struct Keeper<W> {
-    terms: Terms,
-    witness: W,
+pub(super) struct ManagedSecret<W> {
+    spec: SecretSpec,
+    observer: W,
     cluster: Arc<Cluster>,
     authorities: Arc<Authorities>,
     clock: Arc<dyn Clock>,
@@ -82,11 +82,11 @@ pub(super) struct Keeper<W> {
     changed: Notify,
 }
 
-impl<W: Witness> Keeper<W> {
-    pub(super) fn new(terms: Terms, witness: W, cluster: Arc<Cluster>, parts: &Parts) -> Self {
+impl<W: Observer> ManagedSecret<W> {
+    pub(super) fn new(spec: SecretSpec, observer: W, cluster: Arc<Cluster>, parts: &Parts) -> Self {
         Self {
-            terms,
-            witness,
+            spec,
+            observer,
             cluster,
             authorities: Arc::clone(&parts.authorities),
             clock: Arc::clone(&parts.clock),
@@ -96,46 +96,46 @@ impl<W: Witness> Keeper<W> {
     }
 
     /// Keeps the secret right until `stop`.
-    pub(super) async fn keep(&self, stop: &CancellationToken) {
+    pub(super) async fn run(&self, stop: &CancellationToken) {
         let cluster = Arc::clone(&self.cluster);
         tokio::select! {
-            () = watch::follow(self, &cluster, &self.terms.name, stop) => {}
-            never = self.mend() => match never {},
+            () = watch::follow(self, &cluster, &self.spec.name, stop) => {}
+            never = self.reconcile_loop() => match never {},
             () = stop.cancelled() => {}
         }
     }
 
-    async fn mend(&self) -> Infallible {
+    async fn reconcile_loop(&self) -> Infallible {
         let mut refreshed = self.authorities.watch();
-        let mut made: Vec<Instant> = Vec::new();
+        let mut issued_at: Vec<Instant> = Vec::new();
         let mut last = String::new();
-        let mut failed = 0_u32;
+        let mut failures = 0_u32;
         loop {
             refreshed.mark_unchanged();
-            made.retain(|at| at.elapsed() < WINDOW);
-            let last_made = made.last().map_or(WINDOW, Instant::elapsed);
-            let pause = spaced(made.len()).saturating_sub(last_made);
-            let step = self.look(pause.is_zero(), &mut made);
+            issued_at.retain(|at| at.elapsed() < BURST_WINDOW);
+            let last_made = issued_at.last().map_or(BURST_WINDOW, Instant::elapsed);
+            let pause = issue_delay(issued_at.len()).saturating_sub(last_made);
+            let step = self.reconcile(pause.is_zero(), &mut issued_at);
             let step = tokio::time::timeout(DEADLINE, step).await;
             let wait = match step.unwrap_or_else(|_| Err("it took too long".to_owned())) {
-                Ok(Looked::Right(until)) => {
+                Ok(Outcome::UpToDate(until)) => {
                     last.clear();
-                    until.min(LOOK)
+                    until.min(RESYNC)
                 }
-                Ok(Looked::Written) => {
+                Ok(Outcome::Written) => {
                     last.clear();
                     // Read back at once: what stands there is what counts.
                     Duration::ZERO
                 }
-                Ok(Looked::Wrong) => pause.max(RETRY),
+                Ok(Outcome::Deferred) => pause.max(RETRY),
                 Err(why) => {
                     self.say_once(&mut last, why);
-                    failed = failed.saturating_add(1);
-                    again(failed)
+                    failures = failures.saturating_add(1);
+                    again(failures)
                 }
             };
             if last.is_empty() {
-                failed = 0;
+                failures = 0;
             }
             tokio::select! {
                 () = self.changed.notified() => {}
@@ -146,11 +146,15 @@ impl<W: Witness> Keeper<W> {
     }
 
     /// Looks at the secret, and puts it right if it may.
-    async fn look(&self, may_issue: bool, made: &mut Vec<Instant>) -> Result<Looked, String> {
+    async fn reconcile(
+        &self,
+        may_issue: bool,
+        issued_at: &mut Vec<Instant>,
+    ) -> Result<Outcome, String> {
         let down = |error: kube::Error| told(&error);
         let cluster = self.cluster.config();
         let client = self.cluster.link().client().map_err(|e| e.to_string())?;
-        let (namespace, name) = (&self.terms.namespace, &self.terms.secret);
+        let (namespace, name) = (&self.spec.namespace, &self.spec.secret);
         let now = self.clock.now();
         let found = secret::read(&client, namespace, name).await.map_err(down)?;
         let (issuer, bundle) = self
@@ -160,49 +164,49 @@ impl<W: Witness> Keeper<W> {
         let anchors = bundle.to_pem();
         let why = match &found {
             None => "it is not there",
-            Some(found) => match found.standing(&self.terms, &issuer, &anchors, now) {
-                Ok(standing) => {
-                    self.authorities.reserve_key(&standing.key);
-                    self.witness.stands(standing.not_after);
-                    let left = standing.renew_at.since(now).max(RETRY);
-                    return Ok(Looked::Right(left));
+            Some(found) => match found.status(&self.spec, &issuer, &anchors, now) {
+                Ok(status) => {
+                    self.authorities.reserve_key(&status.key);
+                    self.observer.on_valid(status.not_after);
+                    let left = status.renew_at.since(now).max(RETRY);
+                    return Ok(Outcome::UpToDate(left));
                 }
                 Err(why) => why,
             },
         };
         if !may_issue {
-            return Ok(Looked::Wrong);
+            return Ok(Outcome::Deferred);
         }
         let trust_domain = cluster.trust_domain();
-        if self.terms.sort != Sort::Leaf && issuer.remaining_path_len() == Some(0) {
+        if self.spec.role != CertificateRole::Leaf && issuer.remaining_path_len() == Some(0) {
             return Err(format!(
                 "{NO_REMAINING_PATH_LEN}: {}",
                 path_len_remedy(trust_domain)
             ));
         }
         // What the API server would refuse is not signed first.
-        secret::rehearse(&client, namespace, name)
+        secret::dry_run(&client, namespace, name)
             .await
             .map_err(down)?;
         let material = self.issue(now).await?;
-        made.push(Instant::now());
-        self.witness.before(&client).await;
+        issued_at.push(Instant::now());
+        self.observer.before_write(&client).await;
         secret::apply(&client, namespace, name, &material)
             .await
             .map_err(down)?;
-        self.witness.written();
+        self.observer.on_written();
         self.metrics
-            .count(&self.terms.name, cluster.name(), "issued");
+            .count(&self.spec.name, cluster.name(), "issued");
         tracing::info!(
             cluster = cluster.name(),
-            section = self.terms.name,
+            section = self.spec.name,
             namespace,
             secret = name,
             why,
             "{} written",
-            self.terms.what
+            self.spec.what
         );
-        Ok(Looked::Written)
+        Ok(Outcome::Written)
     }
 
     async fn issue(&self, now: UnixTime) -> Result<Material, String> {
@@ -216,26 +220,26 @@ impl<W: Witness> Keeper<W> {
             .serialize_request(key)
             .map_err(|error| error.to_string())?;
         let cluster = self.cluster.config();
-        let terms = &self.terms;
-        let mut caller = Caller::local(cluster.trust_domain().clone(), terms.purpose);
+        let spec = &self.spec;
+        let mut caller = Caller::local(cluster.trust_domain().clone(), spec.purpose);
         caller.cluster = Some(cluster.name().to_owned());
-        let longest = self.authorities.profile(terms.profile);
+        let longest = self.authorities.profile(spec.profile);
         let longest = longest.map_or(Duration::MAX, |profile| profile.max_ttl());
         let request = IssuanceRequest {
             caller,
             csr: Csr::from_der(csr.der()).map_err(|error| error.to_string())?,
-            profile: terms.profile.to_owned(),
-            names: terms.names.clone(),
-            ttl: terms.sort.lifetime().map(|life| life.min(longest)),
+            profile: spec.profile.to_owned(),
+            names: spec.names.clone(),
+            ttl: spec.role.lifetime().map(|life| life.min(longest)),
             naming: Naming::Spiffe,
             scope: Scope::Requested,
             node_authorization: None,
             idempotency_key: None,
-            request_id: format!("{}-{}", terms.purpose, Serial::new(now)),
+            request_id: format!("{}-{}", spec.purpose, Serial::new(now)),
         };
-        let issued = match terms.sort {
-            Sort::Leaf => self.authorities.issue(request).await,
-            Sort::Ca { .. } => self.authorities.certify_subordinate(request).await,
+        let issued = match spec.role {
+            CertificateRole::Leaf => self.authorities.issue(request).await,
+            CertificateRole::Ca { .. } => self.authorities.certify_subordinate(request).await,
         };
         let issued = issued.map_err(|error| error.to_string())?;
         // From here on nobody else may have a certificate for this key.
@@ -251,10 +255,10 @@ impl<W: Witness> Keeper<W> {
     /// One line for each new reason, not one for each try.
     fn say_once(&self, last: &mut String, why: String) {
         let cluster = self.cluster.config().name();
-        self.metrics.count(&self.terms.name, cluster, "retried");
+        self.metrics.count(&self.spec.name, cluster, "retried");
         if *last != why {
-            let section = &self.terms.name;
-            tracing::warn!(cluster, section, why, "{} not written", self.terms.what);
+            let section = &self.spec.name;
+            tracing::warn!(cluster, section, why, "{} not written", self.spec.what);
             *last = why;
         }
     }
@@ -262,39 +266,41 @@ impl<W: Witness> Keeper<W> {
 
 /// How long after so many failures in a row the next try follows. An HSM that is away for hours must
 /// not fill the ledger with tries, and must not be waited for long once it is back.
-fn again(failed: u32) -> Duration {
-    RETRY * 2_u32.pow(failed.saturating_sub(1).min(3))
+fn again(failures: u32) -> Duration {
+    RETRY * 2_u32.pow(failures.saturating_sub(1).min(3))
 }
 
 /// How long after the last of so many recent certificates the next may follow.
-fn spaced(made: usize) -> Duration {
-    let Some(beyond) = made.checked_sub(AT_ONCE) else {
+fn issue_delay(issued_at: usize) -> Duration {
+    let Some(beyond) = issued_at.checked_sub(BURST) else {
         return Duration::ZERO;
     };
     let doubled = u32::try_from(beyond).ok().and_then(|n| 1u64.checked_shl(n));
-    doubled.map_or(SPACED, Duration::from_secs).min(SPACED)
+    doubled
+        .map_or(MAX_ISSUE_DELAY, Duration::from_secs)
+        .min(MAX_ISSUE_DELAY)
 }
 
 /// What a look at the secret came to.
-enum Looked {
+enum Outcome {
     /// It is as it should be, for so long.
-    Right(Duration),
+    UpToDate(Duration),
     /// It was written.
     Written,
     /// It is wrong, and may not be written yet.
-    Wrong,
+    Deferred,
 }
 
-impl<W: Witness> Watched for Keeper<W> {
+impl<W: Observer> Watched for ManagedSecret<W> {
     /// Its metadata is enough to know that it changed; the key stays where it is.
     type Object = PartialObjectMeta<Secret>;
 
     async fn api(&self, client: Client) -> Result<Api<Self::Object>, kube::Error> {
-        Ok(Api::namespaced(client, &self.terms.namespace))
+        Ok(Api::namespaced(client, &self.spec.namespace))
     }
 
     fn selector(&self) -> watcher::Config {
-        watcher::Config::default().fields(&format!("metadata.name={}", self.terms.secret))
+        watcher::Config::default().fields(&format!("metadata.name={}", self.spec.secret))
     }
 
     async fn seen(&self, _: Self::Object) {
@@ -307,7 +313,7 @@ impl<W: Witness> Watched for Keeper<W> {
 
     fn up(&self, up: bool) {
         let cluster = self.cluster.config().name();
-        self.metrics.watch(&self.terms.name, cluster, up);
+        self.metrics.watch(&self.spec.name, cluster, up);
     }
 }
 
@@ -317,14 +323,16 @@ mod tests {
 
     #[test]
     fn a_fight_is_slowed_down() {
-        let seconds: Vec<u64> = (0..13).map(|made| spaced(made).as_secs()).collect();
+        let seconds: Vec<u64> = (0..13)
+            .map(|issued_at| issue_delay(issued_at).as_secs())
+            .collect();
         assert_eq!(seconds, [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60]);
-        assert_eq!(spaced(usize::MAX), SPACED);
+        assert_eq!(issue_delay(usize::MAX), MAX_ISSUE_DELAY);
     }
 
     #[test]
     fn failures_are_spaced_a_little() {
-        let seconds: Vec<u64> = (1..7).map(|failed| again(failed).as_secs()).collect();
+        let seconds: Vec<u64> = (1..7).map(|failures| again(failures).as_secs()).collect();
         assert_eq!(seconds, [1, 2, 4, 8, 8, 8]);
         assert_eq!(again(u32::MAX).as_secs(), 8);
     }

@@ -6,7 +6,7 @@ use crate::x509::San;
 
 /// What a kept secret is to hold, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::controllers) struct Terms {
+pub(in crate::controllers) struct SecretSpec {
     /// The section's name in the configuration.
     pub(in crate::controllers) name: String,
     /// What it is, for the log: `istiod's certificate`.
@@ -21,13 +21,13 @@ pub(in crate::controllers) struct Terms {
     pub(in crate::controllers) profile: &'static str,
     /// What the caller is called after `local:`.
     pub(in crate::controllers) purpose: &'static str,
-    /// What sort of certificate it is.
-    pub(in crate::controllers) sort: Sort,
+    /// What role of certificate it is.
+    pub(in crate::controllers) role: CertificateRole,
 }
 
-/// A sort of certificate.
+/// A role of certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::controllers) enum Sort {
+pub(in crate::controllers) enum CertificateRole {
     /// An end entity's, as long as its profile says.
     Leaf,
     /// A CA's with nothing but leaves below it.
@@ -37,7 +37,7 @@ pub(in crate::controllers) enum Sort {
     },
 }
 
-impl Sort {
+impl CertificateRole {
     /// How long it is asked for; `None` for what the profile says.
     pub(super) fn lifetime(self) -> Option<Duration> {
         match self {

@@ -1,9 +1,11 @@
-//! Keeps the direction of imports: every path in `src/` that leads to another room is held against
-//! the floors, wherever it stands: `use`, an inline path, a macro's tokens, an
+//! Keeps the direction of imports: every path in `src/` that leads to another module is checked against
+//! the layers, wherever it is written: `use`, an inline path, a macro's tokens, an
 //! attribute's string. Test code counts like any other.
 
+mod circles;
 mod paths;
 mod tokens;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,9 +13,12 @@ use std::path::{Path, PathBuf};
 use paths::{Mention, mentions};
 use tokens::{find, flatten};
 
-/// The floors, from the ground up. A room may name itself and whatever lies on lower floors; rooms of
-/// one floor do not know each other.
-const FLOORS: &[&[&str]] = &[
+/// No source file has more lines.
+const MOST_LINES: usize = 400;
+
+/// The layers, lowest first. A module may name itself and the modules of lower layers; modules of one
+/// layer do not know each other.
+const LAYERS: &[&[&str]] = &[
     &["backoff", "clock", "log_limit"],
     &["x509"],
     &["hsm", "authn", "policy", "ledger"],
@@ -26,7 +31,7 @@ const FLOORS: &[&[&str]] = &[
     &["main"],
 ];
 
-/// Edges that one file may have although its room may not: (file, room, why).
+/// Edges that one file may have although its module may not: (file, module, why).
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
 /// Tokens that only some files may hold: (tokens in a row, where they may stand, why).
@@ -34,10 +39,10 @@ const TOKENS: &[(&str, &[&str], &str)] = &[
     (
         ". reserve ( )",
         &["src/hsm/", "src/issuance/"],
-        "only what goes to the door takes a place there",
+        "only what is about to be signed reserves a place in the queue",
     ),
-    // Without a place in the queue there is nothing to sign with: in `cli` it is another `sign`, and
-    // in the tests of pod certificates it is the pod's.
+    // Only a permit signs: in `cli` it is another `sign`, and in the tests of pod certificates it is
+    // the pod's.
     (
         ". sign (",
         &[
@@ -46,23 +51,23 @@ const TOKENS: &[(&str, &[&str], &str)] = &[
             "src/cli/",
             "src/controllers/pod/judge/tests.rs",
         ],
-        "every HSM signature passes through the one door that has recorded it",
+        "every HSM signature passes through the pipeline that has recorded it",
     ),
     (
         "SystemTime :: now",
         &["src/clock.rs"],
         "time is a parameter everywhere else",
     ),
-    ("cryptoki ::", &["src/hsm"], "PKCS#11 is spoken in one room"),
-    ("sqlx ::", &["src/ledger"], "SQL is spoken in one room"),
+    ("cryptoki ::", &["src/hsm"], "only one module calls PKCS#11"),
+    ("sqlx ::", &["src/ledger"], "only one module holds SQL"),
     (
         "kube ::",
         &["src/cluster", "src/controllers"],
-        "Kubernetes is spoken in two rooms",
+        "only two modules call Kubernetes",
     ),
 ];
 
-/// Items of a room that only some files may name: (room, item, where, why).
+/// Items of a module that only some files may name: (module, item, where, why).
 const ITEMS: &[(&str, &str, &[&str], &str)] = &[(
     "hsm",
     "Permit",
@@ -70,9 +75,9 @@ const ITEMS: &[(&str, &str, &[&str], &str)] = &[(
     "a permit is the right to one signature, and nothing may be signed unrecorded",
 )];
 
-/// Holds every file under `root/src` against the tables; one line for each offence.
+/// Checks every file under `root/src` against the tables; one line for each violation.
 fn check(root: &Path) -> Vec<String> {
-    let mut offences = Vec::new();
+    let mut violations = Vec::new();
     for file in sources(&root.join("src")) {
         let name = file
             .strip_prefix(root)
@@ -81,11 +86,11 @@ fn check(root: &Path) -> Vec<String> {
             .unwrap()
             .replace('\\', "/");
         let text = fs::read_to_string(&file).unwrap();
-        let mut offend =
-            |line: usize, what: String| offences.push(format!("{name}:{line}: {what}"));
+        let mut report =
+            |line: usize, what: String| violations.push(format!("{name}:{line}: {what}"));
         if name == "src/lib.rs" {
             for (line, what) in paths::not_a_module(&text).unwrap() {
-                offend(
+                report(
                     line,
                     format!(
                         "{what}, because lib.rs declares modules only, or an edge could hide there"
@@ -94,30 +99,30 @@ fn check(root: &Path) -> Vec<String> {
             }
             continue;
         }
-        let module = module_of(&name);
-        let room = module.first().cloned().unwrap_or_else(|| "main".to_owned());
-        let found = mentions(&module, &text).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let path = module_of(&name);
+        let module = path.first().cloned().unwrap_or_else(|| "main".to_owned());
+        let found = mentions(&path, &text).unwrap_or_else(|e| panic!("{name}: {e}"));
         for Mention { line, path } in found {
-            if let Some(offence) = judge(&name, &room, &path) {
-                offend(line, offence);
+            if let Some(violation) = violation(&name, &module, &path) {
+                report(line, violation);
             }
         }
         let flat = flatten(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
         for (pattern, places, why) in TOKENS {
             if !places.iter().any(|place| name.starts_with(place)) {
                 for line in find(&flat, pattern) {
-                    offend(line, format!("`{pattern}`, because {why}"));
+                    report(line, format!("`{pattern}`, because {why}"));
                 }
             }
         }
     }
-    offences.sort();
-    offences.dedup();
-    offences
+    violations.sort();
+    violations.dedup();
+    violations
 }
 
-fn judge(file: &str, room: &str, path: &[String]) -> Option<String> {
-    let whole = || format!("{room} -> the crate root as a whole, because a room must be named");
+fn violation(file: &str, module: &str, path: &[String]) -> Option<String> {
+    let whole = || format!("{module} -> the crate root as a whole, because a module must be named");
     let target = path.first().map(String::as_str);
     let Some(target) = target.filter(|target| *target != "*") else {
         return Some(whole());
@@ -128,22 +133,22 @@ fn judge(file: &str, room: &str, path: &[String]) -> Option<String> {
             && !places.iter().any(|place| file.starts_with(place))
     });
     if let Some((owner, item, _, why)) = item {
-        return Some(format!("{room} -> {owner}::{item}, because {why}"));
+        return Some(format!("{module} -> {owner}::{item}, because {why}"));
     }
-    let floor = |room: &str| FLOORS.iter().position(|rooms| rooms.contains(&room));
-    let Some(own) = floor(room) else {
-        return Some(format!("{room}, because this room is on no floor"));
+    let layer = |module: &str| LAYERS.iter().position(|modules| modules.contains(&module));
+    let Some(own) = layer(module) else {
+        return Some(format!("{module}, because this module is in no layer"));
     };
     let excepted = EXCEPTIONS
         .iter()
         .any(|(name, to, _)| *name == file && *to == target);
-    // `main` is the command line's door and nothing else.
-    let below = match room {
+    // `main` calls the command line and nothing else.
+    let below = match module {
         "main" => target == "cli",
-        _ => floor(target).is_some_and(|floor| floor < own),
+        _ => layer(target).is_some_and(|layer| layer < own),
     };
-    let fine = target == room || excepted || below;
-    (!fine).then(|| format!("{room} -> {target}"))
+    let fine = target == module || excepted || below;
+    (!fine).then(|| format!("{module} -> {target}"))
 }
 
 /// `src/hsm/signer.rs` is `[hsm, signer]`, `src/hsm/mod.rs` is `[hsm]`, `src/main.rs` is `[]`.
@@ -171,11 +176,15 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn imports_point_downwards() {
-    let offences = check(Path::new(env!("CARGO_MANIFEST_DIR")));
-    assert!(offences.is_empty(), "wrong edges:\n{}", offences.join("\n"));
+    let violations = check(Path::new(env!("CARGO_MANIFEST_DIR")));
+    assert!(
+        violations.is_empty(),
+        "wrong edges:\n{}",
+        violations.join("\n")
+    );
 }
 
-/// The checker itself: each way to name a room that was ever thought of, and each must be found.
+/// The checker itself: each known way to name another module, and each must be found.
 #[test]
 fn wrong_edges_are_found() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/architecture/wrong-edge");
@@ -201,12 +210,70 @@ fn wrong_edges_are_found() {
     let found: Vec<String> = check(&root)
         .into_iter()
         // The reason after the edge is for people.
-        .map(|offence| offence.split(", because ").next().unwrap().to_owned())
+        .map(|violation| violation.split(", because ").next().unwrap().to_owned())
         .collect();
     assert_eq!(found, expected);
     assert!(
         expected.len() > 20,
         "the fixture has shrunk to {}",
         expected.len()
+    );
+}
+
+#[test]
+fn files_of_one_directory_do_not_import_each_other() {
+    let found = circles::circles(Path::new(env!("CARGO_MANIFEST_DIR")));
+    assert!(found.is_empty(), "circles:\n{}", found.join("\n"));
+}
+
+/// The checker of circles itself, with one of two files, one of three, one by a name that the
+/// parent module takes in, and files that are innocent.
+#[test]
+fn circles_are_found() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/architecture/circles");
+    let found = circles::circles(&root);
+    let expected = [
+        "hsm: key -> token (src/hsm/key.rs:1), token -> key (src/hsm/token.rs:1)",
+        "ledger: a -> b (src/ledger/a.rs:1), b -> c (src/ledger/b/deep.rs:1), c -> a (src/ledger/c.rs:1)",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn no_file_is_longer_than_it_can_be_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut long = Vec::new();
+    for directory in [
+        "src",
+        "tests",
+        "benches",
+        "fuzz/checks",
+        "fuzz/fuzz_targets",
+    ] {
+        for file in sources(&root.join(directory)) {
+            let lines = fs::read_to_string(&file).unwrap().lines().count();
+            if lines > MOST_LINES {
+                long.push(format!(
+                    "{}: {lines}",
+                    file.strip_prefix(root).unwrap().display()
+                ));
+            }
+        }
+    }
+    assert!(
+        long.is_empty(),
+        "more than {MOST_LINES} lines:\n{}",
+        long.join("\n")
+    );
+}
+
+#[test]
+fn names_and_prose_are_the_fields_own() {
+    let found = words::banned(Path::new(env!("CARGO_MANIFEST_DIR")));
+    assert!(
+        found.is_empty(),
+        "{} of tests/fixtures/architecture/banned-words.txt:\n{}",
+        found.len(),
+        found.join("\n")
     );
 }

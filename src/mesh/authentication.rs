@@ -1,4 +1,4 @@
-//! What every call has in common: a request id, and a caller.
+//! Authentication of callers, and the request id: common to every API.
 
 use std::sync::Arc;
 
@@ -14,137 +14,138 @@ use crate::cluster::{Clusters, DelegationError, ListenerClusters};
 use crate::net::Peer;
 use crate::policy::NodeAuthorization;
 
-/// The header in which a caller may bring a request id of its own.
+/// A caller may choose its request id in this header.
 const REQUEST_ID: &str = "x-request-id";
 
-/// The header in which Istio's agents name their cluster.
+/// Istio's agents name their cluster in this header.
 const CLUSTER_ID: &str = "clusterid";
 
-/// Who may call on one listener, and how that is found out. Clones share it; a reload of the
-/// configuration replaces what is in it.
+/// Authenticates the callers of one listener. Clones share its verifiers, which a reload of the
+/// configuration replaces.
 #[derive(Debug, Clone)]
-pub struct Gate {
-    judges: Arc<ArcSwap<Judges>>,
+pub struct CallerAuthenticator {
+    verifiers: Arc<ArcSwap<Verifiers>>,
     listener: Arc<str>,
     metrics: Metrics,
 }
 
-/// The judges of one listener's callers.
+/// The verifiers of one listener's callers.
 #[derive(Debug)]
-pub struct Judges {
+pub struct Verifiers {
     /// Every JWT verifier of the server.
     pub jwt: Arc<JwtVerifiers>,
     /// Every operator credential of the server.
     pub operators: Arc<Operators>,
-    /// Which of them are taken on this listener.
+    /// The verifiers and operators that this listener accepts.
     pub callers: Callers,
     /// Every cluster of the server.
     pub clusters: Arc<Clusters>,
-    /// Which of them are taken on this listener.
-    pub taken: ListenerClusters,
-    /// TLS client certificates, where the listener takes them.
+    /// The clusters whose tokens this listener accepts.
+    pub accepted: ListenerClusters,
+    /// TLS client certificates, where the listener accepts them.
     pub certificates: Option<CertificateCallers>,
 }
 
-/// A caller that is turned away, and the cluster whose word that is.
-struct Refused {
-    why: AuthnError,
+/// A failed authentication, with the name of the cluster that verified the token, if one did.
+struct Failure {
+    error: AuthnError,
     cluster: Option<String>,
 }
 
-impl From<AuthnError> for Refused {
-    fn from(why: AuthnError) -> Self {
-        Self { why, cluster: None }
+impl From<AuthnError> for Failure {
+    fn from(error: AuthnError) -> Self {
+        Self {
+            error,
+            cluster: None,
+        }
     }
 }
 
-impl Gate {
-    /// The gate of a listener, with these judges.
-    pub fn new(listener: &str, judges: Judges, metrics: Metrics) -> Self {
+impl CallerAuthenticator {
+    pub fn new(listener: &str, verifiers: Verifiers, metrics: Metrics) -> Self {
         Self {
-            judges: Arc::new(ArcSwap::from_pointee(judges)),
+            verifiers: Arc::new(ArcSwap::from_pointee(verifiers)),
             listener: listener.into(),
             metrics,
         }
     }
 
-    /// Other judges from the next call on.
-    pub fn replace(&self, judges: Judges) {
-        self.judges.store(Arc::new(judges));
+    /// Replaces the verifiers; calls that have started finish with the old ones.
+    pub fn replace(&self, verifiers: Verifiers) {
+        self.verifiers.store(Arc::new(verifiers));
     }
 
-    /// The caller of a request. A credential in the header is judged alone: when it is rejected,
-    /// no certificate of the connection can make up for it.
-    ///
-    /// # Errors
-    /// [`AuthnError`].
-    pub async fn caller(
+    /// Authenticates a request. A credential in the header decides alone: when it is rejected, a
+    /// client certificate does not replace it.
+    pub async fn authenticate(
         &self,
         headers: &HeaderMap,
         peer: Option<&Peer>,
         api: Api,
     ) -> Result<Caller, AuthnError> {
-        let judges = self.judges.load_full();
-        self.counted(api, judges.caller(headers, peer, api).await)
+        let verifiers = self.verifiers.load_full();
+        self.count_failure(api, verifiers.authenticate(headers, peer, api).await)
     }
 
-    /// The caller that a service account's token in the message itself is for. There is no other
-    /// credential then, and the listener's one cluster judges.
-    ///
-    /// # Errors
-    /// [`AuthnError`].
-    pub async fn bearer_of(&self, token: &[u8], api: Api) -> Result<Caller, AuthnError> {
-        let judges = self.judges.load_full();
-        let verdict = match std::str::from_utf8(token) {
-            Ok(token) => judges.token(token, &HeaderMap::new(), api).await,
-            Err(_) => Err(AuthnError::rejected("the token is no text").into()),
+    /// Authenticates a service account's token that the message itself holds (Linkerd), against the
+    /// listener's one cluster.
+    pub async fn authenticate_token(&self, token: &[u8], api: Api) -> Result<Caller, AuthnError> {
+        let verifiers = self.verifiers.load_full();
+        let result = match std::str::from_utf8(token) {
+            Ok(token) => {
+                let headers = HeaderMap::new();
+                verifiers.authenticate_bearer(token, &headers, api).await
+            }
+            Err(_) => Err(AuthnError::rejected("the token is not UTF-8").into()),
         };
-        self.counted(api, verdict)
+        self.count_failure(api, result)
     }
 
-    /// The permission for `caller`, who called `api`, to have the identity of a workload on its node.
-    ///
-    /// # Errors
-    /// [`DelegationError`].
-    pub async fn delegate(
+    /// Authorizes `caller`, a proxy of its node, to get a certificate for `identity`, a workload on
+    /// the same node.
+    pub async fn authorize_node_proxy(
         &self,
         caller: &Caller,
-        asked: &str,
+        identity: &str,
         api: Api,
     ) -> Result<NodeAuthorization, DelegationError> {
-        let judges = self.judges.load_full();
-        let verdict = judges.clusters.delegate(caller, asked).await;
-        verdict.inspect_err(|error| {
+        let verifiers = self.verifiers.load_full();
+        let result = verifiers.clusters.delegate(caller, identity).await;
+        result.inspect_err(|error| {
             let cluster = caller.cluster.as_deref().unwrap_or_default();
             let reason = delegation_reason(error);
             self.metrics.count(&self.listener, api, cluster, reason);
         })
     }
 
-    fn counted(&self, api: Api, verdict: Result<Caller, Refused>) -> Result<Caller, AuthnError> {
-        verdict.map_err(|Refused { why, cluster }| {
+    fn count_failure(
+        &self,
+        api: Api,
+        result: Result<Caller, Failure>,
+    ) -> Result<Caller, AuthnError> {
+        result.map_err(|Failure { error, cluster }| {
             let cluster = cluster.unwrap_or_default();
             self.metrics
-                .count(&self.listener, api, &cluster, reason(&why));
-            why
+                .count(&self.listener, api, &cluster, reason(&error));
+            error
         })
     }
 }
 
-impl Judges {
-    async fn caller(
+impl Verifiers {
+    async fn authenticate(
         &self,
         headers: &HeaderMap,
         peer: Option<&Peer>,
         api: Api,
-    ) -> Result<Caller, Refused> {
+    ) -> Result<Caller, Failure> {
         if let Some(token) = bearer(headers)? {
             return match Operators::judge(token) {
                 true => {
                     let names = self.callers.operators();
                     Ok(self.operators.authenticate(token, names).await?)
                 }
-                false => self.token(token, headers, api).await,
+                false => self.authenticate_bearer(token, headers, api).await,
             };
         }
         let leaf = peer.and_then(|peer| peer.certificates.first());
@@ -154,23 +155,28 @@ impl Judges {
         }
     }
 
-    /// A token that is no operator's has one judge: the verifier of its issuer, or else the cluster
-    /// that the call names. Neither makes up for the other's no.
-    async fn token(&self, token: &str, headers: &HeaderMap, api: Api) -> Result<Caller, Refused> {
+    /// Verifies a token that is not an operator's with one verifier: that of its issuer, or else the
+    /// cluster that the call names. When it rejects the token, no other verifier is tried.
+    async fn authenticate_bearer(
+        &self,
+        token: &str,
+        headers: &HeaderMap,
+        api: Api,
+    ) -> Result<Caller, Failure> {
         let verifiers = self.callers.jwt();
-        if self.taken.is_empty() || self.jwt.claims_issuer_of(token, verifiers)? {
+        if self.accepted.is_empty() || self.jwt.claims_issuer_of(token, verifiers)? {
             return Ok(self.jwt.authenticate(token, api, verifiers).await?);
         }
-        let cluster = self.clusters.choose(&self.taken, cluster_id(headers)?)?;
-        let verdict = cluster.authenticate(token, api).await;
-        verdict.map_err(|why| Refused {
-            why,
+        let cluster = self.clusters.choose(&self.accepted, cluster_id(headers)?)?;
+        let result = cluster.authenticate(token, api).await;
+        result.map_err(|error| Failure {
+            error,
             cluster: Some(cluster.config().name().to_owned()),
         })
     }
 }
 
-/// The one `clusterid` of a call; empty when it has none.
+/// The `clusterid` of a call; empty when it has none.
 fn cluster_id(headers: &HeaderMap) -> Result<&str, AuthnError> {
     let mut values = headers.get_all(CLUSTER_ID).iter();
     match (values.next(), values.next()) {
@@ -182,7 +188,7 @@ fn cluster_id(headers: &HeaderMap) -> Result<&str, AuthnError> {
     }
 }
 
-/// The token of the one `authorization` header, if there is one.
+/// The bearer token of the `authorization` header.
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, AuthnError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
@@ -197,18 +203,18 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, AuthnError> {
     authn::bearer(text).map(Some)
 }
 
-/// The request id: the caller's own when it is harmless in a log, else a random one.
+/// The caller's request id when it is safe to log, else a random one.
 pub(super) fn request_id(headers: &HeaderMap) -> String {
-    let given = headers
+    let requested = headers
         .get(REQUEST_ID)
         .and_then(|value| value.to_str().ok());
-    match given {
-        Some(id) if harmless(id) => id.to_owned(),
+    match requested {
+        Some(id) if is_loggable(id) => id.to_owned(),
         _ => random_id(),
     }
 }
 
-fn harmless(id: &str) -> bool {
+fn is_loggable(id: &str) -> bool {
     (1..=64).contains(&id.len())
         && id
             .bytes()
@@ -217,8 +223,7 @@ fn harmless(id: &str) -> bool {
 
 fn random_id() -> String {
     let mut bytes = [0_u8; 8];
-    // Without randomness no serial could be made either: an id that repeats harms less than a
-    // refusal here, ahead of the clear error there.
+    // Without randomness, making the serial fails with a clear error; a repeated id does no harm.
     let _ = aws_lc_rs::rand::fill(&mut bytes);
     format!("{:016x}", u64::from_be_bytes(bytes))
 }

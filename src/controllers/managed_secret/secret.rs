@@ -12,7 +12,7 @@ use rcgen::{KeyPair, PublicKeyData as _};
 use serde_json::{Value, json};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::terms::{Sort, Terms};
+use super::spec::{CertificateRole, SecretSpec};
 use crate::clock::UnixTime;
 use crate::controllers::http;
 use crate::issuance::Issuer;
@@ -37,7 +37,7 @@ pub(super) struct Found(Secret);
 
 /// A certificate that is as it should be; the key is only its public half.
 #[derive(Debug)]
-pub(super) struct Standing {
+pub(super) struct SecretStatus {
     pub(super) renew_at: UnixTime,
     pub(super) not_after: UnixTime,
     pub(super) key: PublicKey,
@@ -64,14 +64,14 @@ pub(super) async fn apply(
     client: &Client,
     namespace: &str,
     name: &str,
-    made: &Material,
+    issued_at: &Material,
 ) -> Result<(), kube::Error> {
-    patch(client, namespace, name, made, &parameters()).await
+    patch(client, namespace, name, issued_at, &parameters()).await
 }
 
 /// The same without effect, to know that it would be taken: the namespace is there, the secret's
 /// type is right, and RBAC lets us.
-pub(super) async fn rehearse(
+pub(super) async fn dry_run(
     client: &Client,
     namespace: &str,
     name: &str,
@@ -92,7 +92,7 @@ async fn patch(
     client: &Client,
     namespace: &str,
     name: &str,
-    made: &Material,
+    issued_at: &Material,
     parameters: &PatchParams,
 ) -> Result<(), kube::Error> {
     let mut wanted = json!({
@@ -105,9 +105,9 @@ async fn patch(
         },
         "type": TYPE,
         "data": {
-            "tls.crt": STANDARD.encode(&made.chain),
-            "tls.key": STANDARD.encode(made.key.as_bytes()),
-            "ca.crt": STANDARD.encode(&made.anchors),
+            "tls.crt": STANDARD.encode(&issued_at.chain),
+            "tls.key": STANDARD.encode(issued_at.key.as_bytes()),
+            "ca.crt": STANDARD.encode(&issued_at.anchors),
         },
     });
     let request = Request::new(path(namespace)).patch(name, parameters, &Patch::Apply(&wanted));
@@ -132,13 +132,13 @@ fn path(namespace: &str) -> String {
 
 impl Found {
     /// Whether the secret is as it should be, and until when; or what is wrong with it.
-    pub(super) fn standing(
+    pub(super) fn status(
         &self,
-        terms: &Terms,
+        spec: &SecretSpec,
         issuer: &Issuer,
         anchors: &str,
         now: UnixTime,
-    ) -> Result<Standing, &'static str> {
+    ) -> Result<SecretStatus, &'static str> {
         let data = |key: &str| {
             let value = self.0.data.as_ref().and_then(|data| data.get(key));
             value.map(|bytes| bytes.0.as_slice()).unwrap_or_default()
@@ -158,7 +158,7 @@ impl Found {
         {
             return Err("another issuer signed it");
         }
-        fits(own, terms)?;
+        matches_spec(own, spec)?;
         let key = std::str::from_utf8(data("tls.key")).unwrap_or_default();
         let is_its = KeyPair::from_pem(key)
             .is_ok_and(|key| key.subject_public_key_info() == own.public_key().spki_der());
@@ -166,11 +166,11 @@ impl Found {
             return Err("its tls.key is not the certificate's");
         }
         let life = own.not_after().since(own.not_before());
-        let renew_at = own.not_before().plus(terms.sort.renewal(life));
+        let renew_at = own.not_before().plus(spec.role.renewal(life));
         if now >= renew_at {
             return Err("it is time to renew it");
         }
-        Ok(Standing {
+        Ok(SecretStatus {
             renew_at,
             not_after: own.not_after(),
             key: own.public_key().clone(),
@@ -179,19 +179,19 @@ impl Found {
 }
 
 /// Whether a certificate says what it should.
-fn fits(own: &Certificate, terms: &Terms) -> Result<(), &'static str> {
+fn matches_spec(own: &Certificate, spec: &SecretSpec) -> Result<(), &'static str> {
     let has: BTreeSet<_> = own.names().iter().collect();
-    if has != terms.names.iter().collect() || own.has_other_names() {
+    if has != spec.names.iter().collect() || own.has_other_names() {
         return Err("it has other names");
     }
-    let is_right = match terms.sort {
-        Sort::Leaf => !own.is_ca(),
-        Sort::Ca { .. } => own.is_ca() && own.path_len() == Some(0),
+    let is_right = match spec.role {
+        CertificateRole::Leaf => !own.is_ca(),
+        CertificateRole::Ca { .. } => own.is_ca() && own.path_len() == Some(0),
     };
     if !is_right {
-        return Err("it is another sort of certificate");
+        return Err("it is another role of certificate");
     }
-    // What is made here; `linkerd check` takes no other for an issuer.
+    // What is issued_at here; `linkerd check` takes no other for an issuer.
     match own.public_key().kind() {
         KeyKind::EcdsaP256 => Ok(()),
         _ => Err("its key is of another kind"),

@@ -3,32 +3,32 @@
 
 use std::time::Instant;
 
-use super::fight::Fight;
+use super::conflict::WriteConflict;
 
 /// Under this name the fields that are ours are owned.
 pub(super) const MANAGER: &str = "rootbridge";
 
 /// An object as it was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct Observed {
     /// Its resourceVersion.
     pub(super) version: u64,
     /// SHA-256 of what stands at our place in it; for a binary value, of what that was made from.
     pub(super) value: Option<[u8; 32]>,
     /// Whether it has the target's labels.
-    pub(super) dressed: bool,
+    pub(super) labels_match: bool,
     /// Who else has written it last.
     pub(super) other: Option<String>,
 }
 
 /// One object of a target: in a namespace, or the cluster's one.
-pub(super) type Spot = Option<String>;
+pub(super) type ObjectKey = Option<String>;
 
 /// What is known of one object.
 #[derive(Debug, Default)]
-pub(super) struct Standing {
+pub(super) struct ObjectState {
     /// As it was seen last; `None` when it does not exist.
-    pub(super) found: Option<Found>,
+    pub(super) found: Option<Observed>,
     /// The version that our last write made: what is older is an echo of the past.
     pub(super) written: u64,
     /// Why the last write failed.
@@ -38,12 +38,12 @@ pub(super) struct Standing {
     /// Whether a write is under way.
     pub(super) writing: bool,
     /// Who else writes here, again and again.
-    pub(super) fight: Fight,
+    pub(super) conflict: WriteConflict,
 }
 
-impl Standing {
+impl ObjectState {
     /// Takes what a watch says; false when it is older than what is known.
-    pub(super) fn see(&mut self, found: Option<Found>, version: u64) -> bool {
+    pub(super) fn see(&mut self, found: Option<Observed>, version: u64) -> bool {
         if version != 0 && version < self.written {
             return false;
         }
@@ -52,7 +52,7 @@ impl Standing {
     }
 
     /// Takes what a write answered.
-    pub(super) fn wrote(&mut self, found: Found) {
+    pub(super) fn wrote(&mut self, found: Observed) {
         self.writing = false;
         self.failure = None;
         self.failures = 0;
@@ -65,8 +65,8 @@ impl Standing {
     }
 
     /// Notes that somebody undid what stood here.
-    pub(super) fn undone(&mut self, now: Instant) {
-        self.fight.undone(now);
+    pub(super) fn overwritten(&mut self, now: Instant) {
+        self.conflict.overwritten(now);
     }
 }
 
@@ -75,30 +75,30 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn found(version: u64, value: u8) -> Found {
-        Found {
+    fn found(version: u64, value: u8) -> Observed {
+        Observed {
             version,
             value: Some([value; 32]),
-            dressed: true,
+            labels_match: true,
             other: None,
         }
     }
 
     #[test]
     fn what_is_older_than_our_write_is_an_echo() {
-        let mut standing = Standing::default();
-        standing.wrote(found(10, 1));
-        assert!(!standing.see(Some(found(9, 2)), 9));
-        assert_eq!(standing.found.as_ref().unwrap().version, 10);
-        assert!(standing.see(None, 11));
-        assert_eq!(standing.found, None);
+        let mut object = ObjectState::default();
+        object.wrote(found(10, 1));
+        assert!(!object.see(Some(found(9, 2)), 9));
+        assert_eq!(object.found.as_ref().unwrap().version, 10);
+        assert!(object.see(None, 11));
+        assert_eq!(object.found, None);
     }
 
     #[test]
     fn a_later_write_by_others_outlives_our_answer() {
-        let mut standing = Standing::default();
-        standing.see(Some(found(12, 2)), 12);
-        standing.wrote(found(11, 1));
-        assert_eq!(standing.found.unwrap().version, 12);
+        let mut object = ObjectState::default();
+        object.see(Some(found(12, 2)), 12);
+        object.wrote(found(11, 1));
+        assert_eq!(object.found.unwrap().version, 12);
     }
 }

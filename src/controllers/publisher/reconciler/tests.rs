@@ -1,0 +1,210 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::clock::UnixTime;
+use crate::controllers::publisher::desired::observe;
+use crate::controllers::publisher::targets;
+use crate::ledger::{AuthorityRecord, BundleRecord, Snapshot};
+use crate::trust::Bundles;
+use crate::x509::TrustDomain;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn bundle(sequence: u64) -> Arc<Published> {
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let anchor = params.self_signed(&key).unwrap().der().to_vec();
+    let trust_domain = TrustDomain::parse("td").unwrap();
+    let at = UnixTime::from_secs(0);
+    let authority = AuthorityRecord {
+        id: 1,
+        trust_domain: trust_domain.clone(),
+        created_at: at,
+        created_by: String::new(),
+        issuers: Vec::new(),
+        anchors: Vec::new(),
+        bundle: Some(BundleRecord {
+            sequence,
+            digest: [0; 32],
+            anchors: vec![anchor],
+            created_at: at,
+        }),
+    };
+    let bundles = Bundles::default();
+    bundles.refresh(&Snapshot {
+        revision: 1,
+        authorities: vec![authority],
+    });
+    bundles.current(&trust_domain).unwrap()
+}
+
+/// Istio's target, and namespaces that are known.
+fn reconciler(namespaces: &[&str], now: Instant) -> Reconciler {
+    let text = "[istio]\ntrust_domain = 'td'\nclusters = ['east']\npreset = 'istio'\n";
+    let all = targets(toml::from_str(text).unwrap()).unwrap();
+    let mut reconciler = Reconciler::new("east", all.into_iter().map(Arc::new));
+    reconciler.on_namespace_event(News::Begin, now);
+    for name in namespaces {
+        reconciler.on_namespace_event(News::Listed(key(name), seen(false)), now);
+    }
+    reconciler.on_namespace_event(News::Complete, now);
+    reconciler.on_object_event(0, News::Begin, now);
+    reconciler.on_object_event(0, News::Complete, now);
+    reconciler
+}
+
+fn key(name: &str) -> ObjectKey {
+    Some(name.to_owned())
+}
+
+fn seen(is_going: bool) -> NamespaceSeen {
+    NamespaceSeen {
+        labels: BTreeMap::new(),
+        is_going,
+    }
+}
+
+/// What a write of this object would leave.
+fn written(write: &Write, version: u64) -> Observed {
+    let object = serde_json::from_value(write.object.clone()).unwrap();
+    Observed {
+        version,
+        ..observe(&write.target, &object)
+    }
+}
+
+fn edited(version: u64) -> Observed {
+    Observed {
+        version,
+        value: Some([9; 32]),
+        labels_match: true,
+        other: Some("somebody".to_owned()),
+    }
+}
+
+fn names(reconciler: &mut Reconciler, now: Instant) -> Vec<String> {
+    let next = || reconciler.next(now).and_then(|write| write.key);
+    std::iter::from_fn(next).collect()
+}
+
+#[test]
+fn nothing_is_written_before_all_is_known() {
+    let now = Instant::now();
+    let text = "[istio]\ntrust_domain = 'td'\nclusters = ['east']\npreset = 'istio'\n";
+    let all = targets(toml::from_str(text).unwrap()).unwrap();
+    let mut reconciler = Reconciler::new("east", all.into_iter().map(Arc::new));
+    reconciler.set_bundle(0, &bundle(1), now);
+    reconciler.on_object_event(0, News::Begin, now);
+    reconciler.on_object_event(0, News::Complete, now);
+    reconciler.on_namespace_event(News::Begin, now);
+    reconciler.on_namespace_event(News::Listed(key("a"), seen(false)), now);
+    assert!(!reconciler.is_ready(now) && reconciler.next(now).is_none());
+    reconciler.on_namespace_event(News::Complete, now);
+    assert_eq!(names(&mut reconciler, now), ["a"]);
+}
+
+#[test]
+fn fresh_namespaces_go_first_and_going_ones_are_left_out() {
+    let now = Instant::now();
+    let mut reconciler = reconciler(&["a", "b"], now);
+    reconciler.on_namespace_event(News::Listed(key("going"), seen(true)), now);
+    reconciler.set_bundle(0, &bundle(1), now);
+    reconciler.on_namespace_event(News::Changed(key("new"), seen(false)), now);
+    reconciler.on_namespace_event(News::Changed(key("b"), seen(true)), now);
+    assert_eq!(names(&mut reconciler, now), ["new", "a"]);
+}
+
+#[test]
+fn what_a_write_left_is_in_step_until_it_is_undone_or_outdated() {
+    let now = Instant::now();
+    let mut reconciler = reconciler(&["a"], now);
+    reconciler.set_bundle(0, &bundle(1), now);
+    let write = reconciler.next(now).unwrap();
+    // Under way, it is not written twice.
+    reconciler.on_object_event(0, News::Changed(key("a"), edited(3)), now);
+    assert!(reconciler.next(now).is_none());
+    reconciler.on_outcome(0, &key("a"), Outcome::Written(written(&write, 5)), now);
+    assert!(reconciler.next(now).is_none());
+    // An echo of what was before.
+    reconciler.on_object_event(0, News::Changed(key("a"), edited(4)), now);
+    assert!(reconciler.next(now).is_none());
+    reconciler.on_object_event(0, News::Gone(key("a"), 6), now);
+    let write = reconciler.next(now).unwrap();
+    reconciler.on_outcome(0, &key("a"), Outcome::Written(written(&write, 7)), now);
+    reconciler.set_bundle(0, &bundle(2), now);
+    assert_eq!(names(&mut reconciler, now), ["a"]);
+}
+
+#[test]
+fn a_failed_write_waits_longer_each_time_and_not_after_a_change() {
+    let now = Instant::now();
+    let mut reconciler = reconciler(&["a"], now);
+    reconciler.set_bundle(0, &bundle(1), now);
+    assert!(reconciler.next(now).is_some());
+    let refused = || Outcome::Refused("403".to_owned());
+    reconciler.on_outcome(0, &key("a"), refused(), now);
+    assert!(reconciler.next(now).is_none());
+    let later = now + 2 * SECOND;
+    assert!(reconciler.next(later).is_some());
+    reconciler.on_outcome(0, &key("a"), refused(), later);
+    assert!(reconciler.next(later + SECOND).is_none());
+    assert_eq!(reconciler.targets[0].objects[&key("a")].failures, 2);
+    reconciler.on_object_event(0, News::Changed(key("a"), edited(9)), later);
+    assert!(reconciler.next(later).is_some());
+    // In a namespace that goes it is no failure.
+    reconciler.on_outcome(0, &key("a"), Outcome::NamespaceGone, later);
+    reconciler.on_namespace_event(News::Changed(key("a"), seen(true)), later);
+    assert!(reconciler.next(later + 600 * SECOND).is_none());
+}
+
+#[test]
+fn a_fighter_is_answered_ever_more_slowly() {
+    let now = Instant::now();
+    let mut reconciler = reconciler(&["a"], now);
+    reconciler.set_bundle(0, &bundle(1), now);
+    let mut version = 1;
+    for round in 0..5 {
+        let write = reconciler
+            .next(now)
+            .unwrap_or_else(|| unreachable!("round {round}"));
+        reconciler.on_outcome(
+            0,
+            &key("a"),
+            Outcome::Written(written(&write, version)),
+            now,
+        );
+        reconciler.on_object_event(0, News::Changed(key("a"), edited(version + 1)), now);
+        version += 2;
+    }
+    // However often he writes meanwhile, the wait is neither shortened nor drawn out.
+    for n in 1..5 {
+        let at = now + n * SECOND;
+        reconciler.on_object_event(0, News::Changed(key("a"), edited(version)), at);
+        version += 1;
+        assert!(reconciler.next(at).is_none(), "after {n} s");
+    }
+    assert!(reconciler.next(now + 5 * SECOND).is_some());
+}
+
+#[test]
+fn what_a_new_listing_leaves_out_has_gone() {
+    let now = Instant::now();
+    let mut reconciler = reconciler(&["a", "b"], now);
+    reconciler.set_bundle(0, &bundle(1), now);
+    while let Some(write) = reconciler.next(now) {
+        reconciler.on_outcome(0, &write.key, Outcome::Written(written(&write, 5)), now);
+    }
+    reconciler.on_object_event(0, News::Broken("cut".to_owned()), now);
+    assert_eq!(reconciler.targets[0].listing.trouble(), Some("cut"));
+    reconciler.on_namespace_event(News::Begin, now);
+    reconciler.on_namespace_event(News::Listed(key("b"), seen(false)), now);
+    reconciler.on_namespace_event(News::Complete, now);
+    reconciler.on_object_event(0, News::Begin, now);
+    reconciler.on_object_event(0, News::Complete, now);
+    assert_eq!(reconciler.targets[0].listing.trouble(), None);
+    assert_eq!(names(&mut reconciler, now), ["b"]);
+}
