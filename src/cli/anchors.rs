@@ -85,7 +85,10 @@ fn add(args: &AddArgs) -> Result<(), Failure> {
     // All anchors are validated before the first is added.
     for anchor in &anchors {
         if !anchor.is_ca() {
-            return Err(invalid(format!("`{}` is no CA certificate", anchor.subject())));
+            return Err(invalid(format!(
+                "`{}` is no CA certificate",
+                anchor.subject()
+            )));
         }
         if anchor.not_after() <= now {
             return Err(invalid(format!("`{}` has expired", anchor.subject())));
@@ -115,7 +118,11 @@ fn add(args: &AddArgs) -> Result<(), Failure> {
         return output::json(&json!({ "added": added, "bundle_sequence": sequence }));
     }
     for anchor in &anchors {
-        output::line(format!("added {} sha256:{}", anchor.subject(), fingerprint(anchor)))?;
+        output::line(format!(
+            "added {} sha256:{}",
+            anchor.subject(),
+            fingerprint(anchor)
+        ))?;
     }
     note_sequence(&args.trust_domain, sequence)
 }
@@ -139,7 +146,11 @@ fn remove(args: &RemoveArgs) -> Result<(), Failure> {
             sha256: anchor.sha256,
         };
         let applied = ledger.apply(change, &actor()).await?;
-        Ok((domain.clone(), hex(&anchor.sha256), bundle_sequence(&applied)))
+        Ok((
+            domain.clone(),
+            hex(&anchor.sha256),
+            bundle_sequence(&applied),
+        ))
     })?;
     if args.common.format.is_json() {
         return output::json(&json!({ "removed": removed, "bundle_sequence": sequence }));
@@ -202,10 +213,11 @@ fn anchors<'r>(
 
 fn list(args: &ListArgs) -> Result<(), Failure> {
     let records = snapshot(&args.common.config.load()?)?;
-    let anchors = anchors(&records, args.trust_domain.as_ref(), args.all).map(|(domain, anchor)| {
-        let certificate = Certificate::parse(anchor.der.as_slice()).ok();
-        (domain, anchor, certificate)
-    });
+    let anchors =
+        anchors(&records, args.trust_domain.as_ref(), args.all).map(|(domain, anchor)| {
+            let certificate = Certificate::parse(anchor.der.as_slice()).ok();
+            (domain, anchor, certificate)
+        });
     if args.common.format.is_json() {
         let rows = anchors.map(|(domain, anchor, certificate)| {
             json!({
@@ -230,10 +242,16 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
         let until = anchor.expires_at.into_iter().chain(not_after).min();
         [
             ("TRUST DOMAIN", domain.to_string()),
-            ("SUBJECT", or_empty(certificate.as_ref().map(Certificate::subject))),
+            (
+                "SUBJECT",
+                or_empty(certificate.as_ref().map(Certificate::subject)),
+            ),
             ("ORIGIN", anchor.origin.to_string()),
             ("STATE", anchor.state.to_string()),
-            ("UNTIL", or_empty(until.map(|time| with_distance(time, now)))),
+            (
+                "UNTIL",
+                or_empty(until.map(|time| with_distance(time, now))),
+            ),
             ("SOURCE", anchor.source.clone()),
             ("FINGERPRINT", format!("sha256:{}", hex(&anchor.sha256))),
         ]

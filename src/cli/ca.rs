@@ -96,7 +96,8 @@ pub(super) fn run(command: CaCommand) -> Result<(), Failure> {
 
 fn init(args: InitArgs) -> Result<(), Failure> {
     if args.issuing_ttl > args.root_ttl {
-        let message = "the issuing certificate would outlive its root: --issuing-ttl exceeds --root-ttl";
+        let message =
+            "the issuing certificate would outlive its root: --issuing-ttl exceeds --root-ttl";
         return Err(Failure::new(Exit::Usage, message));
     }
     let config = config_with_environment(&args.common.config)?;
@@ -124,7 +125,10 @@ fn init(args: InitArgs) -> Result<(), Failure> {
     output::facts([
         ("trust domain", report.trust_domain.to_string()),
         ("root", report.root.subject()),
-        ("  fingerprint", format!("sha256:{}", fingerprint(&report.root))),
+        (
+            "  fingerprint",
+            format!("sha256:{}", fingerprint(&report.root)),
+        ),
         ("  expires", with_distance(report.root.not_after(), now)),
         ("issuing", report.issuing.subject()),
         ("  expires", with_distance(report.issuing.not_after(), now)),
@@ -182,7 +186,10 @@ fn import(args: &ImportArgs) -> Result<(), Failure> {
         ("certificate", report.certificate.subject()),
         ("  expires", with_distance(not_after, SystemClock.now())),
         ("root", report.anchor.subject()),
-        ("  fingerprint", format!("sha256:{}", fingerprint(&report.anchor))),
+        (
+            "  fingerprint",
+            format!("sha256:{}", fingerprint(&report.anchor)),
+        ),
     ])
 }
 
@@ -212,7 +219,10 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
             ("EXPIRES", expires),
         ]
     });
-    output::table(rows, "no authority yet: rootbridge ca init --trust-domain TRUST_DOMAIN")
+    output::table(
+        rows,
+        "no authority yet: rootbridge ca init --trust-domain TRUST_DOMAIN",
+    )
 }
 
 fn issuer_json(authority: &AuthorityRecord, issuer: &IssuerRecord) -> Value {
@@ -258,7 +268,10 @@ fn token(config: &Config, given: Option<String>) -> Result<String, Failure> {
             .at(config.file().display())
             .next("add [hsm.tokens.main] with `label` and `pin_file`")),
         (None, names) => {
-            let message = format!("several tokens are configured ({}): choose one", names.join(", "));
+            let message = format!(
+                "several tokens are configured ({}): choose one",
+                names.join(", ")
+            );
             Err(Failure::new(Exit::Usage, message).next("give --token NAME"))
         }
     }

@@ -113,7 +113,10 @@ fn list(args: ListArgs) -> Result<(), Failure> {
             ("STATE", row.state.to_string()),
             ("KIND", row.kind.to_string()),
             ("RECORDED", row.recorded_at.to_string()),
-            ("EXPIRES", or_empty(row.not_after.map(|time| with_distance(time, now)))),
+            (
+                "EXPIRES",
+                or_empty(row.not_after.map(|time| with_distance(time, now))),
+            ),
             ("SERIAL", or_empty(row.serial.as_ref())),
         ]
     });
@@ -128,7 +131,9 @@ fn list(args: ListArgs) -> Result<(), Failure> {
 fn show(args: &ShowArgs) -> Result<(), Failure> {
     let config = args.config.load()?;
     let row = with_ledger(&config, async |ledger| {
-        let found = ledger.certificate(args.issuer.clone(), &args.serial).await?;
+        let found = ledger
+            .certificate(args.issuer.clone(), &args.serial)
+            .await?;
         found.ok_or_else(|| {
             let message = format!("no certificate with serial {} is recorded", args.serial);
             Failure::new(Exit::Ledger, message).next("rootbridge cert list")
@@ -171,7 +176,10 @@ fn print_facts(row: &CertificateRow, serial: &Serial) -> Result<(), Failure> {
         ("profile", row.profile.clone()),
         ("issuer", row.issuer.to_string()),
         ("not before", or_empty(row.not_before)),
-        ("not after", or_empty(row.not_after.map(|time| with_distance(time, now)))),
+        (
+            "not after",
+            or_empty(row.not_after.map(|time| with_distance(time, now))),
+        ),
         ("recorded", row.recorded_at.to_string()),
         ("concluded", or_empty(row.concluded_at)),
         ("caller", caller.identity.clone()),

@@ -67,11 +67,17 @@ pub(super) fn run(command: KeyCommand) -> Result<(), Failure> {
             ("CKA_ID", hex(&key.id)),
             ("KIND", kind.unwrap_or_else(|| "no public key".to_owned())),
             ("ATTESTATION", attestation),
-            ("USE", used(key).unwrap_or_else(|| "not recorded".to_owned())),
+            (
+                "USE",
+                used(key).unwrap_or_else(|| "not recorded".to_owned()),
+            ),
             ("LABEL", key.label.clone()),
         ]
     });
-    output::table(rows, "no keys in the token: rootbridge ca init --trust-domain TRUST_DOMAIN")
+    output::table(
+        rows,
+        "no keys in the token: rootbridge ca init --trust-domain TRUST_DOMAIN",
+    )
 }
 
 async fn read_keys(config: &Config, names: &[String]) -> Result<Vec<(String, KeyReport)>, Failure> {
@@ -80,7 +86,13 @@ async fn read_keys(config: &Config, names: &[String]) -> Result<Vec<(String, Key
     for name in names {
         let token = hsm.token(name)?;
         token.ready(TOKEN_READY).await?;
-        keys.extend(token.keys().await?.into_iter().map(|key| (name.clone(), key)));
+        keys.extend(
+            token
+                .keys()
+                .await?
+                .into_iter()
+                .map(|key| (name.clone(), key)),
+        );
     }
     Ok(keys)
 }

@@ -52,7 +52,10 @@ pub(super) fn run(command: LinkerdCommand) -> Result<(), Failure> {
         .flat_map(|plane| plane.workloads.values())
         .fold(Counts::default(), |sum, counts| sum.and(*counts));
     let outdated = total.old + total.unknown;
-    let unreadable = clusters.iter().filter(|cluster| cluster.result.is_err()).count();
+    let unreadable = clusters
+        .iter()
+        .filter(|cluster| cluster.result.is_err())
+        .count();
     match args.common.format.is_json() {
         true => print_json(&clusters, unreadable + outdated == 0)?,
         false => print_table(&clusters, total, unreadable)?,
@@ -75,7 +78,10 @@ async fn read_clusters(config: &Config) -> Vec<ClusterStatus> {
     let mut statuses = Vec::new();
     let targets = config.bundle_targets().iter();
     for target in targets.filter(|target| target.holds_linkerd_roots()) {
-        for cluster in target.clusters().filter_map(|name| config.clusters().get(name)) {
+        for cluster in target
+            .clusters()
+            .filter_map(|name| config.clusters().get(name))
+        {
             let result = match Examiner::new(cluster).await {
                 Ok(examiner) => control_planes(cluster, target, &examiner).await,
                 Err(error) => Err(error),
@@ -164,7 +170,9 @@ fn print_restarts(status: &ClusterStatus) -> Result<(), Failure> {
         return output::note(format!("{}: {error}", status.cluster));
     }
     let workloads = status.planes().iter().flat_map(|plane| &plane.workloads);
-    let mut outdated = workloads.filter(|(_, counts)| counts.needs_restart()).peekable();
+    let mut outdated = workloads
+        .filter(|(_, counts)| counts.needs_restart())
+        .peekable();
     if outdated.peek().is_some() {
         output::line(format!("\nto restart in the cluster {}:", status.cluster))?;
     }

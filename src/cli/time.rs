@@ -46,7 +46,9 @@ impl FromStr for DateOrDuration {
         text.parse::<Timestamp>()
             .or_else(|_| text.parse().and_then(utc))
             .map(|date| Self::Date(UnixTime::from_secs(date.as_second())))
-            .map_err(|_| "expected a date (2026-11-22 or 2026-11-22T18:00:00Z) or a duration (24h, 30d)")
+            .map_err(
+                |_| "expected a date (2026-11-22 or 2026-11-22T18:00:00Z) or a duration (24h, 30d)",
+            )
     }
 }
 
@@ -63,7 +65,11 @@ mod tests {
         assert_eq!(parse("1h").after(now).secs(), 1_000_003_600);
         let day = parse("2026-09-21").after(now);
         assert_eq!(day.to_string(), "2026-09-21T00:00:00Z");
-        for same in ["2026-09-21T00:00:00Z", "2026-09-21 00:00:00", "2026-09-21T02:00:00+02:00"] {
+        for same in [
+            "2026-09-21T00:00:00Z",
+            "2026-09-21 00:00:00",
+            "2026-09-21T02:00:00+02:00",
+        ] {
             assert_eq!(parse(same).before(now), day, "{same}");
         }
         assert!("soon".parse::<DateOrDuration>().is_err());

@@ -63,9 +63,13 @@ pub(super) fn run(args: &FetchArgs) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Usage, message)
             .next("write https://HOST:PORT/v1/trust-bundles/TRUST_DOMAIN"));
     }
-    let bundle = block_on(fetch(&args.url, &args.fingerprint))?
-        .map_err(|failure| failure.at(&args.url))?;
-    files::write(&args.out, Content::Public(pem(&bundle).as_bytes()), args.force)?;
+    let bundle =
+        block_on(fetch(&args.url, &args.fingerprint))?.map_err(|failure| failure.at(&args.url))?;
+    files::write(
+        &args.out,
+        Content::Public(pem(&bundle).as_bytes()),
+        args.force,
+    )?;
     if args.format.is_json() {
         let anchors: Vec<_> = bundle.iter().map(fingerprint).collect();
         return output::json(&json!({ "file": args.out, "anchors": anchors }));
@@ -75,9 +79,12 @@ pub(super) fn run(args: &FetchArgs) -> Result<(), Failure> {
 }
 
 async fn fetch(url: &Url, wanted: &Fingerprint) -> Result<Vec<Certificate>, Failure> {
-    let unverified =
-        http_client(|builder| builder.https_only(true).tls_danger_accept_invalid_certs(true))
-            .map_err(request_failure)?;
+    let unverified = http_client(|builder| {
+        builder
+            .https_only(true)
+            .tls_danger_accept_invalid_certs(true)
+    })
+    .map_err(request_failure)?;
     let anchor = find(&download(&unverified, url).await?, wanted)?;
     let anchor = reqwest::Certificate::from_der(anchor.der()).map_err(request_failure)?;
     let verified = http_client(|builder| builder.https_only(true).tls_certs_only([anchor]))
@@ -112,7 +119,9 @@ async fn download(client: &Client, url: &Url) -> Result<Vec<Certificate>, Failur
 fn find(bundle: &[Certificate], wanted: &Fingerprint) -> Result<Certificate, Failure> {
     let found = bundle.iter().find(|anchor| fingerprint(anchor) == wanted.0);
     found.cloned().ok_or_else(|| {
-        let got = bundle.iter().map(|anchor| format!("sha256:{}", fingerprint(anchor)));
+        let got = bundle
+            .iter()
+            .map(|anchor| format!("sha256:{}", fingerprint(anchor)));
         let message = format!(
             "no certificate there has the fingerprint sha256:{}: got {}",
             wanted.0,

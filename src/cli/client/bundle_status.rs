@@ -121,8 +121,10 @@ async fn request_status(admin: &Url, credential: &SecretString) -> Result<Status
     match response.status() {
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED => {
-            return Err(Failure::new(Exit::Refused, "the credential was not accepted")
-                .next("check --credential-file, and `admin.operators` of the server"));
+            return Err(
+                Failure::new(Exit::Refused, "the credential was not accepted")
+                    .next("check --credential-file, and `admin.operators` of the server"),
+            );
         }
         other => {
             let message = format!("the server answered {other}");

@@ -118,10 +118,16 @@ pub(super) fn client_credential(
 
 /// The credential in the file of the flag, or else in `default`.
 fn credential(args: &CredentialArgs, default: Option<&Path>) -> Result<SecretString, Failure> {
-    let flag = args.credential_file.as_deref().or(args.token_file.as_deref());
+    let flag = args
+        .credential_file
+        .as_deref()
+        .or(args.token_file.as_deref());
     let file = flag.or(default).ok_or_else(|| {
-        Failure::new(Exit::Config, "no credential to present: every caller must authenticate")
-            .next("give --credential-file FILE (an operator's) or --token-file FILE (a JWT)")
+        Failure::new(
+            Exit::Config,
+            "no credential to present: every caller must authenticate",
+        )
+        .next("give --credential-file FILE (an operator's) or --token-file FILE (a JWT)")
     })?;
     let invalid = |message: String| Failure::new(Exit::Config, message).at(file.display());
     let mut text = zeroize::Zeroizing::new(String::new());

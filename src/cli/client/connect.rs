@@ -81,7 +81,10 @@ pub(super) async fn bounded_body(
 }
 
 pub(super) fn unusable_response(error: impl Display) -> Failure {
-    Failure::new(Exit::Failed, format!("the response cannot be used: {error}"))
+    Failure::new(
+        Exit::Failed,
+        format!("the response cannot be used: {error}"),
+    )
 }
 
 fn connect_failure(error: &str, endpoint: &str, bundle: &Path) -> Failure {

@@ -46,7 +46,8 @@ pub(super) fn run(args: &DevArgs) -> Result<(), Failure> {
         (Some(dir), _) => std::path::absolute(dir).map_err(|e| Failure::file("find", dir, &e))?,
         (None, Some(dir)) => dir,
         (None, None) => {
-            let message = "neither XDG_STATE_HOME nor HOME is set: there is no directory for the token";
+            let message =
+                "neither XDG_STATE_HOME nor HOME is set: there is no directory for the token";
             return Err(Failure::new(Exit::Usage, message).next("give --dir DIR"));
         }
     };

@@ -24,7 +24,10 @@ pub(super) fn find_module(given: Option<&Path>) -> Result<PathBuf, Failure> {
             .filter(|path| path.is_file())
             .ok_or_else(|| missing(&format!("no PKCS#11 module at {}", path.display())));
     }
-    let found = DEFAULTS.iter().map(PathBuf::from).find(|path| path.is_file());
+    let found = DEFAULTS
+        .iter()
+        .map(PathBuf::from)
+        .find(|path| path.is_file());
     found.ok_or_else(|| missing("SoftHSM is not installed: no libsofthsm2.so in the usual places"))
 }
 
