@@ -7,6 +7,8 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod digest;
+pub mod error_chain;
 pub mod log_limit;
 pub mod x509;
 

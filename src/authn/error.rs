@@ -78,15 +78,3 @@ impl fmt::Display for Quoted<'_> {
         )
     }
 }
-
-/// An error with its causes on one line.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(each) = cause {
-        text.push_str(": ");
-        text.push_str(&each.to_string());
-        cause = each.source();
-    }
-    text
-}

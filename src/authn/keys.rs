@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use aws_lc_rs::digest::{SHA256, digest};
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
-use super::error::with_causes;
 use super::jwks::KeySet;
 use super::source::Source;
 use crate::clock::{Clock, UnixTime};
+use crate::digest::sha256;
+use crate::error_chain::error_chain;
 
 /// How often a file is read to see whether its content changed.
 const FILE_POLL: Duration = Duration::from_secs(1);
@@ -66,7 +66,7 @@ struct Shared {
 #[derive(Debug)]
 struct Copy {
     set: Arc<KeySet>,
-    digest: Vec<u8>,
+    digest: [u8; 32],
     as_of: UnixTime,
 }
 
@@ -177,8 +177,8 @@ impl Shared {
             .source
             .read()
             .await
-            .map_err(|why| with_causes(&why))?;
-        let digest = digest(&SHA256, &bytes).as_ref().to_vec();
+            .map_err(|why| error_chain(&why))?;
+        let digest = sha256(&bytes);
         let as_of = self.clock.now();
         let set = match self.current.load_full() {
             Some(before) if before.digest == digest => Arc::clone(&before.set),

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -19,6 +18,7 @@ use zeroize::Zeroizing;
 use super::caller::{Caller, Identity, Method};
 use super::config::{Config, OperatorConfig};
 use super::error::AuthnError;
+use crate::digest::sha256;
 
 /// What every operator's credential starts with. No JWT does: decoded, it is not JSON.
 pub const OPERATOR_PREFIX: &str = "rb_op_";
@@ -46,7 +46,7 @@ struct Operator {
 /// What the file held: the SHA-256 of its token, never the token.
 struct Reading {
     at: Instant,
-    digest: Result<Vec<u8>, String>,
+    digest: Result<[u8; 32], String>,
 }
 
 impl std::fmt::Debug for Reading {
@@ -111,12 +111,12 @@ impl Operators {
         if !well_formed(token) {
             return Err(AuthnError::rejected("not an operator's credential"));
         }
-        let presented = digest(&SHA256, token.as_bytes());
+        let presented = sha256(token.as_bytes());
         let mut unread = None;
         let mut found = None;
         for (name, operator) in allowed.iter().filter_map(|name| self.0.get_key_value(name)) {
             match &operator.current().await.digest {
-                Ok(held) if verify_slices_are_equal(held, presented.as_ref()).is_ok() => {
+                Ok(held) if verify_slices_are_equal(held, &presented).is_ok() => {
                     found = found.or(Some((name, operator)));
                 }
                 Ok(_) => {}
@@ -158,11 +158,7 @@ impl Operator {
         let path = self.config.credential_file().to_owned();
         let read = tokio::task::spawn_blocking(move || {
             read_credential(&path)
-                .map(|token| {
-                    digest(&SHA256, token.expose_secret().as_bytes())
-                        .as_ref()
-                        .to_vec()
-                })
+                .map(|token| sha256(token.expose_secret().as_bytes()))
                 .map_err(|why| why.to_string())
         });
         let digest = read

@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use reqwest::{Certificate, Client, StatusCode, Url, header, redirect};
 
-use super::error::with_causes;
 use super::jwks::MAX_BYTES;
+use crate::error_chain::error_chain;
 
 /// How long one fetch may take, from the name's resolution to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -124,7 +124,7 @@ async fn read_file(path: &Path) -> Result<Vec<u8>, SourceError> {
 async fn fetch(url: &Url, ca_file: Option<&Path>) -> Result<Vec<u8>, SourceError> {
     let failed = |why: reqwest::Error| SourceError::Fetch {
         url: url.clone(),
-        why: with_causes(&why.without_url()),
+        why: error_chain(&why.without_url()),
     };
     let mut builder = Client::builder()
         .https_only(true)
@@ -162,7 +162,7 @@ async fn roots(path: &Path) -> Result<Vec<Certificate>, SourceError> {
         why,
     };
     let pem = read_file(path).await?;
-    let roots = Certificate::from_pem_bundle(&pem).map_err(|why| refused(with_causes(&why)))?;
+    let roots = Certificate::from_pem_bundle(&pem).map_err(|why| refused(error_chain(&why)))?;
     if roots.is_empty() {
         return Err(refused("it has no CERTIFICATE block".to_owned()));
     }

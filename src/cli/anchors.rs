@@ -7,11 +7,12 @@ use serde_json::json;
 use super::config_arg::CommonArgs;
 use super::failure::{Exit, Failure};
 use super::files;
-use super::format::{fingerprint, hex, joined, or_empty, with_distance};
+use super::format::{fingerprint, joined, or_empty, with_distance};
 use super::open::{actor, snapshot, with_ledger};
 use super::output;
 use super::time::DateOrDuration;
 use crate::clock::{Clock as _, SystemClock};
+use crate::digest::hex;
 use crate::ledger::{AnchorRecord, Applied, Change, IssuerState, Snapshot};
 use crate::x509::{Certificate, TrustDomain, parse_pem_chain};
 

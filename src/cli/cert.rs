@@ -4,11 +4,12 @@ use serde_json::{Value, json};
 
 use super::config_arg::{CommonArgs, ConfigArg};
 use super::failure::{Exit, Failure};
-use super::format::{hex, or_empty, with_distance};
+use super::format::{or_empty, with_distance};
 use super::open::with_ledger;
 use super::output::{self, CertificateFormat};
 use super::time::DateOrDuration;
 use crate::clock::{Clock as _, SystemClock};
+use crate::digest::hex;
 use crate::ledger::{CertificateRow, Filter, IntentId, IssuerId, Kind, State};
 use crate::x509::{Serial, TrustDomain, to_pem};
 
@@ -209,7 +210,7 @@ fn row_json(row: &CertificateRow) -> Value {
         "concluded_at": row.concluded_at.map(|time| time.to_string()),
         "spki_sha256": hex(&row.spki_sha256),
         "request_id": row.request_id,
-        "origin": row.origin,
+        "origin": row.idempotency_key,
         "instance": { "name": row.epoch.instance, "boot": row.epoch.boot },
         "caller": {
             "trust_domain": row.caller.trust_domain.to_string(),

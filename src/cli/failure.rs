@@ -1,6 +1,5 @@
 //! A command's failure: the cause, its location, and what to do next; each is printed once.
 
-use std::error::Error;
 use std::fmt::Display;
 use std::path::Path;
 use std::process::ExitCode;
@@ -120,18 +119,4 @@ impl From<ConfigError> for Failure {
             .extend(rest.iter().map(|finding| format!("also {finding}")));
         failure
     }
-}
-
-/// `error` and its causes on one line; a cause that the text already contains is left out.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -1,8 +1,9 @@
 //! Errors of the library as failures of a command: one exit code for each part.
 
-use super::failure::{Exit, Failure, chain};
+use super::failure::{Exit, Failure};
 use crate::app::StartError;
 use crate::config::ConfigError;
+use crate::error_chain::error_chain;
 use crate::hsm::{HsmError, SignError, TokenState};
 use crate::issuance::{CeremonyError, IssueError};
 use crate::ledger::LedgerError;
@@ -63,7 +64,7 @@ impl From<CeremonyError> for Failure {
                 error => Self::new(Exit::Hsm, error.to_string()).next("rootbridge check"),
             },
             CeremonyError::Issue(IssueError::Ledger(error)) => error.into(),
-            error => Self::new(Exit::Failed, chain(&error)),
+            error => Self::new(Exit::Failed, error_chain(&error)),
         }
     }
 }
@@ -77,6 +78,6 @@ impl From<anyhow::Error> for Failure {
             .or_else(|error| error.downcast::<StartError>().map(Self::from))
             .or_else(|error| error.downcast::<HsmError>().map(Self::from))
             .or_else(|error| error.downcast::<LedgerError>().map(Self::from))
-            .unwrap_or_else(|error| Self::new(Exit::Failed, chain(error.as_ref())))
+            .unwrap_or_else(|error| Self::new(Exit::Failed, error_chain(error.as_ref())))
     }
 }

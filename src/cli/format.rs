@@ -4,15 +4,12 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use crate::clock::UnixTime;
+use crate::digest::hex;
 use crate::x509::Certificate;
 
 /// SHA-256 of the DER, lower-case hexadecimal.
 pub(super) fn fingerprint(certificate: &Certificate) -> String {
     hex(&certificate.fingerprint())
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The values as one PEM text.

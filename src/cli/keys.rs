@@ -4,10 +4,10 @@ use serde_json::json;
 
 use super::config_arg::CommonArgs;
 use super::failure::Failure;
-use super::format::hex;
 use super::open::{TOKEN_READY, block_on, config_with_environment, snapshot};
 use super::output;
 use crate::config::Config;
+use crate::digest::hex;
 use crate::hsm::{Hsm, KeyReport};
 use crate::ledger::{IssuerId, Snapshot};
 

@@ -7,7 +7,7 @@ use super::failure::{Exit, Failure};
 use super::format::count;
 use super::open::block_on;
 use super::output;
-use crate::cluster::Examiner;
+use crate::cluster::Inspector;
 use crate::config::Config;
 use crate::controllers::linkerd::{ControlPlane, Counts, control_planes};
 
@@ -82,8 +82,8 @@ async fn read_clusters(config: &Config) -> Vec<ClusterStatus> {
             .clusters()
             .filter_map(|name| config.clusters().get(name))
         {
-            let result = match Examiner::new(cluster).await {
-                Ok(examiner) => control_planes(cluster, target, &examiner).await,
+            let result = match Inspector::new(cluster).await {
+                Ok(inspector) => control_planes(cluster, target, &inspector).await,
                 Err(error) => Err(error),
             };
             let cluster = cluster.name().to_owned();

@@ -7,14 +7,14 @@ use kube::Client;
 use kube::client::Body;
 use kube::core::Status;
 
-use crate::cluster::with_causes;
+use crate::error_chain::error_chain;
 
 /// An error on one line: what the API server said, or why it was not asked.
 pub(super) fn told(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error {
         return format!("the API server says {}: {}", status.code, status.message);
     }
-    with_causes(error)
+    error_chain(error)
 }
 
 /// The answer's headers and body; `None` when there is no such object.

@@ -9,6 +9,7 @@ use super::error::HsmError;
 use super::fault::Fault;
 use super::mechanism;
 use super::shared::Shared;
+use crate::digest::hex;
 use crate::x509::{KeyKind, PublicKey, SignatureAlgorithm};
 
 /// What test signatures are made over: no certificate, no request, nothing anybody would accept.
@@ -82,11 +83,6 @@ impl KeyReport {
     pub fn kind(&self) -> Option<KeyKind> {
         self.public_key.as_ref().ok().map(PublicKey::kind)
     }
-}
-
-/// CKA_ID as it is shown.
-pub(super) fn hex(id: &[u8]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Makes a key pair that never leaves: sensitive, not extractable, and good for signing only.
@@ -201,18 +197,6 @@ pub(super) fn inspect(
             count: several.len(),
         }),
     }
-}
-
-/// Destroys both halves of a key; only `bench` does this, to the throwaway token it made itself.
-pub(super) fn destroy(session: &Session, id: &[u8]) -> Result<(), Fault> {
-    for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
-        for object in
-            session.find_objects(&[Attribute::Class(class), Attribute::Id(id.to_vec())])?
-        {
-            session.destroy_object(object)?;
-        }
-    }
-    Ok(())
 }
 
 /// Signs the test message, and verifies it in software.

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::PathBuf;
 
-use aws_lc_rs::digest::{SHA256, digest};
+use crate::digest::sha256;
 use cryptoki::types::AuthPin;
 use zeroize::Zeroizing;
 
@@ -75,11 +75,9 @@ impl PinSource {
         if pin.len() as u64 > MAX_PIN {
             return Err(fail(format!("it is longer than {MAX_PIN} bytes")));
         }
-        let mut sum = [0; 32];
-        sum.copy_from_slice(digest(&SHA256, pin.as_bytes()).as_ref());
         Ok(Pin {
             secret: AuthPin::from(pin),
-            digest: PinDigest(sum),
+            digest: PinDigest(sha256(pin.as_bytes())),
         })
     }
 }

@@ -3,10 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::digest::{SHA256, digest};
-
 use super::intent::words;
 use crate::clock::UnixTime;
+use crate::digest::{hex, sha256};
 use crate::x509::TrustDomain;
 
 /// Names an issuer, that is a key: the first 16 bytes of the SHA-256 of its SubjectPublicKeyInfo,
@@ -17,8 +16,7 @@ pub struct IssuerId(Box<str>);
 impl IssuerId {
     /// The id of the key with this SubjectPublicKeyInfo (DER).
     pub fn of_spki(spki_der: &[u8]) -> Self {
-        let hash = digest(&SHA256, spki_der);
-        Self(hex(hash.as_ref().get(..16).unwrap_or_default()).into())
+        Self(hex(sha256(spki_der).get(..16).unwrap_or_default()).into())
     }
 
     /// The id as text.
@@ -46,11 +44,6 @@ impl FromStr for IssuerId {
             ))
         }
     }
-}
-
-/// Lower hex without separators.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The number of a CA certificate's row.

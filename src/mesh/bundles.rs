@@ -11,6 +11,7 @@ use super::proto::rootbridge_v1::trust_bundle_service_server::TrustBundleService
 use super::proto::rootbridge_v1::{
     GetTrustBundleRequest, TrustBundle as Message, WatchTrustBundleRequest,
 };
+use crate::digest::hex;
 use crate::trust::Bundles;
 use crate::x509::{TrustBundle, TrustDomain};
 
@@ -31,7 +32,7 @@ impl TrustBundles {
             let several = "trust_domain: this server has none or several; name one";
             return self
                 .bundles
-                .only()
+                .only_trust_domain()
                 .ok_or_else(|| Status::invalid_argument(several));
         }
         TrustDomain::parse(asked)
@@ -66,7 +67,7 @@ impl TrustBundleService for TrustBundles {
                 "no bundle is published for this trust domain",
             ));
         }
-        let follower = self.bundles.follow(domain);
+        let follower = self.bundles.subscribe(domain);
         let stop = self.stop.clone();
         let stream = futures_util::stream::unfold((follower, stop), |(mut follower, stop)| async {
             let next = tokio::select! {
@@ -89,10 +90,6 @@ pub(super) fn message(bundle: &TrustBundle) -> Message {
             .iter()
             .map(|anchor| anchor.der().to_vec())
             .collect(),
-        digest: bundle
-            .digest()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
+        digest: hex(&bundle.digest()),
     }
 }

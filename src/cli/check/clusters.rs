@@ -7,7 +7,7 @@ use super::istiod;
 use super::report::Report;
 use crate::cli::format::{count, joined, short_duration};
 use crate::clock::{Clock, SystemClock, UnixTime};
-use crate::cluster::{ClusterConfig, Echo, Examiner, Way};
+use crate::cluster::{AudienceCheck, ClusterConfig, Inspector, VerificationMode};
 use crate::config::Config;
 use crate::controllers::event_permission;
 use crate::controllers::publisher::TargetConfig;
@@ -33,15 +33,15 @@ async fn examine(
 ) {
     let name = cluster.name();
     let item = |what: &str| format!("{name} {what}");
-    let examiner = match Examiner::new(cluster).await {
-        Ok(examiner) => examiner,
+    let inspector = match Inspector::new(cluster).await {
+        Ok(inspector) => inspector,
         Err(error) => {
             let hint = format!("see clusters.{name}.kubeconfig");
             report.fail(CATEGORY, &item("credential"), error).hint(hint);
             return;
         }
     };
-    match examiner.reach().await {
+    match inspector.server_info().await {
         Ok(reached) => {
             report.pass(CATEGORY, &item("API"), reached.version);
             if let Some(date) = reached.date {
@@ -54,11 +54,11 @@ async fn examine(
             return;
         }
     }
-    permissions(config, cluster, &examiner, report).await;
+    permissions(config, cluster, &inspector, report).await;
     if cluster.callers().any() {
-        audiences(&item("audiences"), &examiner, report).await;
-        if cluster.callers().way() == Way::Offline {
-            match examiner.get("/openid/v1/jwks").await {
+        audiences(&item("audiences"), &inspector, report).await;
+        if cluster.callers().mode() == VerificationMode::Offline {
+            match inspector.get("/openid/v1/jwks").await {
                 Ok(_) => report.pass(CATEGORY, &item("keys"), "its token keys are published"),
                 Err(error) => report.fail(CATEGORY, &item("keys"), error).hint(
                     "the ClusterRole system:service-account-issuer-discovery lets it read them",
@@ -68,15 +68,15 @@ async fn examine(
     }
     for target in config.bundle_targets() {
         if let Some(records) = records.filter(|_| target.is_for(name)) {
-            drift(cluster, target, records, &examiner, report).await;
+            drift(cluster, target, records, &inspector, report).await;
         }
         if target.is_for(name) && target.holds_istio_roots() {
-            istiod::competing_writers(cluster, target, &examiner, report).await;
+            istiod::competing_writers(cluster, target, &inspector, report).await;
         }
     }
     for istiod in config.controllers().istiod_tls() {
         if istiod.cluster() == name {
-            istiod::examine(cluster, istiod, &examiner, report).await;
+            istiod::examine(cluster, istiod, &inspector, report).await;
         }
     }
 }
@@ -101,12 +101,12 @@ fn clock(item: &str, theirs: UnixTime, report: &mut Report) {
 async fn permissions(
     config: &Config,
     cluster: &ClusterConfig,
-    examiner: &Examiner,
+    inspector: &Inspector,
     report: &mut Report,
 ) {
     let item = format!("{} rights", cluster.name());
-    let mut needed = cluster.rights();
-    needed.extend(config.controllers().rights(cluster.name()));
+    let mut needed = cluster.permissions();
+    needed.extend(config.controllers().permissions(cluster.name()));
     for listener in config.listeners() {
         if listener.events_cluster() == Some(cluster.name()) {
             let key = format!("listeners.{}.linkerd.events", listener.name());
@@ -115,12 +115,12 @@ async fn permissions(
     }
     for target in config.bundle_targets() {
         if target.is_for(cluster.name()) {
-            needed.extend(target.rights(config.publisher()));
+            needed.extend(target.permissions(config.publisher()));
         }
     }
     let mut missing = 0;
     for permission in &needed {
-        match examiner.may(permission).await {
+        match inspector.has_permission(permission).await {
             Ok(true) => {}
             Ok(false) => {
                 missing += 1;
@@ -145,17 +145,19 @@ async fn permissions(
     }
 }
 
-async fn audiences(item: &str, examiner: &Examiner, report: &mut Report) {
-    match examiner.echo().await {
-        Ok(Echo::Said) => report.pass(CATEGORY, item, "it reports the audience of a token"),
-        Ok(Echo::Silent) => report
+async fn audiences(item: &str, inspector: &Inspector, report: &mut Report) {
+    match inspector.check_audience().await {
+        Ok(AudienceCheck::Confirmed) => {
+            report.pass(CATEGORY, item, "it reports the audience of a token")
+        }
+        Ok(AudienceCheck::NotConfirmed) => report
             .fail(
                 CATEGORY,
                 item,
                 "it accepts tokens without reporting their audience: all will be refused",
             )
             .hint("the API server, or a webhook before it, does not support audiences"),
-        Ok(Echo::Untried) => report
+        Ok(AudienceCheck::NotTested) => report
             .warn(
                 CATEGORY,
                 item,
@@ -171,7 +173,7 @@ async fn drift(
     cluster: &ClusterConfig,
     target: &TargetConfig,
     records: &Snapshot,
-    examiner: &Examiner,
+    inspector: &Inspector,
     report: &mut Report,
 ) {
     let item = format!("{} bundle {}", cluster.name(), target.name());
@@ -185,7 +187,7 @@ async fn drift(
         Ok(bundle) => bundle.to_pem(),
         Err(error) => return report.error(CATEGORY, &item, error),
     };
-    match target.drift(cluster, examiner, &pem).await {
+    match target.drift(cluster, inspector, &pem).await {
         Ok(drift) if drift.mismatches.is_empty() => {
             let objects = count(drift.desired, "object");
             let detail = format!("version {} in {objects}", bundle.sequence);

@@ -12,11 +12,12 @@ use reqwest::{Client, Url};
 use serde_json::json;
 
 use super::connect::{bounded_body, http_client};
-use crate::cli::failure::{Exit, Failure, chain};
+use crate::cli::failure::{Exit, Failure};
 use crate::cli::files::{self, Content};
 use crate::cli::format::{count, fingerprint, joined, pem};
 use crate::cli::open::block_on;
 use crate::cli::output::{self, FormatArg};
+use crate::error_chain::error_chain;
 use crate::x509::{Certificate, parse_pem_chain};
 
 const MAX_BYTES: usize = 1024 * 1024;
@@ -134,7 +135,7 @@ fn find(bundle: &[Certificate], wanted: &Fingerprint) -> Result<Certificate, Fai
 }
 
 fn request_failure(error: reqwest::Error) -> Failure {
-    let error = chain(&error);
+    let error = error_chain(&error);
     if error.contains("invalid peer certificate") {
         let message = format!(
             "the server's certificate does not chain to the trust anchor with this fingerprint: \

@@ -10,9 +10,10 @@ use serde_json::Value;
 
 use super::config::{CredentialArgs, client_credential};
 use super::connect::{bounded_body, http_client, unusable_response};
-use crate::cli::failure::{Exit, Failure, chain};
+use crate::cli::failure::{Exit, Failure};
 use crate::cli::open::block_on;
 use crate::cli::output::{self, Cell, FormatArg};
+use crate::error_chain::error_chain;
 
 /// Longer than the status of ten thousand targets.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -108,8 +109,11 @@ fn text(value: &Value, pointer: &str) -> String {
 
 async fn request_status(admin: &Url, credential: &SecretString) -> Result<Status, Failure> {
     let unavailable = |error: reqwest::Error| {
-        Failure::new(Exit::Unavailable, format!("no answer: {}", chain(&error)))
-            .next("is the server running, and is this its `admin.address`?")
+        Failure::new(
+            Exit::Unavailable,
+            format!("no answer: {}", error_chain(&error)),
+        )
+        .next("is the server running, and is this its `admin.address`?")
     };
     let url = admin.join("/v1/status").map_err(|error| {
         let message = format!("the admin port cannot be used: {error}");

@@ -10,7 +10,8 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
 
 use super::config::ClientConfig;
-use crate::cli::failure::{Exit, Failure, chain};
+use crate::cli::failure::{Exit, Failure};
+use crate::error_chain::error_chain;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,14 +31,18 @@ pub(super) async fn connect(server: &ClientConfig) -> Result<Channel, Failure> {
     let endpoint = Endpoint::from_shared(server.endpoint.clone())
         .and_then(|endpoint| endpoint.tls_config(tls))
         .map_err(|error| {
-            invalid(format!("the endpoint cannot be used: {}", chain(&error))).at(&server.endpoint)
+            invalid(format!(
+                "the endpoint cannot be used: {}",
+                error_chain(&error)
+            ))
+            .at(&server.endpoint)
         })?;
     endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(REQUEST_TIMEOUT)
         .connect()
         .await
-        .map_err(|error| connect_failure(&chain(&error), &server.endpoint, &server.bundle))
+        .map_err(|error| connect_failure(&error_chain(&error), &server.endpoint, &server.bundle))
 }
 
 /// `message` with `authorization: Bearer`.

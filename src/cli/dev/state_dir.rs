@@ -13,7 +13,7 @@ use super::softhsm;
 use crate::authn;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::files::{self, Content};
-use crate::cli::format::hex;
+use crate::digest::hex;
 
 pub(super) const TRUST_DOMAIN: &str = "cluster.local";
 pub(super) const TOKEN: &str = "main";

@@ -16,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, UnixTime};
-use crate::cluster::{Cluster, Notice, Notices, Right};
+use crate::cluster::{Cluster, Notice, Notices, Permission};
 use crate::controllers::http::told;
 use crate::controllers::metrics::Metrics;
+use crate::digest::hex;
 
 const REASON: &str = "IssuedLeafCertificate";
 const COMPONENT: &str = "rootbridge";
@@ -30,8 +31,8 @@ const PACE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What writing needs in a cluster; `why` names the key that wants it.
-pub fn event_permission(why: impl Into<String>) -> Right {
-    Right::new("create", "", "events", why)
+pub fn event_permission(why: impl Into<String>) -> Permission {
+    Permission::new("create", "", "events", why)
 }
 
 /// Begins to write events in these clusters, until `stop`; answers where they are told.
@@ -98,7 +99,11 @@ impl Writer {
     }
 
     async fn write_one(&self, notice: &Notice) -> Result<(), String> {
-        let client = self.cluster.link().client().map_err(|down| down.why)?;
+        let client = self
+            .cluster
+            .connection()
+            .client()
+            .map_err(|down| down.why)?;
         let api: Api<Event> = Api::namespaced(client, &notice.namespace);
         let event = event(notice, self.clock.now());
         let params = PostParams::default();
@@ -148,7 +153,7 @@ fn message(notice: &Notice) -> String {
         |_| notice.not_after.to_string(),
         |at| at.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string(),
     );
-    let hash: String = notice.sha256.iter().map(|b| format!("{b:02x}")).collect();
+    let hash = hex(&notice.sha256);
     format!(
         "issued certificate for {} until {until}: {hash}",
         notice.name

@@ -4,7 +4,6 @@
 use std::fmt::Error;
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
@@ -14,6 +13,7 @@ use prometheus_client::registry::Registry;
 use super::workloads::Counts;
 use crate::cluster::{Cluster, Clusters, PodRecord};
 use crate::controllers::publisher::TargetConfig;
+use crate::digest::{hex, sha256};
 use crate::trust::Bundles;
 use crate::x509::TrustDomain;
 
@@ -51,8 +51,7 @@ impl Pods {
         index.silent_for()?;
         // What the ConfigMap holds, once the publisher has written it.
         let published = self.bundles.current(trust_domain)?;
-        let roots = digest(&SHA256, published.pem.as_bytes());
-        let roots: String = roots.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+        let roots = hex(&sha256(published.pem.as_bytes()));
         let mut counts = Counts::default();
         index.each_pod(|pod: &PodRecord| {
             if pod.has_ended() || !pod.is_injected_by_linkerd() {

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::workloads::{Counts, PublishedRoots, Workload, count};
-use crate::cluster::{ClusterConfig, Examiner};
+use crate::cluster::{ClusterConfig, Inspector};
 use crate::controllers::publisher::{LINKERD_KEY, LINKERD_ROOTS, TargetConfig};
+use crate::digest::{hex, sha256};
 
 /// Pods on a page: whole ones are sent, and most of each is thrown away.
 const PAGE: usize = 200;
@@ -32,13 +32,15 @@ pub struct ControlPlane {
 pub async fn control_planes(
     cluster: &ClusterConfig,
     target: &TargetConfig,
-    examiner: &Examiner,
+    inspector: &Inspector,
 ) -> Result<Vec<ControlPlane>, String> {
     let mut found = Vec::new();
     let named = format!("/api/v1/configmaps?fieldSelector=metadata.name%3D{LINKERD_ROOTS}");
     let mut maps = Vec::new();
-    examiner.each(&named, PAGE, |map| maps.push(map)).await?;
-    for namespace in target.namespaces(cluster, examiner).await? {
+    inspector
+        .for_each(&named, PAGE, |map| maps.push(map))
+        .await?;
+    for namespace in target.namespaces(cluster, inspector).await? {
         let roots = maps.iter().find_map(|map| published_roots(map, &namespace));
         let roots = roots.ok_or_else(|| {
             format!(
@@ -54,7 +56,7 @@ pub async fn control_planes(
             count(workloads, &pod, roots);
         }
     };
-    examiner.each(running, PAGE, each).await?;
+    inspector.for_each(running, PAGE, each).await?;
     let planes = found.into_iter().map(|(roots, workloads)| ControlPlane {
         namespace: roots.namespace,
         sha256: roots.sha256,
@@ -68,10 +70,9 @@ fn published_roots(map: &Value, namespace: &str) -> Option<PublishedRoots> {
         return None;
     }
     let roots = map.get("data")?.get(LINKERD_KEY)?.as_str()?;
-    let sha256 = digest(&SHA256, roots.as_bytes());
     Some(PublishedRoots {
         namespace: namespace.to_owned(),
-        sha256: sha256.as_ref().iter().map(|b| format!("{b:02x}")).collect(),
+        sha256: hex(&sha256(roots.as_bytes())),
         since: changed(map),
     })
 }

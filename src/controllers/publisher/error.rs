@@ -1,7 +1,7 @@
 //! What can be wrong with a target, and what an API server has said.
 
-use crate::cluster::with_causes;
 pub use crate::controllers::ConfigError;
+use crate::error_chain::error_chain;
 
 /// An API server's refusal, or why there is none, on one line of bounded length.
 pub(super) fn said(error: &kube::Error) -> String {
@@ -9,7 +9,7 @@ pub(super) fn said(error: &kube::Error) -> String {
         kube::Error::Api(status) => {
             format!("{} {}: {}", status.code, status.reason, status.message)
         }
-        other => with_causes(other),
+        other => error_chain(other),
     };
     short(&text)
 }

@@ -3,9 +3,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::digest::{SHA256, digest};
-
-use crate::trust::Published;
+use crate::digest::{hex, sha256};
+use crate::trust::PublishedBundle;
 use crate::x509::Certificate;
 
 /// The annotation that says what a binary value was made from, and which bytes that gave.
@@ -21,7 +20,7 @@ pub(super) enum Store {
 
 impl Store {
     /// The anchors as trusted certificates, each called by its fingerprint.
-    pub(super) fn write(self, bundle: &Published, password: &str) -> Result<Vec<u8>, String> {
+    pub(super) fn write(self, bundle: &PublishedBundle, password: &str) -> Result<Vec<u8>, String> {
         let anchors = bundle.bundle.anchors();
         match self {
             Self::Pkcs12 => pkcs12(anchors, password).map_err(|error| error.to_string()),
@@ -31,7 +30,7 @@ impl Store {
     }
 
     /// What the truststore of a bundle is made from.
-    pub(super) fn source(self, bundle: &Published, password: &str) -> [u8; 32] {
+    pub(super) fn source(self, bundle: &PublishedBundle, password: &str) -> [u8; 32] {
         let kind = match self {
             Self::Pkcs12 => "pkcs12",
             Self::Jks => "jks",
@@ -91,19 +90,6 @@ pub(super) fn source_of(annotation: &str, content: &[u8]) -> Option<[u8; 32]> {
         *to = u8::from_str_radix(source.get(at..at + 2)?, 16).ok()?;
     }
     Some(bytes)
-}
-
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    let hash = digest(&SHA256, bytes);
-    out.iter_mut()
-        .zip(hash.as_ref())
-        .for_each(|(to, from)| *to = *from);
-    out
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
