@@ -84,7 +84,7 @@ impl Cluster {
                 Err(refusal) => refusal,
             };
             let last = match &refusal {
-                DelegationError::Refused(why) => !why.may_pass(),
+                DelegationError::Refused(why) => !why.is_transient(),
                 DelegationError::CannotTell(_) => false,
             };
             if last || timeout_at(deadline, news.changed()).await.is_err() {
@@ -126,11 +126,11 @@ impl Cluster {
     }
 }
 
-fn fact_of(pod: &PodRecord, is_the_tokens: bool) -> PodFacts<'_> {
+fn fact_of(pod: &PodRecord, has_token_uid: bool) -> PodFacts<'_> {
     PodFacts {
         namespace: pod.namespace(),
         name: pod.name(),
-        is_the_tokens,
+        has_token_uid,
         account: pod.account(),
         node: pod.node(),
         ended: pod.has_ended(),

@@ -10,34 +10,32 @@ use super::decide::Policy;
 use super::pattern::{Pattern, PatternError};
 use super::profile::{CsrNames, Profile};
 use super::rule::{NamePattern, Rule};
-use crate::x509::ExtendedUsage;
-use crate::x509::KeyKind;
-use crate::x509::San;
+use crate::x509::{ExtendedUsage, KeyKind, San};
 
-/// The profile that is there without being configured, and the default of every API.
+/// The built-in profile, and the default of every API.
 const WORKLOAD: &str = "workload";
-/// The profile of Linkerd's proxies, there without being configured too.
+/// The built-in profile of Linkerd's proxies.
 pub const LINKERD_PROFILE: &str = "linkerd";
-/// How far Linkerd allows clocks to be off.
+/// The clock skew that Linkerd allows.
 const LINKERD_SKEW: Duration = Duration::from_secs(20);
-/// The shortest `default_ttl`, in seconds: below it clients do little but renew.
+/// The shortest `default_ttl`, in seconds. With less, clients renew all the time.
 const MIN_TTL: u64 = 10;
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// `[profiles.NAME]` as it is written.
+/// `[profiles.NAME]` of the configuration file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawProfile {
-    /// Lifetime when none is asked for. Default 24h.
+    /// Lifetime when none is requested. Default 24h.
     #[serde(with = "humantime_serde")]
     pub default_ttl: Duration,
-    /// Longest lifetime that may be asked for. Default 90d.
+    /// Longest lifetime that may be requested. Default 90d.
     #[serde(with = "humantime_serde")]
     pub max_ttl: Duration,
-    /// How far notBefore lies in the past. Default 2m.
+    /// How far notBefore is in the past. Default 2m.
     #[serde(with = "humantime_serde")]
     pub backdate: Duration,
-    /// What names in a CSR mean. Default `match`.
+    /// Default `match`.
     pub csr_names: CsrNames,
     /// `server`, `client` or both. Default both.
     pub usages: Vec<Usage>,
@@ -49,9 +47,7 @@ pub struct RawProfile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Usage {
-    /// id-kp-serverAuth.
     Server,
-    /// id-kp-clientAuth.
     Client,
 }
 
@@ -68,105 +64,87 @@ impl Default for RawProfile {
     }
 }
 
-/// `[[policy.rules]]` as it is written: these callers may use these profiles for these names.
+/// `[[policy.rules]]`: these callers may use these profiles for these names.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawRule {
     /// Patterns over callers: `spiffe://…`, `operator:NAME`, `subject:VERIFIER:SUB`.
     pub callers: Vec<String>,
-    /// Names of profiles.
     pub profiles: Vec<String>,
     /// Patterns over names: `spiffe://…`, `dns:…`, `ip:…`, or `self` for the caller's own name.
     pub names: Vec<String>,
 }
 
-/// `[policy]` as it is written.
+/// `[policy]` of the configuration file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawPolicy {
     /// The profile of a request that names none. Default `workload`.
     pub default_profile: Option<String>,
-    /// What is allowed; everything else is denied.
     pub rules: Vec<RawRule>,
 }
 
 /// `[profiles]` and `[policy]` together.
 #[derive(Debug, Clone, Default)]
 pub struct RawConfig {
-    /// `[profiles.*]`.
     pub profiles: BTreeMap<String, RawProfile>,
-    /// `[policy]`.
     pub policy: RawPolicy,
 }
 
-/// What is wrong with the profiles or the rules.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// A value of a profile.
     #[error("profiles.{profile}.{key}: {why}")]
     Profile {
-        /// The profile's name.
         profile: String,
-        /// The key in it.
         key: &'static str,
-        /// What is wrong and what to write instead.
         why: String,
     },
-    /// A name that no request could give.
     #[error("profiles.{name}: a profile's name is 1 to 253 ASCII characters without blanks")]
     Name {
-        /// The name, escaped.
+        /// Escaped.
         name: String,
     },
-    /// A pattern of a rule.
     #[error("policy.rules[{at}].{key}: {source}")]
     Pattern {
         /// Index of the rule, from 0.
         at: usize,
         /// `callers` or `names`.
         key: &'static str,
-        /// What is wrong with it.
         source: PatternError,
     },
-    /// A list that may not be empty.
     #[error("policy.rules[{at}].{key}: an empty list allows nothing; leave the rule out instead")]
     Empty {
         /// Index of the rule, from 0.
         at: usize,
-        /// The key in it.
         key: &'static str,
     },
-    /// A rule or a default that names a profile that is not there.
     #[error("{at}: no profile is called `{profile}`; known: {known}")]
     NoProfile {
-        /// Where it is named.
+        /// The key that names it.
         at: String,
-        /// The name.
         profile: String,
-        /// The names there are.
+        /// The names of the profiles.
         known: String,
     },
 }
 
-/// A checked policy.
+/// A valid policy.
 #[derive(Debug, Clone)]
 pub struct Config {
     policy: Policy,
 }
 
 impl Config {
-    /// The policy in force.
     pub fn into_policy(self) -> Policy {
         self.policy
     }
 
-    /// The policy in force.
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// Lets the server itself, as `caller`, have `names` under a profile of its own: what
-    /// listeners are configured to be called. A profile of that name in the file stays as it is.
+    /// Lets the server itself, as `caller`, have `names` (those of its listeners) under the profile
+    /// `name`. A profile of that name in the file is left unchanged.
     #[must_use]
     pub fn with_own_names(
         mut self,
@@ -192,7 +170,7 @@ impl Config {
             profiles: vec![name.to_owned()],
             names: names
                 .iter()
-                .map(|name| NamePattern::Like(Pattern::literal(&name.to_string())))
+                .map(|name| NamePattern::Matching(Pattern::literal(&name.to_string())))
                 .collect(),
         });
         self
@@ -204,14 +182,14 @@ impl TryFrom<RawConfig> for Config {
 
     fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
         let mut profiles = BTreeMap::new();
-        for (name, written) in raw.profiles {
-            // Requests name a profile and logs show it; an empty name means the default one.
+        for (name, raw_profile) in raw.profiles {
+            // Names appear in requests and logs. An empty one means the default profile.
             if !(1..=253).contains(&name.len()) || !name.bytes().all(|b| b.is_ascii_graphic()) {
                 return Err(ConfigError::Name {
                     name: name.escape_default().to_string(),
                 });
             }
-            profiles.insert(name.clone(), Arc::new(profile(name, &written)?));
+            profiles.insert(name.clone(), Arc::new(profile(name, &raw_profile)?));
         }
         if !profiles.contains_key(WORKLOAD) {
             let built_in = profile(WORKLOAD.to_owned(), &RawProfile::default())?;
@@ -225,7 +203,7 @@ impl TryFrom<RawConfig> for Config {
             let built_in = profile(LINKERD_PROFILE.to_owned(), &raw)?;
             profiles.insert(LINKERD_PROFILE.to_owned(), Arc::new(built_in));
         }
-        let named = |at: String, profile: &str| match profiles.contains_key(profile) {
+        let check_exists = |at: String, profile: &str| match profiles.contains_key(profile) {
             true => Ok(()),
             false => Err(ConfigError::NoProfile {
                 at,
@@ -237,13 +215,13 @@ impl TryFrom<RawConfig> for Config {
             .policy
             .default_profile
             .unwrap_or_else(|| WORKLOAD.to_owned());
-        named("policy.default_profile".to_owned(), &default_profile)?;
+        check_exists("policy.default_profile".to_owned(), &default_profile)?;
         let mut rules = Vec::with_capacity(raw.policy.rules.len());
-        for (at, written) in raw.policy.rules.into_iter().enumerate() {
-            for profile in &written.profiles {
-                named(format!("policy.rules[{at}].profiles"), profile)?;
+        for (at, raw_rule) in raw.policy.rules.into_iter().enumerate() {
+            for profile in &raw_rule.profiles {
+                check_exists(format!("policy.rules[{at}].profiles"), profile)?;
             }
-            rules.push(rule(at, written)?);
+            rules.push(rule(at, raw_rule)?);
         }
         Ok(Self {
             policy: Policy {
@@ -256,24 +234,24 @@ impl TryFrom<RawConfig> for Config {
 }
 
 fn profile(name: String, raw: &RawProfile) -> Result<Profile, ConfigError> {
-    let wrong = |key, why: &str| ConfigError::Profile {
+    let invalid = |key, why: &str| ConfigError::Profile {
         profile: name.clone(),
         key,
         why: why.to_owned(),
     };
     if raw.default_ttl > raw.max_ttl {
-        return Err(wrong("default_ttl", "is longer than max_ttl"));
+        return Err(invalid("default_ttl", "is longer than max_ttl"));
     }
     if raw.backdate > Duration::from_secs(3600) {
-        return Err(wrong(
+        return Err(invalid(
             "backdate",
             "at most 1h: a certificate is not dated far into the past",
         ));
     }
-    // Clients renew at the middle of a certificate's life, backdating included: with less than
-    // this the middle lies in the past and they would renew without a pause.
+    // Clients renew at the middle of notBefore..notAfter. If it were in the past, they would renew
+    // without a pause.
     if raw.default_ttl < raw.backdate * 2 || raw.default_ttl.as_secs() < MIN_TTL {
-        return Err(wrong(
+        return Err(invalid(
             "default_ttl",
             "must be at least 10s and twice the backdate",
         ));
@@ -284,20 +262,20 @@ fn profile(name: String, raw: &RawProfile) -> Result<Profile, ConfigError> {
         ("backdate", raw.backdate),
     ] {
         if span.subsec_nanos() != 0 {
-            return Err(wrong(
+            return Err(invalid(
                 key,
-                "must be whole seconds: certificates know no others",
+                "must be whole seconds: certificates have no fractions",
             ));
         }
     }
     if raw.usages.is_empty() {
-        return Err(wrong("usages", "give `server`, `client` or both"));
+        return Err(invalid("usages", "give `server`, `client` or both"));
     }
     let mut keys = Vec::with_capacity(raw.keys.len());
     for kind in &raw.keys {
         keys.push(
             kind.parse::<KeyKind>()
-                .map_err(|e| wrong("keys", &e.to_string()))?,
+                .map_err(|e| invalid("keys", &e.to_string()))?,
         );
     }
     let usage = ExtendedUsage {
@@ -330,8 +308,8 @@ fn rule(at: usize, raw: RawRule) -> Result<Rule, ConfigError> {
     };
     let callers = raw.callers.iter().map(|text| pattern("callers", text));
     let names = raw.names.iter().map(|text| match text.as_str() {
-        "self" => Ok(NamePattern::Own),
-        text => pattern("names", text).map(NamePattern::Like),
+        "self" => Ok(NamePattern::Caller),
+        text => pattern("names", text).map(NamePattern::Matching),
     });
     Ok(Rule {
         callers: callers.collect::<Result<_, _>>()?,

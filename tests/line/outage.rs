@@ -87,7 +87,9 @@ async fn a_locked_ledger_signs_nothing_and_comes_back() {
         client.istio(&token, &csr).await.is_ok()
     })
     .await;
-    server.says("the ledger is back: a new epoch begins").await;
+    server
+        .says("the ledger is available again: a new epoch starts")
+        .await;
     eventually(PATIENCE, "ready", async || {
         server.get("/readyz").await.0 == 200
     })

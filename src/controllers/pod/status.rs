@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::judge::{Judged, NEAR, SHORTEST, apart};
 use crate::clock::UnixTime;
-use crate::controllers::csr::chain;
 use crate::controllers::verdict::{Refusal, Stop};
 use crate::issuance::Issued;
 
@@ -31,7 +30,7 @@ pub(super) fn issued(issued: &Issued, judged: &Judged, server: UnixTime) -> Resu
     }
     Ok(json!({
         "conditions": [condition("Issued", "Issued", "signed by rootbridge", server)],
-        "certificateChain": chain(issued),
+        "certificateChain": issued.chain_pem(),
         "notBefore": begins.to_string(),
         "notAfter": ends.to_string(),
         "beginRefreshAt": refresh(begins, life, judged.uid()).to_string(),
