@@ -10,7 +10,7 @@ use super::decide::Policy;
 use super::pattern::{Pattern, PatternError};
 use super::profile::{CsrNames, Profile};
 use super::rule::{NamePattern, Rule};
-use crate::x509::{ExtendedUsage, KeyKind, San};
+use crate::x509::{ExtendedKeyUsage, KeyKind, San};
 
 /// The built-in profile, and the default of every API.
 const WORKLOAD: &str = "workload";
@@ -278,7 +278,7 @@ fn profile(name: String, raw: &RawProfile) -> Result<Profile, ConfigError> {
                 .map_err(|e| invalid("keys", &e.to_string()))?,
         );
     }
-    let usage = ExtendedUsage {
+    let usage = ExtendedKeyUsage {
         server_auth: raw.usages.contains(&Usage::Server),
         client_auth: raw.usages.contains(&Usage::Client),
     };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::x509::{ExtendedUsage, KeyKind};
+use crate::x509::{ExtendedKeyUsage, KeyKind};
 
 /// What the names in a CSR mean under a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
@@ -22,7 +22,7 @@ pub struct Profile {
     pub(super) max_ttl: Duration,
     pub(super) backdate: Duration,
     pub(super) csr_names: CsrNames,
-    pub(super) usage: ExtendedUsage,
+    pub(super) usage: ExtendedKeyUsage,
     /// Empty for every kind that a CSR may have.
     pub(super) keys: Vec<KeyKind>,
 }
@@ -47,7 +47,7 @@ impl Profile {
         self.backdate
     }
 
-    pub fn usage(&self) -> ExtendedUsage {
+    pub fn usage(&self) -> ExtendedKeyUsage {
         self.usage
     }
 

@@ -14,7 +14,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
-use super::tls::serve;
+use rootbridge_test_support::tls_server::serve;
 
 /// What a path answers.
 #[derive(Clone, Debug)]

@@ -13,5 +13,4 @@ mod fake;
 mod nodes;
 mod offline;
 mod reviews;
-mod tls;
 mod world;

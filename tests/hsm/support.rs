@@ -127,7 +127,7 @@ fn prepare(dir: &Path, kit: Kit) -> Vec<(&'static str, OsString)> {
     let mut module = softhsm.clone();
     if kit == Kit::Shim {
         let shim = dir.join("shim.so");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hsm/shim.c");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/faulty_module.c");
         run(Command::new("cc")
             .args(["-std=gnu17", "-shared", "-fPIC", "-o"])
             .arg(&shim)

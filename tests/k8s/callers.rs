@@ -16,9 +16,9 @@ use super::chart;
 use super::objects::{create, namespace, node, pod, service_account, token, token_for};
 use super::rootbridge::rootbridge;
 use super::server::{ApiServer, shared};
-use super::support::calls::{istio_request, told};
-use super::support::request::{Request, id};
-use super::support::{Line, PATIENCE, Server, TD, eventually};
+use rootbridge_test_support::csr::{KeyAndCsr, id};
+use rootbridge_test_support::grpc::{istio_request, refusal};
+use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventually};
 
 /// What Rootbridge may do in a cluster: ask about tokens, and watch pods and accounts.
 pub(crate) async fn credential(client: &Client, ns: &str) -> Credential {
@@ -26,23 +26,23 @@ pub(crate) async fn credential(client: &Client, ns: &str) -> Credential {
 }
 
 /// A CA whose one listener takes these clusters alone; each with its further keys.
-pub(crate) fn ca(clusters: &[(&str, &ApiServer, &Credential, &str)], default: &str) -> Line {
+pub(crate) fn ca(clusters: &[(&str, &ApiServer, &Credential, &str)], default: &str) -> TestServer {
     let reached: Vec<_> = clusters
         .iter()
         .map(|(name, at, who, _)| (*name, *at, *who))
         .collect();
-    let line = rootbridge(&reached, "");
+    let setup = rootbridge(&reached, "");
     for (name, _, _, more) in clusters {
         let head = format!("[clusters.{name}]\n");
         let keys = format!("{head}audiences = {{ istio = \"istio-ca\" }}\n{more}\n");
-        line.edit(&head, &keys);
+        setup.edit(&head, &keys);
     }
     let names: Vec<_> = clusters.iter().map(|(name, ..)| *name).collect();
-    line.edit(
+    setup.edit(
         "jwt = [\"cluster\", \"people\"]",
         &format!("clusters = {names:?}\n{default}"),
     );
-    line
+    setup
 }
 
 /// Istio's headers, with a cluster's id where one is given.
@@ -56,15 +56,15 @@ pub(crate) fn headers(token: &str, cluster: Option<&str>) -> MetadataMap {
 }
 
 pub(crate) struct Caller {
-    client: super::support::Client,
-    csr: Request,
+    client: rootbridge_test_support::Client,
+    csr: KeyAndCsr,
 }
 
 impl Caller {
-    pub(crate) async fn new(server: &Server, ns: &str, sa: &str) -> Self {
+    pub(crate) async fn new(server: &RunningServer, ns: &str, sa: &str) -> Self {
         Self {
             client: server.client(TD).await,
-            csr: Request::workload(ns, sa),
+            csr: KeyAndCsr::workload(ns, sa),
         }
     }
 
@@ -76,13 +76,13 @@ impl Caller {
     ) -> Result<Vec<String>, tonic::Status> {
         let body = istio_request(&self.csr.pem, 3600, &[]);
         let answer = self.client.create(body, headers(token, cluster)).await?;
-        Ok(super::support::chain::Chain::istio(&answer.cert_chain).names())
+        Ok(rootbridge_test_support::chain::Chain::istio(&answer.cert_chain).names())
     }
 }
 
 /// The callers on record, the newest last.
-pub(crate) fn recorded(line: &Line, method: &str) -> Vec<Value> {
-    let all = line.certificates(&[]);
+pub(crate) fn recorded(setup: &TestServer, method: &str) -> Vec<Value> {
+    let all = setup.certificates(&[]);
     let callers = all.into_iter().map(|row| row["caller"].clone());
     callers
         .filter(|caller| caller["method"] == method)
@@ -90,10 +90,10 @@ pub(crate) fn recorded(line: &Line, method: &str) -> Vec<Value> {
 }
 
 /// Waits until a token is verified here.
-pub(crate) async fn offline(line: &Line, caller: &Caller, token: &str) {
+pub(crate) async fn offline(setup: &TestServer, caller: &Caller, token: &str) {
     eventually(PATIENCE, "a token that needs no request", async || {
         caller.ask(token, None).await.unwrap();
-        !recorded(line, "cluster_keys").is_empty()
+        !recorded(setup, "cluster_keys").is_empty()
     })
     .await;
 }
@@ -117,20 +117,20 @@ async fn a_pods_token_is_its_accounts_identity_by_both_ways() {
 
     for way in ["token-review", "offline"] {
         let keys = format!("aliases = [\"Kubernetes\"]\nauthenticate = \"{way}\"");
-        let line = ca(
+        let setup = ca(
             &[("east", shared(), &credential, &keys)],
             "default_cluster = \"east\"",
         );
         let minted = [&bound, &other, &free, &held].map(Clone::clone);
-        line.issuer.minted.lock().unwrap().extend(minted);
-        let server = line.serve().await;
+        setup.issuer.minted.lock().unwrap().extend(minted);
+        let server = setup.serve().await;
         let caller = Caller::new(&server, ns, "app").await;
         eventually(PATIENCE, "the cluster", async || {
             caller.ask(&bound, None).await.is_ok()
         })
         .await;
         if way == "offline" {
-            offline(&line, &caller, &bound).await;
+            offline(&setup, &caller, &bound).await;
         }
         for cluster in [None, Some(""), Some("east"), Some("Kubernetes")] {
             let names = caller.ask(&bound, cluster).await.unwrap();
@@ -140,39 +140,39 @@ async fn a_pods_token_is_its_accounts_identity_by_both_ways() {
             "offline" => "cluster_keys",
             _ => "token_review",
         };
-        let on_record = recorded(&line, method).pop().unwrap();
+        let on_record = recorded(&setup, method).pop().unwrap();
         assert_eq!(on_record["cluster"], "east");
         assert_eq!(on_record["node"], "callers-both");
         let name = format!("{ns}/app-0 {}", app.uid().unwrap());
         assert_eq!(on_record["pod"], name.as_str());
 
         // Bound to no pod: for the API server to judge, and nothing is known of a pod.
-        let before = recorded(&line, "token_review").len();
+        let before = recorded(&setup, "token_review").len();
         for token in [&free, &held] {
             caller.ask(token, None).await.unwrap();
         }
-        let reviewed = recorded(&line, "token_review");
+        let reviewed = recorded(&setup, "token_review");
         assert_eq!(reviewed.len(), before + 2);
         assert!(reviewed.iter().filter(|each| each["pod"].is_null()).count() >= 2);
 
-        told(caller.ask(&other, None).await, Code::Unauthenticated);
+        refusal(caller.ask(&other, None).await, Code::Unauthenticated);
         let cut = bound.rsplit_once('.').unwrap().0.to_owned() + ".AAAA";
-        told(caller.ask(&cut, None).await, Code::Unauthenticated);
-        told(caller.ask("opaque", None).await, Code::Unauthenticated);
-        told(
+        refusal(caller.ask(&cut, None).await, Code::Unauthenticated);
+        refusal(caller.ask("opaque", None).await, Code::Unauthenticated);
+        refusal(
             caller.ask(&bound, Some("north")).await,
             Code::Unauthenticated,
         );
         for odd in ["east,west", "east/", "../east", "*", "%65ast", "EAST"] {
-            told(caller.ask(&bound, Some(odd)).await, Code::Unauthenticated);
+            refusal(caller.ask(&bound, Some(odd)).await, Code::Unauthenticated);
         }
-        server.says("a call names an unknown cluster").await;
+        server.wait_for_log("a call names an unknown cluster").await;
         assert!(server.log().contains("\\\"north\\\""), "which one");
         let mut twice = headers(&bound, Some("east"));
         twice.append("clusterid", "east".parse().unwrap());
         let body = istio_request(&caller.csr.pem, 3600, &[]);
         let answer = caller.client.create(body, twice).await;
-        told(answer, Code::Unauthenticated);
+        refusal(answer, Code::Unauthenticated);
         let refused = async |cluster: &str| {
             let of = format!(
                 "listener=\"mesh\",api=\"istio\",cluster=\"{cluster}\",reason=\"rejected\""
@@ -202,11 +202,11 @@ async fn nobody_outlives_its_pod_or_its_account() {
     let ns = "callers-gone";
     namespace(&client, ns).await;
     let credential = credential(&client, ns).await;
-    let line = ca(
+    let setup = ca(
         &[("east", shared(), &credential, "authenticate = \"offline\"")],
         "default_cluster = \"east\"",
     );
-    let server = line.serve().await;
+    let server = setup.serve().await;
     let pods: Api<Pod> = Api::namespaced(client.clone(), ns);
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), ns);
     for (sa, again) in [("pod-goes", false), ("account-goes", true)] {
@@ -219,7 +219,7 @@ async fn nobody_outlives_its_pod_or_its_account() {
             caller.ask(&bound, None).await.is_ok()
         })
         .await;
-        offline(&line, &caller, &bound).await;
+        offline(&setup, &caller, &bound).await;
         if again {
             accounts.delete(sa, &DeleteParams::default()).await.unwrap();
             service_account(&client, ns, sa).await;
@@ -260,14 +260,14 @@ async fn a_cluster_that_stands_still_keeps_nobody_elses_callers() {
         }
         tokens.push(many);
     }
-    let line = ca(
+    let setup = ca(
         &[
             ("east", &stopped, &credentials[0], "review_timeout = \"1s\""),
             ("west", shared(), &credentials[1], "review_timeout = \"5s\""),
         ],
         "",
     );
-    let server = line.serve().await;
+    let server = setup.serve().await;
     let caller = Caller::new(&server, "callers-still", "app").await;
     for (name, tokens) in [("east", &tokens[0]), ("west", &tokens[1])] {
         eventually(PATIENCE, name, async || {
@@ -276,11 +276,11 @@ async fn a_cluster_that_stands_still_keeps_nobody_elses_callers() {
         .await;
     }
     // A token of one cluster is nothing in the other, and without a default none is none.
-    told(
+    refusal(
         caller.ask(&tokens[0][0], Some("west")).await,
         Code::Unauthenticated,
     );
-    told(caller.ask(&tokens[0][0], None).await, Code::Unauthenticated);
+    refusal(caller.ask(&tokens[0][0], None).await, Code::Unauthenticated);
 
     stopped.pause();
     let begun = Instant::now();
@@ -288,7 +288,7 @@ async fn a_cluster_that_stands_still_keeps_nobody_elses_callers() {
         caller.ask(&tokens[0][1], Some("east")),
         caller.ask(&tokens[1][1], Some("west"))
     );
-    told(east, Code::Unavailable);
+    refusal(east, Code::Unavailable);
     assert!(
         begun.elapsed() < Duration::from_secs(5),
         "{:?}",
@@ -318,17 +318,17 @@ async fn istios_own_client_by_token_review() {
     node(&client, ns).await;
     let app = pod(&client, ns, "app-0", "app", ns).await;
     let credential = credential(&client, ns).await;
-    let line = ca(
+    let setup = ca(
         &[("east", shared(), &credential, "aliases = [\"Kubernetes\"]")],
         "",
     );
-    let server = line.serve().await;
+    let server = setup.serve().await;
     let mut list = Vec::new();
     for audience in ["istio-ca", "other"] {
         let token = token_for(&client, (ns, "app"), audience, &app).await;
-        let path = line.path(audience);
+        let path = setup.path(audience);
         std::fs::write(&path, &token).unwrap();
-        line.issuer.minted.lock().unwrap().push(token);
+        setup.issuer.minted.lock().unwrap().push(token);
         list.push(json!({
             "name": audience, "token_file": path, "key": "ecdsa-p256",
             "identity": id(ns, "app"), "ttl": 3600,
@@ -344,7 +344,7 @@ async fn istios_own_client_by_token_review() {
         .args(["calls", "-address"])
         .arg(format!("127.0.0.1:{}", server.port()))
         .arg("-roots")
-        .arg(line.path(&format!("{TD}.pem")))
+        .arg(setup.path(&format!("{TD}.pem")))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -10,13 +10,13 @@ use super::access::Credential;
 use super::objects::{create, granted, namespace, rule};
 use super::rootbridge::rootbridge;
 use super::server::{ApiServer, shared};
-use super::support::{Line, PATIENCE, TD, eventually};
+use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually};
 
 const CALLERS: &str = "audiences.istio = \"istio-ca\"\nauthenticate = \"offline\"\n";
 
 /// What was found in a cluster: `(name, result, said, hint)`.
-fn found(line: &Line) -> Vec<(String, String, String, String)> {
-    let output = line.try_cli(&["check", "-o", "json"]);
+fn found(setup: &TestServer) -> Vec<(String, String, String, String)> {
+    let output = setup.try_cli(&["check", "-o", "json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let text = |check: &Value, key: &str| check[key].as_str().unwrap_or_default().to_owned();
     let all: Vec<_> = report["checks"]
@@ -44,8 +44,8 @@ async fn what_the_account_lacks_is_named() {
         rule("", &["pods", "serviceaccounts"], &["list", "watch"], &[]),
     ];
     let full = granted(&client, "check-rights", "full", rules.clone()).await;
-    let line = rootbridge(&[("east", server, &full)], CALLERS);
-    let all = found(&line);
+    let setup = rootbridge(&[("east", server, &full)], CALLERS);
+    let all = found(&setup);
     let good: Vec<_> = all
         .iter()
         .map(|(name, result, ..)| (&name[..], &result[..]))
@@ -63,8 +63,8 @@ async fn what_the_account_lacks_is_named() {
 
     rules.pop();
     let poor = granted(&client, "check-rights", "poor", rules).await;
-    let line = rootbridge(&[("east", server, &poor)], CALLERS);
-    let all = found(&line);
+    let setup = rootbridge(&[("east", server, &poor)], CALLERS);
+    let all = found(&setup);
     let lacking: Vec<_> = all
         .iter()
         .filter(|(_, result, ..)| result == "failed")
@@ -84,8 +84,8 @@ async fn what_the_account_lacks_is_named() {
 async fn credentials_and_addresses() {
     let server = shared();
     let admin = server.admin();
-    let line = rootbridge(&[("east", server, &admin)], CALLERS);
-    let all = found(&line);
+    let setup = rootbridge(&[("east", server, &admin)], CALLERS);
+    let all = found(&setup);
     let echo = all
         .iter()
         .find(|(name, ..)| name == "east audiences")
@@ -94,9 +94,9 @@ async fn credentials_and_addresses() {
 
     let gone = ApiServer::start();
     let credential: Credential = gone.admin();
-    let line = rootbridge(&[("east", &gone, &credential)], CALLERS);
+    let setup = rootbridge(&[("east", &gone, &credential)], CALLERS);
     drop(gone);
-    let all = found(&line);
+    let all = found(&setup);
     assert_eq!(
         (all.len(), &all[0].0[..], &all[0].1[..]),
         (1, "east API", "failed"),
@@ -144,8 +144,8 @@ async fn an_istiod_that_is_set_up_against_us() {
          [bundle_targets.mesh]\ntrust_domain = \"{TD}\"\nclusters = [\"east\"]\n\
          preset = \"istio\"\nnamespaces = \"kubernetes.io/metadata.name=check-istio\"\n"
     );
-    let line = rootbridge(&[("east", server, &admin)], &ours);
-    let all = found(&line);
+    let setup = rootbridge(&[("east", server, &admin)], &ours);
+    let all = found(&setup);
     let failed = |item: &str, about: &str| -> Vec<&str> {
         let failed = all
             .iter()
@@ -157,7 +157,7 @@ async fn an_istiod_that_is_set_up_against_us() {
     };
     // The one whose CA is off is no rival.
     let rival = |name: &str| {
-        format!("istiod check-istio/{name} writes its own root there: each undoes the other")
+        format!("istiod check-istio/{name} writes its own root there: each overwrites the other")
     };
     assert_eq!(
         failed("east bundle mesh", "istiod check-istio/"),
@@ -168,7 +168,7 @@ async fn an_istiod_that_is_set_up_against_us() {
         failed("east istiod", ""),
         [
             &format!("its trust domain is elsewhere.example, and here it is {TD}")[..],
-            "its own CA is on: it writes its root over ours",
+            "its own CA is on: it overwrites our root with its own",
         ],
         "{all:#?}"
     );
@@ -186,9 +186,9 @@ async fn where_the_bundle_is_not_as_it_should_be() {
          namespaces = \"kubernetes.io/metadata.name=check-drift\"\n\
          [publisher]\nlease_namespace = \"check-drift\"\n"
     );
-    let line = rootbridge(&[("east", server, &server.admin())], &target);
+    let setup = rootbridge(&[("east", server, &server.admin())], &target);
     let state = || {
-        let all = found(&line);
+        let all = found(&setup);
         let item = all.iter().find(|(name, ..)| name == "east bundle roots");
         let (_, result, said, _) = item.unwrap_or_else(|| panic!("{all:#?}")).clone();
         (result, said)
@@ -196,13 +196,10 @@ async fn where_the_bundle_is_not_as_it_should_be() {
     let (result, said) = state();
     assert_eq!(
         (&result[..], &said[..]),
-        (
-            "failed",
-            "1 of 1 are not as they should be: check-drift: missing"
-        )
+        ("failed", "1 of 1 are not up to date: check-drift: missing")
     );
 
-    let running = line.serve().await;
+    let running = setup.serve().await;
     let maps: Api<ConfigMap> = Api::namespaced(client, "check-drift");
     eventually(PATIENCE, "the ConfigMap", async || {
         maps.get_opt("check-roots").await.unwrap().is_some()

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::objects::{granted, rule};
 use super::server::{ApiServer, shared};
 use super::signing::{Change, Scene, certificate};
-use super::support::{PATIENCE, eventually};
+use rootbridge_test_support::{PATIENCE, eventually};
 
 fn web(n: usize) -> String {
     format!("spiffe://cluster.local/ns/shop/sa/web-{n}")
@@ -25,7 +25,7 @@ fn web(n: usize) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_approved_is_signed() {
     let scene = Scene::new(shared(), "csr-signed", "").await;
-    let running = scene.line.serve().await;
+    let running = scene.setup.serve().await;
     let pending = scene.request(&scene.istiod, &web(1), |_| {}).await;
     let foreign = scene
         .request(&scene.istiod, &web(2), |object| {
@@ -62,7 +62,7 @@ async fn what_is_approved_is_signed() {
     scene.approve(&pending).await;
     scene.signed(&pending).await;
 
-    let rows = scene.line.certificates(&[]);
+    let rows = scene.setup.certificates(&[]);
     let row = rows.iter().find(|row| row["subject"] == web(3)).unwrap();
     let caller = row["caller"].to_string();
     assert!(caller.contains("/ns/csr-signed/sa/istiod"), "{row}");
@@ -75,11 +75,11 @@ async fn what_is_approved_is_signed() {
 async fn what_is_refused_fails_with_a_reason() {
     let server = shared();
     let scene = Scene::new(server, "csr-refused", "").await;
-    scene.line.edit(
+    scene.setup.edit(
         "profile = \"workload\"\nrequesters",
         "profile = \"server\"\nrequesters",
     );
-    let running = scene.line.serve().await;
+    let running = scene.setup.serve().await;
     let csrs = ["certificatesigningrequests"];
     let may = vec![rule("certificates.k8s.io", &csrs, &["create"], &[])];
     let other = granted(&scene.admin, "csr-refused", "other", may).await;
@@ -173,14 +173,14 @@ async fn two_thousand_requests() {
 /// Requests that wait when the server starts: each is signed, and has one record.
 async fn at_once(count: usize, name: &str) {
     let scene = Scene::new(shared(), name, "").await;
-    scene.line.edit("level = \"trace\"", "level = \"info\"");
+    scene.setup.edit("level = \"trace\"", "level = \"info\"");
     let made = (0..count).map(|n| {
         let scene = &scene;
         async move { scene.approved(&web(n)).await }
     });
     let names: Vec<String> = stream::iter(made).buffered(64).collect().await;
     let begun = Instant::now();
-    let running = scene.line.serve().await;
+    let running = scene.setup.serve().await;
     let listed = begun.elapsed();
     let api: Api<CertificateSigningRequest> = Api::all(scene.admin.clone());
     let ours = ListParams::default().fields(&format!("spec.signerName={}", scene.signer));
@@ -206,7 +206,7 @@ async fn at_once(count: usize, name: &str) {
 }
 
 fn one_record_each(scene: &Scene, count: usize) {
-    let rows = scene.line.certificates(&[]);
+    let rows = scene.setup.certificates(&[]);
     for n in 0..count {
         let of: Vec<_> = rows.iter().filter(|row| row["subject"] == web(n)).collect();
         assert_eq!(of.len(), 1, "{of:?}");
@@ -228,14 +228,14 @@ async fn none_is_signed_twice_by_a_server_that_dies() {
         all.iter().filter_map(certificate).count()
     };
     for at in [1, COUNT / 4, COUNT / 2] {
-        let mut running = scene.line.serve().await;
+        let mut running = scene.setup.serve().await;
         eventually(PATIENCE, "some signed", async || signed().await >= at).await;
         running.kill();
     }
-    let running = scene.line.serve().await;
+    let running = scene.setup.serve().await;
     eventually(PATIENCE, "all signed", async || signed().await == COUNT).await;
     one_record_each(&scene, COUNT);
-    let rows = scene.line.certificates(&[]);
+    let rows = scene.setup.certificates(&[]);
     for (n, name) in names.iter().enumerate() {
         let chain = scene.signed(name).await;
         let leaf = parse_pem_chain(chain.as_bytes()).unwrap().remove(0);
@@ -253,7 +253,7 @@ async fn a_cluster_that_goes_away_comes_back_alone() {
     let mut scene = Scene::new(&server, "csr-away", "").await;
     let other = Scene::new(shared(), "csr-stays", "").await;
     // One CA for both.
-    let kubeconfig = other.line.path("east.kubeconfig");
+    let kubeconfig = other.setup.path("east.kubeconfig");
     let section = format!(
         "[clusters.west]\ntrust_domain = \"cluster.local\"\nkubeconfig = \"{}\"\n\n\
          [csr_signers.west]\nsigner_name = \"{}\"\nclusters = [\"west\"]\n\
@@ -263,8 +263,8 @@ async fn a_cluster_that_goes_away_comes_back_alone() {
         kubeconfig.display(),
         other.signer
     );
-    scene.line.edit("[admin]", &section);
-    let running = scene.line.serve().await;
+    scene.setup.edit("[admin]", &section);
+    let running = scene.setup.serve().await;
     let first = scene.approved(&web(0)).await;
     scene.signed(&first).await;
 

@@ -12,7 +12,7 @@ use super::objects::namespace;
 use super::rootbridge::rootbridge;
 use super::server::shared;
 use super::signing::Scene;
-use super::support::{PATIENCE, TD, eventually};
+use rootbridge_test_support::{PATIENCE, TD, eventually};
 
 const CSRS: &str = "/certificatesigningrequests";
 
@@ -24,7 +24,7 @@ fn web(n: usize) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signer_and_an_api_server_that_answers_badly() {
     let scene = Scene::new(shared(), "faults-csr", "").await;
-    let faulty = Faulty::before(&scene.line, "east").await;
+    let faulty = Faulty::before(&scene.setup, "east").await;
     for code in [500, 403, 429] {
         faulty.next(1, Method::GET, CSRS, How::Status(code));
     }
@@ -36,7 +36,7 @@ async fn a_signer_and_an_api_server_that_answers_badly() {
         How::Cut(Duration::from_millis(200)),
     );
     let first = scene.approved(&web(1)).await;
-    let running = scene.line.serve().await;
+    let running = scene.setup.serve().await;
     scene.signed(&first).await;
     eventually(PATIENCE, "all faults of the watch", async || {
         faulty.left() == 0
@@ -46,7 +46,12 @@ async fn a_signer_and_an_api_server_that_answers_badly() {
     for code in [500, 403, 429, 409] {
         faulty.next(1, Method::PUT, "/status", How::Status(code));
     }
-    faulty.next(1, Method::PUT, "/status", How::Late(Duration::from_secs(2)));
+    faulty.next(
+        1,
+        Method::PUT,
+        "/status",
+        How::Timeout(Duration::from_secs(2)),
+    );
     let second = scene.approved(&web(2)).await;
     scene.signed(&second).await;
     eventually(PATIENCE, "all faults of the answer", async || {
@@ -76,8 +81,8 @@ async fn a_publisher_and_an_api_server_that_answers_badly() {
          namespaces = \"kubernetes.io/metadata.name=faults-bundle\"\n\
          [publisher]\nlease_namespace = \"faults-bundle\"\n"
     );
-    let line = rootbridge(&[("east", server, &server.admin())], &target);
-    let faulty = Faulty::before(&line, "east").await;
+    let setup = rootbridge(&[("east", server, &server.admin())], &target);
+    let faulty = Faulty::before(&setup, "east").await;
     for code in [500, 403, 429] {
         faulty.next(1, Method::GET, "/leases", How::Status(code));
         faulty.next(1, Method::GET, "/configmaps", How::Status(code));
@@ -97,9 +102,9 @@ async fn a_publisher_and_an_api_server_that_answers_badly() {
         How::Cut(Duration::from_millis(200)),
     );
     faulty.next(1, Method::PATCH, "/configmaps/faults-roots", How::Lost);
-    let running = line.serve().await;
+    let running = setup.serve().await;
     let maps: Api<ConfigMap> = Api::namespaced(client, "faults-bundle");
-    let roots = line.roots(TD);
+    let roots = setup.roots(TD);
     eventually(PATIENCE, "the bundle", async || {
         let found = maps.get_opt("faults-roots").await.unwrap();
         let data = found.and_then(|map| map.data).unwrap_or_default();

@@ -16,8 +16,8 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use super::access;
-use super::support::Line;
-use super::tls::serve;
+use rootbridge_test_support::TestServer;
+use rootbridge_test_support::tls_server::serve;
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ pub(crate) enum How {
     /// The server hears of it, and its answer is lost.
     Lost,
     /// The answer comes late.
-    Late(Duration),
+    Timeout(Duration),
     /// The stream of an answer ends so soon.
     Cut(Duration),
     /// A watch begins with the news that it began too late (410).
@@ -51,8 +51,8 @@ pub(crate) struct Faulty {
 
 impl Faulty {
     /// Stands from now on between a CA that does not serve yet and its cluster of that name.
-    pub(crate) async fn before(line: &Line, cluster: &str) -> Self {
-        let file = line.path(&format!("{cluster}.kubeconfig"));
+    pub(crate) async fn before(setup: &TestServer, cluster: &str) -> Self {
+        let file = setup.path(&format!("{cluster}.kubeconfig"));
         let text = fs::read_to_string(&file).unwrap();
         let faulty = Self {
             faults: Arc::default(),
@@ -123,7 +123,7 @@ async fn answer(State(faulty): State<Faulty>, request: Request) -> Response {
             faulty.forward(&path, request).await;
             status(504)
         }
-        Some(How::Late(by)) => {
+        Some(How::Timeout(by)) => {
             tokio::time::sleep(by).await;
             faulty.forward(&path, request).await
         }

@@ -8,8 +8,8 @@ use tonic::Code;
 use super::callers::{Caller, ca, credential, offline, recorded};
 use super::objects::{namespace, node, pod, service_account, token, token_for};
 use super::server::{ApiServer, shared};
-use super::support::calls::told;
-use super::support::{PATIENCE, TD, eventually};
+use rootbridge_test_support::grpc::refusal;
+use rootbridge_test_support::{PATIENCE, TD, eventually};
 
 const NS: &str = "callers-hang";
 /// `watch_silence`.
@@ -41,7 +41,7 @@ async fn tokens_are_judged_here_until_the_index_is_too_old() {
     let (known, fresh) = (&ours[0], &ours[1]);
     let credentials = (credential(&east, NS).await, credential(&west, NS).await);
     let keys = "authenticate = \"offline\"\nwatch_silence = \"10s\"\nreview_timeout = \"1s\"";
-    let line = ca(
+    let setup = ca(
         &[
             ("east", &stopped, &credentials.0, keys),
             ("west", shared(), &credentials.1, ""),
@@ -49,14 +49,14 @@ async fn tokens_are_judged_here_until_the_index_is_too_old() {
         "default_cluster = \"east\"",
     );
     let all = [known, fresh, &free, &theirs[0]].map(Clone::clone);
-    line.issuer.minted.lock().unwrap().extend(all);
-    let server = line.serve().await;
+    setup.issuer.minted.lock().unwrap().extend(all);
+    let server = setup.serve().await;
     let caller = Caller::new(&server, NS, "app").await;
     eventually(PATIENCE, "both clusters", async || {
         caller.ask(known, None).await.is_ok() && caller.ask(&theirs[0], Some("west")).await.is_ok()
     })
     .await;
-    offline(&line, &caller, known).await;
+    offline(&setup, &caller, known).await;
     let silent = "rootbridge_cluster_watch_silent_seconds{cluster=\"east\"}";
     // Just heard, so that what follows is well before the bound.
     eventually(PATIENCE, "news", async || {
@@ -73,17 +73,17 @@ async fn tokens_are_judged_here_until_the_index_is_too_old() {
     };
     stopped.pause();
     let paused = Instant::now();
-    let before = recorded(&line, "cluster_keys").len();
+    let before = recorded(&setup, "cluster_keys").len();
     // A token that nobody has seen before needs no API server; one without a pod needs it.
     asked(fresh).await.unwrap();
-    assert_eq!(recorded(&line, "cluster_keys").len(), before + 1);
-    told(asked(&free).await, Code::Unavailable);
+    assert_eq!(recorded(&setup, "cluster_keys").len(), before + 1);
+    refusal(asked(&free).await, Code::Unavailable);
     let mut accepted = 0;
     loop {
         match asked(known).await {
             Ok(_) => accepted += 1,
             refused => {
-                told(refused, Code::Unavailable);
+                refusal(refused, Code::Unavailable);
                 break;
             }
         }
@@ -98,14 +98,14 @@ async fn tokens_are_judged_here_until_the_index_is_too_old() {
     let silence = server.metric(silent).await.unwrap();
     assert!(silence >= SILENCE.as_secs_f64(), "{silence} s are too few");
     for token in [known, fresh, &free] {
-        told(asked(token).await, Code::Unavailable);
+        refusal(asked(token).await, Code::Unavailable);
     }
 
     stopped.resume();
-    let before = recorded(&line, "cluster_keys").len();
+    let before = recorded(&setup, "cluster_keys").len();
     let healed = eventually(PATIENCE, "keys and index judge again", async || {
         let _ = asked(known).await;
-        recorded(&line, "cluster_keys").len() > before
+        recorded(&setup, "cluster_keys").len() > before
     })
     .await;
     eprintln!("again {healed:?} after it went on");

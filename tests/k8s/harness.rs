@@ -13,7 +13,7 @@ use super::objects::{
 };
 use super::rootbridge::rootbridge;
 use super::server::{ApiServer, shared};
-use super::support::{PATIENCE, eventually};
+use rootbridge_test_support::{PATIENCE, eventually};
 
 /// It says which version it is, as clients of it read it.
 #[tokio::test]
@@ -163,8 +163,10 @@ async fn rootbridge_starts_beside_a_cluster() {
     let client = server.client().await;
     namespace(&client, "harness-rootbridge").await;
     let credential = granted(&client, "harness-rootbridge", "rootbridge", Vec::new()).await;
-    let line = rootbridge(&[("east", server, &credential)], "");
-    let running = line.serve().await;
-    running.says("the cluster's kubeconfig is in use").await;
+    let setup = rootbridge(&[("east", server, &credential)], "");
+    let running = setup.serve().await;
+    running
+        .wait_for_log("the cluster's kubeconfig is in use")
+        .await;
     running.stop().await;
 }

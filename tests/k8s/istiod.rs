@@ -12,7 +12,7 @@ use serde_json::json;
 use super::objects::{create, granted, namespace, rule};
 use super::server::shared;
 use super::signing::Scene;
-use super::support::{PATIENCE, TD, eventually, openssl};
+use rootbridge_test_support::{PATIENCE, TD, command, eventually, openssl};
 
 const NAME: &str = "istiod-tls";
 
@@ -48,19 +48,19 @@ async fn secret(api: &Api<Secret>, what: &str, right: impl Fn(&Secret) -> bool) 
 async fn the_secret_is_made_and_kept() {
     let scene = Scene::new(shared(), "istiod-kept", &section("istiod-kept")).await;
     let api: Api<Secret> = Api::namespaced(scene.admin.clone(), &scene.namespace);
-    let running = scene.line.serve().await;
+    let running = scene.setup.serve().await;
     let first = secret(&api, "the secret", |_| true).await;
     assert_eq!(first.type_.as_deref(), Some("kubernetes.io/tls"));
-    assert_eq!(data(&first, "ca.crt"), scene.line.roots("cluster.local"));
+    assert_eq!(data(&first, "ca.crt"), scene.setup.roots("cluster.local"));
 
     // As istiod's clients look at it.
     let file = |key: &str| {
-        let path = scene.line.path(&format!("istiod-{key}"));
+        let path = scene.setup.path(&format!("istiod-{key}"));
         std::fs::write(&path, data(&first, key)).unwrap();
         path
     };
     for host in ["istiod.istiod-kept.svc", "istiod-1-28.istiod-kept.svc"] {
-        openssl::run(
+        command::run(
             Command::new("openssl")
                 .args(["verify", "-x509_strict", "-purpose", "sslserver"])
                 .args(["-verify_hostname", host, "-CAfile"])
@@ -77,12 +77,12 @@ async fn the_secret_is_made_and_kept() {
         .collect();
     let id = "spiffe://cluster.local/ns/istiod-kept/sa/istiod-service-account";
     assert!(names.iter().any(|name| name == id), "{names:?}");
-    let of_key = openssl::run(
+    let of_key = command::run(
         Command::new("openssl")
             .args(["pkey", "-pubout", "-in"])
             .arg(file("tls.key")),
     );
-    let of_certificate = openssl::run(
+    let of_certificate = command::run(
         Command::new("openssl")
             .args(["x509", "-pubkey", "-noout", "-in"])
             .arg(file("tls.crt")),
@@ -113,7 +113,7 @@ async fn the_secret_is_made_and_kept() {
     })
     .await;
     running.stop().await;
-    let running = scene.line.serve().await;
+    let running = scene.setup.serve().await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let now = api.get(NAME).await.unwrap();
     assert_eq!(serial(&now), serial(&last));
@@ -136,7 +136,7 @@ async fn it_is_renewed_in_time() {
     let more = format!("{}{profile}", section("istiod-renewed"));
     let scene = Scene::new(shared(), "istiod-renewed", &more).await;
     let api: Api<Secret> = Api::namespaced(scene.admin.clone(), &scene.namespace);
-    let running = scene.line.serve().await;
+    let running = scene.setup.serve().await;
     let mut last = secret(&api, "the secret", |_| true).await;
     for _ in 0..2 {
         let before = leaf(&last);
@@ -170,9 +170,11 @@ async fn nothing_is_signed_that_cannot_be_written() {
     ];
     let wide = granted(&scene.admin, "istiod-early", "wide", rules).await;
     let kubeconfig = shared().kubeconfig(&wide);
-    std::fs::write(scene.line.path("east.kubeconfig"), kubeconfig).unwrap();
-    let running = scene.line.serve().await;
-    running.says("the namespace istiod-late is not there").await;
+    std::fs::write(scene.setup.path("east.kubeconfig"), kubeconfig).unwrap();
+    let running = scene.setup.serve().await;
+    running
+        .wait_for_log("the namespace istiod-late is not there")
+        .await;
     namespace(&scene.admin, "istiod-late").await;
     let api: Api<Secret> = Api::namespaced(scene.admin.clone(), "istiod-late");
     let made = secret(&api, "the secret", |_| true).await;
@@ -182,10 +184,10 @@ async fn nothing_is_signed_that_cannot_be_written() {
     let foreign =
         json!({ "metadata": { "name": NAME }, "type": "Opaque", "stringData": { "a": "b" } });
     create(&api, foreign).await;
-    let running = scene.line.serve().await;
-    running.says("field is immutable").await;
+    let running = scene.setup.serve().await;
+    running.wait_for_log("field is immutable").await;
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let rows = scene.line.certificates(&[]);
+    let rows = scene.setup.certificates(&[]);
     let ours = rows.iter().filter(|row| row["profile"] == "istiod");
     assert_eq!(ours.count(), 1);
     api.delete(NAME, &DeleteParams::default()).await.unwrap();
@@ -205,21 +207,21 @@ async fn nothing_is_signed_that_cannot_be_written() {
 async fn it_follows_the_bundle_and_the_issuer() {
     let scene = Scene::new(shared(), "istiod-moved", &section("istiod-moved")).await;
     let api: Api<Secret> = Api::namespaced(scene.admin.clone(), &scene.namespace);
-    let running = scene.line.serve().await;
+    let running = scene.setup.serve().await;
     let first = secret(&api, "the secret", |_| true).await;
-    let line = &scene.line;
-    let enterprise = openssl::Enterprise::new(&line.path(""), "enterprise");
-    let root = line.path("enterprise-root.pem");
+    let setup = &scene.setup;
+    let enterprise = openssl::EnterpriseCa::new(&setup.path(""), "enterprise");
+    let root = setup.path("enterprise-root.pem");
     std::fs::write(&root, enterprise.pem()).unwrap();
     let add = ["anchors", "add", "--trust-domain", TD, "--source", "test"];
-    line.cli(&[&add[..], &[root.to_str().unwrap()]].concat());
+    setup.cli(&[&add[..], &[root.to_str().unwrap()]].concat());
     let second = secret(&api, "both roots", |secret| {
         data(secret, "ca.crt").matches("BEGIN").count() == 2
     })
     .await;
     assert_eq!(leaf(&first).issuer(), leaf(&second).issuer());
 
-    let csr = line.cli(&[
+    let csr = setup.cli(&[
         "ca",
         "request",
         "--trust-domain",
@@ -227,9 +229,9 @@ async fn it_follows_the_bundle_and_the_issuer() {
         "--organization",
         "Other",
     ]);
-    let chain = line.path("chain.pem");
+    let chain = setup.path("chain.pem");
     std::fs::write(&chain, enterprise.certify(&csr, 0) + &enterprise.pem()).unwrap();
-    line.cli(&["ca", "import", chain.to_str().unwrap()]);
+    setup.cli(&["ca", "import", chain.to_str().unwrap()]);
     secret(&api, "the new issuer's", |secret| {
         leaf(secret).issuer() != leaf(&second).issuer()
     })

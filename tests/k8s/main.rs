@@ -35,14 +35,6 @@ mod publisher;
 mod rootbridge;
 #[allow(dead_code)]
 mod server;
-mod shim;
 mod signing;
 mod speed;
-/// The real binary on a SoftHSM token, as the tests of the line start it.
-#[allow(dead_code, unused_imports)]
-#[path = "../line/support/mod.rs"]
-mod support;
-/// As the tests of clusters serve theirs.
-#[path = "../cluster/tls.rs"]
-mod tls;
 mod watch;

@@ -10,14 +10,14 @@ use tonic::{Code, Status};
 use super::callers::{ca, credential, headers};
 use super::objects::{namespace, node, phase, pod, service_account, token, token_for};
 use super::server::shared;
-use super::support::calls::{istio_request, text, told, wish};
-use super::support::chain::Chain;
-use super::support::request::{Request, id};
-use super::support::{Client, PATIENCE, TD, eventually};
+use rootbridge_test_support::chain::Chain;
+use rootbridge_test_support::csr::{KeyAndCsr, id};
+use rootbridge_test_support::grpc::{istio_request, refusal, sign_request, text};
+use rootbridge_test_support::{Client, PATIENCE, TD, eventually};
 
 /// As ztunnel asks: a P-256 key, an empty subject, one critical URI SAN, its own token.
 async fn ask(client: &Client, token: &str, identity: &str) -> Result<Vec<String>, Status> {
-    let csr = Request::new(&[identity]);
+    let csr = KeyAndCsr::new(&[identity]);
     let metadata = [("ImpersonatedIdentity", text(identity))];
     let body = istio_request(&csr.pem, 86_400, &metadata);
     let answer = client
@@ -63,8 +63,8 @@ async fn a_proxy_has_the_workloads_of_its_node_and_no_others() {
             "aliases = [\"Kubernetes\"]\nauthenticate = \"{way}\"\n\
              node_accounts = [\"{system}/ztunnel\"]"
         );
-        let line = ca(&[("east", shared(), &credential, &keys)], "");
-        let server = line.serve().await;
+        let setup = ca(&[("east", shared(), &credential, &keys)], "");
+        let server = setup.serve().await;
         let ca = server.client(TD).await;
         let cart = id(shop, "cart");
         eventually(PATIENCE, "a workload beside it", async || {
@@ -73,7 +73,7 @@ async fn a_proxy_has_the_workloads_of_its_node_and_no_others() {
         .await;
         assert_eq!(ask(&ca, &ours, &cart).await.unwrap(), [cart.as_str()]);
         // The certificate names the workload, and the record says who got it.
-        let rows = line.certificates(&[]);
+        let rows = setup.certificates(&[]);
         let row = rows
             .iter()
             .find(|row| row["caller"]["identity"] == id(system, "ztunnel").as_str());
@@ -102,11 +102,11 @@ async fn a_proxy_has_the_workloads_of_its_node_and_no_others() {
             (&ours, &id(shop, "*")),
             (&ours, &id(shop, &"a".repeat(60_000))),
         ] {
-            let csr = Request::workload(shop, "cart");
+            let csr = KeyAndCsr::workload(shop, "cart");
             let metadata = [("ImpersonatedIdentity", text(identity))];
             let body = istio_request(&csr.pem, 86_400, &metadata);
             let answer = ca.create(body, headers(token, Some("east"))).await;
-            told(answer, Code::Unauthenticated);
+            refusal(answer, Code::Unauthenticated);
         }
         let refused = "rootbridge_authentications_refused_total{listener=\"mesh\",api=\"istio\",\
                        cluster=\"east\",reason=\"not_delegated\"}";
@@ -151,9 +151,9 @@ async fn what_a_proxy_got_for_a_workload_renews_nothing() {
     }
     let credential = credential(&client, ns).await;
     let keys = format!("aliases = [\"Kubernetes\"]\nnode_accounts = [\"{ns}/ztunnel\"]");
-    let line = ca(&[("east", shared(), &credential, &keys)], "");
-    line.issuer.minted.lock().unwrap().extend(tokens.clone());
-    let server = line.serve().await;
+    let setup = ca(&[("east", shared(), &credential, &keys)], "");
+    setup.issuer.minted.lock().unwrap().extend(tokens.clone());
+    let server = setup.serve().await;
     let plain = server.client(TD).await;
     let cart = id(ns, "cart");
     eventually(PATIENCE, "a workload beside it", async || {
@@ -164,7 +164,7 @@ async fn what_a_proxy_got_for_a_workload_renews_nothing() {
     // Both calls name one workload; they differ in whose token came with them.
     let asked = [("ImpersonatedIdentity", text(&cart))];
     for (token, metadata, renews) in [(&tokens[0], &asked[..], false), (&tokens[1], &[], true)] {
-        let csr = Request::workload(ns, "cart");
+        let csr = KeyAndCsr::workload(ns, "cart");
         let body = |metadata| istio_request(&csr.pem, 3600, metadata);
         let answer = plain.create(body(metadata), headers(token, Some("Kubernetes")));
         let chain = Chain::istio(&answer.await.unwrap().cert_chain);
@@ -172,14 +172,14 @@ async fn what_a_proxy_got_for_a_workload_renews_nothing() {
         let key = csr.key.serialize_pem();
         let held = server.client_as(TD, Some((&chain.pem(), &key))).await;
         let by_istio = held.create(body(&[]), MetadataMap::new()).await;
-        let by_ours = held.sign("", wish(&csr, "workload", &[])).await;
+        let by_ours = held.sign("", sign_request(&csr, "workload", &[])).await;
         if renews {
             let renewed = Chain::istio(&by_istio.unwrap().cert_chain);
             assert_eq!(renewed.names(), [cart.as_str()]);
             assert_eq!(Chain::own(&by_ours.unwrap()).names(), [cart.as_str()]);
         } else {
-            told(by_istio, Code::Unauthenticated);
-            told(by_ours, Code::Unauthenticated);
+            refusal(by_istio, Code::Unauthenticated);
+            refusal(by_ours, Code::Unauthenticated);
             let why = "its holder never came with a token";
             assert!(server.log().contains(why), "another reason");
             // A token in the header still counts on that connection.
@@ -190,7 +190,7 @@ async fn what_a_proxy_got_for_a_workload_renews_nothing() {
     }
 
     // The proxy renews its own certificate, and with that it is no node's proxy any more.
-    let csr = Request::workload(ns, "ztunnel");
+    let csr = KeyAndCsr::workload(ns, "ztunnel");
     let body = istio_request(&csr.pem, 3600, &[]);
     let answer = plain.create(body, headers(&tokens[0], Some("Kubernetes")));
     let chain = Chain::istio(&answer.await.unwrap().cert_chain);
@@ -198,8 +198,8 @@ async fn what_a_proxy_got_for_a_workload_renews_nothing() {
     let held = server.client_as(TD, Some((&chain.pem(), &key))).await;
     let body = istio_request(&csr.pem, 3600, &[]);
     held.create(body, MetadataMap::new()).await.unwrap();
-    let body = istio_request(&Request::workload(ns, "cart").pem, 3600, &asked);
-    told(
+    let body = istio_request(&KeyAndCsr::workload(ns, "cart").pem, 3600, &asked);
+    refusal(
         held.create(body, MetadataMap::new()).await,
         Code::Unauthenticated,
     );

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::objects::{create, node, service_account};
 use super::server::{ApiServer, shared};
 use super::signing::{Change, Scene};
-use super::support::{PATIENCE, eventually};
+use rootbridge_test_support::{PATIENCE, eventually};
 
 /// A pod on a node, and the node's kubelet.
 struct Pods {
@@ -147,7 +147,7 @@ fn stub(key: &KeyPair) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pods_kubelet_gets_its_certificate() {
     let pods = Pods::new("pods-signed", "").await;
-    let running = pods.scene.line.serve().await;
+    let running = pods.scene.setup.serve().await;
     let rsa = |size| KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, size).unwrap();
     let of = |kind| KeyPair::generate_for(kind).unwrap();
     for (key, seconds) in [
@@ -180,7 +180,7 @@ async fn a_pods_kubelet_gets_its_certificate() {
         let share = refresh.0.duration_since(begin.0).as_secs_f64() / life.as_secs_f64();
         assert!((0.59..0.76).contains(&share), "{share}");
     }
-    let rows = pods.scene.line.certificates(&[]);
+    let rows = pods.scene.setup.certificates(&[]);
     let ours = rows
         .iter()
         .filter(|row| row.to_string().contains("PodCertificateRequest"));
@@ -194,12 +194,12 @@ async fn dns_names_are_held_to_policy() {
     let rule = "\n[[policy.rules]]\ncallers = [\"spiffe://cluster.local/ns/pods-dns/sa/*\"]\n\
                 profiles = [\"workload\"]\nnames = [\"self\", \"dns:*.pods-dns.svc\"]\n";
     let pods = Pods::new("pods-dns", rule).await;
-    let line = &pods.scene.line;
-    line.edit(
+    let setup = &pods.scene.setup;
+    setup.edit(
         "[pod_signers.pods]\n",
         "[pod_signers.pods]\ndns_names = [\"{account}.{namespace}.svc\"]\n",
     );
-    let running = line.serve().await;
+    let running = setup.serve().await;
     let key = KeyPair::generate().unwrap();
     let name = pods.make(&stub(&key), |_| {}).await.unwrap();
     let (object, kind, _) = pods.answer(&name).await;
@@ -225,16 +225,16 @@ async fn what_is_refused_is_denied_or_failed() {
         "\n[profiles.brief]\nmax_ttl = \"30m\"\ndefault_ttl = \"30m\"\n",
     )
     .await;
-    let line = &pods.scene.line;
-    line.edit(
+    let setup = &pods.scene.setup;
+    setup.edit(
         "[profiles.short]",
         "[profiles.p384]\nkeys = [\"ecdsa-p384\"]\n\n[profiles.short]",
     );
-    line.edit(
+    setup.edit(
         "profile = \"workload\"\n\n[profiles.server]",
         "profile = \"p384\"\n\n[profiles.server]",
     );
-    let running = line.serve().await;
+    let running = setup.serve().await;
     let p256 = KeyPair::generate().unwrap();
     let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
     let mut asking = CertificateParams::default();
@@ -259,11 +259,11 @@ async fn what_is_refused_is_denied_or_failed() {
     running.stop().await;
 
     // A profile that gives less than the API server takes.
-    line.edit(
+    setup.edit(
         "profile = \"p384\"\n\n[profiles.server]",
         "profile = \"brief\"\n\n[profiles.server]",
     );
-    let running = line.serve().await;
+    let running = setup.serve().await;
     let name = pods.make(&stub(&p384), |_| {}).await.unwrap();
     let (_, kind, reason) = pods.answer(&name).await;
     assert_eq!(
@@ -300,7 +300,7 @@ async fn the_older_version_is_served_too() {
         "--authorization-mode=RBAC",
     ]);
     let pods = Pods::on(&server, "pods-older", "").await;
-    let running = pods.scene.line.serve().await;
+    let running = pods.scene.setup.serve().await;
     let resource = ApiResource {
         group: "certificates.k8s.io".to_owned(),
         version: "v1beta1".to_owned(),

@@ -5,11 +5,11 @@ use std::io::Write as _;
 
 use super::access::Credential;
 use super::server::ApiServer;
-use super::support::{Line, TD};
+use rootbridge_test_support::{TD, TestServer};
 
 /// A CA whose configuration names clusters, each reached with a credential of its own. `more` is
 /// added to the configuration's end: further sections.
-pub(crate) fn rootbridge(clusters: &[(&str, &ApiServer, &Credential)], more: &str) -> Line {
+pub(crate) fn rootbridge(clusters: &[(&str, &ApiServer, &Credential)], more: &str) -> TestServer {
     rootbridge_of(&[], clusters, more)
 }
 
@@ -18,12 +18,12 @@ pub(crate) fn rootbridge_of(
     init: &[&str],
     clusters: &[(&str, &ApiServer, &Credential)],
     more: &str,
-) -> Line {
-    let line = Line::bare();
-    line.init(TD, init);
+) -> TestServer {
+    let setup = TestServer::bare();
+    setup.init(TD, init);
     let mut text = String::new();
     for (name, server, credential) in clusters {
-        let kubeconfig = line.path(&format!("{name}.kubeconfig"));
+        let kubeconfig = setup.path(&format!("{name}.kubeconfig"));
         fs::write(&kubeconfig, server.kubeconfig(credential)).unwrap();
         text.push_str(&format!(
             "\n[clusters.{name}]\ntrust_domain = \"{TD}\"\nkubeconfig = \"{}\"\n",
@@ -31,7 +31,10 @@ pub(crate) fn rootbridge_of(
         ));
     }
     text.push_str(more);
-    let mut file = OpenOptions::new().append(true).open(line.config()).unwrap();
+    let mut file = OpenOptions::new()
+        .append(true)
+        .open(setup.config())
+        .unwrap();
     file.write_all(text.as_bytes()).unwrap();
-    line
+    setup
 }

@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 
 use super::access::{Ca, Credential, client, kubeconfig};
 use super::kept::Kept;
-use super::support::openssl::run;
+use rootbridge_test_support::command::run;
 
 /// `iss` of its tokens.
 pub(crate) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
@@ -283,7 +283,7 @@ pub(crate) fn free_port() -> u16 {
 fn random() -> String {
     let mut bytes = [0_u8; 16];
     aws_lc_rs::rand::fill(&mut bytes).unwrap();
-    super::support::jwt::b64(&bytes)
+    rootbridge_test_support::jwt::b64(&bytes)
 }
 
 fn secret(path: &Path, text: &str) {

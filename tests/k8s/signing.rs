@@ -11,7 +11,7 @@ use super::chart;
 use super::objects::{create, granted, rule};
 use super::rootbridge::rootbridge_of;
 use super::server::ApiServer;
-use super::support::{Line, PATIENCE, eventually, openssl};
+use rootbridge_test_support::{PATIENCE, TestServer, command, eventually};
 
 const GROUP: &str = "certificates.k8s.io";
 
@@ -34,7 +34,7 @@ pub(crate) type Change<'a> = &'a dyn Fn(&mut Value);
 
 /// A namespace with an istiod that may make requests, a CA that signs them, and clients.
 pub(crate) struct Scene {
-    pub(crate) line: Line,
+    pub(crate) setup: TestServer,
     pub(crate) signer: String,
     pub(crate) namespace: String,
     pub(crate) admin: Client,
@@ -56,9 +56,9 @@ impl Scene {
         let may = vec![rule(GROUP, &csrs, &["create", "get"], &[])];
         let istiod = granted(&admin, name, "istiod", may).await;
         let clusters = [("east", server, &ours)];
-        let line = rootbridge_of(init, &clusters, &sections(&signer, name, more));
+        let setup = rootbridge_of(init, &clusters, &sections(&signer, name, more));
         Self {
-            line,
+            setup,
             signer,
             namespace: name.to_owned(),
             istiod: server.client_as(&istiod).await,
@@ -137,7 +137,7 @@ impl Scene {
 
     /// How many records there are for a name, and how many of those were issued.
     pub(crate) fn recorded(&self, san: &str) -> (usize, usize) {
-        let rows = self.line.certificates(&[]);
+        let rows = self.setup.certificates(&[]);
         let of: Vec<_> = rows.iter().filter(|row| row["subject"] == san).collect();
         let issued = of.iter().filter(|row| row["state"] == "issued").count();
         (of.len(), issued)
@@ -145,10 +145,10 @@ impl Scene {
 
     /// `openssl verify` of a chain, against the CA's root.
     pub(crate) fn verify(&self, chain: &str) {
-        let (root, all) = (self.line.path("root.pem"), self.line.path("chain.pem"));
-        std::fs::write(&root, self.line.roots(super::support::TD)).unwrap();
+        let (root, all) = (self.setup.path("root.pem"), self.setup.path("chain.pem"));
+        std::fs::write(&root, self.setup.roots(rootbridge_test_support::TD)).unwrap();
         std::fs::write(&all, chain).unwrap();
-        openssl::run(
+        command::run(
             std::process::Command::new("openssl")
                 .args(["verify", "-x509_strict", "-CAfile"])
                 .arg(&root)

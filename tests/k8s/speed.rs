@@ -11,8 +11,8 @@ use rootbridge::cluster::Cluster;
 use super::callers::{Caller, ca, credential, offline};
 use super::objects::{namespace, node, pod, service_account, token_for};
 use super::server::shared;
-use super::support::{PATIENCE, eventually};
 use super::watch::reach;
+use rootbridge_test_support::{PATIENCE, eventually};
 
 pub(crate) fn setting(name: &str, otherwise: usize) -> usize {
     std::env::var(name).map_or(otherwise, |value| value.parse().unwrap())
@@ -95,12 +95,12 @@ async fn end_to_end() {
             .collect()
             .await;
         let keys = format!("authenticate = \"{way}\"");
-        let line = ca(
+        let setup = ca(
             &[("east", shared(), &credential, &keys)],
             "default_cluster = \"east\"",
         );
-        line.edit("level = \"trace\"", "level = \"info\"");
-        let server = line.serve().await;
+        setup.edit("level = \"trace\"", "level = \"info\"");
+        let server = setup.serve().await;
         let first = tokens.pop().unwrap();
         let caller = Caller::new(&server, ns, "app").await;
         eventually(PATIENCE, "the cluster", async || {
@@ -108,7 +108,7 @@ async fn end_to_end() {
         })
         .await;
         if way == "offline" {
-            offline(&line, &caller, &first).await;
+            offline(&setup, &caller, &first).await;
         }
         let caller = Arc::new(caller);
         let begun = Instant::now();

@@ -15,7 +15,7 @@ use super::access::Credential;
 use super::callers::credential;
 use super::objects::{namespace, node, pod, service_account, token_for};
 use super::server::ApiServer;
-use super::support::{PATIENCE, eventually};
+use rootbridge_test_support::{PATIENCE, eventually};
 
 /// One cluster that is judged offline, as the library has it; ends with the guard.
 pub(crate) fn reach(

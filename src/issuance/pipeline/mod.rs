@@ -152,7 +152,7 @@ impl SigningPipeline {
         mut signable: T,
     ) -> Result<Admission<T>, IssueError> {
         let (issuer, algorithm) = (intent.issuer.clone(), intent.algorithm);
-        let key = intent.origin.clone().unwrap_or_default();
+        let key = intent.idempotency_key.clone().unwrap_or_default();
         let tbs: Arc<[u8]> = intent.tbs.as_slice().into();
         let recorded = self.ledger.record(intent).await;
         match self.report_outage(recorded)? {

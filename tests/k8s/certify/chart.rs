@@ -10,8 +10,8 @@ use super::{AUDIENCE, app};
 use crate::chart;
 use crate::objects::{namespace, token_for};
 use crate::server::ApiServer;
-use crate::support::request::Request;
-use crate::support::{PATIENCE, TD, eventually};
+use rootbridge_test_support::csr::KeyAndCsr;
+use rootbridge_test_support::{PATIENCE, TD, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn proxies_are_certified_and_given_roots() {
@@ -23,16 +23,16 @@ async fn proxies_are_certified_and_given_roots() {
     namespace(&client, "linkerd").await;
     let who = chart::rights(&client, "rootbridge", &values).await;
     let text = chart::configuration("rootbridge", &values);
-    let line = configured(&text, "local", &server, &who);
-    line.init(TD, &[]);
-    let running = line.serve().await;
+    let setup = configured(&text, "local", &server, &who);
+    setup.init(TD, &[]);
+    let running = setup.serve().await;
 
     let pod = app(&client, "shop").await;
     let token = token_for(&client, ("shop", "app"), AUDIENCE, &pod).await;
-    line.issuer.minted.lock().unwrap().push(token.clone());
+    setup.issuer.minted.lock().unwrap().push(token.clone());
     let own = name("shop", "app");
-    let csr = Request::new(&[&own]);
-    let roots = line.roots(TD);
+    let csr = KeyAndCsr::new(&[&own]);
+    let roots = setup.roots(TD);
     // By the name that proxies verify anywhere: it is in no value.
     let proxy = Proxy::connect(running.port_of("linkerd"), &roots, None).await;
     let proxy = proxy.unwrap();

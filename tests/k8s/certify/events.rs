@@ -9,8 +9,8 @@ use super::proxy::{Proxy, name};
 use super::{Scene, identity};
 use crate::objects::{granted, rule};
 use crate::server::shared;
-use crate::support::request::Request;
-use crate::support::{PATIENCE, TD, eventually};
+use rootbridge_test_support::csr::KeyAndCsr;
+use rootbridge_test_support::{PATIENCE, TD, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_told_to_its_service_account() {
@@ -21,17 +21,17 @@ async fn a_certificate_is_told_to_its_service_account() {
         rule("", &["events"], &["create"], &[]),
     ];
     let who = granted(&scene.client, scene.ns, "rootbridge-events", rules).await;
-    let line = identity(shared(), &who, "");
-    line.issuer.minted.lock().unwrap().push(token.clone());
+    let setup = identity(shared(), &who, "");
+    setup.issuer.minted.lock().unwrap().push(token.clone());
     let listener = "[listeners.identity]\n";
     let events = "[listeners.identity.linkerd]\nevents = true\n\n";
-    line.edit(listener, &format!("{events}{listener}"));
+    setup.edit(listener, &format!("{events}{listener}"));
 
     let own = name(scene.ns, "app");
-    let csr = Request::new(&[&own]);
-    let server = line.serve().await;
+    let csr = KeyAndCsr::new(&[&own]);
+    let server = setup.serve().await;
     let port = server.port_of("identity");
-    let proxy = Proxy::connect(port, &line.roots(TD), None).await.unwrap();
+    let proxy = Proxy::connect(port, &setup.roots(TD), None).await.unwrap();
     let answer = proxy.own((scene.ns, "app"), &token, &csr).await.unwrap();
     let sha256 = hex(digest(&SHA256, &answer.leaf_certificate).as_ref());
 
@@ -52,9 +52,9 @@ async fn a_certificate_is_told_to_its_service_account() {
 
     // What is not asked for is not written: the other listener of this test has no `events`.
     let quiet = Scene::new("certify-quiet").await;
-    let server = quiet.line.serve().await;
+    let server = quiet.setup.serve().await;
     let proxy = quiet.proxy(&server).await;
-    let csr = Request::new(&[&name(quiet.ns, "app")]);
+    let csr = KeyAndCsr::new(&[&name(quiet.ns, "app")]);
     let token = quiet.token().await;
     proxy.own((quiet.ns, "app"), &token, &csr).await.unwrap();
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;

@@ -8,9 +8,8 @@ use tonic::Code;
 use super::proxy::{Proxy, code, name, path, request, take};
 use super::{LISTENER, Scene};
 use crate::faulty::{Faulty, How};
-use crate::shim::shimmed;
-use crate::support::request::Request;
-use crate::support::{PATIENCE, TD, eventually};
+use rootbridge_test_support::csr::KeyAndCsr;
+use rootbridge_test_support::{PATIENCE, TD, eventually};
 
 const REVIEWS: &str = "/tokenreviews";
 
@@ -19,12 +18,12 @@ async fn an_api_server_that_fails_and_one_that_is_slow() {
     let scene = Scene::new("certify-api").await;
     let head = "[clusters.east]\n";
     scene
-        .line
+        .setup
         .edit(head, &format!("{head}review_timeout = \"1s\"\n"));
-    let faulty = Faulty::before(&scene.line, "east").await;
+    let faulty = Faulty::before(&scene.setup, "east").await;
     let token = scene.token().await;
-    let csr = Request::new(&[&name(scene.ns, "app")]);
-    let server = scene.line.serve().await;
+    let csr = KeyAndCsr::new(&[&name(scene.ns, "app")]);
+    let server = scene.setup.serve().await;
     let proxy = scene.proxy(&server).await;
     let ask = async || code(&proxy.own((scene.ns, "app"), &token, &csr).await);
     assert_eq!(ask().await, Code::Ok);
@@ -33,7 +32,7 @@ async fn an_api_server_that_fails_and_one_that_is_slow() {
         assert_eq!(ask().await, Code::Internal, "{status}");
         assert_eq!(faulty.left(), 0);
     }
-    let slow = How::Late(Duration::from_secs(10));
+    let slow = How::Timeout(Duration::from_secs(10));
     faulty.next(1, Method::POST, REVIEWS, slow);
     let begun = Instant::now();
     assert_eq!(ask().await, Code::Unavailable);
@@ -45,15 +44,15 @@ async fn an_api_server_that_fails_and_one_that_is_slow() {
 async fn without_an_issuer_it_is_unavailable() {
     let scene = Scene::new("certify-none").await;
     let east = format!("\ntrust_domain = \"{TD}\"\nkubeconfig");
-    scene.line.edit(&east, &east.replace(TD, "new.example"));
+    scene.setup.edit(&east, &east.replace(TD, "new.example"));
     let own = name(scene.ns, "app").replace(TD, "new.example");
     let token = scene.token().await;
-    let csr = Request::new(&[&own]);
-    let server = scene.line.serve().await;
+    let csr = KeyAndCsr::new(&[&own]);
+    let server = scene.setup.serve().await;
     let proxy = scene.proxy(&server).await;
     let refused = proxy.certify(request(&own, &token, &csr)).await;
     assert_eq!(code(&refused), Code::Unavailable, "{refused:?}");
-    scene.line.init("new.example", &[]);
+    scene.setup.init("new.example", &[]);
     eventually(PATIENCE, "the new authority", async || {
         proxy.certify(request(&own, &token, &csr)).await.is_ok()
     })
@@ -67,13 +66,13 @@ async fn a_stalled_hsm_hangs_nobody_and_collects_nothing() {
     let scene = Scene::new("certify-hsm").await;
     let listener = "[listeners.identity]\n";
     let bound = "[listeners.identity.linkerd]\nanswer_within = \"2s\"\n\n";
-    scene.line.edit(listener, &format!("{bound}{listener}"));
-    scene.line.edit("queue = 256", "queue = 32");
-    let command = shimmed(&scene.line);
+    scene.setup.edit(listener, &format!("{bound}{listener}"));
+    scene.setup.edit("queue = 256", "queue = 32");
+    let command = scene.setup.use_faulty_module();
     let own = name(scene.ns, "app");
     let token = scene.token().await;
-    let csr = Request::new(&[&own]);
-    let server = scene.line.serve().await;
+    let csr = KeyAndCsr::new(&[&own]);
+    let server = scene.setup.serve().await;
     let proxy = scene.proxy(&server).await;
     let first = proxy.own((scene.ns, "app"), &token, &csr).await.unwrap();
     take(&first, &own, &csr, &scene.anchors());
@@ -116,11 +115,11 @@ async fn a_restart_is_answered_on_the_next_try() {
     let scene = Scene::new("certify-restart").await;
     let port = crate::server::free_port();
     let fixed = LISTENER.replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
-    scene.line.edit(LISTENER, &fixed);
+    scene.setup.edit(LISTENER, &fixed);
     let own = name(scene.ns, "app");
     let token = scene.token().await;
-    let csr = Request::new(&[&own]);
-    let mut server = scene.line.serve().await;
+    let csr = KeyAndCsr::new(&[&own]);
+    let mut server = scene.setup.serve().await;
     let mut proxies = Vec::new();
     for _ in 0..PROXIES {
         let proxy = scene.proxy(&server).await;
@@ -147,7 +146,7 @@ async fn a_restart_is_answered_on_the_next_try() {
         for each in asking {
             each.await.unwrap();
         }
-        server = scene.line.serve().await;
+        server = scene.setup.serve().await;
         for proxy in &proxies {
             let outcome = proxy.own((scene.ns, "app"), &token, &csr).await;
             assert_eq!(code(&outcome), Code::Ok, "{outcome:?}");
@@ -160,11 +159,11 @@ async fn an_expired_proxy_is_answered() {
     let scene = Scene::new("certify-expired").await;
     let listener = "[listeners.identity]\n";
     let short = "[listeners.identity.linkerd]\nprofile = \"short\"\n\n";
-    scene.line.edit(listener, &format!("{short}{listener}"));
+    scene.setup.edit(listener, &format!("{short}{listener}"));
     let own = name(scene.ns, "app");
     let token = scene.token().await;
-    let csr = Request::new(&[&own]);
-    let server = scene.line.serve().await;
+    let csr = KeyAndCsr::new(&[&own]);
+    let server = scene.setup.serve().await;
     let proxy = scene.proxy(&server).await;
     let answer = proxy.own((scene.ns, "app"), &token, &csr).await.unwrap();
     let leaf = rootbridge::x509::Certificate::parse(answer.leaf_certificate.clone()).unwrap();

@@ -12,32 +12,20 @@ use tonic::Code;
 use super::proxy::{CONTROL, code, name, take};
 use super::{AUDIENCE, Scene};
 use crate::objects::{pod, service_account, token_for};
-use crate::support::TD;
-use crate::support::request::Request;
+use rootbridge_test_support::TD;
+use rootbridge_test_support::csr::KeyAndCsr;
+use rootbridge_test_support::random::SplitMix64;
 
 const REQUESTS: u64 = 1000;
 /// So that a run can be repeated; change it to look elsewhere.
 const SEED: u64 = 20_261_123;
 
-/// SplitMix64.
-struct Draws(u64);
-
-impl Draws {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// One of these; the first as often as all others together.
-    fn mostly<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        let at = self.next() as usize;
-        match at % 2 {
-            0 => &of[0],
-            _ => &of[(at >> 8) % of.len()],
-        }
+/// One of these; the first as often as all others together.
+fn mostly<'a, T>(random: &mut SplitMix64, of: &'a [T]) -> &'a T {
+    let at = random.next() as usize;
+    match at % 2 {
+        0 => &of[0],
+        _ => &of[(at >> 8) % of.len()],
     }
 }
 
@@ -99,10 +87,11 @@ fn expected(recipe: &Recipe, ns: &str) -> Code {
     }
 }
 
-fn draw(draws: &mut Draws, ns: &str) -> Recipe {
+fn draw(random: &mut SplitMix64, ns: &str) -> Recipe {
     let own = name(ns, "app");
-    let identity = draws
-        .mostly(&[
+    let identity = mostly(
+        random,
+        &[
             own.clone(),
             name(ns, "other"),
             name("elsewhere", "app"),
@@ -112,8 +101,9 @@ fn draw(draws: &mut Draws, ns: &str) -> Recipe {
             format!("a.{own}"),
             format!("{own}."),
             String::new(),
-        ])
-        .clone();
+        ],
+    )
+    .clone();
     let common = [
         None,
         Some(identity.clone()),
@@ -143,17 +133,17 @@ fn draw(draws: &mut Draws, ns: &str) -> Recipe {
         Token::Empty,
     ];
     Recipe {
-        own_name_in_csr: *draws.mostly(&[true, true, true, false]),
-        further: *draws.mostly(&others),
-        common_name: draws.mostly(&common).clone(),
-        form: *draws.mostly(&forms),
-        token: draws.mostly(&tokens).clone(),
+        own_name_in_csr: *mostly(random, &[true, true, true, false]),
+        further: *mostly(random, &others),
+        common_name: mostly(random, &common).clone(),
+        form: *mostly(random, &forms),
+        token: mostly(random, &tokens).clone(),
         identity,
     }
 }
 
 /// The CSR of a recipe; for one key, as a container has.
-fn csr(recipe: &Recipe, key: &KeyPair) -> Request {
+fn csr(recipe: &Recipe, key: &KeyPair) -> KeyAndCsr {
     let text = |text: &str| Ia5String::try_from(text).unwrap();
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -174,14 +164,14 @@ fn csr(recipe: &Recipe, key: &KeyPair) -> Request {
         }
     }));
     let request = params.serialize_request(key).unwrap();
-    Request {
+    KeyAndCsr {
         der: request.der().to_vec(),
         pem: request.pem().unwrap(),
         key: KeyPair::try_from(key.serialize_der()).unwrap(),
     }
 }
 
-fn sent(recipe: &Recipe, csr: &Request, tokens: &BTreeMap<&str, String>) -> CertifyRequest {
+fn sent(recipe: &Recipe, csr: &KeyAndCsr, tokens: &BTreeMap<&str, String>) -> CertifyRequest {
     let mut der = csr.der.clone();
     let token = match &recipe.token {
         Token::Of(account) => tokens[account].clone(),
@@ -220,14 +210,14 @@ async fn a_thousand_requests_are_answered_as_the_contract_says() {
         ("elsewhere", scene.token_for("elsewhere").await),
     ]);
     let minted = tokens.values().cloned();
-    scene.line.issuer.minted.lock().unwrap().extend(minted);
-    let server = scene.line.serve().await;
+    scene.setup.issuer.minted.lock().unwrap().extend(minted);
+    let server = scene.setup.serve().await;
     let proxy = scene.proxy(&server).await;
     let anchors = scene.anchors();
     let key = KeyPair::generate().unwrap();
 
-    let mut draws = Draws(SEED);
-    let recipes: Vec<_> = (0..REQUESTS).map(|_| draw(&mut draws, ns)).collect();
+    let mut random = SplitMix64(SEED);
+    let recipes: Vec<_> = (0..REQUESTS).map(|_| draw(&mut random, ns)).collect();
     let outcomes = futures_util::stream::iter(&recipes).map(|recipe| {
         let csr = csr(recipe, &key);
         let request = sent(recipe, &csr, &tokens);
@@ -248,7 +238,7 @@ async fn a_thousand_requests_are_answered_as_the_contract_says() {
     for code in ["Ok", "InvalidArgument", "FailedPrecondition"] {
         assert!(counts[code] >= 50, "{counts:?}");
     }
-    let leaves = scene.line.certificates(&[]).into_iter();
+    let leaves = scene.setup.certificates(&[]).into_iter();
     let leaves = leaves.filter(|row| row["profile"] == "linkerd").count();
     assert_eq!(
         leaves, counts["Ok"] as usize,

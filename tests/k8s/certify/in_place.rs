@@ -15,19 +15,25 @@ use crate::access::Credential;
 use crate::linkerd::tools::{Tools, repository};
 use crate::objects::{namespace, token, token_for};
 use crate::server::ApiServer;
-use crate::support::openssl::{Enterprise, run};
-use crate::support::request::Request;
-use crate::support::{Line, PATIENCE, TD, eventually};
+use rootbridge_test_support::command::run;
+use rootbridge_test_support::csr::KeyAndCsr;
+use rootbridge_test_support::openssl::EnterpriseCa;
+use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually};
 
 const CONFIGURATION: &str = "deploy/linkerd/in-place/prepare/rootbridge.toml";
 
 /// A configuration for a pod, with this machine's token and files.
-pub(super) fn configured(text: &str, cluster: &str, server: &ApiServer, who: &Credential) -> Line {
-    let line = Line::bare();
-    let kubeconfig = line.path("kubeconfig");
+pub(super) fn configured(
+    text: &str,
+    cluster: &str,
+    server: &ApiServer,
+    who: &Credential,
+) -> TestServer {
+    let setup = TestServer::bare();
+    let kubeconfig = setup.path("kubeconfig");
     fs::write(&kubeconfig, server.kubeconfig(who)).unwrap();
-    let softhsm = line.path("token/softhsm2.conf");
-    let at = |name: &str| line.path(name).display().to_string();
+    let softhsm = setup.path("token/softhsm2.conf");
+    let at = |name: &str| setup.path(name).display().to_string();
     let module = "\"/opt/pkcs11/lib/libvendorpkcs11.so\"";
     let ours = format!(
         "\"/usr/lib/softhsm/libsofthsm2.so\"\nenvironment = {{ SOFTHSM2_CONF = \"{}\" }}",
@@ -39,16 +45,16 @@ pub(super) fn configured(text: &str, cluster: &str, server: &ApiServer, who: &Cr
     let ports = ["8080", "8443", "9901", "9990"].map(|port| format!("0.0.0.0:{port}"));
     let free = |text: String, port: &String| text.replace(port, "0.0.0.0:0");
     let text = ports.iter().fold(text.to_owned(), free);
-    fs::write(line.config(), text).unwrap();
+    fs::write(setup.config(), text).unwrap();
     for (from, to) in [
         ("/var/lib/rootbridge/ledger.db", at("ledger.db")),
         ("/var/run/secrets/rootbridge/pin/pin", at("token/pin")),
         (module, ours),
         (head.as_str(), reached),
     ] {
-        line.edit(from, &to);
+        setup.edit(from, &to);
     }
-    line
+    setup
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,22 +73,22 @@ async fn the_prepared_server_answers_as_the_controller_does() {
 
     let own = token(&client, ("linkerd", "linkerd-identity"), &[], 86_400, None).await;
     let text = fs::read_to_string(repository(CONFIGURATION)).unwrap();
-    let line = configured(&text, "local", &server, &Credential::Token(own));
-    line.init(TD, &[]);
+    let setup = configured(&text, "local", &server, &Credential::Token(own));
+    setup.init(TD, &[]);
     // What is in the cluster is what was read here.
     let map: Value = tools.object("configmap/rootbridge-identity");
     let written = map["data"]["rootbridge.toml"].as_str().unwrap();
     assert_eq!(written, text);
 
-    let running = line.serve().await;
+    let running = setup.serve().await;
     assert_eq!(running.get("/ping").await, (200, "pong\n".to_owned()));
     assert_eq!(running.get("/ready").await.0, 200);
     // The old roots join the bundle before anything of it is published.
-    let old = Enterprise::new(&line.path(""), "old").pem();
-    fs::write(line.path("old.pem"), &old).unwrap();
+    let old = EnterpriseCa::new(&setup.path(""), "old").pem();
+    fs::write(setup.path("old.pem"), &old).unwrap();
     let add = ["anchors", "add", "-", "--trust-domain", TD];
-    let mut add = line.command(&[&add[..], &["--source", "Linkerd before"]].concat());
-    run(add.stdin(File::open(line.path("old.pem")).unwrap()));
+    let mut add = setup.command(&[&add[..], &["--source", "Linkerd before"]].concat());
+    run(add.stdin(File::open(setup.path("old.pem")).unwrap()));
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "linkerd");
     let published = async || {
         let data = maps.get(roots).await.unwrap().data.unwrap_or_default();
@@ -97,10 +103,10 @@ async fn the_prepared_server_answers_as_the_controller_does() {
     .await;
     let both = published().await;
     assert_eq!(both.matches("BEGIN").count(), 2);
-    for root in [line.roots(TD), old] {
+    for root in [setup.roots(TD), old] {
         assert!(both.contains(root.trim()), "{both}");
     }
-    let output = line.try_cli(&["check", "-o", "json"]);
+    let output = setup.try_cli(&["check", "-o", "json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let checks = report["checks"].as_array().unwrap();
     let rights = checks.iter().find(|check| check["name"] == "local rights");
@@ -108,15 +114,15 @@ async fn the_prepared_server_answers_as_the_controller_does() {
 
     let pod = app(&client, "shop").await;
     let token = token_for(&client, ("shop", "app"), AUDIENCE, &pod).await;
-    line.issuer.minted.lock().unwrap().push(token.clone());
+    setup.issuer.minted.lock().unwrap().push(token.clone());
     let own = name("shop", "app");
-    let csr = Request::new(&[&own]);
+    let csr = KeyAndCsr::new(&[&own]);
     let port = running.port_of("identity");
     // Other pods' calls, which the proxy in the pod brings to its own address; and the proxy's own.
     for host in [own_address().to_string(), "127.0.0.1".to_owned()] {
         let proxy = Proxy::plain(&format!("{host}:{port}")).await.unwrap();
         let answer = proxy.own(("shop", "app"), &token, &csr).await.unwrap();
-        take(&answer, &own, &csr, &line.roots(TD));
+        take(&answer, &own, &csr, &setup.roots(TD));
         let other = proxy.own(("shop", "other"), &token, &csr).await;
         assert_eq!(code(&other), Code::FailedPrecondition);
     }

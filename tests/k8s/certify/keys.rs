@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::Scene;
 use super::proxy::{Proxy, name, request, take};
-use crate::support::TD;
-use crate::support::request::Request;
+use rootbridge_test_support::TD;
+use rootbridge_test_support::csr::KeyAndCsr;
 
 /// `ca init`'s kinds, and whether Linkerd's check knows such an issuer, and such an anchor.
 const KINDS: [(&str, bool, bool); 4] = [
@@ -23,27 +23,27 @@ async fn proxies_take_what_linkerds_check_may_not_know() {
     for (kind, issuer_known, anchor_known) in KINDS {
         let next = format!("{kind}.example");
         let line = |domain: &str| format!("\ntrust_domain = \"{domain}\"\nkubeconfig");
-        scene.line.edit(&line(&domain), &line(&next));
+        scene.setup.edit(&line(&domain), &line(&next));
         let tls = |domain: &str| {
             format!(
                 "apis = [\"linkerd\"]\nclusters = [\"east\"]\ntls = {{ trust_domain = \"{domain}\" }}"
             )
         };
-        scene.line.edit(&tls(&domain), &tls(&next));
+        scene.setup.edit(&tls(&domain), &tls(&next));
         domain = next;
-        scene.line.init(&domain, &["--key", kind]);
+        scene.setup.init(&domain, &["--key", kind]);
 
-        let server = scene.line.serve().await;
+        let server = scene.setup.serve().await;
         let own = name(scene.ns, "app").replace(TD, &domain);
-        let csr = Request::new(&[&own]);
-        let anchors = scene.line.roots(&domain);
+        let csr = KeyAndCsr::new(&[&own]);
+        let anchors = scene.setup.roots(&domain);
         let service = format!("linkerd-identity.linkerd.serviceaccount.identity.linkerd.{domain}");
         let port = server.port_of("identity");
         let proxy = Proxy::connect_to(port, &service, &anchors, None).await;
         let answer = proxy.unwrap().certify(request(&own, &token, &csr)).await;
         take(&answer.unwrap(), &own, &csr, &anchors);
 
-        let report = scene.line.try_cli(&["check", "-o", "json"]).stdout;
+        let report = scene.setup.try_cli(&["check", "-o", "json"]).stdout;
         let report: Value = serde_json::from_slice(&report).unwrap();
         let said: Vec<_> = report["checks"]
             .as_array()
@@ -59,7 +59,7 @@ async fn proxies_take_what_linkerds_check_may_not_know() {
             !anchor_known,
             "{said:?}"
         );
-        assert_eq!(has("knows its keys"), issuer_known && anchor_known);
+        assert_eq!(has("supports its keys"), issuer_known && anchor_known);
         let log = server.log();
         let logged = log.lines().filter(|line| line.contains(&domain));
         let logged = logged.filter(|line| line.contains("proxies take it"));

@@ -19,21 +19,21 @@ use super::callers::credential;
 use super::objects::{namespace, node, pod, service_account, token_for};
 use super::rootbridge::rootbridge;
 use super::server::{ApiServer, shared};
-use super::support::{Line, Server, TD};
 use proxy::Proxy;
+use rootbridge_test_support::{RunningServer, TD, TestServer};
 
 /// The audience of the tokens that Linkerd's injector projects.
 const AUDIENCE: &str = "identity.l5d.io";
 
 /// A CA that is the identity service of a cluster; `more` are further keys of the cluster.
-fn identity(at: &ApiServer, who: &Credential, more: &str) -> Line {
-    let line = rootbridge(&[("east", at, who)], LISTENER);
+fn identity(at: &ApiServer, who: &Credential, more: &str) -> TestServer {
+    let setup = rootbridge(&[("east", at, who)], LISTENER);
     let head = "[clusters.east]\n";
-    line.edit(
+    setup.edit(
         head,
         &format!("{head}audiences = {{ linkerd = \"{AUDIENCE}\" }}\n{more}\n"),
     );
-    line
+    setup
 }
 
 const LISTENER: &str = r#"
@@ -57,7 +57,7 @@ struct Scene {
     client: Client,
     ns: &'static str,
     pod: Pod,
-    line: Line,
+    setup: TestServer,
 }
 
 impl Scene {
@@ -65,12 +65,12 @@ impl Scene {
         let client = shared().client().await;
         let pod = app(&client, ns).await;
         let who = credential(&client, ns).await;
-        let line = identity(shared(), &who, "");
+        let setup = identity(shared(), &who, "");
         Self {
             client,
             ns,
             pod,
-            line,
+            setup,
         }
     }
 
@@ -81,15 +81,15 @@ impl Scene {
 
     async fn token_for(&self, audience: &str) -> String {
         let token = token_for(&self.client, (self.ns, "app"), audience, &self.pod).await;
-        self.line.issuer.minted.lock().unwrap().push(token.clone());
+        self.setup.issuer.minted.lock().unwrap().push(token.clone());
         token
     }
 
     fn anchors(&self) -> String {
-        self.line.roots(TD)
+        self.setup.roots(TD)
     }
 
-    async fn proxy(&self, server: &Server) -> Proxy {
+    async fn proxy(&self, server: &RunningServer) -> Proxy {
         Proxy::connect(server.port_of("identity"), &self.anchors(), None)
             .await
             .unwrap()

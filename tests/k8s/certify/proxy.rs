@@ -20,8 +20,8 @@ use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use crate::support::TD;
-use crate::support::request::Request;
+use rootbridge_test_support::TD;
+use rootbridge_test_support::csr::KeyAndCsr;
 
 /// The namespace of the control plane.
 pub(super) const CONTROL: &str = "linkerd";
@@ -70,7 +70,7 @@ impl Proxy {
     pub(super) async fn connect(
         port: u16,
         anchors: &str,
-        own: Option<(Vec<Vec<u8>>, &Request)>,
+        own: Option<(Vec<Vec<u8>>, &KeyAndCsr)>,
     ) -> Result<Self, tonic::transport::Error> {
         Self::connect_to(port, &name(CONTROL, "linkerd-identity"), anchors, own).await
     }
@@ -80,7 +80,7 @@ impl Proxy {
         port: u16,
         service: &str,
         anchors: &str,
-        own: Option<(Vec<Vec<u8>>, &Request)>,
+        own: Option<(Vec<Vec<u8>>, &KeyAndCsr)>,
     ) -> Result<Self, tonic::transport::Error> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let asked = Arc::new(AtomicBool::new(false));
@@ -144,14 +144,14 @@ impl Proxy {
         &self,
         (ns, sa): (&str, &str),
         token: &str,
-        csr: &Request,
+        csr: &KeyAndCsr,
     ) -> Result<CertifyResponse, Status> {
         self.certify(request(&name(ns, sa), token, csr)).await
     }
 }
 
 /// What a proxy sends.
-pub(super) fn request(identity: &str, token: &str, csr: &Request) -> CertifyRequest {
+pub(super) fn request(identity: &str, token: &str, csr: &KeyAndCsr) -> CertifyRequest {
     CertifyRequest {
         identity: identity.to_owned(),
         token: token.as_bytes().to_vec(),
@@ -184,7 +184,7 @@ pub(super) fn now() -> u64 {
 
 /// What a proxy checks before it takes an answer: a time to come, a path to its anchors for its own
 /// name, and its own key.
-pub(super) fn take(answer: &CertifyResponse, name: &str, csr: &Request, anchors: &str) {
+pub(super) fn take(answer: &CertifyResponse, name: &str, csr: &KeyAndCsr, anchors: &str) {
     assert!(valid_until(answer) > now());
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(roots(anchors), provider.clone())

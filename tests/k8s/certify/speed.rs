@@ -14,10 +14,10 @@ use super::proxy::{Proxy, name, request};
 use super::{AUDIENCE, LISTENER};
 use crate::callers::headers;
 use crate::speed::setting;
-use crate::support::calls::istio_request;
-use crate::support::jwt::claims;
-use crate::support::request::Request;
-use crate::support::{Client, Line, Server, TD};
+use rootbridge_test_support::csr::KeyAndCsr;
+use rootbridge_test_support::grpc::istio_request;
+use rootbridge_test_support::jwt::claims;
+use rootbridge_test_support::{Client, RunningServer, TD, TestServer};
 
 /// Calls of each kind; they are made again and again.
 const CALLS: usize = 2000;
@@ -39,7 +39,7 @@ struct Window {
 async fn beside_istio() {
     let (pairs, tasks) = (setting("PAIRS", 10), setting("TASKS", 64));
     let span = Duration::from_secs(setting("SECONDS", 3) as u64);
-    let line = Line::with(&[
+    let setup = TestServer::with(&[
         (
             "istio = \"istio-ca\"",
             &format!("linkerd = \"{AUDIENCE}\", istio = \"istio-ca\""),
@@ -53,9 +53,9 @@ async fn beside_istio() {
             ),
         ),
     ]);
-    let server = line.serve().await;
-    let istio = Arc::new(istio(&line, &server).await);
-    let linkerd = Arc::new(linkerd(&line, &server).await);
+    let server = setup.serve().await;
+    let istio = Arc::new(istio(&setup, &server).await);
+    let linkerd = Arc::new(linkerd(&setup, &server).await);
     let (mut rates, mut costs) = (Vec::new(), Vec::new());
     for pair in 0..pairs {
         // Who begins changes, so that a machine that becomes busier favours neither.
@@ -90,37 +90,42 @@ fn account(number: usize) -> (String, String) {
     (format!("ns-{}", number % 50), format!("sa-{number}"))
 }
 
-async fn istio(line: &Line, server: &Server) -> Istio {
+async fn istio(setup: &TestServer, server: &RunningServer) -> Istio {
     let mut clients = Vec::new();
     for _ in 0..CONNECTIONS {
         clients.push(server.client(TD).await);
     }
     let calls = (0..CALLS).map(|number| {
         let (ns, sa) = account(number);
-        let csr = Request::workload(&ns, &sa);
-        let token = line.issuer.istio(&ns, &sa);
+        let csr = KeyAndCsr::workload(&ns, &sa);
+        let token = setup.issuer.istio(&ns, &sa);
         (istio_request(&csr.pem, 86_400, &[]), headers(&token, None))
     });
     Istio(clients, calls.collect())
 }
 
-async fn linkerd(line: &Line, server: &Server) -> Linkerd {
+async fn linkerd(setup: &TestServer, server: &RunningServer) -> Linkerd {
     let mut proxies = Vec::new();
     for _ in 0..CONNECTIONS {
         let port = server.port_of("identity");
-        let proxy = Proxy::connect(port, &line.roots(TD), None).await;
+        let proxy = Proxy::connect(port, &setup.roots(TD), None).await;
         proxies.push(proxy.unwrap());
     }
     let calls = (0..CALLS).map(|number| {
         let (ns, sa) = account(number);
         let name = name(&ns, &sa);
-        let token = line.issuer.mint(&claims(&ns, &sa, AUDIENCE));
-        request(&name, &token, &Request::new(&[&name]))
+        let token = setup.issuer.mint(&claims(&ns, &sa, AUDIENCE));
+        request(&name, &token, &KeyAndCsr::new(&[&name]))
     });
     Linkerd(proxies, calls.collect())
 }
 
-async fn by_istio(server: &Server, with: &Arc<Istio>, tasks: usize, span: Duration) -> Window {
+async fn by_istio(
+    server: &RunningServer,
+    with: &Arc<Istio>,
+    tasks: usize,
+    span: Duration,
+) -> Window {
     window(server, tasks, span, |task, call| {
         let with = Arc::clone(with);
         async move {
@@ -132,7 +137,12 @@ async fn by_istio(server: &Server, with: &Arc<Istio>, tasks: usize, span: Durati
     .await
 }
 
-async fn by_linkerd(server: &Server, with: &Arc<Linkerd>, tasks: usize, span: Duration) -> Window {
+async fn by_linkerd(
+    server: &RunningServer,
+    with: &Arc<Linkerd>,
+    tasks: usize,
+    span: Duration,
+) -> Window {
     window(server, tasks, span, |task, call| {
         let with = Arc::clone(with);
         async move {
@@ -145,7 +155,7 @@ async fn by_linkerd(server: &Server, with: &Arc<Linkerd>, tasks: usize, span: Du
 }
 
 /// `tasks` calls at a time for `span`, each task one after another.
-async fn window<F, C>(server: &Server, tasks: usize, span: Duration, call: F) -> Window
+async fn window<F, C>(server: &RunningServer, tasks: usize, span: Duration, call: F) -> Window
 where
     F: Fn(usize, usize) -> C,
     C: Future<Output = ()> + Send + 'static,
@@ -175,7 +185,7 @@ where
 }
 
 /// Seconds of CPU that the server has used.
-fn cpu_time(server: &Server) -> f64 {
+fn cpu_time(server: &RunningServer) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.id())).unwrap();
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
     // utime and stime (proc(5)), in ticks of 10 ms.

@@ -9,11 +9,11 @@ use tonic::Code;
 use super::proxy::{CONTROL, code, name, request, take, valid_until};
 use super::{AUDIENCE, Scene};
 use crate::objects::{node, pod, service_account, token_for};
-use crate::support::TD;
-use crate::support::request::Request;
+use rootbridge_test_support::TD;
+use rootbridge_test_support::csr::KeyAndCsr;
 
 /// A request of any shape.
-fn csr(names: &[SanType], subject: &[(DnType, &str)]) -> Request {
+fn csr(names: &[SanType], subject: &[(DnType, &str)]) -> KeyAndCsr {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -22,7 +22,7 @@ fn csr(names: &[SanType], subject: &[(DnType, &str)]) -> Request {
     }
     params.subject_alt_names = names.to_vec();
     let request = params.serialize_request(&key).unwrap();
-    Request {
+    KeyAndCsr {
         der: request.der().to_vec(),
         pem: request.pem().unwrap(),
         key,
@@ -38,7 +38,7 @@ fn dns(name: &str) -> SanType {
 }
 
 /// As a proxy makes it: the name is the commonName and the one DNS name.
-fn plain(name: &str) -> Request {
+fn plain(name: &str) -> KeyAndCsr {
     csr(&[dns(name)], &[(DnType::CommonName, name)])
 }
 
@@ -76,7 +76,7 @@ async fn every_check_of_the_contract_in_its_order() {
     let own = name(ns, "app");
     let token = scene.token().await;
     let good = plain(&own);
-    let ask = |csr: &Request| request(&own, &token, csr);
+    let ask = |csr: &KeyAndCsr| request(&own, &token, csr);
     let with = |token: &str| request(&own, token, &good);
     let named = |name: &str| request(name, &token, &plain(name));
     let mut rows = Rows(Vec::new());
@@ -273,12 +273,18 @@ async fn every_check_of_the_contract_in_its_order() {
         let pod_name = format!("odd-{}", sa.len());
         let pod = pod(&scene.client, ns, &pod_name, sa, "certify-odd").await;
         let token = token_for(&scene.client, (ns, sa), AUDIENCE, &pod).await;
-        scene.line.issuer.minted.lock().unwrap().push(token.clone());
+        scene
+            .setup
+            .issuer
+            .minted
+            .lock()
+            .unwrap()
+            .push(token.clone());
         let name = name(ns, sa);
         rows.add(what, request(&name, &token, &plain(&name)), code, "");
     }
 
-    let server = scene.line.serve().await;
+    let server = scene.setup.serve().await;
     let proxy = scene.proxy(&server).await;
     let mut issued = 0;
     for row in rows.0 {
@@ -304,7 +310,7 @@ async fn every_check_of_the_contract_in_its_order() {
     let (east, nobody) = (counted("east").await, counted("").await);
     assert!(east >= 2.0, "{east}");
     assert_eq!(east + nobody, 5.0);
-    let on_record = scene.line.certificates(&[]);
+    let on_record = scene.setup.certificates(&[]);
     let leaves = on_record.iter().filter(|row| row["profile"] == "linkerd");
     assert_eq!(leaves.count(), issued, "nothing else was recorded");
 }
@@ -319,7 +325,7 @@ async fn an_answer_is_what_a_proxy_takes() {
         (DnType::OrganizationName, "evil"),
     ];
     let csr = csr(&[dns(&own)], &subject);
-    let server = scene.line.serve().await;
+    let server = scene.setup.serve().await;
     let proxy = scene.proxy(&server).await;
     let begun = super::proxy::now();
     let mut seen = Vec::new();
@@ -346,7 +352,7 @@ async fn an_answer_is_what_a_proxy_takes() {
     seen.sort_unstable();
     seen.dedup();
     assert!(seen.len() > 1, "each has a draw of its own");
-    let rows = scene.line.certificates(&[]);
+    let rows = scene.setup.certificates(&[]);
     let row = rows.iter().find(|row| row["profile"] == "linkerd").unwrap();
     assert_eq!(row["caller"]["method"], "token_review");
     assert_eq!(row["caller"]["cluster"], "east");

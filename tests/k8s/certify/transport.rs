@@ -5,16 +5,16 @@ use tonic::Code;
 
 use super::proxy::{CONTROL, Proxy, code, name, path, take};
 use super::{LISTENER, Scene};
-use crate::support::request::Request;
-use crate::support::tls::{leaf, shake};
+use rootbridge_test_support::csr::KeyAndCsr;
+use rootbridge_test_support::tls_client::{handshake, leaf};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_is_1_3_and_asks_for_no_certificate() {
     let scene = Scene::new("certify-tls").await;
     let own = name(scene.ns, "app");
     let token = scene.token().await;
-    let csr = Request::new(&[&own]);
-    let server = scene.line.serve().await;
+    let csr = KeyAndCsr::new(&[&own]);
+    let server = scene.setup.serve().await;
     let port = server.port_of("identity");
     let anchors = scene.anchors();
 
@@ -33,12 +33,12 @@ async fn tls_is_1_3_and_asks_for_no_certificate() {
     let service = name(CONTROL, "linkerd-identity");
 
     let only_12 = &[&rustls::version::TLS12];
-    let refused = shake(port, &service, &anchors, only_12, &[], &[]).await;
+    let refused = handshake(port, &service, &anchors, only_12, &[], &[]).await;
     assert!(refused.is_err(), "TLS 1.2 was spoken");
     for alpn in [&[][..], &[&b"h2"[..]]] {
         let versions = rustls::DEFAULT_VERSIONS;
-        let shaken = shake(port, &service, &anchors, versions, &[], alpn).await;
-        assert_eq!(shaken.unwrap().version, ProtocolVersion::TLSv1_3);
+        let handshake = handshake(port, &service, &anchors, versions, &[], alpn).await;
+        assert_eq!(handshake.unwrap().version, ProtocolVersion::TLSv1_3);
     }
     let shown = leaf(port, &service, &anchors).await.unwrap();
     assert!(!shown.public_key().kind().to_string().starts_with("rsa"));
@@ -49,10 +49,10 @@ async fn plaintext_is_for_this_host() {
     let scene = Scene::new("certify-plain").await;
     let own = name(scene.ns, "app");
     let token = scene.token().await;
-    let csr = Request::new(&[&own]);
+    let csr = KeyAndCsr::new(&[&own]);
     let tls = "tls = { trust_domain = \"cluster.local\" }\n";
-    scene.line.edit(tls, "");
-    let server = scene.line.serve().await;
+    scene.setup.edit(tls, "");
+    let server = scene.setup.serve().await;
     let address = format!("127.0.0.1:{}", server.port_of("identity"));
     let proxy = Proxy::plain(&address).await.unwrap();
     let answer = proxy.own((scene.ns, "app"), &token, &csr).await.unwrap();
@@ -63,8 +63,8 @@ async fn plaintext_is_for_this_host() {
     let everywhere = LISTENER
         .replace("127.0.0.1:0", "0.0.0.0:0")
         .replace(tls, "behind_proxy = true\n");
-    scene.line.edit(&LISTENER.replace(tls, ""), &everywhere);
-    let server = scene.line.serve().await;
+    scene.setup.edit(&LISTENER.replace(tls, ""), &everywhere);
+    let server = scene.setup.serve().await;
     let address = format!("{}:{}", own_address(), server.port_of("identity"));
     let proxy = Proxy::plain(&address).await.unwrap();
     let answer = proxy.own((scene.ns, "app"), &token, &csr).await.unwrap();
@@ -88,7 +88,7 @@ pub(super) fn own_address() -> std::net::IpAddr {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_probes_of_the_controllers_pod_are_answered() {
     let scene = Scene::new("certify-probes").await;
-    let server = scene.line.serve().await;
+    let server = scene.setup.serve().await;
     assert_eq!(server.get("/ping").await, (200, "pong\n".to_owned()));
     assert_eq!(server.get("/ready").await.0, 200);
 }

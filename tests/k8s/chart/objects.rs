@@ -201,8 +201,10 @@ async fn service_monitors(client: &kube::Client) {
         "metadata": { "name": "probe", "namespace": "default" },
         "spec": { "endpoints": [], "selector": {} },
     });
-    crate::support::eventually(crate::support::PATIENCE, "the definition", async || {
-        apply(client, &monitor, true).await.is_ok()
-    })
+    rootbridge_test_support::eventually(
+        rootbridge_test_support::PATIENCE,
+        "the definition",
+        async || apply(client, &monitor, true).await.is_ok(),
+    )
     .await;
 }

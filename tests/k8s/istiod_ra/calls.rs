@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::istiod::Istiod;
 use super::{NAMESPACE, built};
 use crate::objects::{namespace, pod, service_account, token_for};
-use crate::support::openssl;
+use rootbridge_test_support::command;
 
 const HOST: &str = "istiod.istio-system.svc";
 
@@ -130,7 +130,7 @@ impl Shop {
             .args(["-namespace", "shop", "-service-account", account])
             .arg("-token-file")
             .arg(self.tokens.path().join(account));
-        let run = move || openssl::run(&mut command);
+        let run = move || command::run(&mut command);
         tokio::task::spawn_blocking(run).await.unwrap();
     }
 
@@ -144,7 +144,7 @@ impl Shop {
         let mut command = self.driver("issue", istiod);
         command.args(["-workers", "32", "-count", &count.to_string(), "-workloads"]);
         command.arg(list);
-        let run = move || openssl::run(&mut command);
+        let run = move || command::run(&mut command);
         let said = tokio::task::spawn_blocking(run).await.unwrap();
         let tally: Value = serde_json::from_str(&said).unwrap();
         assert_eq!(tally["issued"], count, "{tally}");

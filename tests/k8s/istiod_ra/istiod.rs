@@ -17,7 +17,7 @@ use crate::chart;
 use crate::kept::Kept;
 use crate::objects::token;
 use crate::server::{ApiServer, free_port};
-use crate::support::{PATIENCE, eventually};
+use rootbridge_test_support::{PATIENCE, eventually};
 
 /// What istiod has of its chart besides its own Deployment. Its webhooks would be called for each
 /// pod, at an address that nobody serves.

@@ -17,7 +17,7 @@ use istiod::Istiod;
 use super::chart;
 use super::rootbridge::rootbridge;
 use super::server::ApiServer;
-use super::support::{Line, PATIENCE, Server, TD, eventually, openssl};
+use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventually, openssl};
 
 const HOW_TO: &str = include_str!("../../../docs/how-to/istiod-ra.md");
 /// Where the how-to has istiod.
@@ -38,7 +38,7 @@ fn block(language: &str, words: &str) -> &'static str {
 }
 
 /// A CA as the how-to configures it, with the chart's rights in the cluster and no more.
-async fn ca(server: &ApiServer, admin: &Client) -> Line {
+async fn ca(server: &ApiServer, admin: &Client) -> TestServer {
     let ours = [
         "authentication.enabled=false",
         "csrSigners.istio.signer_name=rootbridge.example/mesh",
@@ -81,30 +81,30 @@ async fn requests(admin: &Client) -> Vec<CertificateSigningRequest> {
 async fn istiod_has_its_workloads_certified_here() {
     let server = ApiServer::start();
     let admin = server.client().await;
-    let line = ca(&server, &admin).await;
-    let running = line.serve().await;
+    let setup = ca(&server, &admin).await;
+    let running = setup.serve().await;
     let secrets: Api<Secret> = Api::namespaced(admin.clone(), NAMESPACE);
     eventually(PATIENCE, "the secret", async || {
         secrets.get_opt("istiod-tls").await.unwrap().is_some()
     })
     .await;
     let istiod = Istiod::start(&server, &admin, &[]).await;
-    let shop = Shop::new(&admin, &line.path(&format!("{TD}.pem"))).await;
+    let shop = Shop::new(&admin, &setup.path(&format!("{TD}.pem"))).await;
 
-    let sidecar = istiod.injects(&line.roots(TD)).await;
+    let sidecar = istiod.injects(&setup.roots(TD)).await;
     for part in ["/var/run/secrets/istio", "istio-ca-root-cert"] {
         assert!(sidecar.contains(part), "no {part} in {sidecar}");
     }
 
-    who_asks_has_its_own_name(&shop, &istiod, &line).await;
+    who_asks_has_its_own_name(&shop, &istiod, &setup).await;
     shop.agent(&istiod, "web").await;
     shop.many(&istiod, "till", 50).await;
     ztunnel_speaks_for_its_node(&shop, &istiod).await;
-    its_roots_are_ours(&admin, &line).await;
+    its_roots_are_ours(&admin, &setup).await;
     running.stop().await;
-    let running = what_is_asked_meanwhile(&shop, &istiod, &line, &admin).await;
+    let running = what_is_asked_meanwhile(&shop, &istiod, &setup, &admin).await;
 
-    add_a_root(&line);
+    add_a_root(&setup);
     istiod
         .remount(&admin, |files| files.matches("BEGIN").count() == 2)
         .await;
@@ -135,7 +135,7 @@ async fn istiod_has_its_workloads_certified_here() {
     // And no CA is made, but sidecars are not told of the roots.
     assert!(
         !istiod
-            .injects(&line.roots(TD))
+            .injects(&setup.roots(TD))
             .await
             .contains("istio-ca-root-cert")
     );
@@ -144,12 +144,12 @@ async fn istiod_has_its_workloads_certified_here() {
 }
 
 /// A second trust anchor, as a rotation begins.
-fn add_a_root(line: &Line) {
-    let other = openssl::Enterprise::new(&line.path(""), "other");
-    let root = line.path("other-root.pem");
+fn add_a_root(setup: &TestServer) {
+    let other = openssl::EnterpriseCa::new(&setup.path(""), "other");
+    let root = setup.path("other-root.pem");
     std::fs::write(&root, other.pem()).unwrap();
     let add = ["anchors", "add", "--trust-domain", TD, "--source", "test"];
-    line.cli(&[&add[..], &[root.to_str().unwrap()]].concat());
+    setup.cli(&[&add[..], &[root.to_str().unwrap()]].concat());
 }
 
 /// What istiod has given to a namespace, once it is this many roots.
@@ -166,7 +166,7 @@ async fn roots_of_namespaces(admin: &Client, count: usize) -> String {
     found
 }
 
-async fn who_asks_has_its_own_name(shop: &Shop, istiod: &Istiod, line: &Line) {
+async fn who_asks_has_its_own_name(shop: &Shop, istiod: &Istiod, setup: &TestServer) {
     let kinds = ["rsa-2048", "ecdsa-p256"];
     let calls = kinds.map(|key| Call::of("web", WEB, key));
     for answer in shop.ask(istiod, &calls).await {
@@ -183,7 +183,7 @@ async fn who_asks_has_its_own_name(shop: &Shop, istiod: &Istiod, line: &Line) {
     assert_eq!(answers[1].code, "InvalidArgument", "{answers:?}");
     assert_eq!(answers[2].code, "Unauthenticated", "{answers:?}");
 
-    let rows = line.certificates(&[]);
+    let rows = setup.certificates(&[]);
     let of = |name: &str| rows.iter().filter(|row| row["subject"] == name).count();
     assert_eq!((of(WEB), of(TILL)), (2, 1), "{rows:?}");
     for row in rows.iter().filter(|row| row["subject"] == WEB) {
@@ -211,9 +211,9 @@ async fn ztunnel_speaks_for_its_node(shop: &Shop, istiod: &Istiod) {
 }
 
 /// The roots that istiod gives to namespaces are ours, not those of the CA that it makes beside.
-async fn its_roots_are_ours(admin: &Client, line: &Line) {
+async fn its_roots_are_ours(admin: &Client, setup: &TestServer) {
     let given = roots_of_namespaces(admin, 1).await;
-    assert_eq!(given.trim(), line.roots(TD).trim());
+    assert_eq!(given.trim(), setup.roots(TD).trim());
     // It cleared its requests away.
     assert_eq!(requests(admin).await, []);
 }
@@ -223,13 +223,13 @@ async fn its_roots_are_ours(admin: &Client, line: &Line) {
 async fn what_is_asked_meanwhile(
     shop: &Shop,
     istiod: &Istiod,
-    line: &Line,
+    setup: &TestServer,
     admin: &Client,
-) -> Server {
+) -> RunningServer {
     // Without the client's own retries, so that a failure shows.
     let once = [Call::of("web", WEB, "ecdsa-p256").once()];
     let recorded = || {
-        let rows = line.certificates(&[]);
+        let rows = setup.certificates(&[]);
         rows.iter().filter(|row| row["subject"] == WEB).count()
     };
     let before = recorded();
@@ -245,7 +245,7 @@ async fn what_is_asked_meanwhile(
             conditions.flatten().any(|one| one.type_ == "Approved")
         })
         .await;
-        line.serve().await
+        setup.serve().await
     });
     answers[0].granted();
     shop.ask(istiod, &once).await[0].granted();

@@ -15,14 +15,18 @@ use crate::chart;
 use crate::objects::create;
 use crate::rootbridge::rootbridge_of;
 use crate::server::{ApiServer, shared};
-use crate::shim::shimmed;
-use crate::support::{Line, PATIENCE, Server, TD, eventually, openssl};
+use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventually, openssl};
 
 const NAME: &str = "linkerd-identity-issuer";
 const PROFILE: &str = "linkerd-issuer";
 
 /// A CA with that much room below it, and what the chart lets it do for a controller in `control`.
-async fn feeder(server: &ApiServer, control: &str, path_len: &str, more: &str) -> (Line, Client) {
+async fn feeder(
+    server: &ApiServer,
+    control: &str,
+    path_len: &str,
+    more: &str,
+) -> (TestServer, Client) {
     let admin = server.client().await;
     let values = chart::set(&[
         &format!("fullnameOverride={control}"),
@@ -35,8 +39,8 @@ async fn feeder(server: &ApiServer, control: &str, path_len: &str, more: &str) -
          acceptance_timeout = \"5s\"\n{more}"
     );
     let clusters = [("east", server, &credential)];
-    let line = rootbridge_of(&["--path-len", path_len], &clusters, &section);
-    (line, admin)
+    let setup = rootbridge_of(&["--path-len", path_len], &clusters, &section);
+    (setup, admin)
 }
 
 pub(super) fn data(secret: &Secret, key: &str) -> String {
@@ -81,28 +85,28 @@ async fn event(client: &Client, control: &str, kind: &str, reason: &str, message
     create(&api, event).await.name_any()
 }
 
-async fn taken(running: &Server) -> Option<f64> {
+async fn taken(running: &RunningServer) -> Option<f64> {
     let name = "rootbridge_linkerd_issuer_taken{issuer=\"main\",cluster=\"east\"}";
     running.metric(name).await
 }
 
 /// What the ledger has of these: subjects of CA certificates that were issued.
-fn recorded(line: &Line) -> Vec<Value> {
-    let rows = line.certificates(&[]).into_iter();
+fn recorded(setup: &TestServer) -> Vec<Value> {
+    let rows = setup.certificates(&[]).into_iter();
     rows.filter(|row| row["profile"] == PROFILE).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_issuer_is_made_kept_and_taken() {
     let control = "lk-feed";
-    let (line, admin) = feeder(shared(), control, "1", "").await;
+    let (setup, admin) = feeder(shared(), control, "1", "").await;
     let api: Api<Secret> = Api::namespaced(admin.clone(), control);
     // From before the write: no word on it.
     let stale = event(&admin, control, "Normal", "IssuerUpdated", "Updated").await;
-    let running = line.serve().await;
+    let running = setup.serve().await;
     let first = secret(&api, "the issuer", |_| true).await;
     assert_eq!(first.type_.as_deref(), Some("kubernetes.io/tls"));
-    assert_eq!(data(&first, "ca.crt"), line.roots(TD));
+    assert_eq!(data(&first, "ca.crt"), setup.roots(TD));
     let path = chain(&first);
     // The issuer, then the CA in the HSM; not the anchor.
     assert_eq!(path.len(), 2);
@@ -120,13 +124,13 @@ async fn the_issuer_is_made_kept_and_taken() {
         "{life:?}"
     );
     assert!(own.not_after() <= path[1].not_after());
-    sign_and_verify(&line, &first);
-    judged(&line, &first);
+    sign_and_verify(&setup, &first);
+    judged(&setup, &first);
 
     // It said nothing, then that it could not, then that it did.
-    running.says("it said nothing within 5 s").await;
+    running.wait_for_log("it said nothing within 5 s").await;
     running
-        .says("kubectl rollout restart deploy/linkerd-identity -n lk-feed")
+        .wait_for_log("kubectl rollout restart deploy/linkerd-identity -n lk-feed")
         .await;
     assert_eq!(taken(&running).await, Some(0.0));
     let serial = |secret: &Secret| chain(secret)[0].serial().to_string();
@@ -135,7 +139,9 @@ async fn the_issuer_is_made_kept_and_taken() {
     assert_ne!(serial(&first), serial(&second));
     let why = "Skipping issuer update as certs could not be read from disk: no";
     event(&admin, control, "Warning", "IssuerUpdateSkipped", why).await;
-    running.says(&format!("the controller says: {why}")).await;
+    running
+        .wait_for_log(&format!("the controller says: {why}"))
+        .await;
     assert_eq!(taken(&running).await, Some(0.0));
     // Its recorder counts a repetition in the same object.
     let events: Api<Event> = Api::namespaced(admin.clone(), control);
@@ -149,7 +155,9 @@ async fn the_issuer_is_made_kept_and_taken() {
         taken(&running).await == Some(1.0)
     })
     .await;
-    running.says("Linkerd's controller took its issuer").await;
+    running
+        .wait_for_log("Linkerd's controller took its issuer")
+        .await;
 
     // Edited: put right, with another key. What others add is left alone.
     let mut last = second;
@@ -165,7 +173,7 @@ async fn the_issuer_is_made_kept_and_taken() {
         last = next;
     }
     assert_eq!(taken(&running).await, Some(0.0));
-    sign_and_verify(&line, &last);
+    sign_and_verify(&setup, &last);
 
     // Another key with the same certificate does not fit, and is not the controller's to find out.
     let other = rcgen::KeyPair::generate().unwrap().serialize_pem();
@@ -180,14 +188,14 @@ async fn the_issuer_is_made_kept_and_taken() {
     running.metrics_are_listed().await;
     let log = running.log();
     running.stop().await;
-    let again = line.serve().await;
+    let again = setup.serve().await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let now = api.get(NAME).await.unwrap();
     assert_eq!(serial(&now), serial(&next));
     let log = log + &again.log();
     again.stop().await;
 
-    let rows = recorded(&line);
+    let rows = recorded(&setup);
     assert_eq!(rows.len(), 6, "{rows:#?}");
     for row in &rows {
         assert_eq!(
@@ -198,7 +206,7 @@ async fn the_issuer_is_made_kept_and_taken() {
         assert_eq!(row["subject"], format!("dns:{name}"), "{row}");
     }
     let check: Value =
-        serde_json::from_slice(&line.try_cli(&["check", "-o", "json"]).stdout).unwrap();
+        serde_json::from_slice(&setup.try_cli(&["check", "-o", "json"]).stdout).unwrap();
     for found in check["checks"].as_array().unwrap() {
         let all = ["ledger", "linkerd", "chain"].map(Value::from);
         assert!(
@@ -206,7 +214,7 @@ async fn the_issuer_is_made_kept_and_taken() {
             "{found}"
         );
     }
-    super::verify::ledger(&line);
+    super::verify::ledger(&setup);
     for secret in [&first, &last, &now] {
         for line in data(secret, "tls.key")
             .lines()
@@ -221,9 +229,9 @@ async fn the_issuer_is_made_kept_and_taken() {
 async fn it_is_renewed_at_half_of_its_life() {
     let control = "lk-renewed";
     let profile = "\n[profiles.linkerd-issuer]\ndefault_ttl = \"20s\"\nmax_ttl = \"20s\"\nbackdate = \"1s\"\n";
-    let (line, admin) = feeder(shared(), control, "1", profile).await;
+    let (setup, admin) = feeder(shared(), control, "1", profile).await;
     let api: Api<Secret> = Api::namespaced(admin.clone(), control);
-    let running = line.serve().await;
+    let running = setup.serve().await;
     let mut last = secret(&api, "the issuer", |_| true).await;
     for _ in 0..2 {
         let before = chain(&last).remove(0);
@@ -236,7 +244,7 @@ async fn it_is_renewed_at_half_of_its_life() {
         // Half of 21 s, less the second that each begins in the past.
         assert!((9..19).contains(&apart), "{apart} s");
         assert_ne!(before.public_key(), after.public_key());
-        sign_and_verify(&line, &next);
+        sign_and_verify(&setup, &next);
         last = next;
     }
     running.stop().await;
@@ -246,10 +254,10 @@ async fn it_is_renewed_at_half_of_its_life() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_issuing_ca_without_room_makes_none_until_it_has() {
     let control = "lk-room";
-    let (line, admin) = feeder(shared(), control, "0", "").await;
+    let (setup, admin) = feeder(shared(), control, "0", "").await;
     let api: Api<Secret> = Api::namespaced(admin.clone(), control);
     let checked = || {
-        let output = line.try_cli(&["check", "-o", "json"]);
+        let output = setup.try_cli(&["check", "-o", "json"]);
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         let all = report["checks"].as_array().unwrap().clone();
         let own = all.into_iter().find(|check| check["category"] == "linkerd");
@@ -263,26 +271,26 @@ async fn an_issuing_ca_without_room_makes_none_until_it_has() {
         "{check}"
     );
 
-    let running = line.serve().await;
-    running.says(&command).await;
+    let running = setup.serve().await;
+    running.wait_for_log(&command).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(api.get_opt(NAME).await.unwrap().is_none());
-    assert!(recorded(&line).is_empty());
+    assert!(recorded(&setup).is_empty());
 
     // As the command says: another issuing CA, below the enterprise's root.
-    let enterprise = openssl::Enterprise::new(&line.path(""), "enterprise");
-    let root = line.path("enterprise.pem");
+    let enterprise = openssl::EnterpriseCa::new(&setup.path(""), "enterprise");
+    let root = setup.path("enterprise.pem");
     fs::write(&root, enterprise.pem()).unwrap();
     let add = ["anchors", "add", "--trust-domain", TD, "--source", "test"];
-    line.cli(&[&add[..], &[root.to_str().unwrap()]].concat());
+    setup.cli(&[&add[..], &[root.to_str().unwrap()]].concat());
     let mut request: Vec<&str> = command.split(' ').skip(1).collect();
     request.extend(["--organization", "Other"]);
-    let csr = line.cli(&request);
-    let answer = line.path("answer.pem");
+    let csr = setup.cli(&request);
+    let answer = setup.path("answer.pem");
     // For a day: what is below it ends with it, though it asks for two.
     let day = enterprise.sign(&csr, &openssl::ca(Some(1)), &["-days", "1"]);
     fs::write(&answer, day + &enterprise.pem()).unwrap();
-    line.cli(&["ca", "import", answer.to_str().unwrap()]);
+    setup.cli(&["ca", "import", answer.to_str().unwrap()]);
     let first = secret(&api, "the issuer", |_| true).await;
     assert_eq!(data(&first, "ca.crt").matches("BEGIN").count(), 2);
     let path = chain(&first);
@@ -290,9 +298,9 @@ async fn an_issuing_ca_without_room_makes_none_until_it_has() {
     assert_eq!(checked()["result"], "ok");
 
     // Another bundle: in the secret a moment later, with another key.
-    let next = openssl::Enterprise::new(&line.path(""), "next");
+    let next = openssl::EnterpriseCa::new(&setup.path(""), "next");
     fs::write(&root, next.pem()).unwrap();
-    line.cli(&[&add[..], &[root.to_str().unwrap()]].concat());
+    setup.cli(&[&add[..], &[root.to_str().unwrap()]].concat());
     let second = secret(&api, "three roots", |secret| {
         data(secret, "ca.crt").matches("BEGIN").count() == 3
     })
@@ -302,17 +310,17 @@ async fn an_issuing_ca_without_room_makes_none_until_it_has() {
     // And without room again: what stands stays, and nothing more is made.
     let mut request: Vec<&str> = vec!["ca", "request", "--trust-domain", TD];
     request.extend(["--organization", "Third"]);
-    let csr = line.cli(&request);
+    let csr = setup.cli(&request);
     fs::write(&answer, enterprise.certify(&csr, 0) + &enterprise.pem()).unwrap();
-    let made = recorded(&line).len();
-    line.cli(&["ca", "import", answer.to_str().unwrap()]);
+    let made = recorded(&setup).len();
+    setup.cli(&["ca", "import", answer.to_str().unwrap()]);
     eventually(PATIENCE, "refused again", async || {
         running.log().matches(&command).count() >= 2
     })
     .await;
     let now = api.get(NAME).await.unwrap();
     assert_eq!(data(&now, "tls.crt"), data(&second, "tls.crt"));
-    assert_eq!(recorded(&line).len(), made);
+    assert_eq!(recorded(&setup).len(), made);
     running.stop().await;
 }
 
@@ -320,14 +328,14 @@ async fn an_issuing_ca_without_room_makes_none_until_it_has() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_of_another_type_is_left_to_its_owner() {
     let control = "lk-foreign";
-    let (line, admin) = feeder(shared(), control, "1", "").await;
+    let (setup, admin) = feeder(shared(), control, "1", "").await;
     let api: Api<Secret> = Api::namespaced(admin.clone(), control);
     let theirs = json!({ "metadata": { "name": NAME }, "stringData": { "crt.pem": "x" } });
     create(&api, theirs).await;
-    let running = line.serve().await;
-    running.says("field is immutable").await;
+    let running = setup.serve().await;
+    running.wait_for_log("field is immutable").await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert!(recorded(&line).is_empty());
+    assert!(recorded(&setup).is_empty());
     api.delete(NAME, &DeleteParams::default()).await.unwrap();
     secret(&api, "the issuer", |_| true).await;
     running.stop().await;
@@ -338,15 +346,15 @@ async fn a_secret_of_another_type_is_left_to_its_owner() {
 async fn an_hsm_that_is_away_leaves_what_stands() {
     let control = "lk-away";
     let profile = "\n[profiles.linkerd-issuer]\ndefault_ttl = \"40s\"\nmax_ttl = \"40s\"\nbackdate = \"1s\"\n";
-    let (line, admin) = feeder(shared(), control, "1", profile).await;
+    let (setup, admin) = feeder(shared(), control, "1", profile).await;
     let api: Api<Secret> = Api::namespaced(admin.clone(), control);
-    let command = shimmed(&line);
-    let running = line.serve().await;
+    let command = setup.use_faulty_module();
+    let running = setup.serve().await;
     let first = secret(&api, "the issuer", |_| true).await;
     // CKR_DEVICE_ERROR
     command("sign_rv 48\n");
     running
-        .says("the issuer of Linkerd's controller not written")
+        .wait_for_log("the issuer of Linkerd's controller not written")
         .await;
     let now = api.get(NAME).await.unwrap();
     assert_eq!(now.data, first.data);
@@ -360,7 +368,7 @@ async fn an_hsm_that_is_away_leaves_what_stands() {
         chain(&next)[0].not_before() < before.not_after(),
         "without a gap"
     );
-    sign_and_verify(&line, &next);
+    sign_and_verify(&setup, &next);
     running.stop().await;
-    super::verify::ledger(&line);
+    super::verify::ledger(&setup);
 }

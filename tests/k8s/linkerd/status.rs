@@ -12,12 +12,12 @@ use crate::chart;
 use crate::objects::{create, namespace, phase};
 use crate::rootbridge::rootbridge;
 use crate::server::{ApiServer, shared};
-use crate::support::{Line, PATIENCE, Server, TD, eventually};
+use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventually};
 
 const ROOTS: &str = "linkerd-identity-trust-roots";
 
 /// A CA that publishes Linkerd's roots into a namespace, with what the chart gives for that.
-async fn publisher(server: &ApiServer, control: &str) -> Line {
+async fn publisher(server: &ApiServer, control: &str) -> TestServer {
     let admin = server.client().await;
     let chosen = format!("kubernetes.io/metadata.name={control}");
     let values = chart::set(&[
@@ -77,7 +77,7 @@ async fn proxy(
 type Row = (String, [u64; 3], String);
 
 /// The metric: how many injected pods hold the roots, others, and who knows which.
-async fn counted(running: &Server) -> [Option<f64>; 3] {
+async fn counted(running: &RunningServer) -> [Option<f64>; 3] {
     let of = async |state: &str| {
         let name = format!("rootbridge_linkerd_pods{{cluster=\"east\",state=\"{state}\"}}");
         running.metric(&name).await
@@ -85,7 +85,7 @@ async fn counted(running: &Server) -> [Option<f64>; 3] {
     [of("current").await, of("old").await, of("unknown").await]
 }
 
-async fn counts(running: &Server, current: f64, old: f64, unknown: f64) {
+async fn counts(running: &RunningServer, current: f64, old: f64, unknown: f64) {
     let wanted = [Some(current), Some(old), Some(unknown)];
     eventually(PATIENCE, &format!("{wanted:?}"), async || {
         counted(running).await == wanted
@@ -94,8 +94,8 @@ async fn counts(running: &Server, current: f64, old: f64, unknown: f64) {
 }
 
 /// The exit code, the whole result, and its workloads.
-fn status(line: &Line) -> (Option<i32>, Value, Vec<Row>) {
-    let output = line.try_cli(&["linkerd", "status", "-o", "json"]);
+fn status(setup: &TestServer) -> (Option<i32>, Value, Vec<Row>) {
+    let output = setup.try_cli(&["linkerd", "status", "-o", "json"]);
     let said: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
     let workloads = said["clusters"][0]["control_planes"][0]["workloads"].as_array();
@@ -115,18 +115,18 @@ async fn who_runs_with_which_roots() {
     let server = &ApiServer::start();
     let client = server.client().await;
     let (control, shop) = ("lk-status", "lk-status-shop");
-    let line = publisher(server, control).await;
+    let setup = publisher(server, control).await;
     namespace(&client, shop).await;
 
     // Nothing is published yet: nothing can be said, and nothing may go.
-    let (code, said, _) = status(&line);
+    let (code, said, _) = status(&setup);
     assert_eq!(
         (code, &said["old_roots_may_go"]),
         (Some(7), &json!(false)),
         "{said}"
     );
 
-    let running = line.serve().await;
+    let running = setup.serve().await;
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), control);
     let published = async |anchors: usize| {
         let mut held = String::new();
@@ -140,7 +140,7 @@ async fn who_runs_with_which_roots() {
         sha256(&held)
     };
     let first = published(1).await;
-    assert_eq!(first, sha256(&line.roots(TD)));
+    assert_eq!(first, sha256(&setup.roots(TD)));
 
     let web = Some(("ReplicaSet", "web-7d9c5b8f6d"));
     proxy(&client, control, shop, "web-1", web, Some(&first)).await;
@@ -159,7 +159,7 @@ async fn who_runs_with_which_roots() {
     // Of another mesh, and of none.
     proxy(&client, "elsewhere", shop, "theirs", None, Some("ab")).await;
     crate::objects::pod(&client, shop, "plain", "default", "").await;
-    let (code, said, rows) = status(&line);
+    let (code, said, rows) = status(&setup);
     let none = String::new();
     let deployment = format!("{shop} Deployment web");
     let set = format!("{shop} StatefulSet db");
@@ -176,11 +176,11 @@ async fn who_runs_with_which_roots() {
     counts(&running, 3.0, 1.0, 0.0).await;
 
     // Old and new roots together: what runs has only the old one.
-    let other = crate::support::openssl::Enterprise::new(&line.path(""), "next");
-    let file = line.path("next.pem");
+    let other = rootbridge_test_support::openssl::EnterpriseCa::new(&setup.path(""), "next");
+    let file = setup.path("next.pem");
     std::fs::write(&file, other.pem()).unwrap();
     let add = ["anchors", "add", "--trust-domain", TD, "--source", "test"];
-    line.cli(&[&add[..], &[file.to_str().unwrap()]].concat());
+    setup.cli(&[&add[..], &[file.to_str().unwrap()]].concat());
     let both = published(2).await;
     assert_ne!(first, both);
     proxy(&client, control, shop, "web-3", web, Some(&both)).await;
@@ -194,7 +194,7 @@ async fn who_runs_with_which_roots() {
     )
     .await;
     proxy(&client, control, shop, "alone", None, Some(&first)).await;
-    let (code, said, rows) = status(&line);
+    let (code, said, rows) = status(&setup);
     let restart = |what: &str| format!("kubectl rollout restart {what} -n {shop}");
     assert_eq!(
         rows,
@@ -207,17 +207,17 @@ async fn who_runs_with_which_roots() {
     );
     assert_eq!((code, &said["old_roots_may_go"]), (Some(1), &json!(false)));
     counts(&running, 1.0, 5.0, 1.0).await;
-    let table = line.try_cli(&["linkerd", "status"]);
+    let table = setup.try_cli(&["linkerd", "status"]);
     let shown = String::from_utf8(table.stdout).unwrap();
     assert!(shown.contains(&restart("deployment/web")), "{shown}");
-    assert!(shown.contains("no root may go yet"), "{shown}");
+    assert!(shown.contains("remove no root yet"), "{shown}");
 
     let pods: Api<Pod> = Api::namespaced(client.clone(), shop);
     for name in ["web-1", "web-2", "db-0", "db-1", "alone"] {
         let at_once = DeleteParams::default().grace_period(0);
         pods.delete(name, &at_once).await.unwrap();
     }
-    let (code, said, rows) = status(&line);
+    let (code, said, rows) = status(&setup);
     assert_eq!(rows, [(deployment, [1, 0, 0], none)], "{said}");
     assert_eq!((code, &said["old_roots_may_go"]), (Some(0), &json!(true)));
     counts(&running, 1.0, 1.0, 0.0).await;
@@ -231,7 +231,7 @@ async fn pages_and_the_control_planes_own_pods() {
     let server = shared();
     let client = server.client().await;
     let (control, many) = ("lk-pages", "lk-pages-many");
-    let line = publisher(server, control).await;
+    let setup = publisher(server, control).await;
     namespace(&client, many).await;
     let own = |name: &'static str| {
         let pod = json!({
@@ -247,7 +247,7 @@ async fn pages_and_the_control_planes_own_pods() {
     own("before").await;
     // Both clocks count whole seconds.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let running = line.serve().await;
+    let running = setup.serve().await;
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), control);
     eventually(PATIENCE, "the roots", async || {
         maps.get_opt(ROOTS).await.unwrap().is_some()
@@ -257,7 +257,7 @@ async fn pages_and_the_control_planes_own_pods() {
     let after = own("after").await;
     assert_eq!(after.name_any(), "after");
 
-    let roots = sha256(&line.roots(TD));
+    let roots = sha256(&setup.roots(TD));
     for n in 0..230 {
         let owner = Some(("ReplicaSet", "web-7d9c5b8f6d"));
         let held = if n % 23 == 0 { "ab" } else { &roots };
@@ -271,7 +271,7 @@ async fn pages_and_the_control_planes_own_pods() {
         )
         .await;
     }
-    let (code, said, rows) = status(&line);
+    let (code, said, rows) = status(&setup);
     let command = format!("kubectl rollout restart deployment/web -n {many}");
     let none = String::new();
     let wanted = [
@@ -283,13 +283,13 @@ async fn pages_and_the_control_planes_own_pods() {
     assert_eq!(code, Some(1));
 
     // The bundle changes: whoever began before it does not know it.
-    let other = crate::support::openssl::Enterprise::new(&line.path(""), "next");
-    let file = line.path("next.pem");
+    let other = rootbridge_test_support::openssl::EnterpriseCa::new(&setup.path(""), "next");
+    let file = setup.path("next.pem");
     std::fs::write(&file, other.pem()).unwrap();
     let add = ["anchors", "add", "--trust-domain", TD, "--source", "test"];
-    line.cli(&[&add[..], &[file.to_str().unwrap()]].concat());
+    setup.cli(&[&add[..], &[file.to_str().unwrap()]].concat());
     eventually(PATIENCE, "all are old", async || {
-        let counts = status(&line).2.into_iter().map(|(_, counts, _)| counts);
+        let counts = status(&setup).2.into_iter().map(|(_, counts, _)| counts);
         counts.collect::<Vec<_>>() == [[0, 1, 0], [0, 1, 0], [0, 230, 0]]
     })
     .await;

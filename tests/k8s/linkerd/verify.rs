@@ -8,12 +8,12 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
 use super::issuer::{chain, data};
-use crate::support::{Line, openssl};
+use rootbridge_test_support::{TestServer, command};
 
 /// A leaf for a proxy, signed with the secret's key as the controller would, and its verification.
-pub(super) fn sign_and_verify(line: &Line, secret: &Secret) {
+pub(super) fn sign_and_verify(setup: &TestServer, secret: &Secret) {
     let file = |name: &str, text: &str| {
-        let path = line.path(&format!("feed-{name}"));
+        let path = setup.path(&format!("feed-{name}"));
         fs::write(&path, text).unwrap();
         path
     };
@@ -21,9 +21,9 @@ pub(super) fn sign_and_verify(line: &Line, secret: &Secret) {
     let key = file("issuer.key", &data(secret, "tls.key"));
     let path = file("path.pem", &data(secret, "tls.crt"));
     let roots = file("roots.pem", &data(secret, "ca.crt"));
-    let (csr, leaf) = (line.path("feed-leaf.csr"), line.path("feed-leaf.pem"));
+    let (csr, leaf) = (setup.path("feed-leaf.csr"), setup.path("feed-leaf.pem"));
     let name = "web.shop.serviceaccount.identity.linkerd.cluster.local";
-    openssl::run(
+    command::run(
         Command::new("openssl")
             .args([
                 "req",
@@ -35,7 +35,7 @@ pub(super) fn sign_and_verify(line: &Line, secret: &Secret) {
             ])
             .args(["-nodes", "-subj", "/"])
             .arg("-keyout")
-            .arg(line.path("feed-leaf.key"))
+            .arg(setup.path("feed-leaf.key"))
             .arg("-out")
             .arg(&csr),
     );
@@ -48,7 +48,7 @@ pub(super) fn sign_and_verify(line: &Line, secret: &Secret) {
              subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
         ),
     );
-    openssl::run(
+    command::run(
         Command::new("openssl")
             .args(["x509", "-req", "-days", "1", "-in"])
             .arg(&csr)
@@ -62,7 +62,7 @@ pub(super) fn sign_and_verify(line: &Line, secret: &Secret) {
             .arg(&leaf),
     );
     let verify = |host: &str, what: &std::path::Path| {
-        openssl::run(
+        command::run(
             Command::new("openssl")
                 .args([
                     "verify",
@@ -96,7 +96,7 @@ fn repository(name: &str) -> PathBuf {
 
 /// Go's crypto/x509, as `scripts` build it for the tests of Istio.
 fn go_verify(chain: &Path, roots: &Path, usage: &str, dns: &str) {
-    openssl::run(
+    command::run(
         Command::new(repository("build/interop/istio"))
             .args(["verify", "-usage", usage, "-dns", dns, "-chain"])
             .arg(chain)
@@ -106,9 +106,9 @@ fn go_verify(chain: &Path, roots: &Path, usage: &str, dns: &str) {
 }
 
 /// The issuer before pkilint and openssl: `tests/judges/judge.py` describes cases and findings.
-pub(super) fn judged(line: &Line, secret: &Secret) {
+pub(super) fn judged(setup: &TestServer, secret: &Secret) {
     let file = |key: &str| {
-        let path = line.path(&format!("judged-{key}"));
+        let path = setup.path(&format!("judged-{key}"));
         fs::write(&path, data(secret, key)).unwrap();
         path
     };
@@ -116,9 +116,9 @@ pub(super) fn judged(line: &Line, secret: &Secret) {
         "name": "linkerd issuer", "shape": "issuing",
         "chain": file("tls.crt"), "roots": file("ca.crt"),
     }]);
-    let cases = line.path("cases.json");
+    let cases = setup.path("cases.json");
     fs::write(&cases, case.to_string()).unwrap();
-    let said = openssl::run(
+    let said = command::run(
         Command::new(repository("build/venv/bin/python"))
             .arg(repository("tests/judges/judge.py"))
             .stdin(fs::File::open(&cases).unwrap()),
@@ -128,11 +128,11 @@ pub(super) fn judged(line: &Line, secret: &Secret) {
 }
 
 /// The ledger's invariants, by a program that shares no code with us.
-pub(super) fn ledger(line: &Line) {
-    let said = openssl::run(
+pub(super) fn ledger(setup: &TestServer) {
+    let said = command::run(
         Command::new(repository("build/venv/bin/python"))
             .arg(repository("tests/judges/ledger.py"))
-            .arg(line.path("ledger.db")),
+            .arg(setup.path("ledger.db")),
     );
     let said: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said["findings"], json!([]), "{said:#}");

@@ -10,14 +10,14 @@ use rootbridge::x509::parse_pem_chain;
 use super::{Pods, stub};
 use crate::server::shared;
 use crate::signing::Scene;
-use crate::support::clock::Shifted;
-use crate::support::openssl::Enterprise;
-use crate::support::{PATIENCE, Server, TD, eventually};
+use rootbridge_test_support::fake_clock::FakeClock;
+use rootbridge_test_support::openssl::EnterpriseCa;
+use rootbridge_test_support::{PATIENCE, RunningServer, TD, eventually};
 
 impl Pods {
     /// Waits until a request was tried, and for a moment more: it has no answer and no record.
-    async fn waits(&self, name: &str, server: &Server, why: &str) {
-        server.says(why).await;
+    async fn waits(&self, name: &str, server: &RunningServer, why: &str) {
+        server.wait_for_log(why).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         let object = self.api(&self.scene.admin).get(name).await.unwrap();
         let conditions = object.status.and_then(|status| status.conditions);
@@ -38,23 +38,23 @@ async fn issued(name: &str, ttl: &str) -> Pods {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ca_within_an_hour_of_its_end_is_waited_for() {
     let pods = issued("pods-ending", "50m").await;
-    let line = &pods.scene.line;
-    let running = line.serve().await;
+    let setup = &pods.scene.setup;
+    let running = setup.serve().await;
     let key = KeyPair::generate().unwrap();
     let name = pods.make(&stub(&key), |_| {}).await.unwrap();
     pods.waits(&name, &running, "its operator must renew it")
         .await;
 
-    let enterprise = Enterprise::new(&line.path(""), "root");
-    let (root, chain) = (line.path("root.pem"), line.path("chain.pem"));
+    let enterprise = EnterpriseCa::new(&setup.path(""), "root");
+    let (root, chain) = (setup.path("root.pem"), setup.path("chain.pem"));
     fs::write(&root, enterprise.pem()).unwrap();
     let of = ["--trust-domain", TD];
     let anchor = ["anchors", "add", root.to_str().unwrap()];
-    line.cli(&[&anchor[..], &of, &["--source", "enterprise"]].concat());
-    let csr = line.cli(&[&["ca", "request"], &of[..]].concat());
+    setup.cli(&[&anchor[..], &of, &["--source", "enterprise"]].concat());
+    let csr = setup.cli(&[&["ca", "request"], &of[..]].concat());
     fs::write(&chain, enterprise.certify(&csr, 0) + &enterprise.pem()).unwrap();
-    line.cli(&["ca", "import", chain.to_str().unwrap()]);
-    fs::write(line.path(&format!("{TD}.pem")), enterprise.pem()).unwrap();
+    setup.cli(&["ca", "import", chain.to_str().unwrap()]);
+    fs::write(setup.path(&format!("{TD}.pem")), enterprise.pem()).unwrap();
 
     let (object, kind, reason) = pods.answer(&name).await;
     assert_eq!(kind, "Issued", "{reason}");
@@ -67,7 +67,7 @@ async fn a_ca_within_an_hour_of_its_end_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ca_that_has_an_hour_left_gives_it() {
     let pods = issued("pods-hour", "63m").await;
-    let running = pods.scene.line.serve().await;
+    let running = pods.scene.setup.serve().await;
     let key = KeyPair::generate().unwrap();
     let name = pods.make(&stub(&key), |_| {}).await.unwrap();
     let (object, kind, reason) = pods.answer(&name).await;
@@ -83,9 +83,9 @@ async fn a_ca_that_has_an_hour_left_gives_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_minutes_off_is_waited_for() {
     let pods = Pods::new("pods-clock", "").await;
-    let line = &pods.scene.line;
-    let clock = Shifted::new(line, "+10m");
-    let running = line.start_by(clock.serve(line)).await;
+    let setup = &pods.scene.setup;
+    let clock = FakeClock::new(setup, "+10m");
+    let running = setup.start_with(clock.serve(setup)).await;
     running.ready().await;
     let key = KeyPair::generate().unwrap();
     let name = pods.make(&stub(&key), |_| {}).await.unwrap();

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Cluster, ISTIO, NAME, SOON, published, rules, stands};
 use crate::objects::rule;
-use crate::support::eventually;
+use rootbridge_test_support::eventually;
 
 const BUNDLE: &str = "example.com:mesh:bundle";
 const TARGET: &str = r#"
@@ -48,9 +48,9 @@ async fn a_cluster_trust_bundle_needs_attest_and_is_kept() {
         &["example.com/mesh"],
     );
     let cluster = Cluster::start(few.clone()).await;
-    let line = cluster.line(TARGET);
-    let server = line.serve().await;
-    let refused = stands(&line, &server, "no right to attest", |status| {
+    let setup = cluster.setup(TARGET);
+    let server = setup.serve().await;
+    let refused = stands(&setup, &server, "no right to attest", |status| {
         status["failing"] == 1
     })
     .await;
@@ -67,12 +67,12 @@ async fn a_cluster_trust_bundle_needs_attest_and_is_kept() {
         .patch("rootbridge-rootbridge", &params, &patch)
         .await
         .unwrap();
-    stands(&line, &server, "published", |status| {
+    stands(&setup, &server, "published", |status| {
         status["in_step"] == 1 && status["applied"]["sequence"] == 1
     })
     .await;
     let api: Api<ClusterTrustBundle> = Api::all(cluster.client.clone());
-    let pem = published(&line);
+    let pem = published(&setup);
     let stands_there = async || {
         let found = api.get_opt(BUNDLE).await.unwrap();
         found.is_some_and(|bundle| bundle.spec.trust_bundle == pem)
@@ -101,14 +101,14 @@ async fn a_cluster_trust_bundle_needs_attest_and_is_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_anchor_in_use_is_not_dropped() {
     let cluster = Cluster::of_chart().await;
-    let line = cluster.line(ISTIO);
-    let server = line.serve().await;
-    let pem = published(&line);
+    let setup = cluster.setup(ISTIO);
+    let server = setup.serve().await;
+    let pem = published(&setup);
     cluster.has("default", &pem, SOON * 4).await;
     let anchors: serde_json::Value =
-        serde_json::from_str(&line.cli(&["anchors", "list", "-o", "json"])).unwrap();
+        serde_json::from_str(&setup.cli(&["anchors", "list", "-o", "json"])).unwrap();
     let print = anchors[0]["sha256"].as_str().unwrap();
-    let said = line.refused(&[
+    let said = setup.refused(&[
         "anchors",
         "remove",
         print,
@@ -117,10 +117,10 @@ async fn an_anchor_in_use_is_not_dropped() {
     ]);
     assert!(said.contains("is active"), "{said}");
 
-    std::fs::write(line.path("other.pem"), other_root()).unwrap();
-    let file = line.path("other.pem").display().to_string();
-    super::add_anchor(&line, &file);
-    let said = line.refused(&[
+    std::fs::write(setup.path("other.pem"), other_root()).unwrap();
+    let file = setup.path("other.pem").display().to_string();
+    super::add_anchor(&setup, &file);
+    let said = setup.refused(&[
         "anchors",
         "remove",
         print,
@@ -153,18 +153,18 @@ namespaces = "kubernetes.io/metadata.name=default"
 [publisher]
 lease_duration = "5s"
 "#;
-    let line = cluster.line(target);
-    std::fs::write(line.path("other.pem"), other_root()).unwrap();
-    super::add_anchor(&line, &line.path("other.pem").display().to_string());
+    let setup = cluster.setup(target);
+    std::fs::write(setup.path("other.pem"), other_root()).unwrap();
+    super::add_anchor(&setup, &setup.path("other.pem").display().to_string());
     let maps = cluster.maps("default");
     for format in ["pkcs12", "jks"] {
         if format == "jks" {
-            line.edit("truststore.pkcs12", "truststore.jks");
-            line.edit("format = \"pkcs12\"", "format = \"jks\"");
+            setup.edit("truststore.pkcs12", "truststore.jks");
+            setup.edit("format = \"pkcs12\"", "format = \"jks\"");
         }
         let key = format!("truststore.{format}");
-        let server = line.serve().await;
-        stands(&line, &server, "one", |status| status["in_step"] == 1).await;
+        let server = setup.serve().await;
+        stands(&setup, &server, "one", |status| status["in_step"] == 1).await;
         let bytes = async || {
             let map = maps.get("java-trust").await.unwrap();
             let mut data = map.binary_data.unwrap();
@@ -175,11 +175,11 @@ lease_duration = "5s"
         // Java reads either format under either name.
         let is_jks = first.starts_with(&[0xfe, 0xed, 0xfe, 0xed]);
         assert_eq!(is_jks, format == "jks");
-        let file = line.path(&key);
+        let file = setup.path(&key);
         std::fs::write(&file, &first).unwrap();
         let listed = java_lists(&file, format);
         assert_eq!(listed.matches("trustedCertEntry").count(), 2, "{listed}");
-        let anchors = line.cli(&["anchors", "list", "-o", "json"]);
+        let anchors = setup.cli(&["anchors", "list", "-o", "json"]);
         let anchors: serde_json::Value = serde_json::from_str(&anchors).unwrap();
         for anchor in anchors.as_array().unwrap() {
             let print = anchor["sha256"].as_str().unwrap();
@@ -193,8 +193,8 @@ lease_duration = "5s"
         eventually(SOON, "repaired", async || bytes().await == first).await;
         server.stop().await;
         // Other salts, the same bundle: nothing to write.
-        let server = line.serve().await;
-        let again = stands(&line, &server, "in step", |status| status["in_step"] == 1).await;
+        let server = setup.serve().await;
+        let again = stands(&setup, &server, "in step", |status| status["in_step"] == 1).await;
         assert_eq!(again["writes"], 0);
         assert_eq!(bytes().await, first);
         server.metrics_are_listed().await;
@@ -206,5 +206,5 @@ lease_duration = "5s"
 fn java_lists(file: &std::path::Path, format: &str) -> String {
     let list = ["-list", "-storepass", "changeit", "-storetype", format];
     let mut command = std::process::Command::new("keytool");
-    crate::support::openssl::run(command.args(list).arg("-keystore").arg(file))
+    rootbridge_test_support::command::run(command.args(list).arg("-keystore").arg(file))
 }

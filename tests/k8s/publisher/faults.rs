@@ -21,14 +21,14 @@ async fn a_cluster_that_is_down_holds_up_only_itself() {
         ("east", &east.api, &east.credential),
         ("west", &west.api, &west.credential),
     ];
-    let line = rootbridge(&clusters, &target);
-    let server = line.serve().await;
-    stands(&line, &server, "east in step", |status| {
+    let setup = rootbridge(&clusters, &target);
+    let server = setup.serve().await;
+    stands(&setup, &server, "east in step", |status| {
         status["cluster"] == "east" && status["in_step"] == 5
     })
     .await;
     let admin = server
-        .ask(http::Method::GET, "/v1/status", Some(&line.operator))
+        .admin_request(http::Method::GET, "/v1/status", Some(&setup.operator))
         .await;
     let all: serde_json::Value = serde_json::from_str(&admin.1).unwrap();
     let down = &all["bundle_targets"][1];
@@ -38,7 +38,7 @@ async fn a_cluster_that_is_down_holds_up_only_itself() {
     // It heals by itself.
     west.api.restart();
     west.client = west.api.client().await;
-    let pem = published(&line);
+    let pem = published(&setup);
     west.has("default", &pem, Duration::from_secs(60)).await;
 
     // And goes away again: the other is still followed at once.
@@ -58,9 +58,9 @@ async fn what_may_not_be_written_is_said_and_heals() {
     few.remove(1);
     few.push(rule("", &["configmaps"], &["list", "watch"], &[NAME]));
     let cluster = Cluster::start(few).await;
-    let line = cluster.line(ISTIO);
-    let server = line.serve().await;
-    let status = stands(&line, &server, "all failing", |status| {
+    let setup = cluster.setup(ISTIO);
+    let server = setup.serve().await;
+    let status = stands(&setup, &server, "all failing", |status| {
         status["failing"] == 5
     })
     .await;
@@ -75,7 +75,7 @@ async fn what_may_not_be_written_is_said_and_heals() {
         .patch("rootbridge-rootbridge", &PatchParams::default(), &patch)
         .await
         .unwrap();
-    stands(&line, &server, "healed", |status| {
+    stands(&setup, &server, "healed", |status| {
         status["in_step"] == 5 && status["failing"] == 0 && status["error"] == json!(null)
     })
     .await;
@@ -87,9 +87,9 @@ async fn what_may_not_be_written_is_said_and_heals() {
 async fn a_fight_is_said_once_and_slows_down() {
     let cluster = Cluster::of_chart().await;
     namespace(&cluster.client, "shop").await;
-    let line = cluster.line(ISTIO);
-    let server = line.serve().await;
-    let pem = published(&line);
+    let setup = cluster.setup(ISTIO);
+    let server = setup.serve().await;
+    let pem = published(&setup);
     cluster.has("shop", &pem, SOON * 4).await;
 
     let rounds = Arc::new(AtomicU32::new(0));
@@ -113,7 +113,7 @@ async fn a_fight_is_said_once_and_slows_down() {
             }
         })
     };
-    let contested = stands(&line, &server, "contested", |status| {
+    let contested = stands(&setup, &server, "contested", |status| {
         status["contested"] == 1
     })
     .await;
@@ -125,12 +125,12 @@ async fn a_fight_is_said_once_and_slows_down() {
     let log = server.log();
     let said: Vec<_> = log
         .lines()
-        .filter(|line| line.contains("again and again"))
+        .filter(|line| line.contains("keeps changing the object"))
         .collect();
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains("other-publisher"), "{}", said[0]);
     // The others are in step all the while.
-    assert_eq!(status(&line, &server)["in_step"], 5);
+    assert_eq!(status(&setup, &server)["in_step"], 5);
 
     on.store(false, Ordering::SeqCst);
     fighter.await.unwrap();

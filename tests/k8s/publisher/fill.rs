@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Cluster, ISTIO, KEY, NAME, SOON, published, stands, status};
 use crate::objects::namespace;
-use crate::support::eventually;
+use rootbridge_test_support::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_hundred_namespaces_are_filled_and_kept() {
@@ -15,25 +15,25 @@ async fn three_hundred_namespaces_are_filled_and_kept() {
     for n in 0..300 {
         namespace(&cluster.client, &format!("shop-{n}")).await;
     }
-    let line = cluster.line(ISTIO);
+    let setup = cluster.setup(ISTIO);
     let begun = Instant::now();
-    let server = line.serve().await;
-    let pem = published(&line);
+    let server = setup.serve().await;
+    let pem = published(&setup);
 
     // While the bulk is under way, a new namespace goes first.
     eventually(SOON * 4, "the first", async || {
-        status(&line, &server)["in_step"].as_u64() > Some(5)
+        status(&setup, &server)["in_step"].as_u64() > Some(5)
     })
     .await;
     namespace(&cluster.client, "fresh").await;
     let took = cluster.has("fresh", &pem, SOON).await;
-    let at = status(&line, &server);
+    let at = status(&setup, &server);
     eprintln!(
         "a new namespace during the fill: {took:?}; {} still behind",
         at["behind"]
     );
 
-    let full = stands(&line, &server, "everything in step", |status| {
+    let full = stands(&setup, &server, "everything in step", |status| {
         status["behind"] == 0 && status["applied"]["sequence"] == 1
     })
     .await;
@@ -61,10 +61,10 @@ async fn three_hundred_namespaces_are_filled_and_kept() {
     .await;
 
     // Another anchor: everything follows, and the ledger says so.
-    std::fs::write(line.path("other.pem"), super::bundles::other_root()).unwrap();
-    let file = line.path("other.pem").display().to_string();
-    super::add_anchor(&line, &file);
-    let next = stands(&line, &server, "the next version everywhere", |status| {
+    std::fs::write(setup.path("other.pem"), super::bundles::other_root()).unwrap();
+    let file = setup.path("other.pem").display().to_string();
+    super::add_anchor(&setup, &file);
+    let next = stands(&setup, &server, "the next version everywhere", |status| {
         status["behind"] == 0 && status["applied"]["sequence"] == 2
     })
     .await;
@@ -74,8 +74,8 @@ async fn three_hundred_namespaces_are_filled_and_kept() {
     server.stop().await;
 
     // After a restart nothing is written that stands already, and the moment is the recorded one.
-    let server = line.serve().await;
-    let again = stands(&line, &server, "in step again", |status| {
+    let server = setup.serve().await;
+    let again = stands(&setup, &server, "in step again", |status| {
         status["behind"] == 0 && status["applied"]["sequence"] == 2
     })
     .await;
@@ -131,20 +131,20 @@ async fn a_namespace_that_ends_is_no_error() {
     }
     // No controller ends what is deleted here: it stays terminating, before and while it is watched.
     cluster.delete_namespace("shop-0").await;
-    let line = cluster.line(ISTIO);
-    let server = line.serve().await;
+    let setup = cluster.setup(ISTIO);
+    let server = setup.serve().await;
     let in_step = |count: u64| {
         move |status: &serde_json::Value| {
             status["in_step"] == count && status["behind"] == 0 && status["failing"] == 0
         }
     };
-    stands(&line, &server, "eight", in_step(8)).await;
+    stands(&setup, &server, "eight", in_step(8)).await;
     assert_eq!(cluster.pem("shop-0").await, None);
     cluster.delete_namespace("shop-1").await;
     // What a namespace controller would do.
     let maps = cluster.maps("shop-1");
     maps.delete(NAME, &DeleteParams::default()).await.unwrap();
-    let status = stands(&line, &server, "seven", in_step(7)).await;
+    let status = stands(&setup, &server, "seven", in_step(7)).await;
     assert_eq!(
         (&status["error"], &status["contested"]),
         (&json!(null), &json!(0))
@@ -162,9 +162,9 @@ async fn a_selector_chooses_namespaces() {
         "preset = \"istio\"",
         "preset = \"istio\"\nnamespaces = \"mesh in (one,two)\"",
     );
-    let line = cluster.line(&target);
-    let server = line.serve().await;
-    stands(&line, &server, "nothing wanted", |status| {
+    let setup = cluster.setup(&target);
+    let server = setup.serve().await;
+    stands(&setup, &server, "nothing wanted", |status| {
         status["applied"]["sequence"] == 1 && status["in_step"] == 0
     })
     .await;
@@ -175,7 +175,7 @@ async fn a_selector_chooses_namespaces() {
         .patch("in", &PatchParams::default(), &patch)
         .await
         .unwrap();
-    cluster.has("in", &published(&line), SOON).await;
+    cluster.has("in", &published(&setup), SOON).await;
     assert_eq!(cluster.pem("out").await, None);
     server.stop().await;
 }

@@ -8,7 +8,7 @@ use super::{Cluster, ISTIO, PATIENCE, published, stands};
 async fn one_writes_and_another_takes_over() {
     let cluster = Cluster::of_chart().await;
     // Two CAs with bundles of their own, so that it shows who has written.
-    let (one, two) = (cluster.line(ISTIO), cluster.line(ISTIO));
+    let (one, two) = (cluster.setup(ISTIO), cluster.setup(ISTIO));
     two.edit("name = \"line-0\"", "name = \"line-1\"");
     let (first, second) = (published(&one), published(&two));
     assert_ne!(first, second);
@@ -54,9 +54,9 @@ async fn one_writes_and_another_takes_over() {
 async fn without_its_namespace_nobody_writes() {
     let cluster = Cluster::of_chart().await;
     let target = ISTIO.replace("[publisher]", "[publisher]\nlease_namespace = \"nowhere\"");
-    let line = cluster.line(&target);
-    let server = line.serve().await;
-    let status = stands(&line, &server, "no lease", |status| {
+    let setup = cluster.setup(&target);
+    let server = setup.serve().await;
+    let status = stands(&setup, &server, "no lease", |status| {
         status["writer"]["state"] == "unreachable"
             && status["writer"]["why"]
                 .as_str()

@@ -36,16 +36,16 @@ async fn two_thousand_namespaces() {
         namespace(&cluster.client, &format!("shop-{n}")).await;
     }
     let idle = reviews(&cluster, &tokens, Duration::from_secs(15)).await;
-    let line = cluster.line(ISTIO);
+    let setup = cluster.setup(ISTIO);
     let begun = Instant::now();
-    let server = line.serve().await;
+    let server = setup.serve().await;
     let busy = reviews(&cluster, &tokens, Duration::from_secs(15)).await;
-    let at = status(&line, &server);
+    let at = status(&setup, &server);
     assert!(
         at["behind"].as_u64() > Some(0),
         "measured while it is filled: {at}"
     );
-    let full = stands(&line, &server, "everything in step", |status| {
+    let full = stands(&setup, &server, "everything in step", |status| {
         status["behind"] == 0
     })
     .await;

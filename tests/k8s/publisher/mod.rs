@@ -19,7 +19,7 @@ use super::chart;
 use super::objects::{granted, namespace, rule};
 use super::rootbridge::rootbridge;
 use super::server::ApiServer;
-use super::support::{Line, Server, eventually};
+use rootbridge_test_support::{RunningServer, TestServer, eventually};
 
 /// A second is what is promised; a busy machine is given more before a test fails.
 const SOON: Duration = Duration::from_secs(5);
@@ -95,7 +95,7 @@ impl Cluster {
         }
     }
 
-    fn line(&self, more: &str) -> Line {
+    fn setup(&self, more: &str) -> TestServer {
         rootbridge(&[("east", &self.api, &self.credential)], more)
     }
 
@@ -125,9 +125,9 @@ impl Cluster {
 }
 
 /// The only target's status, as the command shows it.
-fn status(line: &Line, server: &Server) -> Value {
+fn status(setup: &TestServer, server: &RunningServer) -> Value {
     let admin = format!("http://127.0.0.1:{}", server.admin);
-    let file = line.path("operator.token").display().to_string();
+    let file = setup.path("operator.token").display().to_string();
     let arguments = [
         "bundle",
         "status",
@@ -138,21 +138,21 @@ fn status(line: &Line, server: &Server) -> Value {
         "-o",
         "json",
     ];
-    let all: Value = serde_json::from_str(&line.cli(&arguments)).unwrap();
+    let all: Value = serde_json::from_str(&setup.cli(&arguments)).unwrap();
     all[0].clone()
 }
 
 /// Waits until the target's status is as wanted.
 async fn stands(
-    line: &Line,
-    server: &Server,
+    setup: &TestServer,
+    server: &RunningServer,
     what: &str,
     wanted: impl Fn(&Value) -> bool,
 ) -> Value {
     let mut last = Value::Null;
     let begun = std::time::Instant::now();
     while begun.elapsed() < PATIENCE {
-        last = status(line, server);
+        last = status(setup, server);
         if wanted(&last) {
             return last;
         }
@@ -162,20 +162,20 @@ async fn stands(
 }
 
 /// What the publisher has logged.
-fn tail(server: &Server) -> String {
+fn tail(server: &RunningServer) -> String {
     let log = server.log();
     let own = log.lines().filter(|line| line.contains("publisher"));
     own.collect::<Vec<_>>().join("\n")
 }
 
 /// The bundle that the server publishes.
-fn published(line: &Line) -> String {
-    line.roots("cluster.local")
+fn published(setup: &TestServer) -> String {
+    setup.roots("cluster.local")
 }
 
-fn add_anchor(line: &Line, file: &str) {
+fn add_anchor(setup: &TestServer, file: &str) {
     let domain = ["--trust-domain", "cluster.local"];
-    line.cli(
+    setup.cli(
         &[
             &["anchors", "add", file, "--source", "old mesh"],
             &domain[..],

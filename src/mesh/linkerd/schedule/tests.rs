@@ -5,6 +5,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
 
+use rootbridge_test_support::random::SplitMix64;
+
 use super::*;
 use crate::clock::{Clock, FixedClock};
 use crate::hsm::DEFAULT_QUEUE as QUEUE;
@@ -16,19 +18,6 @@ const PROXIES: usize = 10_000;
 const LIFETIME: Duration = Duration::from_secs(DAY);
 const SKEW: Duration = Duration::from_secs(20);
 const BEGIN: i64 = 1_790_000_000;
-
-/// A generator of its own, so that a run can be repeated (SplitMix64).
-struct Draws(u64);
-
-impl Draws {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
 
 #[derive(Clone, Copy)]
 struct Held {
@@ -56,11 +45,11 @@ fn sleep(held: Option<Held>, now: UnixTime) -> Duration {
 /// `outage` fail.
 fn run(schedule: Schedule, end: u64, outage: &Range<u64>, mut see: impl FnMut(Call)) {
     let clock = FixedClock::new(UnixTime::from_secs(BEGIN));
-    let mut draws = Draws(7);
+    let mut random = SplitMix64(7);
     let mut held: Vec<Option<Held>> = vec![None; PROXIES];
     let mut due = BinaryHeap::new();
     for proxy in 0..PROXIES {
-        due.push(Reverse((draws.next() % 300, proxy)));
+        due.push(Reverse((random.next() % 300, proxy)));
     }
     while let Some(Reverse((at, proxy))) = due.pop()
         && at < end
@@ -75,7 +64,7 @@ fn run(schedule: Schedule, end: u64, outage: &Range<u64>, mut see: impl FnMut(Ca
         });
         if answered {
             let not_after = now.plus(LIFETIME + SKEW);
-            let valid_until = schedule.valid_until(now, not_after, draws.next());
+            let valid_until = schedule.valid_until(now, not_after, random.next());
             held[proxy] = Some(Held {
                 not_after,
                 valid_until,

@@ -1,0 +1,236 @@
+//! From start to end: no authority yet, SIGHUP, SIGTERM.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tonic::Code;
+
+use rootbridge_test_support::csr::{KeyAndCsr, id};
+use rootbridge_test_support::grpc::{refusal, sign_request};
+use rootbridge_test_support::{Client, PATIENCE, TD, TestServer, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_an_authority_waits_for_one() {
+    let setup = TestServer::bare();
+    let server = setup.start().await;
+    server
+        .wait_for_log("no authority yet: run `rootbridge ca init`")
+        .await;
+    eventually(PATIENCE, "the reason", async || {
+        server.get("/readyz").await.1.contains("rootbridge ca init")
+    })
+    .await;
+    assert_eq!(server.get("/readyz").await.0, 503);
+    assert_eq!(server.get("/livez").await.0, 200);
+    setup.init(TD, &[]);
+    let begun = Instant::now();
+    server.ready().await;
+    let client = server.client(TD).await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
+    let token = setup.issuer.istio("foo", "bar");
+    client
+        .istio(&token, &KeyAndCsr::workload("foo", "bar"))
+        .await
+        .unwrap();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_takes_policy_and_callers_or_changes_nothing() {
+    let setup = TestServer::new();
+    let server = setup.serve().await;
+    let client = server.client(TD).await;
+    let csr = KeyAndCsr::workload("foo", "bar");
+    let ask = async || {
+        client
+            .sign(&setup.operator, sign_request(&csr, "gold", &[]))
+            .await
+    };
+    refusal(ask().await, Code::PermissionDenied);
+
+    // Wrong: told, and the old one stays.
+    let good = std::fs::read_to_string(setup.config()).unwrap();
+    for (wrong, why) in [
+        (
+            good.replace(
+                "\"workload\", \"short\", \"ignore\"",
+                "\"workload\", \"nosuch\"",
+            ),
+            "nosuch",
+        ),
+        (good.replace("[policy", "[polcy"), "polcy"),
+        ("nonsense".to_owned(), "rootbridge.toml"),
+    ] {
+        std::fs::write(setup.config(), wrong).unwrap();
+        let before = server
+            .log()
+            .matches("the old configuration stays in force")
+            .count();
+        server.signal(Signal::SIGHUP);
+        eventually(PATIENCE, why, async || {
+            let log = server.log();
+            log.matches("the old configuration stays in force").count() > before
+                && log.contains(why)
+        })
+        .await;
+        refusal(ask().await, Code::PermissionDenied);
+        client
+            .sign(&setup.operator, sign_request(&csr, "workload", &[]))
+            .await
+            .unwrap();
+    }
+    std::fs::write(setup.config(), &good).unwrap();
+    setup.edit(
+        "\"workload\", \"short\", \"ignore\"",
+        "\"workload\", \"gold\"",
+    );
+    setup.edit(
+        "operators = [\"admin\"]",
+        "operators = [\"admin\", \"other\"]",
+    );
+    setup.edit("max_ttl = \"90d\"", "max_ttl = \"30d\"");
+    server.signal(Signal::SIGHUP);
+    server.wait_for_log("configuration reloaded").await;
+    ask().await.unwrap();
+    let token = setup.issuer.istio("foo", "bar");
+    refusal(
+        client.istio_for(&token, &csr, 31 * 86_400).await,
+        Code::InvalidArgument,
+    );
+    // On this very connection another operator is known now, though no rule names him.
+    refusal(
+        client
+            .sign(&setup.other_operator, sign_request(&csr, "workload", &[]))
+            .await,
+        Code::PermissionDenied,
+    );
+    // A caller who is taken off the list is nobody at his next call.
+    setup.edit("jwt = [\"cluster\", \"people\"]", "jwt = [\"people\"]");
+    server.signal(Signal::SIGHUP);
+    eventually(PATIENCE, "no JWT of the cluster", async || {
+        client
+            .istio(&token, &csr)
+            .await
+            .is_err_and(|status| status.code() == Code::Unauthenticated)
+    })
+    .await;
+    // What needs a restart is said, each time.
+    setup.edit("workers = 2", "workers = 3");
+    for n in 1..3 {
+        server.signal(Signal::SIGHUP);
+        eventually(PATIENCE, "a restart is needed", async || {
+            server.log().matches("\"section\":\"hsm\"").count() >= n
+        })
+        .await;
+    }
+    server.stop().await;
+}
+
+/// SIGTERM: what was begun is brought to its end, answered or not, and on record.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_leaves_nothing_open() {
+    let setup = TestServer::with(&[("level = \"trace\"", "level = \"info\"")]);
+    for round in 0..3 {
+        let mut server = setup.serve().await;
+        let client = server.client(TD).await;
+        let token = setup.issuer.istio("foo", "bar");
+        let csr = std::sync::Arc::new(KeyAndCsr::workload("foo", "bar"));
+        let calls: Vec<_> = (0..16)
+            .map(|_| tokio::spawn(until_it_ends(client.clone(), token.clone(), csr.clone())))
+            .collect();
+        tokio::time::sleep(Duration::from_millis(300 + round * 217)).await;
+        server.signal(Signal::SIGTERM);
+        let begun = Instant::now();
+        let status = server.wait_exit(PATIENCE).await;
+        assert!(status.success());
+        assert!(
+            begun.elapsed() < Duration::from_secs(8),
+            "{:?}",
+            begun.elapsed()
+        );
+        let mut answered = 0;
+        for call in calls {
+            answered += call.await.unwrap();
+        }
+        assert!(answered > 0);
+        let states = setup.certificates(&["--state", "pending"]);
+        assert!(states.is_empty(), "{states:#?}");
+    }
+    let unknown = setup.certificates(&["--state", "unknown"]);
+    assert!(unknown.is_empty(), "{unknown:#?}");
+}
+
+/// How many calls were answered before the server was gone.
+async fn until_it_ends(client: Client, token: String, csr: std::sync::Arc<KeyAndCsr>) -> u32 {
+    let mut answered = 0;
+    loop {
+        match client.istio(&token, &csr).await {
+            Ok(chain) => assert_eq!(chain.names(), [id("foo", "bar")]),
+            Err(_) => return answered,
+        }
+        answered += 1;
+    }
+}
+
+/// Health is told before the end, and its watchers do not hold it up.
+#[tokio::test(flavor = "multi_thread")]
+async fn health_by_service() {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::health_client::HealthClient;
+
+    let setup = TestServer::new();
+    let server = setup.serve().await;
+    let mut health = HealthClient::new(server.client(TD).await.0);
+    let check = async |health: &mut HealthClient<_>, service: &str| {
+        let service = service.to_owned();
+        health
+            .check(HealthCheckRequest { service })
+            .await
+            .map(|answer| answer.into_inner().status())
+    };
+    for service in [
+        "istio.v1.auth.IstioCertificateService",
+        "rootbridge.v1.CertificateService",
+        "rootbridge.v1.TrustBundleService",
+        "",
+    ] {
+        eventually(PATIENCE, service, async || {
+            check(&mut health, service).await.unwrap() == ServingStatus::Serving
+        })
+        .await;
+    }
+    assert_eq!(
+        check(&mut health, "other").await.unwrap_err().code(),
+        Code::NotFound
+    );
+    let service = "rootbridge.v1.CertificateService".to_owned();
+    let mut watch = health
+        .watch(HealthCheckRequest { service })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        watch.message().await.unwrap().unwrap().status(),
+        ServingStatus::Serving
+    );
+    let begun = Instant::now();
+    let told = tokio::spawn(async move {
+        let mut last = None;
+        while let Ok(Some(status)) = watch.message().await {
+            last = Some(status.status());
+        }
+        last
+    });
+    server.stop().await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(told.await.unwrap(), Some(ServingStatus::NotServing));
+}

@@ -1,0 +1,31 @@
+//! The line from end to end: the real binary on a real SoftHSM token with its real ledger, and
+//! clients over real TLS.
+//!
+//! Every server logs at `trace`, and every test ends with a search of its log for secrets.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    missing_docs
+)]
+
+mod admin;
+mod bundles;
+mod ceremonies;
+mod enterprise;
+mod idempotency;
+mod issuance;
+mod istio;
+mod life;
+mod limits;
+mod matrix;
+mod moments;
+mod mtls;
+mod outage;
+mod resumption;
+mod serving;
+mod storm;
+mod token;

@@ -1,0 +1,286 @@
+//! The ledger fails: nothing is signed, and it comes back alone.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tonic::Code;
+
+use rootbridge_test_support::csr::KeyAndCsr;
+use rootbridge_test_support::grpc::refusal;
+use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually};
+
+/// Another process that holds the ledger's write lock until it is dropped.
+struct Lock(Child);
+
+impl Lock {
+    fn take(setup: &TestServer) -> Self {
+        let script = "import sqlite3, sys\n\
+            c = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None)\n\
+            c.execute('BEGIN EXCLUSIVE')\n\
+            print('locked', flush=True)\n\
+            sys.stdin.read()";
+        let mut child = Command::new("python3")
+            .args(["-c", script])
+            .arg(setup.path("ledger.db"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut said)
+            .unwrap();
+        assert_eq!(said.trim(), "locked");
+        Self(child)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Locked for longer than the server waits: UNAVAILABLE, no signature, a new epoch afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_ledger_signs_nothing_and_comes_back() {
+    let setup = TestServer::new();
+    let server = setup.serve().await;
+    let client = server.client(TD).await;
+    let token = setup.issuer.istio("foo", "bar");
+    let csr = KeyAndCsr::workload("foo", "bar");
+    client.istio(&token, &csr).await.unwrap();
+    let before = server.signatures().await;
+
+    let lock = Lock::take(&setup);
+    let calls: Vec<_> = (0..4)
+        .map(|_| {
+            let (client, token, csr) = (client.clone(), token.clone(), csr.pem.clone());
+            tokio::spawn(async move {
+                let body = rootbridge_test_support::grpc::istio_request(&csr, 0, &[]);
+                client
+                    .create(body, rootbridge_test_support::grpc::bearer(&token))
+                    .await
+            })
+        })
+        .collect();
+    for call in calls {
+        refusal(call.await.unwrap(), Code::Unavailable);
+    }
+    eventually(PATIENCE, "not ready", async || {
+        server.get("/readyz").await.0 == 503
+    })
+    .await;
+    let (_, said) = server.get("/readyz").await;
+    assert!(said.contains("ledger") && !said.contains("/tmp"), "{said}");
+    refusal(client.istio(&token, &csr).await, Code::Unavailable);
+    assert_eq!(
+        server.signatures().await,
+        before,
+        "something was signed without a record"
+    );
+
+    drop(lock);
+    eventually(PATIENCE, "it is back", async || {
+        client.istio(&token, &csr).await.is_ok()
+    })
+    .await;
+    server
+        .wait_for_log("the ledger is available again: a new epoch starts")
+        .await;
+    eventually(PATIENCE, "ready", async || {
+        server.get("/readyz").await.0 == 200
+    })
+    .await;
+    server.stop().await;
+    for state in ["pending", "unknown"] {
+        let open = setup.certificates(&["--state", state]);
+        assert!(open.is_empty(), "{state}: {open:#?}");
+    }
+}
+
+/// Locked in the midst of load: what was signed and could not be concluded is not answered, and
+/// ends as unknown; nobody holds a certificate that is not on record as issued.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_caught_between_record_and_conclusion_is_unknown() {
+    let setup = TestServer::with(&[("level = \"trace\"", "level = \"info\"")]);
+    let server = setup.serve().await;
+    let client = server.client(TD).await;
+    let token = setup.issuer.istio("foo", "bar");
+    let csr = std::sync::Arc::new(KeyAndCsr::workload("foo", "bar"));
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let load: Vec<_> = (0..32)
+        .map(|_| {
+            let (client, token, csr, done) =
+                (client.clone(), token.clone(), csr.clone(), done.clone());
+            tokio::spawn(async move {
+                let mut held = Vec::new();
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    match client.istio(&token, &csr).await {
+                        Ok(chain) => held.push(chain.leaf.serial().to_string()),
+                        Err(status) => assert!(
+                            matches!(status.code(), Code::Unavailable | Code::ResourceExhausted),
+                            "{status:?}"
+                        ),
+                    }
+                }
+                held
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let lock = Lock::take(&setup);
+    tokio::time::sleep(Duration::from_secs(14)).await;
+    drop(lock);
+    eventually(PATIENCE, "it is back", async || {
+        client.istio(&token, &csr).await.is_ok()
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    let mut held = std::collections::BTreeSet::new();
+    for worker in load {
+        held.extend(worker.await.unwrap());
+    }
+    eventually(PATIENCE, "nothing is open", async || {
+        setup.certificates(&["--state", "pending"]).is_empty()
+    })
+    .await;
+    server.stop().await;
+    let not_issued: Vec<_> = ["pending", "failed", "unknown"]
+        .iter()
+        .flat_map(|state| setup.certificates(&["--state", state]))
+        .collect();
+    for row in &not_issued {
+        let serial = row["serial_number"].as_str().unwrap();
+        assert!(
+            !held.contains(serial),
+            "{serial} was answered and is {}",
+            row["state"]
+        );
+    }
+    assert!(
+        !not_issued.is_empty(),
+        "nothing was caught: this has shown nothing"
+    );
+}
+
+/// At the start, what this instance left open earlier is concluded, and nobody else's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_judges_its_own_past_only() {
+    let setup = TestServer::with(&[("level = \"trace\"", "level = \"info\"")]);
+    let mut server = setup.serve().await;
+    let client = server.client(TD).await;
+    let token = setup.issuer.istio("foo", "bar");
+    let csr = std::sync::Arc::new(KeyAndCsr::workload("foo", "bar"));
+    let load: Vec<_> = (0..32)
+        .map(|_| {
+            let (client, token, csr) = (client.clone(), token.clone(), csr.clone());
+            tokio::spawn(async move { while client.istio(&token, &csr).await.is_ok() {} })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    server.kill();
+    for worker in load {
+        worker.await.unwrap();
+    }
+    drop(server);
+    // Somebody else's open record, under a lease that has not run out.
+    crate::ceremonies::sql(
+        &setup,
+        "INSERT INTO instance VALUES ('other-0', 1, 3600, strftime('%s','now') + 3600)",
+    );
+    crate::ceremonies::sql(
+        &setup,
+        "INSERT INTO epoch (instance, boot, registered_at) VALUES ('other-0', 1, 0)",
+    );
+    crate::ceremonies::sql(&setup, "INSERT INTO intent SELECT
+        (SELECT max(id) + 1 FROM intent), kind, issuer, ca_certificate, x'01020304', algorithm, not_before,
+        not_after, subject, profile, spki_sha256, bundle_digest, caller_trust_domain, caller, method,
+        method_detail, cluster, pod, node, token_authenticated_at, 'others', (SELECT max(id) FROM epoch),
+        NULL, recorded_at, tbs FROM intent WHERE kind = 1 LIMIT 1");
+    let server = setup.serve().await;
+    eventually(PATIENCE, "its own are concluded", async || {
+        setup.certificates(&["--state", "pending"]).len() == 1
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let open = setup.certificates(&["--state", "pending"]);
+    assert_eq!(open.len(), 1, "{open:#?}");
+    assert_eq!(open[0]["request_id"], "others");
+    // Its lease runs out: then it is anybody's to judge.
+    crate::ceremonies::sql(
+        &setup,
+        "UPDATE instance SET lease_until = 0 WHERE name = 'other-0'",
+    );
+    eventually(PATIENCE, "the other's is concluded", async || {
+        setup.certificates(&["--state", "pending"]).is_empty()
+    })
+    .await;
+    server.stop().await;
+}
+
+/// A full disk and a read-only one: no record, no signature, and readiness says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_signs_nothing() {
+    let setup = TestServer::new();
+    let disk = setup.path("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let ledger = setup.path("ledger.db").display().to_string();
+    setup.edit(&ledger, &disk.join("ledger.db").display().to_string());
+    // A small file system that only the server sees.
+    let script = "mount -t tmpfs -o size=2m tmpfs \"$1\" && cp \"$2\" \"$1\" && exec \"$3\" serve";
+    let inner = setup.command(&[]);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--map-root-user", "sh", "-c", script, "sh"]);
+    command
+        .arg(&disk)
+        .arg(setup.path("ledger.db"))
+        .arg(inner.get_program());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let server = setup.start_with(command).await;
+    server.ready().await;
+    let client = server.client(TD).await;
+    let token = setup.issuer.istio("foo", "bar");
+    let csr = KeyAndCsr::workload("foo", "bar");
+    client.istio(&token, &csr).await.unwrap();
+
+    let inside = format!("/proc/{}/root{}", server.id(), disk.display());
+    let mut filler = std::fs::File::create(format!("{inside}/filler")).unwrap();
+    while filler.write_all(&[0; 512]).is_ok() {}
+    drop(filler);
+    eventually(PATIENCE, "a full disk", async || {
+        client
+            .istio(&token, &csr)
+            .await
+            .is_err_and(|status| status.code() == Code::Unavailable)
+    })
+    .await;
+    let before = server.signatures().await;
+    for _ in 0..5 {
+        refusal(client.istio(&token, &csr).await, Code::Unavailable);
+    }
+    assert_eq!(server.signatures().await, before);
+    eventually(PATIENCE, "not ready", async || {
+        server.get("/readyz").await.0 == 503
+    })
+    .await;
+
+    std::fs::remove_file(format!("{inside}/filler")).unwrap();
+    eventually(PATIENCE, "room again", async || {
+        client.istio(&token, &csr).await.is_ok()
+    })
+    .await;
+    eventually(PATIENCE, "ready", async || {
+        server.get("/readyz").await.0 == 200
+    })
+    .await;
+    server.stop().await;
+}
