@@ -12,7 +12,7 @@ pub(super) struct Pattern {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PatternError {
+pub(super) enum PatternError {
     #[error("`{0}`: `*` matches one whole segment, and `**` only the last ones")]
     Wildcard(String),
     #[error("an empty pattern matches nothing")]
