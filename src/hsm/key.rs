@@ -45,7 +45,7 @@ impl Key {
         &self.label
     }
 
-    /// Reserves a slot in the token's queue, before anything is recorded.
+    /// Reserves a slot in the token's queue. Called before anything is recorded.
     ///
     /// # Errors
     /// [`SignError::Busy`] when the queue is full; [`SignError::Unavailable`] when the token is not

@@ -46,7 +46,7 @@ impl PinSource {
     /// Reads the source, each time it is called.
     pub(super) fn read(&self) -> Result<Pin, HsmError> {
         let fail = |reason: String| HsmError::Pin {
-            place: self.to_string(),
+            location: self.to_string(),
             reason,
         };
         let text: Zeroizing<String> = match self {
