@@ -33,7 +33,7 @@ use secrecy::SecretString;
 use module::Module;
 use token_inner::TokenInner;
 
-pub use config::{Config, ConfigError, DEFAULT_QUEUE, RawConfig, RawTokenConfig, TokenConfig};
+pub use config::{Config, DEFAULT_QUEUE, RawConfig, RawTokenConfig, TokenConfig};
 pub use error::{HsmError, SignError};
 pub use fault::Fault;
 pub use key::Key;

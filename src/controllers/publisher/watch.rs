@@ -11,12 +11,12 @@ use kube::Api;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event, watcher};
 
-use super::backoff::Backoff;
 use super::desired::observe;
 use super::error::said;
 use super::kinds::Kinds;
 use super::object_state::{ObjectKey, Observed};
 use super::target::TargetConfig;
+use crate::backoff::Backoff;
 use crate::cluster::Cluster;
 
 /// A watch ends at the server after so many seconds; one that says nothing for a little longer is
@@ -52,7 +52,7 @@ pub(super) struct NamespaceSeen {
 /// Every namespace of a cluster.
 pub(super) fn namespaces(cluster: Arc<Cluster>) -> BoxStream<'static, News<NamespaceSeen>> {
     let open = move || {
-        let client = cluster.link().client().map_err(|down| down.why)?;
+        let client = cluster.connection().client().map_err(|down| down.why)?;
         let watch = watcher(Api::<PartialObjectMeta<Namespace>>::all(client), config());
         let watch = watch.map(|event| event.map(namespace_news).map_err(Failed::of));
         Ok(watch.boxed())
@@ -80,7 +80,7 @@ pub(super) fn objects(
 ) -> BoxStream<'static, News<Observed>> {
     let others = Arc::clone(&kinds);
     let open = move || {
-        let client = cluster.link().client().map_err(|down| down.why)?;
+        let client = cluster.connection().client().map_err(|down| down.why)?;
         let api = Api::all_with(client, kinds.resource());
         let name = format!("metadata.name={}", target.object());
         let target = Arc::clone(&target);
@@ -214,7 +214,7 @@ where
 
     fn broken(&mut self, why: String) -> News<T> {
         self.watch = None;
-        self.wait = Some(self.backoff.next());
+        self.wait = Some(self.backoff.next_delay());
         News::Broken(why)
     }
 }

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use super::callers::Way;
+use super::callers::VerificationMode;
 use super::config::ClusterConfig;
 
 /// One verb on one kind of resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Right {
+pub struct Permission {
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `sign` or `attest`.
     pub verb: &'static str,
     /// The API group; empty for the core.
@@ -22,8 +22,8 @@ pub struct Right {
     pub why: String,
 }
 
-impl Right {
-    /// A right on every object of a kind.
+impl Permission {
+    /// A permission on every object of a kind.
     pub fn new(
         verb: &'static str,
         group: &'static str,
@@ -55,7 +55,7 @@ impl Right {
     }
 }
 
-impl fmt::Display for Right {
+impl fmt::Display for Permission {
     /// `create tokenreviews.authentication.k8s.io`, as `kubectl auth can-i` has it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, sub) = match self.resource.split_once('/') {
@@ -81,26 +81,26 @@ impl fmt::Display for Right {
 
 impl ClusterConfig {
     /// What the judgement of its callers needs.
-    pub fn rights(&self) -> Vec<Right> {
+    pub fn permissions(&self) -> Vec<Permission> {
         let at = |key: &str| format!("clusters.{}.{key}", self.name());
         let callers = self.callers();
-        let mut rights = Vec::new();
+        let mut permissions = Vec::new();
         if callers.any() {
             let (group, resource) = ("authentication.k8s.io", "tokenreviews");
-            rights.push(Right::new("create", group, resource, at("audiences")));
+            permissions.push(Permission::new("create", group, resource, at("audiences")));
         }
         if callers.needs_index() {
-            let why = match callers.way() {
-                Way::Offline => at("authenticate"),
-                Way::TokenReview => at("node_accounts"),
+            let why = match callers.mode() {
+                VerificationMode::Offline => at("authenticate"),
+                VerificationMode::TokenReview => at("node_accounts"),
             };
             for resource in ["pods", "serviceaccounts"] {
                 for verb in ["list", "watch"] {
-                    rights.push(Right::new(verb, "", resource, why.clone()));
+                    permissions.push(Permission::new(verb, "", resource, why.clone()));
                 }
             }
         }
-        rights
+        permissions
     }
 }
 
@@ -110,19 +110,22 @@ mod tests {
 
     #[test]
     fn rights_read_as_kubectl_says_them() {
-        let right = Right::new(
+        let permission = Permission::new(
             "update",
             "certificates.k8s.io",
             "podcertificaterequests/status",
             "",
         );
         assert_eq!(
-            right.to_string(),
+            permission.to_string(),
             "update podcertificaterequests.certificates.k8s.io/status"
         );
-        let right = Right::new("get", "", "secrets", "")
+        let permission = Permission::new("get", "", "secrets", "")
             .named("istiod-tls")
             .within("istio-system");
-        assert_eq!(right.to_string(), "get secrets istiod-tls in istio-system");
+        assert_eq!(
+            permission.to_string(),
+            "get secrets istiod-tls in istio-system"
+        );
     }
 }

@@ -7,7 +7,7 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use crate::authn::{Caller, Identity, Method};
 use crate::cluster::ClusterConfig;
 use crate::controllers::config::{Account, CsrSigner};
-use crate::controllers::verdict::{Refusal, Stop};
+use crate::controllers::signing_error::{Refusal, SigningError};
 use crate::issuance::{IssuanceRequest, Naming};
 use crate::policy::{Profile, Scope};
 use crate::x509::{Csr, San, SpiffeId};
@@ -33,15 +33,15 @@ pub(super) fn is_open(csr: &CertificateSigningRequest) -> bool {
 }
 
 /// The request for a certificate that an object is, or why it is none.
-pub(super) fn judge(
+pub(super) fn validate(
     object: &CertificateSigningRequest,
     config: &CsrSigner,
     cluster: &ClusterConfig,
     profile: &Profile,
-) -> Result<IssuanceRequest, Stop> {
+) -> Result<IssuanceRequest, SigningError> {
     let uid = object.metadata.uid.clone().unwrap_or_default();
     if uid.is_empty() {
-        return Err(Stop::Retry("the object has no UID".to_owned()));
+        return Err(SigningError::Retry("the object has no UID".to_owned()));
     }
     let requester = requester(object, config, cluster)?;
     usages(object, profile)?;
@@ -99,7 +99,7 @@ fn requester(
         .filter(|account| config.requesters.contains(account))
         .filter(|_| groups.iter().any(|group| group == "system:serviceaccounts"))
         .ok_or_else(not_trusted)?;
-    if !cluster.speaks_for(&account.namespace) {
+    if !cluster.allows_namespace(&account.namespace) {
         return Err(not_trusted());
     }
     SpiffeId::service_account(cluster.trust_domain(), &account.namespace, &account.name)
@@ -137,7 +137,7 @@ fn namespaces(names: &[San], cluster: &ClusterConfig) -> Result<(), Refusal> {
             // No namespace's: only a cluster that speaks for all may have it, by rule.
             _ => String::new(),
         };
-        if !cluster.speaks_for(&namespace) {
+        if !cluster.allows_namespace(&namespace) {
             let message = "the cluster may not speak for this namespace";
             return Err(Refusal::denied("NamesNotAllowed", message));
         }

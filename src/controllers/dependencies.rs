@@ -9,7 +9,7 @@ use crate::issuance::Authorities;
 
 /// What controllers work with.
 #[derive(Debug, Clone)]
-pub struct Parts {
+pub struct Dependencies {
     /// How each cluster is reached.
     pub clusters: Arc<Clusters>,
     /// Who issues.

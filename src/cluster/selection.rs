@@ -11,7 +11,7 @@ use super::{Cluster, Clusters};
 use crate::authn::{AuthnError, Quoted};
 
 /// The least time between two lines about ids that nobody knows: anyone may send such ids.
-const QUIET: Duration = Duration::from_secs(1);
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The clusters that one listener takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct ListenerClusters {
 
 /// When an unknown id was last logged, and how many were not since.
 #[derive(Debug, Default)]
-pub(super) struct Unknown(Mutex<Option<(Instant, u64)>>);
+pub(super) struct UnknownIdLog(Mutex<Option<(Instant, u64)>>);
 
 impl ListenerClusters {
     /// These clusters, by name; calls without a `clusterid` are for `default`.
@@ -35,7 +35,7 @@ impl ListenerClusters {
         self.default.as_deref()
     }
 
-    /// Whether no cluster is taken.
+    /// Whether no cluster is accepted.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
@@ -47,7 +47,7 @@ impl Clusters {
     ///
     /// # Errors
     /// [`AuthnError::Rejected`] when the id names none of the listener's clusters.
-    pub fn choose(
+    pub fn select(
         &self,
         listener: &ListenerClusters,
         id: &str,
@@ -63,16 +63,16 @@ impl Clusters {
         };
         // The listener's names are checked against the file; a cluster that came with a reload is
         // there after the next start.
-        let taken = || listener.names.iter().filter_map(|name| self.get(name));
-        let found = taken().find(|cluster| cluster.config().is_called(wanted));
+        let accepted = || listener.names.iter().filter_map(|name| self.get(name));
+        let found = accepted().find(|cluster| cluster.config().is_called(wanted));
         found.map(Arc::clone).ok_or_else(|| {
-            let known: Vec<_> = taken()
+            let known: Vec<_> = accepted()
                 .flat_map(|cluster| cluster.config().names())
                 .collect();
             let known = known.join(" ");
-            if let Some(unsaid) = self.unknown.may_say() {
+            if let Some(suppressed) = self.unknown.may_log() {
                 tracing::warn!(
-                    clusterid = %Quoted(wanted), known, unsaid,
+                    clusterid = %Quoted(wanted), known, suppressed,
                     "a call names an unknown cluster"
                 );
             }
@@ -84,17 +84,20 @@ impl Clusters {
     }
 }
 
-impl Unknown {
+impl UnknownIdLog {
     /// Whether a line may be written now; with how many were not written before it.
-    fn may_say(&self) -> Option<u64> {
+    fn may_log(&self) -> Option<u64> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         match last.as_mut() {
-            Some((at, unsaid)) if now.duration_since(*at) < QUIET => {
-                *unsaid += 1;
+            Some((at, suppressed)) if now.duration_since(*at) < LOG_INTERVAL => {
+                *suppressed += 1;
                 None
             }
-            _ => Some(last.replace((now, 0)).map_or(0, |(_, unsaid)| unsaid)),
+            _ => Some(
+                last.replace((now, 0))
+                    .map_or(0, |(_, suppressed)| suppressed),
+            ),
         }
     }
 }

@@ -16,25 +16,25 @@ const SETTLE: Duration = Duration::from_secs(2);
 
 /// Why a node's proxy does not get what it asked for.
 #[derive(Debug, thiserror::Error)]
-pub enum DelegationError {
+pub enum NodeAuthorizationError {
     /// It may not have it.
     #[error(transparent)]
     Refused(#[from] NotAuthorized),
     /// The cluster cannot be asked now.
     #[error(transparent)]
-    CannotTell(AuthnError),
+    Unavailable(AuthnError),
 }
 
 impl Clusters {
     /// The permission for `caller` to have `asked`, the identity of a workload on its node.
     ///
     /// # Errors
-    /// [`DelegationError`].
-    pub async fn delegate(
+    /// [`NodeAuthorizationError`].
+    pub async fn authorize_node(
         &self,
         caller: &Caller,
         asked: &str,
-    ) -> Result<NodeAuthorization, DelegationError> {
+    ) -> Result<NodeAuthorization, NodeAuthorizationError> {
         let asked = SpiffeId::parse(asked).map_err(NotAuthorized::from)?;
         let vouched = caller
             .cluster
@@ -43,16 +43,16 @@ impl Clusters {
         let cluster = vouched
             .and_then(|name| self.get(name))
             .ok_or(NotAuthorized::NoCluster)?;
-        cluster.delegate(caller, &asked).await
+        cluster.authorize_node(caller, &asked).await
     }
 }
 
 impl Cluster {
-    async fn delegate(
+    async fn authorize_node(
         &self,
         caller: &Caller,
         asked: &SpiffeId,
-    ) -> Result<NodeAuthorization, DelegationError> {
+    ) -> Result<NodeAuthorization, NodeAuthorizationError> {
         let Identity::Workload(identity) = &caller.identity else {
             return Err(NotAuthorized::NoCluster.into());
         };
@@ -70,7 +70,7 @@ impl Cluster {
             return Err(NotAuthorized::NotListed(identity.clone()).into());
         }
         if let Some((namespace, _)) = asked.as_service_account()
-            && !self.config.speaks_for(namespace)
+            && !self.config.allows_namespace(namespace)
         {
             return Err(NotAuthorized::ForeignNamespace(asked.clone()).into());
         }
@@ -84,8 +84,8 @@ impl Cluster {
                 Err(refusal) => refusal,
             };
             let last = match &refusal {
-                DelegationError::Refused(why) => !why.may_pass(),
-                DelegationError::CannotTell(_) => false,
+                NodeAuthorizationError::Refused(why) => !why.may_pass(),
+                NodeAuthorizationError::Unavailable(_) => false,
             };
             if last || timeout_at(deadline, news.changed()).await.is_err() {
                 return Err(refusal);
@@ -99,15 +99,15 @@ impl Cluster {
         caller: &Caller,
         proxy: NodeProxy<'_>,
         asked: &SpiffeId,
-    ) -> Result<NodeAuthorization, DelegationError> {
+    ) -> Result<NodeAuthorization, NodeAuthorizationError> {
         let bound = self.config.callers().watch_silence();
         if index.silent_for().is_none_or(|silent| silent > bound) {
-            return Err(DelegationError::CannotTell(AuthnError::Unavailable(
-                format!(
+            return Err(NodeAuthorizationError::Unavailable(
+                AuthnError::Unavailable(format!(
                     "cluster {}: the watch of its pods is not up to date",
                     self.config.name()
-                ),
-            )));
+                )),
+            ));
         }
         let pod = caller.pod.as_ref();
         let own = pod.and_then(|pod| index.pod(&pod.namespace, &pod.name));
@@ -118,15 +118,15 @@ impl Cluster {
             .unwrap_or_default();
         let uid = pod.map_or("", |pod| pod.uid.as_str());
         let fact = |pod: &'_ Arc<PodRecord>| -> bool { pod.has_uid(uid) };
-        let own_fact = own.as_ref().map(|own| fact_of(own, fact(own)));
-        let neighbours = neighbours.iter().map(|pod| fact_of(pod, fact(pod)));
+        let own_facts = own.as_ref().map(|own| pod_facts(own, fact(own)));
+        let neighbours = neighbours.iter().map(|pod| pod_facts(pod, fact(pod)));
         Ok(NodeAuthorization::decide(
-            proxy, asked, own_fact, neighbours,
+            proxy, asked, own_facts, neighbours,
         )?)
     }
 }
 
-fn fact_of(pod: &PodRecord, is_the_tokens: bool) -> PodFacts<'_> {
+fn pod_facts(pod: &PodRecord, is_the_tokens: bool) -> PodFacts<'_> {
     PodFacts {
         namespace: pod.namespace(),
         name: pod.name(),

@@ -14,7 +14,7 @@ use crate::error_chain::error_chain;
 
 /// Why there is no answer to read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AskError {
+pub(super) enum RequestError {
     /// It could not be reached, or broke off.
     #[error("the API server cannot be asked: {0}")]
     Transport(String),
@@ -35,20 +35,20 @@ pub(super) async fn ask(
     request: Request<Vec<u8>>,
     most: usize,
     time: Duration,
-) -> Result<Vec<u8>, AskError> {
+) -> Result<Vec<u8>, RequestError> {
     let answer = async {
         let sent = client.send(request.map(Body::from)).await;
-        let response = sent.map_err(|error| AskError::Transport(error_chain(&error)))?;
+        let response = sent.map_err(|error| RequestError::Transport(error_chain(&error)))?;
         let status = response.status();
         if !status.is_success() {
-            return Err(AskError::Status(status));
+            return Err(RequestError::Status(status));
         }
         let body = Limited::new(response.into_body(), most).collect().await;
-        Ok(body.map_err(|_| AskError::Length)?.to_bytes().to_vec())
+        Ok(body.map_err(|_| RequestError::Length)?.to_bytes().to_vec())
     };
     match tokio::time::timeout(time, answer).await {
         Ok(answer) => answer,
-        Err(_) => Err(AskError::Slow(time)),
+        Err(_) => Err(RequestError::Slow(time)),
     }
 }
 

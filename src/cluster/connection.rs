@@ -10,33 +10,33 @@ use kube::{Client, Config};
 use tokio_util::sync::CancellationToken;
 
 use super::config::ClusterConfig;
-use super::error::Down;
+use super::error::ClusterUnavailable;
 use crate::digest::sha256;
 use crate::error_chain::error_chain;
 
 /// How often the kubeconfig is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 /// To reach the API server; each kind of request has a deadline of its own beside it.
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// The way to a cluster's API server.
 #[derive(Debug)]
-pub struct Link {
+pub struct Connection {
     config: ClusterConfig,
-    client: ArcSwap<Result<Reach, String>>,
+    client: ArcSwap<Result<ApiClient, String>>,
     /// SHA-256 of what the client was made from, which may hold a credential.
     read: Mutex<Option<[u8; 32]>>,
 }
 
-struct Reach(Client);
+struct ApiClient(Client);
 
-impl std::fmt::Debug for Reach {
+impl std::fmt::Debug for ApiClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Client")
     }
 }
 
-impl Link {
+impl Connection {
     pub(super) fn new(config: ClusterConfig) -> Self {
         Self {
             config,
@@ -48,11 +48,11 @@ impl Link {
     /// A client for the API server. That there is one does not say that anybody answers.
     ///
     /// # Errors
-    /// [`Down`] when the kubeconfig, or the cluster that this process should run in, is not to be had.
-    pub fn client(&self) -> Result<Client, Down> {
+    /// [`ClusterUnavailable`] when the kubeconfig, or the cluster that this process should run in, is not to be had.
+    pub fn client(&self) -> Result<Client, ClusterUnavailable> {
         match &**self.client.load() {
-            Ok(reach) => Ok(reach.0.clone()),
-            Err(why) => Err(Down {
+            Ok(client) => Ok(client.0.clone()),
+            Err(why) => Err(ClusterUnavailable {
                 cluster: self.config.name().to_owned(),
                 why: why.clone(),
             }),
@@ -60,17 +60,17 @@ impl Link {
     }
 
     /// Follows the kubeconfig until `stop`.
-    pub(super) async fn keep(self: Arc<Self>, stop: CancellationToken) {
+    pub(super) async fn follow_kubeconfig(self: Arc<Self>, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            self.look().await;
+            self.reload().await;
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(RELOAD_INTERVAL) => {}
             }
         }
     }
 
-    async fn look(&self) {
+    async fn reload(&self) {
         let text = match self.config.kubeconfig() {
             Some(path) => tokio::fs::read_to_string(path)
                 .await
@@ -95,17 +95,17 @@ impl Link {
         if same && self.client.load().is_ok() {
             return;
         }
-        self.set(self.make(text.as_deref()).await);
+        self.set(self.connect(text.as_deref()).await);
     }
 
-    async fn make(&self, kubeconfig: Option<&str>) -> Result<Reach, String> {
-        let config = settings(&self.config, kubeconfig).await?;
+    async fn connect(&self, kubeconfig: Option<&str>) -> Result<ApiClient, String> {
+        let config = client_config(&self.config, kubeconfig).await?;
         Client::try_from(config)
-            .map(Reach)
+            .map(ApiClient)
             .map_err(|error| error_chain(&error))
     }
 
-    fn set(&self, next: Result<Reach, String>) {
+    fn set(&self, next: Result<ApiClient, String>) {
         let cluster = self.config.name();
         match (&**self.client.load(), &next) {
             (Err(before), Err(why)) if before == why => return,
@@ -118,7 +118,7 @@ impl Link {
 
 /// How the API server is reached and with which credential, by the text of a kubeconfig or, without
 /// one, as a pod of the cluster is told.
-pub(super) async fn settings(
+pub(super) async fn client_config(
     cluster: &ClusterConfig,
     kubeconfig: Option<&str>,
 ) -> Result<Config, String> {

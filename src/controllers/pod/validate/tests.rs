@@ -66,26 +66,26 @@ fn plain(change: impl FnOnce(&mut Value)) -> DynamicObject {
 }
 
 fn refusal(object: &DynamicObject, namespaces: &str, text: &str) -> Refusal {
-    match judge(object, &config(&[]), &cluster(namespaces), &profile(text)) {
-        Err(Stop::Refuse(refusal)) => refusal,
+    match validate(object, &config(&[]), &cluster(namespaces), &profile(text)) {
+        Err(SigningError::Refused(refusal)) => refusal,
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
 fn the_subject_is_the_account_of_the_pod() {
-    let judged = judge(&plain(|_| {}), &config(&[]), &cluster("[]"), &profile("")).unwrap();
-    let identity = judged.caller.identity.to_string();
+    let valid = validate(&plain(|_| {}), &config(&[]), &cluster("[]"), &profile("")).unwrap();
+    let identity = valid.caller.identity.to_string();
     assert_eq!(identity, "spiffe://td/ns/shop/sa/web");
     assert!(
-        judged.names.is_empty(),
+        valid.names.is_empty(),
         "its own name, and no rule is needed"
     );
-    assert_eq!(judged.caller.pod.unwrap().uid, "p-1");
-    assert_eq!(judged.caller.node.unwrap(), "n");
+    assert_eq!(valid.caller.pod.unwrap().uid, "p-1");
+    assert_eq!(valid.caller.node.unwrap(), "n");
     let dns = config(&["{account}.{namespace}.svc"]);
-    let judged = judge(&plain(|_| {}), &dns, &cluster("[]"), &profile("")).unwrap();
-    let names: Vec<_> = judged.names.iter().map(ToString::to_string).collect();
+    let valid = validate(&plain(|_| {}), &dns, &cluster("[]"), &profile("")).unwrap();
+    let names: Vec<_> = valid.names.iter().map(ToString::to_string).collect();
     assert_eq!(names, ["spiffe://td/ns/shop/sa/web", "dns:web.shop.svc"]);
 }
 
@@ -137,8 +137,8 @@ fn accounts_with_odd_names_are_nobody() {
         let namespace = |value: &mut Value| value["metadata"]["namespace"] = json!(odd);
         for object in [plain(account), plain(namespace)] {
             for names in [&[][..], &["{account}.{namespace}.svc"]] {
-                let verdict = judge(&object, &config(names), &cluster("[]"), &profile(""));
-                let Err(Stop::Refuse(refusal)) = verdict else {
+                let verdict = validate(&object, &config(names), &cluster("[]"), &profile(""));
+                let Err(SigningError::Refused(refusal)) = verdict else {
                     panic!("{odd:?}: {verdict:?}");
                 };
                 assert_eq!(refusal.reason, "MalformedRequest", "{odd:?}");
@@ -165,9 +165,9 @@ fn signers_with_odd_names_are_others() {
         "d.example",
     ] {
         let object = plain(|value| value["spec"]["signerName"] = json!(odd));
-        let verdict = judge(&object, &config(&[]), &cluster("[]"), &profile(""));
+        let verdict = validate(&object, &config(&[]), &cluster("[]"), &profile(""));
         assert!(
-            matches!(verdict, Err(Stop::Retry(_))),
+            matches!(verdict, Err(SigningError::Retry(_))),
             "{odd:?}: {verdict:?}"
         );
     }
@@ -214,8 +214,8 @@ fn a_key_with_a_proof() {
             spec.insert("proofOfPossession".to_owned(), json!(ByteString(proof)));
         })
     };
-    let judged = judge(&older("p-1"), &config(&[]), &cluster("[]"), &profile("")).unwrap();
-    let certified = judged.csr.public_key().spki_der();
+    let valid = validate(&older("p-1"), &config(&[]), &cluster("[]"), &profile("")).unwrap();
+    let certified = valid.csr.public_key().spki_der();
     assert_eq!(certified, key.subject_public_key_info());
     // Over another pod's UID.
     let refused = refusal(&older("p-2"), "[]", "");
@@ -247,25 +247,25 @@ const HOUR: i64 = 3600;
 
 /// The verdict on a request at [`NOW`]: this clock is `ahead` of the server's, the issuer has
 /// `left` seconds by this clock and began `age` seconds ago.
-fn at(text: &str, longest: i64, ahead: i64, left: i64, age: i64) -> Result<i64, Stop> {
+fn at(text: &str, longest: i64, ahead: i64, left: i64, age: i64) -> Result<i64, SigningError> {
     let now = NOW + ahead;
     let ca = Ca {
         begins: UnixTime::from_secs(now - age),
         ends: UnixTime::from_secs(now + left),
         path: 1000,
     };
-    let moment = Moment {
+    let clocks = Clocks {
         now: UnixTime::from_secs(now),
         server: UnixTime::from_secs(NOW),
     };
     let longest = Duration::from_secs(longest.unsigned_abs());
-    let ttl = lifetime(&profile(text), longest, ca, moment)?;
+    let ttl = lifetime(&profile(text), longest, ca, clocks)?;
     Ok(i64::try_from(ttl.as_secs()).unwrap())
 }
 
-fn later(verdict: Result<i64, Stop>) -> String {
+fn later(verdict: Result<i64, SigningError>) -> String {
     match verdict {
-        Err(Stop::Retry(why)) => why,
+        Err(SigningError::Retry(why)) => why,
         other => panic!("{other:?}"),
     }
 }
@@ -278,7 +278,7 @@ fn backdating_counts_as_life() {
     assert_eq!(at(TEXT, 72 * HOUR, 0, 99 * HOUR, HOUR), Ok(48 * HOUR));
     assert_eq!(at(TEXT, HOUR, 0, 99 * HOUR, HOUR), Ok(HOUR - 120));
     let brief = "[workload]\nmax_ttl = '57m'\ndefault_ttl = '57m'\nbackdate = '2m'";
-    let Err(Stop::Refuse(refusal)) = at(brief, HOUR, 0, 99 * HOUR, HOUR) else {
+    let Err(SigningError::Refused(refusal)) = at(brief, HOUR, 0, 99 * HOUR, HOUR) else {
         panic!("59 minutes are too few");
     };
     assert!(!refusal.denied && refusal.reason == "LifetimeNotAllowed");
@@ -296,7 +296,7 @@ fn an_issuer_near_its_end_waits_for_its_renewal() {
             assert!(why.contains("must renew it"), "{why}");
         }
     }
-    let moment = Moment {
+    let clocks = Clocks {
         now: UnixTime::from_secs(NOW),
         server: UnixTime::from_secs(NOW),
     };
@@ -305,8 +305,10 @@ fn an_issuer_near_its_end_waits_for_its_renewal() {
         ends: UnixTime::from_secs(2 * NOW),
         path: CHAIN,
     };
-    let verdict = lifetime(&profile(TEXT), Duration::from_secs(3600), long, moment);
-    assert!(matches!(verdict, Err(Stop::Refuse(refusal)) if refusal.reason == "ChainTooLong"));
+    let verdict = lifetime(&profile(TEXT), Duration::from_secs(3600), long, clocks);
+    assert!(
+        matches!(verdict, Err(SigningError::Refused(refusal)) if refusal.reason == "ChainTooLong")
+    );
 }
 
 /// Backdating ends at the issuer's own beginning. Only who wants no more than the least life waits
@@ -329,7 +331,10 @@ fn a_ca_that_was_made_a_moment_ago_signs() {
     let why = later(young(24 * HOUR, -1));
     assert!(why.contains("not valid yet"), "{why}");
     // What is too short however long one waits.
-    assert!(matches!(at(TEXT, 0, 0, 99 * HOUR, 0), Err(Stop::Refuse(_))));
+    assert!(matches!(
+        at(TEXT, 0, 0, 99 * HOUR, 0),
+        Err(SigningError::Refused(_))
+    ));
 }
 
 /// notBefore must be within five minutes of the server's clock, and it is two minutes before ours.

@@ -67,8 +67,8 @@ fn object(names: &[&str]) -> CertificateSigningRequest {
 const NAME: &str = "spiffe://td/ns/shop/sa/web";
 
 fn reason(object: &CertificateSigningRequest, namespaces: &str, text: &str) -> &'static str {
-    match judge(object, &config(), &cluster(namespaces), &profile(text)) {
-        Err(Stop::Refuse(refusal)) => refusal.reason,
+    match validate(object, &config(), &cluster(namespaces), &profile(text)) {
+        Err(SigningError::Refused(refusal)) => refusal.reason,
         other => panic!("{other:?}"),
     }
 }
@@ -77,7 +77,7 @@ fn reason(object: &CertificateSigningRequest, namespaces: &str, text: &str) -> &
 fn what_istiod_asks_for() {
     let mut object = object(&[NAME]);
     object.spec.expiration_seconds = Some(3600);
-    let request = judge(&object, &config(), &cluster("[]"), &profile("")).unwrap();
+    let request = validate(&object, &config(), &cluster("[]"), &profile("")).unwrap();
     assert_eq!(
         request.idempotency_key.unwrap(),
         "east|CertificateSigningRequest|u-1"
@@ -90,7 +90,7 @@ fn what_istiod_asks_for() {
     assert_eq!(request.scope, Scope::Requested, "rules decide");
     assert_eq!(request.ttl, Some(Duration::from_secs(3600)));
     object.spec.expiration_seconds = Some(i32::MAX);
-    let request = judge(&object, &config(), &cluster("[]"), &profile("")).unwrap();
+    let request = validate(&object, &config(), &cluster("[]"), &profile("")).unwrap();
     assert_eq!(request.ttl, Some(profile("").max_ttl()), "a wish, clamped");
 }
 
@@ -124,7 +124,7 @@ fn a_cluster_speaks_for_its_namespaces_only() {
         "NamesNotAllowed"
     );
     let both = cluster("['istio-system', 'shop']");
-    assert!(judge(&object(&[NAME]), &config(), &both, &profile("")).is_ok());
+    assert!(validate(&object(&[NAME]), &config(), &both, &profile("")).is_ok());
 }
 
 /// istiod passes on a workload's CSR that names nobody: it must not become istiod's certificate.
@@ -246,7 +246,7 @@ fn requesters_with_odd_names_are_nobody() {
 /// and labels say nothing.
 #[test]
 fn what_else_stands_on_an_object_counts_for_nothing() {
-    let bare = judge(&object(&[NAME]), &config(), &cluster("[]"), &profile("")).unwrap();
+    let bare = validate(&object(&[NAME]), &config(), &cluster("[]"), &profile("")).unwrap();
     let other = "spiffe://td/ns/bank/sa/till".to_owned();
     let odd = BTreeMap::from([
         (
@@ -269,7 +269,7 @@ fn what_else_stands_on_an_object_counts_for_nothing() {
     ]);
     object.metadata.annotations = Some(notes.clone());
     object.metadata.labels = Some(notes);
-    let request = judge(&object, &config(), &cluster("[]"), &profile("")).unwrap();
+    let request = validate(&object, &config(), &cluster("[]"), &profile("")).unwrap();
     assert_eq!(request.names, bare.names);
     assert_eq!(request.caller, bare.caller);
     assert_eq!(request.idempotency_key, bare.idempotency_key);
@@ -305,7 +305,8 @@ fn names_with_odd_characters_are_refused() {
     ] {
         let object = object(&[name]);
         let both = cluster("['istio-system', 'shop']");
-        let Err(Stop::Refuse(refusal)) = judge(&object, &config(), &both, &profile("")) else {
+        let Err(SigningError::Refused(refusal)) = validate(&object, &config(), &both, &profile(""))
+        else {
             panic!("{name:?} is no name");
         };
         let known = ["MalformedRequest", "NamesNotAllowed"];

@@ -12,7 +12,7 @@ use crate::authn::{Caller, Identity, Method, Pod};
 use crate::clock::UnixTime;
 use crate::cluster::ClusterConfig;
 use crate::controllers::config::PodSigner;
-use crate::controllers::verdict::{Refusal, Stop};
+use crate::controllers::signing_error::{Refusal, SigningError};
 use crate::issuance::{IssuanceRequest, Issuer, Naming};
 use crate::policy::{Profile, Scope};
 use crate::x509::{Certificate, Csr, CsrError, CsrSubject, KeyError, KeyKind, San, SpiffeId};
@@ -52,14 +52,14 @@ struct Spec {
 
 /// The same moment by two clocks.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
+pub(super) struct Clocks {
     pub(super) now: UnixTime,
     pub(super) server: UnixTime,
 }
 
 /// A request that may be asked of policy.
 #[derive(Debug)]
-pub(super) struct Judged {
+pub(super) struct ValidRequest {
     caller: Caller,
     csr: Csr,
     names: Vec<San>,
@@ -75,24 +75,24 @@ pub(super) fn is_open(object: &DynamicObject) -> bool {
 }
 
 /// The request that an object is, or why it is none.
-pub(super) fn judge(
+pub(super) fn validate(
     object: &DynamicObject,
     config: &PodSigner,
     cluster: &ClusterConfig,
     profile: &Profile,
-) -> Result<Judged, Stop> {
+) -> Result<ValidRequest, SigningError> {
     let namespace = object.metadata.namespace.clone().unwrap_or_default();
     let uid = object.metadata.uid.clone().unwrap_or_default();
     if uid.is_empty() {
-        return Err(Stop::Retry("the object has no UID".to_owned()));
+        return Err(SigningError::Retry("the object has no UID".to_owned()));
     }
     let spec = object.data.get("spec").cloned().unwrap_or_default();
     let spec: Spec = serde_json::from_value(spec)
         .map_err(|_| Refusal::failed("MalformedRequest", "its spec cannot be read"))?;
     if spec.signer_name != config.signer_name {
-        return Err(Stop::Retry("another signer's".to_owned()));
+        return Err(SigningError::Retry("another signer's".to_owned()));
     }
-    if !cluster.speaks_for(&namespace) {
+    if !cluster.allows_namespace(&namespace) {
         let message = "the cluster may not speak for this namespace";
         return Err(Refusal::denied("NamespaceNotAllowed", message).into());
     }
@@ -136,7 +136,7 @@ pub(super) fn judge(
         node: Some(spec.node_name),
         token_authenticated_at: None,
     };
-    Ok(Judged {
+    Ok(ValidRequest {
         caller,
         csr,
         names,
@@ -183,7 +183,7 @@ fn key(spec: &Spec, profile: &Profile) -> Result<Csr, Refusal> {
     Ok(csr)
 }
 
-impl Judged {
+impl ValidRequest {
     /// The UID of the object.
     pub(super) fn uid(&self) -> &str {
         &self.uid
@@ -199,15 +199,15 @@ impl Judged {
         &self,
         profile: &Profile,
         issuer: &Issuer,
-        moment: Moment,
-    ) -> Result<IssuanceRequest, Stop> {
+        clocks: Clocks,
+    ) -> Result<IssuanceRequest, SigningError> {
         let path = issuer.path().map(|each| Certificate::to_pem(each).len());
         let ca = Ca {
             begins: issuer.begins(),
             ends: issuer.ends(),
             path: path.sum(),
         };
-        let ttl = lifetime(profile, self.longest, ca, moment)?;
+        let ttl = lifetime(profile, self.longest, ca, clocks)?;
         Ok(IssuanceRequest {
             caller: self.caller.clone(),
             csr: self.csr.clone(),
@@ -240,13 +240,13 @@ struct Ca {
     path: usize,
 }
 
-/// How long a certificate may live from `moment` on, if an API server takes one that is signed now.
+/// How long a certificate may live from now on, if an API server takes one that is signed now.
 fn lifetime(
     profile: &Profile,
     longest: Duration,
     ca: Ca,
-    moment: Moment,
-) -> Result<Duration, Stop> {
+    clocks: Clocks,
+) -> Result<Duration, SigningError> {
     // Backdating counts as life.
     let usual = profile.backdate();
     let ttl = |backdate| profile.max_ttl().min(longest.saturating_sub(backdate));
@@ -254,27 +254,27 @@ fn lifetime(
         let message = "the signer's profile gives less than an hour, which is the least";
         return Err(Refusal::failed("LifetimeNotAllowed", message).into());
     }
-    let retry = |why: &str| Err(Stop::Retry(why.to_owned()));
-    let begins = moment.now.minus(usual);
-    // First of all: by a clock that is wrong nothing else can be judged.
-    if apart(begins, moment.server) > NEAR {
+    let retry = |why: &str| Err(SigningError::Retry(why.to_owned()));
+    let begins = clocks.now.minus(usual);
+    // First of all: by a clock that is wrong nothing else can be checked.
+    if apart(begins, clocks.server) > NEAR {
         return retry("the API server's clock and this one differ by minutes");
     }
-    if ca.begins > moment.now {
+    if ca.begins > clocks.now {
         return retry("the issuing CA is not valid yet");
     }
     let (backdate, ttl) = match ca.begins > begins {
         false => (usual, ttl(usual)),
         // It cuts the backdating, which grows until the certificate is signed.
         true => {
-            let backdate = moment.now.since(ca.begins);
+            let backdate = clocks.now.since(ca.begins);
             (backdate, ttl(backdate + SLACK))
         }
     };
     if ttl + backdate < SHORTEST {
         return retry("the issuing CA is younger than the backdating: in a moment");
     }
-    if ca.ends.since(moment.now) + backdate < SHORTEST + SLACK {
+    if ca.ends.since(clocks.now) + backdate < SHORTEST + SLACK {
         return retry("the issuing CA ends within the hour: its operator must renew it");
     }
     if ca.path + LEAF > CHAIN {

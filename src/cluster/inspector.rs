@@ -12,10 +12,10 @@ use kube::{Client, Config};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use super::ask::ask;
 use super::config::ClusterConfig;
-use super::link::settings;
-use super::right::Right;
+use super::connection::client_config;
+use super::permission::Permission;
+use super::request::ask;
 use crate::clock::UnixTime;
 use crate::error_chain::error_chain;
 
@@ -24,7 +24,7 @@ const TIME: Duration = Duration::from_secs(5);
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
 /// A way to a cluster's API server, for questions.
-pub struct Examiner {
+pub struct Inspector {
     client: Client,
     /// The credential, where it is a token.
     token: Option<String>,
@@ -32,7 +32,7 @@ pub struct Examiner {
 
 /// Who answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reached {
+pub struct ServerInfo {
     /// Such as `v1.37.2`.
     pub version: String,
     /// Its clock, to the second.
@@ -41,22 +41,22 @@ pub struct Reached {
 
 /// Whether the API server checks for whom a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Echo {
+pub enum AudienceCheck {
     /// It said for which audience it had accepted the token.
-    Said,
+    Confirmed,
     /// It accepted a token and did not say for which audience: every review would be a rejection.
-    Silent,
+    NotConfirmed,
     /// The credential is no token that could be tried.
-    Untried,
+    NotTested,
 }
 
-impl fmt::Debug for Examiner {
+impl fmt::Debug for Inspector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Examiner")
+        f.write_str("Inspector")
     }
 }
 
-impl Examiner {
+impl Inspector {
     /// Reads the kubeconfig, or what a pod is told.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ impl Examiner {
             ),
             None => None,
         };
-        let settings = settings(config, text.as_deref()).await?;
+        let settings = client_config(config, text.as_deref()).await?;
         let token = token(&settings).await;
         let client = Client::try_from(settings).map_err(|error| error_chain(&error))?;
         Ok(Self { client, token })
@@ -80,7 +80,7 @@ impl Examiner {
     ///
     /// # Errors
     /// What came instead of an answer.
-    pub async fn reach(&self) -> Result<Reached, String> {
+    pub async fn server_info(&self) -> Result<ServerInfo, String> {
         let request = Request::get("/version")
             .body(Body::empty())
             .map_err(|error| error.to_string())?;
@@ -98,14 +98,14 @@ impl Examiner {
             true => text(&self.get("/version").await?, "/gitVersion"),
             false => format!("answers {}", response.status()),
         };
-        Ok(Reached { version, date })
+        Ok(ServerInfo { version, date })
     }
 
     /// Whether the credential has a right (SelfSubjectAccessReview).
     ///
     /// # Errors
     /// When the API server does not say.
-    pub async fn may(&self, right: &Right) -> Result<bool, String> {
+    pub async fn has_permission(&self, right: &Permission) -> Result<bool, String> {
         let (resource, subresource) = match right.resource.split_once('/') {
             Some((resource, sub)) => (resource, sub),
             None => (right.resource, ""),
@@ -132,10 +132,10 @@ impl Examiner {
     ///
     /// # Errors
     /// When the API server does not answer the review.
-    pub async fn echo(&self) -> Result<Echo, String> {
+    pub async fn check_audience(&self) -> Result<AudienceCheck, String> {
         let Some((token, audience)) = self.token.as_ref().and_then(|t| Some((t, audience(t)?)))
         else {
-            return Ok(Echo::Untried);
+            return Ok(AudienceCheck::NotTested);
         };
         let review = json!({
             "apiVersion": "authentication.k8s.io/v1",
@@ -145,13 +145,17 @@ impl Examiner {
         let path = "/apis/authentication.k8s.io/v1/tokenreviews";
         let answer = self.post(path, &review).await?;
         if answer.pointer("/status/authenticated") != Some(&Value::Bool(true)) {
-            return Ok(Echo::Untried);
+            return Ok(AudienceCheck::NotTested);
         }
         let echoed = answer
             .pointer("/status/audiences")
             .and_then(Value::as_array);
         let said = echoed.is_some_and(|all| all.iter().any(|each| each == audience.as_str()));
-        Ok(if said { Echo::Said } else { Echo::Silent })
+        Ok(if said {
+            AudienceCheck::Confirmed
+        } else {
+            AudienceCheck::NotConfirmed
+        })
     }
 
     /// Any object or list, as JSON.
@@ -167,7 +171,7 @@ impl Examiner {
     ///
     /// # Errors
     /// What came instead of a page; some objects may have been handed over.
-    pub async fn each(
+    pub async fn for_each(
         &self,
         path: &str,
         limit: usize,

@@ -39,20 +39,20 @@ impl Refusal {
 
 /// Why an object has no answer yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(super) enum SigningError {
     /// It is refused.
-    Refuse(Refusal),
+    Refused(Refusal),
     /// It is left as it is and tried again; why, for the log.
     Retry(String),
 }
 
-impl From<Refusal> for Stop {
+impl From<Refusal> for SigningError {
     fn from(refusal: Refusal) -> Self {
-        Self::Refuse(refusal)
+        Self::Refused(refusal)
     }
 }
 
-impl From<IssueError> for Stop {
+impl From<IssueError> for SigningError {
     fn from(error: IssueError) -> Self {
         let refusal = match &error {
             IssueError::Denied(denial) => denied(denial),
@@ -85,7 +85,7 @@ impl From<IssueError> for Stop {
             | IssueError::Malformed(_)
             | IssueError::TaskFailed => return Self::Retry(error.to_string()),
         };
-        Self::Refuse(refusal)
+        Self::Refused(refusal)
     }
 }
 
@@ -125,11 +125,11 @@ mod tests {
             IssueError::TaskFailed,
             IssueError::Hsm(crate::hsm::SignError::Busy),
         ] {
-            assert!(matches!(Stop::from(error), Stop::Retry(_)));
+            assert!(matches!(SigningError::from(error), SigningError::Retry(_)));
         }
         if let Ok(domain) = TrustDomain::parse("td") {
             let error = IssueError::NoAuthority(domain);
-            assert!(matches!(Stop::from(error), Stop::Retry(_)));
+            assert!(matches!(SigningError::from(error), SigningError::Retry(_)));
         }
     }
 
@@ -140,7 +140,7 @@ mod tests {
             name: "dns:secret.example".to_owned(),
             profile: "inner".to_owned(),
         };
-        let Stop::Refuse(refusal) = Stop::from(IssueError::Denied(denial)) else {
+        let SigningError::Refused(refusal) = SigningError::from(IssueError::Denied(denial)) else {
             panic!("it may not pass");
         };
         assert_eq!(refusal.reason, "NamesNotAllowed");

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::ask::{AskError, ask};
 use super::callers::CallersConfig;
-use super::link::Link;
+use super::connection::Connection;
+use super::request::{RequestError, ask};
 use crate::authn::{AuthnError, Pod, Quoted, service_account};
 
 const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
@@ -29,24 +29,24 @@ const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 
 /// Asks one cluster's API server, not too often at a time.
 #[derive(Debug)]
-pub(super) struct Reviewer {
-    places: Semaphore,
+pub(super) struct TokenReviewer {
+    permits: Semaphore,
     time: Duration,
 }
 
 /// Whose an accepted token is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reviewed {
+pub(super) struct TokenSubject {
     pub(super) namespace: String,
     pub(super) account: String,
     pub(super) pod: Option<Pod>,
     pub(super) node: Option<String>,
 }
 
-impl Reviewer {
+impl TokenReviewer {
     pub(super) fn new(config: &CallersConfig) -> Self {
         Self {
-            places: Semaphore::new(usize::try_from(config.review_concurrency()).unwrap_or(1)),
+            permits: Semaphore::new(usize::try_from(config.review_concurrency()).unwrap_or(1)),
             time: config.review_timeout(),
         }
     }
@@ -58,17 +58,17 @@ impl Reviewer {
     /// not say, [`AuthnError::Timeout`] when it does not in time.
     pub(super) async fn review(
         &self,
-        link: &Link,
+        connection: &Connection,
         token: &str,
         audience: &str,
-    ) -> Result<Reviewed, AuthnError> {
-        let begun = Instant::now();
-        let client = link
+    ) -> Result<TokenSubject, AuthnError> {
+        let started = Instant::now();
+        let client = connection
             .client()
             .map_err(|down| AuthnError::Unavailable(down.to_string()))?;
-        let place = tokio::time::timeout(self.time, self.places.acquire()).await;
-        let Ok(Ok(_place)) = place else {
-            return Err(late("too many TokenReviews are under way"));
+        let permit = tokio::time::timeout(self.time, self.permits.acquire()).await;
+        let Ok(Ok(_permit)) = permit else {
+            return Err(timeout("too many TokenReviews are under way"));
         };
         let body = json!({
             "apiVersion": "authentication.k8s.io/v1",
@@ -78,24 +78,24 @@ impl Reviewer {
         let request = Request::post(PATH)
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(body.to_string().into_bytes())
-            .map_err(cannot_tell)?;
-        let left = self.time.saturating_sub(begun.elapsed());
+            .map_err(unavailable)?;
+        let left = self.time.saturating_sub(started.elapsed());
         let answer =
             ask(&client, request, MAX_ANSWER, left)
                 .await
                 .map_err(|error| match error {
-                    AskError::Slow(_) => late(error),
-                    _ => cannot_tell(error),
+                    RequestError::Slow(_) => timeout(error),
+                    _ => unavailable(error),
                 })?;
-        judge(&answer, token, audience)
+        evaluate(&answer, token, audience)
     }
 }
 
-fn cannot_tell(why: impl std::fmt::Display) -> AuthnError {
+fn unavailable(why: impl std::fmt::Display) -> AuthnError {
     AuthnError::Unavailable(format!("TokenReview: {why}"))
 }
 
-fn late(why: impl std::fmt::Display) -> AuthnError {
+fn timeout(why: impl std::fmt::Display) -> AuthnError {
     AuthnError::Timeout(format!("TokenReview: {why}"))
 }
 
@@ -133,19 +133,19 @@ struct User {
 }
 
 /// What the API server's answer says. Of `token` it is only known that it must not be repeated.
-fn judge(answer: &[u8], token: &str, audience: &str) -> Result<Reviewed, AuthnError> {
+fn evaluate(answer: &[u8], token: &str, audience: &str) -> Result<TokenSubject, AuthnError> {
     // The errors of serde_json quote what they found, which may be the token.
     let answer: Value =
-        serde_json::from_slice(answer).map_err(|_| cannot_tell("the answer is not JSON"))?;
+        serde_json::from_slice(answer).map_err(|_| unavailable("the answer is not JSON"))?;
     // serde would also fill a struct from an array, by position.
     let object = |path| answer.pointer(path).is_none_or(Value::is_object);
     if !["", "/status", "/status/user"].into_iter().all(object) {
-        return Err(cannot_tell("the answer has something else for an object"));
+        return Err(unavailable("the answer has something else for an object"));
     }
     let review = Review::deserialize(&answer)
-        .map_err(|_| cannot_tell("the answer has a field of another type"))?;
+        .map_err(|_| unavailable("the answer has a field of another type"))?;
     if review.kind != "TokenReview" {
-        return Err(cannot_tell("the answer is not a TokenReview"));
+        return Err(unavailable("the answer is not a TokenReview"));
     }
     let Status {
         authenticated,
@@ -181,11 +181,11 @@ fn judge(answer: &[u8], token: &str, audience: &str) -> Result<Reviewed, AuthnEr
             namespace: namespace.to_owned(),
         }),
         (None, None) => None,
-        _ => return Err(cannot_tell("of the pod's name and UID one is missing")),
+        _ => return Err(unavailable("of the pod's name and UID one is missing")),
     };
     // A token may be bound to a node and to no pod; that node says nothing of where a pod runs.
     let node = pod.as_ref().map(|_| one(&user.extra, NODE_NAME));
-    Ok(Reviewed {
+    Ok(TokenSubject {
         namespace: namespace.to_owned(),
         account: account.to_owned(),
         pod,
@@ -204,7 +204,7 @@ fn one<'e>(
     match extra.get(key).map(Vec::as_slice) {
         None => Ok(None),
         Some([value]) if plain(value) => Ok(Some(value)),
-        Some(_) => Err(cannot_tell(format_args!("{key} has no single plain value"))),
+        Some(_) => Err(unavailable(format_args!("{key} has no single plain value"))),
     }
 }
 
@@ -230,8 +230,8 @@ mod tests {
         })
     }
 
-    fn ask(answer: &Value) -> Result<Reviewed, AuthnError> {
-        judge(answer.to_string().as_bytes(), TOKEN, "istio-ca")
+    fn ask(answer: &Value) -> Result<TokenSubject, AuthnError> {
+        evaluate(answer.to_string().as_bytes(), TOKEN, "istio-ca")
     }
 
     fn with(path: &str, value: Value) -> Value {
@@ -326,8 +326,8 @@ mod tests {
                 "{answer}: {error}"
             );
         }
-        assert!(judge(b"", TOKEN, "istio-ca").is_err());
-        assert!(judge(&[0xff; 64], TOKEN, "istio-ca").is_err());
+        assert!(evaluate(b"", TOKEN, "istio-ca").is_err());
+        assert!(evaluate(&[0xff; 64], TOKEN, "istio-ca").is_err());
     }
 
     #[test]
