@@ -31,10 +31,9 @@ use tokio_util::task::TaskTracker;
 
 pub use config::PublisherConfig;
 pub use drift::Drift;
-pub use error::ConfigError;
 pub use raw::{Format, Kind, Preset, RawPublisher, RawTarget};
 pub(in crate::controllers) use target::{LINKERD_KEY, LINKERD_ROOTS};
-pub use target::{TargetConfig, targets};
+pub use target::{TargetConfig, check_targets, targets};
 
 use self::lease::{Election, Leader};
 use self::session::Session;
