@@ -41,6 +41,7 @@ pub struct Metrics {
     issuer_ready: Family<DomainLabels, Gauge>,
     issuer_end: Family<DomainLabels, Gauge>,
     issuer_left: Family<DomainLabels, Gauge>,
+    issuer_shortens: Family<DomainLabels, Gauge>,
     bundle_sequence: Family<DomainLabels, Gauge>,
     bundle_targets: BundleTargets,
 }
@@ -59,6 +60,7 @@ impl Default for Metrics {
             issuer_ready: Family::default(),
             issuer_end: Family::default(),
             issuer_left: Family::default(),
+            issuer_shortens: Family::default(),
             bundle_sequence: Family::default(),
             bundle_targets: BundleTargets::default(),
         };
@@ -114,13 +116,18 @@ impl Metrics {
         );
         registry.register(
             "issuer_not_after_timestamp_seconds",
-            "End of the issuing certificate, seconds since 1970",
+            "Earliest notAfter of the issuing CA's certification path, seconds since 1970",
             self.issuer_end.clone(),
         );
         registry.register(
             "issuer_expires_in_seconds",
-            "Seconds until the issuing certificate ends",
+            "Seconds until the issuing CA's certification path ends",
             self.issuer_left.clone(),
+        );
+        registry.register(
+            "issuer_shortens_certificates",
+            "1 when the issuing CA ends before a certificate of the default lifetime would",
+            self.issuer_shortens.clone(),
         );
         registry.register(
             "bundle_sequence",
@@ -176,6 +183,9 @@ impl Metrics {
             self.issuer_ready
                 .get_or_create(&labels)
                 .set(i64::from(authority.issuer.is_some()));
+            self.issuer_shortens
+                .get_or_create(&labels)
+                .set(i64::from(authority.warning.is_some()));
             if let Some(end) = authority.issuer_not_after_secs {
                 self.issuer_end.get_or_create(&labels).set(end);
                 self.issuer_left

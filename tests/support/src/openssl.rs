@@ -78,6 +78,11 @@ impl EnterpriseCa {
 
     /// An intermediate CA below this one.
     pub fn intermediate(&self, name: &str) -> Self {
+        self.intermediate_for(name, 365)
+    }
+
+    /// An intermediate CA that is valid for so many days.
+    pub fn intermediate_for(&self, name: &str, days: u32) -> Self {
         let directory = self.directory.join(name);
         fs::create_dir_all(&directory).unwrap();
         let below = Self { directory };
@@ -97,7 +102,11 @@ impl EnterpriseCa {
             .arg("-out")
             .arg(below.path("csr")));
         let csr = fs::read_to_string(below.path("csr")).unwrap();
-        fs::write(below.path("pem"), self.sign(&csr, &ca(None), &[])).unwrap();
+        fs::write(
+            below.path("pem"),
+            self.sign(&csr, &ca(None), &["-days", &days.to_string()]),
+        )
+        .unwrap();
         below
     }
 }
