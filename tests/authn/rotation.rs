@@ -5,15 +5,17 @@ use std::time::{Duration, Instant};
 
 use rootbridge::authn::AuthnError;
 
-use crate::support::server::{Answer, Server};
-use crate::support::{ISSUER, Key, World, claims, eventually, jwks};
+use rootbridge_test_support::eventually;
+
+use crate::support::server::{Answer, KeyServer};
+use crate::support::{Fixture, ISSUER, JwtKey, claims, jwks};
 
 /// A verifier of the server's keys; `refresh` also sets the rate of refetching, at a tenth.
-pub(crate) fn world(server: &Server, refresh: &str) -> World {
+pub(crate) fn fixture(server: &KeyServer, refresh: &str) -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let ca = dir.path().join("ca.pem");
     std::fs::write(&ca, &server.ca_pem).unwrap();
-    World::of(
+    Fixture::of(
         dir,
         &format!(
             "[jwt.cluster]\nissuer = \"{ISSUER}\"\ntrust_domain = \"cluster.local\"\nsubject = \"kubernetes\"\n\
@@ -25,10 +27,10 @@ pub(crate) fn world(server: &Server, refresh: &str) -> World {
 }
 
 /// How many of `count` calls at once are accepted.
-async fn accepted(world: &Arc<World>, token: &str, count: usize) -> usize {
+async fn accepted(fixture: &Arc<Fixture>, token: &str, count: usize) -> usize {
     let calls = (0..count).map(|_| {
-        let (world, token) = (Arc::clone(world), token.to_owned());
-        tokio::spawn(async move { world.authenticate(&token).await.is_ok() })
+        let (fixture, token) = (Arc::clone(fixture), token.to_owned());
+        tokio::spawn(async move { fixture.authenticate(&token).await.is_ok() })
     });
     let mut accepted = 0;
     for call in calls.collect::<Vec<_>>() {
@@ -39,11 +41,11 @@ async fn accepted(world: &Arc<World>, token: &str, count: usize) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_key_is_fetched_once_within_the_rate() {
-    let (old, new) = (Key::p256("old"), Key::p256("new"));
-    let server = Server::start(Answer::Slow(Duration::from_millis(200), jwks(&[&old]))).await;
-    let world = Arc::new(world(&server, "50s"));
+    let (old, new) = (JwtKey::p256("old"), JwtKey::p256("new"));
+    let server = KeyServer::start(Answer::Slow(Duration::from_millis(200), jwks(&[&old]))).await;
+    let fixture = Arc::new(fixture(&server, "50s"));
     // The first callers come before the first keys, and wait for them.
-    assert_eq!(accepted(&world, &old.token(&claims()), 100).await, 100);
+    assert_eq!(accepted(&fixture, &old.token(&claims()), 100).await, 100);
     assert_eq!(server.hits(), 1);
     let fetched = Instant::now();
 
@@ -53,7 +55,7 @@ async fn an_unknown_key_is_fetched_once_within_the_rate() {
         jwks(&[&old, &new]),
     ));
     let token = new.token(&claims());
-    assert_eq!(accepted(&world, &token, 100).await, 0);
+    assert_eq!(accepted(&fixture, &token, 100).await, 0);
     assert_eq!(server.hits(), 1);
     assert!(
         fetched.elapsed() < Duration::from_secs(5),
@@ -62,13 +64,13 @@ async fn an_unknown_key_is_fetched_once_within_the_rate() {
 
     // Then there is one, and everyone who asks meanwhile is answered by it.
     tokio::time::sleep(Duration::from_millis(5100)).await;
-    assert_eq!(accepted(&world, &token, 100).await, 100);
+    assert_eq!(accepted(&fixture, &token, 100).await, 100);
     assert_eq!(server.hits(), 2);
 
     // A thousand made-up ids fetch nothing more.
     for index in 0..1000 {
-        world
-            .rejects(&Key::token_of(
+        fixture
+            .rejects(&JwtKey::token_of(
                 &new,
                 &format!(r#"{{"alg":"ES256","kid":"{index}"}}"#),
                 &claims().to_string(),
@@ -76,46 +78,46 @@ async fn an_unknown_key_is_fetched_once_within_the_rate() {
             .await;
     }
     assert_eq!(server.hits(), 2);
-    assert!(world.authenticate(&old.token(&claims())).await.is_ok());
+    assert!(fixture.authenticate(&old.token(&claims())).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_who_hangs_up_ends_no_fetch() {
-    let key = Key::p256("k");
-    let server = Server::start(Answer::Slow(Duration::from_secs(2), jwks(&[&key]))).await;
-    let world = Arc::new(world(&server, "1h"));
+    let key = JwtKey::p256("k");
+    let server = KeyServer::start(Answer::Slow(Duration::from_secs(2), jwks(&[&key]))).await;
+    let fixture = Arc::new(fixture(&server, "1h"));
     let token = key.token(&claims());
     for _ in 0..5 {
-        let call = world.authenticate(&token);
+        let call = fixture.authenticate(&token);
         assert!(
             tokio::time::timeout(Duration::from_millis(20), call)
                 .await
                 .is_err()
         );
     }
-    assert!(world.authenticate(&token).await.is_ok());
+    assert!(fixture.authenticate(&token).await.is_ok());
     assert_eq!(server.hits(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refresh_finds_new_keys_and_drops_old_ones_alone() {
-    let (old, new) = (Key::p256("old"), Key::p256("new"));
-    let server = Server::start(Answer::Set(jwks(&[&old]))).await;
-    let world = world(&server, "1s");
-    assert!(world.authenticate(&old.token(&claims())).await.is_ok());
+    let (old, new) = (JwtKey::p256("old"), JwtKey::p256("new"));
+    let server = KeyServer::start(Answer::Set(jwks(&[&old]))).await;
+    let fixture = fixture(&server, "1s");
+    assert!(fixture.authenticate(&old.token(&claims())).await.is_ok());
     server.answer(Answer::Set(jwks(&[&new])));
     // The old key is known, so no call asks for another set: time alone brings it.
-    eventually(Duration::from_secs(20), async || {
-        world.authenticate(&old.token(&claims())).await.is_err()
+    eventually(Duration::from_secs(20), "the old key is gone", async || {
+        fixture.authenticate(&old.token(&claims())).await.is_err()
     })
     .await;
-    assert!(world.authenticate(&new.token(&claims())).await.is_ok());
+    assert!(fixture.authenticate(&new.token(&claims())).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_but_a_key_set_from_the_right_server_is_taken() {
-    let key = Key::p256("k");
-    let elsewhere = Server::start(Answer::Set(jwks(&[&key]))).await;
+    let key = JwtKey::p256("k");
+    let elsewhere = KeyServer::start(Answer::Set(jwks(&[&key]))).await;
     let good = jwks(&[&key]);
     for (answer, why) in [
         (
@@ -149,10 +151,10 @@ async fn nothing_but_a_key_set_from_the_right_server_is_taken() {
             "timed out",
         ),
     ] {
-        let server = Server::start(answer).await;
-        let world = world(&server, "1s");
+        let server = KeyServer::start(answer).await;
+        let fixture = fixture(&server, "1s");
         let start = Instant::now();
-        let failure = world.authenticate(&key.token(&claims())).await;
+        let failure = fixture.authenticate(&key.token(&claims())).await;
         let Err(AuthnError::Unavailable(text)) = failure else {
             panic!("{why}: {failure:?}")
         };
@@ -163,9 +165,11 @@ async fn nothing_but_a_key_set_from_the_right_server_is_taken() {
         assert!(start.elapsed() < Duration::from_secs(20), "{why}");
         // It heals alone.
         server.answer(Answer::Set(good.clone()));
-        eventually(Duration::from_secs(20), async || {
-            world.authenticate(&key.token(&claims())).await.is_ok()
-        })
+        eventually(
+            Duration::from_secs(20),
+            "the token is accepted",
+            async || fixture.authenticate(&key.token(&claims())).await.is_ok(),
+        )
         .await;
     }
     assert_eq!(elsewhere.hits(), 0);
@@ -173,12 +177,12 @@ async fn nothing_but_a_key_set_from_the_right_server_is_taken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_servers_certificate_must_be_under_the_configured_roots() {
-    let key = Key::p256("k");
-    let server = Server::start(Answer::Set(jwks(&[&key]))).await;
-    let stranger = Server::start(Answer::Set(jwks(&[&key]))).await;
-    let world = world(&server, "1s");
-    let ca = world.path("ca.pem");
-    assert!(world.authenticate(&key.token(&claims())).await.is_ok());
+    let key = JwtKey::p256("k");
+    let server = KeyServer::start(Answer::Set(jwks(&[&key]))).await;
+    let stranger = KeyServer::start(Answer::Set(jwks(&[&key]))).await;
+    let fixture = fixture(&server, "1s");
+    let ca = fixture.path("ca.pem");
+    assert!(fixture.authenticate(&key.token(&claims())).await.is_ok());
 
     let pem = server.ca_pem.clone();
     for roots in [
@@ -188,25 +192,33 @@ async fn the_servers_certificate_must_be_under_the_configured_roots() {
         pem.replace("MII", "AAA"),
     ] {
         std::fs::write(&ca, &roots).unwrap();
-        let other = Key::p256("other");
-        eventually(Duration::from_secs(20), async || {
-            let (_, report) = world.verifiers.reports().next().unwrap();
-            report.failure.is_some()
-        })
+        let other = JwtKey::p256("other");
+        eventually(
+            Duration::from_secs(20),
+            "a failure in the report",
+            async || {
+                let (_, report) = fixture.verifiers.reports().next().unwrap();
+                report.failure.is_some()
+            },
+        )
         .await;
         // Known keys stand; of an unknown one there is no telling.
-        assert!(world.authenticate(&key.token(&claims())).await.is_ok());
-        let answer = world.authenticate(&other.token(&claims())).await;
+        assert!(fixture.authenticate(&key.token(&claims())).await.is_ok());
+        let answer = fixture.authenticate(&other.token(&claims())).await;
         assert!(
             matches!(answer, Err(AuthnError::Unavailable(_))),
             "{answer:?}"
         );
         // The file is read again for each fetch, so it heals without a restart.
         std::fs::write(&ca, &pem).unwrap();
-        eventually(Duration::from_secs(20), async || {
-            let (_, report) = world.verifiers.reports().next().unwrap();
-            report.failure.is_none()
-        })
+        eventually(
+            Duration::from_secs(20),
+            "no failure in the report",
+            async || {
+                let (_, report) = fixture.verifiers.reports().next().unwrap();
+                report.failure.is_none()
+            },
+        )
         .await;
     }
 }
