@@ -106,7 +106,7 @@ fn bundle(chain: &[Certificate]) {
 }
 
 fn certificate(one: &Certificate) {
-    let again = Certificate::parse_knowing(one.der(), Some(one.public_key())).expect("again");
+    let again = Certificate::parse_with_key(one.der(), Some(one.public_key())).expect("again");
     assert_eq!((&again, again.names()), (one, one.names()));
     let key = PublicKey::from_spki_der(one.public_key().spki_der()).expect("its key alone");
     assert_eq!(&key, one.public_key());

@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::trust::{TargetStatus, Writer};
+use crate::trust::{TargetStatus, TargetWriter};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TargetLabels {
@@ -96,7 +96,7 @@ impl BundleTargets {
             };
             let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
             let sequence = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-            set(&self.writer, i64::from(status.writer == Writer::This));
+            set(&self.writer, i64::from(status.writer == TargetWriter::This));
             set(&self.in_step, count(status.in_step));
             set(&self.behind, count(status.behind));
             set(&self.failing, count(status.failing));

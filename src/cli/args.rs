@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use super::{anchors, bench, ca, cert, check, client, config, dev, generate, keys, linkerd, serve};
+use super::{anchors, ca, cert, check, client, config, dev, generate, keys, linkerd, serve};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done · 1 failed · 2 usage · 3 configuration · 4 HSM · 5 ledger · 6 refused · \
@@ -46,8 +46,6 @@ pub(super) enum Command {
     Linkerd(linkerd::LinkerdCommand),
     /// Look whether everything is well, and say what to do.
     Check(check::CheckArgs),
-    /// Measure what one certificate costs on this machine, with a throwaway token and ledger.
-    Bench(bench::BenchArgs),
     /// Check a configuration file.
     #[command(subcommand)]
     Config(config::ConfigCommand),

@@ -248,7 +248,7 @@ fn facts(row: &CertificateRow) -> Value {
         "concluded_at": row.concluded_at.map(|at| at.to_string()),
         "spki_sha256": hex(&row.spki_sha256),
         "request_id": row.request_id,
-        "origin": row.origin,
+        "origin": row.idempotency_key,
         "instance": { "name": row.epoch.instance, "boot": row.epoch.boot },
         "caller": {
             "trust_domain": row.caller.trust_domain.to_string(),

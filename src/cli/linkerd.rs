@@ -7,7 +7,7 @@ use super::failure::{Exit, Failure};
 use super::format::count;
 use super::open::block_on;
 use super::output::{self, FormatArg};
-use crate::cluster::Examiner;
+use crate::cluster::Inspector;
 use crate::config::Config;
 use crate::controllers::linkerd::{ControlPlane, Counts, control_planes};
 
@@ -85,8 +85,8 @@ async fn examine(config: &Config) -> Vec<ClusterStatus> {
             .clusters()
             .filter_map(|name| config.clusters().get(name));
         for cluster in clusters {
-            let found = match Examiner::new(cluster).await {
-                Ok(examiner) => control_planes(cluster, target, &examiner).await,
+            let found = match Inspector::new(cluster).await {
+                Ok(inspector) => control_planes(cluster, target, &inspector).await,
                 Err(why) => Err(why),
             };
             statuses.push(ClusterStatus {

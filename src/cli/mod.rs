@@ -2,7 +2,6 @@
 
 mod anchors;
 mod args;
-mod bench;
 mod ca;
 mod cert;
 mod check;
@@ -56,7 +55,6 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Key(args) => keys::run(args),
         Command::Linkerd(args) => linkerd::run(args),
         Command::Check(args) => check::run(&args),
-        Command::Bench(args) => bench::run(&args),
         Command::Config(args) => config::run(args),
         Command::Completions(args) => generate::completions(&args, self::command()),
         Command::Man(args) => generate::man(&args, self::command()),

@@ -49,7 +49,7 @@ impl IssuanceContext {
             caller: caller_record(request),
             request_id: request.request_id.clone(),
             epoch: self.in_flight.epoch().clone(),
-            origin: request.idempotency_key.clone(),
+            idempotency_key: request.idempotency_key.clone(),
             recorded_at: self.now,
         }
     }

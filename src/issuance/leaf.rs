@@ -13,8 +13,8 @@ use crate::clock::UnixTime;
 use crate::ledger::Kind;
 use crate::policy::{Grant, NodeAuthorization, Scope};
 use crate::x509::{
-    Certificate, Csr, Expected, ExtendedUsage, LeafTemplate, LinkerdMesh, PublicKey, San, Serial,
-    SignatureAlgorithm, TrustBundle, assemble, check_issued,
+    Certificate, Csr, Expected, ExtendedKeyUsage, LeafTemplate, LinkerdMesh, PublicKey, San,
+    Serial, SignatureAlgorithm, TrustBundle, assemble, check_issued,
 };
 
 /// What an API calls a workload by.
@@ -89,7 +89,7 @@ pub(super) struct Leaf {
     not_before: UnixTime,
     not_after: UnixTime,
     names: Vec<San>,
-    usage: ExtendedUsage,
+    usage: ExtendedKeyUsage,
     public_key: PublicKey,
     issuer: Arc<Issuer>,
     bundle: Arc<TrustBundle>,
@@ -115,7 +115,7 @@ impl Signable for Leaf {
     type Out = Issued;
 
     fn check(self, tbs: &[u8], _: &[u8], der: Vec<u8>) -> Result<Issued, IssueError> {
-        let certificate = Certificate::parse_knowing(der, Some(&self.public_key))?;
+        let certificate = Certificate::parse_with_key(der, Some(&self.public_key))?;
         let expected = Expected::leaf(&self.template(), self.issuer.ends());
         check_issued(&certificate, tbs, self.issuer.key().public_key(), &expected)?;
         Ok(Issued {

@@ -29,7 +29,7 @@ pub enum LedgerError {
     },
     /// A newer version of Rootbridge has written the store.
     #[error(
-        "the ledger {} has schema version {found}, this rootbridge knows {known}: run the newer rootbridge again, or restore a backup",
+        "the ledger {} has schema version {found}, this rootbridge knows {supported}: run the newer rootbridge again, or restore a backup",
         path.display()
     )]
     NewerSchema {
@@ -38,11 +38,11 @@ pub enum LedgerError {
         /// The version of the store.
         found: u64,
         /// The newest version that this binary knows.
-        known: u64,
+        supported: u64,
     },
     /// The store waits for an upgrade that only the server may make.
     #[error(
-        "the ledger {} has schema version {found}, this rootbridge needs {known}: restart the server with this version first",
+        "the ledger {} has schema version {found}, this rootbridge needs {supported}: restart the server with this version first",
         path.display()
     )]
     OlderSchema {
@@ -51,7 +51,7 @@ pub enum LedgerError {
         /// The version of the store.
         found: u64,
         /// The version that this binary needs.
-        known: u64,
+        supported: u64,
     },
     /// The file is something else.
     #[error("{} is not a Rootbridge ledger ({reason}): correct the path, or restore a backup", path.display())]
@@ -74,7 +74,7 @@ pub enum LedgerError {
     UnknownIssuer(IssuerId),
     /// The issuer has used this serial before (invariant I2).
     #[error("serial {serial} was already used by issuer {issuer}")]
-    SerialTaken {
+    DuplicateSerial {
         /// The issuer.
         issuer: IssuerId,
         /// The serial number.

@@ -172,7 +172,7 @@ pub struct Intent {
     /// Which start of which instance does it.
     pub epoch: Epoch,
     /// Names the wish that led to it, once: a repetition gets what is on record.
-    pub origin: Option<String>,
+    pub idempotency_key: Option<String>,
     /// When.
     pub recorded_at: UnixTime,
 }

@@ -9,11 +9,11 @@
 // A contract that others implement: each of its items says what it promises.
 #![warn(missing_docs)]
 
-mod delivery;
 mod error;
 mod filter;
 mod intent;
 mod records;
+mod rollout;
 mod row;
 pub mod sqlite;
 
@@ -22,7 +22,6 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-pub use delivery::Delivery;
 pub use error::LedgerError;
 pub use filter::Filter;
 pub use intent::{
@@ -33,6 +32,7 @@ pub use records::{
     BundleVersion, CaCertificateId, CaCertificateRecord, CertificateState, Change, IssuerId,
     IssuerRecord, IssuerState, KeyLocation, Role, Snapshot,
 };
+pub use rollout::BundleRollout;
 pub use row::{CertificateRow, CheckReport};
 pub use sqlite::{OpenMode, Sqlite};
 
@@ -40,7 +40,7 @@ use crate::clock::UnixTime;
 use crate::x509::{Serial, TrustDomain};
 
 /// What a ledger's method answers, some time later.
-pub type Answer<'a, T> = BoxFuture<'a, Result<T, LedgerError>>;
+pub type LedgerFuture<'a, T> = BoxFuture<'a, Result<T, LedgerError>>;
 
 /// The durable memory of the house.
 ///
@@ -55,16 +55,16 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`LedgerError::IssuerNotActive`], [`LedgerError::UnknownIssuer`],
-    /// [`LedgerError::SerialTaken`], [`LedgerError::UnknownEpoch`], [`LedgerError::Unavailable`]:
+    /// [`LedgerError::DuplicateSerial`], [`LedgerError::UnknownEpoch`], [`LedgerError::Unavailable`]:
     /// then nothing may be signed.
-    fn record(&self, intent: Intent) -> Answer<'_, Record>;
+    fn record(&self, intent: Intent) -> LedgerFuture<'_, Record>;
 
     /// Writes down what became of an intent; durable when it returns. Saying the same again is no
     /// error, so that a caller may repeat it after [`LedgerError::Unavailable`].
     ///
     /// # Errors
     /// [`LedgerError::AlreadyConcluded`] when a reconciler was first: then nothing may be released.
-    fn conclude(&self, intent: IntentId, outcome: Outcome) -> Answer<'_, ()>;
+    fn conclude(&self, intent: IntentId, outcome: Outcome) -> LedgerFuture<'_, ()>;
 
     /// For a repeated origin whose bytes are signed again. Before the HSM is asked, a failed intent
     /// becomes [`Outcome::Unknown`], because `failed` says that no signature exists; afterwards it
@@ -74,37 +74,37 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     /// [`LedgerError::AlreadyConcluded`] when another signature is already on record,
     /// [`LedgerError::Refused`] when the intent has no conclusion yet (conclude it), or for any
     /// other outcome.
-    fn reopen(&self, intent: IntentId, outcome: Outcome) -> Answer<'_, ()>;
+    fn reopen(&self, intent: IntentId, outcome: Outcome) -> LedgerFuture<'_, ()>;
 
     /// What was recorded, newest first.
-    fn certificates(&self, filter: Filter) -> Answer<'_, Vec<CertificateRow>>;
+    fn certificates(&self, filter: Filter) -> LedgerFuture<'_, Vec<CertificateRow>>;
 
     /// The one certificate with this serial; without an issuer, the newest with it.
     fn certificate<'a>(
         &'a self,
         issuer: Option<IssuerId>,
         serial: &'a Serial,
-    ) -> Answer<'a, Option<CertificateRow>>;
+    ) -> LedgerFuture<'a, Option<CertificateRow>>;
 
     /// All records at one moment.
-    fn snapshot(&self) -> Answer<'_, Snapshot>;
+    fn snapshot(&self) -> LedgerFuture<'_, Snapshot>;
 
     /// Grows with every change of the records; cheap to ask.
-    fn revision(&self) -> Answer<'_, u64>;
+    fn revision(&self) -> LedgerFuture<'_, u64>;
 
     /// One bundle version of a trust domain, the newest when no `sequence` is given.
     fn bundle<'a>(
         &'a self,
         trust_domain: &'a TrustDomain,
         sequence: Option<u64>,
-    ) -> Answer<'a, Option<BundleRecord>>;
+    ) -> LedgerFuture<'a, Option<BundleRecord>>;
 
     /// Changes the records: the change, who made it, and a new bundle version where the published
     /// anchors differ, in one transaction.
     ///
     /// # Errors
     /// [`LedgerError::Refused`] and the `Unknown…` errors say why nothing was changed.
-    fn apply<'a>(&'a self, change: Change, by: &'a Actor) -> Answer<'a, Applied>;
+    fn apply<'a>(&'a self, change: Change, by: &'a Actor) -> LedgerFuture<'a, Applied>;
 
     /// Writes down that a bundle version stands in every place of a target, and answers since when.
     /// The newest of each cluster and target is kept; said again, the first moment stays.
@@ -112,10 +112,10 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`LedgerError::UnknownAuthority`], and [`LedgerError::Refused`] for a version that was never
     /// made.
-    fn deliver(&self, delivery: Delivery) -> Answer<'_, UnixTime>;
+    fn record_rollout(&self, rollout: BundleRollout) -> LedgerFuture<'_, UnixTime>;
 
     /// The newest delivery of every target in every cluster, by their names.
-    fn deliveries(&self) -> Answer<'_, Vec<Delivery>>;
+    fn rollouts(&self) -> LedgerFuture<'_, Vec<BundleRollout>>;
 
     /// Begins a new epoch of `instance`, which others may judge when `lease` has run out without a
     /// [`renew`](Ledger::renew). Names of short-lived processes must be unique: an instance's
@@ -125,20 +125,20 @@ pub trait Ledger: Send + Sync + fmt::Debug {
         instance: &'a str,
         lease: Duration,
         now: UnixTime,
-    ) -> Answer<'a, Epoch>;
+    ) -> LedgerFuture<'a, Epoch>;
 
     /// Extends the lease of an epoch by its whole length from `now`.
     ///
     /// # Errors
     /// [`LedgerError::UnknownEpoch`] when the instance has registered again since.
-    fn renew<'a>(&'a self, epoch: &'a Epoch, now: UnixTime) -> Answer<'a, ()>;
+    fn renew<'a>(&'a self, epoch: &'a Epoch, now: UnixTime) -> LedgerFuture<'a, ()>;
 
     /// Concludes as unknown what `epoch`'s instance left open in earlier epochs and what instances
     /// left open whose lease has run out; answers how many intents that were.
-    fn reconcile<'a>(&'a self, epoch: &'a Epoch, now: UnixTime) -> Answer<'a, u64>;
+    fn reconcile<'a>(&'a self, epoch: &'a Epoch, now: UnixTime) -> LedgerFuture<'a, u64>;
 
     /// Examines the store: its own integrity, its schema, the invariants that are cheap to see.
-    fn check(&self) -> Answer<'_, CheckReport>;
+    fn check(&self) -> LedgerFuture<'_, CheckReport>;
 
     /// Finishes what was asked, then closes the store and gives up its lock; later calls answer
     /// [`LedgerError::Unavailable`].

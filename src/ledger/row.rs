@@ -38,7 +38,7 @@ pub struct CertificateRow {
     /// The request's id in the logs.
     pub request_id: String,
     /// The wish that led to it.
-    pub origin: Option<String>,
+    pub idempotency_key: Option<String>,
     /// What became of it.
     pub state: State,
     /// Why it failed or is unknown; kept when it was signed again later.

@@ -32,7 +32,7 @@ impl TrustBundles {
             let several = "trust_domain: this server has none or several; name one";
             return self
                 .bundles
-                .only()
+                .only_trust_domain()
                 .ok_or_else(|| Status::invalid_argument(several));
         }
         TrustDomain::parse(asked)
@@ -67,7 +67,7 @@ impl TrustBundleService for TrustBundles {
                 "no bundle is published for this trust domain",
             ));
         }
-        let follower = self.bundles.follow(domain);
+        let follower = self.bundles.subscribe(domain);
         let stop = self.stop.clone();
         let stream = futures_util::stream::unfold((follower, stop), |(mut follower, stop)| async {
             let next = tokio::select! {

@@ -12,7 +12,7 @@ use axum::routing::get;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, StatusCode};
 
-use crate::trust::{Bundles, Published};
+use crate::trust::{Bundles, PublishedBundle};
 use crate::x509::TrustDomain;
 
 /// The routes of the download.
@@ -60,7 +60,11 @@ async fn download(
 }
 
 /// A trust domain may itself end in `.json`: the whole name is looked up first.
-fn find(bundles: &Bundles, file: &str, headers: &HeaderMap) -> Option<(Arc<Published>, Form)> {
+fn find(
+    bundles: &Bundles,
+    file: &str,
+    headers: &HeaderMap,
+) -> Option<(Arc<PublishedBundle>, Form)> {
     let published = |name: &str| bundles.current(&TrustDomain::parse(name).ok()?);
     if let Some(found) = published(file) {
         return Some((found, accepted(headers)));

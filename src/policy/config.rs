@@ -10,7 +10,7 @@ use super::decide::Policy;
 use super::pattern::{Pattern, PatternError};
 use super::profile::{CsrNames, Profile};
 use super::rule::{NamePattern, Rule};
-use crate::x509::ExtendedUsage;
+use crate::x509::ExtendedKeyUsage;
 use crate::x509::KeyKind;
 use crate::x509::San;
 
@@ -300,7 +300,7 @@ fn profile(name: String, raw: &RawProfile) -> Result<Profile, ConfigError> {
                 .map_err(|e| wrong("keys", &e.to_string()))?,
         );
     }
-    let usage = ExtendedUsage {
+    let usage = ExtendedKeyUsage {
         server_auth: raw.usages.contains(&Usage::Server),
         client_auth: raw.usages.contains(&Usage::Client),
     };

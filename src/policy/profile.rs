@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::x509::ExtendedUsage;
+use crate::x509::ExtendedKeyUsage;
 use crate::x509::KeyKind;
 
 /// What a CSR's own names mean under a profile.
@@ -23,7 +23,7 @@ pub struct Profile {
     pub(super) max_ttl: Duration,
     pub(super) backdate: Duration,
     pub(super) csr_names: CsrNames,
-    pub(super) usage: ExtendedUsage,
+    pub(super) usage: ExtendedKeyUsage,
     pub(super) keys: Vec<KeyKind>,
 }
 
@@ -49,7 +49,7 @@ impl Profile {
     }
 
     /// The extended key usages of its certificates.
-    pub fn usage(&self) -> ExtendedUsage {
+    pub fn usage(&self) -> ExtendedKeyUsage {
         self.usage
     }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 /// Who writes to a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "state")]
-pub enum Writer {
+pub enum TargetWriter {
     /// Nothing is known yet.
     #[default]
     Unknown,
@@ -38,7 +38,7 @@ pub struct TargetStatus {
     /// The object's kind and name.
     pub object: String,
     /// Who writes.
-    pub writer: Writer,
+    pub writer: TargetWriter,
     /// The newest bundle that is to be there; `None` before there is one.
     pub wanted: Option<Version>,
     /// The newest bundle that stood everywhere at once.

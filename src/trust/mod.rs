@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use distribution::{Distribution, TargetStatus, Version, Writer};
+pub use distribution::{Distribution, TargetStatus, TargetWriter, Version};
 use tokio::sync::watch;
 
 use crate::digest::hex;
@@ -21,7 +21,7 @@ const REFRESH_HINT: Duration = Duration::from_secs(300);
 
 /// One version of a bundle in the forms in which it is downloaded.
 #[derive(Debug)]
-pub struct Published {
+pub struct PublishedBundle {
     /// The bundle.
     pub bundle: TrustBundle,
     /// PEM, one block for each anchor.
@@ -32,7 +32,7 @@ pub struct Published {
     pub digest: String,
 }
 
-type Map = BTreeMap<TrustDomain, Arc<Published>>;
+type Map = BTreeMap<TrustDomain, Arc<PublishedBundle>>;
 
 /// What is published now, for every trust domain; a change wakes the watchers at once.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Bundles {
                 continue;
             }
             let domain = authority.trust_domain.clone();
-            if let Some(issuer) = left_without_anchor(authority, record) {
+            if let Some(issuer) = issuer_without_anchor(authority, record) {
                 tracing::error!(
                     trust_domain = %domain, sequence = record.sequence, %issuer,
                     "a bundle that has lost the anchor of an active issuer is not published"
@@ -77,7 +77,7 @@ impl Bundles {
                         trust_domain = %domain, sequence = record.sequence,
                         anchors = record.anchors.len(), "trust bundle published"
                     );
-                    next.insert(domain, Arc::new(Published::new(bundle)));
+                    next.insert(domain, Arc::new(PublishedBundle::new(bundle)));
                     changed = true;
                 }
                 Err(error) => {
@@ -91,12 +91,12 @@ impl Bundles {
     }
 
     /// The bundle of `trust_domain` as it is published now.
-    pub fn current(&self, trust_domain: &TrustDomain) -> Option<Arc<Published>> {
+    pub fn current(&self, trust_domain: &TrustDomain) -> Option<Arc<PublishedBundle>> {
         self.sender.borrow().get(trust_domain).cloned()
     }
 
     /// The trust domain, where there is exactly one.
-    pub fn only(&self) -> Option<TrustDomain> {
+    pub fn only_trust_domain(&self) -> Option<TrustDomain> {
         let map = self.sender.borrow();
         let mut domains = map.keys();
         match (domains.next(), domains.next()) {
@@ -111,8 +111,8 @@ impl Bundles {
     }
 
     /// Follows one trust domain's bundle.
-    pub fn follow(&self, trust_domain: TrustDomain) -> Follower {
-        Follower {
+    pub fn subscribe(&self, trust_domain: TrustDomain) -> BundleSubscription {
+        BundleSubscription {
             trust_domain,
             seen: None,
             receiver: self.sender.subscribe(),
@@ -122,7 +122,7 @@ impl Bundles {
 
 /// An active issuer of which no path ends in an anchor of the bundle. The ledger retires no such
 /// anchor; that a record says so all the same is no reason to break a mesh.
-fn left_without_anchor<'a>(
+fn issuer_without_anchor<'a>(
     authority: &'a AuthorityRecord,
     bundle: &BundleRecord,
 ) -> Option<&'a IssuerId> {
@@ -143,7 +143,7 @@ fn left_without_anchor<'a>(
         .map(|issuer| &issuer.id)
 }
 
-impl Published {
+impl PublishedBundle {
     fn new(bundle: TrustBundle) -> Self {
         let digest = hex(&bundle.digest()).into();
         Self {
@@ -157,15 +157,15 @@ impl Published {
 
 /// Yields the bundle now, then each later version.
 #[derive(Debug)]
-pub struct Follower {
+pub struct BundleSubscription {
     trust_domain: TrustDomain,
     seen: Option<u64>,
     receiver: watch::Receiver<Arc<Map>>,
 }
 
-impl Follower {
+impl BundleSubscription {
     /// The next version that this follower has not seen; `None` when nothing will ever come.
-    pub async fn next(&mut self) -> Option<Arc<Published>> {
+    pub async fn next(&mut self) -> Option<Arc<PublishedBundle>> {
         loop {
             let now = self
                 .receiver

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use der::oid::ObjectIdentifier;
 
 use super::key::KeyKind;
-use super::read::Der;
+use super::read::DerReader;
 
 /// A signature algorithm as an AlgorithmIdentifier names it: for ECDSA the hash, not the curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,7 +88,7 @@ impl SignatureAlgorithm {
 
 /// The name of an identifier that is not supported, so that the message says more than an OID.
 fn named(der: &[u8]) -> String {
-    let oid = Der::within(der, der::Tag::Sequence, "AlgorithmIdentifier")
+    let oid = DerReader::within(der, der::Tag::Sequence, "AlgorithmIdentifier")
         .and_then(|mut inner| inner.expect(der::Tag::ObjectIdentifier))
         .ok()
         .and_then(|contents| ObjectIdentifier::from_bytes(contents).ok());
@@ -123,7 +123,7 @@ impl FromStr for SignatureAlgorithm {
         Self::ALL
             .into_iter()
             .find(|algorithm| algorithm.as_str() == text)
-            .ok_or_else(|| UnknownAlgorithm(super::name::shown(text)))
+            .ok_or_else(|| UnknownAlgorithm(super::name::printable(text)))
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::cert::{CertError, Certificate};
 use super::key::{KeyKind, PublicKey};
 use super::name::TrustDomain;
-use super::read::{self, Der};
+use super::read::{self, DerReader};
 
 /// A version of a trust domain's anchors: never empty, none twice, in the order of publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,7 +149,7 @@ fn parameters(key: &PublicKey) -> Vec<(&'static str, String)> {
 /// Modulus and exponent of an RSAPublicKey, which the key's parsing has checked.
 fn rsa(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     const WHAT: &str = "RSAPublicKey";
-    let mut fields = Der::within(bytes, Tag::Sequence, WHAT).ok()?;
+    let mut fields = DerReader::within(bytes, Tag::Sequence, WHAT).ok()?;
     let modulus = read::unsigned(fields.expect(Tag::Integer).ok()?, WHAT).ok()?;
     let exponent = read::unsigned(fields.expect(Tag::Integer).ok()?, WHAT).ok()?;
     Some((modulus, exponent))

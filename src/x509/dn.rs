@@ -6,7 +6,7 @@ use der::asn1::AnyRef;
 use der::{Encode, Tag, Tagged};
 
 use super::extension::oid_text;
-use super::read::{self, Der, Malformed};
+use super::read::{self, DerReader, Malformed};
 use super::tbs::TbsError;
 use super::write;
 
@@ -14,7 +14,7 @@ const WHAT: &str = "distinguished name";
 const COMMON_NAME: &[u8] = b"\x55\x04\x03";
 const ORGANIZATION: &[u8] = b"\x55\x04\x0a";
 /// The longest commonName or organizationName, in characters (RFC 5280 Appendix A.1).
-const LONGEST: usize = 64;
+const MAX_CHARACTERS: usize = 64;
 
 /// A CA's Name in DER: the organization, if given, then the common name, as UTF8Strings.
 ///
@@ -28,11 +28,11 @@ pub fn ca_name(common_name: &str, organization: Option<&str>) -> Result<Vec<u8>,
         .chain([(COMMON_NAME, common_name)])
     {
         if value.trim().is_empty()
-            || value.chars().count() > LONGEST
+            || value.chars().count() > MAX_CHARACTERS
             || value.chars().any(char::is_control)
         {
             return Err(TbsError::CaName {
-                name: super::name::shown(value),
+                name: super::name::printable(value),
             });
         }
         let oid = write::element(write::OID, &[oid]);
@@ -45,7 +45,7 @@ pub fn ca_name(common_name: &str, organization: Option<&str>) -> Result<Vec<u8>,
 
 /// Checks that a Name's contents are well formed, and tells whether they say nothing: no RDN at all,
 /// or only empty strings, as in the `O=""` of Istio's Go client.
-pub(super) fn says_nothing(contents: &[u8]) -> Result<bool, Malformed> {
+pub(super) fn is_empty_name(contents: &[u8]) -> Result<bool, Malformed> {
     let mut nothing = true;
     each_attribute(contents, |_, value, _| {
         nothing &= value.value().is_empty();
@@ -67,7 +67,7 @@ pub(super) fn common_names(contents: &[u8]) -> Result<Vec<Option<String>>, Malfo
 /// Whether each RDN's attributes stand in the order of DER. A CA's certificate may break that, as
 /// some do; a request may not, also because sorting a long SET is slow.
 pub(super) fn is_sorted(contents: &[u8]) -> Result<bool, Malformed> {
-    let mut rdns = Der::new(contents, WHAT)?;
+    let mut rdns = DerReader::new(contents, WHAT)?;
     while !rdns.is_empty() {
         if !read::is_sorted_set(rdns.expect(Tag::Set)?, WHAT)? {
             return Ok(false);
@@ -80,13 +80,13 @@ pub(super) fn is_sorted(contents: &[u8]) -> Result<bool, Malformed> {
 pub(super) fn text(contents: &[u8]) -> Result<String, Malformed> {
     let mut rdns: Vec<String> = Vec::new();
     each_attribute(contents, |oid, value, first| {
-        let shown = attribute_text(oid, value);
+        let printable = attribute_text(oid, value);
         match rdns.last_mut() {
             Some(rdn) if !first => {
                 rdn.push('+');
-                rdn.push_str(&shown);
+                rdn.push_str(&printable);
             }
-            _ => rdns.push(shown),
+            _ => rdns.push(printable),
         }
     })?;
     rdns.reverse();
@@ -98,12 +98,12 @@ fn each_attribute<'a>(
     contents: &'a [u8],
     mut visit: impl FnMut(&'a [u8], AnyRef<'a>, bool),
 ) -> Result<(), Malformed> {
-    let mut rdns = Der::new(contents, WHAT)?;
+    let mut rdns = DerReader::new(contents, WHAT)?;
     while !rdns.is_empty() {
-        let mut set = Der::new(rdns.expect(Tag::Set)?, WHAT)?;
+        let mut set = DerReader::new(rdns.expect(Tag::Set)?, WHAT)?;
         let mut first = true;
         while first || !set.is_empty() {
-            let mut attribute = Der::new(set.expect(Tag::Sequence)?, WHAT)?;
+            let mut attribute = DerReader::new(set.expect(Tag::Sequence)?, WHAT)?;
             let oid = attribute.expect(Tag::ObjectIdentifier)?;
             visit(oid, attribute.any()?, first);
             attribute.finish()?;
@@ -193,7 +193,7 @@ mod tests {
     )]
     use super::*;
 
-    fn shown(der: &[u8]) -> String {
+    fn printable(der: &[u8]) -> String {
         text(read::whole(der, Tag::Sequence, WHAT).unwrap()).unwrap()
     }
 
@@ -201,7 +201,7 @@ mod tests {
     fn a_ca_name_is_shown_last_part_first() {
         let name = ca_name("Root, \"1\"\u{e4}", Some(" Example+Co ")).unwrap();
         assert_eq!(
-            shown(&name),
+            printable(&name),
             "CN=Root\\, \\\"1\\\"\u{e4},O=\\ Example\\+Co\\ "
         );
         for bad in ["", "  ", "a\0b", "a\nb", &"x".repeat(65)] {
@@ -218,20 +218,20 @@ mod tests {
             write::element(write::SEQUENCE, &[&set])
         };
         assert_eq!(
-            shown(&rdn(b"\x06\x03\x55\x04\x03\x1e\x04\x00A\x00B")),
+            printable(&rdn(b"\x06\x03\x55\x04\x03\x1e\x04\x00A\x00B")),
             "CN=AB"
         );
-        assert_eq!(shown(&rdn(b"\x06\x03\x55\x04\x03\x14\x01\xe4")), "CN=ä");
+        assert_eq!(printable(&rdn(b"\x06\x03\x55\x04\x03\x14\x01\xe4")), "CN=ä");
         assert_eq!(
-            shown(&rdn(b"\x06\x03\x55\x04\x03\x0c\x02\x1bA")),
+            printable(&rdn(b"\x06\x03\x55\x04\x03\x0c\x02\x1bA")),
             "CN=\\1bA"
         );
         assert_eq!(
-            shown(&rdn(b"\x06\x03\x55\x04\x05\x13\x01A")),
+            printable(&rdn(b"\x06\x03\x55\x04\x05\x13\x01A")),
             "2.5.4.5=#130141"
         );
         assert_eq!(
-            shown(&rdn(b"\x06\x03\x55\x04\x03\x0c\x01\xff")),
+            printable(&rdn(b"\x06\x03\x55\x04\x03\x0c\x01\xff")),
             "CN=#0c01ff"
         );
         // An empty SET is no RDN.

@@ -4,7 +4,7 @@
 use der::Tag;
 use der::oid::ObjectIdentifier;
 
-use super::read::{self, Der, Malformed};
+use super::read::{self, DerReader, Malformed};
 use super::write;
 
 /// The contents of the extensions' object identifiers.
@@ -32,28 +32,31 @@ pub(super) struct Extension<'a> {
 }
 
 /// Why a list of extensions is refused.
-pub(super) enum ListFault {
+pub(super) enum ExtensionListError {
     Malformed(Malformed),
     TooMany,
     Duplicate(String),
 }
 
-impl From<Malformed> for ListFault {
+impl From<Malformed> for ExtensionListError {
     fn from(fault: Malformed) -> Self {
         Self::Malformed(fault)
     }
 }
 
 /// Reads the contents of Extensions: at least one, at most `limit`, each once (RFC 5280 §4.2).
-pub(super) fn list(contents: &[u8], limit: usize) -> Result<Vec<Extension<'_>>, ListFault> {
+pub(super) fn list(
+    contents: &[u8],
+    limit: usize,
+) -> Result<Vec<Extension<'_>>, ExtensionListError> {
     const WHAT: &str = "list of extensions";
-    let mut outer = Der::new(contents, WHAT)?;
+    let mut outer = DerReader::new(contents, WHAT)?;
     let mut found: Vec<Extension<'_>> = Vec::with_capacity(limit.min(8));
     while !outer.is_empty() {
         if found.len() == limit {
-            return Err(ListFault::TooMany);
+            return Err(ExtensionListError::TooMany);
         }
-        let mut inner = Der::new(outer.expect(Tag::Sequence)?, WHAT)?;
+        let mut inner = DerReader::new(outer.expect(Tag::Sequence)?, WHAT)?;
         let oid = inner.expect(Tag::ObjectIdentifier)?;
         let critical = match inner.optional(Tag::Boolean)? {
             Some(flag) => read::boolean(flag, WHAT)?,
@@ -62,7 +65,7 @@ pub(super) fn list(contents: &[u8], limit: usize) -> Result<Vec<Extension<'_>>, 
         let value = inner.expect(Tag::OctetString)?;
         inner.finish()?;
         if found.iter().any(|earlier| earlier.oid == oid) {
-            return Err(ListFault::Duplicate(oid_text(oid)));
+            return Err(ExtensionListError::Duplicate(oid_text(oid)));
         }
         found.push(Extension {
             oid,
@@ -97,7 +100,7 @@ impl KeyUsage {
     pub const CRL_SIGN: Self = Self(0x0200);
 
     /// These bits and those of `other`.
-    pub const fn and(self, other: Self) -> Self {
+    pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
@@ -147,7 +150,7 @@ pub(super) struct BasicConstraints {
 impl BasicConstraints {
     pub(super) fn from_der(value: &[u8]) -> Result<Self, Malformed> {
         const WHAT: &str = "basicConstraints extension";
-        let mut fields = Der::within(value, Tag::Sequence, WHAT)?;
+        let mut fields = DerReader::within(value, Tag::Sequence, WHAT)?;
         let ca = match fields.optional(Tag::Boolean)? {
             Some(flag) => read::boolean(flag, WHAT)?,
             None => false,
@@ -179,7 +182,7 @@ impl BasicConstraints {
 /// Reads extKeyUsage (RFC 5280 §4.2.1.12): the contents of each purpose's object identifier.
 pub(super) fn key_purposes(value: &[u8]) -> Result<Vec<&[u8]>, Malformed> {
     const WHAT: &str = "extKeyUsage extension";
-    let mut list = Der::within(value, Tag::Sequence, WHAT)?;
+    let mut list = DerReader::within(value, Tag::Sequence, WHAT)?;
     let mut found = Vec::with_capacity(2);
     while !list.is_empty() {
         let oid = list.expect(Tag::ObjectIdentifier)?;
@@ -195,7 +198,7 @@ pub(super) fn key_purposes(value: &[u8]) -> Result<Vec<&[u8]>, Malformed> {
 /// Reads the keyIdentifier of authorityKeyIdentifier (RFC 5280 §4.2.1.1), which may be absent.
 pub(super) fn authority_key_id(value: &[u8]) -> Result<Option<&[u8]>, Malformed> {
     const WHAT: &str = "authorityKeyIdentifier extension";
-    let mut fields = Der::within(value, Tag::Sequence, WHAT)?;
+    let mut fields = DerReader::within(value, Tag::Sequence, WHAT)?;
     let id = fields.optional(read::context(0, false))?;
     while !fields.is_empty() {
         fields.any()?;
@@ -208,11 +211,11 @@ pub(super) fn constrains_uris(value: &[u8]) -> Result<bool, Malformed> {
     const WHAT: &str = "nameConstraints extension";
     let uri = read::context(6, false);
     let mut found = false;
-    let mut kinds = Der::within(value, Tag::Sequence, WHAT)?;
+    let mut kinds = DerReader::within(value, Tag::Sequence, WHAT)?;
     while !kinds.is_empty() {
-        let mut subtrees = Der::new(kinds.any()?.value(), WHAT)?;
+        let mut subtrees = DerReader::new(kinds.any()?.value(), WHAT)?;
         while !subtrees.is_empty() {
-            let subtree = Der::new(subtrees.expect(Tag::Sequence)?, WHAT)?;
+            let subtree = DerReader::new(subtrees.expect(Tag::Sequence)?, WHAT)?;
             found |= subtree.peek() == Some(uri);
         }
     }
@@ -243,7 +246,7 @@ mod tests {
 
     #[test]
     fn key_usage_goes_to_der_and_back() {
-        let ca = KeyUsage::KEY_CERT_SIGN.and(KeyUsage::CRL_SIGN);
+        let ca = KeyUsage::KEY_CERT_SIGN.with(KeyUsage::CRL_SIGN);
         assert_eq!(ca.to_der(), [3, 2, 1, 6]);
         assert_eq!(KeyUsage::DIGITAL_SIGNATURE.to_der(), [3, 2, 7, 0x80]);
         assert_eq!(KeyUsage(0x0080).to_der(), [3, 3, 7, 0, 0x80]);

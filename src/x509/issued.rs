@@ -7,7 +7,7 @@ use super::extension::{BasicConstraints, KeyUsage};
 use super::key::{KeyError, KeyKind, PublicKey};
 use super::san::San;
 use super::serial::Serial;
-use super::tbs::{CaTemplate, ExtendedUsage, IssuerIdentity, LeafTemplate};
+use super::tbs::{CaTemplate, ExtendedKeyUsage, IssuerIdentity, LeafTemplate};
 use crate::clock::UnixTime;
 
 /// What was granted, to be compared with what was made.
@@ -37,7 +37,7 @@ pub struct Expected<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpectedRole {
     /// An end entity, for servers, clients or both.
-    Leaf(ExtendedUsage),
+    Leaf(ExtendedKeyUsage),
     /// A CA.
     Ca {
         /// How many CAs may stand below it.
@@ -158,7 +158,7 @@ fn check_extensions(certificate: &Certificate, expected: &Expected<'_>) -> Resul
                 path_len: None,
             },
             match expected.public_key.kind() {
-                KeyKind::Rsa { .. } => KeyUsage::DIGITAL_SIGNATURE.and(KeyUsage::KEY_ENCIPHERMENT),
+                KeyKind::Rsa { .. } => KeyUsage::DIGITAL_SIGNATURE.with(KeyUsage::KEY_ENCIPHERMENT),
                 _ => KeyUsage::DIGITAL_SIGNATURE,
             },
             Some(Purposes {
@@ -172,7 +172,7 @@ fn check_extensions(certificate: &Certificate, expected: &Expected<'_>) -> Resul
         ),
         ExpectedRole::Ca { path_len } => (
             BasicConstraints { ca: true, path_len },
-            KeyUsage::KEY_CERT_SIGN.and(KeyUsage::CRL_SIGN),
+            KeyUsage::KEY_CERT_SIGN.with(KeyUsage::CRL_SIGN),
             None,
             4 + usize::from(!expected.names.is_empty()),
             false,

@@ -34,4 +34,4 @@ pub use pem::{PemError, parse_pem_chain, to_pem};
 pub use read::Malformed;
 pub use san::{DnsName, San};
 pub use serial::{Serial, SerialError};
-pub use tbs::{CaTemplate, ExtendedUsage, IssuerIdentity, LeafTemplate, TbsError, request_info};
+pub use tbs::{CaTemplate, ExtendedKeyUsage, IssuerIdentity, LeafTemplate, TbsError, request_info};

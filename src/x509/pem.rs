@@ -56,9 +56,9 @@ pub fn parse_pem_chain(pem: &[u8]) -> Result<Vec<Certificate>, CertError> {
             "CERTIFICATE" | "X509 CERTIFICATE" => {
                 Certificate::parse(block.der).map_err(|error| error.at(index + 1))
             }
-            // The label of a secret is shown, its contents never are.
+            // The label of a secret is printable, its contents never are.
             other => Err(PemError::Label {
-                found: super::name::shown(other),
+                found: super::name::printable(other),
                 wanted: "CERTIFICATE",
             }
             .into()),
@@ -98,13 +98,13 @@ pub(super) fn blocks(pem: &[u8], limit: usize) -> Result<Blocks<'_>, PemError> {
             return Err(PemError::BeginLine);
         }
         let (base64, tail) = body.split_once(END).ok_or_else(|| PemError::Unended {
-            label: super::name::shown(label),
+            label: super::name::printable(label),
         })?;
         rest = tail
             .strip_prefix(label)
             .and_then(|tail| tail.strip_prefix(DASHES))
             .ok_or_else(|| PemError::Unended {
-                label: super::name::shown(label),
+                label: super::name::printable(label),
             })?;
         if found.blocks.len() == limit {
             return Err(PemError::TooMany { limit });
@@ -128,7 +128,7 @@ fn decode(base64: &str, label: &str) -> Result<Vec<u8>, PemError> {
     STANDARD
         .decode(packed.as_bytes())
         .map_err(|_| PemError::Base64 {
-            label: super::name::shown(label),
+            label: super::name::printable(label),
         })
 }
 

@@ -32,12 +32,12 @@ impl Malformed {
 }
 
 /// A cursor over the contents of one structure, which its errors name.
-pub(super) struct Der<'a> {
+pub(super) struct DerReader<'a> {
     reader: SliceReader<'a>,
     what: &'static str,
 }
 
-impl<'a> Der<'a> {
+impl<'a> DerReader<'a> {
     pub(super) fn new(contents: &'a [u8], what: &'static str) -> Result<Self, Malformed> {
         let reader = SliceReader::new(contents).map_err(Malformed::der(what))?;
         Ok(Self { reader, what })
@@ -133,7 +133,7 @@ pub(super) fn whole<'a>(
     tag: Tag,
     what: &'static str,
 ) -> Result<&'a [u8], Malformed> {
-    let mut outer = Der::new(bytes, what)?;
+    let mut outer = DerReader::new(bytes, what)?;
     let contents = outer.expect(tag)?;
     outer.finish()?;
     Ok(contents)
@@ -188,7 +188,7 @@ pub(super) fn context(number: u32, constructed: bool) -> Tag {
 /// Whether each element of a SET OF's contents is no smaller than the one before it, as DER orders
 /// them (X.690 §11.6); duplicates are refused too.
 pub(super) fn is_sorted_set(contents: &[u8], what: &'static str) -> Result<bool, Malformed> {
-    let mut set = Der::new(contents, what)?;
+    let mut set = DerReader::new(contents, what)?;
     let mut last: &[u8] = &[];
     while !set.is_empty() {
         let element = set.reader.tlv_bytes().map_err(Malformed::der(what))?;

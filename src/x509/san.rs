@@ -7,7 +7,7 @@ use std::str::FromStr;
 use der::asn1::AnyRef;
 use der::{Tag, Tagged};
 
-use super::name::{NameError, SpiffeId, shown};
+use super::name::{NameError, SpiffeId, printable};
 use super::write;
 
 /// The identifier octets of the GeneralNames that are written, IMPLICIT and primitive.
@@ -27,7 +27,7 @@ impl DnsName {
     pub fn parse(text: &str) -> Result<Self, NameError> {
         match dns_fault(text) {
             Some(why) => Err(NameError::Dns {
-                name: shown(text),
+                name: printable(text),
                 why,
             }),
             None => Ok(Self(text.to_ascii_lowercase().into())),
@@ -129,7 +129,7 @@ fn ia5(value: &[u8]) -> Result<&str, NameError> {
         .ok()
         .filter(|text| text.is_ascii())
         .ok_or_else(|| NameError::Kind {
-            name: shown(&String::from_utf8_lossy(value)),
+            name: printable(&String::from_utf8_lossy(value)),
         })
 }
 
@@ -167,10 +167,12 @@ impl FromStr for San {
             return DnsName::parse(name).map(Self::Dns);
         }
         let Some(address) = text.strip_prefix("ip:") else {
-            return Err(NameError::Kind { name: shown(text) });
+            return Err(NameError::Kind {
+                name: printable(text),
+            });
         };
         address.parse().map(Self::Ip).map_err(|_| NameError::Ip {
-            name: shown(address),
+            name: printable(address),
         })
     }
 }

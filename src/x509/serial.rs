@@ -8,7 +8,7 @@ use aws_lc_rs::rand;
 use crate::clock::UnixTime;
 
 /// The most octets of a serial number that are taken from a foreign certificate.
-const MAX: usize = 20;
+const MAX_OCTETS: usize = 20;
 /// 2020-01-01T00:00:00Z.
 const EPOCH: i64 = 1_577_836_800;
 
@@ -17,7 +17,7 @@ const EPOCH: i64 = 1_577_836_800;
 pub struct Serial {
     // Length first, so that the derived order is the order of the numbers.
     length: u8,
-    octets: [u8; MAX],
+    octets: [u8; MAX_OCTETS],
 }
 
 impl Serial {
@@ -26,7 +26,7 @@ impl Serial {
     /// Time comes first so that the ledger's unique index is appended to, not scattered over; the
     /// 128 random bits are twice what the CA/Browser Forum asks.
     pub fn new(now: UnixTime) -> Self {
-        let mut octets = [0u8; MAX];
+        let mut octets = [0u8; MAX_OCTETS];
         let since = u32::try_from(now.secs().saturating_sub(EPOCH).max(0)).unwrap_or(u32::MAX);
         // The top bit stays clear, so that the INTEGER is positive in exactly 20 octets.
         let time = (since & 0x7fff_ffff).to_be_bytes();
@@ -36,7 +36,7 @@ impl Serial {
         // going on with a serial that can be guessed would be worse than stopping.
         #[allow(clippy::expect_used)]
         rand::fill(random).expect("aws-lc's random generator does not fail");
-        Self::minimal(octets, MAX)
+        Self::minimal(octets, MAX_OCTETS)
     }
 
     /// From the octets of a non-negative number, most significant first.
@@ -52,7 +52,7 @@ impl Serial {
             .position(|byte| *byte != 0)
             .unwrap_or(bytes.len() - 1);
         let significant = bytes.get(start..).unwrap_or_default();
-        let mut octets = [0u8; MAX];
+        let mut octets = [0u8; MAX_OCTETS];
         let Some(room) = octets.get_mut(..significant.len()) else {
             return Err(SerialError::TooLong {
                 octets: significant.len(),
@@ -79,20 +79,20 @@ impl Serial {
     }
 
     /// Left-aligns `octets`, of which the first `length` count, without leading zeros.
-    fn minimal(octets: [u8; MAX], length: usize) -> Self {
+    fn minimal(octets: [u8; MAX_OCTETS], length: usize) -> Self {
         let zeros = octets
             .iter()
             .take(length.saturating_sub(1))
             .take_while(|o| **o == 0)
             .count();
-        let mut aligned = [0u8; MAX];
+        let mut aligned = [0u8; MAX_OCTETS];
         for (to, from) in aligned
             .iter_mut()
             .zip(octets.iter().take(length).skip(zeros))
         {
             *to = *from;
         }
-        // MAX is 20: it fits.
+        // MAX_OCTETS is 20: it fits.
         Self {
             length: u8::try_from(length - zeros).unwrap_or(0),
             octets: aligned,

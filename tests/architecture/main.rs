@@ -3,6 +3,7 @@
 //! attribute's string. Test code counts like any other.
 
 mod circles;
+mod document;
 mod paths;
 mod tokens;
 mod words;
@@ -49,7 +50,7 @@ const TOKENS: &[(&str, &[&str], &str)] = &[
             "src/hsm/",
             "src/issuance/door/",
             "src/cli/",
-            "src/controllers/pod/judge/tests.rs",
+            "src/controllers/pod/validate/tests.rs",
         ],
         "every HSM signature passes through the pipeline that has recorded it",
     ),
@@ -275,5 +276,15 @@ fn names_and_prose_are_the_fields_own() {
         "{} of tests/fixtures/architecture/banned-words.txt:\n{}",
         found.len(),
         found.join("\n")
+    );
+}
+
+#[test]
+fn the_document_agrees_with_the_tree() {
+    let wrong = document::wrong_claims(Path::new(env!("CARGO_MANIFEST_DIR")), LAYERS);
+    assert!(
+        wrong.is_empty(),
+        "docs/architecture.md:\n{}",
+        wrong.join("\n")
     );
 }

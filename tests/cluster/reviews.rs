@@ -159,7 +159,7 @@ async fn the_call_names_its_cluster() {
     let open = ListenerClusters::new(both, Some("west".to_owned()));
     let closed = ListenerClusters::new(vec!["east".to_owned()], None);
     let name = |listener, id: &str| {
-        let cluster = fixture.clusters.choose(listener, id)?;
+        let cluster = fixture.clusters.select(listener, id)?;
         Ok::<_, AuthnError>(cluster.config().name().to_owned())
     };
     assert_eq!(name(&open, "east").unwrap(), "east");
@@ -232,7 +232,7 @@ async fn a_kubeconfig_that_cannot_be_used_is_not_used() {
     ] {
         std::fs::write(&path, &bad).unwrap();
         eventually(PATIENCE, says, async || {
-            let given_up = cluster.link().client().err();
+            let given_up = cluster.connection().client().err();
             given_up.is_some_and(|down| down.to_string().contains(says))
         })
         .await;
@@ -242,7 +242,7 @@ async fn a_kubeconfig_that_cannot_be_used_is_not_used() {
         );
         std::fs::write(&path, &good).unwrap();
         eventually(PATIENCE, "the repaired cluster", async || {
-            cluster.link().client().is_ok()
+            cluster.connection().client().is_ok()
         })
         .await;
         fixture.ask("east", TOKEN).await.unwrap();

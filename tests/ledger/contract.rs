@@ -108,12 +108,12 @@ pub async fn reopens_what_failed(store: &dyn Store) {
 pub async fn an_origin_is_recorded_once(store: &dyn Store) {
     let house = House::build(store.server().await).await;
     let ledger = &*house.ledger;
-    let wish = |origin: &str| Intent {
-        origin: Some(origin.into()),
+    let repeated = |key: &str| Intent {
+        idempotency_key: Some(key.into()),
         ca_certificate: Some(house.certificate),
         ..house.intent("spiffe://mesh.example/ns/foo/sa/bar")
     };
-    let first = wish("csr/foo/1");
+    let first = repeated("csr/foo/1");
     let id = new(ledger.record(first.clone()).await.unwrap());
     let existing = |outcome| Record::Existing {
         id,
@@ -126,11 +126,11 @@ pub async fn an_origin_is_recorded_once(store: &dyn Store) {
     // Another serial, even other bytes: what counts is what was recorded.
     let again = Intent {
         tbs: vec![0x30; 20],
-        ..wish("csr/foo/1")
+        ..repeated("csr/foo/1")
     };
     assert_eq!(ledger.record(again).await.unwrap(), existing(None));
     ledger.conclude(id, unknown("crash")).await.unwrap();
-    let seen = ledger.record(wish("csr/foo/1")).await.unwrap();
+    let seen = ledger.record(repeated("csr/foo/1")).await.unwrap();
     assert_eq!(seen, existing(Some(unknown("crash"))));
     ledger.reopen(id, issued(b"s")).await.unwrap();
     // The issuer's retirement does not take the answer away.
@@ -139,9 +139,9 @@ pub async fn an_origin_is_recorded_once(store: &dyn Store) {
         state: IssuerState::Retired,
     };
     ledger.apply(retire, &operator()).await.unwrap();
-    let seen = ledger.record(wish("csr/foo/1")).await.unwrap();
+    let seen = ledger.record(repeated("csr/foo/1")).await.unwrap();
     assert_eq!(seen, existing(Some(issued(b"s"))));
-    let refused = ledger.record(wish("csr/foo/2")).await.unwrap_err();
+    let refused = ledger.record(repeated("csr/foo/2")).await.unwrap_err();
     assert!(
         matches!(refused, LedgerError::IssuerNotActive { .. }),
         "{refused}"
@@ -213,7 +213,7 @@ pub async fn a_serial_is_used_once(store: &dyn Store) {
     let first = house.intent("bar");
     let serial = first.serial.unwrap();
     let id = new(ledger.record(first.clone()).await.unwrap());
-    let taken = LedgerError::SerialTaken {
+    let taken = LedgerError::DuplicateSerial {
         issuer: house.issuing.id(),
         serial,
     };
@@ -260,7 +260,7 @@ pub async fn one_failure_does_not_spread(store: &dyn Store) {
     let taken = house.intent("bar");
     new(ledger.record(taken.clone()).await.unwrap());
     let seen = Intent {
-        origin: Some("once".into()),
+        idempotency_key: Some("once".into()),
         ..house.intent("bar")
     };
     let seen_id = new(ledger.record(seen.clone()).await.unwrap());
@@ -284,7 +284,7 @@ pub async fn one_failure_does_not_spread(store: &dyn Store) {
                 ..house.intent("bar")
             },
             4 => Intent {
-                origin: Some(format!("pair {round}")),
+                idempotency_key: Some(format!("pair {round}")),
                 ..house.intent("bar")
             },
             _ => house.intent("bar"),
@@ -300,7 +300,7 @@ pub async fn one_failure_does_not_spread(store: &dyn Store) {
         let mut of_pair = Vec::new();
         for (n, record) in records.into_iter().enumerate() {
             match (n % 6, record) {
-                (0, Err(LedgerError::SerialTaken { .. }))
+                (0, Err(LedgerError::DuplicateSerial { .. }))
                 | (2, Err(LedgerError::UnknownIssuer(_)))
                 | (3, Err(LedgerError::Refused(_))) => {}
                 (1, Ok(Record::Existing { id, .. })) => assert_eq!(id, seen_id),

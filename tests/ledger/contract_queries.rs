@@ -20,7 +20,7 @@ pub async fn shows_all_that_was_recorded(store: &dyn Store) {
     let house = House::build(store.server().await).await;
     let ledger = &*house.ledger;
     let mut full = Intent {
-        origin: Some("csr/1".into()),
+        idempotency_key: Some("csr/1".into()),
         ..house.leaf("bar")
     };
     full.caller.method = CallerMethod::Certificate;
@@ -55,7 +55,7 @@ pub async fn shows_all_that_was_recorded(store: &dyn Store) {
             recorded_at: asked.recorded_at,
             epoch: asked.epoch,
             request_id: asked.request_id,
-            origin: asked.origin,
+            idempotency_key: asked.idempotency_key,
             state: State::Pending,
             reason: None,
             concluded_at: None,

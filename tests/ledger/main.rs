@@ -13,11 +13,11 @@ mod support;
 
 mod contract;
 mod contract_anchors;
-mod contract_deliveries;
+mod contract_epochs;
 mod contract_filters;
-mod contract_life;
 mod contract_queries;
 mod contract_records;
+mod contract_rollouts;
 
 mod crash;
 mod load;
@@ -50,7 +50,7 @@ mod on_sqlite {
         an_outcome_is_final,
         one_failure_does_not_spread,
     );
-    contract!(crate::sqlite::SqliteStore::new(), contract_life:
+    contract!(crate::sqlite::SqliteStore::new(), contract_epochs:
         callers_who_leave_harm_nobody,
         epochs_and_leases,
         reconciles_only_what_is_abandoned,
@@ -70,7 +70,7 @@ mod on_sqlite {
         a_bundle_is_never_empty,
         bundle_versions_stay,
     );
-    contract!(crate::sqlite::SqliteStore::new(), contract_deliveries:
+    contract!(crate::sqlite::SqliteStore::new(), contract_rollouts:
         the_newest_delivery_of_each_place_is_kept,
         what_was_never_made_is_not_delivered,
     );

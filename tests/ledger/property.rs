@@ -17,11 +17,11 @@ use crate::support::{House, LEASE, NOW, block_on, failed, issued, unknown};
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Which instance records, with which of a few serials and origins.
+    /// Which instance records, with which of a few serials and keys.
     Record {
         instance: usize,
         serial: usize,
-        origin: Option<u8>,
+        idempotency_key: Option<u8>,
     },
     Conclude {
         which: usize,
@@ -48,7 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
     let instance = 0..3_usize;
     prop_oneof![
         6 => (instance.clone(), 0..40_usize, proptest::option::weighted(0.3, 0..6_u8))
-            .prop_map(|(instance, serial, origin)| Step::Record { instance, serial, origin }),
+            .prop_map(|(instance, serial, idempotency_key)| Step::Record { instance, serial, idempotency_key }),
         5 => (0..60_usize, 0..3_u8).prop_map(|(which, outcome)| Step::Conclude { which, outcome }),
         1 => (0..60_usize).prop_map(|which| Step::Reopen { which }),
         1 => instance.clone().prop_map(|instance| Step::Restart { instance }),
@@ -73,7 +73,7 @@ struct Model {
     leases: Vec<UnixTime>,
     intents: HashMap<IntentId, Expected>,
     order: Vec<IntentId>,
-    origins: HashMap<String, IntentId>,
+    keys: HashMap<String, IntentId>,
     used: HashSet<Serial>,
 }
 
@@ -99,16 +99,17 @@ impl Model {
             leases: vec![NOW.plus(LEASE); 3],
             intents: HashMap::new(),
             order: Vec::new(),
-            origins: HashMap::new(),
+            keys: HashMap::new(),
             used: HashSet::new(),
         }
     }
 
-    fn intent(&self, instance: usize, serial: usize, origin: Option<u8>) -> Intent {
+    fn intent(&self, instance: usize, serial: usize, idempotency_key: Option<u8>) -> Intent {
         Intent {
             serial: Some(self.serials[serial]),
-            tbs: format!("tbs {serial} {origin:?} {instance}").into_bytes(),
-            origin: origin.map(|origin| format!("wish {origin}")),
+            tbs: format!("tbs {serial} {idempotency_key:?} {instance}").into_bytes(),
+            idempotency_key: idempotency_key
+                .map(|idempotency_key| format!("wish {idempotency_key}")),
             epoch: self.epochs[instance].clone(),
             ..self.house.intent("bar")
         }
@@ -117,9 +118,9 @@ impl Model {
     fn recorded(&mut self, asked: Intent, record: Result<Record, LedgerError>) {
         let serial = asked.serial.unwrap();
         let before = asked
-            .origin
+            .idempotency_key
             .as_ref()
-            .and_then(|origin| self.origins.get(origin));
+            .and_then(|idempotency_key| self.keys.get(idempotency_key));
         match (record, before) {
             (
                 Ok(Record::Existing {
@@ -133,8 +134,8 @@ impl Model {
             }
             (Ok(Record::New(id)), None) => {
                 assert!(self.used.insert(serial), "I2: {serial} was used before");
-                if let Some(origin) = &asked.origin {
-                    self.origins.insert(origin.clone(), id);
+                if let Some(idempotency_key) = &asked.idempotency_key {
+                    self.keys.insert(idempotency_key.clone(), id);
                 }
                 assert!(self.order.last().is_none_or(|last| *last < id));
                 self.order.push(id);
@@ -146,9 +147,9 @@ impl Model {
                     },
                 );
             }
-            // Asked all at once, one may overtake another with the same origin: what counts then is
+            // Asked all at once, one may overtake another with the same idempotency_key: what counts then is
             // that the serial was indeed used.
-            (Err(LedgerError::SerialTaken { .. }), _) => assert!(self.used.contains(&serial)),
+            (Err(LedgerError::DuplicateSerial { .. }), _) => assert!(self.used.contains(&serial)),
             (other, before) => panic!("{other:?} where {before:?} was before"),
         }
     }
@@ -163,9 +164,9 @@ impl Model {
             Step::Record {
                 instance,
                 serial,
-                origin,
+                idempotency_key,
             } => {
-                let asked = self.intent(instance, serial, origin);
+                let asked = self.intent(instance, serial, idempotency_key);
                 let record = ledger.record(asked.clone()).await;
                 self.recorded(asked, record);
             }
@@ -314,7 +315,7 @@ proptest! {
             let answers = futures_util::future::join_all(
                 asked.iter().map(|asked| ledger.record(asked.clone())),
             ).await;
-            // In one batch an origin may be met that only a later request brought in; what is new is
+            // In one batch an idempotency_key may be met that only a later request brought in; what is new is
             // numbered in the order of the queue.
             let mut answers: Vec<_> = asked.into_iter().zip(answers).collect();
             answers.sort_by_key(|(_, answer)| !matches!(answer, Ok(Record::New(_))));

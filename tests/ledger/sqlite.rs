@@ -201,7 +201,7 @@ fn a_newer_schema_is_left_alone() {
                     error,
                     LedgerError::NewerSchema {
                         found: 7,
-                        known: 2,
+                        supported: 2,
                         ..
                     }
                 ),

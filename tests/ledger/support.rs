@@ -13,8 +13,8 @@ use rootbridge::ledger::{
     IssuerId, KeyLocation, Kind, Ledger, Outcome, Record, Role,
 };
 use rootbridge::x509::{
-    CaTemplate, Certificate, ExtendedUsage, IssuerIdentity, LeafTemplate, PublicKey, San, Serial,
-    SignatureAlgorithm, SpiffeId, TrustDomain, assemble, ca_name,
+    CaTemplate, Certificate, ExtendedKeyUsage, IssuerIdentity, LeafTemplate, PublicKey, San,
+    Serial, SignatureAlgorithm, SpiffeId, TrustDomain, assemble, ca_name,
 };
 
 /// 2026-09-21T14:13:20Z, when every test begins.
@@ -202,7 +202,7 @@ impl House {
             not_after: NOW.plus(DAY),
             names: &[San::Spiffe(name)],
             public_key: &key.public,
-            usage: ExtendedUsage {
+            usage: ExtendedKeyUsage {
                 server_auth: true,
                 client_auth: true,
             },
@@ -253,7 +253,7 @@ pub fn intent(issuer: &IssuerId, domain: &TrustDomain, epoch: &Epoch, subject: &
         },
         request_id: "01JH9Z8Q4W6M2N0000000000".into(),
         epoch: epoch.clone(),
-        origin: None,
+        idempotency_key: None,
         recorded_at: NOW,
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use der::{Decode, Encode};
 use rootbridge::clock::UnixTime;
 use rootbridge::x509::{
-    CertError, Certificate, ExtendedUsage, KeyKind, KeyUsage, PublicKey, San, SignatureAlgorithm,
-    TrustBundle, TrustDomain, assemble, ca_name, check_request, parse_pem_chain, request_info,
+    CertError, Certificate, ExtendedKeyUsage, KeyKind, KeyUsage, PublicKey, San,
+    SignatureAlgorithm, TrustBundle, TrustDomain, assemble, ca_name, check_request,
+    parse_pem_chain, request_info,
 };
 use rustls_pki_types::{CertificateDer, UnixTime as PkiTime};
 
@@ -49,7 +50,7 @@ fn each_usage_alone_is_that_usage_alone() {
     let root = Ca::root("Root", CaTerms::usual(KeyKind::EcdsaP256, Some(0)));
     let key = SoftKey::p256().public_key();
     for (server_auth, client_auth) in [(true, false), (false, true)] {
-        let usage = ExtendedUsage {
+        let usage = ExtendedKeyUsage {
             server_auth,
             client_auth,
         };

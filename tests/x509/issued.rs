@@ -2,7 +2,7 @@
 
 use rootbridge::clock::UnixTime;
 use rootbridge::x509::{
-    CaTemplate, Certificate, Expected, ExpectedRole, ExtendedUsage, IssuedError, IssuerIdentity,
+    CaTemplate, Certificate, Expected, ExpectedRole, ExtendedKeyUsage, IssuedError, IssuerIdentity,
     KeyKind, LeafTemplate, Serial, SignatureAlgorithm, TbsError, assemble, ca_name, check_issued,
     request_info,
 };
@@ -44,7 +44,7 @@ fn templates_that_cannot_be_certified() {
         }),
         TbsError::Name(_)
     ));
-    let none = ExtendedUsage {
+    let none = ExtendedKeyUsage {
         server_auth: false,
         client_auth: false,
     };
@@ -199,7 +199,7 @@ fn whatever_differs_from_the_grant_is_caught() {
         }),
         "notAfter"
     );
-    let one = ExtendedUsage {
+    let one = ExtendedKeyUsage {
         client_auth: false,
         ..BOTH
     };
@@ -265,7 +265,7 @@ fn a_flipped_bit_is_never_released() {
     for bit in 0..der.len() * 8 {
         let mut spoiled = der.clone();
         spoiled[bit / 8] ^= 1 << (bit % 8);
-        if let Ok(certificate) = Certificate::parse_knowing(spoiled, Some(&key)) {
+        if let Ok(certificate) = Certificate::parse_with_key(spoiled, Some(&key)) {
             parsed += 1;
             assert!(
                 check_issued(&certificate, &tbs, &ca_key, &expected).is_err(),

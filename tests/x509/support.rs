@@ -13,7 +13,7 @@ use aws_lc_rs::signature::{
 };
 use rootbridge::clock::UnixTime;
 use rootbridge::x509::{
-    CaTemplate, Certificate, Csr, CsrError, Expected, ExtendedUsage, IssuerIdentity, KeyKind,
+    CaTemplate, Certificate, Csr, CsrError, Expected, ExtendedKeyUsage, IssuerIdentity, KeyKind,
     LeafTemplate, PublicKey, San, Serial, SignatureAlgorithm, assemble, ca_name, check_issued,
 };
 
@@ -162,7 +162,12 @@ impl Ca {
         IssuerIdentity::of(&self.certificate).unwrap()
     }
 
-    pub(crate) fn leaf(&self, names: &[San], key: &PublicKey, usage: ExtendedUsage) -> Certificate {
+    pub(crate) fn leaf(
+        &self,
+        names: &[San],
+        key: &PublicKey,
+        usage: ExtendedKeyUsage,
+    ) -> Certificate {
         let serial = Serial::new(now());
         let issuer = self.identity();
         let template = LeafTemplate {
@@ -209,7 +214,7 @@ fn issue_ca(
     certificate
 }
 
-pub(crate) const BOTH: ExtendedUsage = ExtendedUsage {
+pub(crate) const BOTH: ExtendedKeyUsage = ExtendedKeyUsage {
     server_auth: true,
     client_auth: true,
 };

@@ -7,7 +7,7 @@ use super::istiod;
 use super::report::Report;
 use crate::cli::format::{count, short_duration};
 use crate::clock::{Clock, SystemClock, UnixTime};
-use crate::cluster::{ClusterConfig, Echo, Examiner, Way};
+use crate::cluster::{AudienceCheck, ClusterConfig, Inspector, VerificationMode};
 use crate::config::Config;
 use crate::controllers::event_permission;
 use crate::controllers::publisher::TargetConfig;
@@ -34,8 +34,8 @@ async fn examine(
 ) {
     let name = cluster.name();
     let item = |what: &str| format!("{name} {what}");
-    let examiner = match Examiner::new(cluster).await {
-        Ok(examiner) => examiner,
+    let inspector = match Inspector::new(cluster).await {
+        Ok(inspector) => inspector,
         Err(why) => {
             report
                 .fail(CATEGORY, &item("credential"), &why)
@@ -43,7 +43,7 @@ async fn examine(
             return;
         }
     };
-    match examiner.reach().await {
+    match inspector.server_info().await {
         Ok(reached) => {
             report.pass(CATEGORY, &item("API"), &reached.version);
             if let Some(date) = reached.date {
@@ -57,11 +57,11 @@ async fn examine(
             return;
         }
     }
-    permissions(config, cluster, &examiner, report).await;
+    permissions(config, cluster, &inspector, report).await;
     if cluster.callers().any() {
-        audiences(&item("audiences"), &examiner, report).await;
-        if cluster.callers().way() == Way::Offline {
-            match examiner.get("/openid/v1/jwks").await {
+        audiences(&item("audiences"), &inspector, report).await;
+        if cluster.callers().mode() == VerificationMode::Offline {
+            match inspector.get("/openid/v1/jwks").await {
                 Ok(_) => report.pass(CATEGORY, &item("keys"), "its tokens' keys are published"),
                 Err(why) => {
                     report.fail(CATEGORY, &item("keys"), &why).hint(
@@ -73,15 +73,15 @@ async fn examine(
     }
     for target in config.bundle_targets() {
         if let Some(records) = records.filter(|_| target.is_for(name)) {
-            drift(cluster, target, records, &examiner, report).await;
+            drift(cluster, target, records, &inspector, report).await;
         }
         if target.is_for(name) && target.holds_istio_roots() {
-            istiod::competing_writers(cluster, target, &examiner, report).await;
+            istiod::competing_writers(cluster, target, &inspector, report).await;
         }
     }
     for istiod in config.controllers().istiod_tls() {
         if istiod.cluster() == name {
-            istiod::examine(cluster, istiod, &examiner, report).await;
+            istiod::examine(cluster, istiod, &inspector, report).await;
         }
     }
 }
@@ -107,12 +107,12 @@ fn clock(item: &str, theirs: UnixTime, report: &mut Report) {
 async fn permissions(
     config: &Config,
     cluster: &ClusterConfig,
-    examiner: &Examiner,
+    inspector: &Inspector,
     report: &mut Report,
 ) {
     let item = format!("{} rights", cluster.name());
-    let mut needed = cluster.rights();
-    needed.extend(config.controllers().rights(cluster.name()));
+    let mut needed = cluster.permissions();
+    needed.extend(config.controllers().permissions(cluster.name()));
     for listener in config.listeners() {
         if listener.events_cluster() == Some(cluster.name()) {
             let key = format!("listeners.{}.linkerd.events", listener.name());
@@ -121,18 +121,21 @@ async fn permissions(
     }
     for target in config.bundle_targets() {
         if target.is_for(cluster.name()) {
-            needed.extend(target.rights(config.publisher()));
+            needed.extend(target.permissions(config.publisher()));
         }
     }
     let mut lacking = 0;
-    for right in &needed {
-        match examiner.may(right).await {
+    for permission in &needed {
+        match inspector.has_permission(permission).await {
             Ok(true) => {}
             Ok(false) => {
                 lacking += 1;
                 report
-                    .fail(CATEGORY, &item, &format!("it may not {right}"))
-                    .hint(&format!("{} needs it; docs/reference/rbac.md", right.why));
+                    .fail(CATEGORY, &item, &format!("it may not {permission}"))
+                    .hint(&format!(
+                        "{} needs it; docs/reference/rbac.md",
+                        permission.why
+                    ));
             }
             Err(why) => {
                 lacking += 1;
@@ -147,10 +150,12 @@ async fn permissions(
     }
 }
 
-async fn audiences(item: &str, examiner: &Examiner, report: &mut Report) {
-    match examiner.echo().await {
-        Ok(Echo::Said) => report.pass(CATEGORY, item, "it says for whom it accepts a token"),
-        Ok(Echo::Silent) => {
+async fn audiences(item: &str, inspector: &Inspector, report: &mut Report) {
+    match inspector.check_audience().await {
+        Ok(AudienceCheck::Confirmed) => {
+            report.pass(CATEGORY, item, "it says for whom it accepts a token")
+        }
+        Ok(AudienceCheck::NotConfirmed) => {
             report
                 .fail(
                     CATEGORY,
@@ -159,7 +164,7 @@ async fn audiences(item: &str, examiner: &Examiner, report: &mut Report) {
                 )
                 .hint("the API server, or a webhook before it, does not know audiences");
         }
-        Ok(Echo::Untried) => {
+        Ok(AudienceCheck::NotTested) => {
             report
                 .warn(
                     CATEGORY,
@@ -179,7 +184,7 @@ async fn drift(
     cluster: &ClusterConfig,
     target: &TargetConfig,
     records: &Snapshot,
-    examiner: &Examiner,
+    inspector: &Inspector,
     report: &mut Report,
 ) {
     let item = format!("{} bundle {}", cluster.name(), target.name());
@@ -198,7 +203,7 @@ async fn drift(
             return;
         }
     };
-    match target.drift(cluster, examiner, &pem).await {
+    match target.drift(cluster, inspector, &pem).await {
         Ok(drift) if drift.mismatches.is_empty() => {
             let said = format!(
                 "version {} in {}",

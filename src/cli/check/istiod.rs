@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::CLUSTERS as CATEGORY;
 use super::report::Report;
-use crate::cluster::{ClusterConfig, Examiner};
+use crate::cluster::{ClusterConfig, Inspector};
 use crate::controllers::IstiodTls;
 use crate::controllers::publisher::TargetConfig;
 
@@ -16,7 +16,7 @@ const PAGE: usize = 100;
 pub(super) async fn examine(
     cluster: &ClusterConfig,
     istiod: &IstiodTls,
-    examiner: &Examiner,
+    inspector: &Inspector,
     report: &mut Report,
 ) {
     let item = format!("{} istiod", cluster.name());
@@ -24,7 +24,7 @@ pub(super) async fn examine(
     let suffix = suffix.unwrap_or_default();
     let namespace = istiod.namespace();
     let mesh = format!("/api/v1/namespaces/{namespace}/configmaps/istio{suffix}");
-    match examiner.get(&mesh).await {
+    match inspector.get(&mesh).await {
         Ok(found) => {
             let ours = cluster.trust_domain().as_str();
             let theirs = mesh_trust_domain(&found);
@@ -46,7 +46,7 @@ pub(super) async fn examine(
         Err(why) => unreadable(&item, &why, report),
     }
     let deployment = format!("/apis/apps/v1/namespaces/{namespace}/deployments/istiod{suffix}");
-    match examiner.get(&deployment).await {
+    match inspector.get(&deployment).await {
         Ok(found) => match ca_mode(&found) {
             CaMode::Disabled => report.pass(CATEGORY, &item, "its own CA is off"),
             CaMode::RegistrationAuthority => report.pass(CATEGORY, &item, "it asks by CSR objects"),
@@ -68,13 +68,13 @@ pub(super) async fn examine(
 pub(super) async fn competing_writers(
     cluster: &ClusterConfig,
     target: &TargetConfig,
-    examiner: &Examiner,
+    inspector: &Inspector,
     report: &mut Report,
 ) {
     let item = format!("{} bundle {}", cluster.name(), target.name());
     let mut writers = Vec::new();
-    let listed = examiner
-        .each(ALL, PAGE, |found| writers.extend(writing_istiod(&found)))
+    let listed = inspector
+        .for_each(ALL, PAGE, |found| writers.extend(writing_istiod(&found)))
         .await;
     for name in &writers {
         report
@@ -107,7 +107,7 @@ fn unreadable(item: &str, why: &str, report: &mut Report) {
             item,
             &format!("istiod's settings cannot be looked at: {why}"),
         )
-        .hint("this needs the right to read them, which the server itself does not");
+        .hint("this needs the permission to read them, which the server itself does not");
 }
 
 /// Who signs for an istiod's workloads.

@@ -11,7 +11,7 @@ use super::object_state::{MANAGER, Observed};
 use super::target::{Form, TargetConfig, TargetKind};
 use super::truststore::{self, ANNOTATION};
 use crate::digest::sha256;
-use crate::trust::Published;
+use crate::trust::PublishedBundle;
 
 /// The most that the API server takes in a ClusterTrustBundle; what an object of etcd can hold.
 const MOST: usize = 1024 * 1024;
@@ -19,7 +19,7 @@ const MOST: usize = 1024 * 1024;
 /// One version of a bundle in the form of one target.
 #[derive(Clone, Debug)]
 pub(super) struct Desired {
-    pub(super) bundle: Arc<Published>,
+    pub(super) bundle: Arc<PublishedBundle>,
     value: String,
     hash: [u8; 32],
     /// What a binary value was made from.
@@ -31,7 +31,10 @@ impl Desired {
     ///
     /// # Errors
     /// Why it is not published, in words: what stands is then left as it is.
-    pub(super) fn new(bundle: &Arc<Published>, target: &TargetConfig) -> Result<Self, String> {
+    pub(super) fn new(
+        bundle: &Arc<PublishedBundle>,
+        target: &TargetConfig,
+    ) -> Result<Self, String> {
         let anchors = bundle.bundle.anchors();
         if anchors.is_empty() {
             return Err("the bundle is empty".to_owned());

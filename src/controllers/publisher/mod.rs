@@ -43,7 +43,7 @@ use self::session::Session;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Clusters};
 use crate::ledger::Ledger;
-use crate::trust::{Bundles, Distribution, Writer};
+use crate::trust::{Bundles, Distribution, TargetWriter};
 
 /// What every cluster's writer works with.
 #[derive(Debug)]
@@ -112,14 +112,14 @@ async fn publish(
     loop {
         let leader = leading.borrow_and_update().clone();
         let writer = match leader {
-            Leader::This(until) if std::time::Instant::now() < until => Writer::This,
-            Leader::This(_) => Writer::Unreachable {
+            Leader::This(until) if std::time::Instant::now() < until => TargetWriter::This,
+            Leader::This(_) => TargetWriter::Unreachable {
                 why: "the Lease was not renewed in time".to_owned(),
             },
-            Leader::Other(holder) => Writer::Other { holder },
-            Leader::Unreachable(why) => Writer::Unreachable { why },
+            Leader::Other(holder) => TargetWriter::Other { holder },
+            Leader::Unreachable(why) => TargetWriter::Unreachable { why },
         };
-        if writer == Writer::This {
+        if writer == TargetWriter::This {
             tracing::info!(cluster = name, "this server publishes trust bundles there");
             let session = Session::new(Arc::clone(&cluster), &targets, Arc::clone(&shared));
             tokio::select! {

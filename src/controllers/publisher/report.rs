@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::reconciler::{Reconciler, TargetState};
 use super::target::TargetConfig;
 use crate::clock::UnixTime;
-use crate::trust::{Published, TargetStatus, Version, Writer};
+use crate::trust::{PublishedBundle, TargetStatus, TargetWriter, Version};
 
 /// A bundle that stood everywhere at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(super) struct Applied {
 }
 
 /// A target of which nothing but the writer is known.
-pub(super) fn bare(cluster: &str, target: &TargetConfig, writer: Writer) -> TargetStatus {
+pub(super) fn bare(cluster: &str, target: &TargetConfig, writer: TargetWriter) -> TargetStatus {
     TargetStatus {
         cluster: cluster.to_owned(),
         target: target.name().to_owned(),
@@ -35,7 +35,7 @@ pub(super) fn status(
     applied: Option<&Applied>,
     now: Instant,
 ) -> TargetStatus {
-    let mut status = bare(cluster, &state.target, Writer::This);
+    let mut status = bare(cluster, &state.target, TargetWriter::This);
     status.writes = state.writes;
     status.wanted = state
         .desired
@@ -101,7 +101,7 @@ fn error(reconciler: &Reconciler, state: &TargetState) -> Option<String> {
         .or_else(|| watch("objects", state.listing.trouble()))
 }
 
-fn version(bundle: &Published) -> Version {
+fn version(bundle: &PublishedBundle) -> Version {
     Version {
         sequence: bundle.bundle.sequence(),
         digest: bundle.digest.clone(),

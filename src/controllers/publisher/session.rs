@@ -19,8 +19,8 @@ use super::write::{self, Outcome};
 use crate::clock::UnixTime;
 use crate::cluster::Cluster;
 use crate::digest::hex;
-use crate::ledger::{Delivery, LedgerError};
-use crate::trust::{Follower, Published, TargetStatus};
+use crate::ledger::{BundleRollout, LedgerError};
+use crate::trust::{BundleSubscription, PublishedBundle, TargetStatus};
 
 /// Writes under way at once.
 const AT_ONCE: usize = 8;
@@ -32,7 +32,7 @@ const TROUBLED: u32 = 3;
 enum Event {
     Namespaces(News<NamespaceSeen>),
     Objects(Index, News<Observed>),
-    Bundle(Index, Arc<Published>),
+    Bundle(Index, Arc<PublishedBundle>),
 }
 
 /// A cluster's writer at work.
@@ -43,7 +43,7 @@ pub(super) struct Session {
     kinds: Vec<Arc<Kinds>>,
     events: SelectAll<BoxStream<'static, Event>>,
     writes: JoinSet<(Index, ObjectKey, Outcome)>,
-    records: JoinSet<(Index, Delivery, Result<UnixTime, LedgerError>)>,
+    records: JoinSet<(Index, BundleRollout, Result<UnixTime, LedgerError>)>,
     /// By target: what stood everywhere, and is on record.
     applied: Vec<Option<Applied>>,
     last: Vec<Option<TargetStatus>>,
@@ -75,7 +75,7 @@ impl Session {
         for (index, (target, kinds)) in targets.iter().zip(&kinds).enumerate() {
             let news = watch::objects(Arc::clone(&cluster), Arc::clone(target), Arc::clone(kinds));
             events.push(news.map(move |news| Event::Objects(index, news)).boxed());
-            let follower = shared.bundles.follow(target.trust_domain().clone());
+            let follower = shared.bundles.subscribe(target.trust_domain().clone());
             let bundles = versions(follower).map(move |bundle| Event::Bundle(index, bundle));
             events.push(bundles.boxed());
         }
@@ -117,8 +117,8 @@ impl Session {
                     }
                 }
                 Some(done) = self.records.join_next() => {
-                    if let Ok((index, delivery, answer)) = done {
-                        self.recorded(index, delivery, answer);
+                    if let Ok((index, rollout, answer)) = done {
+                        self.recorded(index, rollout, answer);
                     }
                 }
                 _ = pace.tick(), if may_write => self.write(),
@@ -195,7 +195,7 @@ impl Session {
                 && applied.is_none_or(|known| known.digest != desired.bundle.digest)
                 && self.records.is_empty()
             {
-                let delivery = Delivery {
+                let rollout = BundleRollout {
                     cluster: name.to_owned(),
                     target: state.target.name().to_owned(),
                     trust_domain: state.target.trust_domain().clone(),
@@ -207,8 +207,8 @@ impl Session {
                 };
                 let ledger = Arc::clone(&self.shared.ledger);
                 self.records.spawn(async move {
-                    let answer = ledger.deliver(delivery.clone()).await;
-                    (index, delivery, answer)
+                    let answer = ledger.record_rollout(rollout.clone()).await;
+                    (index, rollout, answer)
                 });
             }
             let Some(last) = self.last.get_mut(index) else {
@@ -237,38 +237,38 @@ impl Session {
     fn recorded(
         &mut self,
         index: Index,
-        delivery: Delivery,
+        rollout: BundleRollout,
         answer: Result<UnixTime, LedgerError>,
     ) {
         self.news = true;
-        let (cluster, target) = (&delivery.cluster, &delivery.target);
+        let (cluster, target) = (&rollout.cluster, &rollout.target);
         let at = match answer {
             Ok(at) => at,
             // It is owed, and brought again with the next report.
             Err(error) => {
-                tracing::debug!(cluster, target, %error, "a bundle's delivery is not recorded yet");
+                tracing::debug!(cluster, target, %error, "a bundle's rollout is not recorded yet");
                 return;
             }
         };
         tracing::info!(
             cluster,
             target,
-            sequence = delivery.sequence,
-            objects = delivery.objects,
+            sequence = rollout.sequence,
+            objects = rollout.objects,
             "the trust bundle stands everywhere"
         );
         if let Some(applied) = self.applied.get_mut(index) {
             *applied = Some(Applied {
-                sequence: delivery.sequence,
-                digest: hex(&delivery.digest),
+                sequence: rollout.sequence,
+                digest: hex(&rollout.digest),
                 at,
             });
         }
     }
 }
 
-fn versions(follower: Follower) -> BoxStream<'static, Arc<Published>> {
-    let next = |mut follower: Follower| async move {
+fn versions(follower: BundleSubscription) -> BoxStream<'static, Arc<PublishedBundle>> {
+    let next = |mut follower: BundleSubscription| async move {
         let bundle = follower.next().await?;
         Some((bundle, follower))
     };

@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::digest::{hex, sha256};
-use crate::trust::Published;
+use crate::trust::PublishedBundle;
 use crate::x509::Certificate;
 
 /// The annotation that says what a binary value was made from, and which bytes that gave.
@@ -20,7 +20,7 @@ pub(super) enum Store {
 
 impl Store {
     /// The anchors as trusted certificates, each called by its fingerprint.
-    pub(super) fn write(self, bundle: &Published, password: &str) -> Result<Vec<u8>, String> {
+    pub(super) fn write(self, bundle: &PublishedBundle, password: &str) -> Result<Vec<u8>, String> {
         let anchors = bundle.bundle.anchors();
         match self {
             Self::Pkcs12 => pkcs12(anchors, password).map_err(|error| error.to_string()),
@@ -30,7 +30,7 @@ impl Store {
     }
 
     /// What the truststore of a bundle is made from.
-    pub(super) fn source(self, bundle: &Published, password: &str) -> [u8; 32] {
+    pub(super) fn source(self, bundle: &PublishedBundle, password: &str) -> [u8; 32] {
         let kind = match self {
             Self::Pkcs12 => "pkcs12",
             Self::Jks => "jks",

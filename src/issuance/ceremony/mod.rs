@@ -127,7 +127,7 @@ impl Ceremony {
             },
             request_id: format!("ceremony-{}", Serial::new(now)),
             epoch: in_flight.epoch().clone(),
-            origin: None,
+            idempotency_key: None,
             recorded_at: now,
         }
     }

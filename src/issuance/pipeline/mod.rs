@@ -156,7 +156,7 @@ impl SigningPipeline {
         mut signable: T,
     ) -> Result<Admission<T>, IssueError> {
         let (issuer, algorithm) = (intent.issuer.clone(), intent.algorithm);
-        let origin = intent.origin.clone().unwrap_or_default();
+        let origin = intent.idempotency_key.clone().unwrap_or_default();
         let tbs: Arc<[u8]> = intent.tbs.as_slice().into();
         let pipeline = self.clone();
         match self.ledger.record(intent).await {

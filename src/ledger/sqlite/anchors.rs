@@ -1,21 +1,21 @@
 //! Changes of trust anchors.
 
 use super::bundles::published;
-use super::change::{Desk, Done, parse};
-use super::codes::Columns;
-use super::find::authority;
-use super::issuers::NewCertificate;
+use super::change::{ChangeContext, ChangeResult, parse};
+use super::columns::Columns;
+use super::issuers::NewCaCertificate;
+use super::lookup::authority;
 use crate::clock::UnixTime;
 use crate::digest::hex;
 use crate::ledger::{AnchorOrigin, AnchorState, LedgerError};
 use crate::x509::TrustDomain;
 
-impl Desk<'_> {
+impl ChangeContext<'_> {
     /// The anchor of a path, in use by this authority; a foreign one becomes the authority's.
     pub(super) async fn ensure_anchor(
         &mut self,
         authority: i64,
-        new: &NewCertificate,
+        new: &NewCaCertificate,
         sha256: &[u8; 32],
     ) -> Result<(), LedgerError> {
         if new.origin == AnchorOrigin::Foreign {
@@ -32,7 +32,9 @@ impl Desk<'_> {
         .fetch_optional(&mut *self.conn)
         .await?;
         match in_use {
-            Some(row) if Columns(&row).word::<AnchorOrigin>("origin")? == AnchorOrigin::Foreign => {
+            Some(row)
+                if Columns(&row).parsed::<AnchorOrigin>("origin")? == AnchorOrigin::Foreign =>
+            {
                 let row: i64 = Columns(&row).get("id")?;
                 self.retire_anchor_row(row).await?;
             }
@@ -93,7 +95,7 @@ impl Desk<'_> {
         der: &[u8],
         source: &str,
         expires_at: Option<UnixTime>,
-    ) -> Result<Done, LedgerError> {
+    ) -> Result<ChangeResult, LedgerError> {
         let authority = authority(self.conn, trust_domain).await?;
         let certificate = parse("the anchor", der)?;
         // Verifiers may take any certificate of a bundle for an issuer, a leaf included.
@@ -125,7 +127,7 @@ impl Desk<'_> {
         )
         .await?;
         let detail = format!("sha256:{} from {source} until {expires_at}", hex(&sha256));
-        Ok(Done {
+        Ok(ChangeResult {
             action: Some(("add-anchor", trust_domain.to_string(), detail)),
             authority: Some((authority, trust_domain.clone())),
             certificate: None,
@@ -136,7 +138,7 @@ impl Desk<'_> {
         &mut self,
         trust_domain: &TrustDomain,
         sha256: &[u8; 32],
-    ) -> Result<Done, LedgerError> {
+    ) -> Result<ChangeResult, LedgerError> {
         let authority = authority(self.conn, trust_domain).await?;
         let row: Option<i64> = sqlx::query_scalar(
             "SELECT id FROM anchor WHERE authority = ? AND sha256 = ? AND state <> 'retired'",
@@ -177,7 +179,7 @@ impl Desk<'_> {
             format!("sha256:{}", hex(sha256)),
         ));
         let authority = Some((authority, trust_domain.clone()));
-        Ok(Done {
+        Ok(ChangeResult {
             action,
             authority,
             certificate: None,

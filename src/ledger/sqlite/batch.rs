@@ -2,9 +2,9 @@
 
 use sqlx::{Row, SqliteConnection};
 
-use super::codes::{Columns, is_busy, is_constraint};
-use super::insert::{Admitted, Concluding, Inserts};
-use super::known::Known;
+use super::bulk_insert::{BulkInsert, ConclusionRow, IntentRow};
+use super::columns::{Columns, is_busy, is_constraint};
+use super::writer_state::WriterState;
 use crate::clock::UnixTime;
 use crate::ledger::{
     CaCertificateId, Intent, IntentId, IssuerState, Kind, LedgerError, Outcome, Record, State,
@@ -12,29 +12,29 @@ use crate::ledger::{
 use std::time::{Duration, Instant};
 
 /// What each of a batch's requests came to, in their order.
-pub(super) struct Verdicts {
+pub(super) struct BatchResults {
     pub(super) records: Vec<Result<Record, LedgerError>>,
     pub(super) conclusions: Vec<Result<(), LedgerError>>,
 }
 
 /// Why a batch came to nothing.
 #[derive(Debug)]
-pub(super) enum Fault {
-    /// One of the rows is not acceptable, it is not known which; the connection is well.
-    Row(LedgerError),
+pub(super) enum BatchError {
+    /// One of the rows is not acceptable, it is not state which; the connection is well.
+    Constraint(LedgerError),
     /// The connection must not be used again.
-    Store(LedgerError),
+    Connection(LedgerError),
 }
 
 /// How long a writer waits for its turn among processes.
-const PATIENCE: Duration = Duration::from_secs(10);
+const WRITE_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two tries. A server under load leaves the lock free for microseconds at a time, which
 /// SQLite's own waiting, longer with every try, would miss for ever.
-const NEXT_TRY: Duration = Duration::from_micros(300);
+const RETRY_INTERVAL: Duration = Duration::from_micros(300);
 
 /// Takes the write lock and answers the newest intent's number and the revision.
 pub(super) async fn begin(conn: &mut SqliteConnection) -> Result<(i64, i64), sqlx::Error> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WRITE_LOCK_TIMEOUT;
     loop {
         let head = sqlx::query(
             "BEGIN IMMEDIATE;
@@ -45,7 +45,7 @@ pub(super) async fn begin(conn: &mut SqliteConnection) -> Result<(i64, i64), sql
         match head {
             Ok(row) => return Ok((row.try_get(0)?, row.try_get(1)?)),
             Err(error) if is_busy(&error) && Instant::now() < deadline => {
-                tokio::time::sleep(NEXT_TRY).await;
+                tokio::time::sleep(RETRY_INTERVAL).await;
             }
             Err(error) => return Err(error),
         }
@@ -55,82 +55,82 @@ pub(super) async fn begin(conn: &mut SqliteConnection) -> Result<(i64, i64), sql
 /// The statements of the writer.
 #[derive(Debug)]
 pub(super) struct Statements {
-    intents: Inserts,
-    conclusions: Inserts,
+    intents: BulkInsert,
+    conclusions: BulkInsert,
 }
 
 impl Statements {
     pub(super) fn new() -> Self {
         Self {
-            intents: Inserts::intents(),
-            conclusions: Inserts::conclusions(),
+            intents: BulkInsert::intents(),
+            conclusions: BulkInsert::conclusions(),
         }
     }
 
-    /// Writes the batch; durable when it answers verdicts.
+    /// Writes the batch; durable when it answers results.
     pub(super) async fn write(
         &self,
         conn: &mut SqliteConnection,
-        known: &mut Known,
+        state: &mut WriterState,
         intents: &[Intent],
         conclusions: &[(IntentId, Outcome)],
         now: UnixTime,
-    ) -> Result<Verdicts, Fault> {
-        let store = |error: sqlx::Error| Fault::Store(error.into());
+    ) -> Result<BatchResults, BatchError> {
+        let store = |error: sqlx::Error| BatchError::Connection(error.into());
         let (newest, revision) = begin(conn).await.map_err(store)?;
         let written = async {
-            known
+            state
                 .refresh(conn, revision)
                 .await
-                .map_err(Broken::Ledger)?;
-            let records = self.record(conn, known, intents, newest).await?;
+                .map_err(StatementError::Ledger)?;
+            let records = self.record(conn, state, intents, newest).await?;
             let conclusions = self.conclude(conn, conclusions, newest, now).await?;
-            Ok(Verdicts {
+            Ok(BatchResults {
                 records,
                 conclusions,
             })
         };
         match written.await {
-            Ok(verdicts) => {
+            Ok(results) => {
                 sqlx::query("COMMIT")
                     .execute(&mut *conn)
                     .await
                     .map_err(store)?;
-                known.committed();
-                Ok(verdicts)
+                state.committed();
+                Ok(results)
             }
-            Err(Broken::Sql(error)) if is_constraint(&error) => {
+            Err(StatementError::Sql(error)) if is_constraint(&error) => {
                 sqlx::query("ROLLBACK")
                     .execute(&mut *conn)
                     .await
                     .map_err(store)?;
-                Err(Fault::Row(error.into()))
+                Err(BatchError::Constraint(error.into()))
             }
-            Err(Broken::Sql(error)) => Err(store(error)),
-            Err(Broken::Ledger(error)) => Err(Fault::Store(error)),
+            Err(StatementError::Sql(error)) => Err(store(error)),
+            Err(StatementError::Ledger(error)) => Err(BatchError::Connection(error)),
         }
     }
 
     async fn record(
         &self,
         conn: &mut SqliteConnection,
-        known: &mut Known,
+        state: &mut WriterState,
         intents: &[Intent],
         newest: i64,
-    ) -> Result<Vec<Result<Record, LedgerError>>, Broken> {
-        let mut verdicts = Vec::with_capacity(intents.len());
+    ) -> Result<Vec<Result<Record, LedgerError>>, StatementError> {
+        let mut results = Vec::with_capacity(intents.len());
         let mut admitted = Vec::with_capacity(intents.len());
         let mut next = newest;
         for intent in intents {
-            let epoch = known
+            let epoch = state
                 .epoch(conn, &intent.epoch)
                 .await
-                .map_err(Broken::Ledger)?;
-            verdicts.push(match (admit(known, intent), epoch) {
+                .map_err(StatementError::Ledger)?;
+            results.push(match (admit(state, intent), epoch) {
                 (Ok(issuer), Some(epoch)) => {
                     next += 1;
                     let id = IntentId::new(next);
-                    admitted.push(Admitted {
+                    admitted.push(IntentRow {
                         id,
                         issuer,
                         epoch,
@@ -138,7 +138,7 @@ impl Statements {
                     });
                     Ok(Record::New(id))
                 }
-                (refusal, epoch) => match earlier(conn, intent).await? {
+                (refusal, epoch) => match existing_record(conn, intent).await? {
                     Some(record) => Ok(record),
                     None => Err(refusal
                         .err()
@@ -154,23 +154,23 @@ impl Statements {
             });
         }
         let inserted = self.intents.run(conn, &admitted).await?;
-        known.widen(conn, &admitted).await?;
+        state.widen(conn, &admitted).await?;
         if inserted < admitted.len() {
             let present: Vec<i64> =
                 sqlx::query_scalar("SELECT id FROM intent WHERE id > ? ORDER BY id")
                     .bind(newest)
                     .fetch_all(&mut *conn)
                     .await?;
-            for (verdict, intent) in verdicts.iter_mut().zip(intents) {
-                let Ok(Record::New(id)) = verdict else {
+            for (result, intent) in results.iter_mut().zip(intents) {
+                let Ok(Record::New(id)) = result else {
                     continue;
                 };
                 if present.binary_search(&id.get()).is_err() {
-                    *verdict = left_out(conn, intent).await?;
+                    *result = classify_conflict(conn, intent).await?;
                 }
             }
         }
-        Ok(verdicts)
+        Ok(results)
     }
 
     async fn conclude(
@@ -179,12 +179,12 @@ impl Statements {
         conclusions: &[(IntentId, Outcome)],
         newest: i64,
         at: UnixTime,
-    ) -> Result<Vec<Result<(), LedgerError>>, Broken> {
+    ) -> Result<Vec<Result<(), LedgerError>>, StatementError> {
         let is_known = |intent: &IntentId| (1..=newest).contains(&intent.get());
         let rows: Vec<_> = conclusions
             .iter()
             .filter(|(intent, _)| is_known(intent))
-            .map(|(intent, outcome)| Concluding {
+            .map(|(intent, outcome)| ConclusionRow {
                 intent: *intent,
                 outcome,
                 at,
@@ -192,9 +192,9 @@ impl Statements {
             .collect();
         let inserted = self.conclusions.run(conn, &rows).await?;
         let all_new = inserted == rows.len();
-        let mut verdicts = Vec::with_capacity(conclusions.len());
+        let mut results = Vec::with_capacity(conclusions.len());
         for (intent, outcome) in conclusions {
-            verdicts.push(if !is_known(intent) {
+            results.push(if !is_known(intent) {
                 Err(LedgerError::UnknownIntent(*intent))
             } else if all_new {
                 Ok(())
@@ -209,24 +209,24 @@ impl Statements {
                 }
             });
         }
-        Ok(verdicts)
+        Ok(results)
     }
 }
 
-enum Broken {
+enum StatementError {
     Sql(sqlx::Error),
     Ledger(LedgerError),
 }
 
-impl From<sqlx::Error> for Broken {
+impl From<sqlx::Error> for StatementError {
     fn from(error: sqlx::Error) -> Self {
         Self::Sql(error)
     }
 }
 
 /// The issuer's row, when it may sign what is asked.
-fn admit(known: &Known, intent: &Intent) -> Result<i64, LedgerError> {
-    let issuer = known
+fn admit(state: &WriterState, intent: &Intent) -> Result<i64, LedgerError> {
+    let issuer = state
         .issuer(&intent.issuer)
         .ok_or_else(|| LedgerError::UnknownIssuer(intent.issuer.clone()))?;
     match (issuer.state, intent.kind) {
@@ -240,16 +240,16 @@ fn admit(known: &Known, intent: &Intent) -> Result<i64, LedgerError> {
     }
 }
 
-/// Why there was no room for an intent: its origin or its serial was there before.
-async fn left_out(
+/// Why there was no room for an intent: its idempotency key or its serial is on record.
+async fn classify_conflict(
     conn: &mut SqliteConnection,
     intent: &Intent,
-) -> Result<Result<Record, LedgerError>, Broken> {
-    if let Some(record) = earlier(conn, intent).await? {
+) -> Result<Result<Record, LedgerError>, StatementError> {
+    if let Some(record) = existing_record(conn, intent).await? {
         return Ok(Ok(record));
     }
     Ok(Err(match &intent.serial {
-        Some(serial) => LedgerError::SerialTaken {
+        Some(serial) => LedgerError::DuplicateSerial {
             issuer: intent.issuer.clone(),
             serial: *serial,
         },
@@ -257,16 +257,19 @@ async fn left_out(
     }))
 }
 
-/// What was recorded before for the same origin.
-async fn earlier(conn: &mut SqliteConnection, intent: &Intent) -> Result<Option<Record>, Broken> {
-    let Some(origin) = &intent.origin else {
+/// What was recorded before for the same idempotency key.
+async fn existing_record(
+    conn: &mut SqliteConnection,
+    intent: &Intent,
+) -> Result<Option<Record>, StatementError> {
+    let Some(key) = &intent.idempotency_key else {
         return Ok(None);
     };
     let row = sqlx::query(
         "SELECT intent.id, tbs, issuer.key, algorithm, ca_certificate
          FROM intent JOIN issuer ON issuer.id = intent.issuer WHERE origin = ?",
     )
-    .bind(origin)
+    .bind(key)
     .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
@@ -277,12 +280,12 @@ async fn earlier(conn: &mut SqliteConnection, intent: &Intent) -> Result<Option<
         Ok((
             id,
             row.get("tbs")?,
-            row.word("key")?,
+            row.parsed("key")?,
             row.algorithm("algorithm")?,
             ca_certificate,
         ))
     };
-    let (id, tbs, issuer_id, algorithm, ca_certificate) = read().map_err(Broken::Ledger)?;
+    let (id, tbs, issuer_id, algorithm, ca_certificate) = read().map_err(StatementError::Ledger)?;
     Ok(Some(Record::Existing {
         id,
         tbs,
@@ -297,13 +300,13 @@ async fn earlier(conn: &mut SqliteConnection, intent: &Intent) -> Result<Option<
 async fn outcome_of(
     conn: &mut SqliteConnection,
     intent: IntentId,
-) -> Result<Option<Outcome>, Broken> {
+) -> Result<Option<Outcome>, StatementError> {
     let row = sqlx::query("SELECT state, signature, reason FROM conclusion WHERE intent = ?")
         .bind(intent.get())
         .fetch_optional(conn)
         .await?;
     let Some(row) = row else { return Ok(None) };
-    outcome(&Columns(&row)).map_err(Broken::Ledger)
+    outcome(&Columns(&row)).map_err(StatementError::Ledger)
 }
 
 /// The outcome in the columns `state`, `signature`, `reason`.

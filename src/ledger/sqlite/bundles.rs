@@ -2,7 +2,7 @@
 
 use sqlx::SqliteConnection;
 
-use super::codes::Columns;
+use super::columns::Columns;
 use crate::clock::UnixTime;
 use crate::ledger::{BundleRecord, LedgerError};
 use crate::x509::{TrustBundle, TrustDomain};

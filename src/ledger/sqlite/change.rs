@@ -4,8 +4,8 @@
 use sqlx::SqliteConnection;
 
 use super::bundles::publish;
-use super::codes::Columns;
-use super::issuers::NewCertificate;
+use super::columns::Columns;
+use super::issuers::NewCaCertificate;
 use crate::clock::UnixTime;
 use crate::ledger::{
     Actor, Applied, BundleVersion, CaCertificateId, Change, IssuerState, LedgerError,
@@ -14,7 +14,7 @@ use crate::x509::{Certificate, TrustDomain};
 
 /// What a change did, before its bundles.
 #[derive(Default)]
-pub(super) struct Done {
+pub(super) struct ChangeResult {
     /// The row of `operator_action`; `None` when nothing was changed.
     pub(super) action: Option<(&'static str, String, String)>,
     /// Whose bundle may differ now.
@@ -32,11 +32,11 @@ pub(super) async fn apply(
     if let Change::RefreshBundles { now } = change {
         return refresh(conn, now, by).await;
     }
-    let mut desk = Desk { conn, by, now };
-    let done = desk.change(change).await?;
+    let mut context = ChangeContext { conn, by, now };
+    let done = context.change(change).await?;
     let mut bundles = Vec::new();
     if let Some((row, trust_domain)) = done.authority
-        && let Some(sequence) = publish(desk.conn, row, &trust_domain, now).await?
+        && let Some(sequence) = publish(context.conn, row, &trust_domain, now).await?
     {
         bundles.push(BundleVersion {
             trust_domain,
@@ -44,8 +44,8 @@ pub(super) async fn apply(
         });
     }
     let revision = match done.action {
-        Some((action, target, detail)) => desk.note(action, &target, &detail).await?,
-        None => revision(desk.conn).await?,
+        Some((action, target, detail)) => context.note(action, &target, &detail).await?,
+        None => revision(context.conn).await?,
     };
     Ok(Applied {
         revision,
@@ -65,7 +65,7 @@ async fn refresh(
         .await?;
     for row in &rows {
         let row = Columns(row);
-        let trust_domain: TrustDomain = row.word("trust_domain")?;
+        let trust_domain: TrustDomain = row.parsed("trust_domain")?;
         if let Some(sequence) = publish(conn, row.get("id")?, &trust_domain, now).await? {
             bundles.push(BundleVersion {
                 trust_domain,
@@ -73,15 +73,16 @@ async fn refresh(
             });
         }
     }
-    let mut desk = Desk { conn, by, now };
+    let mut context = ChangeContext { conn, by, now };
     let revision = match bundles.as_slice() {
-        [] => revision(desk.conn).await?,
+        [] => revision(context.conn).await?,
         made => {
             let made: Vec<_> = made
                 .iter()
                 .map(|bundle| format!("{} {}", bundle.trust_domain, bundle.sequence))
                 .collect();
-            desk.note("refresh-bundles", "all", &made.join(", "))
+            context
+                .note("refresh-bundles", "all", &made.join(", "))
                 .await?
         }
     };
@@ -100,13 +101,13 @@ pub(super) async fn revision(conn: &mut SqliteConnection) -> Result<u64, LedgerE
 }
 
 /// Where changes are made.
-pub(super) struct Desk<'a> {
+pub(super) struct ChangeContext<'a> {
     pub(super) conn: &'a mut SqliteConnection,
     pub(super) by: &'a Actor,
     pub(super) now: UnixTime,
 }
 
-impl Desk<'_> {
+impl ChangeContext<'_> {
     /// Who did what, and the next revision.
     async fn note(&mut self, action: &str, target: &str, detail: &str) -> Result<u64, LedgerError> {
         let row = sqlx::query("UPDATE revision SET value = value + 1 RETURNING value")
@@ -128,7 +129,7 @@ impl Desk<'_> {
         Ok(revision)
     }
 
-    async fn change(&mut self, change: Change) -> Result<Done, LedgerError> {
+    async fn change(&mut self, change: Change) -> Result<ChangeResult, LedgerError> {
         match change {
             Change::CreateAuthority { trust_domain } => self.create_authority(trust_domain).await,
             Change::AddIssuer {
@@ -157,7 +158,7 @@ impl Desk<'_> {
                 } else {
                     IssuerState::Pending
                 };
-                let new = NewCertificate {
+                let new = NewCaCertificate {
                     der,
                     path,
                     anchor,
@@ -185,11 +186,14 @@ impl Desk<'_> {
                 sha256,
             } => self.retire_anchor(&trust_domain, &sha256).await,
             // `apply` has dealt with it: it concerns every authority.
-            Change::RefreshBundles { .. } => Ok(Done::default()),
+            Change::RefreshBundles { .. } => Ok(ChangeResult::default()),
         }
     }
 
-    async fn create_authority(&mut self, trust_domain: TrustDomain) -> Result<Done, LedgerError> {
+    async fn create_authority(
+        &mut self,
+        trust_domain: TrustDomain,
+    ) -> Result<ChangeResult, LedgerError> {
         let made = sqlx::query(
             "INSERT INTO authority (trust_domain, created_at, created_by) VALUES (?, ?, ?)
              ON CONFLICT DO NOTHING",
@@ -204,9 +208,9 @@ impl Desk<'_> {
                 "trust domain {trust_domain} has an authority already"
             )));
         }
-        Ok(Done {
+        Ok(ChangeResult {
             action: Some(("create-authority", trust_domain.to_string(), String::new())),
-            ..Done::default()
+            ..ChangeResult::default()
         })
     }
 }

@@ -2,8 +2,8 @@
 
 use sqlx::SqliteConnection;
 
-use super::codes::Columns;
-use super::open::newest as newest_schema;
+use super::columns::Columns;
+use super::open::newest_version;
 use super::query::newest;
 use crate::ledger::{CertificateRow, CheckReport, Kind, LedgerError, State};
 use crate::x509::Certificate;
@@ -62,10 +62,10 @@ pub(super) async fn check(conn: &mut SqliteConnection) -> Result<CheckReport, Le
     .await?;
     let row = Columns(&row);
     let schema = row.number("version")?;
-    if schema != newest_schema() {
+    if schema != newest_version() {
         problems.push(format!(
             "schema version {schema} is not {}",
-            newest_schema()
+            newest_version()
         ));
     }
     Ok(CheckReport {

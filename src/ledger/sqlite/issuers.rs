@@ -1,7 +1,7 @@
 //! Changes of issuers and of the certificates issued to them.
 
-use super::change::{Desk, Done, parse};
-use super::find::{Found, authority, issuer};
+use super::change::{ChangeContext, ChangeResult, parse};
+use super::lookup::{IssuerRow, authority, issuer};
 use crate::digest::hex;
 use crate::ledger::{
     AnchorOrigin, CaCertificateId, IssuerId, IssuerState, KeyLocation, LedgerError, Role,
@@ -9,7 +9,7 @@ use crate::ledger::{
 use crate::x509::{Certificate, TrustDomain};
 
 /// A certificate to be added, with what stands above it.
-pub(super) struct NewCertificate {
+pub(super) struct NewCaCertificate {
     pub(super) der: Vec<u8>,
     pub(super) path: Vec<Vec<u8>>,
     pub(super) anchor: Vec<u8>,
@@ -18,7 +18,7 @@ pub(super) struct NewCertificate {
     pub(super) state: IssuerState,
 }
 
-impl Desk<'_> {
+impl ChangeContext<'_> {
     pub(super) async fn add_issuer(
         &mut self,
         trust_domain: &TrustDomain,
@@ -26,7 +26,7 @@ impl Desk<'_> {
         public_key: &[u8],
         location: &KeyLocation,
         path_len: Option<u8>,
-    ) -> Result<Done, LedgerError> {
+    ) -> Result<ChangeResult, LedgerError> {
         let authority = authority(self.conn, trust_domain).await?;
         let id = IssuerId::of_spki(public_key);
         let made = sqlx::query(
@@ -50,9 +50,9 @@ impl Desk<'_> {
         }
         self.locate(made.last_insert_rowid(), location).await?;
         let detail = format!("{role} of {trust_domain}, {}", at(location));
-        Ok(Done {
+        Ok(ChangeResult {
             action: Some(("add-issuer", id.to_string(), detail)),
-            ..Done::default()
+            ..ChangeResult::default()
         })
     }
 
@@ -60,13 +60,13 @@ impl Desk<'_> {
         &mut self,
         id: &IssuerId,
         location: &KeyLocation,
-    ) -> Result<Done, LedgerError> {
+    ) -> Result<ChangeResult, LedgerError> {
         let issuer = issuer(self.conn, id).await?;
         self.locate(issuer.row, location).await?;
         let action = Some(("add-location", id.to_string(), at(location)));
-        Ok(Done {
+        Ok(ChangeResult {
             action,
-            ..Done::default()
+            ..ChangeResult::default()
         })
     }
 
@@ -94,9 +94,9 @@ impl Desk<'_> {
     pub(super) async fn add_ca_certificate(
         &mut self,
         id: &IssuerId,
-        new: NewCertificate,
+        new: NewCaCertificate,
         retire: bool,
-    ) -> Result<Done, LedgerError> {
+    ) -> Result<ChangeResult, LedgerError> {
         let issuer = issuer(self.conn, id).await?;
         if issuer.state == IssuerState::Retired {
             return Err(LedgerError::IssuerNotActive {
@@ -132,7 +132,7 @@ impl Desk<'_> {
             hex(&anchor),
             new.origin
         );
-        Ok(Done {
+        Ok(ChangeResult {
             action: Some(("add-ca-certificate", id.to_string(), detail)),
             authority: Some((issuer.authority, issuer.trust_domain)),
             certificate: Some(CaCertificateId::new(row)),
@@ -141,9 +141,9 @@ impl Desk<'_> {
 
     pub(super) async fn insert_certificate(
         &mut self,
-        issuer: &Found,
+        issuer: &IssuerRow,
         certificate: &Certificate,
-        new: &NewCertificate,
+        new: &NewCaCertificate,
         anchor: &[u8; 32],
     ) -> Result<i64, LedgerError> {
         let made = sqlx::query(
@@ -181,7 +181,7 @@ impl Desk<'_> {
     }
 
     /// Puts an issuer to use, with its pending certificates and their anchors.
-    pub(super) async fn activate(&mut self, issuer: &Found) -> Result<(), LedgerError> {
+    pub(super) async fn activate(&mut self, issuer: &IssuerRow) -> Result<(), LedgerError> {
         let statements = [
             "UPDATE ca_certificate SET state = 'active' WHERE issuer = ? AND state = 'pending'",
             "UPDATE anchor SET state = 'active' WHERE state = 'pending'
@@ -198,7 +198,7 @@ impl Desk<'_> {
         Ok(())
     }
 
-    pub(super) async fn retire_others(&mut self, issuer: &Found) -> Result<(), LedgerError> {
+    pub(super) async fn retire_others(&mut self, issuer: &IssuerRow) -> Result<(), LedgerError> {
         let others: Vec<i64> = sqlx::query_scalar(
             "SELECT id FROM issuer
              WHERE authority = ? AND role = ? AND id <> ? AND state = 'active'",
@@ -232,7 +232,7 @@ impl Desk<'_> {
         &mut self,
         id: &IssuerId,
         state: IssuerState,
-    ) -> Result<Done, LedgerError> {
+    ) -> Result<ChangeResult, LedgerError> {
         let issuer = issuer(self.conn, id).await?;
         if issuer.state >= state {
             return Err(LedgerError::Refused(format!(
@@ -256,7 +256,7 @@ impl Desk<'_> {
         } else {
             self.retire_issuer(issuer.row).await?;
         }
-        Ok(Done {
+        Ok(ChangeResult {
             action: Some(("set-issuer-state", id.to_string(), state.to_string())),
             authority: Some((issuer.authority, issuer.trust_domain)),
             certificate: None,
@@ -266,7 +266,7 @@ impl Desk<'_> {
     pub(super) async fn retire_certificate(
         &mut self,
         id: CaCertificateId,
-    ) -> Result<Done, LedgerError> {
+    ) -> Result<ChangeResult, LedgerError> {
         let done = sqlx::query(
             "UPDATE ca_certificate SET state = 'retired' WHERE id = ? AND state <> 'retired'",
         )
@@ -279,9 +279,9 @@ impl Desk<'_> {
             )));
         }
         let action = Some(("retire-ca-certificate", id.to_string(), String::new()));
-        Ok(Done {
+        Ok(ChangeResult {
             action,
-            ..Done::default()
+            ..ChangeResult::default()
         })
     }
 }

@@ -2,23 +2,23 @@
 
 mod anchors;
 mod batch;
+mod block_range_index;
+mod bulk_insert;
 mod bundles;
 mod change;
 mod check;
-mod codes;
-mod deliveries;
-mod find;
-mod insert;
+mod columns;
+mod epochs;
 mod issuers;
-mod known;
-mod life;
 mod lock;
+mod lookup;
 mod open;
 mod query;
-mod seal;
+mod rollouts;
 mod snapshot;
-mod turn;
+mod transaction;
 mod writer;
+mod writer_state;
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -35,8 +35,9 @@ use self::lock::ServerLock;
 use self::open::{Connector, prepare};
 use self::writer::{Job, Writer};
 use super::{
-    Actor, Answer, Applied, BundleRecord, CertificateRow, Change, CheckReport, Delivery, Epoch,
-    Filter, Intent, IntentId, IssuerId, Ledger, LedgerError, Outcome, Record, Snapshot,
+    Actor, Applied, BundleRecord, BundleRollout, CertificateRow, Change, CheckReport, Epoch,
+    Filter, Intent, IntentId, IssuerId, Ledger, LedgerError, LedgerFuture, Outcome, Record,
+    Snapshot,
 };
 use crate::clock::{Clock, UnixTime};
 use crate::x509::{Serial, TrustDomain};
@@ -89,7 +90,7 @@ impl Sqlite {
     }
 
     /// Hands the writer a job and waits for its answer.
-    async fn ask<T>(
+    async fn send<T>(
         &self,
         job: impl FnOnce(oneshot::Sender<Result<T, LedgerError>>) -> Job,
     ) -> Result<T, LedgerError> {
@@ -104,25 +105,25 @@ fn closed() -> LedgerError {
 }
 
 impl Ledger for Sqlite {
-    fn record(&self, intent: Intent) -> Answer<'_, Record> {
-        self.ask(|reply| Job::Record(Box::new(intent), reply))
+    fn record(&self, intent: Intent) -> LedgerFuture<'_, Record> {
+        self.send(|reply| Job::Record(Box::new(intent), reply))
             .boxed()
     }
 
-    fn conclude(&self, intent: IntentId, outcome: Outcome) -> Answer<'_, ()> {
-        self.ask(move |reply| Job::Conclude(intent, outcome, reply))
+    fn conclude(&self, intent: IntentId, outcome: Outcome) -> LedgerFuture<'_, ()> {
+        self.send(move |reply| Job::Conclude(intent, outcome, reply))
             .boxed()
     }
 
-    fn reopen(&self, intent: IntentId, outcome: Outcome) -> Answer<'_, ()> {
+    fn reopen(&self, intent: IntentId, outcome: Outcome) -> LedgerFuture<'_, ()> {
         let now = self.clock.now();
         self.transact(move |conn| {
-            async move { life::reopen(conn, intent, &outcome, now).await }.boxed()
+            async move { epochs::reopen(conn, intent, &outcome, now).await }.boxed()
         })
         .boxed()
     }
 
-    fn certificates(&self, filter: Filter) -> Answer<'_, Vec<CertificateRow>> {
+    fn certificates(&self, filter: Filter) -> LedgerFuture<'_, Vec<CertificateRow>> {
         self.read(move |conn| async move { query::certificates(conn, &filter).await }.boxed())
             .boxed()
     }
@@ -131,7 +132,7 @@ impl Ledger for Sqlite {
         &'a self,
         issuer: Option<IssuerId>,
         serial: &'a Serial,
-    ) -> Answer<'a, Option<CertificateRow>> {
+    ) -> LedgerFuture<'a, Option<CertificateRow>> {
         let serial = *serial;
         self.read(move |conn| {
             async move { query::by_serial(conn, issuer.as_ref(), &serial).await }.boxed()
@@ -139,11 +140,11 @@ impl Ledger for Sqlite {
         .boxed()
     }
 
-    fn snapshot(&self) -> Answer<'_, Snapshot> {
+    fn snapshot(&self) -> LedgerFuture<'_, Snapshot> {
         self.read(|conn| snapshot::snapshot(conn).boxed()).boxed()
     }
 
-    fn revision(&self) -> Answer<'_, u64> {
+    fn revision(&self) -> LedgerFuture<'_, u64> {
         self.read(|conn| change::revision(conn).boxed()).boxed()
     }
 
@@ -151,11 +152,11 @@ impl Ledger for Sqlite {
         &'a self,
         trust_domain: &'a TrustDomain,
         sequence: Option<u64>,
-    ) -> Answer<'a, Option<BundleRecord>> {
+    ) -> LedgerFuture<'a, Option<BundleRecord>> {
         let trust_domain = trust_domain.clone();
         self.read(move |conn| {
             async move {
-                let authority = find::authority(conn, &trust_domain).await?;
+                let authority = lookup::authority(conn, &trust_domain).await?;
                 bundles::bundle(conn, authority, sequence).await
             }
             .boxed()
@@ -163,7 +164,7 @@ impl Ledger for Sqlite {
         .boxed()
     }
 
-    fn apply<'a>(&'a self, change: Change, by: &'a Actor) -> Answer<'a, Applied> {
+    fn apply<'a>(&'a self, change: Change, by: &'a Actor) -> LedgerFuture<'a, Applied> {
         let (by, now) = (by.clone(), self.clock.now());
         self.transact(move |conn| {
             async move { change::apply(conn, change, &by, now).await }.boxed()
@@ -171,14 +172,13 @@ impl Ledger for Sqlite {
         .boxed()
     }
 
-    fn deliver(&self, delivery: Delivery) -> Answer<'_, UnixTime> {
-        self.transact(move |conn| async move { deliveries::deliver(conn, &delivery).await }.boxed())
+    fn record_rollout(&self, rollout: BundleRollout) -> LedgerFuture<'_, UnixTime> {
+        self.transact(move |conn| async move { rollouts::record(conn, &rollout).await }.boxed())
             .boxed()
     }
 
-    fn deliveries(&self) -> Answer<'_, Vec<Delivery>> {
-        self.read(|conn| deliveries::deliveries(conn).boxed())
-            .boxed()
+    fn rollouts(&self) -> LedgerFuture<'_, Vec<BundleRollout>> {
+        self.read(|conn| rollouts::newest(conn).boxed()).boxed()
     }
 
     fn register<'a>(
@@ -186,39 +186,41 @@ impl Ledger for Sqlite {
         instance: &'a str,
         lease: Duration,
         now: UnixTime,
-    ) -> Answer<'a, Epoch> {
+    ) -> LedgerFuture<'a, Epoch> {
         if let Some(lock) = self.lock.upgrade() {
             lock.name(instance);
         }
         let instance = instance.to_owned();
         self.transact(move |conn| {
-            async move { life::register(conn, &instance, lease, now).await }.boxed()
+            async move { epochs::register(conn, &instance, lease, now).await }.boxed()
         })
         .boxed()
     }
 
-    fn renew<'a>(&'a self, epoch: &'a Epoch, now: UnixTime) -> Answer<'a, ()> {
+    fn renew<'a>(&'a self, epoch: &'a Epoch, now: UnixTime) -> LedgerFuture<'a, ()> {
         let epoch = epoch.clone();
-        self.transact(move |conn| async move { life::renew(conn, &epoch, now).await }.boxed())
+        self.transact(move |conn| async move { epochs::renew(conn, &epoch, now).await }.boxed())
             .boxed()
     }
 
-    fn reconcile<'a>(&'a self, epoch: &'a Epoch, now: UnixTime) -> Answer<'a, u64> {
+    fn reconcile<'a>(&'a self, epoch: &'a Epoch, now: UnixTime) -> LedgerFuture<'a, u64> {
         let (epoch, at) = (epoch.clone(), self.clock.now());
         async move {
             let judge = epoch.clone();
             let left = self
-                .read(move |conn| async move { life::left_open(conn, &judge, now).await }.boxed())
+                .read(move |conn| {
+                    async move { epochs::open_intents(conn, &judge, now).await }.boxed()
+                })
                 .await?;
             self.transact(move |conn| {
-                async move { life::reconcile(conn, &epoch, &left, now, at).await }.boxed()
+                async move { epochs::reconcile(conn, &epoch, &left, now, at).await }.boxed()
             })
             .await
         }
         .boxed()
     }
 
-    fn check(&self) -> Answer<'_, CheckReport> {
+    fn check(&self) -> LedgerFuture<'_, CheckReport> {
         self.read(|conn| check::check(conn).boxed()).boxed()
     }
 

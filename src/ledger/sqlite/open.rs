@@ -14,7 +14,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
-use super::codes::{is_busy, is_not_a_database};
+use super::columns::{is_busy, is_not_a_database};
 use super::lock::ServerLock;
 use crate::ledger::LedgerError;
 
@@ -63,7 +63,7 @@ impl Connector {
     }
 
     /// A connection that changes nothing about the file.
-    async fn looking(&self) -> Result<SqliteConnection, sqlx::Error> {
+    async fn reader(&self) -> Result<SqliteConnection, sqlx::Error> {
         SqliteConnectOptions::new()
             .filename(&self.path)
             .busy_timeout(Duration::from_secs(5))
@@ -141,12 +141,12 @@ pub(super) async fn prepare(
             ))
         })?;
     }
-    let here = |error| located(path, error);
+    let here = |error| with_path(path, error);
     // What is no ledger is not even switched to another journal.
-    let mut conn = connector.looking().await.map_err(here)?;
-    let found = current(&mut conn, path).await;
+    let mut conn = connector.reader().await.map_err(here)?;
+    let found = schema_version(&mut conn, path).await;
     let _ = conn.close().await;
-    if found? != Some(newest()) {
+    if found? != Some(newest_version()) {
         let mut conn = connector.writer().await.map_err(here)?;
         let done = upgrade(&mut conn, path, lock.is_some()).await;
         // The error that counts is the upgrade's.
@@ -181,8 +181,8 @@ async fn upgrade(
     path: &Path,
     locked: bool,
 ) -> Result<(), LedgerError> {
-    let known = newest();
-    if current(conn, path).await? == Some(known) {
+    let supported = newest_version();
+    if schema_version(conn, path).await? == Some(supported) {
         return Ok(());
     }
     // Two commands may meet at a new file, so whoever is no server holds the lock meanwhile.
@@ -193,13 +193,13 @@ async fn upgrade(
         }
         match ServerLock::take(path) {
             Ok(lock) => break Some(lock),
-            Err(error @ LedgerError::Locked { .. }) => match current(conn, path).await? {
-                Some(found) if found == known => return Ok(()),
+            Err(error @ LedgerError::Locked { .. }) => match schema_version(conn, path).await? {
+                Some(found) if found == supported => return Ok(()),
                 Some(found) if Instant::now() > deadline => {
                     return Err(LedgerError::OlderSchema {
                         path: path.to_owned(),
                         found,
-                        known,
+                        supported,
                     });
                 }
                 None if Instant::now() > deadline => return Err(error),
@@ -217,7 +217,10 @@ async fn upgrade(
 }
 
 /// The file's schema version; `None` while it is empty.
-async fn current(conn: &mut SqliteConnection, path: &Path) -> Result<Option<u64>, LedgerError> {
+async fn schema_version(
+    conn: &mut SqliteConnection,
+    path: &Path,
+) -> Result<Option<u64>, LedgerError> {
     let not_a_ledger = |reason: String| LedgerError::NotALedger {
         path: path.to_owned(),
         reason,
@@ -225,7 +228,7 @@ async fn current(conn: &mut SqliteConnection, path: &Path) -> Result<Option<u64>
     let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
         .fetch_one(&mut *conn)
         .await
-        .map_err(|error| located(path, error))?;
+        .map_err(|error| with_path(path, error))?;
     if tables == 0 {
         return Ok(None);
     }
@@ -235,7 +238,7 @@ async fn current(conn: &mut SqliteConnection, path: &Path) -> Result<Option<u64>
             .await;
     let version = match version {
         Ok(version) => version,
-        Err(error) if is_busy(&error) => return Err(located(path, error)),
+        Err(error) if is_busy(&error) => return Err(with_path(path, error)),
         Err(_) => return Err(not_a_ledger("a database of another program".to_owned())),
     };
     // The table of migrations is made before the first of them is run.
@@ -246,26 +249,26 @@ async fn current(conn: &mut SqliteConnection, path: &Path) -> Result<Option<u64>
     let application: i64 = sqlx::query_scalar("SELECT application_id FROM pragma_application_id")
         .fetch_one(&mut *conn)
         .await
-        .map_err(|error| located(path, error))?;
+        .map_err(|error| with_path(path, error))?;
     if application != APPLICATION_ID {
         return Err(not_a_ledger(format!(
             "its application id is {application:#x}"
         )));
     }
     let found = u64::try_from(version).unwrap_or_default();
-    let known = newest();
-    if found > known {
+    let supported = newest_version();
+    if found > supported {
         return Err(LedgerError::NewerSchema {
             path: path.to_owned(),
             found,
-            known,
+            supported,
         });
     }
     Ok(Some(found))
 }
 
 /// The newest schema version that this binary knows.
-pub(super) fn newest() -> u64 {
+pub(super) fn newest_version() -> u64 {
     let newest = MIGRATIONS
         .iter()
         .map(|migration| migration.version)
@@ -275,7 +278,7 @@ pub(super) fn newest() -> u64 {
 }
 
 /// The fault with the file's name in it.
-pub(super) fn located(path: &Path, error: sqlx::Error) -> LedgerError {
+pub(super) fn with_path(path: &Path, error: sqlx::Error) -> LedgerError {
     if is_not_a_database(&error) {
         return LedgerError::NotALedger {
             path: path.to_owned(),

@@ -7,8 +7,8 @@
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, AssertSqlSafe, Row, SqliteConnection};
 
-use super::codes::{Columns, kind_code, state_code};
-use super::known::{SPAN_BITS, issuer_bit};
+use super::columns::{Columns, kind_code, state_code};
+use super::writer_state::{SPAN_BITS, issuer_bit};
 use crate::clock::UnixTime;
 use crate::ledger::{
     CaCertificateId, CallerRecord, CertificateRow, Epoch, Filter, IntentId, IssuerId, LedgerError,
@@ -37,18 +37,18 @@ pub(super) async fn certificates(
         _ if filter.serial.is_some() => {
             "issuer x CROSS JOIN intent i ON i.issuer = x.id LEFT JOIN conclusion c ON c.intent = i.id"
         }
-        _ => return walk(conn, filter, &issuers).await,
+        _ => return scan_spans(conn, filter, &issuers).await,
     };
-    let mut question = Question::new(filter, &issuers);
+    let mut query = CertificateQuery::new(filter, &issuers);
     if matches!(filter.state, Some(State::Failed | State::Unknown)) {
-        question.and("c.state <> 1");
+        query.and("c.state <> 1");
     }
-    question.subject(filter, By::Row);
-    question.ask(conn, from, i64::from(filter.limit)).await
+    query.subject(filter, SubjectColumn::Intent);
+    query.fetch(conn, from, i64::from(filter.limit)).await
 }
 
 /// Walks the spans.
-async fn walk(
+async fn scan_spans(
     conn: &mut SqliteConnection,
     filter: &Filter,
     issuers: &[i64],
@@ -69,27 +69,27 @@ async fn walk(
         below = oldest.number;
         let list: Vec<_> = spans.iter().map(|span| span.number.to_string()).collect();
         let list = format!("[{}]", list.join(","));
-        let mut question = Question::new(filter, issuers);
+        let mut query = CertificateQuery::new(filter, issuers);
         let from = if filter.subject.is_some() && newest.sealed {
-            question.and_value("s.span IN (SELECT value FROM json_each(?))", list);
+            query.and_value("s.span IN (SELECT value FROM json_each(?))", list);
             "span_subject s CROSS JOIN intent i ON i.id = s.intent
              LEFT JOIN conclusion c ON c.intent = i.id"
         } else {
             // Spans that were passed by lie in between only where a filter is narrow.
-            question.and_value("i.id >= ?", oldest.number << SPAN_BITS);
-            question.and_value("i.id < ?", (newest.number + 1) << SPAN_BITS);
-            question.and_value("i.id >> 12 IN (SELECT value FROM json_each(?))", list);
+            query.and_value("i.id >= ?", oldest.number << SPAN_BITS);
+            query.and_value("i.id < ?", (newest.number + 1) << SPAN_BITS);
+            query.and_value("i.id >> 12 IN (SELECT value FROM json_each(?))", list);
             "intent i NOT INDEXED LEFT JOIN conclusion c ON c.intent = i.id"
         };
-        question.subject(
+        query.subject(
             filter,
             if from.starts_with("span") {
-                By::Span
+                SubjectColumn::Span
             } else {
-                By::Row
+                SubjectColumn::Intent
             },
         );
-        found.extend(question.ask(conn, from, missing).await?);
+        found.extend(query.fetch(conn, from, missing).await?);
         step = (step * 2).min(256);
     }
 }
@@ -171,18 +171,18 @@ async fn issuers(
 
 /// Whose column a search by subject compares.
 #[derive(Clone, Copy)]
-enum By {
+enum SubjectColumn {
     Span,
-    Row,
+    Intent,
 }
 
 /// A SELECT in the making: only fixed text becomes SQL, every value is bound.
-struct Question {
+struct CertificateQuery {
     conditions: String,
     values: SqliteArguments,
 }
 
-impl Question {
+impl CertificateQuery {
     /// All that the filter says of a row.
     fn new(filter: &Filter, issuers: &[i64]) -> Self {
         let mut this = Self {
@@ -223,13 +223,13 @@ impl Question {
     }
 
     /// The subject itself, the first of several names, or with a trailing `*` what it begins with.
-    fn subject(&mut self, filter: &Filter, by: By) {
+    fn subject(&mut self, filter: &Filter, by: SubjectColumn) {
         let Some(subject) = &filter.subject else {
             return;
         };
         let (from, to) = match by {
-            By::Span => ("s.subject >= ?", "s.subject < ?"),
-            By::Row => ("i.subject >= ?", "i.subject < ?"),
+            SubjectColumn::Span => ("s.subject >= ?", "s.subject < ?"),
+            SubjectColumn::Intent => ("i.subject >= ?", "i.subject < ?"),
         };
         match subject.strip_suffix('*') {
             Some(prefix) => {
@@ -262,7 +262,7 @@ impl Question {
         self.and(condition);
     }
 
-    async fn ask(
+    async fn fetch(
         mut self,
         conn: &mut SqliteConnection,
         from: &'static str,
@@ -304,8 +304,8 @@ pub(super) async fn newest(
     limit: i64,
 ) -> Result<Vec<CertificateRow>, LedgerError> {
     let from = "intent i LEFT JOIN conclusion c ON c.intent = i.id";
-    Question::new(&Filter::default(), &[])
-        .ask(conn, from, limit)
+    CertificateQuery::new(&Filter::default(), &[])
+        .fetch(conn, from, limit)
         .await
 }
 
@@ -320,7 +320,7 @@ fn certificate(row: &Columns<'_>) -> Result<CertificateRow, LedgerError> {
     Ok(CertificateRow {
         id: IntentId::new(row.0.try_get("id")?),
         kind: row.kind("kind")?,
-        issuer: row.word("issuer_key")?,
+        issuer: row.parsed("issuer_key")?,
         ca_certificate: row
             .get::<Option<i64>>("ca_certificate")?
             .map(CaCertificateId::new),
@@ -328,29 +328,29 @@ fn certificate(row: &Columns<'_>) -> Result<CertificateRow, LedgerError> {
         subject: row.get("subject")?,
         profile: row.get("profile")?,
         spki_sha256: row.hash("spki_sha256")?,
-        bundle_digest: row.maybe_hash("bundle_digest")?,
+        bundle_digest: row.optional_hash("bundle_digest")?,
         caller: CallerRecord {
-            trust_domain: row.word("caller_trust_domain")?,
+            trust_domain: row.parsed("caller_trust_domain")?,
             identity: row.get("caller")?,
             method: row.method("method")?,
             detail: row.get("method_detail")?,
             cluster: row.get("cluster")?,
             pod: row.get("pod")?,
             node: row.get("node")?,
-            token_authenticated_at: row.maybe_time("token_authenticated_at")?,
+            token_authenticated_at: row.optional_time("token_authenticated_at")?,
         },
-        not_before: row.maybe_time("not_before")?,
-        not_after: row.maybe_time("not_after")?,
+        not_before: row.optional_time("not_before")?,
+        not_after: row.optional_time("not_after")?,
         recorded_at: row.time("recorded_at")?,
         epoch: Epoch {
             instance: row.get("instance")?,
             boot: row.number("boot")?,
         },
         request_id: row.get("request_id")?,
-        origin: row.get("origin")?,
+        idempotency_key: row.get("origin")?,
         state: row.state("state")?,
         reason: row.get("reason")?,
-        concluded_at: row.maybe_time("concluded_at")?,
+        concluded_at: row.optional_time("concluded_at")?,
         tbs: row.get("tbs")?,
         algorithm: row.algorithm("algorithm")?,
         signature: row.get("signature")?,

@@ -3,7 +3,7 @@
 use sqlx::SqliteConnection;
 
 use super::bundles::bundle;
-use super::codes::Columns;
+use super::columns::Columns;
 use crate::ledger::{
     AnchorRecord, AuthorityRecord, CaCertificateId, CaCertificateRecord, IssuerRecord, KeyLocation,
     LedgerError, Snapshot,
@@ -23,7 +23,7 @@ pub(super) async fn snapshot(conn: &mut SqliteConnection) -> Result<Snapshot, Le
         let id: i64 = row.get("id")?;
         authorities.push(AuthorityRecord {
             id,
-            trust_domain: row.word("trust_domain")?,
+            trust_domain: row.parsed("trust_domain")?,
             created_at: row.time("created_at")?,
             created_by: row.get("created_by")?,
             issuers: issuers(conn, id).await?,
@@ -50,9 +50,9 @@ async fn issuers(
         let row = Columns(row);
         let id: i64 = row.get("id")?;
         issuers.push(IssuerRecord {
-            id: row.word("key")?,
-            role: row.word("role")?,
-            state: row.word("state")?,
+            id: row.parsed("key")?,
+            role: row.parsed("role")?,
+            state: row.parsed("state")?,
             public_key: row.get("public_key")?,
             locations: locations(conn, id).await?,
             path_len: row.get("path_len")?,
@@ -107,7 +107,7 @@ async fn certificates(
             id: CaCertificateId::new(id),
             der: row.get("der")?,
             sha256: row.hash("sha256")?,
-            state: row.word("state")?,
+            state: row.parsed("state")?,
             path,
             anchor: row.hash("anchor")?,
             not_before: row.time("not_before")?,
@@ -133,13 +133,13 @@ async fn anchors(
             Ok(AnchorRecord {
                 sha256: row.hash("sha256")?,
                 der: row.get("der")?,
-                origin: row.word("origin")?,
+                origin: row.parsed("origin")?,
                 source: row.get("source")?,
-                state: row.word("state")?,
-                expires_at: row.maybe_time("expires_at")?,
+                state: row.parsed("state")?,
+                expires_at: row.optional_time("expires_at")?,
                 added_at: row.time("added_at")?,
                 added_by: row.get("added_by")?,
-                retired_at: row.maybe_time("retired_at")?,
+                retired_at: row.optional_time("retired_at")?,
             })
         })
         .collect()

@@ -1,5 +1,5 @@
 //! The one task that writes: what waits when it is free goes into its next batch, so that a lone
-//! caller sees one commit's latency and a crowd shares it.
+//! caller sees one commit's latency and a batch_size shares it.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use futures_util::FutureExt;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
-use super::batch::{Fault, Statements, Verdicts};
-use super::known::Known;
+use super::batch::{BatchError, BatchResults, Statements};
+use super::block_range_index::seal_complete;
 use super::lock::ServerLock;
-use super::open::{Connector, located};
-use super::seal::seal;
-use super::turn::in_transaction;
+use super::open::{Connector, with_path};
+use super::transaction::in_transaction;
+use super::writer_state::WriterState;
 use crate::clock::Clock;
 use crate::ledger::{Intent, IntentId, LedgerError, Outcome, Record};
 
@@ -20,7 +20,7 @@ use crate::ledger::{Intent, IntentId, LedgerError, Outcome, Record};
 const BATCH: usize = 256;
 
 /// How often the writer lets others go first after a batch of several.
-const YIELDS: usize = 3;
+const YIELDS_AFTER_BATCH: usize = 3;
 
 type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
 
@@ -30,16 +30,16 @@ pub(super) enum Job {
     Record(Box<Intent>, Reply<Record>),
     Conclude(IntentId, Outcome, Reply<()>),
     /// Lends the connection for a transaction of another sort.
-    Turn(Reply<Turn>),
+    Lend(Reply<LentConnection>),
     Close(oneshot::Sender<()>),
 }
 
 /// The writer's connection, lent; the writer waits until it comes back. Dropped instead, because
 /// it is not to be trusted any more, it is replaced.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct LentConnection {
     pub(super) conn: SqliteConnection,
-    pub(super) back: oneshot::Sender<SqliteConnection>,
+    pub(super) give_back: oneshot::Sender<SqliteConnection>,
 }
 
 /// The writing task.
@@ -55,18 +55,18 @@ pub(super) struct Writer {
 impl Writer {
     /// Works until it is told to close or nobody can ask any more.
     pub(super) async fn run(mut self) {
-        let mut desk = Desk {
+        let mut batch_writer = BatchWriter {
             connector: self.connector,
             clock: self.clock,
             statements: Statements::new(),
-            known: Known::default(),
+            state: WriterState::default(),
             conn: None,
         };
         let mut jobs = Vec::with_capacity(BATCH);
         let mut closing = Vec::new();
         while self.jobs.recv_many(&mut jobs, BATCH).await > 0 {
             let mut batch = Batch::default();
-            let mut turns = Vec::new();
+            let mut loans = Vec::new();
             for job in jobs.drain(..) {
                 match job {
                     Job::Record(intent, reply) => {
@@ -77,29 +77,29 @@ impl Writer {
                         batch.conclusions.push((intent, outcome));
                         batch.concluded.push(reply);
                     }
-                    Job::Turn(reply) => turns.push(reply),
+                    Job::Lend(reply) => loans.push(reply),
                     Job::Close(done) => {
                         self.jobs.close();
                         closing.push(done);
                     }
                 }
             }
-            let crowd = batch.len();
-            desk.write(batch).await;
-            for turn in turns {
-                desk.lend(turn).await;
+            let batch_size = batch.len();
+            batch_writer.write(batch).await;
+            for loan in loans {
+                batch_writer.lend(loan).await;
             }
-            desk.seal().await;
+            batch_writer.seal_complete().await;
             // Those who have just been answered are about to ask again: without a moment for them a
-            // crowd splits into two that take turns, with twice the commits. A lone caller finds
+            // batch_size splits into two that take loans, with twice the commits. A lone caller finds
             // nobody in front.
-            for _ in 0..YIELDS {
-                if crowd > 1 {
+            for _ in 0..YIELDS_AFTER_BATCH {
+                if batch_size > 1 {
                     tokio::task::yield_now().await;
                 }
             }
         }
-        desk.discard().await;
+        batch_writer.discard().await;
         drop(self.lock);
         for done in closing {
             // Whoever asked may have gone.
@@ -145,13 +145,13 @@ impl Batch {
         records.chain(conclusions)
     }
 
-    fn answer(self, verdicts: Verdicts) {
+    fn answer(self, results: BatchResults) {
         // A caller that has gone needs no answer.
-        for (reply, verdict) in self.recorded.into_iter().zip(verdicts.records) {
-            let _ = reply.send(verdict);
+        for (reply, result) in self.recorded.into_iter().zip(results.records) {
+            let _ = reply.send(result);
         }
-        for (reply, verdict) in self.concluded.into_iter().zip(verdicts.conclusions) {
-            let _ = reply.send(verdict);
+        for (reply, result) in self.concluded.into_iter().zip(results.conclusions) {
+            let _ = reply.send(result);
         }
     }
 
@@ -167,54 +167,56 @@ impl Batch {
 
 /// What the writer works with.
 #[derive(Debug)]
-struct Desk {
+struct BatchWriter {
     connector: Connector,
     clock: Arc<dyn Clock>,
     statements: Statements,
-    known: Known,
+    state: WriterState,
     conn: Option<SqliteConnection>,
 }
 
-impl Desk {
+impl BatchWriter {
     async fn write(&mut self, batch: Batch) {
         if batch.len() == 0 {
             return;
         }
         match self.attempt(&batch).await {
-            Ok(verdicts) => batch.answer(verdicts),
-            Err(Fault::Row(error)) if batch.len() == 1 => batch.fail(&error),
+            Ok(results) => batch.answer(results),
+            Err(BatchError::Constraint(error)) if batch.len() == 1 => batch.fail(&error),
             // Rare: a row that no check foresaw must not take the others along.
-            Err(Fault::Row(_)) => {
+            Err(BatchError::Constraint(_)) => {
                 for single in batch.split() {
                     match self.attempt(&single).await {
-                        Ok(verdicts) => single.answer(verdicts),
-                        Err(Fault::Row(error) | Fault::Store(error)) => single.fail(&error),
+                        Ok(results) => single.answer(results),
+                        Err(BatchError::Constraint(error) | BatchError::Connection(error)) => {
+                            single.fail(&error)
+                        }
                     }
                 }
             }
-            Err(Fault::Store(error)) => batch.fail(&error),
+            Err(BatchError::Connection(error)) => batch.fail(&error),
         }
     }
 
-    async fn attempt(&mut self, batch: &Batch) -> Result<Verdicts, Fault> {
-        let mut conn = self.connection().await.map_err(Fault::Store)?;
+    async fn attempt(&mut self, batch: &Batch) -> Result<BatchResults, BatchError> {
+        let mut conn = self.connection().await.map_err(BatchError::Connection)?;
         let done = self
             .statements
             .write(
                 &mut conn,
-                &mut self.known,
+                &mut self.state,
                 &batch.intents,
                 &batch.conclusions,
                 self.clock.now(),
             )
             .await;
         match done {
-            Err(Fault::Store(error)) => {
+            Err(BatchError::Connection(error)) => {
                 // A failed sync may have dropped pages that this descriptor believes are written:
                 // it is never asked again. Closing rolls back what is open.
                 let _ = conn.close().await;
-                self.known = Known::default();
-                Err(Fault::Store(self.named(error)))
+                self.state = WriterState::default();
+                Err(BatchError::Connection(self.named(error)))
             }
             done => {
                 self.conn = Some(conn);
@@ -224,16 +226,16 @@ impl Desk {
     }
 
     /// Seals what has become complete, after everyone has been answered.
-    async fn seal(&mut self) {
-        let Some(newest) = self.known.wants_sealing() else {
+    async fn seal_complete(&mut self) {
+        let Some(newest) = self.state.wants_sealing() else {
             return;
         };
         let Ok(mut conn) = self.connection().await else {
             return;
         };
-        let (done, fit) = in_transaction(&mut conn, |conn| seal(conn).boxed()).await;
+        let (done, fit) = in_transaction(&mut conn, |conn| seal_complete(conn).boxed()).await;
         // What failed is tried again with the next span.
-        self.known.sealed_before(done.unwrap_or(newest));
+        self.state.sealed_before(done.unwrap_or(newest));
         if fit {
             self.conn = Some(conn);
         } else {
@@ -241,12 +243,12 @@ impl Desk {
         }
     }
 
-    async fn lend(&mut self, to: Reply<Turn>) {
-        let (back, returned) = oneshot::channel();
+    async fn lend(&mut self, to: Reply<LentConnection>) {
+        let (give_back, returned) = oneshot::channel();
         match self.connection().await {
-            Ok(conn) => match to.send(Ok(Turn { conn, back })) {
+            Ok(conn) => match to.send(Ok(LentConnection { conn, give_back })) {
                 Ok(()) => self.conn = returned.await.ok(),
-                Err(unwanted) => self.conn = unwanted.ok().map(|turn| turn.conn),
+                Err(unwanted) => self.conn = unwanted.ok().map(|loan| loan.conn),
             },
             Err(error) => {
                 let _ = to.send(Err(error));
@@ -261,7 +263,7 @@ impl Desk {
                 .connector
                 .writer()
                 .await
-                .map_err(|error| located(self.connector.path(), error)),
+                .map_err(|error| with_path(self.connector.path(), error)),
         }
     }
 

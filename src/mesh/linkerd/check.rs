@@ -47,7 +47,7 @@ impl<'a> Asked<'a> {
                 ));
             }
         }
-        if !csr.has_no_common_name_but(identity) {
+        if !csr.has_no_other_common_name(identity) {
             return Err(differs("has a commonName that is not the identity"));
         }
         Ok(Self {

@@ -1,8 +1,8 @@
 //! Why a certificate cannot be read, or its signature not be accepted.
 
-use super::extensions::{EXTENSIONS, NAMES};
+use super::extensions::{MAX_EXTENSIONS, MAX_NAMES};
 use crate::x509::algorithm::UnknownAlgorithm;
-use crate::x509::extension::ListFault;
+use crate::x509::extension::ExtensionListError;
 use crate::x509::key::KeyError;
 use crate::x509::name::NameError;
 use crate::x509::pem::PemError;
@@ -43,10 +43,10 @@ pub enum CertError {
         oid: String,
     },
     /// Too many extensions.
-    #[error("the certificate has more than {EXTENSIONS} extensions")]
+    #[error("the certificate has more than {MAX_EXTENSIONS} extensions")]
     TooManyExtensions,
     /// Too many names.
-    #[error("the certificate has more than {NAMES} subject alternative names")]
+    #[error("the certificate has more than {MAX_NAMES} subject alternative names")]
     TooManyNames,
     /// One certificate of several.
     #[error("certificate {index} of the chain: {cause}")]
@@ -67,12 +67,12 @@ impl CertError {
     }
 }
 
-impl From<ListFault> for CertError {
-    fn from(fault: ListFault) -> Self {
+impl From<ExtensionListError> for CertError {
+    fn from(fault: ExtensionListError) -> Self {
         match fault {
-            ListFault::Malformed(malformed) => Self::Malformed(malformed),
-            ListFault::TooMany => Self::TooManyExtensions,
-            ListFault::Duplicate(oid) => Self::DuplicateExtension { oid },
+            ExtensionListError::Malformed(malformed) => Self::Malformed(malformed),
+            ExtensionListError::TooMany => Self::TooManyExtensions,
+            ExtensionListError::Duplicate(oid) => Self::DuplicateExtension { oid },
         }
     }
 }

@@ -6,12 +6,12 @@ use der::Tag;
 
 use super::error::CertError;
 use crate::x509::extension::{self, BasicConstraints, Extension, KeyUsage};
-use crate::x509::read::{self, Der, range_of};
+use crate::x509::read::{self, DerReader, range_of};
 use crate::x509::san::San;
 
 /// The most extensions and names of a foreign certificate that are read.
-pub(super) const EXTENSIONS: usize = 64;
-pub(super) const NAMES: usize = 256;
+pub(super) const MAX_EXTENSIONS: usize = 64;
+pub(super) const MAX_NAMES: usize = 256;
 
 /// What the extensions said.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +44,7 @@ pub(in crate::x509) struct Purposes {
 impl Extensions {
     pub(super) fn read(contents: &[u8], whole: &[u8]) -> Result<Self, CertError> {
         let mut found = Self::default();
-        for one in extension::list(contents, EXTENSIONS)? {
+        for one in extension::list(contents, MAX_EXTENSIONS)? {
             found.count += 1;
             found.read_one(one, whole)?;
         }
@@ -99,11 +99,13 @@ impl Extensions {
     }
 
     fn read_names(&mut self, value: &[u8]) -> Result<(), CertError> {
-        let mut names = Der::within(value, Tag::Sequence, "subjectAltName extension")?;
+        let mut names = DerReader::within(value, Tag::Sequence, "subjectAltName extension")?;
         while !names.is_empty() {
             let name = names.any()?;
             match San::from_general_name(name) {
-                Some(Ok(_)) if self.names.len() == NAMES => return Err(CertError::TooManyNames),
+                Some(Ok(_)) if self.names.len() == MAX_NAMES => {
+                    return Err(CertError::TooManyNames);
+                }
                 Some(Ok(name)) => self.names.push(name),
                 Some(Err(_)) | None => self.other_names = true,
             }

@@ -12,7 +12,7 @@ use super::dn;
 use super::extension::KeyUsage;
 use super::key::PublicKey;
 use super::pem;
-use super::read::{self, Der, Malformed, range_of};
+use super::read::{self, DerReader, Malformed, range_of};
 use super::san::San;
 use super::serial::Serial;
 use super::write;
@@ -47,7 +47,7 @@ impl Certificate {
     /// number or an extension that cannot be used. A signature algorithm that is not supported is an
     /// error of [`Certificate::verify_signed_by`] only: a trust anchor's own signature says nothing.
     pub fn parse(der: impl Into<Vec<u8>>) -> Result<Self, CertError> {
-        Self::parse_knowing(der, None)
+        Self::parse_with_key(der, None)
     }
 
     /// [`Certificate::parse`], for a certificate that should hold the key `known`: if it does, the
@@ -55,19 +55,19 @@ impl Certificate {
     ///
     /// # Errors
     /// As [`Certificate::parse`].
-    pub fn parse_knowing(
+    pub fn parse_with_key(
         der: impl Into<Vec<u8>>,
         known: Option<&PublicKey>,
     ) -> Result<Self, CertError> {
         let der: Vec<u8> = der.into();
         let bytes = der.as_slice();
-        let mut outer = Der::within(bytes, Tag::Sequence, WHAT)?;
+        let mut outer = DerReader::within(bytes, Tag::Sequence, WHAT)?;
         let tbs = outer.raw(Tag::Sequence)?;
         let algorithm = outer.raw(Tag::Sequence)?;
         let signature = outer.octet_bits()?;
         outer.finish()?;
 
-        let mut fields = Der::within(tbs, Tag::Sequence, "TBSCertificate")?;
+        let mut fields = DerReader::within(tbs, Tag::Sequence, "TBSCertificate")?;
         let version = match fields.optional(read::context(0, true))? {
             Some(explicit) => read::whole(explicit, Tag::Integer, WHAT)?,
             None => &[0],
@@ -77,12 +77,12 @@ impl Certificate {
             return Err(CertError::AlgorithmsDiffer);
         }
         let issuer = fields.raw(Tag::Sequence)?;
-        dn::says_nothing(read::whole(issuer, Tag::Sequence, "issuer")?)?;
-        let mut validity = Der::new(fields.expect(Tag::Sequence)?, "validity")?;
+        dn::is_empty_name(read::whole(issuer, Tag::Sequence, "issuer")?)?;
+        let mut validity = DerReader::new(fields.expect(Tag::Sequence)?, "validity")?;
         let (not_before, not_after) = (validity.time()?, validity.time()?);
         validity.finish()?;
         let subject = fields.raw(Tag::Sequence)?;
-        dn::says_nothing(read::whole(subject, Tag::Sequence, "subject")?)?;
+        dn::is_empty_name(read::whole(subject, Tag::Sequence, "subject")?)?;
         let spki = fields.raw(Tag::Sequence)?;
         let public_key = match known {
             Some(known) if known.spki_der() == spki => known.clone(),

@@ -7,12 +7,12 @@ use super::canonical;
 use super::error::CsrError;
 use crate::x509::extension::{self, BasicConstraints, Extension, KeyUsage};
 use crate::x509::name::NameError;
-use crate::x509::read::{self, Der, Malformed};
+use crate::x509::read::{self, DerReader, Malformed};
 use crate::x509::san::San;
 
-pub(super) const EXTENSIONS: usize = 8;
-pub(super) const ATTRIBUTES: usize = 8;
-pub(super) const NAMES: usize = 8;
+pub(super) const MAX_EXTENSIONS: usize = 8;
+pub(super) const MAX_ATTRIBUTES: usize = 8;
+pub(super) const MAX_NAMES: usize = 8;
 
 /// The contents of the attributes' object identifiers: extensionRequest (RFC 2985 §5.4.2),
 /// challengePassword, and what Microsoft's tools used before extensionRequest.
@@ -26,14 +26,14 @@ pub(super) fn names_in(contents: &[u8]) -> Result<Vec<San>, CsrError> {
     if !read::is_sorted_set(contents, WHAT)? {
         return Err(CsrError::NotCanonical);
     }
-    let mut attributes = Der::new(contents, WHAT)?;
+    let mut attributes = DerReader::new(contents, WHAT)?;
     let mut seen: Vec<&[u8]> = Vec::new();
     let mut names = Vec::new();
     while !attributes.is_empty() {
-        if seen.len() == ATTRIBUTES {
+        if seen.len() == MAX_ATTRIBUTES {
             return Err(CsrError::TooManyAttributes);
         }
-        let mut attribute = Der::new(attributes.expect(Tag::Sequence)?, WHAT)?;
+        let mut attribute = DerReader::new(attributes.expect(Tag::Sequence)?, WHAT)?;
         let oid = attribute.expect(Tag::ObjectIdentifier)?;
         let values = attribute.expect(Tag::Set)?;
         attribute.finish()?;
@@ -70,7 +70,7 @@ pub(super) fn names_in(contents: &[u8]) -> Result<Vec<San>, CsrError> {
 /// a single string.
 fn check_password(values: &[u8]) -> Result<(), Malformed> {
     const WHAT: &str = "challengePassword";
-    let mut set = Der::new(values, WHAT)?;
+    let mut set = DerReader::new(values, WHAT)?;
     let value = set.any()?;
     set.finish()?;
     let octets = value.value();
@@ -88,7 +88,7 @@ fn check_password(values: &[u8]) -> Result<(), Malformed> {
 }
 
 fn names_in_extensions(contents: &[u8]) -> Result<Vec<San>, CsrError> {
-    let list = extension::list(contents, EXTENSIONS)?;
+    let list = extension::list(contents, MAX_EXTENSIONS)?;
     let mut again = Vec::with_capacity(contents.len());
     for one in &list {
         extension::write_extension(&mut again, one.oid, one.critical, one.value);
@@ -147,9 +147,9 @@ fn check_extension(one: Extension<'_>, names: &mut Vec<San>) -> Result<(), CsrEr
 
 fn read_names(value: &[u8], names: &mut Vec<San>) -> Result<(), CsrError> {
     const WHAT: &str = "subjectAltName extension";
-    let mut list = Der::within(value, Tag::Sequence, WHAT)?;
+    let mut list = DerReader::within(value, Tag::Sequence, WHAT)?;
     while !list.is_empty() {
-        if names.len() == NAMES {
+        if names.len() == MAX_NAMES {
             return Err(CsrError::TooManyNames);
         }
         let name = list.any()?;

@@ -1,9 +1,9 @@
 //! Why a certification request is refused.
 
-use super::BYTES;
-use super::attributes::{ATTRIBUTES, EXTENSIONS, NAMES};
+use super::MAX_BYTES;
+use super::attributes::{MAX_ATTRIBUTES, MAX_EXTENSIONS, MAX_NAMES};
 use crate::x509::algorithm::UnknownAlgorithm;
-use crate::x509::extension::ListFault;
+use crate::x509::extension::ExtensionListError;
 use crate::x509::key::KeyError;
 use crate::x509::name::NameError;
 use crate::x509::pem::PemError;
@@ -13,7 +13,7 @@ use crate::x509::read::Malformed;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CsrError {
     /// Too many bytes.
-    #[error("CSR: {bytes} bytes; at most {BYTES} are read")]
+    #[error("CSR: {bytes} bytes; at most {MAX_BYTES} are read")]
     TooLarge {
         /// Its size.
         bytes: usize,
@@ -49,7 +49,7 @@ pub enum CsrError {
         oid: String,
     },
     /// Too many attributes.
-    #[error("CSR: more than {ATTRIBUTES} attributes")]
+    #[error("CSR: more than {MAX_ATTRIBUTES} attributes")]
     TooManyAttributes,
     /// An attribute that would ask for extensions by another way.
     #[error(
@@ -60,7 +60,7 @@ pub enum CsrError {
         oid: String,
     },
     /// Too many extensions.
-    #[error("CSR: more than {EXTENSIONS} extensions are asked for")]
+    #[error("CSR: more than {MAX_EXTENSIONS} extensions are asked for")]
     TooManyExtensions,
     /// The same extension twice.
     #[error("CSR: extension {oid} is asked for twice")]
@@ -84,7 +84,7 @@ pub enum CsrError {
         how: &'static str,
     },
     /// Too many names.
-    #[error("CSR: more than {NAMES} subject alternative names")]
+    #[error("CSR: more than {MAX_NAMES} subject alternative names")]
     TooManyNames,
     /// A name of another kind.
     #[error("CSR: subject alternative name: {kind} is not certified; use a SPIFFE ID, DNS or IP")]
@@ -97,12 +97,12 @@ pub enum CsrError {
     Name(#[from] NameError),
 }
 
-impl From<ListFault> for CsrError {
-    fn from(fault: ListFault) -> Self {
+impl From<ExtensionListError> for CsrError {
+    fn from(fault: ExtensionListError) -> Self {
         match fault {
-            ListFault::Malformed(malformed) => Self::Malformed(malformed),
-            ListFault::TooMany => Self::TooManyExtensions,
-            ListFault::Duplicate(oid) => Self::DuplicateExtension { oid },
+            ExtensionListError::Malformed(malformed) => Self::Malformed(malformed),
+            ExtensionListError::TooMany => Self::TooManyExtensions,
+            ExtensionListError::Duplicate(oid) => Self::DuplicateExtension { oid },
         }
     }
 }

@@ -10,15 +10,15 @@ use x509_cert::request::CertReq;
 use super::algorithm::SignatureAlgorithm;
 use super::dn;
 use super::key::{KeyKind, PublicKey};
-use super::name::shown;
+use super::name::printable;
 use super::pem::{self, PemError};
-use super::read::{self, Der, Malformed};
+use super::read::{self, DerReader, Malformed};
 use super::san::San;
 
 pub use error::CsrError;
 
 /// The most bytes of a request that are read, in PEM or in DER.
-const BYTES: usize = 16 * 1024;
+const MAX_BYTES: usize = 16 * 1024;
 /// A certification request whose signature was verified with the key that it holds.
 #[derive(Clone, Debug)]
 pub struct Csr {
@@ -44,16 +44,16 @@ impl Csr {
     /// # Errors
     /// [`CsrError`] says which of the bounds, forms or proofs it fails.
     pub fn from_der(der: &[u8]) -> Result<Self, CsrError> {
-        if der.len() > BYTES {
+        if der.len() > MAX_BYTES {
             return Err(CsrError::TooLarge { bytes: der.len() });
         }
-        let mut outer = Der::within(der, Tag::Sequence, "certification request")?;
+        let mut outer = DerReader::within(der, Tag::Sequence, "certification request")?;
         let info = outer.raw(Tag::Sequence)?;
         let algorithm = outer.raw(Tag::Sequence)?;
         let signature = outer.octet_bits()?;
         outer.finish()?;
 
-        let mut fields = Der::within(info, Tag::Sequence, "CertificationRequestInfo")?;
+        let mut fields = DerReader::within(info, Tag::Sequence, "CertificationRequestInfo")?;
         if fields.expect(Tag::Integer)? != [0] {
             return Err(CsrError::Version);
         }
@@ -112,7 +112,7 @@ impl Csr {
     /// [`CsrError`] says which of the bounds, forms or proofs it fails.
     pub fn from_pem(pem: &[u8]) -> Result<Self, CsrError> {
         const LABEL: &str = "CERTIFICATE REQUEST";
-        if pem.len() > BYTES {
+        if pem.len() > MAX_BYTES {
             return Err(CsrError::TooLarge { bytes: pem.len() });
         }
         let found = pem::blocks(pem, 1)?;
@@ -121,7 +121,7 @@ impl Csr {
         };
         if !matches!(block.label, LABEL | "NEW CERTIFICATE REQUEST") {
             return Err(PemError::Label {
-                found: shown(block.label),
+                found: printable(block.label),
                 wanted: LABEL,
             }
             .into());
@@ -148,7 +148,7 @@ impl Csr {
     }
 
     /// Whether the subject has no commonName but `name`; an empty one says nothing.
-    pub fn has_no_common_name_but(&self, name: &str) -> bool {
+    pub fn has_no_other_common_name(&self, name: &str) -> bool {
         let fits = |each: &Option<String>| matches!(each, Some(cn) if cn.is_empty() || cn == name);
         self.common_names.iter().all(fits)
     }
@@ -161,10 +161,10 @@ impl Csr {
 
 fn subject(contents: &[u8]) -> Result<CsrSubject, CsrError> {
     canonical(dn::is_sorted(contents)?)?;
-    if dn::says_nothing(contents)? {
+    if dn::is_empty_name(contents)? {
         return Ok(CsrSubject::Empty);
     }
-    Ok(CsrSubject::Named(shown(&dn::text(contents)?)))
+    Ok(CsrSubject::Named(printable(&dn::text(contents)?)))
 }
 
 /// The whole request, decoded by another parser and encoded again, must be the same bytes: what two

@@ -37,7 +37,7 @@ impl KeyKind {
     }
 
     /// What a certificate for this kind of key is signed with when its holder signs for itself.
-    pub(super) const fn usual(self) -> SignatureAlgorithm {
+    pub(super) const fn default_algorithm(self) -> SignatureAlgorithm {
         match self {
             Self::EcdsaP256 => SignatureAlgorithm::EcdsaSha256,
             Self::EcdsaP384 => SignatureAlgorithm::EcdsaSha384,
@@ -74,7 +74,7 @@ impl FromStr for KeyKind {
             "ed25519" => Self::Ed25519,
             other => {
                 return Err(KeyError::Name {
-                    name: crate::x509::name::shown(other),
+                    name: crate::x509::name::printable(other),
                 });
             }
         })

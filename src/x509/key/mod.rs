@@ -11,7 +11,7 @@ use der::Tag;
 use der::oid::ObjectIdentifier;
 
 use super::algorithm::SignatureAlgorithm;
-use super::read::{self, Der};
+use super::read::{self, DerReader};
 use crate::digest::{hex, sha256};
 
 pub use error::KeyError;
@@ -51,7 +51,7 @@ struct Inner {
     kind: KeyKind,
     /// Where the contents of the subjectPublicKey BIT STRING begin in `spki`; they run to its end.
     key_start: usize,
-    /// For the algorithm that is usual for the kind.
+    /// For the algorithm that is default_algorithm for the kind.
     parsed: ParsedPublicKey,
 }
 
@@ -64,7 +64,7 @@ impl PublicKey {
     pub fn from_spki_der(der: &[u8]) -> Result<Self, KeyError> {
         let (kind, key_start) = classify(der)?;
         let key = der.get(key_start..).unwrap_or_default();
-        let parsed = ParsedPublicKey::new(verification(kind, kind.usual())?, key)
+        let parsed = ParsedPublicKey::new(verification(kind, kind.default_algorithm())?, key)
             .map_err(|_| KeyError::Invalid { kind })?;
         Ok(Self(Arc::new(Inner {
             spki: der.into(),
@@ -110,7 +110,7 @@ impl PublicKey {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), KeyError> {
-        let verified = if algorithm == self.0.kind.usual() {
+        let verified = if algorithm == self.0.kind.default_algorithm() {
             self.0.parsed.verify_sig(message, signature)
         } else {
             UnparsedPublicKey::new(verification(self.0.kind, algorithm)?, self.key_bytes())
@@ -140,7 +140,7 @@ fn classify(der: &[u8]) -> Result<(KeyKind, usize), KeyError> {
             return Ok((kind, prefix.len() - point));
         }
     }
-    let mut info = Der::within(der, Tag::Sequence, WHAT)?;
+    let mut info = DerReader::within(der, Tag::Sequence, WHAT)?;
     let algorithm = info.expect(Tag::Sequence)?;
     let key = info.octet_bits()?;
     info.finish()?;
@@ -154,7 +154,7 @@ fn classify(der: &[u8]) -> Result<(KeyKind, usize), KeyError> {
 /// Checks an RSAPublicKey (RFC 8017 §A.1.1) and gives the size of its modulus.
 fn rsa_bits(key: &[u8]) -> Result<u16, KeyError> {
     const WHAT: &str = "RSAPublicKey";
-    let mut fields = Der::within(key, Tag::Sequence, WHAT)?;
+    let mut fields = DerReader::within(key, Tag::Sequence, WHAT)?;
     let modulus = read::unsigned(fields.expect(Tag::Integer)?, WHAT)?;
     let exponent = read::unsigned(fields.expect(Tag::Integer)?, WHAT)?;
     fields.finish()?;
@@ -190,7 +190,7 @@ fn rsa_bits(key: &[u8]) -> Result<u16, KeyError> {
 /// What to call a key that is none of the kinds above.
 fn unsupported(algorithm: &[u8], key: &[u8]) -> KeyError {
     let mut oids = Vec::new();
-    if let Ok(mut fields) = Der::new(algorithm, WHAT) {
+    if let Ok(mut fields) = DerReader::new(algorithm, WHAT) {
         while let Ok(contents) = fields.expect(Tag::ObjectIdentifier) {
             oids.extend(ObjectIdentifier::from_bytes(contents).map(|oid| oid.to_string()));
         }

@@ -1,7 +1,7 @@
-//! What may be wrong with a name, and how a hostile one is shown.
+//! What may be wrong with a name, and how a hostile one is printable.
 
 /// A name as an error shows it: escaped, because it came from outside, and cut short.
-pub(in crate::x509) fn shown(text: &str) -> String {
+pub(in crate::x509) fn printable(text: &str) -> String {
     const SHOWN: usize = 120;
     let mut out: String = text
         .chars()
@@ -28,14 +28,14 @@ pub enum NameError {
     },
     /// A trust domain with another character: a port, a user, an upper-case letter, `%`.
     #[error(
-        "trust domain \"{name}\" holds {odd:?}; only a-z, 0-9, '.', '-' and '_' may stand there \
+        "trust domain \"{name}\" holds {invalid:?}; only a-z, 0-9, '.', '-' and '_' may stand there \
          (no port, no user, no upper case, no percent-encoding)"
     )]
     TrustDomainCharacter {
         /// The name, escaped.
         name: String,
         /// The first character that may not stand there.
-        odd: char,
+        invalid: char,
     },
     /// Not `spiffe://`.
     #[error("\"{name}\" is not a SPIFFE ID: it must begin with spiffe:// in lower case")]
@@ -63,14 +63,14 @@ pub enum NameError {
     },
     /// A path with another character: a query, a fragment, `%`, NUL.
     #[error(
-        "\"{name}\" holds {odd:?} in its path; only letters, digits, '.', '-' and '_' may stand \
+        "\"{name}\" holds {invalid:?} in its path; only letters, digits, '.', '-' and '_' may stand \
          there (no query, no fragment, no percent-encoding)"
     )]
     PathCharacter {
         /// The name, escaped.
         name: String,
         /// The first character that may not stand there.
-        odd: char,
+        invalid: char,
     },
     /// A SPIFFE ID that names no workload.
     #[error("\"{name}\" names a trust domain, not a workload: a path must follow it")]
@@ -103,7 +103,7 @@ pub enum NameError {
     },
     /// A SPIFFE ID that is no workload of a Linkerd mesh.
     #[error("\"{name}\" is no service account of the trust domain {trust_domain}")]
-    NotOfMesh {
+    NotInMesh {
         /// The ID.
         name: String,
         /// The mesh's trust domain.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{NameError, SpiffeId, TrustDomain, is_dns_label, shown};
+use super::{NameError, SpiffeId, TrustDomain, is_dns_label, printable};
 use crate::x509::san::{DnsName, San};
 
 /// The service account of Linkerd's identity controller.
@@ -28,7 +28,7 @@ impl LinkerdMesh {
     pub fn new(control_namespace: &str, trust_domain: &TrustDomain) -> Result<Self, NameError> {
         if !is_dns_label(control_namespace.as_bytes()) {
             return Err(NameError::Namespace {
-                name: shown(control_namespace),
+                name: printable(control_namespace),
             });
         }
         DnsName::parse(trust_domain.as_str())?;
@@ -51,12 +51,12 @@ impl LinkerdMesh {
     pub fn workload(&self, namespace: &str, account: &str) -> Result<LinkerdName, NameError> {
         if !is_dns_label(namespace.as_bytes()) {
             return Err(NameError::Namespace {
-                name: shown(namespace),
+                name: printable(namespace),
             });
         }
         if !is_dns_label(account.as_bytes()) {
             return Err(NameError::LinkerdAccount {
-                name: shown(account),
+                name: printable(account),
             });
         }
         DnsName::parse(&format!(
@@ -76,7 +76,7 @@ impl LinkerdMesh {
             Some((namespace, account)) if id.in_domain(&self.trust_domain) => {
                 self.workload(namespace, account)
             }
-            _ => Err(NameError::NotOfMesh {
+            _ => Err(NameError::NotInMesh {
                 name: id.to_string(),
                 trust_domain: self.trust_domain.to_string(),
             }),

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use error::NameError;
-pub(super) use error::shown;
+pub(super) use error::printable;
 pub use linkerd::{LinkerdMesh, LinkerdName};
 
 /// The longest trust domain name, in bytes (SPIFFE-ID §2.3).
@@ -62,7 +62,9 @@ impl SpiffeId {
             return Err(NameError::SpiffeIdTooLong { length: text.len() });
         }
         let Some(rest) = text.strip_prefix(SCHEME) else {
-            return Err(NameError::Scheme { name: shown(text) });
+            return Err(NameError::Scheme {
+                name: printable(text),
+            });
         };
         let (domain, path) = match rest.find('/') {
             Some(slash) => rest.split_at(slash),
@@ -92,7 +94,7 @@ impl SpiffeId {
     ) -> Result<Self, NameError> {
         if !is_dns_label(namespace.as_bytes()) {
             return Err(NameError::Namespace {
-                name: shown(namespace),
+                name: printable(namespace),
             });
         }
         if account.len() > 253
@@ -102,7 +104,7 @@ impl SpiffeId {
                 .all(is_dns_label)
         {
             return Err(NameError::Account {
-                name: shown(account),
+                name: printable(account),
             });
         }
         Self::parse(&format!("{SCHEME}{domain}/ns/{namespace}/sa/{account}"))
@@ -146,13 +148,13 @@ fn check_trust_domain(text: &str) -> Result<(), NameError> {
     if text.len() > TRUST_DOMAIN_MAX {
         return Err(NameError::TrustDomainTooLong { length: text.len() });
     }
-    let odd = text
+    let invalid = text
         .chars()
         .find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '.' | '-' | '_'));
-    match odd {
-        Some(odd) => Err(NameError::TrustDomainCharacter {
-            name: shown(text),
-            odd,
+    match invalid {
+        Some(invalid) => Err(NameError::TrustDomainCharacter {
+            name: printable(text),
+            invalid,
         }),
         None => Ok(()),
     }
@@ -160,18 +162,22 @@ fn check_trust_domain(text: &str) -> Result<(), NameError> {
 
 fn check_segment(segment: &str, whole: &str) -> Result<(), NameError> {
     if segment.is_empty() {
-        return Err(NameError::EmptySegment { name: shown(whole) });
+        return Err(NameError::EmptySegment {
+            name: printable(whole),
+        });
     }
     if segment == "." || segment == ".." {
-        return Err(NameError::RelativeSegment { name: shown(whole) });
+        return Err(NameError::RelativeSegment {
+            name: printable(whole),
+        });
     }
-    let odd = segment
+    let invalid = segment
         .chars()
         .find(|c| !matches!(c, 'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '-' | '_'));
-    match odd {
-        Some(odd) => Err(NameError::PathCharacter {
-            name: shown(whole),
-            odd,
+    match invalid {
+        Some(invalid) => Err(NameError::PathCharacter {
+            name: printable(whole),
+            invalid,
         }),
         None => Ok(()),
     }

@@ -1,6 +1,6 @@
 //! Why a chain does not lead to an anchor.
 
-use super::LONGEST;
+use super::MAX_CERTIFICATES;
 use crate::clock::UnixTime;
 use crate::x509::cert::{CertError, Certificate};
 
@@ -11,7 +11,7 @@ pub enum PathError {
     #[error("the chain holds no certificate")]
     Empty,
     /// Too many certificates.
-    #[error("the chain has more than {LONGEST} certificates")]
+    #[error("the chain has more than {MAX_CERTIFICATES} certificates")]
     TooLong,
     /// One of them is at fault.
     #[error("certificate {index} of the chain ({subject}): {fault}")]

@@ -10,7 +10,7 @@ use crate::clock::UnixTime;
 pub use error::{PathError, PathFault};
 
 /// The most certificates of a path.
-const LONGEST: usize = 10;
+const MAX_CERTIFICATES: usize = 10;
 
 /// A path that was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub fn verify_ca_path(
     anchors: &[Certificate],
     now: UnixTime,
 ) -> Result<CaPath, PathError> {
-    if chain.len() > LONGEST {
+    if chain.len() > MAX_CERTIFICATES {
         return Err(PathError::TooLong);
     }
     let last = chain.last().ok_or(PathError::Empty)?;

@@ -67,7 +67,7 @@ impl IssuerIdentity {
 
 /// What a leaf may be used for in TLS (RFC 5280 §4.2.1.12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExtendedUsage {
+pub struct ExtendedKeyUsage {
     /// As a server.
     pub server_auth: bool,
     /// As a client.
@@ -90,7 +90,7 @@ pub struct LeafTemplate<'a> {
     /// The certified key.
     pub public_key: &'a PublicKey,
     /// What it may be used for.
-    pub usage: ExtendedUsage,
+    pub usage: ExtendedKeyUsage,
 }
 
 impl LeafTemplate<'_> {
@@ -275,7 +275,7 @@ fn write_key_ids(out: &mut Vec<u8>, public_key: &PublicKey, issuer: &IssuerIdent
 }
 
 fn write_ca_extensions(out: &mut Vec<u8>, path_len: Option<u8>) {
-    let usage = KeyUsage::KEY_CERT_SIGN.and(KeyUsage::CRL_SIGN);
+    let usage = KeyUsage::KEY_CERT_SIGN.with(KeyUsage::CRL_SIGN);
     write_extension(out, KEY_USAGE, true, &usage.to_der());
     let basic = BasicConstraints { ca: true, path_len };
     write_extension(out, BASIC_CONSTRAINTS, true, &basic.to_der());
@@ -284,7 +284,7 @@ fn write_ca_extensions(out: &mut Vec<u8>, path_len: Option<u8>) {
 /// A CA's subject must say something (RFC 5280 §4.1.2.6).
 fn check_ca_subject(der: &[u8]) -> Result<(), TbsError> {
     let nothing = super::read::whole(der, der::Tag::Sequence, "CA's subject")
-        .and_then(super::dn::says_nothing)
+        .and_then(super::dn::is_empty_name)
         .map_err(|_| TbsError::CaSubject)?;
     if nothing {
         Err(TbsError::CaSubject)
@@ -314,7 +314,7 @@ mod tests {
         };
         let signing = KeyUsage::DIGITAL_SIGNATURE;
         assert_eq!(made(KEY_USAGE, true, &signing.to_der()), SIGNING);
-        let both = signing.and(KeyUsage::KEY_ENCIPHERMENT);
+        let both = signing.with(KeyUsage::KEY_ENCIPHERMENT);
         assert_eq!(
             made(KEY_USAGE, true, &both.to_der()),
             SIGNING_AND_ENCIPHERMENT

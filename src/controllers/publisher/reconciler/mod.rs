@@ -15,7 +15,7 @@ use super::queue::{Priority, Queue};
 use super::target::{TargetConfig, TargetKind};
 use super::watch::{NamespaceSeen, News};
 use super::write::Outcome;
-use crate::trust::Published;
+use crate::trust::PublishedBundle;
 
 /// The waits of an object whose writes fail.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -91,7 +91,7 @@ impl Reconciler {
     }
 
     /// Another version of a target's bundle.
-    pub(super) fn set_bundle(&mut self, index: Index, bundle: &Arc<Published>, now: Instant) {
+    pub(super) fn set_bundle(&mut self, index: Index, bundle: &Arc<PublishedBundle>, now: Instant) {
         let Some(state) = self.targets.get_mut(index) else {
             return;
         };

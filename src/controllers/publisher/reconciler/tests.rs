@@ -13,7 +13,7 @@ use crate::x509::TrustDomain;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn bundle(sequence: u64) -> Arc<Published> {
+fn bundle(sequence: u64) -> Arc<PublishedBundle> {
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let key = rcgen::KeyPair::generate().unwrap();

@@ -1,0 +1,224 @@
+//! How values and faults look in SQLite.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use sqlx::error::DatabaseError;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Decode, Row, Sqlite, Type};
+
+use crate::clock::UnixTime;
+use crate::ledger::{CallerMethod, Kind, LedgerError, State};
+use crate::x509::SignatureAlgorithm;
+
+pub(super) const fn kind_code(kind: Kind) -> i64 {
+    match kind {
+        Kind::Leaf => 1,
+        Kind::Ca => 2,
+        Kind::Request => 3,
+    }
+}
+
+pub(super) const fn method_code(method: CallerMethod) -> i64 {
+    match method {
+        CallerMethod::Jwt => 1,
+        CallerMethod::Certificate => 2,
+        CallerMethod::Operator => 3,
+        CallerMethod::Local => 4,
+        CallerMethod::TokenReview => 5,
+        CallerMethod::ClusterKeys => 6,
+        CallerMethod::Object => 7,
+    }
+}
+
+/// The code in `conclusion.state`; a pending intent has no such row.
+pub(super) const fn state_code(state: State) -> i64 {
+    match state {
+        State::Pending => 0,
+        State::Issued => 1,
+        State::Failed => 2,
+        State::Unknown => 3,
+    }
+}
+
+pub(super) const fn algorithm_code(algorithm: SignatureAlgorithm) -> i64 {
+    match algorithm {
+        SignatureAlgorithm::EcdsaSha256 => 1,
+        SignatureAlgorithm::EcdsaSha384 => 2,
+        SignatureAlgorithm::EcdsaSha512 => 3,
+        SignatureAlgorithm::RsaSha256 => 4,
+        SignatureAlgorithm::RsaSha384 => 5,
+        SignatureAlgorithm::RsaSha512 => 6,
+        SignatureAlgorithm::Ed25519 => 7,
+    }
+}
+
+/// A row's columns by name, with what cannot be there as [`LedgerError::Damaged`].
+pub(super) struct Columns<'r>(pub(super) &'r SqliteRow);
+
+impl<'r> Columns<'r> {
+    pub(super) fn get<T>(&self, column: &'static str) -> Result<T, LedgerError>
+    where
+        T: Decode<'r, Sqlite> + Type<Sqlite>,
+    {
+        self.0
+            .try_get(column)
+            .map_err(|error| damaged(column, error))
+    }
+
+    pub(super) fn number(&self, column: &'static str) -> Result<u64, LedgerError> {
+        u64::try_from(self.get::<i64>(column)?).map_err(|error| damaged(column, error))
+    }
+
+    pub(super) fn time(&self, column: &'static str) -> Result<UnixTime, LedgerError> {
+        self.get(column).map(UnixTime::from_secs)
+    }
+
+    pub(super) fn optional_time(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<UnixTime>, LedgerError> {
+        Ok(self.get::<Option<i64>>(column)?.map(UnixTime::from_secs))
+    }
+
+    /// Text that has a type of its own.
+    pub(super) fn parsed<T: FromStr<Err: Display>>(
+        &self,
+        column: &'static str,
+    ) -> Result<T, LedgerError> {
+        self.get::<&str>(column)?
+            .parse()
+            .map_err(|error| damaged(column, error))
+    }
+
+    pub(super) fn hash(&self, column: &'static str) -> Result<[u8; 32], LedgerError> {
+        self.get::<&[u8]>(column)?
+            .try_into()
+            .map_err(|error| damaged(column, error))
+    }
+
+    pub(super) fn optional_hash(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<[u8; 32]>, LedgerError> {
+        self.get::<Option<&[u8]>>(column)?
+            .map(|bytes| bytes.try_into().map_err(|error| damaged(column, error)))
+            .transpose()
+    }
+
+    pub(super) fn kind(&self, column: &'static str) -> Result<Kind, LedgerError> {
+        self.code(column, [Kind::Leaf, Kind::Ca, Kind::Request], kind_code)
+    }
+
+    pub(super) fn method(&self, column: &'static str) -> Result<CallerMethod, LedgerError> {
+        use CallerMethod::{Certificate, ClusterKeys, Jwt, Local, Object, Operator, TokenReview};
+        self.code(
+            column,
+            [
+                Jwt,
+                Certificate,
+                Operator,
+                Local,
+                TokenReview,
+                ClusterKeys,
+                Object,
+            ],
+            method_code,
+        )
+    }
+
+    /// The state in a conclusion's column, pending where there is no conclusion.
+    pub(super) fn state(&self, column: &'static str) -> Result<State, LedgerError> {
+        if self.get::<Option<i64>>(column)?.is_none() {
+            return Ok(State::Pending);
+        }
+        self.code(
+            column,
+            [State::Issued, State::Failed, State::Unknown],
+            state_code,
+        )
+    }
+
+    pub(super) fn algorithm(
+        &self,
+        column: &'static str,
+    ) -> Result<SignatureAlgorithm, LedgerError> {
+        use SignatureAlgorithm as A;
+        let all = [
+            A::EcdsaSha256,
+            A::EcdsaSha384,
+            A::EcdsaSha512,
+            A::RsaSha256,
+            A::RsaSha384,
+            A::RsaSha512,
+            A::Ed25519,
+        ];
+        self.code(column, all, algorithm_code)
+    }
+
+    fn code<T: Copy, const N: usize>(
+        &self,
+        column: &'static str,
+        all: [T; N],
+        code_of: fn(T) -> i64,
+    ) -> Result<T, LedgerError> {
+        let code: i64 = self.get(column)?;
+        all.into_iter()
+            .find(|value| code_of(*value) == code)
+            .ok_or_else(|| damaged(column, format!("code {code} has no meaning")))
+    }
+}
+
+fn damaged(column: &str, error: impl Display) -> LedgerError {
+    LedgerError::Damaged(format!("column {column}: {error}"))
+}
+
+/// SQLite's primary result codes that are met in practice.
+const BUSY: i32 = 5;
+const READONLY: i32 = 8;
+const IOERR: i32 = 10;
+const CORRUPT: i32 = 11;
+const FULL: i32 = 13;
+const CANTOPEN: i32 = 14;
+const CONSTRAINT: i32 = 19;
+const NOTADB: i32 = 26;
+
+fn primary_code(error: &sqlx::Error) -> Option<i32> {
+    let code = error.as_database_error().and_then(DatabaseError::code)?;
+    code.parse::<i32>().ok().map(|code| code & 0xff)
+}
+
+/// Another connection holds the lock that is needed.
+pub(super) fn is_busy(error: &sqlx::Error) -> bool {
+    primary_code(error) == Some(BUSY)
+}
+
+/// A constraint or a trigger of the schema said no: the row is wrong, the store is well.
+pub(super) fn is_constraint(error: &sqlx::Error) -> bool {
+    primary_code(error) == Some(CONSTRAINT)
+}
+
+/// The file is no SQLite database.
+pub(super) fn is_not_a_database(error: &sqlx::Error) -> bool {
+    primary_code(error) == Some(NOTADB)
+}
+
+impl From<sqlx::Error> for LedgerError {
+    fn from(error: sqlx::Error) -> Self {
+        let said = match primary_code(&error) {
+            Some(CONSTRAINT) => {
+                return Self::Refused(format!("the ledger's schema forbids it: {error}"));
+            }
+            Some(CORRUPT | NOTADB) => return Self::Damaged(error.to_string()),
+            Some(BUSY) => "another process holds its write lock; try again",
+            Some(READONLY) => "the file, its directory or its file system is read-only",
+            Some(IOERR) => "the disk failed to read, write or sync",
+            Some(FULL) => "the disk is full: make room",
+            Some(CANTOPEN) => {
+                "a file cannot be opened or made: does the directory exist, may this user write there?"
+            }
+            _ => "the store failed",
+        };
+        Self::unavailable(format!("{said} ({error})"))
+    }
+}

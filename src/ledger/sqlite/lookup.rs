@@ -1,0 +1,51 @@
+//! Records by the names that operators use.
+
+use sqlx::SqliteConnection;
+
+use super::columns::Columns;
+use crate::ledger::{IssuerId, IssuerState, LedgerError, Role};
+use crate::x509::TrustDomain;
+
+/// An issuer's row.
+pub(super) struct IssuerRow {
+    pub(super) row: i64,
+    pub(super) authority: i64,
+    pub(super) trust_domain: TrustDomain,
+    pub(super) role: Role,
+    pub(super) state: IssuerState,
+}
+
+/// The row of a trust domain's authority.
+pub(super) async fn authority(
+    conn: &mut SqliteConnection,
+    trust_domain: &TrustDomain,
+) -> Result<i64, LedgerError> {
+    sqlx::query_scalar("SELECT id FROM authority WHERE trust_domain = ?")
+        .bind(trust_domain.as_str())
+        .fetch_optional(conn)
+        .await?
+        .ok_or_else(|| LedgerError::UnknownAuthority(trust_domain.clone()))
+}
+
+/// The row of an issuer.
+pub(super) async fn issuer(
+    conn: &mut SqliteConnection,
+    id: &IssuerId,
+) -> Result<IssuerRow, LedgerError> {
+    let row = sqlx::query(
+        "SELECT issuer.id, authority, trust_domain, role, state
+         FROM issuer JOIN authority ON authority.id = authority WHERE key = ?",
+    )
+    .bind(id.as_str())
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| LedgerError::UnknownIssuer(id.clone()))?;
+    let row = Columns(&row);
+    Ok(IssuerRow {
+        row: row.get("id")?,
+        authority: row.get("authority")?,
+        trust_domain: row.parsed("trust_domain")?,
+        role: row.parsed("role")?,
+        state: row.parsed("state")?,
+    })
+}

@@ -1,0 +1,81 @@
+//! Which bundle versions have come to their places.
+
+use sqlx::SqliteConnection;
+
+use super::columns::Columns;
+use super::lookup::authority;
+use crate::clock::UnixTime;
+use crate::ledger::{BundleRollout, LedgerError};
+
+/// Puts a rollout down; the caller holds the transaction. Said again, the first moment stays, and
+/// is what is answered.
+pub(super) async fn record(
+    conn: &mut SqliteConnection,
+    rollout: &BundleRollout,
+) -> Result<UnixTime, LedgerError> {
+    let authority = authority(conn, &rollout.trust_domain).await?;
+    let bundle: Option<i64> = sqlx::query_scalar(
+        "SELECT id FROM bundle WHERE authority = ? AND sequence = ? AND digest = ?",
+    )
+    .bind(authority)
+    .bind(i64::try_from(rollout.sequence).unwrap_or(i64::MAX))
+    .bind(rollout.digest.as_slice())
+    .fetch_optional(&mut *conn)
+    .await?;
+    let bundle = bundle.ok_or_else(|| {
+        LedgerError::Refused(format!(
+            "trust domain {} has no bundle {} with that digest",
+            rollout.trust_domain, rollout.sequence
+        ))
+    })?;
+    sqlx::query(
+        "INSERT INTO bundle_delivery (cluster, target, bundle, objects, delivered_at, delivered_by)
+         VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT (cluster, target) DO UPDATE SET bundle = excluded.bundle,
+            objects = excluded.objects, delivered_at = excluded.delivered_at,
+            delivered_by = excluded.delivered_by
+         WHERE bundle_delivery.bundle <> excluded.bundle",
+    )
+    .bind(&rollout.cluster)
+    .bind(&rollout.target)
+    .bind(bundle)
+    .bind(i64::try_from(rollout.objects).unwrap_or(i64::MAX))
+    .bind(rollout.at.secs())
+    .bind(&rollout.by)
+    .execute(&mut *conn)
+    .await?;
+    let row =
+        sqlx::query("SELECT delivered_at FROM bundle_delivery WHERE cluster = ? AND target = ?")
+            .bind(&rollout.cluster)
+            .bind(&rollout.target)
+            .fetch_one(conn)
+            .await?;
+    Columns(&row).time("delivered_at")
+}
+
+/// The newest rollout of every target in every cluster.
+pub(super) async fn newest(conn: &mut SqliteConnection) -> Result<Vec<BundleRollout>, LedgerError> {
+    let rows = sqlx::query(
+        "SELECT cluster, target, trust_domain, sequence, digest, objects, delivered_at, delivered_by
+         FROM bundle_delivery JOIN bundle ON bundle.id = bundle_delivery.bundle
+            JOIN authority ON authority.id = bundle.authority
+         ORDER BY cluster, target",
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let row = Columns(row);
+            Ok(BundleRollout {
+                cluster: row.get("cluster")?,
+                target: row.get("target")?,
+                trust_domain: row.parsed("trust_domain")?,
+                sequence: row.number("sequence")?,
+                digest: row.hash("digest")?,
+                objects: row.number("objects")?,
+                at: row.time("delivered_at")?,
+                by: row.get("delivered_by")?,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,90 @@
+//! Bundles that have come to their places: what every ledger promises.
+
+use rootbridge::ledger::{BundleRollout, LedgerError};
+
+use crate::contract_records::{apply, foreign, published};
+use crate::support::{DAY, House, Key, NOW, Store, domain, sha256};
+
+fn rollout(house: &House, sequence: u64, digest: [u8; 32]) -> BundleRollout {
+    BundleRollout {
+        cluster: "east".into(),
+        target: "istio".into(),
+        trust_domain: house.domain.clone(),
+        sequence,
+        digest,
+        objects: 300,
+        at: NOW,
+        by: "rootbridge-0".into(),
+    }
+}
+
+async fn digest(house: &House, sequence: u64) -> [u8; 32] {
+    let bundle = house.ledger.bundle(&house.domain, Some(sequence)).await;
+    bundle.unwrap().unwrap().digest
+}
+
+pub async fn the_newest_delivery_of_each_place_is_kept(store: &dyn Store) {
+    let house = House::build(store.server().await).await;
+    let other = Key::new().root("other");
+    assert_ne!(sha256(&other), [0; 32]);
+    apply(&house, foreign(&house, &other, None)).await.unwrap();
+    assert_eq!(published(&*house.ledger, &house).await.0, 2);
+    assert_eq!(house.ledger.rollouts().await.unwrap(), []);
+
+    let first = rollout(&house, 1, digest(&house, 1).await);
+    assert_eq!(
+        house.ledger.record_rollout(first.clone()).await.unwrap(),
+        NOW
+    );
+    // Said again later, by another: the first moment stays.
+    let later = NOW.plus(DAY);
+    let again = BundleRollout {
+        at: later,
+        by: "rootbridge-1".into(),
+        ..first.clone()
+    };
+    assert_eq!(house.ledger.record_rollout(again).await.unwrap(), NOW);
+    let west = BundleRollout {
+        cluster: "west".into(),
+        ..first.clone()
+    };
+    house.ledger.record_rollout(west.clone()).await.unwrap();
+    let ledger = store.other().await;
+    assert_eq!(ledger.rollouts().await.unwrap(), [first, west.clone()]);
+
+    let second = BundleRollout {
+        at: later,
+        objects: 301,
+        ..rollout(&house, 2, digest(&house, 2).await)
+    };
+    assert_eq!(
+        house.ledger.record_rollout(second.clone()).await.unwrap(),
+        later
+    );
+    assert_eq!(ledger.rollouts().await.unwrap(), [second, west]);
+    // It is no change of the records: nobody has to read them again.
+    let revision = ledger.revision().await.unwrap();
+    house
+        .ledger
+        .record_rollout(rollout(&house, 1, digest(&house, 1).await))
+        .await
+        .unwrap();
+    assert_eq!(ledger.revision().await.unwrap(), revision);
+}
+
+pub async fn what_was_never_made_is_not_delivered(store: &dyn Store) {
+    let house = House::build(store.server().await).await;
+    let digest = digest(&house, 1).await;
+    for wrong in [rollout(&house, 2, digest), rollout(&house, 1, [7; 32])] {
+        let refused = house.ledger.record_rollout(wrong).await.unwrap_err();
+        assert!(matches!(refused, LedgerError::Refused(_)), "{refused}");
+    }
+    let nobody = domain("nobody.example");
+    let wrong = BundleRollout {
+        trust_domain: nobody.clone(),
+        ..rollout(&house, 1, digest)
+    };
+    let refused = house.ledger.record_rollout(wrong).await.unwrap_err();
+    assert_eq!(refused, LedgerError::UnknownAuthority(nobody));
+    assert_eq!(house.ledger.rollouts().await.unwrap(), []);
+}
