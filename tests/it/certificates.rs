@@ -79,8 +79,8 @@ async fn authorities_of_every_kind_of_key() {
 async fn leaves_with_more_names() {
     let setup = TestServer::on_fixed_ports();
     setup.edit(
-        "/ns/*/sa/*\"]",
-        "/ns/*/sa/*\", \"dns:bar.foo.svc\", \"ip:192.0.2.7\"]",
+        "\"ip:10.0.0.1\"]",
+        "\"ip:10.0.0.1\", \"dns:bar.foo.svc\", \"ip:192.0.2.7\"]",
     );
     let _server = setup.serve().await;
     let out = setup.path("signed");

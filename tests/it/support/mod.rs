@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use rootbridge_test_support::command::{output, run};
 
 /// A name of the listener's certificate.
-pub(crate) const NAME: &str = "localhost";
+pub(crate) const NAME: &str = "rootbridge.rootbridge.svc";
 
 fn s_client(port: u16) -> Command {
     let mut command = Command::new("openssl");
