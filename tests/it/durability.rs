@@ -26,8 +26,6 @@ pub(crate) fn spied() -> TestServer {
         "environment = {",
         &format!("environment = {{ PKCS11SPY = \"{module}\","),
     );
-    // Fewer calls of the prober's between those of signatures.
-    setup.edit("probe_interval = \"500ms\"", "probe_interval = \"10s\"");
     setup
 }
 

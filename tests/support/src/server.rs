@@ -36,10 +36,12 @@ impl TestServer {
     }
 
     /// The same for clients that outlive a server or know nothing of its log: on fixed ports, with
-    /// RSA keys for tokens, a name that linters accept, and logging at `info`.
+    /// RSA keys for tokens, a name that linters accept, logging at `info`, and the default probe
+    /// interval.
     pub fn bare_on_fixed_ports() -> Self {
         let setup = Self::configured(JwtKey::rsa("one"), (free_port(), free_port()));
         setup.edit("level = \"trace\"", "level = \"info\"");
+        setup.edit("probe_interval = \"500ms\"\n", "");
         setup.edit(
             "dns = [\"localhost\"]",
             "dns = [\"rootbridge.rootbridge.svc\"]",
