@@ -1,4 +1,4 @@
-# make demo   installs what is missing, builds, and runs the main job on a SoftHSM token
+# make demo   installs what is missing, builds, and issues a certificate with a SoftHSM token
 # make test   the same start, then every test
 # make test-often  N=20: every test N times on a busy machine, and what did not pass each time
 # make lint   format, clippy, licences and sources, Go vet
