@@ -13,7 +13,7 @@ use super::connection::Connection;
 use super::index::Index;
 use super::request::ask;
 use super::token_review::TokenSubject;
-use crate::authn::{AuthnError, BoundToken, KeySource, KeysReport, ServiceAccountKeys};
+use crate::authn::{AuthnError, BoundToken, KeyCacheReport, KeySource, ServiceAccountKeys};
 use crate::clock::{Clock, UnixTime};
 
 const DISCOVERY: &str = "/.well-known/openid-configuration";
@@ -89,7 +89,7 @@ impl OfflineVerifier {
     }
 
     /// How the keys stand.
-    pub(super) fn report(&self) -> KeysReport {
+    pub(super) fn report(&self) -> KeyCacheReport {
         self.keys.report()
     }
 

@@ -68,7 +68,7 @@ async fn each_credential_is_one_operators() {
     let world = World::new();
     let (anna, bert) = (world.create("anna"), world.create("bert"));
     assert_ne!(anna, bert);
-    assert!(anna.starts_with(OPERATOR_PREFIX) && Operators::judge(&anna));
+    assert!(anna.starts_with(OPERATOR_PREFIX) && Operators::is_operator_token(&anna));
     assert_eq!(world.who(&anna, &["anna", "bert"]).await.unwrap(), "anna");
     assert_eq!(world.who(&bert, &["anna", "bert"]).await.unwrap(), "bert");
     assert!(rejected(&world.who(&bert, &["anna"]).await));
