@@ -12,20 +12,20 @@
     missing_docs
 )]
 
+mod access_matrix;
 mod admin;
 mod bundles;
 mod ceremonies;
+mod concurrent_calls;
+mod concurrent_changes;
 mod enterprise;
 mod idempotency;
 mod issuance;
 mod istio;
-mod life;
+mod lifecycle;
 mod limits;
-mod matrix;
-mod moments;
 mod mtls;
 mod outage;
 mod resumption;
 mod serving;
-mod storm;
-mod token;
+mod token_failures;
