@@ -1,4 +1,4 @@
-//! The line from end to end: the real binary on a real SoftHSM token with its real ledger, and
+//! The request path from end to end: the real binary on a real SoftHSM token with its real ledger, and
 //! clients over real TLS.
 //!
 //! Every server logs at `trace`, and every test ends with a search of its log for secrets.

@@ -1,4 +1,4 @@
-//! What a proxy is told when something behind Rootbridge fails: always something, and in time.
+//! The error that a proxy gets when something behind Rootbridge fails: always one, and in time.
 
 use std::time::{Duration, Instant};
 
