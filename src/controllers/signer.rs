@@ -1,18 +1,18 @@
 //! One signer in one cluster: a watch that fills a queue, and workers that empty it.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use kube::runtime::watcher;
-use kube::{Api, Client, Resource};
+use kube::Resource;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::metrics::Metrics;
-use super::queue::{Key, Queue};
-use super::watch::{self, Watched};
-use crate::cluster::Cluster;
+use super::queue::SharedQueue;
+use super::watch::{WatchHandler, watch};
+use crate::cluster::{ApiClient, ApiError, Cluster, Collection};
+use crate::log_limit::Interval;
 
 /// How many objects are worked on at once.
 const WORKERS: usize = 16;
@@ -36,14 +36,11 @@ pub(super) trait Work: Send + Sync + 'static {
     /// The cluster that it works in.
     fn cluster(&self) -> &Arc<Cluster>;
 
-    /// Where its objects are watched.
-    fn api(
+    /// The objects of this signer.
+    fn collection(
         &self,
-        client: Client,
-    ) -> impl Future<Output = Result<Api<Self::Object>, kube::Error>> + Send;
-
-    /// The objects' field selector.
-    fn selector(&self) -> String;
+        client: &ApiClient,
+    ) -> impl Future<Output = Result<Collection, ApiError>> + Send;
 
     /// Whether there is anything to do for an object.
     fn wants(&self, object: &Self::Object) -> bool;
@@ -51,7 +48,7 @@ pub(super) trait Work: Send + Sync + 'static {
     /// Brings one object to its end, or says why not yet. `None`: there was nothing to do.
     fn handle(
         &self,
-        client: Client,
+        client: &ApiClient,
         namespace: &str,
         name: &str,
     ) -> impl Future<Output = Result<Option<&'static str>, String>> + Send;
@@ -66,14 +63,14 @@ pub(super) fn start<W: Work>(
 ) {
     let runner = Arc::new(Runner {
         work,
-        queue: Queue::new(BOUND),
+        queue: SharedQueue::new(BOUND),
         metrics: metrics.clone(),
-        warned: Mutex::default(),
+        warnings: Interval::new(WARN),
     });
     let (watching, stopping) = (Arc::clone(&runner), stop.clone());
     tasks.spawn(async move {
         let cluster = Arc::clone(watching.work.cluster());
-        watch::follow(&*watching, &cluster, watching.work.name(), &stopping).await;
+        watch(&*watching, &cluster, watching.work.name(), &stopping).await;
     });
     for _ in 0..WORKERS {
         let (runner, stop) = (Arc::clone(&runner), stop.clone());
@@ -89,20 +86,27 @@ pub(super) fn start<W: Work>(
     }
 }
 
+/// An object of a signer; the namespace is empty where its kind has none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct NamespacedName {
+    namespace: String,
+    name: String,
+}
+
 struct Runner<W> {
     work: W,
-    queue: Queue,
+    queue: SharedQueue<NamespacedName>,
     metrics: Metrics,
-    /// When a retry was last told at a level that operators read.
-    warned: Mutex<Option<Instant>>,
+    /// Thousands of objects may wait for the same reason.
+    warnings: Interval,
 }
 
 impl<W: Work> Runner<W> {
-    async fn step(&self, key: Key) {
+    async fn step(&self, key: NamespacedName) {
         let (signer, cluster) = (self.work.name(), self.work.cluster().config().name());
         let outcome = match self.work.cluster().connection().client() {
             Ok(client) => {
-                let step = self.work.handle(client, &key.namespace, &key.name);
+                let step = self.work.handle(&client, &key.namespace, &key.name);
                 match tokio::time::timeout(DEADLINE, step).await {
                     Ok(outcome) => outcome,
                     Err(_) => Err(format!("not done within {}s", DEADLINE.as_secs())),
@@ -115,12 +119,12 @@ impl<W: Work> Runner<W> {
                 if let Some(result) = result {
                     self.metrics.count(signer, cluster, result);
                 }
-                self.queue.done(key);
+                self.queue.done(&key);
             }
             Err(why) => {
                 self.metrics.count(signer, cluster, "retried");
                 let (namespace, name) = (&key.namespace, &key.name);
-                match self.may_warn() {
+                match self.warnings.allow().is_some() {
                     true => tracing::warn!(
                         cluster,
                         signer,
@@ -140,35 +144,19 @@ impl<W: Work> Runner<W> {
     }
 }
 
-impl<W> Runner<W> {
-    /// Now and then: thousands of objects may wait for the same thing.
-    fn may_warn(&self) -> bool {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = warned.is_none_or(|at| at.elapsed() >= WARN);
-        if due {
-            *warned = Some(Instant::now());
-        }
-        due
-    }
-}
-
-impl<W: Work> Watched for Runner<W> {
+impl<W: Work> WatchHandler for Runner<W> {
     type Object = W::Object;
 
-    async fn api(&self, client: Client) -> Result<Api<W::Object>, kube::Error> {
-        self.work.api(client).await
+    async fn collection(&self, client: &ApiClient) -> Result<Collection, ApiError> {
+        self.work.collection(client).await
     }
 
-    fn selector(&self) -> watcher::Config {
-        watcher::Config::default().fields(&self.work.selector())
-    }
-
-    async fn seen(&self, object: W::Object) {
+    async fn on_object(&self, object: W::Object) {
         if !self.work.wants(&object) {
             return;
         }
         let meta = object.meta();
-        let key = Key {
+        let key = NamespacedName {
             namespace: meta.namespace.clone().unwrap_or_default(),
             name: meta.name.clone().unwrap_or_default(),
         };
@@ -177,7 +165,7 @@ impl<W: Work> Watched for Runner<W> {
         self.metrics.waiting(signer, cluster, self.queue.len());
     }
 
-    fn up(&self, up: bool) {
+    fn set_up(&self, up: bool) {
         let cluster = self.work.cluster().config().name();
         self.metrics.watch(self.work.name(), cluster, up);
     }

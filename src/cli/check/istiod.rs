@@ -4,13 +4,11 @@ use serde_json::Value;
 
 use super::CLUSTERS as CATEGORY;
 use super::report::Report;
-use crate::cluster::{ClusterConfig, Inspector};
+use crate::cluster::{ClusterConfig, Collection, Inspector};
 use crate::controllers::IstiodTls;
 use crate::controllers::publisher::TargetConfig;
 
 /// Istio's chart labels the Deployment of every revision so.
-const ALL: &str = "/apis/apps/v1/deployments?labelSelector=app%3Distiod";
-const PAGE: usize = 100;
 
 /// What istiod is told must fit what it gets from here.
 pub(super) async fn examine(
@@ -73,8 +71,9 @@ pub(super) async fn competing_writers(
 ) {
     let item = format!("{} bundle {}", cluster.name(), target.name());
     let mut writers = Vec::new();
+    let istiods = Collection::new("/apis/apps/v1/deployments").labels("app=istiod");
     let listed = inspector
-        .for_each(ALL, PAGE, |found| writers.extend(writing_istiod(&found)))
+        .for_each(istiods, |found| writers.extend(writing_istiod(&found)))
         .await;
     for name in &writers {
         report

@@ -15,6 +15,7 @@ use super::error::ApiError;
 pub struct Collection {
     path: String,
     fields: Option<String>,
+    labels: Option<String>,
     page_size: u32,
     metadata_only: bool,
 }
@@ -25,6 +26,7 @@ impl Collection {
         Self {
             path: path.into(),
             fields: None,
+            labels: None,
             page_size: 500,
             metadata_only: false,
         }
@@ -34,6 +36,13 @@ impl Collection {
     #[must_use]
     pub fn fields(mut self, selector: impl Into<String>) -> Self {
         self.fields = Some(selector.into());
+        self
+    }
+
+    /// Only those that a label selector matches.
+    #[must_use]
+    pub fn labels(mut self, selector: impl Into<String>) -> Self {
+        self.labels = Some(selector.into());
         self
     }
 
@@ -54,6 +63,7 @@ impl Collection {
     fn page_request(&self, token: &str) -> Result<http::Request<Vec<u8>>, ApiError> {
         let mut params = ListParams {
             field_selector: self.fields.clone(),
+            label_selector: self.labels.clone(),
             ..ListParams::default().limit(self.page_size)
         };
         if !token.is_empty() {
@@ -73,6 +83,7 @@ impl Collection {
     ) -> Result<http::Request<Vec<u8>>, ApiError> {
         let params = WatchParams {
             field_selector: self.fields.clone(),
+            label_selector: self.labels.clone(),
             ..WatchParams::default().timeout(seconds)
         };
         let request = Request::new(self.path.as_str());

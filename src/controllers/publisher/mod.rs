@@ -5,7 +5,6 @@
 //! and writes what differs, at a bounded pace, what somebody waits for before the bulk. Nothing is
 //! polled and nothing is written that stands already. A cluster that is down holds up only itself.
 
-mod backoff;
 mod config;
 mod conflict;
 mod desired;
@@ -13,9 +12,8 @@ mod drift;
 mod error;
 mod kinds;
 mod lease;
-mod listing;
+mod list_state;
 mod object_state;
-mod queue;
 mod raw;
 mod reconciler;
 mod report;
