@@ -88,7 +88,6 @@ impl<T> WatchEvent<T> {
 }
 
 /// Follows one collection of one cluster.
-#[derive(Debug)]
 pub struct Follower<T, S = Collection> {
     connection: Arc<Connection>,
     source: S,
@@ -104,7 +103,6 @@ pub struct Follower<T, S = Collection> {
     logged: OnChange,
 }
 
-#[derive(Debug)]
 enum Phase<T> {
     Idle,
     Listing {
@@ -252,19 +250,18 @@ where
             return Ok(Some(WatchEvent::UpToDate(started)));
         };
         let event = event?.ok_or(Ended::Finished)?;
-        let mut version = None;
-        let event = match event {
+        let (event, version) = match event {
             RawEvent::Added(object) | RawEvent::Modified(object) => {
-                version = object.resource_version().map(str::to_owned);
-                WatchEvent::Changed(object)
+                let version = object.resource_version().map(str::to_owned);
+                (WatchEvent::Changed(object), version)
             }
             RawEvent::Deleted(object) => {
-                version = object.resource_version().map(str::to_owned);
-                WatchEvent::Deleted(object)
+                let version = object.resource_version().map(str::to_owned);
+                (WatchEvent::Deleted(object), version)
             }
             RawEvent::Bookmark(mark) => {
-                version = Some(mark.metadata.resource_version);
-                WatchEvent::UpToDate(Instant::now())
+                let version = mark.metadata.resource_version;
+                (WatchEvent::UpToDate(Instant::now()), Some(version))
             }
             RawEvent::Error(status) => return Err(ApiError::Status(status).into()),
         };

@@ -27,7 +27,6 @@ const MAX_STATUS: usize = 64 * 1024;
 
 type Lines = FramedRead<StreamReader<BoxStream<'static, io::Result<Bytes>>, Bytes>, LinesCodec>;
 
-#[derive(Debug)]
 pub(in crate::cluster) struct Watch<T> {
     lines: Lines,
     object: PhantomData<fn() -> T>,
@@ -95,8 +94,13 @@ impl<T: DeserializeOwned> Watch<T> {
 }
 
 fn is_unexpected_end(error: &(dyn Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(|error| {
-        let error = error.downcast_ref::<io::Error>();
-        error.is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
-    })
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
