@@ -295,7 +295,11 @@ where
             // One that ends at once, again and again, must not be a loop without a pause.
             Ended::Finished => None,
             Ended::Expired => {
-                tracing::info!(cluster, what, "the watch's position has expired: listing again");
+                tracing::info!(
+                    cluster,
+                    what,
+                    "the watch's position has expired: listing again"
+                );
                 self.position = None;
                 None
             }

@@ -165,7 +165,11 @@ impl Inspector {
     }
 
     async fn review(&self, path: &str, review: &Value) -> Result<Value, String> {
-        let answer = async { self.client.send_confidential(post(path, review)?, BOUNDS).await };
+        let answer = async {
+            self.client
+                .send_confidential(post(path, review)?, BOUNDS)
+                .await
+        };
         // The parser's text may quote a token.
         serde_json::from_slice(&answer.await.map_err(text)?)
             .map_err(|_| "the answer is not JSON".to_owned())

@@ -26,9 +26,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use api::{ApiClient, ApiError, Collection};
 pub use callers::{CallersConfig, RawClusterAudiences, VerificationMode};
-pub use config::{ClusterConfig, RawCluster, clusters};
+pub use config::{ClusterConfig, RawCluster, check_clusters, clusters};
 pub use connection::Connection;
-pub use error::{ClusterUnavailable, ConfigError};
+pub use error::ClusterUnavailable;
 pub use follower::{Follower, Source, Versioned, WATCH_TIME, WatchEvent};
 pub use index::{AccountRecord, Index, PodRecord};
 pub use inspector::{AudienceCheck, Inspector, ServerInfo};

@@ -8,9 +8,9 @@ use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
 
+use super::api::{Bounds, get};
 use super::connection::Connection;
 use super::index::Index;
-use super::api::{Bounds, get};
 use super::token_review::TokenSubject;
 use crate::authn::{AuthnError, BoundToken, KeySource, KeysReport, ServiceAccountKeys};
 use crate::clock::{Clock, UnixTime};

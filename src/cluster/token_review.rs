@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::api::{ApiError, Bounds, post};
 use super::callers::CallersConfig;
 use super::connection::Connection;
-use super::api::{ApiError, Bounds, post};
 use crate::authn::{AuthnError, Pod, Quoted, service_account};
 
 const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";

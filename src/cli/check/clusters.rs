@@ -1,11 +1,11 @@
-//! Clusters: whether each answers, whether its clock agrees, and what the account may do there.
+//! Clusters: the API server, its clock, the permissions of the account, and the published bundles.
 
 use std::time::Duration;
 
 use super::CLUSTERS as CATEGORY;
 use super::istiod;
 use super::report::Report;
-use crate::cli::format::{count, short_duration};
+use crate::cli::format::{count, joined, short_duration};
 use crate::clock::{Clock, SystemClock, UnixTime};
 use crate::cluster::{AudienceCheck, ClusterConfig, Inspector, VerificationMode};
 use crate::config::Config;
@@ -14,12 +14,11 @@ use crate::controllers::publisher::TargetConfig;
 use crate::ledger::Snapshot;
 use crate::x509::TrustBundle;
 
-/// A pod certificate may begin 5 minutes off the API server's clock; a token's leeway is less.
+/// A pod certificate may start 5 minutes off the API server's clock; a token's leeway is smaller.
 const MAX_SKEW: Duration = Duration::from_secs(30);
-/// Namespaces that are named; the rest are counted.
+/// How many mismatches are named.
 const MAX_NAMES: usize = 5;
 
-/// Each configured cluster, one after another.
 pub(super) async fn clusters(config: &Config, records: Option<&Snapshot>, report: &mut Report) {
     for cluster in config.clusters().values() {
         examine(config, cluster, records, report).await;
@@ -36,24 +35,22 @@ async fn examine(
     let item = |what: &str| format!("{name} {what}");
     let inspector = match Inspector::new(cluster).await {
         Ok(inspector) => inspector,
-        Err(why) => {
-            report
-                .fail(CATEGORY, &item("credential"), &why)
-                .hint(&format!("see clusters.{name}.kubeconfig"));
+        Err(error) => {
+            let hint = format!("see clusters.{name}.kubeconfig");
+            report.fail(CATEGORY, &item("credential"), error).hint(hint);
             return;
         }
     };
     match inspector.server_info().await {
         Ok(reached) => {
-            report.pass(CATEGORY, &item("API"), &reached.version);
+            report.pass(CATEGORY, &item("API"), reached.version);
             if let Some(date) = reached.date {
                 clock(&item("clock"), date, report);
             }
         }
-        Err(why) => {
-            report
-                .fail(CATEGORY, &item("API"), &why)
-                .hint("callers of the other clusters are served meanwhile");
+        Err(error) => {
+            let hint = "callers of the other clusters are served meanwhile";
+            report.fail(CATEGORY, &item("API"), error).hint(hint);
             return;
         }
     }
@@ -62,12 +59,10 @@ async fn examine(
         audiences(&item("audiences"), &inspector, report).await;
         if cluster.callers().mode() == VerificationMode::Offline {
             match inspector.get("/openid/v1/jwks").await {
-                Ok(_) => report.pass(CATEGORY, &item("keys"), "its tokens' keys are published"),
-                Err(why) => {
-                    report.fail(CATEGORY, &item("keys"), &why).hint(
-                        "the ClusterRole system:service-account-issuer-discovery lets it read them",
-                    );
-                }
+                Ok(_) => report.pass(CATEGORY, &item("keys"), "its token keys are published"),
+                Err(error) => report.fail(CATEGORY, &item("keys"), error).hint(
+                    "the ClusterRole system:service-account-issuer-discovery lets it read them",
+                ),
             }
         }
     }
@@ -88,20 +83,19 @@ async fn examine(
 
 fn clock(item: &str, theirs: UnixTime, report: &mut Report) {
     let ours = SystemClock.now();
-    let apart = ours.since(theirs).max(theirs.since(ours));
-    match apart > MAX_SKEW {
-        false => report.pass(CATEGORY, item, "agrees with ours"),
-        true => {
-            let side = if ours > theirs { "behind" } else { "ahead of" };
-            report
-                .fail(
-                    CATEGORY,
-                    item,
-                    &format!("{} {side} ours", short_duration(apart)),
-                )
-                .hint("certificates begin too early or too late there; keep both clocks by NTP");
-        }
+    let skew = ours.since(theirs).max(theirs.since(ours));
+    if skew <= MAX_SKEW {
+        report.pass(CATEGORY, item, "agrees with ours");
+        return;
     }
+    let side = if ours > theirs { "behind" } else { "ahead of" };
+    report
+        .fail(
+            CATEGORY,
+            item,
+            format!("{} {side} ours", short_duration(skew)),
+        )
+        .hint("certificates start too early or too late there; synchronize both clocks by NTP");
 }
 
 async fn permissions(
@@ -124,62 +118,57 @@ async fn permissions(
             needed.extend(target.permissions(config.publisher()));
         }
     }
-    let mut lacking = 0;
+    let mut missing = 0;
     for permission in &needed {
         match inspector.has_permission(permission).await {
             Ok(true) => {}
             Ok(false) => {
-                lacking += 1;
+                missing += 1;
+                let hint = format!("{} needs it; docs/reference/rbac.md", permission.why);
                 report
-                    .fail(CATEGORY, &item, &format!("it may not {permission}"))
-                    .hint(&format!(
-                        "{} needs it; docs/reference/rbac.md",
-                        permission.why
-                    ));
+                    .fail(CATEGORY, &item, format!("it may not {permission}"))
+                    .hint(hint);
             }
-            Err(why) => {
-                lacking += 1;
-                report.fail(CATEGORY, &item, &why);
+            Err(error) => {
+                missing += 1;
+                report.error(CATEGORY, &item, error);
                 break;
             }
         }
     }
-    if lacking == 0 {
-        let said = format!("all {} that are needed", needed.len());
-        report.pass(CATEGORY, &item, &said);
+    if missing == 0 {
+        report.pass(
+            CATEGORY,
+            &item,
+            format!("all {} that are needed", needed.len()),
+        );
     }
 }
 
 async fn audiences(item: &str, inspector: &Inspector, report: &mut Report) {
     match inspector.check_audience().await {
         Ok(AudienceCheck::Confirmed) => {
-            report.pass(CATEGORY, item, "it says for whom it accepts a token")
+            report.pass(CATEGORY, item, "it reports the audience of a token")
         }
-        Ok(AudienceCheck::NotConfirmed) => {
-            report
-                .fail(
-                    CATEGORY,
-                    item,
-                    "it accepts tokens and does not say for whom: all will be refused",
-                )
-                .hint("the API server, or a webhook before it, does not know audiences");
-        }
-        Ok(AudienceCheck::NotTested) => {
-            report
-                .warn(
-                    CATEGORY,
-                    item,
-                    "not tried: the credential is no account's token",
-                )
-                .hint("it can be tried from inside the cluster");
-        }
-        Err(why) => {
-            report.fail(CATEGORY, item, &why);
-        }
+        Ok(AudienceCheck::NotConfirmed) => report
+            .fail(
+                CATEGORY,
+                item,
+                "it accepts tokens without reporting their audience: all will be refused",
+            )
+            .hint("the API server, or a webhook before it, does not support audiences"),
+        Ok(AudienceCheck::NotTested) => report
+            .warn(
+                CATEGORY,
+                item,
+                "not tried: the credential is no account's token",
+            )
+            .hint("run the check inside the cluster"),
+        Err(error) => report.error(CATEGORY, item, error),
     }
 }
 
-/// Whether the trust bundle is where it should be.
+/// Compares the objects of a bundle target with the trust bundle in the ledger.
 async fn drift(
     cluster: &ClusterConfig,
     target: &TargetConfig,
@@ -188,54 +177,34 @@ async fn drift(
     report: &mut Report,
 ) {
     let item = format!("{} bundle {}", cluster.name(), target.name());
-    let bundle = records
-        .authorities
-        .iter()
-        .find(|authority| authority.trust_domain == *target.trust_domain())
-        .and_then(|authority| authority.bundle.as_ref());
-    // That there is none is said by the check of bundles.
-    let Some(bundle) = bundle else { return };
-    let domain = target.trust_domain().clone();
-    let pem = match TrustBundle::new(domain, bundle.sequence, bundle.anchors.clone()) {
+    let domain = target.trust_domain();
+    let authority = records.authority(domain);
+    // The check of bundles reports a missing one.
+    let Some(bundle) = authority.and_then(|authority| authority.bundle.as_ref()) else {
+        return;
+    };
+    let pem = match TrustBundle::new(domain.clone(), bundle.sequence, bundle.anchors.clone()) {
         Ok(bundle) => bundle.to_pem(),
-        Err(error) => {
-            report.fail(CATEGORY, &item, &error.to_string());
-            return;
-        }
+        Err(error) => return report.error(CATEGORY, &item, error),
     };
     match target.drift(cluster, inspector, &pem).await {
         Ok(drift) if drift.mismatches.is_empty() => {
-            let said = format!(
-                "version {} in {}",
-                bundle.sequence,
-                count(drift.desired, "place")
-            );
-            report.pass(CATEGORY, &item, &said);
+            let objects = count(drift.desired, "object");
+            let detail = format!("version {} in {objects}", bundle.sequence);
+            report.pass(CATEGORY, &item, detail);
         }
         Ok(drift) => {
-            let shown: Vec<&str> = drift
-                .mismatches
-                .iter()
-                .take(MAX_NAMES)
-                .map(String::as_str)
-                .collect();
-            let said = format!(
-                "{} of {} are not as they should be: {}{}",
-                drift.mismatches.len(),
-                drift.desired,
-                shown.join(", "),
-                if drift.mismatches.len() > MAX_NAMES {
-                    ", …"
-                } else {
-                    ""
-                }
+            let all = drift.mismatches.len();
+            let names = joined(drift.mismatches.iter().take(MAX_NAMES), ", ");
+            let more = if all > MAX_NAMES { ", …" } else { "" };
+            let detail = format!(
+                "{all} of {} are not up to date: {names}{more}",
+                drift.desired
             );
-            report
-                .fail(CATEGORY, &item, &said)
-                .hint("`rootbridge serve` mends it within a second; its log says what keeps it");
+            report.fail(CATEGORY, &item, detail).hint(
+                "`rootbridge serve` corrects it within a second; its log says what prevents it",
+            );
         }
-        Err(why) => {
-            report.fail(CATEGORY, &item, &why);
-        }
+        Err(error) => report.error(CATEGORY, &item, error),
     }
 }

@@ -98,10 +98,7 @@ impl ApiClient {
     }
 
     /// The answer's head, whatever its status; its body is not read yet.
-    pub(super) async fn open(
-        &self,
-        request: Request<Vec<u8>>,
-    ) -> Result<Response<Body>, ApiError> {
+    pub(super) async fn open(&self, request: Request<Vec<u8>>) -> Result<Response<Body>, ApiError> {
         let response = self.0.send(request.map(Body::from)).await;
         response.map_err(|error| ApiError::Unreachable(error_chain(&error)))
     }

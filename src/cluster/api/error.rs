@@ -129,7 +129,10 @@ mod tests {
     fn the_text_is_one_bounded_line() {
         let status = Status::failure(&"no\n".repeat(400), "Forbidden").with_code(403);
         let text = ApiError::Status(Box::new(status)).to_string();
-        assert!(text.starts_with("the API server answers 403 Forbidden: no no "), "{text}");
+        assert!(
+            text.starts_with("the API server answers 403 Forbidden: no no "),
+            "{text}"
+        );
         assert!(text.len() < 500 && !text.contains('\n'));
         let bare = ApiError::refusal(StatusCode::FORBIDDEN, b"").to_string();
         assert!(bare.ends_with("lacks the permission (RBAC)"), "{bare}");

@@ -81,7 +81,9 @@ impl<T: DeserializeOwned> Watch<T> {
                 return Ok(None);
             }
             Some(Err(LinesCodecError::Io(error))) => {
-                return Err(ApiError::Unreachable(format!("the watch broke off: {error}")));
+                return Err(ApiError::Unreachable(format!(
+                    "the watch broke off: {error}"
+                )));
             }
         };
         match serde_json::from_str(&line) {

@@ -5,7 +5,6 @@ mod records;
 mod synced_table;
 mod tables;
 
-
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 

@@ -38,9 +38,7 @@ pub async fn control_planes(
     let named = format!("metadata.name={LINKERD_ROOTS}");
     let named = Collection::new("/api/v1/configmaps").fields(named);
     let mut maps = Vec::new();
-    inspector
-        .for_each(named, |map| maps.push(map))
-        .await?;
+    inspector.for_each(named, |map| maps.push(map)).await?;
     for namespace in target.namespaces(cluster, inspector).await? {
         let roots = maps.iter().find_map(|map| published_roots(map, &namespace));
         let roots = roots.ok_or_else(|| {

@@ -32,9 +32,8 @@ impl TargetConfig {
         inspector: &Inspector,
         pem: &str,
     ) -> Result<Drift, String> {
-        let named = |path: &str| {
-            Collection::new(path).fields(format!("metadata.name={}", self.object()))
-        };
+        let named =
+            |path: &str| Collection::new(path).fields(format!("metadata.name={}", self.object()));
         let TargetKind::ConfigMap { key, .. } = self.kind() else {
             let mut found = list(inspector, named(BUNDLES)).await;
             if found.is_err() {

@@ -31,7 +31,10 @@ impl ListState {
         self.is_complete = true;
         self.error = None;
         let listed = self.listed.take().unwrap_or_default();
-        known.filter(|key| !listed.contains(*key)).cloned().collect()
+        known
+            .filter(|key| !listed.contains(*key))
+            .cloned()
+            .collect()
     }
 
     pub(super) fn fail(&mut self, error: String) {

@@ -71,7 +71,11 @@ impl Session {
         }
         for (index, (target, kinds)) in targets.iter().zip(&kinds).enumerate() {
             let events_of = watch::objects(&cluster, Arc::clone(target), Arc::clone(kinds));
-            events.push(events_of.map(move |event| Event::Objects(index, event)).boxed());
+            events.push(
+                events_of
+                    .map(move |event| Event::Objects(index, event))
+                    .boxed(),
+            );
             let subscription = shared.bundles.subscribe(target.trust_domain().clone());
             let bundles = versions(subscription).map(move |bundle| Event::Bundle(index, bundle));
             events.push(bundles.boxed());

@@ -12,8 +12,8 @@ use super::list_state::ListState;
 use super::object_state::{ObjectKey, ObjectState, Observed};
 use super::target::{TargetConfig, TargetKind};
 use super::watch::{KeyedEvent, NamespaceState};
-use crate::cluster::WatchEvent;
 use super::write::Outcome;
+use crate::cluster::WatchEvent;
 use crate::controllers::queue::{Priority, WorkQueue};
 use crate::trust::PublishedBundle;
 
@@ -156,7 +156,12 @@ impl Reconciler {
         }
     }
 
-    pub(super) fn on_object_event(&mut self, index: Index, event: KeyedEvent<Observed>, now: Instant) {
+    pub(super) fn on_object_event(
+        &mut self,
+        index: Index,
+        event: KeyedEvent<Observed>,
+        now: Instant,
+    ) {
         let Some(state) = self.targets.get_mut(index) else {
             return;
         };

@@ -205,7 +205,10 @@ fn an_object_missing_from_a_new_list_is_gone() {
         reconciler.on_outcome(0, &write.key, Outcome::Written(written(&write, 5)), now);
     }
     reconciler.on_object_event(0, WatchEvent::Failed(cut()), now);
-    assert_eq!(reconciler.targets[0].list.error(), Some(cut().to_string().as_str()));
+    assert_eq!(
+        reconciler.targets[0].list.error(),
+        Some(cut().to_string().as_str())
+    );
     reconciler.on_namespace_event(WatchEvent::ListStarted, now);
     reconciler.on_namespace_event(WatchEvent::Listed((key("b"), seen(false))), now);
     reconciler.on_namespace_event(WatchEvent::ListComplete(now.into()), now);

@@ -1,3 +1,0 @@
-//! What can be wrong with a target.
-
-pub use crate::controllers::ConfigError;
