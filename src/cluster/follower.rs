@@ -107,8 +107,7 @@ enum Phase<T> {
     Idle,
     Listing {
         client: ApiClient,
-        collection: Collection,
-        pages: Pages<T>,
+        pages: Box<Pages<T>>,
         started: Instant,
     },
     Watching {
@@ -185,19 +184,15 @@ where
             Phase::Idle => self.open().await,
             Phase::Listing {
                 client,
-                collection,
                 pages,
                 started,
             } => {
                 if let Some(object) = pages.next(client).await? {
                     return Ok(Some(WatchEvent::Listed(object)));
                 }
-                let (collection, started) = (collection.clone(), *started);
-                let Phase::Listing { pages, .. } = std::mem::replace(&mut self.phase, Phase::Idle)
-                else {
-                    return Ok(None);
-                };
-                self.position = Some((collection, pages.version()?));
+                let started = *started;
+                self.position = Some(pages.position()?);
+                self.phase = Phase::Idle;
                 Ok(Some(WatchEvent::ListComplete(started)))
             }
             Phase::Watching { .. } => self.watch().await,
@@ -212,8 +207,7 @@ where
             let collection = self.source.locate(&client).await?;
             self.phase = Phase::Listing {
                 client,
-                pages: Pages::new(collection.clone()),
-                collection,
+                pages: Box::new(Pages::new(collection)),
                 started,
             };
             return Ok(Some(WatchEvent::ListStarted));

@@ -250,6 +250,30 @@ async fn a_new_key_is_fetched_when_it_is_met() {
     assert!(ask(&world, &fake, &key.sign(&claims())).await.1);
 }
 
+/// RBAC may allow a list and not the watch after it: that the list succeeds is no reason to retry
+/// without a pause.
+#[tokio::test]
+async fn a_refused_watch_is_retried_later_and_later() {
+    let (fake, key) = (Fake::start(ISSUER).await, Key::new("one"));
+    fake.pods.refuses_watches.store(true, Ordering::SeqCst);
+    let world = ready(&fake, &key).await;
+    let requests = || {
+        let lists = fake.pods.lists.load(Ordering::SeqCst);
+        (lists, fake.pods.watches.load(Ordering::SeqCst))
+    };
+    let before = requests();
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let after = requests();
+    assert!(
+        after.0 - before.0 <= 3 && after.1 - before.1 <= 8,
+        "{before:?} {after:?}"
+    );
+    fake.pods.refuses_watches.store(false, Ordering::SeqCst);
+    let cluster = world.cluster("east");
+    let recent = || cluster.index().unwrap().silent_for().unwrap() < Duration::from_secs(8);
+    eventually("the watch is allowed again", recent).await;
+}
+
 /// Nothing is heard: past the bound the index says nothing any more, until it is heard again.
 #[tokio::test]
 async fn a_silent_watch_is_not_believed() {

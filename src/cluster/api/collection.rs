@@ -155,10 +155,11 @@ impl<T: DeserializeOwned> Pages<T> {
         }
     }
 
-    /// The version to watch from, after the last object.
-    pub(in crate::cluster) fn version(self) -> Result<String, ApiError> {
-        let version = self.version.filter(|version| !version.is_empty());
-        version.ok_or(ApiError::Unreadable("the list has no resourceVersion"))
+    /// Where a watch continues after the last object: the collection and its resourceVersion.
+    pub(in crate::cluster) fn position(&self) -> Result<(Collection, String), ApiError> {
+        let version = self.version.clone().filter(|version| !version.is_empty());
+        let version = version.ok_or(ApiError::Unreadable("the list has no resourceVersion"))?;
+        Ok((self.collection.clone(), version))
     }
 }
 
