@@ -172,9 +172,7 @@ async fn nothing_is_signed_that_cannot_be_written() {
     let kubeconfig = shared().kubeconfig(&wide);
     std::fs::write(scene.setup.path("east.kubeconfig"), kubeconfig).unwrap();
     let running = scene.setup.serve().await;
-    running
-        .wait_for_log("the namespace istiod-late is not there")
-        .await;
+    running.wait_for_log("404 NotFound").await;
     namespace(&scene.admin, "istiod-late").await;
     let api: Api<Secret> = Api::namespaced(scene.admin.clone(), "istiod-late");
     let made = secret(&api, "the secret", |_| true).await;
@@ -210,7 +208,7 @@ async fn it_follows_the_bundle_and_the_issuer() {
     let running = scene.setup.serve().await;
     let first = secret(&api, "the secret", |_| true).await;
     let setup = &scene.setup;
-    let enterprise = openssl::EnterpriseCa::new(&setup.path(""), "enterprise");
+    let enterprise = openssl::OpensslCa::new(&setup.path(""), "enterprise");
     let root = setup.path("enterprise-root.pem");
     std::fs::write(&root, enterprise.pem()).unwrap();
     let add = ["anchors", "add", "--trust-domain", TD, "--source", "test"];

@@ -95,7 +95,7 @@ impl Work for CsrWork {
         };
         let result = match self.certify(&csr).await {
             Ok(issued) => {
-                let certificate = ByteString(chain(&issued).into_bytes());
+                let certificate = ByteString(issued.chain_pem().into_bytes());
                 csr.status.get_or_insert_default().certificate = Some(certificate);
                 "issued"
             }
@@ -120,14 +120,6 @@ impl Work for CsrWork {
 
 fn path() -> String {
     CertificateSigningRequest::url_path(&(), None)
-}
-
-/// The leaf, then the intermediates.
-pub(super) fn chain(issued: &Issued) -> String {
-    std::iter::once(issued.certificate())
-        .chain(issued.intermediates())
-        .map(crate::x509::Certificate::to_pem)
-        .collect()
 }
 
 fn condition(refusal: Refusal) -> CertificateSigningRequestCondition {

@@ -1,5 +1,5 @@
-//! Where a cluster's objects differ from the bundle, for `rootbridge check`: looked at from outside,
-//! whoever publishes.
+//! Where a cluster's objects differ from the bundle, for `rootbridge check`: read from the cluster,
+//! whichever server publishes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,17 +12,18 @@ use crate::cluster::{ClusterConfig, Collection, Inspector, Permission};
 const BUNDLES: &str = "/apis/certificates.k8s.io/v1/clustertrustbundles";
 const OLDER_BUNDLES: &str = "/apis/certificates.k8s.io/v1beta1/clustertrustbundles";
 
-/// What was found of one target in one cluster.
+/// The differences of one target in one cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drift {
-    /// Objects that should be there.
+    /// The number of objects that the target is to have.
     pub desired: usize,
-    /// `NAMESPACE: missing`, or `NAMESPACE: another bundle`; without a namespace for what has none.
+    /// `NAMESPACE: missing` or `NAMESPACE: another bundle`; without the namespace for a cluster-scoped
+    /// object.
     pub mismatches: Vec<String>,
 }
 
 impl TargetConfig {
-    /// How `cluster` differs from a bundle in PEM.
+    /// Compares `cluster` with a bundle in PEM.
     ///
     /// # Errors
     /// What the API server answered instead.
@@ -71,7 +72,7 @@ impl TargetConfig {
         })
     }
 
-    /// The namespaces of `cluster` that are to have it.
+    /// The namespaces of `cluster` that the target selects.
     ///
     /// # Errors
     /// What the API server answered instead.
@@ -90,7 +91,7 @@ impl TargetConfig {
         Ok(chosen.collect())
     }
 
-    /// What publishing to a cluster needs (RBAC).
+    /// The RBAC permissions that publishing to a cluster needs.
     pub fn permissions(&self, publisher: &PublisherConfig) -> Vec<Permission> {
         let why = format!("bundle_targets.{}", self.name());
         let (group, resource) = match self.kind() {
@@ -128,7 +129,7 @@ impl TargetConfig {
     }
 }
 
-/// `held` is nothing where there is no object, and nothing within where the object has no such key.
+/// `held` is `None` without an object, and `Some(None)` for an object without the key.
 fn differs(held: Option<Option<&str>>, pem: &str) -> Option<&'static str> {
     match held {
         None => Some("missing"),
@@ -162,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn missing_is_told_from_different() {
+    fn missing_and_different_objects_are_distinguished() {
         assert_eq!(differs(None, "a"), Some("missing"));
         assert_eq!(differs(Some(None), "a"), Some("another bundle"));
         assert_eq!(differs(Some(Some("b")), "a"), Some("another bundle"));

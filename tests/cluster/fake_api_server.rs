@@ -38,7 +38,7 @@ pub(crate) struct Collection {
     events: broadcast::Sender<Option<String>>,
 }
 
-pub(crate) struct Fake {
+pub(crate) struct FakeApiServer {
     port: u16,
     ca: String,
     state: Arc<Answers>,
@@ -146,7 +146,7 @@ struct Asked {
     seconds: u64,
 }
 
-impl Fake {
+impl FakeApiServer {
     pub(crate) async fn start(issuer: &str) -> Self {
         let state = Arc::new(Answers {
             review: Mutex::new(Answer::Status(500)),
@@ -229,7 +229,7 @@ impl Fake {
     }
 }
 
-impl std::ops::Deref for Fake {
+impl std::ops::Deref for FakeApiServer {
     type Target = Answers;
     fn deref(&self) -> &Answers {
         &self.state
