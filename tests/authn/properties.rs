@@ -143,12 +143,12 @@ proptest! {
         }
         let raw: RawCallers = toml::from_str("client_certificates = { trust_domains = [\"a\"] }").unwrap();
         let callers = parse("").callers("x", raw).unwrap();
-        let judge = CertificateCallers::new(
+        let callers = CertificateCallers::new(
             callers.client_certificates().unwrap().clone(),
             Arc::new(Empty),
             Arc::new(FixedClock::new(UnixTime::from_secs(NOW))),
         );
-        let answer = RUNTIME.block_on(judge.authenticate(&bytes));
+        let answer = RUNTIME.block_on(callers.authenticate(&bytes));
         prop_assert!(rejected(&answer.map(drop)));
     }
 }
