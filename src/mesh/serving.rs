@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn a_third_of_the_remaining_life_is_between_renewals() {
         let now = UnixTime::from_secs(1_000_000);
-        let minutes = |n| Duration::from_secs(60 * n);
+        let minutes = |n: u64| Duration::from_secs(60 * n);
         for ttl in [minutes(1), minutes(4), minutes(60 * 24)] {
             let pause = renew_at(now, now.plus(ttl)).since(now);
             assert_eq!(pause, Duration::from_secs(ttl.as_secs() / 3));
