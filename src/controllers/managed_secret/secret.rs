@@ -165,8 +165,8 @@ impl Found {
         if !is_its {
             return Err("its tls.key is not the certificate's");
         }
-        let life = own.not_after().since(own.not_before());
-        let renew_at = own.not_before().plus(spec.role.renewal(life));
+        let lifetime = own.not_after().since(own.not_before());
+        let renew_at = own.not_before().plus(spec.role.renewal_age(lifetime));
         if now >= renew_at {
             return Err("it is time to renew it");
         }

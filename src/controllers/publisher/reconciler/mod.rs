@@ -90,7 +90,7 @@ impl TargetState {
     }
 
     fn selects(&self, namespace: &NamespaceSeen) -> bool {
-        !namespace.is_going && self.target.wants(&namespace.labels)
+        !namespace.is_going && self.target.selects(&namespace.labels)
     }
 }
 
