@@ -166,7 +166,7 @@ impl<W: Observer> ManagedSecret<W> {
             .ok_or("the authority cannot sign")?;
         let anchors = bundle.to_pem();
         let why = match &found {
-            None => "it is not there",
+            None => "it does not exist",
             Some(found) => match found.status(&self.spec, &issuer, &anchors, now) {
                 Ok(status) => {
                     self.authorities.reserve_key(&status.key);
@@ -187,7 +187,7 @@ impl<W: Observer> ManagedSecret<W> {
                 path_len_remedy(trust_domain)
             ));
         }
-        // What the API server would refuse is not signed first.
+        // Nothing is signed that the API server would refuse.
         secret::dry_run(&client, namespace, name)
             .await
             .map_err(down)?;
@@ -226,14 +226,14 @@ impl<W: Observer> ManagedSecret<W> {
         let spec = &self.spec;
         let mut caller = Caller::local(cluster.trust_domain().clone(), spec.purpose);
         caller.cluster = Some(cluster.name().to_owned());
-        let longest = self.authorities.profile(spec.profile);
-        let longest = longest.map_or(Duration::MAX, |profile| profile.max_ttl());
+        let max_ttl = self.authorities.profile(spec.profile);
+        let max_ttl = max_ttl.map_or(Duration::MAX, |profile| profile.max_ttl());
         let request = IssuanceRequest {
             caller,
             csr: Csr::from_der(csr.der()).map_err(|error| error.to_string())?,
             profile: spec.profile.to_owned(),
             names: spec.names.clone(),
-            ttl: spec.role.lifetime().map(|life| life.min(longest)),
+            ttl: spec.role.lifetime().map(|lifetime| lifetime.min(max_ttl)),
             naming: Naming::Spiffe,
             scope: Scope::Requested,
             node_authorization: None,
@@ -278,11 +278,10 @@ fn issue_delay(recent: usize) -> Duration {
 
 /// What came of a reconciliation.
 enum Outcome {
-    /// It is as it should be, for so long.
+    /// Until it is to be renewed, after this time.
     UpToDate(Duration),
-    /// It was written.
     Written,
-    /// It is wrong, and may not be written yet.
+    /// It differs, but issuance is delayed.
     Deferred,
 }
 
