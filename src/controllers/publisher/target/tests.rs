@@ -17,7 +17,7 @@ fn presets_match_what_the_meshes_expect() {
     assert!(all[0].selects(&labels("any")));
     assert_eq!(all[1].described(), "ConfigMap linkerd-identity-trust-roots");
     assert!(!all[0].holds_linkerd_roots() && all[1].holds_linkerd_roots());
-    assert!(all[1].selects(&labels("linkerd")) && !all[1].wants(&labels("any")));
+    assert!(all[1].selects(&labels("linkerd")) && !all[1].selects(&labels("any")));
     for (target, expected) in all.iter().zip(["root-cert.pem", "ca-bundle.crt"]) {
         assert!(matches!(target.kind(), TargetKind::ConfigMap { key, .. } if key == expected));
     }
