@@ -63,7 +63,7 @@ impl Metrics {
         );
         registry.register(
             "linkerd_issuer_taken",
-            "1 once Linkerd's controller reported that it uses the last issuer written for it",
+            "1 once Linkerd's controller reported that it accepted the last issuer written for it",
             self.issuer_accepted.clone(),
         );
         registry.register_with_unit(

@@ -25,7 +25,7 @@ pub struct RawLinkerdIssuer {
     pub lifetime: Option<Duration>,
     /// The secret's name. Default `linkerd-identity-issuer`.
     pub secret: Option<String>,
-    /// How long the controller may take to report that it uses a new issuer. Default 5m.
+    /// How long the controller may take to report that it accepted a new issuer. Default 5m.
     #[serde(default, with = "humantime_serde")]
     pub acceptance_timeout: Option<Duration>,
 }

@@ -1,4 +1,4 @@
-//! Whether Linkerd's controller uses the issuer that was written for it. The controller reports that
+//! Whether Linkerd's controller accepts the issuer that was written for it. The controller reports that
 //! in an event. It can miss a change (linkerd2 #15109), which would show only when the old issuer
 //! expires.
 //!
@@ -140,7 +140,7 @@ impl IssuerAcceptance {
         tracing::info!(
             cluster,
             section = self.name,
-            "Linkerd's controller uses its new issuer"
+            "Linkerd's controller accepted its new issuer"
         );
     }
 
@@ -151,7 +151,7 @@ impl IssuerAcceptance {
             cluster,
             section = self.name,
             why,
-            "Linkerd's controller does not use its new issuer (linkerd2 #15109): kubectl rollout restart \
+            "Linkerd's controller has not accepted its new issuer (linkerd2 #15109): kubectl rollout restart \
              deploy/{DEPLOYMENT} -n {}",
             self.namespace
         );
@@ -188,7 +188,7 @@ impl Observer for Arc<IssuerAcceptance> {
                 cluster,
                 section = self.name,
                 why,
-                "events cannot be listed: it will not be known whether Linkerd's controller uses its issuer"
+                "events cannot be listed: it will not be known whether Linkerd's controller accepts its issuer"
             );
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

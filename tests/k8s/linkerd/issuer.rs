@@ -156,7 +156,7 @@ async fn the_issuer_is_made_kept_and_taken() {
     })
     .await;
     running
-        .wait_for_log("Linkerd's controller uses its new issuer")
+        .wait_for_log("Linkerd's controller accepted its new issuer")
         .await;
 
     // Edited: put right, with another key. What others add is left alone.
