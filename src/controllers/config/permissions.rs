@@ -45,7 +45,7 @@ impl Config {
             for verb in ["create", "get", "list", "watch", "patch"] {
                 permissions.push(within(verb, "secrets").named(&issuer.secret));
             }
-            // Whether the controller uses the issuer; event names are generated.
+            // Whether the controller accepted the issuer; event names are generated.
             permissions.push(within("list", "events"));
         }
         permissions
