@@ -1,4 +1,4 @@
-//! Every claim, and every parameter of the header, mutated in type (security.md: CVE-2026-25537):
+//! Every claim, and every parameter of the header, mutated in type (CVE-2026-25537):
 //! a rejection, never a panic, never a default.
 
 use serde_json::{Value, json};
