@@ -8,16 +8,14 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::Api;
-use kube::api::PostParams;
+use kube::Resource as _;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, UnixTime};
-use crate::cluster::{Cluster, Notice, Notices, Permission};
-use crate::controllers::http::told;
+use crate::cluster::{ApiError, Cluster, Notice, Notices, Permission};
 use crate::controllers::metrics::Metrics;
 use crate::digest::hex;
 use crate::log_limit::OnChange;
@@ -28,9 +26,6 @@ const COMPONENT: &str = "rootbridge";
 const CAPACITY: usize = 1024;
 /// The shortest time between two writes to one cluster.
 const PACE: Duration = Duration::from_millis(100);
-/// For one write.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// The permission to write events; `why` names the configuration key that needs it.
 pub fn event_permission(why: impl Into<String>) -> Permission {
     Permission::new("create", "", "events", why)
@@ -87,7 +82,8 @@ impl Writer {
                     reasons.clear();
                     self.metrics.events(name, "written").inc();
                 }
-                Err(why) => {
+                Err(error) => {
+                    let why = error.to_string();
                     self.metrics.events(name, "failed").inc();
                     if reasons.is_new(&why) {
                         tracing::warn!(cluster = name, why, "{REASON} events are not written");
@@ -97,21 +93,12 @@ impl Writer {
         }
     }
 
-    async fn write(&self, notice: &Notice) -> Result<(), String> {
-        let client = self
-            .cluster
-            .connection()
-            .client()
-            .map_err(|down| down.why)?;
-        let api: Api<Event> = Api::namespaced(client, &notice.namespace);
+    async fn write(&self, notice: &Notice) -> Result<(), ApiError> {
+        let client = self.cluster.connection().client()?;
+        let path = Event::url_path(&(), Some(&notice.namespace));
         let event = event(notice, self.clock.now());
-        let params = PostParams::default();
-        let write = api.create(&params, &event);
-        match tokio::time::timeout(PATIENCE, write).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(told(&error)),
-            Err(_) => Err("the API server does not answer".to_owned()),
-        }
+        client.create(&path, &event).await?;
+        Ok(())
     }
 }
 
