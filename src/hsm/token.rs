@@ -21,7 +21,7 @@ use super::module::TokenInfo;
 use super::shared::{Shared, TokenState};
 use super::signer::Job;
 use crate::digest::hex;
-use crate::x509::{KeyKind, PublicKey, SignatureAlgorithm};
+use crate::x509::{KeyKind, PublicKey};
 
 /// How long a large RSA key may take to make.
 const GENERATION: Duration = Duration::from_secs(120);
@@ -184,8 +184,9 @@ impl Token {
             Err(reason) => return Err(HsmError::NoPublicKey { token, id, reason }),
         };
         let kind = public.kind();
-        let algorithm =
-            SignatureAlgorithm::for_ca_key(kind).ok_or(HsmError::UnsupportedKey { kind })?;
+        let algorithm = kind
+            .ca_algorithm()
+            .ok_or(HsmError::UnsupportedKey { kind })?;
         let missing = report.attestation.missing();
         if !missing.is_empty() {
             let which = missing.join(", ");

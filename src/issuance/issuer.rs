@@ -1,5 +1,7 @@
 //! An issuer: a key in a token, with the certificate and the path that it signs under.
 
+use std::sync::Arc;
+
 use crate::clock::UnixTime;
 use crate::hsm::Key;
 use crate::ledger::{CaCertificateId, IssuerId};
@@ -13,7 +15,7 @@ pub struct Issuer {
     certificate: Certificate,
     certificate_id: CaCertificateId,
     intermediates: Vec<Certificate>,
-    identity: IssuerIdentity,
+    identity: Arc<IssuerIdentity>,
     begins: UnixTime,
     ends: UnixTime,
     room: Option<u8>,
@@ -30,7 +32,7 @@ impl Issuer {
         intermediates: Vec<Certificate>,
         anchor: Option<&Certificate>,
     ) -> Option<Self> {
-        let identity = IssuerIdentity::of(&certificate)?;
+        let mut identity = IssuerIdentity::of(&certificate)?;
         // A leaf is of use only while everything above it is valid, not its issuer alone.
         let above = || intermediates.iter().chain(anchor);
         let begins = above().map(Certificate::not_before);
@@ -38,13 +40,15 @@ impl Issuer {
         let ends = above().map(Certificate::not_after);
         let ends = ends.fold(certificate.not_after(), UnixTime::min);
         let room = remaining_path_len(std::iter::once(&certificate).chain(above()));
+        identity.public_key = key.public_key().clone();
+        identity.not_after = Some(ends);
         Some(Self {
             id,
             key,
             certificate,
             certificate_id,
             intermediates,
-            identity,
+            identity: Arc::new(identity),
             begins,
             ends,
             room,
@@ -88,7 +92,7 @@ impl Issuer {
     }
 
     /// Name, key identifier and algorithm as they stand in what it signs.
-    pub(super) fn identity(&self) -> &IssuerIdentity {
+    pub(super) fn identity(&self) -> &Arc<IssuerIdentity> {
         &self.identity
     }
 

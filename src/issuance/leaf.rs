@@ -13,8 +13,8 @@ use crate::clock::UnixTime;
 use crate::ledger::Kind;
 use crate::policy::{Grant, NodeAuthorization, Scope};
 use crate::x509::{
-    Certificate, Csr, Expected, ExtendedKeyUsage, LeafTemplate, LinkerdMesh, PublicKey, San,
-    Serial, SignatureAlgorithm, TrustBundle, assemble, check_issued,
+    Certificate, CertificateSpec, Csr, LinkerdMesh, San, Serial, SignatureAlgorithm, SubjectSpec,
+    TrustBundle, assemble,
 };
 
 /// What an API calls a workload by.
@@ -85,39 +85,18 @@ impl Issued {
 
 /// A leaf on its way through the pipeline: what it must turn out to be.
 pub(super) struct Leaf {
-    serial: Serial,
-    not_before: UnixTime,
-    not_after: UnixTime,
-    names: Vec<San>,
-    usage: ExtendedKeyUsage,
-    public_key: PublicKey,
+    spec: CertificateSpec,
     issuer: Arc<Issuer>,
     bundle: Arc<TrustBundle>,
     asked_at: UnixTime,
     backdate: Duration,
 }
 
-impl Leaf {
-    fn template(&self) -> LeafTemplate<'_> {
-        LeafTemplate {
-            serial: &self.serial,
-            issuer: self.issuer.identity(),
-            not_before: self.not_before,
-            not_after: self.not_after,
-            names: &self.names,
-            public_key: &self.public_key,
-            usage: self.usage,
-        }
-    }
-}
-
 impl Signable for Leaf {
     type Out = Issued;
 
-    fn check(self, tbs: &[u8], _: &[u8], der: Vec<u8>) -> Result<Issued, IssueError> {
-        let certificate = Certificate::parse_with_key(der, Some(&self.public_key))?;
-        let expected = Expected::leaf(&self.template(), self.issuer.ends());
-        check_issued(&certificate, tbs, self.issuer.key().public_key(), &expected)?;
+    fn check(self, tbs: &[u8], signature: &[u8], der: Vec<u8>) -> Result<Issued, IssueError> {
+        let certificate = self.spec.check(tbs, signature, der)?;
         Ok(Issued {
             certificate,
             issuer: self.issuer,
@@ -126,26 +105,27 @@ impl Signable for Leaf {
     }
 
     fn resume(&mut self, tbs: &[u8], algorithm: SignatureAlgorithm) -> Result<(), ReplayMismatch> {
+        let spec = &mut self.spec;
         // Read for its fields alone: the signature is none.
         let recorded = assemble(tbs, algorithm, &[0])
             .and_then(Certificate::parse)
             .map_err(|_| ReplayMismatch::DifferentRequest)?;
         let life = |from: UnixTime, to: UnixTime| to.since(from);
-        let asked = life(self.not_before, self.not_after);
+        let asked = life(spec.not_before, spec.not_after);
         let had = life(recorded.not_before(), recorded.not_after());
         // Cut short by the issuer's own life, the same wish has another life at another time.
         let (begins, ends) = (self.issuer.begins(), self.issuer.ends());
         let cut = |from, to| from == begins || to == ends;
-        let comparable = !cut(self.not_before, self.not_after)
+        let comparable = !cut(spec.not_before, spec.not_after)
             && !cut(recorded.not_before(), recorded.not_after());
-        self.serial = *recorded.serial();
-        self.not_before = recorded.not_before();
-        self.not_after = recorded.not_after();
+        spec.serial = *recorded.serial();
+        spec.not_before = recorded.not_before();
+        spec.not_after = recorded.not_after();
         // With the earlier serial number and time, the same wish has the same bytes.
-        if self.template().to_tbs().ok().as_deref() != Some(tbs) || (comparable && asked != had) {
+        if spec.to_tbs().ok().as_deref() != Some(tbs) || (comparable && asked != had) {
             return Err(ReplayMismatch::DifferentRequest);
         }
-        match self.not_after.since(self.asked_at) < self.backdate * 2 {
+        match spec.not_after.since(self.asked_at) < self.backdate * 2 {
             true => Err(ReplayMismatch::Expired),
             false => Ok(()),
         }
@@ -184,20 +164,24 @@ pub(super) fn prepare(
 ) -> Result<Prepared<Leaf>, IssueError> {
     let permit = context.issuer.key().reserve()?;
     let (not_before, not_after) = validity(grant, &context.issuer, context.now)?;
-    let signable = Leaf {
+    let spec = CertificateSpec {
         serial: Serial::new(context.now),
+        issuer: Arc::clone(context.issuer.identity()),
         not_before,
         not_after,
         names: grant.names().to_vec(),
-        usage: grant.profile().usage(),
         public_key: request.csr.public_key().clone(),
+        subject: SubjectSpec::EndEntity(grant.profile().usage()),
+    };
+    let tbs = spec.to_tbs()?;
+    let signed = (spec.serial, tbs, (not_before, not_after));
+    let signable = Leaf {
+        spec,
         issuer: Arc::clone(&context.issuer),
         bundle: Arc::clone(&context.bundle),
         asked_at: context.now,
         backdate: grant.profile().backdate(),
     };
-    let tbs = signable.template().to_tbs()?;
-    let signed = (signable.serial, tbs, (not_before, not_after));
     let intent = context.intent(Kind::Leaf, grant, request, signed);
     Ok(Prepared {
         in_flight: context.in_flight,

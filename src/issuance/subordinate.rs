@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::ca::CaCertificate;
 use super::context::IssuanceContext;
 use super::error::IssueError;
 use super::issuer::Issuer;
@@ -12,11 +11,14 @@ use super::signable::{ReplayMismatch, Signable};
 use crate::authn::Method;
 use crate::ledger::Kind;
 use crate::policy::Grant;
-use crate::x509::{San, Serial, SignatureAlgorithm, TbsError, TrustBundle, TrustDomain, ca_name};
+use crate::x509::{
+    CertificateSpec, San, Serial, SignatureAlgorithm, SubjectSpec, TbsError, TrustBundle,
+    TrustDomain, ca_name,
+};
 
 /// A CA certificate on its way through the pipeline, with what is answered beside it.
 pub(super) struct Subordinate {
-    certificate: CaCertificate,
+    spec: CertificateSpec,
     issuer: Arc<Issuer>,
     bundle: Arc<TrustBundle>,
 }
@@ -26,14 +28,14 @@ impl Signable for Subordinate {
 
     fn check(self, tbs: &[u8], signature: &[u8], der: Vec<u8>) -> Result<Issued, IssueError> {
         Ok(Issued {
-            certificate: self.certificate.check(tbs, signature, der)?,
+            certificate: self.spec.check(tbs, signature, der)?,
             issuer: self.issuer,
             bundle: self.bundle,
         })
     }
 
     fn resume(&mut self, tbs: &[u8], algorithm: SignatureAlgorithm) -> Result<(), ReplayMismatch> {
-        self.certificate.resume(tbs, algorithm)
+        self.spec.resume(tbs, algorithm)
     }
 }
 
@@ -75,27 +77,27 @@ pub(super) fn prepare(
     }
     let permit = issuer.key().reserve()?;
     let (not_before, not_after) = validity(grant, issuer, context.now)?;
-    let certificate = CaCertificate {
+    let spec = CertificateSpec {
         serial: Serial::new(context.now),
-        issuer: issuer.identity().clone(),
-        issuer_key: issuer.key().public_key().clone(),
-        issuer_not_after: Some(issuer.ends()),
-        subject_der: name(grant.names())?,
+        issuer: Arc::clone(issuer.identity()),
         not_before,
         not_after,
-        public_key: request.csr.public_key().clone(),
-        path_len: Some(0),
         names: grant.names().to_vec(),
+        public_key: request.csr.public_key().clone(),
+        subject: SubjectSpec::Ca {
+            name_der: name(grant.names())?,
+            path_len: Some(0),
+        },
     };
-    let tbs = certificate.template().to_tbs()?;
-    let signed = (certificate.serial, tbs, (not_before, not_after));
+    let tbs = spec.to_tbs()?;
+    let signed = (spec.serial, tbs, (not_before, not_after));
     let intent = context.intent(Kind::Ca, grant, request, signed);
     Ok(Prepared {
         in_flight: context.in_flight,
         intent,
         permit,
         signable: Subordinate {
-            certificate,
+            spec,
             issuer: context.issuer,
             bundle: context.bundle,
         },
@@ -110,5 +112,5 @@ fn name(names: &[San]) -> Result<Vec<u8>, TbsError> {
         _ => return Err(TbsError::NoNames),
     };
     let short: String = first.chars().take(64).collect();
-    ca_name(short.trim_end_matches('.'), None)
+    Ok(ca_name(short.trim_end_matches('.'), None)?)
 }

@@ -55,6 +55,15 @@ pub enum Usage {
     Client,
 }
 
+impl Usage {
+    const fn to_x509(self) -> ExtendedKeyUsage {
+        match self {
+            Self::Server => ExtendedKeyUsage::SERVER_AUTH,
+            Self::Client => ExtendedKeyUsage::CLIENT_AUTH,
+        }
+    }
+}
+
 impl Default for RawProfile {
     fn default() -> Self {
         Self {
@@ -300,10 +309,12 @@ fn profile(name: String, raw: &RawProfile) -> Result<Profile, ConfigError> {
                 .map_err(|e| wrong("keys", &e.to_string()))?,
         );
     }
-    let usage = ExtendedKeyUsage {
-        server_auth: raw.usages.contains(&Usage::Server),
-        client_auth: raw.usages.contains(&Usage::Client),
-    };
+    let usage = raw
+        .usages
+        .iter()
+        .fold(ExtendedKeyUsage::NONE, |all, usage| {
+            all.with(usage.to_x509())
+        });
     Ok(Profile {
         default_ttl: raw.default_ttl,
         max_ttl: raw.max_ttl,

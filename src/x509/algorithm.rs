@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 use der::oid::ObjectIdentifier;
 
-use super::key::KeyKind;
 use super::read::DerReader;
 
 /// A signature algorithm as an AlgorithmIdentifier names it: for ECDSA the hash, not the curve.
@@ -37,16 +36,6 @@ impl SignatureAlgorithm {
         Self::RsaSha512,
         Self::Ed25519,
     ];
-
-    /// What a CA's key in a token signs with; `None` for kinds that no CA key has here.
-    pub const fn for_ca_key(kind: KeyKind) -> Option<Self> {
-        match kind {
-            KeyKind::EcdsaP256 => Some(Self::EcdsaSha256),
-            KeyKind::EcdsaP384 => Some(Self::EcdsaSha384),
-            KeyKind::Rsa { .. } => Some(Self::RsaSha256),
-            KeyKind::EcdsaP521 | KeyKind::Ed25519 => None,
-        }
-    }
 
     /// The AlgorithmIdentifier in DER, with its SEQUENCE header.
     pub const fn der(self) -> &'static [u8] {

@@ -6,8 +6,8 @@ use der::asn1::AnyRef;
 use der::{Encode, Tag, Tagged};
 
 use super::extension::oid_text;
+use super::name::{NameError, printable};
 use super::read::{self, DerReader, Malformed};
-use super::tbs::TbsError;
 use super::write;
 
 const WHAT: &str = "distinguished name";
@@ -19,8 +19,8 @@ const MAX_CHARACTERS: usize = 64;
 /// A CA's Name in DER: the organization, if given, then the common name, as UTF8Strings.
 ///
 /// # Errors
-/// [`TbsError::CaName`] when one is empty, longer than 64 characters or holds a control character.
-pub fn ca_name(common_name: &str, organization: Option<&str>) -> Result<Vec<u8>, TbsError> {
+/// [`NameError::CaName`] when one is empty, longer than 64 characters or holds a control character.
+pub fn ca_name(common_name: &str, organization: Option<&str>) -> Result<Vec<u8>, NameError> {
     let mut rdns = Vec::with_capacity(160);
     for (oid, value) in organization
         .map(|organization| (ORGANIZATION, organization))
@@ -31,8 +31,8 @@ pub fn ca_name(common_name: &str, organization: Option<&str>) -> Result<Vec<u8>,
             || value.chars().count() > MAX_CHARACTERS
             || value.chars().any(char::is_control)
         {
-            return Err(TbsError::CaName {
-                name: super::name::printable(value),
+            return Err(NameError::CaName {
+                name: printable(value),
             });
         }
         let oid = write::element(write::OID, &[oid]);
@@ -45,7 +45,7 @@ pub fn ca_name(common_name: &str, organization: Option<&str>) -> Result<Vec<u8>,
 
 /// Checks that a Name's contents are well formed, and tells whether they say nothing: no RDN at all,
 /// or only empty strings, as in the `O=""` of Istio's Go client.
-pub(super) fn is_empty_name(contents: &[u8]) -> Result<bool, Malformed> {
+pub(super) fn is_empty(contents: &[u8]) -> Result<bool, Malformed> {
     let mut nothing = true;
     each_attribute(contents, |_, value, _| {
         nothing &= value.value().is_empty();

@@ -20,7 +20,7 @@ pub(super) const EXTENDED_KEY_USAGE: &[u8] = b"\x55\x1d\x25";
 /// The contents of the key purposes' object identifiers.
 pub(super) const SERVER_AUTH: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x03\x01";
 pub(super) const CLIENT_AUTH: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x03\x02";
-pub(super) const ANY_PURPOSE: &[u8] = b"\x55\x1d\x25\x00";
+const ANY_PURPOSE: &[u8] = b"\x55\x1d\x25\x00";
 
 /// One Extension, borrowed.
 #[derive(Clone, Copy)]
@@ -179,20 +179,48 @@ impl BasicConstraints {
     }
 }
 
-/// Reads extKeyUsage (RFC 5280 §4.2.1.12): the contents of each purpose's object identifier.
-pub(super) fn key_purposes(value: &[u8]) -> Result<Vec<&[u8]>, Malformed> {
-    const WHAT: &str = "extKeyUsage extension";
-    let mut list = DerReader::within(value, Tag::Sequence, WHAT)?;
-    let mut found = Vec::with_capacity(2);
-    while !list.is_empty() {
-        let oid = list.expect(Tag::ObjectIdentifier)?;
-        ObjectIdentifier::from_bytes(oid).map_err(|e| Malformed::new(WHAT, e.to_string()))?;
-        found.push(oid);
+/// extKeyUsage (RFC 5280 §4.2.1.12), as far as it matters here. Only a parsed certificate or request
+/// has purposes beside serverAuth and clientAuth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExtendedKeyUsage(u8);
+
+impl ExtendedKeyUsage {
+    pub const NONE: Self = Self(0);
+    pub const SERVER_AUTH: Self = Self(1);
+    pub const CLIENT_AUTH: Self = Self(2);
+    pub const SERVER_AND_CLIENT: Self = Self(3);
+    /// anyExtendedKeyUsage.
+    pub(super) const ANY: Self = Self(4);
+    const OTHER: Self = Self(8);
+
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
-    if found.is_empty() {
-        return Err(Malformed::new(WHAT, "it is empty"));
+
+    /// Whether every purpose of `other` is set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
     }
-    Ok(found)
+
+    pub(super) fn from_der(value: &[u8]) -> Result<Self, Malformed> {
+        const WHAT: &str = "extKeyUsage extension";
+        let mut list = DerReader::within(value, Tag::Sequence, WHAT)?;
+        let mut found = Self::NONE;
+        while !list.is_empty() {
+            let oid = list.expect(Tag::ObjectIdentifier)?;
+            ObjectIdentifier::from_bytes(oid).map_err(|e| Malformed::new(WHAT, e.to_string()))?;
+            found = found.with(match oid {
+                SERVER_AUTH => Self::SERVER_AUTH,
+                CLIENT_AUTH => Self::CLIENT_AUTH,
+                ANY_PURPOSE => Self::ANY,
+                _ => Self::OTHER,
+            });
+        }
+        match found {
+            Self::NONE => Err(Malformed::new(WHAT, "it is empty")),
+            found => Ok(found),
+        }
+    }
 }
 
 /// Reads the keyIdentifier of authorityKeyIdentifier (RFC 5280 §4.2.1.1), which may be absent.

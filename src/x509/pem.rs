@@ -5,12 +5,8 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::cert::{CertError, Certificate};
+use super::name::printable;
 
-/// The most bytes of a chain or bundle that are read.
-const CHAIN_BYTES: usize = 1 << 20;
-/// The most certificates of a chain or bundle that are read.
-const CHAIN_CERTIFICATES: usize = 100;
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
@@ -26,44 +22,6 @@ pub(super) struct Blocks<'a> {
     pub(super) blocks: Vec<Block<'a>>,
     /// Whether other text than white space stands before, between or after them.
     pub(super) other_text: bool,
-}
-
-/// Reads the PEM certificates in `pem`, in order. Explanatory text between the blocks is skipped, as
-/// RFC 7468 §2 has it.
-///
-/// # Errors
-/// [`CertError`] when there is none, more than 100, more than 1 MiB, a block of another label (a
-/// private key, say), or a certificate that does not parse: the message says which.
-pub fn parse_pem_chain(pem: &[u8]) -> Result<Vec<Certificate>, CertError> {
-    if pem.len() > CHAIN_BYTES {
-        return Err(PemError::TooLarge {
-            bytes: pem.len(),
-            limit: CHAIN_BYTES,
-        }
-        .into());
-    }
-    let found = blocks(pem, CHAIN_CERTIFICATES)?.blocks;
-    if found.is_empty() {
-        return Err(PemError::NoBlock {
-            label: "CERTIFICATE",
-        }
-        .into());
-    }
-    found
-        .into_iter()
-        .enumerate()
-        .map(|(index, block)| match block.label {
-            "CERTIFICATE" | "X509 CERTIFICATE" => {
-                Certificate::parse(block.der).map_err(|error| error.at(index + 1))
-            }
-            // The label of a secret is printable, its contents never are.
-            other => Err(PemError::Label {
-                found: super::name::printable(other),
-                wanted: "CERTIFICATE",
-            }
-            .into()),
-        })
-        .collect()
 }
 
 /// One PEM block of `der`, in lines of 64 characters.
@@ -98,13 +56,13 @@ pub(super) fn blocks(pem: &[u8], limit: usize) -> Result<Blocks<'_>, PemError> {
             return Err(PemError::BeginLine);
         }
         let (base64, tail) = body.split_once(END).ok_or_else(|| PemError::Unended {
-            label: super::name::printable(label),
+            label: printable(label),
         })?;
         rest = tail
             .strip_prefix(label)
             .and_then(|tail| tail.strip_prefix(DASHES))
             .ok_or_else(|| PemError::Unended {
-                label: super::name::printable(label),
+                label: printable(label),
             })?;
         if found.blocks.len() == limit {
             return Err(PemError::TooMany { limit });
@@ -128,7 +86,7 @@ fn decode(base64: &str, label: &str) -> Result<Vec<u8>, PemError> {
     STANDARD
         .decode(packed.as_bytes())
         .map_err(|_| PemError::Base64 {
-            label: super::name::printable(label),
+            label: printable(label),
         })
 }
 
@@ -208,35 +166,5 @@ mod tests {
             let crlf = pem.replace('\n', "\r\n");
             assert_eq!(blocks(crlf.as_bytes(), 1).unwrap().blocks[0].der, der);
         }
-    }
-
-    #[test]
-    fn says_what_is_wrong() {
-        let fault = |pem: &str| parse_pem_chain(pem.as_bytes()).unwrap_err().to_string();
-        assert!(fault("").contains("no CERTIFICATE block"));
-        assert!(fault("-----BEGIN X").contains("first line"));
-        assert!(fault("-----BEGIN X-----\nAA==\n").contains("END"));
-        assert!(fault("-----BEGIN X-----\nAA==\n-----END Y-----\n").contains("END"));
-        assert!(fault("-----BEGIN X-----\nA*==\n-----END X-----\n").contains("base64"));
-        assert!(fault("-----BEGIN X-----\nAB==\n-----END X-----\n").contains("base64"));
-        let key = to_pem("EC PRIVATE KEY", b"secret");
-        assert!(
-            fault(&key).contains("\"EC PRIVATE KEY\""),
-            "{}",
-            fault(&key)
-        );
-        assert!(fault(&to_pem("CERTIFICATE", &[]).repeat(101)).contains("more than 100"));
-        assert!(parse_pem_chain(&[0xff]).is_err());
-        assert!(parse_pem_chain(&vec![b' '; CHAIN_BYTES + 1]).is_err());
-        assert!(
-            blocks(b"x -----BEGIN X-----AA==-----END X-----", 1)
-                .unwrap()
-                .other_text
-        );
-        assert!(
-            blocks(b"-----BEGIN X-----AA==-----END X-----x", 1)
-                .unwrap()
-                .other_text
-        );
     }
 }

@@ -1,5 +1,6 @@
 //! Certificates: parsed from outside or from what was just signed, and put together.
 
+mod chain;
 mod error;
 mod extensions;
 
@@ -19,8 +20,9 @@ use super::write;
 use crate::clock::UnixTime;
 use crate::digest::sha256;
 
+pub use chain::parse_pem_chain;
 pub use error::CertError;
-pub(super) use extensions::{Extensions, Purposes};
+pub(super) use extensions::Extensions;
 
 const WHAT: &str = "certificate";
 /// A version 3 certificate (RFC 5280 §4.1), parsed and kept with its bytes.
@@ -77,12 +79,12 @@ impl Certificate {
             return Err(CertError::AlgorithmsDiffer);
         }
         let issuer = fields.raw(Tag::Sequence)?;
-        dn::is_empty_name(read::whole(issuer, Tag::Sequence, "issuer")?)?;
+        dn::is_empty(read::whole(issuer, Tag::Sequence, "issuer")?)?;
         let mut validity = DerReader::new(fields.expect(Tag::Sequence)?, "validity")?;
         let (not_before, not_after) = (validity.time()?, validity.time()?);
         validity.finish()?;
         let subject = fields.raw(Tag::Sequence)?;
-        dn::is_empty_name(read::whole(subject, Tag::Sequence, "subject")?)?;
+        dn::is_empty(read::whole(subject, Tag::Sequence, "subject")?)?;
         let spki = fields.raw(Tag::Sequence)?;
         let public_key = match known {
             Some(known) if known.spki_der() == spki => known.clone(),
@@ -190,12 +192,16 @@ impl Certificate {
 
     /// Whether basicConstraints say CA:TRUE.
     pub fn is_ca(&self) -> bool {
-        self.extensions.basic.is_some_and(|basic| basic.ca)
+        self.extensions
+            .basic_constraints
+            .is_some_and(|basic| basic.ca)
     }
 
     /// How many intermediate CAs may stand below it; `None` when that is not limited.
     pub fn path_len(&self) -> Option<u8> {
-        self.extensions.basic.and_then(|basic| basic.path_len)
+        self.extensions
+            .basic_constraints
+            .and_then(|basic| basic.path_len)
     }
 
     /// keyUsage, when it has the extension.

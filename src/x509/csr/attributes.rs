@@ -5,7 +5,7 @@ use der::{Tag, Tagged};
 
 use super::canonical;
 use super::error::CsrError;
-use crate::x509::extension::{self, BasicConstraints, Extension, KeyUsage};
+use crate::x509::extension::{self, BasicConstraints, ExtendedKeyUsage, Extension, KeyUsage};
 use crate::x509::name::NameError;
 use crate::x509::read::{self, DerReader, Malformed};
 use crate::x509::san::San;
@@ -127,7 +127,7 @@ fn check_extension(one: Extension<'_>, names: &mut Vec<San>) -> Result<(), CsrEr
             canonical(basic.to_der() == one.value)?;
         }
         extension::EXTENDED_KEY_USAGE => {
-            extension::key_purposes(one.value)?;
+            ExtendedKeyUsage::from_der(one.value)?;
         }
         extension::SUBJECT_KEY_ID => {
             read::whole(

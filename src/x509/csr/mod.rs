@@ -161,7 +161,7 @@ impl Csr {
 
 fn subject(contents: &[u8]) -> Result<CsrSubject, CsrError> {
     canonical(dn::is_sorted(contents)?)?;
-    if dn::is_empty_name(contents)? {
+    if dn::is_empty(contents)? {
         return Ok(CsrSubject::Empty);
     }
     Ok(CsrSubject::Named(printable(&dn::text(contents)?)))

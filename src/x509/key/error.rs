@@ -61,13 +61,4 @@ pub enum KeyError {
         /// The algorithm named.
         algorithm: SignatureAlgorithm,
     },
-    /// No kind of key has this name.
-    #[error(
-        "no kind of key is called \"{name}\"; write ecdsa-p256, ecdsa-p384, ecdsa-p521, rsa-2048, \
-         rsa-3072, rsa-4096 or ed25519"
-    )]
-    Name {
-        /// The name, escaped.
-        name: String,
-    },
 }

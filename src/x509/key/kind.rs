@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::error::KeyError;
 use crate::x509::algorithm::SignatureAlgorithm;
+use crate::x509::name::printable;
 
 /// A kind of key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,7 +36,17 @@ impl KeyKind {
         }
     }
 
-    /// What a certificate for this kind of key is signed with when its holder signs for itself.
+    /// The algorithm with which a CA's key in a token signs; `None` for a kind that no CA key has.
+    pub const fn ca_algorithm(self) -> Option<SignatureAlgorithm> {
+        match self {
+            Self::EcdsaP256 => Some(SignatureAlgorithm::EcdsaSha256),
+            Self::EcdsaP384 => Some(SignatureAlgorithm::EcdsaSha384),
+            Self::Rsa { .. } => Some(SignatureAlgorithm::RsaSha256),
+            Self::EcdsaP521 | Self::Ed25519 => None,
+        }
+    }
+
+    /// The algorithm with which keys of this kind usually sign.
     pub(super) const fn default_algorithm(self) -> SignatureAlgorithm {
         match self {
             Self::EcdsaP256 => SignatureAlgorithm::EcdsaSha256,
@@ -61,9 +71,9 @@ impl fmt::Display for KeyKind {
 }
 
 impl FromStr for KeyKind {
-    type Err = KeyError;
+    type Err = UnknownKeyKind;
 
-    fn from_str(text: &str) -> Result<Self, KeyError> {
+    fn from_str(text: &str) -> Result<Self, UnknownKeyKind> {
         Ok(match text {
             "ecdsa-p256" => Self::EcdsaP256,
             "ecdsa-p384" => Self::EcdsaP384,
@@ -73,10 +83,16 @@ impl FromStr for KeyKind {
             "rsa-4096" => Self::Rsa { bits: 4096 },
             "ed25519" => Self::Ed25519,
             other => {
-                return Err(KeyError::Name {
-                    name: crate::x509::name::printable(other),
-                });
+                return Err(UnknownKeyKind(printable(other)));
             }
         })
     }
 }
+
+/// A name that no kind of key has, escaped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no kind of key is called \"{0}\"; write ecdsa-p256, ecdsa-p384, ecdsa-p521, rsa-2048, \
+     rsa-3072, rsa-4096 or ed25519"
+)]
+pub struct UnknownKeyKind(pub String);

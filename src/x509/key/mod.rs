@@ -15,7 +15,7 @@ use super::read::{self, DerReader};
 use crate::digest::{hex, sha256};
 
 pub use error::KeyError;
-pub use kind::KeyKind;
+pub use kind::{KeyKind, UnknownKeyKind};
 
 /// Everything before the point in a SubjectPublicKeyInfo of each curve (RFC 5480 §2), with the octet
 /// that says "uncompressed"; and the length of the whole. Each has exactly one DER form.

@@ -120,6 +120,10 @@ pub enum NameError {
         /// The rule that it breaks.
         why: &'static str,
     },
+    #[error(
+        "\"{name}\" cannot be a CA's name: 1 to 64 characters, none of them a control character"
+    )]
+    CaName { name: String },
     /// Not an IP address.
     #[error("\"{name}\" is not an IP address")]
     Ip {

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use super::{NameError, SpiffeId, TrustDomain, is_dns_label, printable};
-use crate::x509::san::{DnsName, San};
+use super::{DnsName, NameError, SpiffeId, TrustDomain, is_dns_label, printable};
 
 /// The service account of Linkerd's identity controller.
 const IDENTITY: &str = "linkerd-identity";
@@ -105,9 +104,9 @@ impl fmt::Display for LinkerdName {
     }
 }
 
-impl From<LinkerdName> for San {
+impl From<LinkerdName> for DnsName {
     fn from(name: LinkerdName) -> Self {
-        Self::Dns(name.0)
+        name.0
     }
 }
 
@@ -127,7 +126,6 @@ mod tests {
         assert_eq!(name.as_str(), expected);
         let id = SpiffeId::parse("spiffe://cluster.local/ns/shop/sa/cart").unwrap();
         assert_eq!(mesh().workload_of(&id).unwrap(), name);
-        assert_eq!(San::from(name).to_string(), format!("dns:{expected}"));
         assert_eq!(
             mesh().identity_service().unwrap().as_str(),
             "linkerd-identity.linkerd.serviceaccount.identity.linkerd.cluster.local"

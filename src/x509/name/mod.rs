@@ -1,5 +1,6 @@
 //! SPIFFE names (SPIFFE-ID §2): a trust domain, and an identity within one.
 
+mod dns;
 mod error;
 mod linkerd;
 
@@ -8,6 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use dns::DnsName;
 pub use error::NameError;
 pub(super) use error::printable;
 pub use linkerd::{LinkerdMesh, LinkerdName};

@@ -4,7 +4,7 @@
 mod error;
 
 use super::cert::Certificate;
-use super::extension::KeyUsage;
+use super::extension::{ExtendedKeyUsage, KeyUsage};
 use crate::clock::UnixTime;
 
 pub use error::{PathError, PathFault};
@@ -133,9 +133,9 @@ fn check_ca(certificate: &Certificate, below: usize, now: UnixTime) -> Result<()
     if certificate.extensions.constrains_uris {
         return Err(PathFault::UriConstraint);
     }
-    if let Some(purposes) = certificate.extensions.purposes
-        && !purposes.any
-        && !(purposes.server_auth && purposes.client_auth)
+    if let Some(usage) = certificate.extensions.extended_key_usage
+        && !usage.contains(ExtendedKeyUsage::ANY)
+        && !usage.contains(ExtendedKeyUsage::SERVER_AND_CLIENT)
     {
         return Err(PathFault::Purposes);
     }
