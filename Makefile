@@ -25,7 +25,7 @@ test:
 lint:
 	scripts/setup lint
 	git grep -nE '^(<{7}|>{7}) '; test $$? -eq 1 # 1: none found; an error is no answer
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	scripts/cargo-deny check bans licenses sources
 	test -z "$$(gofmt -l tests/interop)"
@@ -42,5 +42,5 @@ fuzz:
 
 bench:
 	scripts/setup demo
-	$(CARGO) build --release --locked
-	target/release/rootbridge bench
+	$(CARGO) build --release --locked --package rootbridge --package rootbridge-bench
+	target/release/rootbridge-bench

@@ -7,8 +7,6 @@ use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::time::{ClockId, clock_gettime};
-
 /// Whole seconds since 1970-01-01T00:00:00Z, the precision of X.509 (RFC 5280 §4.1.2.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixTime(i64);
@@ -71,21 +69,6 @@ impl Clock for SystemClock {
         };
         UnixTime(secs)
     }
-}
-
-/// CPU time of the calling thread, for measurements: what other work on the machine takes is not
-/// in it.
-pub fn thread_cpu_time() -> Duration {
-    cpu_time(ClockId::ThreadCPUTime)
-}
-
-/// CPU time of this process, all its threads together.
-pub fn process_cpu_time() -> Duration {
-    cpu_time(ClockId::ProcessCPUTime)
-}
-
-fn cpu_time(of: ClockId) -> Duration {
-    Duration::try_from(clock_gettime(of)).unwrap_or_default()
 }
 
 /// A clock that stands where it was put, for simulated time.

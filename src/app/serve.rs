@@ -134,7 +134,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         test_interval: config.hsm().probe_interval(),
     };
     tasks.spawn(prober.run(stop.clone()));
-    let parts = controllers::Parts {
+    let parts = controllers::Dependencies {
         clusters,
         authorities: Arc::clone(&authorities),
         clock: Arc::clone(&core.clock),

@@ -4,23 +4,23 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::config_arg::ConfigArg;
+use super::config_arg::CommonArgs;
 use super::failure::{Exit, Failure};
 use super::files;
-use super::format::{fingerprint, with_distance};
-use super::open::{actor, with_ledger};
-use super::output::{self, FormatArg};
+use super::format::{fingerprint, joined, or_empty, with_distance};
+use super::open::{actor, snapshot, with_ledger};
+use super::output;
 use super::time::DateOrDuration;
 use crate::clock::{Clock as _, SystemClock};
 use crate::digest::hex;
-use crate::ledger::{AnchorRecord, Change, IssuerState, Snapshot};
+use crate::ledger::{AnchorRecord, Applied, Change, IssuerState, Snapshot};
 use crate::x509::{Certificate, TrustDomain, parse_pem_chain};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum AnchorsCommand {
-    /// Publish other CAs' roots in a trust bundle. They are never accepted for callers here.
+    /// Publish roots of other CAs in a trust bundle. This server accepts no caller through them.
     Add(AddArgs),
-    /// Take a trust anchor out of a trust bundle.
+    /// Remove a trust anchor from a trust bundle.
     Remove(RemoveArgs),
     /// List trust anchors.
     List(ListArgs),
@@ -30,47 +30,42 @@ pub(super) enum AnchorsCommand {
 pub(super) struct AddArgs {
     /// The roots, PEM; `-` reads standard input.
     file: PathBuf,
-    /// The trust domain whose bundle shows them.
+    /// The trust domain of the bundle.
     #[arg(long, value_name = "TRUST_DOMAIN")]
     trust_domain: TrustDomain,
-    /// Where they come from, for those who find them later.
+    /// Where the roots come from, as a note for later readers.
     #[arg(long, value_name = "TEXT")]
     source: String,
-    /// DateOrDuration they leave the bundle by themselves: a date or a span. Default: when they expire.
+    /// When they are removed from the bundle: a date, or a duration from now. Default: when they
+    /// expire.
     #[arg(long, value_name = "DATE|DURATION")]
     expires: Option<DateOrDuration>,
     #[command(flatten)]
-    config: ConfigArg,
-    #[command(flatten)]
-    format: FormatArg,
+    common: CommonArgs,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RemoveArgs {
-    /// SHA-256 of the anchor, or as much of its beginning as is unique.
+    /// SHA-256 of the anchor, or a unique prefix of it.
     #[arg(value_name = "FINGERPRINT")]
     fingerprint: String,
     /// The trust domain. Default: the one that has the anchor.
     #[arg(long, value_name = "TRUST_DOMAIN")]
     trust_domain: Option<TrustDomain>,
     #[command(flatten)]
-    config: ConfigArg,
-    #[command(flatten)]
-    format: FormatArg,
+    common: CommonArgs,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ListArgs {
-    /// Only this trust domain's.
+    /// Only the anchors of this trust domain.
     #[arg(long, value_name = "TRUST_DOMAIN")]
     trust_domain: Option<TrustDomain>,
-    /// Retired ones as well.
+    /// Include retired anchors.
     #[arg(long)]
     all: bool,
     #[command(flatten)]
-    config: ConfigArg,
-    #[command(flatten)]
-    format: FormatArg,
+    common: CommonArgs,
 }
 
 pub(super) fn run(command: AnchorsCommand) -> Result<(), Failure> {
@@ -83,27 +78,27 @@ pub(super) fn run(command: AnchorsCommand) -> Result<(), Failure> {
 
 fn add(args: &AddArgs) -> Result<(), Failure> {
     let pem = files::read(&args.file)?;
-    let at = args.file.display().to_string();
-    let anchors = parse_pem_chain(&pem).map_err(|error| {
-        Failure::new(Exit::Failed, format!("no certificates in PEM: {error}")).at(at.clone())
-    })?;
+    let invalid = |message: String| Failure::new(Exit::Failed, message).at(args.file.display());
+    let anchors = parse_pem_chain(&pem)
+        .map_err(|error| invalid(format!("no certificates in PEM: {error}")))?;
     let now = SystemClock.now();
     let expires_at = args.expires.map(|time| time.after(now));
-    // All are looked at before the first is added.
+    // All anchors are validated before the first is added.
     for anchor in &anchors {
-        let wrong = if !anchor.is_ca() {
-            "is no CA certificate"
-        } else if anchor.not_after() <= now {
-            "has expired"
-        } else {
-            continue;
-        };
-        return Err(Failure::new(Exit::Failed, format!("`{}` {wrong}", anchor.subject())).at(at));
+        if !anchor.is_ca() {
+            return Err(invalid(format!(
+                "`{}` is no CA certificate",
+                anchor.subject()
+            )));
+        }
+        if anchor.not_after() <= now {
+            return Err(invalid(format!("`{}` has expired", anchor.subject())));
+        }
     }
-    if expires_at.is_some_and(|at| at <= now) {
+    if expires_at.is_some_and(|time| time <= now) {
         return Err(Failure::new(Exit::Usage, "--expires is in the past"));
     }
-    let config = args.config.load()?;
+    let config = args.common.config.load()?;
     let sequence = with_ledger(&config, async |ledger| {
         let by = actor();
         let mut sequence = None;
@@ -115,87 +110,88 @@ fn add(args: &AddArgs) -> Result<(), Failure> {
                 expires_at,
             };
             let applied = ledger.apply(change, &by).await?;
-            sequence = applied
-                .bundles
-                .first()
-                .map(|bundle| bundle.sequence)
-                .or(sequence);
+            sequence = bundle_sequence(&applied).or(sequence);
         }
         Ok(sequence)
     })?;
-    let prints: Vec<String> = anchors.iter().map(fingerprint).collect();
-    if args.format.is_json() {
-        return output::json(&json!({ "added": prints, "bundle_sequence": sequence }));
+    if args.common.format.is_json() {
+        let added: Vec<String> = anchors.iter().map(fingerprint).collect();
+        return output::json(&json!({ "added": added, "bundle_sequence": sequence }));
     }
-    for (anchor, print) in anchors.iter().zip(&prints) {
-        output::line(&format!("added {} sha256:{print}", anchor.subject()))?;
+    for anchor in &anchors {
+        output::line(format!(
+            "added {} sha256:{}",
+            anchor.subject(),
+            fingerprint(anchor)
+        ))?;
     }
-    published(&args.trust_domain, sequence)
+    note_sequence(&args.trust_domain, sequence)
 }
 
 fn remove(args: &RemoveArgs) -> Result<(), Failure> {
-    let wanted = args.fingerprint.to_ascii_lowercase().replace(':', "");
-    let wanted = wanted.strip_prefix("sha256").unwrap_or(&wanted).to_owned();
-    if wanted.len() < 4 || !wanted.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let what = format!(
+    let prefix = args.fingerprint.to_ascii_lowercase().replace(':', "");
+    let prefix = prefix.strip_prefix("sha256").unwrap_or(&prefix);
+    if prefix.len() < 4 || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let message = format!(
             "`{}` is no fingerprint: give at least 4 hexadecimal digits",
             args.fingerprint
         );
-        return Err(Failure::new(Exit::Usage, what).next("rootbridge anchors list"));
+        return Err(Failure::new(Exit::Usage, message).next("rootbridge anchors list"));
     }
-    let config = args.config.load()?;
-    let (domain, print, sequence) = with_ledger(&config, async |ledger| {
+    let config = args.common.config.load()?;
+    let (domain, removed, sequence) = with_ledger(&config, async |ledger| {
         let records = ledger.snapshot().await?;
-        let (domain, anchor) = find(&records, args.trust_domain.as_ref(), &wanted)?;
+        let (domain, anchor) = find_anchor(&records, args.trust_domain.as_ref(), prefix)?;
         let change = Change::RetireAnchor {
             trust_domain: domain.clone(),
             sha256: anchor.sha256,
         };
         let applied = ledger.apply(change, &actor()).await?;
-        let sequence = applied.bundles.first().map(|bundle| bundle.sequence);
-        Ok((domain.clone(), hex(&anchor.sha256), sequence))
+        Ok((
+            domain.clone(),
+            hex(&anchor.sha256),
+            bundle_sequence(&applied),
+        ))
     })?;
-    if args.format.is_json() {
-        return output::json(&json!({ "removed": print, "bundle_sequence": sequence }));
+    if args.common.format.is_json() {
+        return output::json(&json!({ "removed": removed, "bundle_sequence": sequence }));
     }
-    output::line(&format!("removed sha256:{print}"))?;
-    published(&domain, sequence)
+    output::line(format!("removed sha256:{removed}"))?;
+    note_sequence(&domain, sequence)
 }
 
-fn published(domain: &TrustDomain, sequence: Option<u64>) -> Result<(), Failure> {
+fn bundle_sequence(applied: &Applied) -> Option<u64> {
+    applied.bundles.first().map(|bundle| bundle.sequence)
+}
+
+fn note_sequence(domain: &TrustDomain, sequence: Option<u64>) -> Result<(), Failure> {
     match sequence {
-        Some(sequence) => output::note(&format!("bundle of {domain}: version {sequence}")),
-        None => output::note(&format!("the bundle of {domain} is as before")),
+        Some(sequence) => output::note(format!("bundle of {domain}: version {sequence}")),
+        None => output::note(format!("the bundle of {domain} is unchanged")),
     }
 }
 
-/// The one anchor in use whose fingerprint begins so.
-fn find<'r>(
+/// The anchor whose fingerprint starts with `prefix`; retired anchors do not count.
+fn find_anchor<'r>(
     records: &'r Snapshot,
     domain: Option<&TrustDomain>,
-    wanted: &str,
+    prefix: &str,
 ) -> Result<(&'r TrustDomain, &'r AnchorRecord), Failure> {
-    let found: Vec<_> = anchors(records, domain)
-        .filter(|(_, anchor)| anchor.state != IssuerState::Retired)
-        .filter(|(_, anchor)| hex(&anchor.sha256).starts_with(wanted))
+    let found: Vec<_> = anchors(records, domain, false)
+        .filter(|(_, anchor)| hex(&anchor.sha256).starts_with(prefix))
         .collect();
     match found.as_slice() {
         [one] => Ok(*one),
-        [] => Err(Failure::new(
-            Exit::Ledger,
-            format!("no anchor in use has the fingerprint {wanted}"),
-        )
-        .next("rootbridge anchors list")),
+        [] => {
+            let message = format!("no anchor in use has the fingerprint {prefix}");
+            Err(Failure::new(Exit::Ledger, message).next("rootbridge anchors list"))
+        }
         several => {
-            let all: Vec<_> = several
+            let shown = several
                 .iter()
-                .map(|(td, a)| format!("{} of {td}", hex(&a.sha256)))
-                .collect();
-            let what = format!(
-                "{wanted} is not enough to tell them apart: {}",
-                all.join(", ")
-            );
-            Err(Failure::new(Exit::Usage, what).next("give more digits, or --trust-domain"))
+                .map(|(domain, anchor)| format!("{} of {domain}", hex(&anchor.sha256)));
+            let message = format!("{prefix} matches several anchors: {}", joined(shown, ", "));
+            Err(Failure::new(Exit::Usage, message).next("give more digits, or --trust-domain"))
         }
     }
 }
@@ -203,84 +199,63 @@ fn find<'r>(
 fn anchors<'r>(
     records: &'r Snapshot,
     domain: Option<&TrustDomain>,
+    with_retired: bool,
 ) -> impl Iterator<Item = (&'r TrustDomain, &'r AnchorRecord)> {
     records
         .authorities
         .iter()
         .filter(move |authority| domain.is_none_or(|domain| *domain == authority.trust_domain))
         .flat_map(|authority| {
-            authority
-                .anchors
-                .iter()
-                .map(|anchor| (&authority.trust_domain, anchor))
+            let anchors = authority.anchors.iter();
+            anchors.map(|anchor| (&authority.trust_domain, anchor))
         })
+        .filter(move |(_, anchor)| with_retired || anchor.state != IssuerState::Retired)
 }
 
 fn list(args: &ListArgs) -> Result<(), Failure> {
-    let config = args.config.load()?;
-    let records = with_ledger(&config, async |ledger| Ok(ledger.snapshot().await?))?;
-    let shown: Vec<_> = anchors(&records, args.trust_domain.as_ref())
-        .filter(|(_, anchor)| args.all || anchor.state != IssuerState::Retired)
-        .map(|(domain, anchor)| {
-            (
-                domain,
-                anchor,
-                Certificate::parse(anchor.der.as_slice()).ok(),
-            )
-        })
-        .collect();
-    let now = SystemClock.now();
-    if args.format.is_json() {
-        let rows: Vec<_> = shown
-            .iter()
-            .map(|(domain, anchor, certificate)| {
-                json!({
-                    "trust_domain": domain.to_string(),
-                    "sha256": hex(&anchor.sha256),
-                    "subject": certificate.as_ref().map(Certificate::subject),
-                    "not_after": certificate.as_ref().map(|c| c.not_after().to_string()),
-                    "origin": anchor.origin.as_str(),
-                    "source": anchor.source,
-                    "state": anchor.state.as_str(),
-                    "expires_at": anchor.expires_at.map(|at| at.to_string()),
-                    "added_at": anchor.added_at.to_string(),
-                    "added_by": anchor.added_by,
-                    "retired_at": anchor.retired_at.map(|at| at.to_string()),
-                })
+    let records = snapshot(&args.common.config.load()?)?;
+    let anchors =
+        anchors(&records, args.trust_domain.as_ref(), args.all).map(|(domain, anchor)| {
+            let certificate = Certificate::parse(anchor.der.as_slice()).ok();
+            (domain, anchor, certificate)
+        });
+    if args.common.format.is_json() {
+        let rows = anchors.map(|(domain, anchor, certificate)| {
+            json!({
+                "trust_domain": domain.to_string(),
+                "sha256": hex(&anchor.sha256),
+                "subject": certificate.as_ref().map(Certificate::subject),
+                "not_after": certificate.as_ref().map(|c| c.not_after().to_string()),
+                "origin": anchor.origin.as_str(),
+                "source": anchor.source,
+                "state": anchor.state.as_str(),
+                "expires_at": anchor.expires_at.map(|time| time.to_string()),
+                "added_at": anchor.added_at.to_string(),
+                "added_by": anchor.added_by,
+                "retired_at": anchor.retired_at.map(|time| time.to_string()),
             })
-            .collect();
-        return output::json(&rows);
+        });
+        return output::json(&rows.collect::<Vec<_>>());
     }
-    let rows: Vec<_> = shown
-        .iter()
-        .map(|(domain, anchor, certificate)| {
-            let end = certificate.as_ref().map(Certificate::not_after);
-            let end = anchor.expires_at.into_iter().chain(end).min();
-            vec![
-                domain.to_string(),
-                certificate
-                    .as_ref()
-                    .map(Certificate::subject)
-                    .unwrap_or_default(),
-                anchor.origin.to_string(),
-                anchor.state.to_string(),
-                end.map(|at| with_distance(at, now)).unwrap_or_default(),
-                anchor.source.clone(),
-                format!("sha256:{}", hex(&anchor.sha256)),
-            ]
-        })
-        .collect();
-    output::table(
-        &[
-            "TRUST DOMAIN",
-            "SUBJECT",
-            "ORIGIN",
-            "STATE",
-            "LEAVES",
-            "SOURCE",
-            "FINGERPRINT",
-        ],
-        &rows,
-        "no trust anchors",
-    )
+    let now = SystemClock.now();
+    let rows = anchors.map(|(domain, anchor, certificate)| {
+        let not_after = certificate.as_ref().map(Certificate::not_after);
+        let until = anchor.expires_at.into_iter().chain(not_after).min();
+        [
+            ("TRUST DOMAIN", domain.to_string()),
+            (
+                "SUBJECT",
+                or_empty(certificate.as_ref().map(Certificate::subject)),
+            ),
+            ("ORIGIN", anchor.origin.to_string()),
+            ("STATE", anchor.state.to_string()),
+            (
+                "UNTIL",
+                or_empty(until.map(|time| with_distance(time, now))),
+            ),
+            ("SOURCE", anchor.source.clone()),
+            ("FINGERPRINT", format!("sha256:{}", hex(&anchor.sha256))),
+        ]
+    });
+    output::table(rows, "no trust anchors")
 }

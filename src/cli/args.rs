@@ -1,8 +1,8 @@
-//! The command line, as clap reads it.
+//! The command line for clap.
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use super::{anchors, bench, ca, cert, check, client, config, dev, generate, keys, linkerd, serve};
+use super::{anchors, ca, cert, check, client, config, dev, generate, keys, linkerd, serve};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done · 1 failed · 2 usage · 3 configuration · 4 HSM · 5 ledger · 6 refused · \
@@ -10,7 +10,7 @@ Exit codes: 0 done · 1 failed · 2 usage · 3 configuration · 4 HSM · 5 ledge
 
 Start here: `rootbridge dev`, then `rootbridge sign spiffe://cluster.local/ns/foo/sa/bar --out bar/`";
 
-/// A mesh CA whose issuing key lives in an HSM.
+/// A mesh CA whose issuing key stays in an HSM.
 #[derive(Debug, Parser)]
 #[command(name = "rootbridge", version, after_help = AFTER_HELP, propagate_version = true)]
 pub(super) struct Args {
@@ -24,30 +24,28 @@ pub(super) enum Command {
     Dev(dev::DevArgs),
     /// Serve the configured listeners.
     Serve(serve::ServeArgs),
-    /// Get a certificate: the key and CSR are made here, the server signs.
+    /// Request a certificate: this command creates the key and CSR, the server signs.
     Sign(client::sign::SignArgs),
-    /// Show a server's trust bundle, or fetch the first one.
+    /// Show a server's trust bundle, or fetch a first one.
     #[command(subcommand)]
     Bundle(client::bundle::BundleCommand),
-    /// Make or import the CA's own keys and certificates.
+    /// Create or import the CA's own keys and certificates.
     #[command(subcommand)]
     Ca(ca::CaCommand),
-    /// Say which other CAs' roots the trust bundles show.
+    /// Manage roots of other CAs in the trust bundles.
     #[command(subcommand)]
     Anchors(anchors::AnchorsCommand),
-    /// Look at what was issued.
+    /// List and show issued certificates.
     #[command(subcommand)]
     Cert(cert::CertCommand),
-    /// Look at the keys in the tokens.
+    /// List the keys in the tokens.
     #[command(subcommand)]
     Key(keys::KeyCommand),
-    /// Look at Linkerd's meshes.
+    /// Show the state of Linkerd's meshes.
     #[command(subcommand)]
     Linkerd(linkerd::LinkerdCommand),
-    /// Look whether everything is well, and say what to do.
+    /// Check configuration, HSM, ledger and clusters, and print how to fix what fails.
     Check(check::CheckArgs),
-    /// Measure what one certificate costs on this machine, with a throwaway token and ledger.
-    Bench(bench::BenchArgs),
     /// Check a configuration file.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -57,7 +55,7 @@ pub(super) enum Command {
     Man(generate::ManArgs),
 }
 
-/// The whole command line, for completions, manual pages and the test of the reference.
+/// The complete command line, for completions, manual pages and the test of its reference.
 pub fn command() -> clap::Command {
     Args::command()
 }

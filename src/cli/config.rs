@@ -2,35 +2,33 @@
 
 use serde_json::json;
 
-use super::config_arg::ConfigArg;
+use super::config_arg::CommonArgs;
 use super::failure::Failure;
-use super::output::{self, FormatArg};
+use super::output;
 use crate::config::Config;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Check a configuration without starting anything.
+    /// Check a configuration file; nothing is opened or started.
     Validate(ValidateArgs),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ValidateArgs {
     #[command(flatten)]
-    config: ConfigArg,
-    #[command(flatten)]
-    format: FormatArg,
+    common: CommonArgs,
 }
 
 pub(super) fn run(command: ConfigCommand) -> Result<(), Failure> {
     let ConfigCommand::Validate(args) = command;
-    let file = args.config.file()?;
+    let file = args.common.config.file()?;
     match Config::load(&file) {
-        Ok(_) if args.format.is_json() => {
+        Ok(_) if args.common.format.is_json() => {
             output::json(&json!({ "file": file, "valid": true, "findings": [] }))
         }
-        Ok(_) => output::line(&format!("{} is valid", file.display())),
+        Ok(_) => output::line(format!("{} is valid", file.display())),
         Err(error) => {
-            if args.format.is_json() {
+            if args.common.format.is_json() {
                 let findings: Vec<_> = error
                     .findings()
                     .iter()

@@ -1,15 +1,15 @@
-//! Where things are when nobody says so.
+//! `--config` and `--output`, and where the configuration is by default.
 
 use std::env;
 use std::path::PathBuf;
 
 use super::failure::{Exit, Failure};
+use super::output::FormatArg;
 use crate::config::Config;
 
-/// Where packages put the server's configuration.
+/// Where packages install the server's configuration.
 const SYSTEM_CONFIG: &str = "/etc/rootbridge/rootbridge.toml";
 
-/// Chooses the server's configuration.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ConfigArg {
     /// The server's configuration. Default: /etc/rootbridge/rootbridge.toml, or else that of
@@ -18,47 +18,53 @@ pub(super) struct ConfigArg {
     pub(super) config: Option<PathBuf>,
 }
 
+/// What most commands on the server's host accept.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct CommonArgs {
+    #[command(flatten)]
+    pub(super) config: ConfigArg,
+    #[command(flatten)]
+    pub(super) format: FormatArg,
+}
+
 impl ConfigArg {
-    /// The file: what was said, or the first of the usual places that has one. Never the working
-    /// directory: the file names a library that is loaded.
+    /// The file given, or the first default that exists. The working directory is not searched: the
+    /// file names a library that is loaded.
     pub(super) fn file(&self) -> Result<PathBuf, Failure> {
         if let Some(file) = &self.config {
             return Ok(file.clone());
         }
-        let usual = [
-            Some(PathBuf::from(SYSTEM_CONFIG)),
-            dev_dir().map(|dir| dir.join("rootbridge.toml")),
-        ];
-        let usual: Vec<PathBuf> = usual.into_iter().flatten().collect();
-        if let Some(file) = usual.iter().find(|file| file.exists()) {
+        let dev = dev_dir().map(|dir| dir.join("rootbridge.toml"));
+        let defaults: Vec<_> = [PathBuf::from(SYSTEM_CONFIG)]
+            .into_iter()
+            .chain(dev)
+            .collect();
+        if let Some(file) = defaults.iter().find(|file| file.exists()) {
             return Ok(file.clone());
         }
-        let looked: Vec<_> = usual
+        let tried: Vec<_> = defaults
             .iter()
             .map(|file| file.display().to_string())
             .collect();
-        Err(Failure::new(
-            Exit::Config,
-            format!("no configuration: looked for {}", looked.join(", ")),
-        )
-        .next("name one with --config FILE or ROOTBRIDGE_CONFIG")
-        .next("or run `rootbridge dev`, which makes one that works"))
+        let message = format!("no configuration: looked for {}", tried.join(", "));
+        Err(Failure::new(Exit::Config, message)
+            .next("name one with --config FILE or ROOTBRIDGE_CONFIG")
+            .next("or run `rootbridge dev`, which creates one that works"))
     }
 
-    /// The checked configuration.
     pub(super) fn load(&self) -> Result<Config, Failure> {
         Ok(Config::load(&self.file()?)?)
     }
 }
 
-/// `rootbridge dev`'s directory: `$XDG_STATE_HOME/rootbridge/dev`.
+/// The directory of `rootbridge dev`: `$XDG_STATE_HOME/rootbridge/dev`.
 pub(super) fn dev_dir() -> Option<PathBuf> {
+    // XDG Base Directory Specification: relative paths are ignored.
     let absolute = |name| {
         env::var_os(name)
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
     };
-    // XDG Base Directory Specification: relative paths are to be ignored.
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
     state.map(|state| state.join("rootbridge/dev"))
 }

@@ -1,7 +1,7 @@
-//! Variables that a PKCS#11 module reads with getenv.
+//! Environment variables that a PKCS#11 module reads with getenv.
 //!
-//! They have to be there when the process starts: changing the environment of a running process
-//! is unsafe. So a process that lacks one starts itself again with it, in place, once.
+//! They must be set when the process starts: changing the environment of a running process is
+//! unsafe. A process that lacks one executes itself again with it, once.
 
 use std::env;
 use std::os::unix::process::CommandExt as _;
@@ -9,31 +9,26 @@ use std::path::Path;
 use std::process::{Command, id};
 
 use super::failure::{Exit, Failure};
+use super::format::joined;
 
-/// Says that this process (the number survives exec) was started again already.
+/// Holds the process ID, which survives exec, of a process that executed itself again.
 const GUARD: &str = "ROOTBRIDGE_STARTED_AGAIN";
 
-/// Returns when every variable of `missing` is set. Otherwise this process is replaced by one in
-/// which it is; nothing that was opened or written before is lost or done twice.
+/// Returns when every variable of `missing` is set. Otherwise replaces this process by one in which
+/// they are; call it before anything is opened or written.
 pub(super) fn ensure(missing: &[(&str, &str)]) -> Result<(), Failure> {
     if missing.is_empty() {
         return Ok(());
     }
-    let names = || {
-        missing
-            .iter()
-            .map(|(name, _)| *name)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let names = joined(missing.iter().map(|(name, _)| name), ", ");
     if env::var(GUARD).is_ok_and(|guard| guard == id().to_string()) {
-        let what = format!("{} could not be set as hsm.environment says", names());
-        return Err(Failure::new(Exit::Hsm, what).next("start rootbridge with it set"));
+        let message = format!("{names} could not be set from hsm.environment");
+        return Err(Failure::new(Exit::Hsm, message).next("start rootbridge with it set"));
     }
-    // The path of the file may be another file's by now.
-    let itself = Path::new("/proc/self/exe");
-    let program = match itself.exists() {
-        true => itself.to_owned(),
+    // current_exe() is a path, where another file may be by now.
+    let same_file = Path::new("/proc/self/exe");
+    let program = match same_file.exists() {
+        true => same_file.to_owned(),
         false => env::current_exe().map_err(|e| Failure::new(Exit::Failed, e.to_string()))?,
     };
     let mut command = Command::new(program);
@@ -46,9 +41,6 @@ pub(super) fn ensure(missing: &[(&str, &str)]) -> Result<(), Failure> {
         .envs(missing.iter().copied())
         .env(GUARD, id().to_string())
         .exec();
-    Err(Failure::new(
-        Exit::Failed,
-        format!("cannot start again with {}: {error}", names()),
-    )
-    .next("start rootbridge with it set"))
+    let message = format!("cannot start again with {names}: {error}");
+    Err(Failure::new(Exit::Failed, message).next("start rootbridge with it set"))
 }

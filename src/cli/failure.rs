@@ -1,13 +1,15 @@
-//! What a command failed of: said once, with the location and the next command to run.
+//! A command's failure: the cause, its location, and what to do next; each is printed once.
 
+use std::fmt::Display;
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::config::ConfigError;
 
-/// Exit codes, stable: scripts build on them.
+/// Exit codes, stable: scripts depend on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Nothing more to say: the reader of our output went away.
+    /// Success; as a failure it prints nothing, because the reader of the output closed it.
     Done = 0,
     /// Anything without a code of its own.
     Failed = 1,
@@ -17,11 +19,11 @@ pub enum Exit {
     Config = 3,
     /// The module, a token, the PIN, a key.
     Hsm = 4,
-    /// The ledger, or what is not in it.
+    /// The ledger, or a record that it does not have.
     Ledger = 5,
-    /// The server or its policy said no.
+    /// The server or its policy refused.
     Refused = 6,
-    /// The server is not there, not ready or busy: the same command may succeed later.
+    /// The server is unreachable, not ready or busy: the same command may succeed later.
     Unavailable = 7,
 }
 
@@ -55,7 +57,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// What failed, in one sentence that begins in lower case.
+    /// `message` is one sentence that starts in lower case.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {
             exit,
@@ -65,44 +67,38 @@ impl Failure {
         }
     }
 
-    /// Where: a file and line, a variable, an address.
+    /// Adds the location: a file and line, a variable, an address.
     #[must_use]
-    pub fn at(mut self, location: impl Into<String>) -> Self {
-        self.location = Some(location.into());
+    pub fn at(mut self, location: impl Display) -> Self {
+        self.location = Some(location.to_string());
         self
     }
 
-    /// What to do or run next.
+    /// Adds what to do or run next.
     #[must_use]
-    pub fn next(mut self, next: impl Into<String>) -> Self {
-        self.next_steps.push(next.into());
+    pub fn next(mut self, step: impl Into<String>) -> Self {
+        self.next_steps.push(step.into());
         self
     }
 
     /// A file that cannot be read or written.
-    pub fn file(doing: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
-        Self::new(
-            Exit::Failed,
-            format!("cannot {doing} {}: {error}", path.display()),
-        )
+    pub fn file(action: &str, path: &Path, error: &std::io::Error) -> Self {
+        let message = format!("cannot {action} {}: {error}", path.display());
+        Self::new(Exit::Failed, message)
     }
 
-    /// The process's exit code.
     pub fn exit(&self) -> Exit {
         self.exit
     }
 
-    /// What failed.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Where it failed.
     pub fn location(&self) -> Option<&str> {
         self.location.as_deref()
     }
 
-    /// What to do next.
     pub fn next_steps(&self) -> &[String] {
         &self.next_steps
     }

@@ -1,4 +1,4 @@
-//! The house's errors as failures of a command: one exit code for each room.
+//! Errors of the library as failures of a command: one exit code for each part.
 
 use super::failure::{Exit, Failure};
 use crate::app::StartError;
@@ -70,23 +70,14 @@ impl From<CeremonyError> for Failure {
 }
 
 impl From<anyhow::Error> for Failure {
-    /// By what is at its root; the words around it stay.
+    /// By the typed error that it wraps.
     fn from(error: anyhow::Error) -> Self {
-        let error = match error.downcast::<ConfigError>() {
-            Ok(error) => return error.into(),
-            Err(error) => error,
-        };
-        let error = match error.downcast::<StartError>() {
-            Ok(error) => return error.into(),
-            Err(error) => error,
-        };
-        let error = match error.downcast::<HsmError>() {
-            Ok(error) => return error.into(),
-            Err(error) => error,
-        };
-        match error.downcast::<LedgerError>() {
-            Ok(error) => error.into(),
-            Err(error) => Self::new(Exit::Failed, error_chain(error.as_ref())),
-        }
+        error
+            .downcast::<ConfigError>()
+            .map(Self::from)
+            .or_else(|error| error.downcast::<StartError>().map(Self::from))
+            .or_else(|error| error.downcast::<HsmError>().map(Self::from))
+            .or_else(|error| error.downcast::<LedgerError>().map(Self::from))
+            .unwrap_or_else(|error| Self::new(Exit::Failed, error_chain(error.as_ref())))
     }
 }

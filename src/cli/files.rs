@@ -1,4 +1,4 @@
-//! Files that are written whole or not at all, and never over others unasked.
+//! Files: written whole or not at all, and replaced only with --force.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -7,19 +7,18 @@ use std::path::{Path, PathBuf};
 
 use super::failure::{Exit, Failure};
 
-/// What goes into a file.
 #[derive(Clone, Copy)]
 pub(super) enum Content<'a> {
-    /// For everybody: 0644.
+    /// Mode 0644.
     Public(&'a [u8]),
-    /// For the owner: 0600 from the first byte on.
+    /// Mode 0600, from creation on.
     Secret(&'a [u8]),
 }
 
-/// No chain and no bundle is longer; the parsers have their own, smaller bounds.
+/// Longer than any chain or bundle; the parsers have smaller limits of their own.
 const MAX_INPUT: u64 = 2 * 1024 * 1024;
 
-/// What a file holds, or standard input for `-`: for commands that are run where no file can be put.
+/// The content of a file, or of standard input for `-`, where no file can be placed.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut content = Vec::new();
     let read = if path.as_os_str() == "-" {
@@ -29,7 +28,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
         fs::File::open(path).and_then(|file| file.take(MAX_INPUT + 1).read_to_end(&mut content))
     };
     let read = read.map_err(|error| Failure::file("read", path, &error))?;
-    // A part of it would be another bundle.
+    // A truncated bundle is a different bundle.
     if u64::try_from(read).is_ok_and(|read| read <= MAX_INPUT) {
         return Ok(content);
     }
@@ -37,7 +36,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     Err(Failure::file("read", path, &error))
 }
 
-/// Files to be made in one directory.
+/// Files to create in one directory.
 #[derive(Debug)]
 pub(super) struct NewFiles<const N: usize> {
     dir: PathBuf,
@@ -46,12 +45,12 @@ pub(super) struct NewFiles<const N: usize> {
 }
 
 impl<const N: usize> NewFiles<N> {
-    /// Makes `dir` and looks that none of `names` is there, unless `force`.
+    /// Creates `dir`; fails if one of `names` exists in it, unless `force`.
     pub(super) fn new(dir: &Path, names: [&str; N], force: bool) -> Result<Self, Failure> {
-        fs::create_dir_all(dir).map_err(|error| Failure::file("make", dir, &error))?;
+        fs::create_dir_all(dir).map_err(|error| Failure::file("create", dir, &error))?;
         let paths = names.map(|name| dir.join(name));
         match paths.iter().find(|path| path.symlink_metadata().is_ok()) {
-            Some(path) if !force => Err(is_there(path)),
+            Some(path) if !force => Err(already_exists(path)),
             _ => Ok(Self {
                 dir: dir.to_owned(),
                 paths,
@@ -60,7 +59,7 @@ impl<const N: usize> NewFiles<N> {
         }
     }
 
-    /// Writes all of them, in order, and says where they are.
+    /// Writes the files in order and returns their paths.
     pub(super) fn write(self, contents: [Content<'_>; N]) -> Result<[PathBuf; N], Failure> {
         for (path, content) in self.paths.iter().zip(contents) {
             write(path, content, self.force)?;
@@ -70,30 +69,30 @@ impl<const N: usize> NewFiles<N> {
 }
 
 impl<const N: usize> Drop for NewFiles<N> {
-    /// A directory that was made for nothing goes again; one with anything in it cannot.
+    /// Removes a directory that is still empty.
     fn drop(&mut self) {
         let _ = fs::remove_dir(&self.dir);
     }
 }
 
-/// Writes `path` so that it is seen whole or not at all.
+/// Writes `path` atomically; without `force` an existing file is an error.
 pub(super) fn write(path: &Path, content: Content<'_>, force: bool) -> Result<(), Failure> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let new = path.with_file_name(name);
-    let result = fill(&new, content).and_then(|()| match force {
+    let result = write_new(&new, content).and_then(|()| match force {
         true => fs::rename(&new, path),
-        // Unlike rename, link fails when the name is taken, even since we looked.
+        // Unlike rename, link fails if the name exists.
         false => fs::hard_link(&new, path),
     });
     let _ = fs::remove_file(&new);
     result.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => is_there(path),
+        io::ErrorKind::AlreadyExists => already_exists(path),
         _ => Failure::file("write", path, &error),
     })
 }
 
-fn fill(path: &Path, content: Content<'_>) -> io::Result<()> {
+fn write_new(path: &Path, content: Content<'_>) -> io::Result<()> {
     let (bytes, mode) = match content {
         Content::Public(bytes) => (bytes, 0o644),
         Content::Secret(bytes) => (bytes, 0o600),
@@ -107,9 +106,9 @@ fn fill(path: &Path, content: Content<'_>) -> io::Result<()> {
     file.sync_all()
 }
 
-fn is_there(path: &Path) -> Failure {
-    Failure::new(Exit::Failed, format!("{} is there already", path.display()))
-        .next("choose another place, or replace it with --force")
+fn already_exists(path: &Path) -> Failure {
+    Failure::new(Exit::Failed, format!("{} exists already", path.display()))
+        .next("choose another directory or file, or replace it with --force")
 }
 
 #[cfg(test)]
@@ -119,21 +118,20 @@ mod tests {
 
     use super::*;
 
-    /// A bundle that is cut off would be another bundle.
     #[test]
-    fn what_is_too_long_is_not_read_in_part() {
+    fn a_file_that_is_too_long_is_not_truncated() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("roots.pem");
-        let most = usize::try_from(MAX_INPUT).unwrap();
-        fs::write(&path, vec![b'a'; most]).unwrap();
-        assert_eq!(super::read(&path).unwrap().len(), most);
-        fs::write(&path, vec![b'a'; most + 1]).unwrap();
-        let said = format!("{:?}", super::read(&path).unwrap_err());
-        assert!(said.contains("2 MiB"), "{said}");
+        let limit = usize::try_from(MAX_INPUT).unwrap();
+        fs::write(&path, vec![b'a'; limit]).unwrap();
+        assert_eq!(super::read(&path).unwrap().len(), limit);
+        fs::write(&path, vec![b'a'; limit + 1]).unwrap();
+        let error = format!("{:?}", super::read(&path).unwrap_err());
+        assert!(error.contains("2 MiB"), "{error}");
     }
 
     #[test]
-    fn secrets_are_the_owners_and_nothing_is_replaced_unasked() {
+    fn secrets_have_mode_0600_and_nothing_is_replaced_without_force() {
         let dir = tempfile::tempdir().unwrap();
         let make = |force| NewFiles::new(dir.path(), ["key", "cert"], force);
         let first = make(false).unwrap();

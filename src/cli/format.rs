@@ -1,25 +1,40 @@
-//! Certificates and times, as people read them.
+//! Certificates, times and numbers as text for people.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use crate::clock::UnixTime;
 use crate::digest::hex;
 use crate::x509::Certificate;
 
-/// SHA-256 of the certificate, lower-case hexadecimal.
+/// SHA-256 of the DER, lower-case hexadecimal.
 pub(super) fn fingerprint(certificate: &Certificate) -> String {
     hex(&certificate.fingerprint())
 }
 
+/// The values as one PEM text.
+pub(super) fn pem(certificates: &[Certificate]) -> String {
+    certificates.iter().map(Certificate::to_pem).collect()
+}
+
 /// `1 anchor`, `2 anchors`.
-pub(super) fn count(number: usize, what: &str) -> String {
+pub(super) fn count(number: usize, noun: &str) -> String {
     match number {
-        1 => format!("1 {what}"),
-        number => format!("{number} {what}s"),
+        1 => format!("1 {noun}"),
+        number => format!("{number} {noun}s"),
     }
 }
 
-/// Whether `now` is within the certificate's validity.
+/// The value, or nothing.
+pub(super) fn or_empty(value: Option<impl Display>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+pub(super) fn joined<T: Display>(values: impl IntoIterator<Item = T>, separator: &str) -> String {
+    let values: Vec<_> = values.into_iter().map(|value| value.to_string()).collect();
+    values.join(separator)
+}
+
 pub(super) fn validity(certificate: &Certificate, now: UnixTime) -> &'static str {
     if now < certificate.not_before() {
         "not yet valid"
@@ -30,38 +45,33 @@ pub(super) fn validity(certificate: &Certificate, now: UnixTime) -> &'static str
     }
 }
 
-/// A moment with its distance from `now`: `2026-11-22T18:00:00Z (in 3days 4h)`.
-pub(super) fn with_distance(at: UnixTime, now: UnixTime) -> String {
-    if at >= now {
-        format!("{at} (in {})", short_duration(at.since(now)))
+/// A time and its distance from `now`: `2026-11-22T18:00:00Z (in 3d 4h)`.
+pub(super) fn with_distance(time: UnixTime, now: UnixTime) -> String {
+    if time >= now {
+        format!("{time} (in {})", short_duration(time.since(now)))
     } else {
-        format!("{at} ({} ago)", short_duration(now.since(at)))
+        format!("{time} ({} ago)", short_duration(now.since(time)))
     }
 }
 
-/// A span in its two largest units.
-pub(super) fn short_duration(span: Duration) -> String {
-    let secs = span.as_secs();
-    let units = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
-    let at = units
+/// The two largest units, as in `1d 3h`. `jiff` prints all of them, and rounds to one.
+pub(super) fn short_duration(duration: Duration) -> String {
+    let secs = duration.as_secs();
+    let units = [
+        (secs / 86_400, "d"),
+        (secs / 3600 % 24, "h"),
+        (secs / 60 % 60, "m"),
+        (secs % 60, "s"),
+    ];
+    let shown = units
         .iter()
-        .position(|(_, unit)| secs >= *unit)
-        .unwrap_or(3);
-    let mut rest = secs;
-    let parts: Vec<String> = units
-        .iter()
-        .skip(at)
+        .skip_while(|(number, _)| *number == 0)
         .take(2)
-        .filter_map(|(name, unit)| {
-            let count = rest / unit;
-            rest %= unit;
-            (count > 0).then(|| format!("{count}{name}"))
-        })
-        .collect();
-    if parts.is_empty() {
-        "0s".to_owned()
-    } else {
-        parts.join(" ")
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, unit)| format!("{number}{unit}"));
+    match joined(shown, " ") {
+        none if none.is_empty() => "0s".to_owned(),
+        text => text,
     }
 }
 
@@ -70,12 +80,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_rough() {
+    fn durations_show_two_units() {
         for (secs, shown) in [
             (0, "0s"),
             (59, "59s"),
             (61, "1m 1s"),
             (86_400, "1d"),
+            (86_460, "1d"),
             (90_061, "1d 1h"),
         ] {
             assert_eq!(short_duration(Duration::from_secs(secs)), shown);

@@ -9,7 +9,7 @@ use super::output;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CompletionsArgs {
-    /// The shell that will read the script.
+    /// The shell of the script.
     shell: Shell,
 }
 
@@ -26,7 +26,7 @@ pub(super) fn completions(
 ) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "rootbridge", &mut script);
-    output::raw(&script)
+    output::raw(script)
 }
 
 pub(super) fn man(args: &ManArgs, command: clap::Command) -> Result<(), Failure> {
@@ -34,8 +34,8 @@ pub(super) fn man(args: &ManArgs, command: clap::Command) -> Result<(), Failure>
         let mut page = Vec::new();
         clap_mangen::Man::new(command)
             .render(&mut page)
-            .map_err(|error| Failure::file("make", Path::new("rootbridge.1"), &error))?;
-        return output::raw(&page);
+            .map_err(|error| Failure::file("create", Path::new("rootbridge.1"), &error))?;
+        return output::raw(page);
     };
     std::fs::create_dir_all(dir)
         .and_then(|()| clap_mangen::generate_to(command, dir))

@@ -2,103 +2,98 @@
 
 use serde_json::{Value, json};
 
-use super::config_arg::ConfigArg;
+use super::config_arg::CommonArgs;
 use super::failure::{Exit, Failure};
 use super::format::count;
 use super::open::block_on;
-use super::output::{self, FormatArg};
-use crate::cluster::Examiner;
+use super::output;
+use crate::cluster::Inspector;
 use crate::config::Config;
 use crate::controllers::linkerd::{ControlPlane, Counts, control_planes};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum LinkerdCommand {
-    /// Show which workloads still run with older roots, and how to restart them.
+    /// Show which workloads still run with older roots, and the commands that restart them.
     Status(StatusArgs),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArgs {
     #[command(flatten)]
-    config: ConfigArg,
-    #[command(flatten)]
-    format: FormatArg,
+    common: CommonArgs,
 }
 
-/// What was found in one cluster.
 struct ClusterStatus {
     cluster: String,
-    found: Result<Vec<ControlPlane>, String>,
+    /// The control planes, or why the cluster cannot be read.
+    result: Result<Vec<ControlPlane>, String>,
 }
 
 impl ClusterStatus {
     fn planes(&self) -> &[ControlPlane] {
-        self.found.as_deref().unwrap_or_default()
+        self.result.as_deref().unwrap_or_default()
     }
 }
 
 pub(super) fn run(command: LinkerdCommand) -> Result<(), Failure> {
     let LinkerdCommand::Status(args) = command;
-    let config = args.config.load()?;
-    let targets = config.bundle_targets().iter();
-    if targets.filter(|each| each.holds_linkerd_roots()).count() == 0 {
-        return Err(
-            Failure::new(Exit::Config, "no bundle target writes Linkerd's roots")
-                .at(config.file().display().to_string())
-                .next("add [bundle_targets.linkerd] with preset = \"linkerd\""),
-        );
+    let config = args.common.config.load()?;
+    let mut targets = config.bundle_targets().iter();
+    if !targets.any(|target| target.holds_linkerd_roots()) {
+        let message = "no bundle target writes Linkerd's roots";
+        return Err(Failure::new(Exit::Config, message)
+            .at(config.file().display())
+            .next("add [bundle_targets.linkerd] with preset = \"linkerd\""));
     }
-    let clusters = block_on(examine(&config))?;
-    let planes = || clusters.iter().flat_map(ClusterStatus::planes);
-    let all = planes().flat_map(|plane| plane.workloads.values());
-    let all = all.fold(Counts::default(), |sum, each| sum.and(*each));
+    let clusters = block_on(read_clusters(&config))?;
+    let total = clusters
+        .iter()
+        .flat_map(ClusterStatus::planes)
+        .flat_map(|plane| plane.workloads.values())
+        .fold(Counts::default(), |sum, counts| sum.and(*counts));
+    let outdated = total.old + total.unknown;
     let unreadable = clusters
         .iter()
-        .filter(|cluster| cluster.found.is_err())
+        .filter(|cluster| cluster.result.is_err())
         .count();
-    let behind = all.old + all.unknown;
-    match args.format.is_json() {
-        true => print_json(&clusters, unreadable + behind == 0)?,
-        false => print_table(&clusters, all, unreadable)?,
+    match args.common.format.is_json() {
+        true => print_json(&clusters, unreadable + outdated == 0)?,
+        false => print_table(&clusters, total, unreadable)?,
     }
-    match (behind, unreadable) {
+    match (outdated, unreadable) {
         (0, 0) => Ok(()),
-        (0, _) => Err(Failure::new(
-            Exit::Unavailable,
-            format!("{} cannot be looked at", count(unreadable, "cluster")),
-        )),
-        _ => Err(Failure::new(
-            Exit::Failed,
-            format!("{} must start anew", count(behind, "pod")),
-        )),
+        (0, _) => {
+            let message = format!("{} cannot be read", count(unreadable, "cluster"));
+            Err(Failure::new(Exit::Unavailable, message))
+        }
+        _ => {
+            let message = format!("{} must be restarted", count(outdated, "pod"));
+            Err(Failure::new(Exit::Failed, message))
+        }
     }
 }
 
-/// Each cluster on its own: one that is down hides none of the others.
-async fn examine(config: &Config) -> Vec<ClusterStatus> {
+/// Reads each cluster; one that is down hides none of the others.
+async fn read_clusters(config: &Config) -> Vec<ClusterStatus> {
     let mut statuses = Vec::new();
-    for target in config.bundle_targets() {
-        if !target.holds_linkerd_roots() {
-            continue;
-        }
-        let clusters = target
+    let targets = config.bundle_targets().iter();
+    for target in targets.filter(|target| target.holds_linkerd_roots()) {
+        for cluster in target
             .clusters()
-            .filter_map(|name| config.clusters().get(name));
-        for cluster in clusters {
-            let found = match Examiner::new(cluster).await {
-                Ok(examiner) => control_planes(cluster, target, &examiner).await,
-                Err(why) => Err(why),
+            .filter_map(|name| config.clusters().get(name))
+        {
+            let result = match Inspector::new(cluster).await {
+                Ok(inspector) => control_planes(cluster, target, &inspector).await,
+                Err(error) => Err(error),
             };
-            statuses.push(ClusterStatus {
-                cluster: cluster.name().to_owned(),
-                found,
-            });
+            let cluster = cluster.name().to_owned();
+            statuses.push(ClusterStatus { cluster, result });
         }
     }
     statuses
 }
 
-fn print_json(clusters: &[ClusterStatus], removable: bool) -> Result<(), Failure> {
+fn print_json(clusters: &[ClusterStatus], old_roots_removable: bool) -> Result<(), Failure> {
     let plane = |plane: &ControlPlane| -> Value {
         let workloads = plane.workloads.iter().map(|(workload, counts)| {
             json!({
@@ -117,85 +112,75 @@ fn print_json(clusters: &[ClusterStatus], removable: bool) -> Result<(), Failure
             "workloads": workloads.collect::<Vec<_>>(),
         })
     };
-    let clusters = clusters.iter().map(|cluster| {
+    let clusters = clusters.iter().map(|status| {
         json!({
-            "cluster": cluster.cluster,
-            "error": cluster.found.as_ref().err(),
-            "control_planes": cluster.planes().iter().map(plane).collect::<Vec<_>>(),
+            "cluster": status.cluster,
+            "error": status.result.as_ref().err(),
+            "control_planes": status.planes().iter().map(plane).collect::<Vec<_>>(),
         })
     });
     output::json(&json!({
         "clusters": clusters.collect::<Vec<_>>(),
-        "old_roots_may_go": removable,
+        "old_roots_may_go": old_roots_removable,
     }))
 }
 
-fn print_table(clusters: &[ClusterStatus], all: Counts, unreadable: usize) -> Result<(), Failure> {
-    let mut rows = Vec::new();
-    for cluster in clusters {
-        for (workload, counts) in cluster.planes().iter().flat_map(|plane| &plane.workloads) {
-            let number = |number: usize| number.to_string();
-            rows.push(vec![
-                cluster.cluster.clone(),
-                workload.namespace.clone(),
-                workload.kind.clone(),
-                workload.name.clone(),
-                number(counts.current),
-                number(counts.old),
-                number(counts.unknown),
-            ]);
-        }
+fn print_table(
+    clusters: &[ClusterStatus],
+    total: Counts,
+    unreadable: usize,
+) -> Result<(), Failure> {
+    let rows = clusters.iter().flat_map(|status| {
+        let workloads = status.planes().iter().flat_map(|plane| &plane.workloads);
+        workloads.map(|(workload, counts)| {
+            [
+                ("CLUSTER", status.cluster.clone()),
+                ("NAMESPACE", workload.namespace.clone()),
+                ("KIND", workload.kind.clone()),
+                ("NAME", workload.name.clone()),
+                ("CURRENT", counts.current.to_string()),
+                ("OLD", counts.old.to_string()),
+                ("UNKNOWN", counts.unknown.to_string()),
+            ]
+        })
+    });
+    output::table(rows, "no pod with a proxy of Linkerd runs")?;
+    for status in clusters {
+        print_restarts(status)?;
     }
-    let headings = [
-        "CLUSTER",
-        "NAMESPACE",
-        "KIND",
-        "NAME",
-        "CURRENT",
-        "OLD",
-        "UNKNOWN",
-    ];
-    output::table(&headings, &rows, "no pod with a proxy of Linkerd runs")?;
-    for cluster in clusters {
-        print_restarts(cluster)?;
-    }
-    let behind = all.old + all.unknown;
+    let outdated = total.old + total.unknown;
     output::line("")?;
-    output::line(&match (behind, unreadable) {
+    output::line(match (outdated, unreadable) {
         (0, 0) => format!(
-            "{} run, each with the roots as they are published now: an old root that signs nothing \
-             any more may go",
-            count(all.current, "proxy pod")
+            "{} run, all with the published roots: an old root that no longer signs may be removed",
+            count(total.current, "proxy pod")
         ),
-        (0, _) => "no root may go yet: what a cluster runs with could not be looked at".to_owned(),
+        (0, _) => "remove no root yet: a cluster could not be read".to_owned(),
         _ => format!(
-            "no root may go yet, and no other may sign: {} of {} do not run with the roots as they \
-             are published now",
-            behind,
-            count(behind + all.current, "proxy pod")
+            "remove no root yet, and let no other sign: {outdated} of {} do not run with the \
+             published roots",
+            count(outdated + total.current, "proxy pod")
         ),
     })
 }
 
-/// What is to be done in one status.
+/// Prints the commands that restart a cluster's outdated workloads.
 fn print_restarts(status: &ClusterStatus) -> Result<(), Failure> {
-    if let Err(why) = &status.found {
-        return output::note(&format!("{}: {why}", status.cluster));
+    if let Err(error) = &status.result {
+        return output::note(format!("{}: {error}", status.cluster));
     }
     let workloads = status.planes().iter().flat_map(|plane| &plane.workloads);
-    let behind: Vec<_> = workloads
+    let mut outdated = workloads
         .filter(|(_, counts)| counts.needs_restart())
-        .map(|(workload, _)| workload)
-        .collect();
-    if behind.is_empty() {
-        return Ok(());
+        .peekable();
+    if outdated.peek().is_some() {
+        output::line(format!("\nto restart in the cluster {}:", status.cluster))?;
     }
-    output::line(&format!("\nto restart in the cluster {}:", status.cluster))?;
-    for workload in behind {
-        output::line(&match workload.restart() {
+    for (workload, _) in outdated {
+        output::line(match workload.restart() {
             Some(command) => format!("  {command}"),
             None => format!(
-                "  # {} {} in {}: no command restarts it; let it end, or make it anew",
+                "  # {} {} in {}: no command restarts it; wait for its end, or recreate it",
                 workload.kind, workload.name, workload.namespace
             ),
         })?;

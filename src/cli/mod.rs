@@ -1,8 +1,7 @@
-//! The commands. Each is one file: its arguments, then what it does; all print through `output`.
+//! The commands: each file holds the arguments and the code of one. All output is in `output`.
 
 mod anchors;
 mod args;
-mod bench;
 mod ca;
 mod cert;
 mod check;
@@ -31,9 +30,9 @@ pub use args::command;
 use args::{Args, Command};
 pub use failure::{Exit, Failure};
 
-/// Parses the arguments of this process, runs the command, and reports its failure.
+/// Parses the arguments of this process, runs the command, and prints its failure.
 pub fn main() -> ExitCode {
-    // Usage errors, `--help` and `--version` end here, with clap's own exit codes 2 and 0.
+    // Usage errors, `--help` and `--version` exit here, with clap's exit codes 2 and 0.
     let args = Args::parse();
     match run(args.command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -56,7 +55,6 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Key(args) => keys::run(args),
         Command::Linkerd(args) => linkerd::run(args),
         Command::Check(args) => check::run(&args),
-        Command::Bench(args) => bench::run(&args),
         Command::Config(args) => config::run(args),
         Command::Completions(args) => generate::completions(&args, self::command()),
         Command::Man(args) => generate::man(&args, self::command()),

@@ -1,4 +1,4 @@
-//! What a command opens beside a running server, and who it says it is.
+//! What commands open without a server, and the actor that they record.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,19 +9,21 @@ use super::failure::{Exit, Failure};
 use crate::app::Core;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::ledger::{Actor, Ledger, OpenMode, Sqlite};
+use crate::ledger::{Actor, Ledger, OpenMode, Snapshot, Sqlite};
 
-/// How long a command that ends waits for what is between record and conclusion.
+/// How long a command waits at its end for issuances that are recorded and not concluded.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long a token may take to become ready.
+pub(super) const TOKEN_READY: Duration = Duration::from_secs(10);
 
-/// The configuration, in a process that has the variables its module needs.
-pub(super) fn configuration(config: &ConfigArg) -> Result<Config, Failure> {
+/// The configuration, in a process that has the environment variables of the PKCS#11 module.
+pub(super) fn config_with_environment(config: &ConfigArg) -> Result<Config, Failure> {
     let config = config.load()?;
     environment::ensure(&config.hsm().missing_environment())?;
     Ok(config)
 }
 
-/// Runs `work` with HSM, ledger and pipeline, and closes them in order.
+/// Runs `work` with HSM, ledger and signing pipeline, then closes them in order.
 pub(super) fn with_core<T>(
     config: &Config,
     work: impl AsyncFnOnce(&Core) -> Result<T, Failure>,
@@ -35,20 +37,17 @@ pub(super) fn with_core<T>(
     })?
 }
 
-/// Runs `work` with the ledger alone.
+/// Runs `work` with the ledger alone, which must exist: a command that reads creates none.
 pub(super) fn with_ledger<T>(
     config: &Config,
     work: impl AsyncFnOnce(&dyn Ledger) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let path = config.ledger().path();
-    // Asking for a list would otherwise make an empty one.
     if !path.exists() {
-        return Err(Failure::new(
-            Exit::Ledger,
-            format!("there is no ledger at {} yet", path.display()),
-        )
-        .at(format!("{}: ledger.path", config.file().display()))
-        .next("rootbridge ca init --trust-domain TRUST_DOMAIN"));
+        let message = format!("there is no ledger at {} yet", path.display());
+        return Err(Failure::new(Exit::Ledger, message)
+            .at(format!("{}: ledger.path", config.file().display()))
+            .next("rootbridge ca init --trust-domain TRUST_DOMAIN"));
     }
     block_on(async {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -59,7 +58,11 @@ pub(super) fn with_ledger<T>(
     })?
 }
 
-/// Runs one command to its end.
+/// Authorities, issuers and anchors as recorded.
+pub(super) fn snapshot(config: &Config) -> Result<Snapshot, Failure> {
+    with_ledger(config, async |ledger| Ok(ledger.snapshot().await?))
+}
+
 pub(super) fn block_on<F: Future>(future: F) -> Result<F::Output, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -68,30 +71,19 @@ pub(super) fn block_on<F: Future>(future: F) -> Result<F::Output, Failure> {
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot start the runtime: {error}")))
 }
 
-/// Who runs this process: user and host, and who became root to do it.
+/// The user and host of this process; under sudo, the user before it as well.
 pub(super) fn actor() -> Actor {
     let uid = rustix::process::getuid().as_raw();
-    let user = user_name(uid).unwrap_or_else(|| format!("uid-{uid}"));
-    let host = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
-    // Only root is believed here, who could write anything into the ledger anyway.
-    let sudo = std::env::var("SUDO_USER").ok().filter(|_| uid == 0);
-    let plain = |name: &str| {
-        name.chars()
-            .filter(|c| c.is_ascii_graphic())
-            .take(64)
-            .collect::<String>()
+    let plain = |name: &str| -> String {
+        let graphic = name.chars().filter(char::is_ascii_graphic);
+        graphic.take(64).collect()
     };
-    let name = match sudo {
-        Some(before) => format!(
-            "{}@{} (sudo by {})",
-            plain(&user),
-            plain(&host),
-            plain(&before)
-        ),
-        None => format!("{}@{}", plain(&user), plain(&host)),
+    let user = plain(&user_name(uid).unwrap_or_else(|| format!("uid-{uid}")));
+    let host = plain(&rustix::system::uname().nodename().to_string_lossy());
+    // The variable counts for root alone, who may write the ledger without this program.
+    let name = match std::env::var("SUDO_USER") {
+        Ok(before) if uid == 0 => format!("{user}@{host} (sudo by {})", plain(&before)),
+        _ => format!("{user}@{host}"),
     };
     Actor {
         name,

@@ -1,16 +1,17 @@
-//! The only place that prints.
+//! All output of the commands.
 //!
-//! Results go to stdout, everything else to stderr. What comes from a server or the ledger may
-//! hold anything, so control characters never reach the terminal.
+//! Results go to stdout, everything else to stderr. Text from a server or the ledger may hold any
+//! character: control characters never reach the terminal.
 
+use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
+use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use super::failure::{Exit, Failure};
 
-/// The form of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(super) enum Format {
     /// For people.
@@ -20,10 +21,10 @@ pub(super) enum Format {
     Json,
 }
 
-/// `-o`, where a command has no form of its own.
+/// `-o` of most commands.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(super) struct FormatArg {
-    /// The form of the result.
+    /// The output format.
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(super) output: Format,
 }
@@ -34,88 +35,89 @@ impl FormatArg {
     }
 }
 
-/// Prints `text` as it is, for completions, manual pages and PEM.
-pub(super) fn raw(text: &[u8]) -> Result<(), Failure> {
+/// `-o` of commands whose result is certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum CertificateFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+    /// The certificates alone.
+    Pem,
+}
+
+/// Prints `text` unchanged: completions, manual pages, PEM.
+pub(super) fn raw(text: impl AsRef<[u8]>) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
+    match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
-        // `rootbridge cert list | head`: the reader has what it wanted.
+        // `rootbridge cert list | head`: the reader needs no more.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Done, String::new()))
+            Err(Failure::new(Exit::Done, ""))
         }
-        Err(error) => Err(Failure::new(
-            Exit::Failed,
-            format!("cannot write the result: {error}"),
-        )),
+        Err(error) => {
+            let message = format!("cannot write the result: {error}");
+            Err(Failure::new(Exit::Failed, message))
+        }
     }
 }
 
-/// Prints a line for people.
-pub(super) fn line(text: &str) -> Result<(), Failure> {
-    raw(format!("{}\n", printable(text)).as_bytes())
+pub(super) fn line(text: impl Display) -> Result<(), Failure> {
+    raw(format!("{}\n", printable(&text.to_string())))
 }
 
-/// Prints `value` as JSON.
 pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot write JSON: {error}")))?;
-    raw(format!("{text}\n").as_bytes())
+    raw(format!("{text}\n"))
 }
 
-/// Prints rows under their headings, in columns; `none` when there are no rows.
-pub(super) fn table(headings: &[&str], rows: &[Vec<String>], none: &str) -> Result<(), Failure> {
-    if rows.is_empty() {
-        return note(none);
-    }
-    let mut text = String::new();
-    let heading: Vec<String> = headings.iter().map(ToString::to_string).collect();
-    let cells = |row: &[String]| row.iter().map(|cell| printable(cell)).collect::<Vec<_>>();
-    let rows: Vec<Vec<String>> = std::iter::once(&heading)
-        .chain(rows)
-        .map(|r| cells(r))
-        .collect();
-    let widths: Vec<usize> = (0..headings.len())
-        .map(|at| {
-            rows.iter()
-                .filter_map(|row| row.get(at))
-                .map(|c| c.chars().count())
-                .max()
-        })
-        .map(Option::unwrap_or_default)
-        .collect();
-    for row in &rows {
-        let mut shown = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            shown.push_str(&format!("{cell:width$}   "));
+/// A column's heading, and the cell of one row.
+pub(super) type Cell = (&'static str, String);
+
+/// Prints `rows` in columns under their headings; `none` on stderr when there are no rows.
+pub(super) fn table<const N: usize>(
+    rows: impl IntoIterator<Item = [Cell; N]>,
+    none: &str,
+) -> Result<(), Failure> {
+    let mut table = Table::new();
+    for row in rows {
+        if table.row_count() == 0 {
+            table.set_header(row.iter().map(|(heading, _)| *heading));
         }
-        text.push_str(shown.trim_end());
-        text.push('\n');
+        table.add_row(row.iter().map(|(_, cell)| printable(cell)));
     }
-    raw(text.as_bytes())
+    match table.row_count() {
+        0 => note(none),
+        _ => columns(table),
+    }
 }
 
-/// Prints facts, one a line, their names in a column.
-pub(super) fn facts(facts: &[(&str, String)]) -> Result<(), Failure> {
-    let width = facts
-        .iter()
-        .map(|(name, _)| name.chars().count())
-        .max()
-        .unwrap_or_default();
-    let mut text = String::new();
-    for (name, value) in facts {
-        text.push_str(&format!("{name:width$}   {}\n", printable(value)));
-    }
-    raw(text.as_bytes())
+/// Prints names and values, one pair a line.
+pub(super) fn facts(facts: impl AsRef<[Cell]>) -> Result<(), Failure> {
+    let mut table = Table::new();
+    let facts = facts.as_ref().iter();
+    table.add_rows(facts.map(|(name, value)| [(*name).to_owned(), printable(value)]));
+    columns(table)
 }
 
-/// Says something on stderr that is not part of the result.
-pub(super) fn note(text: &str) -> Result<(), Failure> {
-    // Nobody to tell is no reason to fail.
-    let _ = writeln!(io::stderr().lock(), "{}", printable(text));
+/// Columns three spaces apart, without borders.
+fn columns(mut table: Table) -> Result<(), Failure> {
+    table.load_style(presets::NOTHING);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 3));
+    }
+    raw(format!("{}\n", table.trim_fmt()))
+}
+
+/// Prints on stderr what is not part of the result; a closed stderr is not a failure.
+pub(super) fn note(text: impl Display) -> Result<(), Failure> {
+    let _ = writeln!(io::stderr().lock(), "{}", printable(&text.to_string()));
     Ok(())
 }
 
-/// Says on stderr what failed, where, and what to do next.
+/// Prints on stderr what failed, where, and what to do next.
 pub(super) fn report(failure: &Failure) {
     if failure.exit() == Exit::Done {
         return;
@@ -137,28 +139,21 @@ pub(super) fn report(failure: &Failure) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Whether colours are welcome on `stream` (<https://no-color.org>).
+/// Whether to color output on `stream` (<https://no-color.org>).
 pub(super) fn colored(stream: &impl io::IsTerminal) -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     stream.is_terminal() && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
 }
 
-/// Whether a person reads stderr, so that waiting may be shown.
+/// Whether stderr is a terminal, where progress is shown.
 pub(super) fn is_interactive() -> bool {
     io::stderr().is_terminal()
 }
 
-/// `text` without what could steer a terminal.
+/// `text` without control characters, which terminals obey.
 fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' && c != '\t' {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        })
-        .collect()
+    let is_harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
+    text.replace(is_harmful, "\u{fffd}")
 }
 
 #[cfg(test)]
@@ -166,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_steers_the_terminal() {
+    fn control_characters_are_replaced() {
         assert_eq!(
             printable("a\x1b[2Jb\tc\u{9b}d"),
             "a\u{fffd}[2Jb\tc\u{fffd}d"

@@ -1,31 +1,35 @@
-//! Moments as operators write them.
+//! Dates and durations, as operators write them.
 
 use std::str::FromStr;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 use crate::clock::UnixTime;
 
-/// `2026-11-22`, `2026-11-22T18:00:00Z`, or a span such as `24h`.
+/// `2026-11-22`, `2026-11-22T18:00:00Z`, or a duration such as `24h`; UTC where no offset is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DateOrDuration {
-    Time(UnixTime),
+    Date(UnixTime),
     Duration(Duration),
 }
 
 impl DateOrDuration {
-    /// A span is counted back from `now`.
+    /// The date, or the time one duration before `now`.
     pub(super) fn before(self, now: UnixTime) -> UnixTime {
         match self {
-            Self::Time(at) => at,
-            Self::Duration(span) => now.minus(span),
+            Self::Date(date) => date,
+            Self::Duration(duration) => now.minus(duration),
         }
     }
 
-    /// A span is counted on from `now`.
+    /// The date, or the time one duration after `now`.
     pub(super) fn after(self, now: UnixTime) -> UnixTime {
         match self {
-            Self::Time(at) => at,
-            Self::Duration(span) => now.plus(span),
+            Self::Date(date) => date,
+            Self::Duration(duration) => now.plus(duration),
         }
     }
 }
@@ -34,19 +38,17 @@ impl FromStr for DateOrDuration {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Ok(span) = humantime::parse_duration(text) {
-            return Ok(Self::Duration(span));
+        // Durations have one syntax, here and in the configuration.
+        if let Ok(duration) = humantime::parse_duration(text) {
+            return Ok(Self::Duration(duration));
         }
-        let moment = match text.len() {
-            10 => format!("{text}T00:00:00Z"),
-            _ => text.to_owned(),
-        };
-        humantime::parse_rfc3339_weak(&moment)
-            .ok()
-            .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
-            .and_then(|since| i64::try_from(since.as_secs()).ok())
-            .map(|secs| Self::Time(UnixTime::from_secs(secs)))
-            .ok_or("expected a date (2026-11-22 or 2026-11-22T18:00:00Z) or a span (24h, 30d)")
+        let utc = |date: DateTime| TimeZone::UTC.to_timestamp(date);
+        text.parse::<Timestamp>()
+            .or_else(|_| text.parse().and_then(utc))
+            .map(|date| Self::Date(UnixTime::from_secs(date.as_second())))
+            .map_err(
+                |_| "expected a date (2026-11-22 or 2026-11-22T18:00:00Z) or a duration (24h, 30d)",
+            )
     }
 }
 
@@ -56,25 +58,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_and_spans() {
+    fn dates_and_durations() {
         let now = UnixTime::from_secs(1_000_000_000);
-        assert_eq!(
-            "1h".parse::<DateOrDuration>().unwrap().before(now).secs(),
-            999_996_400
-        );
-        assert_eq!(
-            "1h".parse::<DateOrDuration>().unwrap().after(now).secs(),
-            1_000_003_600
-        );
-        let day = "2026-09-21".parse::<DateOrDuration>().unwrap().after(now);
+        let parse = |text: &str| text.parse::<DateOrDuration>().unwrap();
+        assert_eq!(parse("1h").before(now).secs(), 999_996_400);
+        assert_eq!(parse("1h").after(now).secs(), 1_000_003_600);
+        let day = parse("2026-09-21").after(now);
         assert_eq!(day.to_string(), "2026-09-21T00:00:00Z");
-        assert_eq!(
-            "2026-09-21T00:00:00Z"
-                .parse::<DateOrDuration>()
-                .unwrap()
-                .before(now),
-            day
-        );
+        for same in [
+            "2026-09-21T00:00:00Z",
+            "2026-09-21 00:00:00",
+            "2026-09-21T02:00:00+02:00",
+        ] {
+            assert_eq!(parse(same).before(now), day, "{same}");
+        }
         assert!("soon".parse::<DateOrDuration>().is_err());
     }
 }

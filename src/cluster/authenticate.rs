@@ -3,8 +3,8 @@
 use tokio::time::{Instant, timeout};
 
 use super::Cluster;
-use super::callers::Way;
-use super::review::Reviewed;
+use super::callers::VerificationMode;
+use super::token_review::TokenSubject;
 use crate::authn::{Api, AuthnError, Caller, Identity, Method};
 use crate::x509::SpiffeId;
 
@@ -21,31 +21,39 @@ impl Cluster {
                 "the tokens of cluster {name} do not count for the API {api}"
             ))
         })?;
-        let (whose, method) = self
-            .judge(token, audience)
+        let (subject, method) = self
+            .verify(token, audience)
             .await
             .map_err(|error| in_cluster(name, error))?;
-        self.caller(whose, method)
+        self.caller(subject, method)
     }
 
-    async fn judge(&self, token: &str, audience: &str) -> Result<(Reviewed, Method), AuthnError> {
+    async fn verify(
+        &self,
+        token: &str,
+        audience: &str,
+    ) -> Result<(TokenSubject, Method), AuthnError> {
         if let (Some(offline), Some(index)) = (&self.offline, &self.index) {
-            let begun = Instant::now();
+            let started = Instant::now();
             // A key that is not known yet is fetched, which must not eat up the API server's own time.
             let most = self.config.callers().review_timeout() / 2;
-            let verdict = timeout(most, offline.judge(index, token, audience)).await;
-            let verdict = verdict.unwrap_or_else(|_| Ok(Err("its key took too long".to_owned())));
-            if !matches!(verdict, Ok(Err(_))) {
-                self.metrics
-                    .count(self.config.name(), Way::Offline, &verdict, begun);
+            let result = timeout(most, offline.verify(index, token, audience)).await;
+            let result = result.unwrap_or_else(|_| Ok(Err("its key took too long".to_owned())));
+            if !matches!(result, Ok(Err(_))) {
+                self.metrics.count(
+                    self.config.name(),
+                    VerificationMode::Offline,
+                    &result,
+                    started,
+                );
             }
-            match verdict? {
+            match result? {
                 Ok(accepted) => {
                     let method = Method::ClusterKeys {
                         issuer: accepted.issuer,
                         key_id: accepted.key_id,
                     };
-                    return Ok((accepted.whose, method));
+                    return Ok((accepted.subject, method));
                 }
                 Err(why) => {
                     self.metrics.fell_back(self.config.name());
@@ -57,29 +65,36 @@ impl Cluster {
                 }
             }
         }
-        let begun = Instant::now();
-        let verdict = self.reviewer.review(&self.link, token, audience).await;
-        self.metrics
-            .count(self.config.name(), Way::TokenReview, &verdict, begun);
-        Ok((verdict?, Method::TokenReview))
+        let started = Instant::now();
+        let result = self
+            .reviewer
+            .review(&self.connection, token, audience)
+            .await;
+        self.metrics.count(
+            self.config.name(),
+            VerificationMode::TokenReview,
+            &result,
+            started,
+        );
+        Ok((result?, Method::TokenReview))
     }
 
-    fn caller(&self, whose: Reviewed, method: Method) -> Result<Caller, AuthnError> {
+    fn caller(&self, subject: TokenSubject, method: Method) -> Result<Caller, AuthnError> {
         let name = self.config.name();
         let rejected = |why: &str| AuthnError::rejected(format_args!("cluster {name}: {why}"));
-        if !self.config.speaks_for(&whose.namespace) {
+        if !self.config.allows_namespace(&subject.namespace) {
             return Err(rejected("it may not speak for the token's namespace"));
         }
         let trust_domain = self.config.trust_domain();
-        let id = SpiffeId::service_account(trust_domain, &whose.namespace, &whose.account)
+        let id = SpiffeId::service_account(trust_domain, &subject.namespace, &subject.account)
             .map_err(|_| rejected("the token names no valid namespace and service account"))?;
         Ok(Caller {
             trust_domain: trust_domain.clone(),
             identity: Identity::Workload(id),
             method,
             cluster: Some(name.to_owned()),
-            pod: whose.pod,
-            node: whose.node,
+            pod: subject.pod,
+            node: subject.node,
             token_authenticated_at: Some(self.clock.now()),
         })
     }

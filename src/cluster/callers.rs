@@ -18,7 +18,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// How a cluster's tokens are judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Way {
+pub enum VerificationMode {
     /// Its API server is asked about each.
     #[default]
     TokenReview,
@@ -43,7 +43,7 @@ pub struct RawClusterAudiences {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallersConfig {
     audiences: RawClusterAudiences,
-    way: Way,
+    mode: VerificationMode,
     node_accounts: BTreeSet<(String, String)>,
     review_timeout: Duration,
     review_concurrency: u32,
@@ -90,7 +90,7 @@ impl CallersConfig {
         }
         Ok(Self {
             audiences: raw.audiences.clone(),
-            way: raw.authenticate,
+            mode: raw.authenticate,
             node_accounts,
             review_timeout: within(
                 at("review_timeout"),
@@ -125,8 +125,8 @@ impl CallersConfig {
     }
 
     /// How its tokens are judged.
-    pub fn way(&self) -> Way {
-        self.way
+    pub fn mode(&self) -> VerificationMode {
+        self.mode
     }
 
     /// Whether a service account may ask for the workloads of its node.
@@ -137,7 +137,7 @@ impl CallersConfig {
 
     /// Whether pods and accounts must be watched.
     pub fn needs_index(&self) -> bool {
-        self.any() && (self.way == Way::Offline || !self.node_accounts.is_empty())
+        self.any() && (self.mode == VerificationMode::Offline || !self.node_accounts.is_empty())
     }
 
     /// How long a TokenReview may take, waiting for its turn included.
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(istio.audience(Api::Certificates), None);
         assert_eq!(istio.audience(Api::Admin), None);
         assert!(istio.any() && !istio.needs_index());
-        assert_eq!(istio.way(), Way::TokenReview);
+        assert_eq!(istio.mode(), VerificationMode::TokenReview);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::callers::{CallersConfig, RawClusterAudiences, Way};
+use super::callers::{CallersConfig, RawClusterAudiences, VerificationMode};
 use super::error::ConfigError;
 use super::names::is_label;
 use crate::x509::TrustDomain;
@@ -32,7 +32,7 @@ pub struct RawCluster {
     pub audiences: RawClusterAudiences,
     /// How its tokens are judged.
     #[serde(default)]
-    pub authenticate: Way,
+    pub authenticate: VerificationMode,
     /// `NAMESPACE/ACCOUNT` of those who may ask for the workloads of their node.
     #[serde(default)]
     pub node_accounts: Vec<String>,
@@ -96,7 +96,7 @@ impl ClusterConfig {
     }
 
     /// Whether it may speak for a namespace.
-    pub fn speaks_for(&self, namespace: &str) -> bool {
+    pub fn allows_namespace(&self, namespace: &str) -> bool {
         self.namespaces.is_empty() || self.namespaces.contains(namespace)
     }
 
@@ -204,7 +204,7 @@ mod tests {
         )
         .unwrap();
         let east = all.get("east").unwrap();
-        assert!(east.speaks_for("a") && !east.speaks_for("c"));
+        assert!(east.allows_namespace("a") && !east.allows_namespace("c"));
         assert_eq!(east.aliases(), ["Kubernetes"]);
     }
 

@@ -12,42 +12,42 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
 
-use super::callers::Way;
+use super::callers::VerificationMode;
 use super::{Cluster, Clusters};
 use crate::authn::AuthnError;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Judged {
+struct TokenLabels {
     cluster: String,
     verification: &'static str,
     result: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Taken {
+struct DurationLabels {
     cluster: String,
     verification: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Named {
+struct ClusterLabel {
     cluster: String,
 }
 
 /// Counters of authentication by clusters; clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Metrics {
-    judged: Family<Judged, Counter>,
-    took: Family<Taken, Histogram, fn() -> Histogram>,
-    fell_back: Family<Named, Counter>,
+    tokens: Family<TokenLabels, Counter>,
+    duration: Family<DurationLabels, Histogram, fn() -> Histogram>,
+    fell_back: Family<ClusterLabel, Counter>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         Self {
-            judged: Family::default(),
+            tokens: Family::default(),
             // 50 µs, an elliptic signature here, to 13 s, past a TokenReview's deadline.
-            took: Family::new_with_constructor(|| {
+            duration: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.00005, 2.0, 19))
             }),
             fell_back: Family::default(),
@@ -60,18 +60,18 @@ impl Metrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
             "cluster_tokens",
-            "Tokens that were judged for a cluster, by verification (token_review or offline) and result",
-            self.judged.clone(),
+            "Tokens of a cluster that were verified, by verification and result",
+            self.tokens.clone(),
         );
         registry.register_with_unit(
             "cluster_token_duration",
-            "How long judging a token took",
+            "How long verifying a token took",
             Unit::Seconds,
-            self.took.clone(),
+            self.duration.clone(),
         );
         registry.register(
             "cluster_tokens_fell_back",
-            "Tokens that could not be judged offline and went to TokenReview",
+            "Tokens that could not be verified offline and went to TokenReview",
             self.fell_back.clone(),
         );
     }
@@ -79,34 +79,34 @@ impl Metrics {
     pub(super) fn count<T>(
         &self,
         cluster: &str,
-        way: Way,
-        verdict: &Result<T, AuthnError>,
-        begun: Instant,
+        verification: VerificationMode,
+        outcome: &Result<T, AuthnError>,
+        started: Instant,
     ) {
-        let way = match way {
-            Way::TokenReview => "token_review",
-            Way::Offline => "offline",
+        let verification = match verification {
+            VerificationMode::TokenReview => "token_review",
+            VerificationMode::Offline => "offline",
         };
-        let labels = Judged {
+        let labels = TokenLabels {
             cluster: cluster.to_owned(),
-            verification: way,
-            result: match verdict {
+            verification,
+            result: match outcome {
                 Ok(_) => "accepted",
                 Err(AuthnError::Unavailable(_) | AuthnError::Timeout(_)) => "cannot_tell",
                 Err(_) => "rejected",
             },
         };
-        self.judged.get_or_create(&labels).inc();
-        let labels = Taken {
+        self.tokens.get_or_create(&labels).inc();
+        let labels = DurationLabels {
             cluster: labels.cluster,
-            verification: way,
+            verification,
         };
-        let took = begun.elapsed().as_secs_f64();
-        self.took.get_or_create(&labels).observe(took);
+        let duration = started.elapsed().as_secs_f64();
+        self.duration.get_or_create(&labels).observe(duration);
     }
 
     pub(super) fn fell_back(&self, cluster: &str) {
-        let labels = Named {
+        let labels = ClusterLabel {
             cluster: cluster.to_owned(),
         };
         self.fell_back.get_or_create(&labels).inc();
@@ -115,17 +115,17 @@ impl Metrics {
 
 /// The gauges, read when they are asked for.
 #[derive(Debug)]
-pub(super) struct Standing(pub(super) Vec<Arc<Cluster>>);
+pub(super) struct ClusterCollector(pub(super) Vec<Arc<Cluster>>);
 
 impl Clusters {
     /// Puts every cluster's state under the names that docs/reference/metrics.md lists.
     pub fn register(&self, registry: &mut Registry) {
         self.metrics.register(registry);
-        registry.register_collector(Box::new(Standing(self.iter().cloned().collect())));
+        registry.register_collector(Box::new(ClusterCollector(self.iter().cloned().collect())));
     }
 }
 
-impl Collector for Standing {
+impl Collector for ClusterCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         gauge(
             &mut encoder,

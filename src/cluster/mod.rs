@@ -1,42 +1,42 @@
 //! Kubernetes clusters, as Rootbridge sees them from outside: how each is reached, and what its API
 //! server says. What is written there is the business of `controllers`.
 
-mod ask;
 mod authenticate;
 mod callers;
-mod choose;
 mod config;
-mod delegate;
+mod connection;
 mod error;
-mod examine;
 mod index;
-mod link;
+mod inspector;
 mod metrics;
 mod names;
+mod node_authorization;
 mod notices;
 mod offline;
+mod permission;
 mod probe;
-mod review;
-mod right;
+mod request;
+mod selection;
+mod token_review;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use callers::{CallersConfig, RawClusterAudiences, Way};
-pub use choose::ListenerClusters;
+pub use callers::{CallersConfig, RawClusterAudiences, VerificationMode};
 pub use config::{ClusterConfig, RawCluster, clusters};
-pub use delegate::DelegationError;
-pub use error::{ConfigError, Down};
-pub use examine::{Echo, Examiner, Reached};
+pub use connection::Connection;
+pub use error::{ClusterUnavailable, ConfigError};
 pub use index::{AccountRecord, Index, PodRecord};
-pub use link::Link;
+pub use inspector::{AudienceCheck, Inspector, ServerInfo};
 use metrics::Metrics;
 pub(crate) use names::{is_label, is_subdomain};
+pub use node_authorization::NodeAuthorizationError;
 pub use notices::{Notice, Notices};
-use offline::Offline;
-use review::Reviewer;
-pub use right::Right;
+use offline::OfflineVerifier;
+pub use permission::Permission;
+pub use selection::ListenerClusters;
+use token_review::TokenReviewer;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -48,19 +48,19 @@ use crate::clock::Clock;
 pub struct Clusters {
     by_name: BTreeMap<String, Arc<Cluster>>,
     metrics: Metrics,
-    unknown: choose::Unknown,
+    unknown: selection::UnknownIdLog,
 }
 
 /// One cluster.
 #[derive(Debug)]
 pub struct Cluster {
     config: ClusterConfig,
-    link: Arc<Link>,
+    connection: Arc<Connection>,
     clock: Arc<dyn Clock>,
-    reviewer: Reviewer,
+    reviewer: TokenReviewer,
     /// Only where something needs it: to list all pods is a right of its own.
     index: Option<Index>,
-    offline: Option<Offline>,
+    offline: Option<OfflineVerifier>,
     up: AtomicBool,
     metrics: Metrics,
 }
@@ -76,31 +76,31 @@ impl Clusters {
     ) -> Self {
         let metrics = Metrics::default();
         let by_name = configs.iter().map(|(name, config)| {
-            let link = Arc::new(Link::new(config.clone()));
-            tasks.spawn(Arc::clone(&link).keep(stop.clone()));
+            let connection = Arc::new(Connection::new(config.clone()));
+            tasks.spawn(Arc::clone(&connection).follow_kubeconfig(stop.clone()));
             let callers = config.callers();
             let index = callers
                 .needs_index()
-                .then(|| Index::start(config, &link, tasks, stop));
-            let offline = (callers.any() && callers.way() == Way::Offline)
-                .then(|| Offline::start(name, &link, callers.watch_silence(), clock));
+                .then(|| Index::start(config, &connection, tasks, stop));
+            let offline = (callers.any() && callers.mode() == VerificationMode::Offline)
+                .then(|| OfflineVerifier::start(name, &connection, callers.watch_silence(), clock));
             let cluster = Arc::new(Cluster {
                 config: config.clone(),
-                reviewer: Reviewer::new(callers),
-                link,
+                reviewer: TokenReviewer::new(callers),
+                connection,
                 clock: Arc::clone(clock),
                 index,
                 offline,
                 up: AtomicBool::new(false),
                 metrics: metrics.clone(),
             });
-            tasks.spawn(probe::keep(Arc::clone(&cluster), stop.clone()));
+            tasks.spawn(probe::run(Arc::clone(&cluster), stop.clone()));
             (name.clone(), cluster)
         });
         Self {
             by_name: by_name.collect(),
             metrics,
-            unknown: choose::Unknown::default(),
+            unknown: selection::UnknownIdLog::default(),
         }
     }
 
@@ -122,8 +122,8 @@ impl Cluster {
     }
 
     /// How its API server is reached.
-    pub fn link(&self) -> &Link {
-        &self.link
+    pub fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// Its pods and service accounts; `None` where nothing needs them.
@@ -133,7 +133,7 @@ impl Cluster {
 
     /// Its API server's published keys; `None` where tokens are not verified by them.
     pub fn keys(&self) -> Option<KeysReport> {
-        self.offline.as_ref().map(Offline::report)
+        self.offline.as_ref().map(OfflineVerifier::report)
     }
 
     /// Whether its API server answered the last probe.

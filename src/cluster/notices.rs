@@ -1,4 +1,4 @@
-//! News of issued certificates on its way to the clusters whose workloads have them: told without
+//! News of issued certificates on its channel to the clusters whose workloads have them: told without
 //! waiting, and dropped where nobody takes it soon enough. Who issues never waits for who is told.
 
 use std::collections::BTreeMap;
@@ -28,36 +28,36 @@ pub struct Notice {
 
 /// Where notices are told, for some clusters. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Notices(Arc<BTreeMap<String, Way>>);
+pub struct Notices(Arc<BTreeMap<String, Channel>>);
 
 #[derive(Debug)]
-struct Way {
+struct Channel {
     sender: mpsc::Sender<Notice>,
     dropped: Counter,
 }
 
 impl Notices {
-    /// A way to each of the clusters, by name, on which `most` notices may wait; what finds no place
-    /// is counted. Beside it each way's end.
+    /// A channel to each of the clusters, by name, on which `most` notices may wait; what finds no place
+    /// is counted. Beside it each channel's receiver.
     pub fn new(
         clusters: impl IntoIterator<Item = (String, Counter)>,
         most: usize,
     ) -> (Self, BTreeMap<String, mpsc::Receiver<Notice>>) {
-        let (mut ways, mut ends) = (BTreeMap::new(), BTreeMap::new());
+        let (mut channels, mut receivers) = (BTreeMap::new(), BTreeMap::new());
         for (cluster, dropped) in clusters {
             let (sender, receiver) = mpsc::channel(most.max(1));
-            ends.insert(cluster.clone(), receiver);
-            ways.insert(cluster, Way { sender, dropped });
+            receivers.insert(cluster.clone(), receiver);
+            channels.insert(cluster, Channel { sender, dropped });
         }
-        (Self(Arc::new(ways)), ends)
+        (Self(Arc::new(channels)), receivers)
     }
 
     /// Tells a cluster, if it is to be told at all. Never waits.
-    pub fn tell(&self, cluster: &str, notice: Notice) {
-        if let Some(way) = self.0.get(cluster)
-            && way.sender.try_send(notice).is_err()
+    pub fn send(&self, cluster: &str, notice: Notice) {
+        if let Some(channel) = self.0.get(cluster)
+            && channel.sender.try_send(notice).is_err()
         {
-            way.dropped.inc();
+            channel.dropped.inc();
         }
     }
 }
@@ -70,8 +70,8 @@ mod tests {
     #[test]
     fn what_finds_no_place_is_dropped_and_counted() {
         let dropped = Counter::default();
-        let ways = [("east".to_owned(), dropped.clone())];
-        let (notices, mut ends) = Notices::new(ways, 2);
+        let channels = [("east".to_owned(), dropped.clone())];
+        let (notices, mut receivers) = Notices::new(channels, 2);
         let notice = |name: &str| Notice {
             namespace: "shop".to_owned(),
             account: "web".to_owned(),
@@ -81,18 +81,18 @@ mod tests {
             sha256: [0; 32],
         };
         for name in ["a", "b", "c"] {
-            notices.tell("east", notice(name));
+            notices.send("east", notice(name));
         }
-        notices.tell("west", notice("d"));
+        notices.send("west", notice("d"));
         assert_eq!(dropped.get(), 1);
-        let end = ends.get_mut("east").unwrap();
-        assert_eq!(end.try_recv().unwrap().name, "a");
-        notices.tell("east", notice("e"));
-        assert_eq!(end.try_recv().unwrap().name, "b");
-        assert_eq!(end.try_recv().unwrap().name, "e");
+        let receiver = receivers.get_mut("east").unwrap();
+        assert_eq!(receiver.try_recv().unwrap().name, "a");
+        notices.send("east", notice("e"));
+        assert_eq!(receiver.try_recv().unwrap().name, "b");
+        assert_eq!(receiver.try_recv().unwrap().name, "e");
         // Nobody is there any more.
-        drop(ends);
-        notices.tell("east", notice("f"));
+        drop(receivers);
+        notices.send("east", notice("f"));
         assert_eq!(dropped.get(), 2);
     }
 }

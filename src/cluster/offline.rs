@@ -9,10 +9,10 @@ use futures_util::future::BoxFuture;
 use http::Request;
 use serde::Deserialize;
 
-use super::ask::ask;
+use super::connection::Connection;
 use super::index::Index;
-use super::link::Link;
-use super::review::Reviewed;
+use super::request::ask;
+use super::token_review::TokenSubject;
 use crate::authn::{AuthnError, BoundToken, KeySource, KeysReport, ServiceAccountKeys};
 use crate::clock::{Clock, UnixTime};
 
@@ -25,33 +25,33 @@ const TIME: Duration = Duration::from_secs(5);
 
 /// A verifier of one cluster's tokens.
 #[derive(Debug)]
-pub(super) struct Offline {
+pub(super) struct OfflineVerifier {
     keys: ServiceAccountKeys,
-    published: Arc<Published>,
+    published: Arc<DiscoveryKeys>,
     silence: Duration,
     clock: Arc<dyn Clock>,
 }
 
 /// A token that was accepted, and by which key of which issuer.
-pub(super) struct Accepted {
-    pub(super) whose: Reviewed,
+pub(super) struct VerifiedToken {
+    pub(super) subject: TokenSubject,
     pub(super) issuer: String,
     pub(super) key_id: Option<String>,
 }
 
-impl Offline {
+impl OfflineVerifier {
     /// Starts reading the keys; to be called inside a tokio runtime.
     pub(super) fn start(
         name: &str,
-        link: &Arc<Link>,
+        connection: &Arc<Connection>,
         silence: Duration,
         clock: &Arc<dyn Clock>,
     ) -> Self {
-        let published = Arc::new(Published {
-            link: Arc::clone(link),
+        let published = Arc::new(DiscoveryKeys {
+            connection: Arc::clone(connection),
             issuer: ArcSwapOption::empty(),
         });
-        let source: Arc<dyn KeySource> = Arc::<Published>::clone(&published);
+        let source: Arc<dyn KeySource> = Arc::<DiscoveryKeys>::clone(&published);
         Self {
             keys: ServiceAccountKeys::start(name, source, Arc::clone(clock)),
             published,
@@ -64,12 +64,12 @@ impl Offline {
     ///
     /// # Errors
     /// [`AuthnError::Rejected`] where the API server would be sure to say no too.
-    pub(super) async fn judge(
+    pub(super) async fn verify(
         &self,
         index: &Index,
         token: &str,
         audience: &str,
-    ) -> Result<Result<Accepted, String>, AuthnError> {
+    ) -> Result<Result<VerifiedToken, String>, AuthnError> {
         let Some(issuer) = self.published.issuer.load_full() else {
             return Ok(Err("the API server's issuer is not known yet".to_owned()));
         };
@@ -83,7 +83,9 @@ impl Offline {
         {
             return Ok(Err("the watch is not up to date".to_owned()));
         }
-        Ok(self.standing(index, bound, &issuer).map_err(str::to_owned))
+        Ok(self
+            .check_binding(index, bound, &issuer)
+            .map_err(str::to_owned))
     }
 
     /// How the keys stand.
@@ -93,12 +95,12 @@ impl Offline {
 
     /// Whether pod and account stand as the token has them. Both are looked up by name and UID: a
     /// name that was taken again is somebody else.
-    fn standing(
+    fn check_binding(
         &self,
         index: &Index,
         bound: BoundToken,
         issuer: &str,
-    ) -> Result<Accepted, &'static str> {
+    ) -> Result<VerifiedToken, &'static str> {
         let now = self.clock.now();
         let namespace = &bound.pod.namespace;
         let account = index
@@ -119,8 +121,8 @@ impl Offline {
         if bound.node.is_some() && bound.node.as_deref() != pod.node() {
             return Err("its pod is on another node");
         }
-        Ok(Accepted {
-            whose: Reviewed {
+        Ok(VerifiedToken {
+            subject: TokenSubject {
                 namespace: bound.pod.namespace.clone(),
                 account: bound.account,
                 node: pod.node().map(str::to_owned),
@@ -138,8 +140,8 @@ fn is_past(deletion: Option<UnixTime>, now: UnixTime) -> bool {
 
 /// What the API server publishes about its tokens.
 #[derive(Debug)]
-struct Published {
-    link: Arc<Link>,
+struct DiscoveryKeys {
+    connection: Arc<Connection>,
     issuer: ArcSwapOption<String>,
 }
 
@@ -148,7 +150,7 @@ struct Discovery {
     issuer: String,
 }
 
-impl KeySource for Published {
+impl KeySource for DiscoveryKeys {
     fn read(&self, most: usize) -> BoxFuture<'_, Result<Vec<u8>, String>> {
         Box::pin(async move {
             let discovery = self.fetch(DISCOVERY, MAX_DISCOVERY).await?;
@@ -164,9 +166,9 @@ impl KeySource for Published {
     }
 }
 
-impl Published {
+impl DiscoveryKeys {
     async fn fetch(&self, path: &str, most: usize) -> Result<Vec<u8>, String> {
-        let client = self.link.client().map_err(|down| down.why)?;
+        let client = self.connection.client().map_err(|down| down.why)?;
         let request = Request::get(path)
             .body(Vec::new())
             .map_err(|e| e.to_string())?;

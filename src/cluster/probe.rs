@@ -8,7 +8,7 @@ use http::Request;
 use tokio_util::sync::CancellationToken;
 
 use super::Cluster;
-use super::ask::{AskError, ask};
+use super::request::{RequestError, ask};
 
 /// How often it is looked at.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -16,21 +16,21 @@ const TIME: Duration = Duration::from_secs(5);
 const MAX_ANSWER: usize = 64 * 1024;
 
 /// Probes until `stop`.
-pub(super) async fn keep(cluster: Arc<Cluster>, stop: CancellationToken) {
+pub(super) async fn run(cluster: Arc<Cluster>, stop: CancellationToken) {
     let name = cluster.config.name();
-    let mut told: Option<bool> = None;
+    let mut answered: Option<bool> = None;
     while !stop.is_cancelled() {
         let found = probe(&cluster).await;
         cluster.set_up(found.is_ok());
-        if told != Some(found.is_ok()) {
+        if answered != Some(found.is_ok()) {
             match &found {
                 Ok(()) => tracing::info!(cluster = name, "the API server answers"),
                 Err(why) => tracing::warn!(cluster = name, why, "the API server does not answer"),
             }
-            told = Some(found.is_ok());
+            answered = Some(found.is_ok());
         }
         // At the start the way to the cluster is made at the same time.
-        let pause = match told {
+        let pause = match answered {
             Some(true) => INTERVAL,
             _ => Duration::from_secs(1),
         };
@@ -42,14 +42,14 @@ pub(super) async fn keep(cluster: Arc<Cluster>, stop: CancellationToken) {
 }
 
 async fn probe(cluster: &Cluster) -> Result<(), String> {
-    let client = cluster.link.client().map_err(|down| down.why)?;
+    let client = cluster.connection.client().map_err(|down| down.why)?;
     let request = Request::get("/version")
         .body(Vec::new())
         .map_err(|error| error.to_string())?;
     match ask(&client, request, MAX_ANSWER, TIME).await {
         Ok(_) => Ok(()),
         // It answers, though it does not let this account see its version.
-        Err(AskError::Status(http::StatusCode::FORBIDDEN)) => Ok(()),
+        Err(RequestError::Status(http::StatusCode::FORBIDDEN)) => Ok(()),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -3,26 +3,26 @@
 
 mod config;
 mod csr;
+mod dependencies;
 mod http;
 mod istiod;
 pub mod linkerd;
 mod managed_secret;
 mod metrics;
-mod parts;
 mod pod;
 pub mod publisher;
 mod queue;
 mod signer;
-mod start;
-mod verdict;
+mod signing_error;
+mod startup;
 mod watch;
 
 pub use config::{
     Config, ConfigError, CsrSigner, IstiodTls, LinkerdIssuer, PodSigner, RawConfig, RawCsrSigner,
     RawIstiodTls, RawLinkerdIssuer, RawPodSigner,
 };
+pub use dependencies::Dependencies;
 pub use istiod::{ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL};
 pub use linkerd::{event_permission, start_events};
 pub use metrics::Metrics;
-pub use parts::Parts;
-pub use start::start;
+pub use startup::start;

@@ -100,7 +100,7 @@ struct Runner<W> {
 impl<W: Work> Runner<W> {
     async fn step(&self, key: Key) {
         let (signer, cluster) = (self.work.name(), self.work.cluster().config().name());
-        let outcome = match self.work.cluster().link().client() {
+        let outcome = match self.work.cluster().connection().client() {
             Ok(client) => {
                 let step = self.work.handle(client, &key.namespace, &key.name);
                 match tokio::time::timeout(DEADLINE, step).await {

@@ -86,7 +86,10 @@ async fn once<W: Watched>(
     failures: &mut u32,
     last: &mut String,
 ) -> Result<(), String> {
-    let client = cluster.link().client().map_err(|down| down.to_string())?;
+    let client = cluster
+        .connection()
+        .client()
+        .map_err(|down| down.to_string())?;
     let api = tokio::time::timeout(LIST, watched.api(client))
         .await
         .map_err(|_| "the API server does not answer".to_owned())?

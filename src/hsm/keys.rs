@@ -199,18 +199,6 @@ pub(super) fn inspect(
     }
 }
 
-/// Destroys both halves of a key; only `bench` does this, to the throwaway token it made itself.
-pub(super) fn destroy(session: &Session, id: &[u8]) -> Result<(), Fault> {
-    for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
-        for object in
-            session.find_objects(&[Attribute::Class(class), Attribute::Id(id.to_vec())])?
-        {
-            session.destroy_object(object)?;
-        }
-    }
-    Ok(())
-}
-
 /// Signs the test message, and verifies it in software.
 pub(super) fn test(
     shared: &Shared,

@@ -19,7 +19,6 @@ mod provision;
 mod queue;
 mod shared;
 mod signer;
-mod speed;
 mod token;
 
 use std::collections::HashMap;
@@ -39,7 +38,6 @@ pub use keys::{Attestation, KeyRef, KeyReport, TEST_MESSAGE};
 pub use module::{SlotReport, TokenInfo};
 pub use pin::PinSource;
 pub use shared::TokenState;
-pub use speed::Speed;
 pub use token::{Probe, Token};
 
 /// The HSM: its module, and the tokens that are in use. A process opens it once.
@@ -105,7 +103,7 @@ impl Hsm {
     }
 
     /// Initializes a token in a free slot (the first one, unless `slot` names another) and sets its
-    /// PINs; a token that is initialized already is never touched. For `dev`, `bench` and tests.
+    /// PINs; a token that is initialized already is never touched. For `dev` and tests.
     ///
     /// # Errors
     /// [`HsmError::BadLabel`], [`HsmError::LabelInUse`], [`HsmError::SlotInUse`],

@@ -1,4 +1,4 @@
-//! Making a token usable: for `dev`, `bench` and tests. In production the security officer does it
+//! Making a token usable: for `dev` and tests. In production the security officer does it
 //! with the vendor's tool.
 
 use cryptoki::session::UserType;

@@ -154,14 +154,6 @@ impl Shared {
         key
     }
 
-    /// Forgets a key that was destroyed.
-    pub(super) fn forget_opened(&self, id: &[u8]) {
-        self.opened
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|key| key.id != id);
-    }
-
     /// Tells the keeper that signing failed; once, until it has looked into it.
     pub(super) fn doubt(&self, keeper: &Sender<Request>, reason: String) {
         if !self.doubted.swap(true, Ordering::SeqCst) {

@@ -12,7 +12,6 @@ use cryptoki::session::Session;
 use tokio::sync::{Semaphore, watch};
 
 use super::error::{HsmError, SignError};
-use super::fault::Fault;
 use super::keeper::Request;
 use super::key::Key;
 use super::keys::{self, KeyReport, SigningKey, TEST_MESSAGE};
@@ -99,18 +98,6 @@ impl Token {
     /// shows at least `signatures + test_signatures`, and at most these more.
     pub fn doubtful_signatures(&self) -> u64 {
         self.shared.doubtful_signatures.load(Ordering::Relaxed)
-    }
-
-    /// A session of its own for whoever measures the token.
-    pub(super) fn session(&self) -> Result<Session, Fault> {
-        let slot = self.info().map_or(0, |info| info.slot);
-        self.shared.module.session(slot)
-    }
-
-    pub(super) fn count_test_signatures(&self, count: u64) {
-        self.shared
-            .test_signatures
-            .fetch_add(count, Ordering::Relaxed);
     }
 
     /// Requests that wait for a worker now.
@@ -265,29 +252,6 @@ impl Token {
                 Err(HsmError::Probe { token, reason })
             }
         }
-    }
-
-    /// Destroys a key. Only for the throwaway key of `bench`: a CA's key is never destroyed here.
-    ///
-    /// # Errors
-    /// When the token is not ready, busy, or refuses.
-    pub async fn destroy_key(&self, id: &[u8]) -> Result<(), HsmError> {
-        let wanted = id.to_vec();
-        self.ask(
-            "to destroy a key",
-            self.shared.deadline,
-            false,
-            move |shared, _| {
-                let session = writable(shared)?;
-                keys::destroy(&session, &wanted).map_err(|fault| HsmError::Call {
-                    token: shared.name.clone(),
-                    fault,
-                })
-            },
-        )
-        .await?;
-        self.shared.forget_opened(id);
-        Ok(())
     }
 }
 

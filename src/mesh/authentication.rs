@@ -10,7 +10,7 @@ use super::refusals::{Metrics, delegation_reason, reason};
 use crate::authn::{
     self, Api, AuthnError, Caller, Callers, CertificateCallers, JwtVerifiers, Operators,
 };
-use crate::cluster::{Clusters, DelegationError, ListenerClusters};
+use crate::cluster::{Clusters, ListenerClusters, NodeAuthorizationError};
 use crate::net::Peer;
 use crate::policy::NodeAuthorization;
 
@@ -108,9 +108,9 @@ impl CallerAuthenticator {
         caller: &Caller,
         identity: &str,
         api: Api,
-    ) -> Result<NodeAuthorization, DelegationError> {
+    ) -> Result<NodeAuthorization, NodeAuthorizationError> {
         let verifiers = self.verifiers.load_full();
-        let result = verifiers.clusters.delegate(caller, identity).await;
+        let result = verifiers.clusters.authorize_node(caller, identity).await;
         result.inspect_err(|error| {
             let cluster = caller.cluster.as_deref().unwrap_or_default();
             let reason = delegation_reason(error);
@@ -167,7 +167,7 @@ impl Verifiers {
         if self.accepted.is_empty() || self.jwt.claims_issuer_of(token, verifiers)? {
             return Ok(self.jwt.authenticate(token, api, verifiers).await?);
         }
-        let cluster = self.clusters.choose(&self.accepted, cluster_id(headers)?)?;
+        let cluster = self.clusters.select(&self.accepted, cluster_id(headers)?)?;
         let result = cluster.authenticate(token, api).await;
         result.map_err(|error| Failure {
             error,

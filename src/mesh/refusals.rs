@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use crate::authn::{Api, AuthnError};
-use crate::cluster::DelegationError;
+use crate::cluster::NodeAuthorizationError;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
@@ -54,9 +54,9 @@ pub(super) fn reason(error: &AuthnError) -> &'static str {
 }
 
 /// A refusal of a node's proxy in one word.
-pub(super) fn delegation_reason(error: &DelegationError) -> &'static str {
+pub(super) fn delegation_reason(error: &NodeAuthorizationError) -> &'static str {
     match error {
-        DelegationError::Refused(_) => "not_delegated",
-        DelegationError::CannotTell(error) => reason(error),
+        NodeAuthorizationError::Refused(_) => "not_delegated",
+        NodeAuthorizationError::Unavailable(error) => reason(error),
     }
 }

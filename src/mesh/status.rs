@@ -9,7 +9,7 @@ use http::StatusCode;
 use tonic::{Code, Status};
 
 use crate::authn::AuthnError;
-use crate::cluster::DelegationError;
+use crate::cluster::NodeAuthorizationError;
 use crate::hsm::SignError;
 use crate::issuance::IssueError;
 use crate::ledger::LedgerError;
@@ -43,7 +43,7 @@ pub enum CallError {
     },
     /// There was no outcome in time.
     #[error("no outcome within {} ms", .0.as_millis())]
-    Late(Duration),
+    Timeout(Duration),
     /// Somebody else's identity was asked for.
     #[error("impersonation: {0}")]
     Impersonation(NotAuthorized),
@@ -52,11 +52,11 @@ pub enum CallError {
     Issue(#[from] IssueError),
 }
 
-impl From<DelegationError> for CallError {
-    fn from(error: DelegationError) -> Self {
+impl From<NodeAuthorizationError> for CallError {
+    fn from(error: NodeAuthorizationError) -> Self {
         match error {
-            DelegationError::Refused(why) => Self::Impersonation(why),
-            DelegationError::CannotTell(why) => Self::Authn(why),
+            NodeAuthorizationError::Refused(why) => Self::Impersonation(why),
+            NodeAuthorizationError::Unavailable(why) => Self::Authn(why),
         }
     }
 }
@@ -87,7 +87,7 @@ impl CallError {
             Self::Csr(error) => invalid(format!("csr: {error}")),
             Self::Field { .. } => invalid(self.to_string()),
             Self::Mismatch { .. } => forbidden(&self.to_string()),
-            Self::Late(_) => unavailable("this takes too long now; try again"),
+            Self::Timeout(_) => unavailable("this takes too long now; try again"),
             Self::Impersonation(_) => unauthenticated(
                 "impersonation is not allowed: this caller has no node authorization for it",
             ),

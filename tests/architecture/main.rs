@@ -50,7 +50,7 @@ const TOKENS: &[(&str, &[&str], &str)] = &[
             "src/hsm/",
             "src/issuance/door/",
             "src/cli/",
-            "src/controllers/pod/judge/tests.rs",
+            "src/controllers/pod/validate/tests.rs",
         ],
         "every HSM signature passes through the pipeline that has recorded it",
     ),

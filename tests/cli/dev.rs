@@ -155,7 +155,7 @@ fn first_bundle(home: &Home) {
     assert!(
         fetch(&other, "other.pem")
             .fails(6)
-            .contains("nothing was kept")
+            .contains("nothing was saved")
     );
     assert!(!home.path("other.pem").exists());
 }

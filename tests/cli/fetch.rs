@@ -119,7 +119,7 @@ fn only_what_the_fingerprint_vouches_for_is_kept() {
     let _server = Server::start(&home, &port, (&evil.0, &evil.1));
     let said = fetch(&port, "added", "added.pem").fails(6);
     assert!(
-        said.contains("not from the trust anchor with this fingerprint"),
+        said.contains("does not chain to the trust anchor with this fingerprint"),
         "{said}"
     );
     assert!(!home.path("added.pem").exists());

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rootbridge::authn::{Caller, Method};
-use rootbridge::cluster::DelegationError;
+use rootbridge::cluster::NodeAuthorizationError;
 use rootbridge::policy::NotAuthorized;
 use serde_json::json;
 
@@ -38,9 +38,14 @@ async fn ready(fake: &Fake) -> (World, Caller) {
 }
 
 async fn refused(world: &World, caller: &Caller, asked: &str) -> NotAuthorized {
-    match world.clusters.delegate(caller, asked).await.unwrap_err() {
-        DelegationError::Refused(why) => why,
-        DelegationError::CannotTell(why) => panic!("{asked}: {why}"),
+    match world
+        .clusters
+        .authorize_node(caller, asked)
+        .await
+        .unwrap_err()
+    {
+        NodeAuthorizationError::Refused(why) => why,
+        NodeAuthorizationError::Unavailable(why) => panic!("{asked}: {why}"),
     }
 }
 
@@ -56,11 +61,11 @@ async fn a_neighbour_that_has_only_just_come_is_waited_for() {
         tokio::time::sleep(Duration::from_millis(300)).await;
         fake.pods.add(pod("shop", "cart-0", "u", "cart", "n1"));
     };
-    let (delegation, ()) = tokio::join!(world.clusters.delegate(&caller, CART), comes);
+    let (delegation, ()) = tokio::join!(world.clusters.authorize_node(&caller, CART), comes);
     assert_eq!(delegation.unwrap().identity().as_str(), CART);
     // The next one finds it at once.
     let begun = Instant::now();
-    world.clusters.delegate(&caller, CART).await.unwrap();
+    world.clusters.authorize_node(&caller, CART).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(1));
 }
 
@@ -110,7 +115,7 @@ async fn pods_with_odd_names_are_nobodys_neighbours() {
     let why = refused(&world, &caller, CART).await;
     assert!(matches!(why, NotAuthorized::NotOnNode { .. }), "{why}");
     fake.pods.add(pod("shop", "cart-0", "u", "cart", "n1"));
-    world.clusters.delegate(&caller, CART).await.unwrap();
+    world.clusters.authorize_node(&caller, CART).await.unwrap();
 }
 
 #[tokio::test]
@@ -204,6 +209,9 @@ async fn an_index_that_is_not_up_to_date_cannot_tell() {
         cluster.index().unwrap().silent_for().unwrap() > Duration::from_secs(10)
     })
     .await;
-    let verdict = world.clusters.delegate(&caller, CART).await;
-    assert!(matches!(verdict, Err(DelegationError::CannotTell(_))));
+    let verdict = world.clusters.authorize_node(&caller, CART).await;
+    assert!(matches!(
+        verdict,
+        Err(NodeAuthorizationError::Unavailable(_))
+    ));
 }

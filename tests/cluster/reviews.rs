@@ -154,7 +154,7 @@ async fn the_call_names_its_cluster() {
     let open = ListenerClusters::new(both, Some("west".to_owned()));
     let closed = ListenerClusters::new(vec!["east".to_owned()], None);
     let name = |listener, id: &str| {
-        let cluster = world.clusters.choose(listener, id)?;
+        let cluster = world.clusters.select(listener, id)?;
         Ok::<_, AuthnError>(cluster.config().name().to_owned())
     };
     assert_eq!(name(&open, "east").unwrap(), "east");
@@ -227,7 +227,7 @@ async fn a_kubeconfig_that_cannot_be_used_is_not_used() {
     ] {
         std::fs::write(&path, &bad).unwrap();
         eventually(says, || {
-            let given_up = cluster.link().client().err();
+            let given_up = cluster.connection().client().err();
             given_up.is_some_and(|down| down.to_string().contains(says))
         })
         .await;
@@ -236,7 +236,7 @@ async fn a_kubeconfig_that_cannot_be_used_is_not_used() {
             "{bad}"
         );
         std::fs::write(&path, &good).unwrap();
-        eventually("the mended one", || cluster.link().client().is_ok()).await;
+        eventually("the mended one", || cluster.connection().client().is_ok()).await;
         world.ask("east", TOKEN).await.unwrap();
     }
     assert!(!path.with_extension("ran").exists(), "no program is run");

@@ -157,7 +157,7 @@ async fn an_istiod_that_is_set_up_against_us() {
     };
     // The one whose CA is off is no rival.
     let rival = |name: &str| {
-        format!("istiod check-istio/{name} writes its own root there: each undoes the other")
+        format!("istiod check-istio/{name} writes its own root there: each overwrites the other")
     };
     assert_eq!(
         failed("east bundle mesh", "istiod check-istio/"),
@@ -168,7 +168,7 @@ async fn an_istiod_that_is_set_up_against_us() {
         failed("east istiod", ""),
         [
             &format!("its trust domain is elsewhere.example, and here it is {TD}")[..],
-            "its own CA is on: it writes its root over ours",
+            "its own CA is on: it overwrites our root with its own",
         ],
         "{all:#?}"
     );
@@ -196,10 +196,7 @@ async fn where_the_bundle_is_not_as_it_should_be() {
     let (result, said) = state();
     assert_eq!(
         (&result[..], &said[..]),
-        (
-            "failed",
-            "1 of 1 are not as they should be: check-drift: missing"
-        )
+        ("failed", "1 of 1 are not up to date: check-drift: missing")
     );
 
     let running = setup.serve().await;

@@ -46,7 +46,12 @@ async fn a_signer_and_an_api_server_that_answers_badly() {
     for code in [500, 403, 429, 409] {
         faulty.next(1, Method::PUT, "/status", How::Status(code));
     }
-    faulty.next(1, Method::PUT, "/status", How::Late(Duration::from_secs(2)));
+    faulty.next(
+        1,
+        Method::PUT,
+        "/status",
+        How::Timeout(Duration::from_secs(2)),
+    );
     let second = scene.approved(&web(2)).await;
     scene.signed(&second).await;
     eventually(PATIENCE, "all faults of the answer", async || {

@@ -27,7 +27,7 @@ pub(crate) enum How {
     /// The server hears of it, and its answer is lost.
     Lost,
     /// The answer comes late.
-    Late(Duration),
+    Timeout(Duration),
     /// The stream of an answer ends so soon.
     Cut(Duration),
     /// A watch begins with the news that it began too late (410).
@@ -123,7 +123,7 @@ async fn answer(State(faulty): State<Faulty>, request: Request) -> Response {
             faulty.forward(&path, request).await;
             status(504)
         }
-        Some(How::Late(by)) => {
+        Some(How::Timeout(by)) => {
             tokio::time::sleep(by).await;
             faulty.forward(&path, request).await
         }

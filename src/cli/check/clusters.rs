@@ -1,25 +1,24 @@
-//! Clusters: whether each answers, whether its clock agrees, and what the account may do there.
+//! Clusters: the API server, its clock, the permissions of the account, and the published bundles.
 
 use std::time::Duration;
 
 use super::CLUSTERS as CATEGORY;
 use super::istiod;
 use super::report::Report;
-use crate::cli::format::{count, short_duration};
+use crate::cli::format::{count, joined, short_duration};
 use crate::clock::{Clock, SystemClock, UnixTime};
-use crate::cluster::{ClusterConfig, Echo, Examiner, Way};
+use crate::cluster::{AudienceCheck, ClusterConfig, Inspector, VerificationMode};
 use crate::config::Config;
 use crate::controllers::event_permission;
 use crate::controllers::publisher::TargetConfig;
 use crate::ledger::Snapshot;
 use crate::x509::TrustBundle;
 
-/// A pod certificate may begin 5 minutes off the API server's clock; a token's leeway is less.
+/// A pod certificate may start 5 minutes off the API server's clock; a token's leeway is smaller.
 const MAX_SKEW: Duration = Duration::from_secs(30);
-/// Namespaces that are named; the rest are counted.
+/// How many mismatches are named.
 const MAX_NAMES: usize = 5;
 
-/// Each configured cluster, one after another.
 pub(super) async fn clusters(config: &Config, records: Option<&Snapshot>, report: &mut Report) {
     for cluster in config.clusters().values() {
         examine(config, cluster, records, report).await;
@@ -34,85 +33,80 @@ async fn examine(
 ) {
     let name = cluster.name();
     let item = |what: &str| format!("{name} {what}");
-    let examiner = match Examiner::new(cluster).await {
-        Ok(examiner) => examiner,
-        Err(why) => {
-            report
-                .fail(CATEGORY, &item("credential"), &why)
-                .hint(&format!("see clusters.{name}.kubeconfig"));
+    let inspector = match Inspector::new(cluster).await {
+        Ok(inspector) => inspector,
+        Err(error) => {
+            let hint = format!("see clusters.{name}.kubeconfig");
+            report.fail(CATEGORY, &item("credential"), error).hint(hint);
             return;
         }
     };
-    match examiner.reach().await {
+    match inspector.server_info().await {
         Ok(reached) => {
-            report.pass(CATEGORY, &item("API"), &reached.version);
+            report.pass(CATEGORY, &item("API"), reached.version);
             if let Some(date) = reached.date {
                 clock(&item("clock"), date, report);
             }
         }
-        Err(why) => {
-            report
-                .fail(CATEGORY, &item("API"), &why)
-                .hint("callers of the other clusters are served meanwhile");
+        Err(error) => {
+            let hint = "callers of the other clusters are served meanwhile";
+            report.fail(CATEGORY, &item("API"), error).hint(hint);
             return;
         }
     }
-    permissions(config, cluster, &examiner, report).await;
+    permissions(config, cluster, &inspector, report).await;
     if cluster.callers().any() {
-        audiences(&item("audiences"), &examiner, report).await;
-        if cluster.callers().way() == Way::Offline {
-            match examiner.get("/openid/v1/jwks").await {
-                Ok(_) => report.pass(CATEGORY, &item("keys"), "its tokens' keys are published"),
-                Err(why) => {
-                    report.fail(CATEGORY, &item("keys"), &why).hint(
-                        "the ClusterRole system:service-account-issuer-discovery lets it read them",
-                    );
-                }
+        audiences(&item("audiences"), &inspector, report).await;
+        if cluster.callers().mode() == VerificationMode::Offline {
+            match inspector.get("/openid/v1/jwks").await {
+                Ok(_) => report.pass(CATEGORY, &item("keys"), "its token keys are published"),
+                Err(error) => report.fail(CATEGORY, &item("keys"), error).hint(
+                    "the ClusterRole system:service-account-issuer-discovery lets it read them",
+                ),
             }
         }
     }
     for target in config.bundle_targets() {
         if let Some(records) = records.filter(|_| target.is_for(name)) {
-            drift(cluster, target, records, &examiner, report).await;
+            drift(cluster, target, records, &inspector, report).await;
         }
         if target.is_for(name) && target.holds_istio_roots() {
-            istiod::competing_writers(cluster, target, &examiner, report).await;
+            istiod::competing_writers(cluster, target, &inspector, report).await;
         }
     }
     for istiod in config.controllers().istiod_tls() {
         if istiod.cluster() == name {
-            istiod::examine(cluster, istiod, &examiner, report).await;
+            istiod::examine(cluster, istiod, &inspector, report).await;
         }
     }
 }
 
 fn clock(item: &str, theirs: UnixTime, report: &mut Report) {
     let ours = SystemClock.now();
-    let apart = ours.since(theirs).max(theirs.since(ours));
-    match apart > MAX_SKEW {
-        false => report.pass(CATEGORY, item, "agrees with ours"),
-        true => {
-            let side = if ours > theirs { "behind" } else { "ahead of" };
-            report
-                .fail(
-                    CATEGORY,
-                    item,
-                    &format!("{} {side} ours", short_duration(apart)),
-                )
-                .hint("certificates begin too early or too late there; keep both clocks by NTP");
-        }
+    let skew = ours.since(theirs).max(theirs.since(ours));
+    if skew <= MAX_SKEW {
+        report.pass(CATEGORY, item, "agrees with ours");
+        return;
     }
+    let side = if ours > theirs { "behind" } else { "ahead of" };
+    report
+        .fail(
+            CATEGORY,
+            item,
+            format!("{} {side} ours", short_duration(skew)),
+        )
+        .hint("certificates start too early or too late there; synchronize both clocks by NTP");
 }
 
 async fn permissions(
     config: &Config,
     cluster: &ClusterConfig,
-    examiner: &Examiner,
+    inspector: &Inspector,
     report: &mut Report,
 ) {
     let item = format!("{} rights", cluster.name());
-    let mut needed = cluster.rights();
-    needed.extend(config.controllers().rights(cluster.name()));
+    let mut needed = cluster.permissions();
+    needed.extend(config.controllers().permissions(cluster.name()));
     for listener in config.listeners() {
         if listener.events_cluster() == Some(cluster.name()) {
             let key = format!("listeners.{}.linkerd.events", listener.name());
@@ -121,116 +115,96 @@ async fn permissions(
     }
     for target in config.bundle_targets() {
         if target.is_for(cluster.name()) {
-            needed.extend(target.rights(config.publisher()));
+            needed.extend(target.permissions(config.publisher()));
         }
     }
-    let mut lacking = 0;
-    for right in &needed {
-        match examiner.may(right).await {
+    let mut missing = 0;
+    for permission in &needed {
+        match inspector.has_permission(permission).await {
             Ok(true) => {}
             Ok(false) => {
-                lacking += 1;
+                missing += 1;
+                let hint = format!("{} needs it; docs/reference/rbac.md", permission.why);
                 report
-                    .fail(CATEGORY, &item, &format!("it may not {right}"))
-                    .hint(&format!("{} needs it; docs/reference/rbac.md", right.why));
+                    .fail(CATEGORY, &item, format!("it may not {permission}"))
+                    .hint(hint);
             }
-            Err(why) => {
-                lacking += 1;
-                report.fail(CATEGORY, &item, &why);
+            Err(error) => {
+                missing += 1;
+                report.error(CATEGORY, &item, error);
                 break;
             }
         }
     }
-    if lacking == 0 {
-        let said = format!("all {} that are needed", needed.len());
-        report.pass(CATEGORY, &item, &said);
+    if missing == 0 {
+        report.pass(
+            CATEGORY,
+            &item,
+            format!("all {} that are needed", needed.len()),
+        );
     }
 }
 
-async fn audiences(item: &str, examiner: &Examiner, report: &mut Report) {
-    match examiner.echo().await {
-        Ok(Echo::Said) => report.pass(CATEGORY, item, "it says for whom it accepts a token"),
-        Ok(Echo::Silent) => {
-            report
-                .fail(
-                    CATEGORY,
-                    item,
-                    "it accepts tokens and does not say for whom: all will be refused",
-                )
-                .hint("the API server, or a webhook before it, does not know audiences");
+async fn audiences(item: &str, inspector: &Inspector, report: &mut Report) {
+    match inspector.check_audience().await {
+        Ok(AudienceCheck::Confirmed) => {
+            report.pass(CATEGORY, item, "it reports the audience of a token")
         }
-        Ok(Echo::Untried) => {
-            report
-                .warn(
-                    CATEGORY,
-                    item,
-                    "not tried: the credential is no account's token",
-                )
-                .hint("it can be tried from inside the cluster");
-        }
-        Err(why) => {
-            report.fail(CATEGORY, item, &why);
-        }
+        Ok(AudienceCheck::NotConfirmed) => report
+            .fail(
+                CATEGORY,
+                item,
+                "it accepts tokens without reporting their audience: all will be refused",
+            )
+            .hint("the API server, or a webhook before it, does not support audiences"),
+        Ok(AudienceCheck::NotTested) => report
+            .warn(
+                CATEGORY,
+                item,
+                "not tried: the credential is no account's token",
+            )
+            .hint("run the check inside the cluster"),
+        Err(error) => report.error(CATEGORY, item, error),
     }
 }
 
-/// Whether the trust bundle is where it should be.
+/// Compares the objects of a bundle target with the trust bundle in the ledger.
 async fn drift(
     cluster: &ClusterConfig,
     target: &TargetConfig,
     records: &Snapshot,
-    examiner: &Examiner,
+    inspector: &Inspector,
     report: &mut Report,
 ) {
     let item = format!("{} bundle {}", cluster.name(), target.name());
-    let bundle = records
-        .authorities
-        .iter()
-        .find(|authority| authority.trust_domain == *target.trust_domain())
-        .and_then(|authority| authority.bundle.as_ref());
-    // That there is none is said by the check of bundles.
-    let Some(bundle) = bundle else { return };
-    let domain = target.trust_domain().clone();
-    let pem = match TrustBundle::new(domain, bundle.sequence, bundle.anchors.clone()) {
-        Ok(bundle) => bundle.to_pem(),
-        Err(error) => {
-            report.fail(CATEGORY, &item, &error.to_string());
-            return;
-        }
+    let domain = target.trust_domain();
+    let authority = records.authority(domain);
+    // The check of bundles reports a missing one.
+    let Some(bundle) = authority.and_then(|authority| authority.bundle.as_ref()) else {
+        return;
     };
-    match target.drift(cluster, examiner, &pem).await {
+    let pem = match TrustBundle::new(domain.clone(), bundle.sequence, bundle.anchors.clone()) {
+        Ok(bundle) => bundle.to_pem(),
+        Err(error) => return report.error(CATEGORY, &item, error),
+    };
+    match target.drift(cluster, inspector, &pem).await {
         Ok(drift) if drift.mismatches.is_empty() => {
-            let said = format!(
-                "version {} in {}",
-                bundle.sequence,
-                count(drift.desired, "place")
-            );
-            report.pass(CATEGORY, &item, &said);
+            let objects = count(drift.desired, "object");
+            let detail = format!("version {} in {objects}", bundle.sequence);
+            report.pass(CATEGORY, &item, detail);
         }
         Ok(drift) => {
-            let shown: Vec<&str> = drift
-                .mismatches
-                .iter()
-                .take(MAX_NAMES)
-                .map(String::as_str)
-                .collect();
-            let said = format!(
-                "{} of {} are not as they should be: {}{}",
-                drift.mismatches.len(),
-                drift.desired,
-                shown.join(", "),
-                if drift.mismatches.len() > MAX_NAMES {
-                    ", …"
-                } else {
-                    ""
-                }
+            let all = drift.mismatches.len();
+            let names = joined(drift.mismatches.iter().take(MAX_NAMES), ", ");
+            let more = if all > MAX_NAMES { ", …" } else { "" };
+            let detail = format!(
+                "{all} of {} are not up to date: {names}{more}",
+                drift.desired
             );
-            report
-                .fail(CATEGORY, &item, &said)
-                .hint("`rootbridge serve` mends it within a second; its log says what keeps it");
+            report.fail(CATEGORY, &item, detail).hint(
+                "`rootbridge serve` corrects it within a second; its log says what prevents it",
+            );
         }
-        Err(why) => {
-            report.fail(CATEGORY, &item, &why);
-        }
+        Err(error) => report.error(CATEGORY, &item, error),
     }
 }

@@ -1,45 +1,40 @@
-//! Module, tokens, PIN, keys, and a test signature.
+//! The module, tokens, PINs, keys, and a test signature.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::report::Report;
+use crate::cli::format::joined;
+use crate::cli::open::TOKEN_READY;
 use crate::config::Config;
 use crate::hsm::{Hsm, Token, TokenInfo, TokenState};
 use crate::ledger::{IssuerRecord, IssuerState, KeyLocation, Role, Snapshot};
 use crate::x509::PublicKey;
 
-/// How long a token may take to come up.
-const TOKEN_WAIT: Duration = Duration::from_secs(10);
-/// A signature that takes longer holds a mesh up when all its workloads restart.
+/// A slower signature delays a mesh in which all workloads restart.
 const SLOW_SIGNATURE: Duration = Duration::from_millis(250);
 
-/// Loads the module, once for all rounds.
+/// Loads the module, or reuses `loaded` when the checks are repeated.
 pub(super) fn module(
     config: &Config,
-    opened: &mut Option<Arc<Hsm>>,
+    loaded: &mut Option<Arc<Hsm>>,
     report: &mut Report,
 ) -> Option<Arc<Hsm>> {
-    if opened.is_none() {
+    if loaded.is_none() {
         match Hsm::open(config.hsm()) {
-            Ok(hsm) => *opened = Some(Arc::new(hsm)),
-            Err(error) => {
-                report
-                    .fail("module", "load", &error.to_string())
-                    .hint("correct hsm.module, or install the HSM's PKCS#11 library");
-                return None;
-            }
+            Ok(hsm) => *loaded = Some(Arc::new(hsm)),
+            Err(error) => report
+                .fail("module", "load", error)
+                .hint("correct hsm.module, or install the HSM's PKCS#11 library"),
         }
     }
-    report.pass(
-        "module",
-        "load",
-        &config.hsm().module().display().to_string(),
-    );
-    opened.clone()
+    if loaded.is_some() {
+        report.pass("module", "load", config.hsm().module().display());
+    }
+    loaded.clone()
 }
 
-/// Every token of the configuration.
+/// Every configured token.
 pub(super) async fn tokens(
     config: &Config,
     hsm: &Hsm,
@@ -48,25 +43,26 @@ pub(super) async fn tokens(
 ) {
     let slots = match hsm.slots() {
         Ok(slots) => slots,
-        Err(fault) => {
-            report.fail("module", "slots", &fault.to_string());
-            return;
-        }
+        Err(error) => return report.error("module", "slots", error),
     };
+    let mut present = Vec::new();
     for slot in &slots {
-        if let Err(fault) = &slot.token {
-            let what = format!("its token cannot be asked: {fault}");
-            report.warn("module", &format!("slot {}", slot.slot), &what);
+        match &slot.token {
+            Ok(token) => present.push(token),
+            Err(error) => {
+                let detail = format!("its token cannot be read: {error}");
+                report.warn("module", &format!("slot {}", slot.slot), detail);
+            }
         }
     }
-    let tokens_found: Vec<&TokenInfo> = slots
-        .iter()
-        .filter_map(|slot| slot.token.as_ref().ok())
-        .collect();
-    let mut any = false;
-    for name in config.hsm().token_names() {
-        any = true;
-        if !find_slot(config, name, &tokens_found, report) {
+    let mut names = config.hsm().token_names().peekable();
+    if names.peek().is_none() {
+        report
+            .fail("token", "tokens", "no token is configured")
+            .hint("add [hsm.tokens.main] with `label` and `pin_file`");
+    }
+    for name in names {
+        if !find_slot(config, name, &present, report) {
             continue;
         }
         match hsm.token(name) {
@@ -74,49 +70,31 @@ pub(super) async fn tokens(
                 keys(&token, records, report).await;
             }
             Ok(_) => {}
-            Err(error) => {
-                report.fail("token", name, &error.to_string());
-            }
+            Err(error) => report.error("token", name, error),
         }
-    }
-    if !any {
-        report
-            .fail("token", "tokens", "no token is configured")
-            .hint("add [hsm.tokens.main] with `label` and `pin_file`");
     }
 }
 
-/// That exactly one slot holds the token, and that its PIN may be tried.
-fn find_slot(
-    config: &Config,
-    name: &str,
-    tokens_found: &[&TokenInfo],
-    report: &mut Report,
-) -> bool {
+/// Checks that exactly one slot holds the token, and that a login cannot lock its PIN.
+fn find_slot(config: &Config, name: &str, present: &[&TokenInfo], report: &mut Report) -> bool {
     let Some(wanted) = config.hsm().token(name) else {
         return false;
     };
-    let fits = |info: &&&TokenInfo| {
+    let matches = |info: &&&TokenInfo| {
         wanted.label().is_none_or(|label| label == info.label)
             && wanted.serial().is_none_or(|serial| serial == info.serial)
     };
-    let found: Vec<_> = tokens_found.iter().filter(fits).collect();
+    let found: Vec<_> = present.iter().filter(matches).collect();
     let shown = |info: &TokenInfo| format!("{:?} (serial {})", info.label, info.serial);
     match found.as_slice() {
         [one] => {
-            report.pass(
-                "token",
-                name,
-                &format!("{} in slot {}", shown(one), one.slot),
-            );
+            let slot = format!("{} in slot {}", shown(one), one.slot);
+            report.pass("token", name, slot);
             if one.pin_locked() {
                 report
                     .fail("pin", name, "the token's user PIN is locked")
                     .hint("the HSM's security officer has to unlock it");
-                report.stop_retrying();
-                return false;
-            }
-            if one.pin_final_try() {
+            } else if one.pin_final_try() {
                 report
                     .fail(
                         "pin",
@@ -124,90 +102,66 @@ fn find_slot(
                         "one more wrong PIN locks the token: no login was tried",
                     )
                     .hint("make sure that the PIN is right, then: rootbridge serve --final-try");
-                report.stop_retrying();
-                return false;
+            } else {
+                return true;
             }
-            true
+            report.stop_retrying();
         }
         [] => {
-            let there: Vec<_> = tokens_found
-                .iter()
-                .filter(|i| i.initialized)
-                .map(|i| shown(i))
-                .collect();
-            let there = if there.is_empty() {
-                "none".to_owned()
-            } else {
-                there.join(", ")
+            let initialized = present.iter().filter(|info| info.initialized);
+            let others = match joined(initialized.map(|info| shown(info)), ", ") {
+                none if none.is_empty() => "none".to_owned(),
+                others => others,
             };
-            let what = format!("no slot holds it; the module shows {there}");
-            report.fail("token", name, &what).hint(&format!(
-                "correct `label` or `serial` under [hsm.tokens.{name}]"
-            ));
-            false
+            let detail = format!("no slot holds it; tokens of the module: {others}");
+            let hint = format!("correct `label` or `serial` under [hsm.tokens.{name}]");
+            report.fail("token", name, detail).hint(hint);
         }
         several => {
-            let all: Vec<_> = several.iter().map(|info| shown(info)).collect();
+            let all = joined(several.iter().map(|info| shown(info)), ", ");
             report
-                .fail(
-                    "token",
-                    name,
-                    &format!("several tokens fit: {}", all.join(", ")),
-                )
-                .hint(&format!("add `serial` under [hsm.tokens.{name}]"));
-            false
+                .fail("token", name, format!("several tokens match: {all}"))
+                .hint(format!("add `serial` under [hsm.tokens.{name}]"));
         }
     }
+    false
 }
 
 async fn login(config: &Config, token: &Token, report: &mut Report) -> bool {
     let name = token.name();
-    let source = config
-        .hsm()
-        .token(name)
+    let wanted = config.hsm().token(name);
+    let source = wanted
         .map(|token| token.pin().to_string())
         .unwrap_or_default();
-    let _state_says_it = token.ready(TOKEN_WAIT).await;
+    let _reported_by_state = token.ready(TOKEN_READY).await;
     match token.state() {
         TokenState::Ready => {
-            report.pass(
-                "pin",
-                name,
-                &format!("logged in with the PIN from {source}"),
-            );
-            true
+            report.pass("pin", name, format!("logged in with the PIN from {source}"));
+            return true;
         }
         TokenState::PinRejected => {
-            let what =
+            let detail =
                 format!("the token refused the PIN from {source}; no further attempt is made");
             report
-                .fail("pin", name, &what)
+                .fail("pin", name, detail)
                 .hint("correct the PIN: repeated attempts would lock the token");
             report.stop_retrying();
-            false
         }
-        state => {
-            report.fail("pin", name, &state.to_string());
-            false
-        }
+        state => report.error("pin", name, state),
     }
+    false
 }
 
-/// The keys that the records say are here: found, vouched for, and those in use sign.
+/// Checks the recorded keys of the token: presence, attributes, and a signature by active ones.
 async fn keys(token: &Arc<Token>, records: Option<&Snapshot>, report: &mut Report) {
-    let recorded: Vec<(&IssuerRecord, &KeyLocation)> = records
-        .into_iter()
-        .flat_map(|records| &records.authorities)
+    let authorities = records.into_iter().flat_map(|records| &records.authorities);
+    let recorded: Vec<(&IssuerRecord, &KeyLocation)> = authorities
         .flat_map(|authority| &authority.issuers)
         .filter(|issuer| issuer.state != IssuerState::Retired)
         .filter_map(|issuer| {
-            Some((
-                issuer,
-                issuer
-                    .locations
-                    .iter()
-                    .find(|location| location.token == token.name())?,
-            ))
+            let mut locations = issuer.locations.iter();
+            let location = locations.find(|location| location.token == token.name())?;
+            Some((issuer, location))
         })
         .collect();
     if recorded.is_empty() {
@@ -222,10 +176,7 @@ async fn keys(token: &Arc<Token>, records: Option<&Snapshot>, report: &mut Repor
     }
     let present = match token.keys().await {
         Ok(present) => present,
-        Err(error) => {
-            report.fail("keys", token.name(), &error.to_string());
-            return;
-        }
+        Err(error) => return report.error("keys", token.name(), error),
     };
     for (issuer, location) in recorded {
         let label = &location.label;
@@ -234,19 +185,19 @@ async fn keys(token: &Arc<Token>, records: Option<&Snapshot>, report: &mut Repor
                 .fail(
                     "keys",
                     label,
-                    "the token has no private key with the CKA_ID on record",
+                    "the token has no private key with the recorded CKA_ID",
                 )
                 .hint("is it the right token? rootbridge key list");
             continue;
         };
         let missing = key.attestation.missing();
         if missing.is_empty() {
-            report.pass("keys", label, "made in the token and never out of it");
+            report.pass("keys", label, "generated in the token, never extractable");
         } else {
-            let what = format!("the token does not report it as {}", missing.join(", "));
-            let hint =
-                "a copy may exist outside the HSM: make a new key, or set allow_unattested_keys";
-            report.fail("keys", label, &what).hint(hint);
+            let detail = format!("the token does not report it as {}", missing.join(", "));
+            report.fail("keys", label, detail).hint(
+                "a copy may exist outside the HSM: create a new key, or set allow_unattested_keys",
+            );
         }
         // A root's key is not opened for a check: it signs CA certificates and nothing else.
         if issuer.role == Role::Issuing && issuer.state == IssuerState::Active {
@@ -261,39 +212,32 @@ async fn signature(
     location: &KeyLocation,
     report: &mut Report,
 ) {
+    let label = &location.label;
     let public = match PublicKey::from_spki_der(&issuer.public_key) {
         Ok(public) => public,
-        Err(error) => {
-            report.fail("signature", &location.label, &error.to_string());
-            return;
-        }
+        Err(error) => return report.error("signature", label, error),
     };
-    let probed = match token.key(&location.key_id, &public).await {
+    let probe = match token.key(&location.key_id, &public).await {
         Ok(key) => key.probe().await,
         Err(error) => Err(error),
     };
-    match probed {
-        Err(error) => {
-            report.fail("signature", &location.label, &error.to_string());
+    let took = match probe {
+        Ok(probe) => probe.signed_in,
+        Err(error) => return report.error("signature", label, error),
+    };
+    match took {
+        Some(took) => {
+            let ms = took.as_secs_f64() * 1000.0;
+            let detail = format!("a test signature took {ms:.1} ms");
+            match took > SLOW_SIGNATURE {
+                true => report
+                    .warn("signature", label, detail)
+                    .hint("the token is slow or busy"),
+                false => report.pass("signature", label, detail),
+            }
         }
-        Ok(found) => match found.signed_in {
-            Some(took) if took > SLOW_SIGNATURE => {
-                let what = format!("a test signature took {} ms", took.as_millis());
-                report
-                    .warn("signature", &location.label, &what)
-                    .hint("the token is slow or busy");
-            }
-            Some(took) => {
-                let ms = took.as_secs_f64() * 1000.0;
-                report.pass(
-                    "signature",
-                    &location.label,
-                    &format!("a test signature took {ms:.1} ms"),
-                );
-            }
-            None => {
-                report.warn("signature", &location.label, "no test signature was made");
-            }
-        },
+        None => {
+            report.warn("signature", label, "no test signature was made");
+        }
     }
 }

@@ -1,22 +1,22 @@
-//! Whether an istiod is set up against us.
+//! Settings of istiod that conflict with this server.
 
 use serde_json::Value;
 
 use super::CLUSTERS as CATEGORY;
 use super::report::Report;
-use crate::cluster::{ClusterConfig, Examiner};
+use crate::cluster::{ClusterConfig, Inspector};
 use crate::controllers::IstiodTls;
 use crate::controllers::publisher::TargetConfig;
 
-/// Istio's chart labels the Deployment of every revision so.
-const ALL: &str = "/apis/apps/v1/deployments?labelSelector=app%3Distiod";
-const PAGE: usize = 100;
+/// Istio's chart gives every revision's Deployment this label.
+const DEPLOYMENTS: &str = "/apis/apps/v1/deployments?labelSelector=app%3Distiod";
+const PAGE_SIZE: usize = 100;
 
-/// What istiod is told must fit what it gets from here.
+/// Compares istiod's trust domain and CA settings with this server's.
 pub(super) async fn examine(
     cluster: &ClusterConfig,
     istiod: &IstiodTls,
-    examiner: &Examiner,
+    inspector: &Inspector,
     report: &mut Report,
 ) {
     let item = format!("{} istiod", cluster.name());
@@ -24,99 +24,94 @@ pub(super) async fn examine(
     let suffix = suffix.unwrap_or_default();
     let namespace = istiod.namespace();
     let mesh = format!("/api/v1/namespaces/{namespace}/configmaps/istio{suffix}");
-    match examiner.get(&mesh).await {
+    match inspector.get(&mesh).await {
         Ok(found) => {
             let ours = cluster.trust_domain().as_str();
-            let theirs = mesh_trust_domain(&found);
             // Istio's own default.
-            let theirs = theirs.as_deref().unwrap_or("cluster.local");
+            let theirs = mesh_trust_domain(&found).unwrap_or_else(|| "cluster.local".to_owned());
             match theirs == ours {
-                true => report.pass(CATEGORY, &item, &format!("its trust domain is {ours}")),
-                false => {
-                    report
-                        .fail(
-                            CATEGORY,
-                            &item,
-                            &format!("its trust domain is {theirs}, and here it is {ours}"),
-                        )
-                        .hint("meshConfig.trustDomain must be the cluster's `trust_domain`");
-                }
-            }
-        }
-        Err(why) => unreadable(&item, &why, report),
-    }
-    let deployment = format!("/apis/apps/v1/namespaces/{namespace}/deployments/istiod{suffix}");
-    match examiner.get(&deployment).await {
-        Ok(found) => match ca_mode(&found) {
-            CaMode::Disabled => report.pass(CATEGORY, &item, "its own CA is off"),
-            CaMode::RegistrationAuthority => report.pass(CATEGORY, &item, "it asks by CSR objects"),
-            CaMode::Enabled => {
-                report
+                true => report.pass(CATEGORY, &item, format!("its trust domain is {ours}")),
+                false => report
                     .fail(
                         CATEGORY,
                         &item,
-                        "its own CA is on: it writes its root over ours",
+                        format!("its trust domain is {theirs}, and here it is {ours}"),
                     )
-                    .hint("pilot.env.ENABLE_CA_SERVER=false");
+                    .hint("meshConfig.trustDomain must be the cluster's `trust_domain`"),
             }
+        }
+        Err(error) => unreadable(&item, &error, report),
+    }
+    let deployment = format!("/apis/apps/v1/namespaces/{namespace}/deployments/istiod{suffix}");
+    match inspector.get(&deployment).await {
+        Ok(found) => match ca_mode(&found) {
+            CaMode::Disabled => report.pass(CATEGORY, &item, "its own CA is off"),
+            CaMode::RegistrationAuthority => {
+                report.pass(CATEGORY, &item, "it requests certificates by CSR objects");
+            }
+            CaMode::Enabled => report
+                .fail(
+                    CATEGORY,
+                    &item,
+                    "its own CA is on: it overwrites our root with its own",
+                )
+                .hint("pilot.env.ENABLE_CA_SERVER=false"),
         },
-        Err(why) => unreadable(&item, &why, report),
+        Err(error) => unreadable(&item, &error, report),
     }
 }
 
-/// Any istiod that writes the ConfigMap of a target of ours as well.
+/// Reports every istiod that writes the ConfigMap of a target as well.
 pub(super) async fn competing_writers(
     cluster: &ClusterConfig,
     target: &TargetConfig,
-    examiner: &Examiner,
+    inspector: &Inspector,
     report: &mut Report,
 ) {
     let item = format!("{} bundle {}", cluster.name(), target.name());
     let mut writers = Vec::new();
-    let listed = examiner
-        .each(ALL, PAGE, |found| writers.extend(writing_istiod(&found)))
+    let listed = inspector
+        .for_each(DEPLOYMENTS, PAGE_SIZE, |found| {
+            writers.extend(writing_istiod(&found))
+        })
         .await;
     for name in &writers {
-        report
-            .fail(
-                CATEGORY,
-                &item,
-                &format!("istiod {name} writes its own root there: each undoes the other"),
-            )
-            .hint(
-                "pilot.env.ENABLE_CA_SERVER=false; an istiod that asks by CSR objects writes it \
-                 itself, and the target must leave it alone",
-            );
+        let detail = format!("istiod {name} writes its own root there: each overwrites the other");
+        report.fail(CATEGORY, &item, detail).hint(
+            "pilot.env.ENABLE_CA_SERVER=false; an istiod that requests certificates by CSR objects \
+             writes it itself: remove the target",
+        );
     }
-    if let Err(why) = listed {
-        unreadable(&item, &why, report);
+    if let Err(error) = listed {
+        unreadable(&item, &error, report);
     }
 }
 
-/// `NAMESPACE/NAME` of an istiod that hands out roots itself.
+/// `NAMESPACE/NAME` of an istiod that writes roots itself.
 fn writing_istiod(deployment: &Value) -> Option<String> {
-    let text = |at: &str| deployment.pointer(at)?.as_str();
+    let text = |pointer: &str| deployment.pointer(pointer)?.as_str();
     let (namespace, name) = (text("/metadata/namespace")?, text("/metadata/name")?);
     (ca_mode(deployment) != CaMode::Disabled).then(|| format!("{namespace}/{name}"))
 }
 
-fn unreadable(item: &str, why: &str, report: &mut Report) {
+fn unreadable(item: &str, error: &str, report: &mut Report) {
     report
         .warn(
             CATEGORY,
             item,
-            &format!("istiod's settings cannot be looked at: {why}"),
+            format!("istiod's settings cannot be read: {error}"),
         )
-        .hint("this needs the right to read them, which the server itself does not");
+        .hint("the check needs permission to read them; the server itself does not");
 }
 
-/// Who signs for an istiod's workloads.
+/// Which CA signs for an istiod's workloads.
 #[derive(Debug, PartialEq, Eq)]
 enum CaMode {
-    /// Not istiod.
+    /// Another one.
     Disabled,
-    /// A signer of the cluster's: istiod is a registration authority.
+    /// A signer of the cluster; istiod writes CSR objects.
     RegistrationAuthority,
+    /// istiod's own.
     Enabled,
 }
 
@@ -133,7 +128,7 @@ fn ca_mode(deployment: &Value) -> CaMode {
     }
 }
 
-/// `trustDomain` of MeshConfig, which istiod's ConfigMap holds as YAML; a key of its top level.
+/// The top-level key `trustDomain` of MeshConfig, which istiod's ConfigMap holds as YAML.
 fn mesh_trust_domain(config_map: &Value) -> Option<String> {
     let mesh = config_map.pointer("/data/mesh")?.as_str()?;
     let line = mesh

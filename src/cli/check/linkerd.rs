@@ -1,5 +1,5 @@
-//! Linkerd: whether an issuer for its controller can be made, and what its own check will say of the
-//! authorities that its proxies get certificates from.
+//! Linkerd: whether an issuer for its controller can be issued, and what `linkerd check` reports
+//! about the authorities of its proxies.
 
 use super::report::Report;
 use crate::config::Config;
@@ -10,7 +10,7 @@ use crate::x509::{Certificate, TrustDomain, remaining_path_len};
 
 const CATEGORY: &str = "linkerd";
 
-/// Each Linkerd listener's authority.
+/// The authority of each listener with the Linkerd API.
 pub(super) fn authorities(config: &Config, records: &Snapshot, report: &mut Report) {
     let listeners = config.listeners().iter();
     let mut domains: Vec<_> = listeners
@@ -21,20 +21,27 @@ pub(super) fn authorities(config: &Config, records: &Snapshot, report: &mut Repo
         let Some((issuer, anchors)) = active_issuer(records, domain) else {
             continue;
         };
-        let said = what_linkerd_check_says(&issuer, &anchors);
-        if said.is_empty() {
-            report.pass(CATEGORY, domain.as_str(), "`linkerd check` knows its keys");
+        let warnings = what_linkerd_check_says(&issuer, &anchors);
+        if warnings.is_empty() {
+            report.pass(
+                CATEGORY,
+                domain.as_str(),
+                "`linkerd check` supports its keys",
+            );
         }
-        for each in said {
-            let what = format!("{each}; proxies take it");
+        for warning in warnings {
             report
-                .warn(CATEGORY, domain.as_str(), &what)
-                .hint("nothing breaks: docs/how-to/linkerd.md lists what `linkerd check` says");
+                .warn(
+                    CATEGORY,
+                    domain.as_str(),
+                    format!("{warning}; proxies accept it"),
+                )
+                .hint("nothing breaks: docs/how-to/linkerd.md lists what `linkerd check` reports");
         }
     }
 }
 
-/// The certificate that signs now, and the published anchors.
+/// The active issuing certificate, and the published anchors.
 fn active_issuer(
     records: &Snapshot,
     domain: &TrustDomain,
@@ -46,7 +53,7 @@ fn active_issuer(
     Some((issuer, anchors.collect()))
 }
 
-/// Each `[linkerd_issuers.*]` by the records.
+/// Each `[linkerd_issuers.*]`, compared with the ledger's records.
 pub(super) fn issuers(config: &Config, records: &Snapshot, report: &mut Report) {
     for issuer in config.controllers().linkerd_issuers() {
         let Some(cluster) = config.clusters().get(issuer.cluster()) else {
@@ -55,22 +62,17 @@ pub(super) fn issuers(config: &Config, records: &Snapshot, report: &mut Report) 
         let domain = cluster.trust_domain();
         let item = format!("issuer {}", issuer.name());
         let Some(authority) = records.authority(domain) else {
-            let what = format!("there is no authority for the trust domain {domain}");
-            report.fail(CATEGORY, &item, &what).hint(&format!(
-                "rootbridge ca init --trust-domain {domain} --path-len 1"
-            ));
+            let detail = format!("there is no authority for the trust domain {domain}");
+            let hint = format!("rootbridge ca init --trust-domain {domain} --path-len 1");
+            report.fail(CATEGORY, &item, detail).hint(hint);
             continue;
         };
         match active_path(authority).map(|path| remaining_path_len(&path)) {
-            Ok(Some(0)) => {
-                report
-                    .fail(CATEGORY, &item, NO_REMAINING_PATH_LEN)
-                    .hint(&path_len_remedy(domain));
-            }
+            Ok(Some(0)) => report
+                .fail(CATEGORY, &item, NO_REMAINING_PATH_LEN)
+                .hint(path_len_remedy(domain)),
             Ok(_) => report.pass(CATEGORY, &item, "the issuing CA may have a CA below it"),
-            Err(why) => {
-                report.fail(CATEGORY, &item, &why.to_string());
-            }
+            Err(error) => report.error(CATEGORY, &item, error),
         }
     }
 }

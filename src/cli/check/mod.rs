@@ -1,7 +1,7 @@
-//! `check`: looks at everything the server needs, from the outside in, and says what to do.
+//! `check`: checks everything the server needs, and says how to fix what fails.
 //!
-//! A running server is not disturbed: the ledger is only read, one test signature is made for each
-//! issuing key in use, and a PIN that the token refuses is not tried again.
+//! A running server is not disturbed: the ledger is only read, each active issuing key makes one test
+//! signature, and a PIN that the token refuses is not tried again.
 
 mod clusters;
 mod hsm;
@@ -31,10 +31,10 @@ use report::Report;
 pub(super) struct CheckArgs {
     #[command(flatten)]
     config: ConfigArg,
-    /// The form of the result.
+    /// The output format.
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     output: CheckFormat,
-    /// Check again until nothing fails, at most so long.
+    /// Repeat the checks until none fails, for at most this duration.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     #[arg(num_args = 0..=1, default_missing_value = "5m")]
     wait: Option<Duration>,
@@ -42,16 +42,16 @@ pub(super) struct CheckArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum CheckFormat {
-    /// Everything, with hints.
+    /// Every check, with hints.
     #[default]
     Table,
     /// For programs.
     Json,
-    /// Only what is not well, a line each.
+    /// Warnings and failures, one a line.
     Short,
 }
 
-/// What is found in clusters is reported under this.
+/// The category of the checks in clusters.
 const CLUSTERS: &str = "clusters";
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -61,7 +61,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
         Err(failure) => {
             if args.output == CheckFormat::Json {
                 let mut report = Report::default();
-                report.fail("config", "configuration", failure.message());
+                report.error("config", "configuration", failure.message());
                 output::json(&report)?;
             }
             return Err(failure);
@@ -70,15 +70,13 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     environment::ensure(&config.hsm().missing_environment())?;
     let report = block_on(check_until_passing(&config, args.wait))?;
     match args.output {
-        CheckFormat::Table => {
-            output::raw(report.table(output::colored(&std::io::stdout())).as_bytes())?
-        }
-        CheckFormat::Short => output::raw(report.short().as_bytes())?,
+        CheckFormat::Table => output::raw(report.table(output::colored(&std::io::stdout())))?,
+        CheckFormat::Short => output::raw(report.short())?,
         CheckFormat::Json => output::json(&report)?,
     }
     match report.failures() {
         0 => Ok(()),
-        // All is said above; the code is what is left to say.
+        // The report is printed; this adds the exit code.
         failed => Err(Failure::new(
             Exit::Failed,
             format!("{} failed", count(failed, "check")),
@@ -86,33 +84,28 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     }
 }
 
-/// The module is loaded once and a token logged in to once, however often the rest is looked at.
+/// Repeats the checks; the module is loaded once, and each token logged in to once.
 async fn check_until_passing(config: &Config, wait: Option<Duration>) -> Report {
     let end = Instant::now() + wait.unwrap_or_default();
-    let mut opened = None;
+    let mut module = None;
     loop {
-        let report = check_once(config, &mut opened).await;
+        let report = check_once(config, &mut module).await;
         let done = report.failures() == 0 || report.is_final() || Instant::now() >= end;
         if done {
             return report;
         }
         if output::is_interactive() {
-            let _ = output::note(&format!("{} checks fail; looking again", report.failures()));
+            let _ = output::note(format!("{} checks fail; checking again", report.failures()));
         }
         tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 
-async fn check_once(config: &Config, opened: &mut Option<Arc<Hsm>>) -> Report {
+async fn check_once(config: &Config, module: &mut Option<Arc<Hsm>>) -> Report {
     let mut report = Report::default();
-    report.pass(
-        "config",
-        "configuration",
-        &config.file().display().to_string(),
-    );
+    report.pass("config", "configuration", config.file().display());
     let records = ledger(config, &mut report).await;
-    let module = hsm::module(config, opened, &mut report);
-    if let Some(module) = module {
+    if let Some(module) = hsm::module(config, module, &mut report) {
         hsm::tokens(config, &module, records.as_ref(), &mut report).await;
     }
     if let Some(records) = &records {
@@ -124,32 +117,27 @@ async fn check_once(config: &Config, opened: &mut Option<Arc<Hsm>>) -> Report {
     report
 }
 
-/// The ledger's own examination, and the clock against what was last recorded.
+/// The ledger's own check, and the clock.
 async fn ledger(config: &Config, report: &mut Report) -> Option<Snapshot> {
     let path = config.ledger().path();
     if !path.exists() {
-        let what = format!("there is no ledger at {} yet", path.display());
+        let detail = format!("there is no ledger at {} yet", path.display());
         report
-            .warn("ledger", "file", &what)
-            .hint("`rootbridge ca init` or `rootbridge serve` makes it");
+            .warn("ledger", "file", detail)
+            .hint("`rootbridge ca init` or `rootbridge serve` creates it");
         return None;
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let opened = match Sqlite::open(path, OpenMode::Shared, clock).await {
-        Ok(opened) => opened,
-        Err(error) => {
-            report.fail("ledger", "open", &error.to_string());
-            return None;
-        }
-    };
-    report.pass("ledger", "open", &path.display().to_string());
-    match opened.check().await {
+    let ledger = Sqlite::open(path, OpenMode::Shared, clock)
+        .await
+        .inspect_err(|error| report.error("ledger", "open", error))
+        .ok()?;
+    report.pass("ledger", "open", path.display());
+    match ledger.check().await {
         Ok(found) if found.problems.is_empty() => {
-            let said = format!(
-                "schema {}, {} intents, all invariants hold",
-                found.schema, found.intents
-            );
-            report.pass("ledger", "integrity", &said);
+            let (schema, intents) = (found.schema, found.intents);
+            let detail = format!("schema {schema}, {intents} intents, all invariants hold");
+            report.pass("ledger", "integrity", detail);
         }
         Ok(found) => {
             for problem in &found.problems {
@@ -158,18 +146,12 @@ async fn ledger(config: &Config, report: &mut Report) -> Option<Snapshot> {
                     .hint("stop the server and restore a backup");
             }
         }
-        Err(error) => {
-            report.fail("ledger", "integrity", &error.to_string());
-        }
+        Err(error) => report.error("ledger", "integrity", error),
     }
-    records::clock(&opened, SystemClock.now(), report).await;
-    let records = opened.snapshot().await;
-    opened.close().await;
-    match records {
-        Ok(records) => Some(records),
-        Err(error) => {
-            report.fail("ledger", "records", &error.to_string());
-            None
-        }
-    }
+    records::clock(&ledger, SystemClock.now(), report).await;
+    let records = ledger.snapshot().await;
+    ledger.close().await;
+    records
+        .inspect_err(|error| report.error("ledger", "records", error))
+        .ok()
 }

@@ -1,19 +1,21 @@
-//! Chains, bundles, and the clock.
+//! Certification paths, trust bundles, and the clock.
 
 use std::time::Duration;
 
 use super::report::Report;
-use crate::cli::format::{count, short_duration, with_distance};
+use crate::cli::format::{count, joined, short_duration, with_distance};
 use crate::clock::UnixTime;
 use crate::ledger::{AuthorityRecord, Filter, IssuerRecord, IssuerState, Ledger, Role, Snapshot};
 use crate::x509::{Certificate, verify_ca_path};
 
-/// No clock is before the day this was written.
+/// 2026-09-21, when this check was written: an earlier clock is wrong.
 const EARLIEST_TIME: UnixTime = UnixTime::from_secs(1_790_000_000);
-/// How far clocks of a mesh may be apart without harm.
+/// How far the newest record may be ahead of the clock.
 const MAX_SKEW: Duration = Duration::from_secs(60);
+/// How early the expiry of an anchor is a warning.
+const ANCHOR_EXPIRY: Duration = Duration::from_secs(30 * 86_400);
 
-/// Each authority's way from what signs leaves up to what workloads trust.
+/// The path of each authority from its issuing CA to a published anchor.
 pub(super) fn chains(records: &Snapshot, now: UnixTime, report: &mut Report) {
     if records.authorities.is_empty() {
         report
@@ -22,22 +24,20 @@ pub(super) fn chains(records: &Snapshot, now: UnixTime, report: &mut Report) {
     }
     for authority in &records.authorities {
         let domain = authority.trust_domain.as_str();
-        let active: Vec<_> = authority
+        let mut active = authority
             .issuers
             .iter()
             .filter(|issuer| issuer.role == Role::Issuing && issuer.state == IssuerState::Active)
-            .collect();
-        if active.is_empty() {
+            .peekable();
+        if active.peek().is_none() {
             report
                 .fail("chain", domain, "no issuing CA is active")
-                .hint("rootbridge ca init, or rootbridge ca import with the answer to ca request");
+                .hint("rootbridge ca init, or rootbridge ca import for a pending ca request");
         }
         for issuer in active {
             match verified_issuer(authority, issuer, now) {
                 Ok(certificate) => remaining_validity(domain, &certificate, now, report),
-                Err(why) => {
-                    report.fail("chain", domain, &why);
-                }
+                Err(error) => report.error("chain", domain, error),
             }
         }
         bundle(authority, now, report);
@@ -75,85 +75,72 @@ fn verified_issuer(
 fn remaining_validity(domain: &str, certificate: &Certificate, now: UnixTime, report: &mut Report) {
     let remaining = certificate.not_after().since(now);
     let lifetime = certificate.not_after().since(certificate.not_before());
-    let said = format!(
+    let detail = format!(
         "{} verifies, expires {}",
         certificate.subject(),
         with_distance(certificate.not_after(), now)
     );
     if remaining < lifetime / 6 {
         report
-            .warn("chain", domain, &said)
+            .warn("chain", domain, detail)
             .hint("renew it: rootbridge ca request, then ca import");
     } else {
-        report.pass("chain", domain, &said);
+        report.pass("chain", domain, detail);
     }
 }
 
 fn bundle(authority: &AuthorityRecord, now: UnixTime, report: &mut Report) {
     let domain = authority.trust_domain.as_str();
     let Some(bundle) = &authority.bundle else {
-        report.fail("bundle", domain, "no trust bundle is published");
+        report.error("bundle", domain, "no trust bundle is published");
         return;
     };
-    let soon = now.plus(Duration::from_secs(30 * 86_400));
+    let soon = now.plus(ANCHOR_EXPIRY);
     let expiring: Vec<String> = bundle
         .anchors
         .iter()
         .filter_map(|der| Certificate::parse(der.as_slice()).ok())
         .filter(|anchor| anchor.not_after() < soon)
         .map(|anchor| {
-            format!(
-                "{} expires {}",
-                anchor.subject(),
-                with_distance(anchor.not_after(), now)
-            )
+            let expires = with_distance(anchor.not_after(), now);
+            format!("{} expires {expires}", anchor.subject())
         })
         .collect();
     let anchors = count(bundle.anchors.len(), "trust anchor");
-    let said = format!("version {}, {anchors}", bundle.sequence);
+    let detail = format!("version {}, {anchors}", bundle.sequence);
     if expiring.is_empty() {
-        report.pass("bundle", domain, &said);
+        report.pass("bundle", domain, detail);
     } else {
-        report.warn(
-            "bundle",
-            domain,
-            &format!("{said}; {}", expiring.join("; ")),
-        );
+        let detail = format!("{detail}; {}", joined(expiring, "; "));
+        report.warn("bundle", domain, detail);
     }
 }
 
-/// The clock against this program and against what was recorded last.
+/// Compares the clock with the date of this program and with the newest record.
 pub(super) async fn clock(ledger: &dyn Ledger, now: UnixTime, report: &mut Report) {
     if now < EARLIEST_TIME {
         report
             .fail(
                 "clock",
                 "time",
-                &format!("the clock says {now}, which cannot be"),
+                format!("the clock says {now}, which is wrong"),
             )
             .hint("set the clock (NTP): certificates would not be valid yet, or no longer");
         return;
     }
-    let last = ledger
-        .certificates(Filter {
-            limit: 1,
-            ..Filter::default()
-        })
-        .await;
-    let last = last
-        .ok()
-        .and_then(|rows| rows.first().map(|row| row.recorded_at));
-    match last {
+    let newest = Filter {
+        limit: 1,
+        ..Filter::default()
+    };
+    let rows = ledger.certificates(newest).await.unwrap_or_default();
+    match rows.first().map(|row| row.recorded_at) {
         Some(last) if last > now.plus(MAX_SKEW) => {
             let ahead = short_duration(last.since(now));
+            let detail = format!("the newest record is {ahead} ahead of the clock");
             report
-                .fail(
-                    "clock",
-                    "time",
-                    &format!("the last record is {ahead} ahead of the clock"),
-                )
+                .fail("clock", "time", detail)
                 .hint("the clock went back, or was ahead: compare it with NTP");
         }
-        _ => report.pass("clock", "time", &now.to_string()),
+        _ => report.pass("clock", "time", now),
     }
 }

@@ -1,4 +1,6 @@
-//! What was found, and how it is shown.
+//! The findings of `check`, and how they are printed.
+
+use std::fmt::Display;
 
 use serde::Serialize;
 
@@ -33,12 +35,12 @@ impl Level {
     }
 }
 
-/// One thing that was looked at.
 #[derive(Debug, Serialize)]
 pub(super) struct Finding {
     category: &'static str,
     name: String,
     result: Level,
+    #[serde(rename = "said")]
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
@@ -47,12 +49,13 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    pub(super) fn hint(&mut self, hint: &str) {
-        self.hint = Some(hint.to_owned());
+    /// Adds what to do about it.
+    pub(super) fn hint(&mut self, hint: impl Display) {
+        self.hint = Some(hint.to_string());
     }
 }
 
-/// Everything that was looked at, in order.
+/// All findings, in the order of the checks.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
     checks: Vec<Finding>,
@@ -61,26 +64,31 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn pass(&mut self, category: &'static str, name: &str, detail: &str) {
-        self.add(category, name, Level::Ok, detail);
+    pub(super) fn pass(&mut self, category: &'static str, name: &str, detail: impl Display) {
+        self.add(category, name, Level::Ok, &detail);
     }
 
     pub(super) fn warn(
         &mut self,
         category: &'static str,
         name: &str,
-        detail: &str,
+        detail: impl Display,
     ) -> &mut Finding {
-        self.add(category, name, Level::Warning, detail)
+        self.add(category, name, Level::Warning, &detail)
     }
 
     pub(super) fn fail(
         &mut self,
         category: &'static str,
         name: &str,
-        detail: &str,
+        detail: impl Display,
     ) -> &mut Finding {
-        self.add(category, name, Level::Failed, detail)
+        self.add(category, name, Level::Failed, &detail)
+    }
+
+    /// A failure without a hint.
+    pub(super) fn error(&mut self, category: &'static str, name: &str, error: impl Display) {
+        self.add(category, name, Level::Failed, &error);
     }
 
     fn add(
@@ -88,19 +96,14 @@ impl Report {
         category: &'static str,
         name: &str,
         result: Level,
-        detail: &str,
+        detail: &dyn Display,
     ) -> &mut Finding {
         let docs = (result != Level::Ok).then(|| format!("{PAGE}#check-{category}"));
-        let detail = detail
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        let name = name.to_owned();
         self.checks.push(Finding {
             category,
-            name,
+            name: name.to_owned(),
             result,
-            detail,
+            detail: detail.to_string().replace(char::is_control, " "),
             hint: None,
             docs,
         });
@@ -109,7 +112,7 @@ impl Report {
         &mut self.checks[last]
     }
 
-    /// Looking again will not help: somebody has to do something first.
+    /// Repeating the checks cannot help before somebody has acted.
     pub(super) fn stop_retrying(&mut self) {
         self.is_final = true;
     }
@@ -119,13 +122,15 @@ impl Report {
     }
 
     pub(super) fn failures(&self) -> usize {
-        self.checks
-            .iter()
-            .filter(|check| check.result == Level::Failed)
-            .count()
+        self.count(Level::Failed)
     }
 
-    /// Categories with √ ‼ ×, and a hint below what is not well.
+    fn count(&self, level: Level) -> usize {
+        let checks = self.checks.iter();
+        checks.filter(|check| check.result == level).count()
+    }
+
+    /// Findings by category with √ ‼ ×, hints below them, and a summary.
     pub(super) fn table(&self, colored: bool) -> String {
         let mut text = String::new();
         let mut category = "";
@@ -133,61 +138,43 @@ impl Report {
             if check.category != category {
                 category = check.category;
                 let gap = if text.is_empty() { "" } else { "\n" };
-                text.push_str(&format!(
-                    "{gap}{category}\n{}\n",
-                    "-".repeat(category.len())
-                ));
+                let rule = "-".repeat(category.len());
+                text.push_str(&format!("{gap}{category}\n{rule}\n"));
             }
-            let (color, off) = if colored {
-                (check.result.color(), "\x1b[0m")
-            } else {
-                ("", "")
+            let (color, off) = match colored {
+                true => (check.result.color(), "\x1b[0m"),
+                false => ("", ""),
             };
-            let mark = check.result.mark();
-            text.push_str(&format!(
-                "{color}{mark}{off} {}: {}\n",
-                check.name, check.detail
-            ));
-            for line in check
-                .hint
-                .iter()
-                .chain(check.docs.as_ref().map(|d| format!("see {d}")).iter())
-            {
-                text.push_str(&format!("    {line}\n"));
+            let (mark, name, detail) = (check.result.mark(), &check.name, &check.detail);
+            text.push_str(&format!("{color}{mark}{off} {name}: {detail}\n"));
+            if let Some(hint) = &check.hint {
+                text.push_str(&format!("    {hint}\n"));
+            }
+            if let Some(docs) = &check.docs {
+                text.push_str(&format!("    see {docs}\n"));
             }
         }
-        let count = |level| {
-            self.checks
-                .iter()
-                .filter(|check| check.result == level)
-                .count()
+        let warnings = format::count(self.count(Level::Warning), "warning");
+        let failures = format::count(self.failures(), "failure");
+        let summary = match (self.failures(), self.count(Level::Warning)) {
+            (0, 0) => "all checks passed".to_owned(),
+            (0, _) => format!("no failures, {warnings}"),
+            _ => format!("{failures}, {warnings}"),
         };
-        let (warnings, failures) = (count(Level::Warning), count(Level::Failed));
-        let status = match (failures, warnings) {
-            (0, 0) => "all is well".to_owned(),
-            (0, warnings) => format!("it works, with {}", format::count(warnings, "warning")),
-            (failures, warnings) => format!(
-                "{}, {}",
-                format::count(failures, "failure"),
-                format::count(warnings, "warning")
-            ),
-        };
-        text.push_str(&format!("\n{status}\n"));
+        text.push_str(&format!("\n{summary}\n"));
         text
     }
 
-    /// One line for each thing that is not well.
+    /// One line for each warning and failure.
     pub(super) fn short(&self) -> String {
-        self.checks
-            .iter()
+        let checks = self.checks.iter();
+        checks
             .filter(|check| check.result != Level::Ok)
-            .map(|c| {
+            .map(|check| {
+                let mark = check.result.mark();
                 format!(
-                    "{} {} {}: {}\n",
-                    c.result.mark(),
-                    c.category,
-                    c.name,
-                    c.detail
+                    "{mark} {} {}: {}\n",
+                    check.category, check.name, check.detail
                 )
             })
             .collect()

@@ -1,16 +1,15 @@
 //! `bundle show`, `bundle fetch` and `bundle status`.
 
-use clap::ValueEnum;
 use serde_json::json;
 
 use super::bundle_fetch::{self, FetchArgs};
 use super::bundle_status::{self, StatusArgs};
 use super::config::{ClientArgs, ClientConfig};
-use super::connect::{connect, status_failure};
-use crate::cli::failure::{Exit, Failure};
-use crate::cli::format::{fingerprint, validity, with_distance};
+use super::connect::{connect, status_failure, unusable_response};
+use crate::cli::failure::Failure;
+use crate::cli::format::{fingerprint, pem, validity, with_distance};
 use crate::cli::open::block_on;
-use crate::cli::output;
+use crate::cli::output::{self, CertificateFormat};
 use crate::clock::{Clock as _, SystemClock};
 use crate::mesh::proto::rootbridge_v1 as v1;
 use crate::x509::{Certificate, TrustDomain};
@@ -19,21 +18,10 @@ use crate::x509::{Certificate, TrustDomain};
 pub(in crate::cli) enum BundleCommand {
     /// Show the trust bundle that a server publishes.
     Show(ShowArgs),
-    /// Fetch a first trust bundle from a server that nothing is known of but a fingerprint.
+    /// Fetch a first trust bundle from a server, verified by a fingerprint alone.
     Fetch(FetchArgs),
-    /// Show how far the trust bundle has come in the clusters that a server writes to.
+    /// Show which clusters have the current trust bundle, as a server reports it.
     Status(StatusArgs),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum BundleFormat {
-    /// For people.
-    #[default]
-    Table,
-    /// For programs.
-    Json,
-    /// The certificates.
-    Pem,
 }
 
 #[derive(Debug, clap::Args)]
@@ -43,9 +31,9 @@ pub(in crate::cli) struct ShowArgs {
     trust_domain: Option<TrustDomain>,
     #[command(flatten)]
     client: ClientArgs,
-    /// The form of the result.
+    /// The output format.
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
-    output: BundleFormat,
+    output: CertificateFormat,
 }
 
 pub(in crate::cli) fn run(command: BundleCommand) -> Result<(), Failure> {
@@ -59,25 +47,14 @@ pub(in crate::cli) fn run(command: BundleCommand) -> Result<(), Failure> {
 fn show(args: &ShowArgs) -> Result<(), Failure> {
     let server = ClientConfig::new(&args.client)?;
     let bundle = block_on(trust_bundle(&server, args.trust_domain.as_ref()))??;
-    let anchors: Vec<Certificate> = bundle
-        .anchors
-        .into_iter()
-        .map(Certificate::parse)
+    let anchors = bundle.anchors.into_iter().map(Certificate::parse);
+    let anchors: Vec<Certificate> = anchors
         .collect::<Result<_, _>>()
-        .map_err(|error| {
-            Failure::new(Exit::Failed, format!("the answer cannot be used: {error}"))
-                .at(server.endpoint)
-        })?;
+        .map_err(|error| unusable_response(error).at(server.endpoint))?;
     let now = SystemClock.now();
     match args.output {
-        BundleFormat::Pem => output::raw(
-            anchors
-                .iter()
-                .map(Certificate::to_pem)
-                .collect::<String>()
-                .as_bytes(),
-        ),
-        BundleFormat::Json => output::json(&json!({
+        CertificateFormat::Pem => output::raw(pem(&anchors)),
+        CertificateFormat::Json => output::json(&json!({
             "trust_domain": bundle.trust_domain,
             "sequence": bundle.sequence,
             "digest": bundle.digest,
@@ -90,27 +67,20 @@ fn show(args: &ShowArgs) -> Result<(), Failure> {
                 "pem": anchor.to_pem(),
             })).collect::<Vec<_>>(),
         })),
-        BundleFormat::Table => {
-            output::facts(&[
+        CertificateFormat::Table => {
+            output::facts([
                 ("trust domain", bundle.trust_domain),
                 ("sequence", bundle.sequence.to_string()),
             ])?;
-            let rows: Vec<_> = anchors
-                .iter()
-                .map(|anchor| {
-                    vec![
-                        anchor.subject(),
-                        validity(anchor, now).to_owned(),
-                        with_distance(anchor.not_after(), now),
-                        format!("sha256:{}", fingerprint(anchor)),
-                    ]
-                })
-                .collect();
-            output::table(
-                &["SUBJECT", "STATE", "EXPIRES", "FINGERPRINT"],
-                &rows,
-                "no anchors",
-            )
+            let rows = anchors.iter().map(|anchor| {
+                [
+                    ("SUBJECT", anchor.subject()),
+                    ("STATE", validity(anchor, now).to_owned()),
+                    ("EXPIRES", with_distance(anchor.not_after(), now)),
+                    ("FINGERPRINT", format!("sha256:{}", fingerprint(anchor))),
+                ]
+            });
+            output::table(rows, "no anchors")
         }
     }
 }
@@ -125,5 +95,5 @@ pub(super) async fn trust_bundle(
         .get_trust_bundle(v1::GetTrustBundleRequest { trust_domain })
         .await
         .map(tonic::Response::into_inner)
-        .map_err(|refused| status_failure("no trust bundle", &refused, &server.endpoint))
+        .map_err(|status| status_failure("no trust bundle", &status, &server.endpoint))
 }

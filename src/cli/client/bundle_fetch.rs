@@ -1,20 +1,20 @@
-//! `bundle fetch`: the first trust bundle, when there is nothing yet to verify a server with.
+//! `bundle fetch`: the first trust bundle, before there is one to verify a server with.
 //!
-//! The fingerprint came by another way and is all that is trusted. The first download only serves
-//! to find the certificate that has it; whoever sits in between could have added others. So the
-//! bundle is downloaded again over TLS that is verified with that one certificate, and only the
-//! second answer is kept.
+//! Only the fingerprint, received through another channel, is trusted. The first download is not
+//! verified, and serves to find the certificate with that fingerprint: a machine in the middle may
+//! have added others. The bundle is then downloaded again over TLS verified with that certificate
+//! alone, and only this second response is saved.
 
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
 
-use reqwest::{Client, ClientBuilder, Url, redirect};
+use reqwest::{Client, Url};
 use serde_json::json;
 
+use super::connect::{bounded_body, http_client};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::files::{self, Content};
-use crate::cli::format::{count, fingerprint};
+use crate::cli::format::{count, fingerprint, joined, pem};
 use crate::cli::open::block_on;
 use crate::cli::output::{self, FormatArg};
 use crate::error_chain::error_chain;
@@ -24,15 +24,15 @@ const MAX_BYTES: usize = 1024 * 1024;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct FetchArgs {
-    /// The download, such as https://HOST:8443/v1/trust-bundles/cluster.local
+    /// The bundle's URL, such as https://HOST:8443/v1/trust-bundles/cluster.local
     url: Url,
-    /// SHA-256 of a trust anchor in the bundle, got from its operator by another way.
+    /// SHA-256 of a trust anchor in the bundle, from the server's operator through another channel.
     #[arg(long, value_name = "sha256:HEX")]
     fingerprint: Fingerprint,
-    /// Where the bundle goes, PEM.
+    /// The file for the bundle, PEM.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Replace the file if it is there.
+    /// Replace the file if it exists.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -60,91 +60,88 @@ impl FromStr for Fingerprint {
 
 pub(super) fn run(args: &FetchArgs) -> Result<(), Failure> {
     if args.url.scheme() != "https" || args.url.path().len() < 2 {
-        let what = format!("`{}` is no download of a trust bundle", args.url);
-        return Err(Failure::new(Exit::Usage, what)
+        let message = format!("`{}` is not the URL of a trust bundle", args.url);
+        return Err(Failure::new(Exit::Usage, message)
             .next("write https://HOST:PORT/v1/trust-bundles/TRUST_DOMAIN"));
     }
-    let bundle = block_on(fetch(&args.url, &args.fingerprint))??;
-    let pem: String = bundle.iter().map(Certificate::to_pem).collect();
-    files::write(&args.out, Content::Public(pem.as_bytes()), args.force)?;
+    let bundle =
+        block_on(fetch(&args.url, &args.fingerprint))?.map_err(|failure| failure.at(&args.url))?;
+    files::write(
+        &args.out,
+        Content::Public(pem(&bundle).as_bytes()),
+        args.force,
+    )?;
     if args.format.is_json() {
-        let prints: Vec<_> = bundle.iter().map(fingerprint).collect();
-        return output::json(&json!({ "file": args.out, "anchors": prints }));
+        let anchors: Vec<_> = bundle.iter().map(fingerprint).collect();
+        return output::json(&json!({ "file": args.out, "anchors": anchors }));
     }
-    output::line(&format!(
-        "{}: {}",
-        args.out.display(),
-        count(bundle.len(), "trust anchor")
-    ))
+    let anchors = count(bundle.len(), "trust anchor");
+    output::line(format!("{}: {anchors}", args.out.display()))
 }
 
 async fn fetch(url: &Url, wanted: &Fingerprint) -> Result<Vec<Certificate>, Failure> {
-    let unverified = client(|builder| builder.tls_danger_accept_invalid_certs(true), url)?;
-    let anchor = find(&download(&unverified, url).await?, wanted, url)?;
-    let only = reqwest::Certificate::from_der(anchor.der()).map_err(|e| failed(&e, url))?;
-    let verified = client(|builder| builder.tls_certs_only([only]), url)?;
+    let unverified = http_client(|builder| {
+        builder
+            .https_only(true)
+            .tls_danger_accept_invalid_certs(true)
+    })
+    .map_err(request_failure)?;
+    let anchor = find(&download(&unverified, url).await?, wanted)?;
+    let anchor = reqwest::Certificate::from_der(anchor.der()).map_err(request_failure)?;
+    let verified = http_client(|builder| builder.https_only(true).tls_certs_only([anchor]))
+        .map_err(request_failure)?;
     let bundle = download(&verified, url).await?;
-    find(&bundle, wanted, url)?;
+    find(&bundle, wanted)?;
     Ok(bundle)
-}
-
-/// A client that follows no redirect, uses no proxy and talks TLS only.
-fn client(tls: impl FnOnce(ClientBuilder) -> ClientBuilder, url: &Url) -> Result<Client, Failure> {
-    let builder = Client::builder()
-        .https_only(true)
-        .no_proxy()
-        .redirect(redirect::Policy::none())
-        .timeout(Duration::from_secs(30));
-    tls(builder).build().map_err(|error| failed(&error, url))
 }
 
 async fn download(client: &Client, url: &Url) -> Result<Vec<Certificate>, Failure> {
     let request = client
         .get(url.clone())
         .header("accept", "application/x-pem-file");
-    let mut answer = request.send().await.map_err(|error| failed(&error, url))?;
-    if !answer.status().is_success() {
-        let what = format!("the server answered {}", answer.status());
-        return Err(Failure::new(Exit::Refused, what).at(url.as_str()));
+    let response = request.send().await.map_err(request_failure)?;
+    if !response.status().is_success() {
+        let message = format!("the server answered {}", response.status());
+        return Err(Failure::new(Exit::Refused, message));
     }
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error, url))? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_BYTES {
-            let what = "the answer is longer than 1 MiB: that is no trust bundle";
-            return Err(Failure::new(Exit::Failed, what).at(url.as_str()));
-        }
-    }
+    let body = bounded_body(response, MAX_BYTES)
+        .await
+        .map_err(request_failure)?
+        .ok_or_else(|| {
+            let message = "the response is longer than 1 MiB: it is no trust bundle";
+            Failure::new(Exit::Failed, message)
+        })?;
     parse_pem_chain(&body).map_err(|error| {
-        Failure::new(
-            Exit::Failed,
-            format!("the answer is no trust bundle in PEM: {error}"),
-        )
-        .at(url.as_str())
+        let message = format!("the response is no trust bundle in PEM: {error}");
+        Failure::new(Exit::Failed, message)
     })
 }
 
-fn find(bundle: &[Certificate], wanted: &Fingerprint, url: &Url) -> Result<Certificate, Failure> {
-    bundle.iter().find(|anchor| fingerprint(anchor) == wanted.0).cloned().ok_or_else(|| {
-        let got: Vec<_> = bundle.iter().map(|a| format!("sha256:{}", fingerprint(a))).collect();
-        Failure::new(
-            Exit::Refused,
-            format!("no certificate there has the fingerprint sha256:{}: got {}", wanted.0, got.join(", ")),
-        )
-        .at(url.as_str())
-        .next("nothing was kept; is it the right server, and is the fingerprint a trust anchor's?")
-    })
-}
-
-fn failed(error: &reqwest::Error, url: &Url) -> Failure {
-    let said = error_chain(error);
-    if said.contains("invalid peer certificate") {
-        let what = format!(
-            "the server's own certificate is not from the trust anchor with this fingerprint: {said}"
+fn find(bundle: &[Certificate], wanted: &Fingerprint) -> Result<Certificate, Failure> {
+    let found = bundle.iter().find(|anchor| fingerprint(anchor) == wanted.0);
+    found.cloned().ok_or_else(|| {
+        let got = bundle
+            .iter()
+            .map(|anchor| format!("sha256:{}", fingerprint(anchor)));
+        let message = format!(
+            "no certificate there has the fingerprint sha256:{}: got {}",
+            wanted.0,
+            joined(got, ", ")
         );
-        return Failure::new(Exit::Refused, what)
-            .at(url.as_str())
-            .next("nothing was kept");
+        Failure::new(Exit::Refused, message).next(
+            "nothing was saved; is it the right server, and is the fingerprint a trust anchor's?",
+        )
+    })
+}
+
+fn request_failure(error: reqwest::Error) -> Failure {
+    let error = error_chain(&error);
+    if error.contains("invalid peer certificate") {
+        let message = format!(
+            "the server's certificate does not chain to the trust anchor with this fingerprint: \
+             {error}"
+        );
+        return Failure::new(Exit::Refused, message).next("nothing was saved");
     }
-    Failure::new(Exit::Unavailable, format!("no answer: {said}")).at(url.as_str())
+    Failure::new(Exit::Unavailable, format!("no answer: {error}"))
 }

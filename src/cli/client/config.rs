@@ -1,4 +1,4 @@
-//! Which server, how it is known, and who we are to it: the client file and its flags.
+//! The client file and its flags: the server, its trust bundle, and the credential.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -11,10 +11,10 @@ use crate::cli::config_arg::dev_dir;
 use crate::cli::failure::{Exit, Failure};
 use crate::config;
 
-/// No token of ours is longer; the server takes no longer one.
+/// The server accepts no longer credential.
 const MAX_CREDENTIAL: u64 = 16 * 1024;
 
-/// A client file as it is written. Relative paths start at the file's own directory.
+/// A client file. Relative paths start at the file's directory.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::cli) struct RawClientConfig {
@@ -28,7 +28,6 @@ pub(in crate::cli) struct RawClientConfig {
     pub(in crate::cli) token_file: Option<PathBuf>,
 }
 
-/// Which server to talk to; each flag goes before the client file.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub(super) struct ClientArgs {
@@ -45,7 +44,7 @@ pub(super) struct ClientArgs {
 }
 
 impl ClientArgs {
-    /// A client file and no flags.
+    /// A client file without flags.
     pub(super) fn file(client: &Path) -> Self {
         Self {
             client: Some(client.to_owned()),
@@ -55,7 +54,6 @@ impl ClientArgs {
     }
 }
 
-/// Who is asking; goes before the client file.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Credential")]
 #[group(multiple = false)]
@@ -68,7 +66,6 @@ pub(super) struct CredentialArgs {
     token_file: Option<PathBuf>,
 }
 
-/// A server and how it is known.
 #[derive(Debug)]
 pub(super) struct ClientConfig {
     pub(super) endpoint: String,
@@ -77,77 +74,83 @@ pub(super) struct ClientConfig {
 }
 
 impl ClientConfig {
+    /// Flags take precedence over the client file.
     pub(super) fn new(args: &ClientArgs) -> Result<Self, Failure> {
-        let (file, written) = client_file(args.client.clone())?;
+        let (path, file) = client_file(args.client.clone())?;
         let missing = |what: &str| {
             let failure = Failure::new(Exit::Config, format!("no {what} is known"));
-            let failure = match &file {
-                Some(file) => failure.at(file.display().to_string()),
+            let failure = match &path {
+                Some(path) => failure.at(path.display()),
                 None => {
                     failure.next("run `rootbridge dev` first, or name a client file with --client")
                 }
             };
             failure.next(format!("or give --{what}"))
         };
-        let endpoint = args
-            .endpoint
-            .clone()
-            .or(written.endpoint)
-            .ok_or_else(|| missing("endpoint"))?;
+        let endpoint = args.endpoint.clone().or(file.endpoint);
+        let endpoint = endpoint.ok_or_else(|| missing("endpoint"))?;
         if !endpoint.starts_with("https://") {
-            let what = format!("the endpoint `{endpoint}` is not https://HOST:PORT");
-            return Err(Failure::new(Exit::Config, what));
+            let message = format!("the endpoint `{endpoint}` is not https://HOST:PORT");
+            return Err(Failure::new(Exit::Config, message));
         }
+        let bundle = args.bundle.clone().or(file.bundle);
         Ok(Self {
             endpoint,
-            bundle: args
-                .bundle
-                .clone()
-                .or(written.bundle)
-                .ok_or_else(|| missing("bundle"))?,
-            credential: written.credential_file.or(written.token_file),
+            bundle: bundle.ok_or_else(|| missing("bundle"))?,
+            credential: file.credential_file.or(file.token_file),
         })
     }
 
-    /// The credential to present.
     pub(super) fn credential(&self, args: &CredentialArgs) -> Result<SecretString, Failure> {
         credential(args, self.credential.as_deref())
     }
 }
 
-/// The credential to present where nothing else of a client file is needed.
+/// The credential for a command that needs nothing else of the client file.
 pub(super) fn client_credential(
     client: Option<PathBuf>,
     args: &CredentialArgs,
 ) -> Result<SecretString, Failure> {
-    let (_, written) = client_file(client)?;
-    let file = written.credential_file.or(written.token_file);
-    credential(args, file.as_deref())
+    let (_, file) = client_file(client)?;
+    let path = file.credential_file.or(file.token_file);
+    credential(args, path.as_deref())
 }
 
-fn credential(args: &CredentialArgs, written: Option<&Path>) -> Result<SecretString, Failure> {
-    let said = args
+/// The credential in the file of the flag, or else in `default`.
+fn credential(args: &CredentialArgs, default: Option<&Path>) -> Result<SecretString, Failure> {
+    let flag = args
         .credential_file
         .as_deref()
         .or(args.token_file.as_deref());
-    let file = said.or(written).ok_or_else(|| {
+    let file = flag.or(default).ok_or_else(|| {
         Failure::new(
             Exit::Config,
-            "no credential to present: nobody is trusted for being near",
+            "no credential to present: every caller must authenticate",
         )
         .next("give --credential-file FILE (an operator's) or --token-file FILE (a JWT)")
     })?;
-    secret(file)
+    let invalid = |message: String| Failure::new(Exit::Config, message).at(file.display());
+    let mut text = zeroize::Zeroizing::new(String::new());
+    std::fs::File::open(file)
+        .and_then(|open| open.take(MAX_CREDENTIAL + 1).read_to_string(&mut text))
+        .map_err(|error| invalid(format!("cannot read the credential: {error}")))?;
+    let token = text.trim();
+    let is_plain = token.bytes().all(|byte| byte.is_ascii_graphic());
+    if token.is_empty() || !is_plain || text.len() as u64 > MAX_CREDENTIAL {
+        let message = "the file holds no credential: one line of visible ASCII, at most 16 KiB";
+        return Err(invalid(message.to_owned()));
+    }
+    Ok(SecretString::from(token))
 }
 
-/// The client file that is named, else that of `rootbridge dev`, and what it says.
-fn client_file(named: Option<PathBuf>) -> Result<(Option<PathBuf>, RawClientConfig), Failure> {
-    let file = named.or_else(|| {
+/// The client file given, or else that of `rootbridge dev`, and its content.
+fn client_file(given: Option<PathBuf>) -> Result<(Option<PathBuf>, RawClientConfig), Failure> {
+    let path = given.or_else(|| {
         let file = dev_dir()?.join("client.toml");
         file.exists().then_some(file)
     });
-    let written = file.as_deref().map(read).transpose()?.unwrap_or_default();
-    Ok((file, written))
+    let content = path.as_deref().map(read).transpose()?.unwrap_or_default();
+    Ok((path, content))
 }
 
 fn read(file: &Path) -> Result<RawClientConfig, Failure> {
@@ -161,21 +164,4 @@ fn read(file: &Path) -> Result<RawClientConfig, Failure> {
         *path = path.take().map(|path| dir.join(path));
     }
     Ok(client)
-}
-
-fn secret(file: &Path) -> Result<SecretString, Failure> {
-    let mut text = zeroize::Zeroizing::new(String::new());
-    std::fs::File::open(file)
-        .and_then(|open| open.take(MAX_CREDENTIAL + 1).read_to_string(&mut text))
-        .map_err(|error| {
-            Failure::new(Exit::Config, format!("cannot read the credential: {error}"))
-                .at(file.display().to_string())
-        })?;
-    let token = text.trim();
-    let plain = token.bytes().all(|byte| byte.is_ascii_graphic());
-    if token.is_empty() || !plain || text.len() as u64 > MAX_CREDENTIAL {
-        let what = "the file holds no credential: one line of visible ASCII, at most 16 KiB";
-        return Err(Failure::new(Exit::Config, what).at(file.display().to_string()));
-    }
-    Ok(SecretString::from(token))
 }

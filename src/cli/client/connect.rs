@@ -1,8 +1,10 @@
-//! gRPC to a server that is known by a trust bundle and nothing else.
+//! gRPC and HTTP connections to a server.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::time::Duration;
 
+use reqwest::{Client, ClientBuilder, Response, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
@@ -11,48 +13,39 @@ use super::config::ClientConfig;
 use crate::cli::failure::{Exit, Failure};
 use crate::error_chain::error_chain;
 
-const CONNECT: Duration = Duration::from_secs(10);
-const CALL: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A channel to the server, TLS verified with the configured bundle alone.
+/// A gRPC channel; the server's certificate is verified with the configured bundle alone.
 pub(super) async fn connect(server: &ClientConfig) -> Result<Channel, Failure> {
+    let invalid = |message: String| Failure::new(Exit::Config, message);
     let bundle = std::fs::read(&server.bundle).map_err(|error| {
-        Failure::new(
-            Exit::Config,
-            format!("cannot read the trust bundle: {error}"),
-        )
-        .at(server.bundle.display().to_string())
-        .next("fetch it: rootbridge bundle fetch URL --fingerprint sha256:… --out FILE")
+        invalid(format!("cannot read the trust bundle: {error}"))
+            .at(server.bundle.display())
+            .next("fetch it: rootbridge bundle fetch URL --fingerprint sha256:… --out FILE")
     })?;
     crate::x509::parse_pem_chain(&bundle).map_err(|error| {
-        Failure::new(
-            Exit::Config,
-            format!("the trust bundle cannot be used: {error}"),
-        )
-        .at(server.bundle.display().to_string())
+        invalid(format!("the trust bundle cannot be used: {error}")).at(server.bundle.display())
     })?;
-    let invalid = |error: tonic::transport::Error| {
-        Failure::new(
-            Exit::Config,
-            format!("the endpoint cannot be used: {}", error_chain(&error)),
-        )
-        .at(server.endpoint.clone())
-    };
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(bundle));
     let endpoint = Endpoint::from_shared(server.endpoint.clone())
-        .and_then(|endpoint| {
-            endpoint
-                .tls_config(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(bundle)))
-        })
-        .map_err(invalid)?;
+        .and_then(|endpoint| endpoint.tls_config(tls))
+        .map_err(|error| {
+            invalid(format!(
+                "the endpoint cannot be used: {}",
+                error_chain(&error)
+            ))
+            .at(&server.endpoint)
+        })?;
     endpoint
-        .connect_timeout(CONNECT)
-        .timeout(CALL)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(REQUEST_TIMEOUT)
         .connect()
         .await
         .map_err(|error| connect_failure(&error_chain(&error), &server.endpoint, &server.bundle))
 }
 
-/// `message` with the credential as `authorization: Bearer`.
+/// `message` with `authorization: Bearer`.
 pub(super) fn with_credential<T>(
     message: T,
     credential: &SecretString,
@@ -60,36 +53,67 @@ pub(super) fn with_credential<T>(
     let mut request = Request::new(message);
     let header = zeroize::Zeroizing::new(format!("Bearer {}", credential.expose_secret()));
     let mut value = tonic::metadata::AsciiMetadataValue::try_from(header.as_str())
-        .map_err(|_| Failure::new(Exit::Config, "the credential does not fit into a header"))?;
+        .map_err(|_| Failure::new(Exit::Config, "the credential is not valid in a header"))?;
     value.set_sensitive(true);
     request.metadata_mut().insert("authorization", value);
     Ok(request)
 }
 
-/// A connection that did not come about, in words.
-fn connect_failure(said: &str, endpoint: &str, bundle: &Path) -> Failure {
-    let bundle = bundle.display();
-    if said.contains("UnknownIssuer") || said.contains("BadSignature") {
-        Failure::new(Exit::Refused, format!("the server's certificate is not from {bundle}: {said}"))
-            .at(endpoint)
-            .next("is it the right server? then its bundle: rootbridge bundle fetch URL --fingerprint sha256:… --out FILE")
-    } else if said.contains("invalid peer certificate") {
-        Failure::new(
-            Exit::Refused,
-            format!("the server's certificate does not fit: {said}"),
-        )
-        .at(endpoint)
-    } else {
-        Failure::new(Exit::Unavailable, format!("no connection: {said}"))
-            .at(endpoint)
-            .next("is the server running? `rootbridge dev` or `rootbridge serve`")
-            .next("`rootbridge check` on its host says what is missing")
-    }
+/// An HTTP client that follows no redirect and uses no proxy.
+pub(super) fn http_client(
+    configure: impl FnOnce(ClientBuilder) -> ClientBuilder,
+) -> reqwest::Result<Client> {
+    let builder = Client::builder()
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .timeout(REQUEST_TIMEOUT);
+    configure(builder).build()
 }
 
-/// What a server answered, in words and with an exit code.
-pub(super) fn status_failure(doing: &str, status: &Status, endpoint: &str) -> Failure {
-    let said = match status.message() {
+/// The body, or nothing if it is longer than `max_bytes`.
+pub(super) async fn bounded_body(
+    mut response: Response,
+    max_bytes: usize,
+) -> reqwest::Result<Option<Vec<u8>>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > max_bytes {
+            return Ok(None);
+        }
+    }
+    Ok(Some(body))
+}
+
+pub(super) fn unusable_response(error: impl Display) -> Failure {
+    Failure::new(
+        Exit::Failed,
+        format!("the response cannot be used: {error}"),
+    )
+}
+
+fn connect_failure(error: &str, endpoint: &str, bundle: &Path) -> Failure {
+    let bundle = bundle.display();
+    let failure = if error.contains("UnknownIssuer") || error.contains("BadSignature") {
+        let message = format!("the server's certificate does not chain to {bundle}: {error}");
+        Failure::new(Exit::Refused, message).next(
+            "is it the right server? then fetch its bundle: rootbridge bundle fetch URL \
+             --fingerprint sha256:… --out FILE",
+        )
+    } else if error.contains("invalid peer certificate") {
+        let message = format!("the server's certificate is not valid: {error}");
+        Failure::new(Exit::Refused, message)
+    } else {
+        Failure::new(Exit::Unavailable, format!("no connection: {error}"))
+            .next("is the server running? `rootbridge dev` or `rootbridge serve`")
+            .next("`rootbridge check` on its host says what is missing")
+    };
+    failure.at(endpoint)
+}
+
+/// A gRPC status as a failure with its exit code.
+pub(super) fn status_failure(action: &str, status: &Status, endpoint: &str) -> Failure {
+    let message = match status.message() {
         "" => status.code().description(),
         message => message,
     };
@@ -107,7 +131,7 @@ pub(super) fn status_failure(doing: &str, status: &Status, endpoint: &str) -> Fa
         }
         _ => Exit::Failed,
     };
-    let failure = Failure::new(exit, format!("{doing}: {said}")).at(endpoint);
+    let failure = Failure::new(exit, format!("{action}: {message}")).at(endpoint);
     match status.code() {
         Code::Unauthenticated => failure.next(
             "the credential was not accepted: check --credential-file or --token-file, and the \

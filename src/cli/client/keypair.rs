@@ -1,4 +1,4 @@
-//! The key and the CSR that are made on this side.
+//! A new key, and the CSR for it.
 
 use rcgen::{
     CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
@@ -9,7 +9,6 @@ use zeroize::Zeroizing;
 use crate::cli::failure::{Exit, Failure};
 use crate::x509::{KeyKind, San};
 
-/// A new key with a CSR that names what is asked for.
 pub(super) struct KeyAndCsr {
     pub(super) key_pem: Zeroizing<String>,
     pub(super) csr: Vec<u8>,
@@ -17,7 +16,7 @@ pub(super) struct KeyAndCsr {
 
 pub(super) fn generate(kind: KeyKind, names: &[San]) -> Result<KeyAndCsr, Failure> {
     let failed =
-        |error: rcgen::Error| Failure::new(Exit::Failed, format!("cannot make the CSR: {error}"));
+        |error: rcgen::Error| Failure::new(Exit::Failed, format!("cannot create the CSR: {error}"));
     let key = match kind {
         KeyKind::EcdsaP256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
         KeyKind::EcdsaP384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
@@ -33,14 +32,14 @@ pub(super) fn generate(kind: KeyKind, names: &[San]) -> Result<KeyAndCsr, Failur
         }
         other => {
             return Err(
-                Failure::new(Exit::Usage, format!("{other} keys are not made here"))
+                Failure::new(Exit::Usage, format!("{other} keys are not supported"))
                     .next("--key ecdsa-p256, ecdsa-p384, ed25519, rsa-2048, rsa-3072 or rsa-4096"),
             );
         }
     }
     .map_err(failed)?;
     let mut params = CertificateParams::default();
-    // The server fills in the rest; a subject would only be thrown away.
+    // The server takes nothing else from the CSR.
     params.distinguished_name = DistinguishedName::new();
     params.subject_alt_names = names
         .iter()

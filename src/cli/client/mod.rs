@@ -13,7 +13,7 @@ use std::path::Path;
 use super::failure::Failure;
 use config::{ClientArgs, ClientConfig};
 
-/// Whether the server of a client file answers, TLS and all.
+/// Whether the server of a client file answers over TLS.
 pub(super) async fn answers(client: &Path) -> Result<(), Failure> {
     let server = ClientConfig::new(&ClientArgs::file(client))?;
     bundle::trust_bundle(&server, None).await.map(drop)

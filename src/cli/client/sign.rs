@@ -1,4 +1,4 @@
-//! `sign`: a key and CSR here, a certificate from there.
+//! `sign`: creates a key and a CSR, and gets the certificate from a server.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,15 +6,16 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::config::{ClientArgs, ClientConfig, CredentialArgs};
-use super::connect::{connect, status_failure, with_credential};
+use super::connect::{connect, status_failure, unusable_response, with_credential};
 use super::keypair::{self, KeyAndCsr};
-use crate::cli::failure::{Exit, Failure};
+use crate::cli::failure::Failure;
 use crate::cli::files::{Content, NewFiles};
+use crate::cli::format::{joined, pem};
 use crate::cli::open::block_on;
 use crate::cli::output::{self, FormatArg};
 use crate::clock::{Clock as _, SystemClock};
 use crate::mesh::proto::rootbridge_v1 as v1;
-use crate::x509::{Certificate, KeyKind, San, SpiffeId, verify_ca_path};
+use crate::x509::{Certificate, Csr, KeyKind, San, SpiffeId, verify_ca_path};
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct SignArgs {
@@ -24,10 +25,10 @@ pub(in crate::cli) struct SignArgs {
     /// Another name to certify, as dns:NAME or ip:ADDRESS. May be repeated.
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<San>,
-    /// Where key.pem, cert.pem and bundle.pem go.
+    /// The directory for key.pem, cert.pem and bundle.pem.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Replace files that are there.
+    /// Replace files that exist.
     #[arg(long)]
     force: bool,
     /// The kind of key.
@@ -50,16 +51,16 @@ pub(in crate::cli) struct SignArgs {
 pub(in crate::cli) fn run(args: SignArgs) -> Result<(), Failure> {
     let mut names = vec![San::Spiffe(args.id.clone())];
     names.extend(args.names.iter().cloned());
-    // Before anything is made or key_and_csr for: a certificate that cannot be kept is not wanted.
+    // First of all: without a directory for it, no certificate is requested.
     let files = NewFiles::new(&args.out, ["key.pem", "cert.pem", "bundle.pem"], args.force)?;
     let key_and_csr = keypair::generate(args.key, &names)?;
-    let verified = block_on(request(&args, &names, &key_and_csr))??;
+    let issued = block_on(request(&args, &names, &key_and_csr))??;
     let [key, cert, bundle] = files.write([
         Content::Secret(key_and_csr.key_pem.as_bytes()),
-        Content::Public(verified.chain_pem.as_bytes()),
-        Content::Public(verified.bundle_pem.as_bytes()),
+        Content::Public(pem(&issued.chain).as_bytes()),
+        Content::Public(pem(&issued.anchors).as_bytes()),
     ])?;
-    let leaf = &verified.leaf;
+    let leaf = &issued.leaf;
     if args.format.is_json() {
         return output::json(&json!({
             "spiffe_id": args.id.to_string(),
@@ -69,41 +70,32 @@ pub(in crate::cli) fn run(args: SignArgs) -> Result<(), Failure> {
             "files": { "key": key, "certificate": cert, "bundle": bundle },
         }));
     }
-    output::facts(&[
-        (
-            "certified",
-            names
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(" "),
-        ),
+    output::facts([
+        ("certified", joined(&names, " ")),
         ("serial", leaf.serial().to_string()),
         ("valid until", leaf.not_after().to_string()),
         ("key", key.display().to_string()),
         ("certificate", cert.display().to_string()),
         ("bundle", bundle.display().to_string()),
     ])?;
-    output::note(&format!(
-        "verify: openssl verify -x509_strict -CAfile {} -untrusted {} {}",
-        bundle.display(),
-        cert.display(),
-        cert.display()
+    let (cert, bundle) = (cert.display(), bundle.display());
+    output::note(format!(
+        "verify: openssl verify -x509_strict -CAfile {bundle} -untrusted {cert} {cert}"
     ))
 }
 
-/// What came back, checked.
-struct VerifiedCertificate {
+/// A verified response.
+struct Issued {
     leaf: Certificate,
-    chain_pem: String,
-    bundle_pem: String,
+    chain: Vec<Certificate>,
+    anchors: Vec<Certificate>,
 }
 
 async fn request(
     args: &SignArgs,
     names: &[San],
     key_and_csr: &KeyAndCsr,
-) -> Result<VerifiedCertificate, Failure> {
+) -> Result<Issued, Failure> {
     let server = ClientConfig::new(&args.client)?;
     let credential = server.credential(&args.credential)?;
     let request = v1::SignCertificateRequest {
@@ -118,31 +110,31 @@ async fn request(
     };
     let request = with_credential(request, &credential)?;
     let channel = connect(&server).await?;
-    let answer = v1::certificate_service_client::CertificateServiceClient::new(channel)
+    let response = v1::certificate_service_client::CertificateServiceClient::new(channel)
         .sign_certificate(request)
         .await
-        .map_err(|refused| status_failure("not signed", &refused, &server.endpoint))?;
-    check(answer.into_inner(), names, key_and_csr).map_err(|why| {
-        Failure::new(Exit::Failed, format!("the answer cannot be used: {why}")).at(server.endpoint)
-    })
+        .map_err(|status| status_failure("not signed", &status, &server.endpoint))?;
+    verify(response.into_inner(), names, key_and_csr)
+        .map_err(|error| unusable_response(error).at(server.endpoint))
 }
 
-/// That the certificate is for our key and these names, and leads to the bundle beside it.
-fn check(
-    answer: v1::SignCertificateResponse,
+/// Verifies that the certificate has the requested key and names, and chains to an anchor of the
+/// bundle in the same response.
+fn verify(
+    response: v1::SignCertificateResponse,
     names: &[San],
     key_and_csr: &KeyAndCsr,
-) -> Result<VerifiedCertificate, String> {
-    let bundle = answer.trust_bundle.ok_or("it has no trust bundle")?;
+) -> Result<Issued, String> {
+    let bundle = response.trust_bundle.ok_or("it has no trust bundle")?;
     let parse = |ders: Vec<Vec<u8>>| {
         ders.into_iter()
             .map(|der| Certificate::parse(der).map_err(|error| error.to_string()))
             .collect::<Result<Vec<_>, _>>()
     };
-    let chain = parse(answer.chain)?;
+    let chain = parse(response.chain)?;
     let anchors = parse(bundle.anchors)?;
     let (leaf, above) = chain.split_first().ok_or("it has no certificate")?;
-    let csr = crate::x509::Csr::from_der(&key_and_csr.csr).map_err(|error| error.to_string())?;
+    let csr = Csr::from_der(&key_and_csr.csr).map_err(|error| error.to_string())?;
     if leaf.public_key().spki_der() != csr.public_key().spki_der() {
         return Err("the certificate is for another key".into());
     }
@@ -151,20 +143,17 @@ fn check(
         names.sort();
         names
     };
-    if sorted(leaf.names()) != sorted(names) {
-        return Err(format!(
-            "the certificate is for {}",
-            sorted(leaf.names()).join(" ")
-        ));
+    let certified = sorted(leaf.names());
+    if certified != sorted(names) {
+        return Err(format!("the certificate is for {}", certified.join(" ")));
     }
     verify_ca_path(above, &anchors, SystemClock.now()).map_err(|error| error.to_string())?;
     let issuer = above.first().ok_or("it has no issuing certificate")?;
     leaf.verify_signed_by(issuer.public_key())
         .map_err(|error| error.to_string())?;
-    let pem = |certs: &[Certificate]| certs.iter().map(Certificate::to_pem).collect::<String>();
-    Ok(VerifiedCertificate {
-        chain_pem: pem(&chain),
-        bundle_pem: pem(&anchors),
+    Ok(Issued {
         leaf: leaf.clone(),
+        chain,
+        anchors,
     })
 }

@@ -1,7 +1,7 @@
 //! `dev`: a CA for one developer's machine, in one command.
 //!
-//! Everything a production server has, made on the spot: a token with a random PIN, an operator's
-//! credential, a configuration. Nothing is trusted for being local, and a second start finds it all.
+//! It creates what a production server has: a token with a random PIN, an operator's credential, a
+//! configuration. Local callers authenticate as well, and a second start reuses everything.
 
 mod provision;
 mod softhsm;
@@ -22,21 +22,21 @@ use crate::config::Config;
 use crate::x509::Certificate;
 use state_dir::{Ports, StateDir};
 
-/// How often a starting server is asked, every 50 ms and more.
-const PATIENCE: u32 = 200;
+/// How often a starting server is tried, every 50 ms or more.
+const START_ATTEMPTS: u32 = 200;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DevArgs {
-    /// Where everything is kept. Default: $XDG_STATE_HOME/rootbridge/dev. Remove it to start over.
+    /// The directory for all files. Default: $XDG_STATE_HOME/rootbridge/dev. Remove it to start over.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// The port to serve on. Default: 8443, or a free one when that is taken.
+    /// The server's port. Default: 8443, or a free one if that is in use.
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
-    /// The port for health and metrics. Default: 9901, or a free one when that is taken.
+    /// The port for health and metrics. Default: 9901, or a free one if that is in use.
     #[arg(long, value_name = "PORT")]
     admin_port: Option<u16>,
-    /// SoftHSM's PKCS#11 module. Default: where distributions put it.
+    /// SoftHSM's PKCS#11 module. Default: where distributions install it.
     #[arg(long, value_name = "FILE")]
     module: Option<PathBuf>,
 }
@@ -46,8 +46,9 @@ pub(super) fn run(args: &DevArgs) -> Result<(), Failure> {
         (Some(dir), _) => std::path::absolute(dir).map_err(|e| Failure::file("find", dir, &e))?,
         (None, Some(dir)) => dir,
         (None, None) => {
-            let what = "neither XDG_STATE_HOME nor HOME is set: nowhere to keep the token";
-            return Err(Failure::new(Exit::Usage, what).next("give --dir DIR"));
+            let message =
+                "neither XDG_STATE_HOME nor HOME is set: there is no directory for the token";
+            return Err(Failure::new(Exit::Usage, message).next("give --dir DIR"));
         }
     };
     let ports = Ports {
@@ -58,21 +59,21 @@ pub(super) fn run(args: &DevArgs) -> Result<(), Failure> {
     let config = Config::load(&state.config())?;
     environment::ensure(&config.hsm().missing_environment())?;
     let root = provision::token_and_authority(&config, &state)?;
-    let screen = screen(&state, &config, &root, args.dir.is_some());
+    let next_steps = next_steps(&state, &config, &root, args.dir.is_some());
     let client = state.client();
-    let ready = move || drop(tokio::spawn(say(screen, client)));
+    let ready = move || drop(tokio::spawn(print_when_ready(next_steps, client)));
     let served = app::serve(state.config(), false, ready);
     runtime()?.block_on(served).map_err(|error| {
         Failure::from(error)
-            .next("a port that is taken? `rootbridge dev --dir DIR` makes another one")
+            .next("a port in use? `rootbridge dev --dir DIR` creates another server")
     })
 }
 
-/// Shows the screen when what it says to do will work.
-async fn say(screen: String, client: PathBuf) {
-    for _ in 0..PATIENCE {
+/// Prints the next steps as soon as they work.
+async fn print_when_ready(next_steps: String, client: PathBuf) {
+    for _ in 0..START_ATTEMPTS {
         if client::answers(&client).await.is_ok() {
-            drop(output::raw(screen.as_bytes()));
+            drop(output::raw(next_steps));
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -82,15 +83,19 @@ async fn say(screen: String, client: PathBuf) {
     ));
 }
 
-/// One screen of next steps.
-fn screen(state: &StateDir, config: &Config, root: &Certificate, elsewhere: bool) -> String {
+fn next_steps(
+    state: &StateDir,
+    config: &Config,
+    root: &Certificate,
+    is_custom_dir: bool,
+) -> String {
     let address = config
         .listeners()
         .first()
         .map(|l| l.address().to_string())
         .unwrap_or_default();
     let quoted = |path: &Path| path.display().to_string();
-    let exports = match elsewhere {
+    let exports = match is_custom_dir {
         true => format!(
             "  export ROOTBRIDGE_CLIENT={} ROOTBRIDGE_CONFIG={}\n",
             quoted(&state.client()),
@@ -114,7 +119,7 @@ Next, in another terminal:
   rootbridge cert list
   rootbridge check
 
-Ctrl-C stops it; the next `rootbridge dev` goes on from here.
+Ctrl-C stops it; the next `rootbridge dev` continues with the same state.
 
 ",
         domain = state_dir::TRUST_DOMAIN,

@@ -1,4 +1,4 @@
-//! What lies in the token and the ledger: made at the first start, found at every other.
+//! The token and the authority: created at the first start, found at later ones.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use super::state_dir::{LABEL, StateDir, TOKEN, TRUST_DOMAIN, random};
 use crate::app::Core;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::files::{self, Content};
+use crate::cli::format::pem;
 use crate::cli::open::{actor, with_core};
 use crate::config::Config;
 use crate::issuance::InitOptions;
@@ -16,7 +17,7 @@ use crate::x509::{Certificate, KeyKind, TrustDomain};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The token and an authority in it; the trust bundle goes into `bundle.pem`. Answers its first
+/// Creates the token and its authority, writes the trust bundle to `bundle.pem`, and returns the first
 /// anchor.
 pub(super) fn token_and_authority(
     config: &Config,
@@ -30,29 +31,22 @@ pub(super) fn token_and_authority(
 }
 
 fn token(core: &Core, state: &StateDir) -> Result<(), Failure> {
-    let slots = core
-        .hsm
-        .slots()
-        .map_err(|fault| Failure::new(Exit::Hsm, fault.to_string()))?;
-    let tokens = slots.iter().filter_map(|slot| slot.token.as_ref().ok());
-    match tokens
-        .into_iter()
-        .find(|token| token.initialized && token.label == LABEL)
-    {
+    let slots = core.hsm.slots();
+    let slots = slots.map_err(|error| Failure::new(Exit::Hsm, error.to_string()))?;
+    let mut tokens = slots.iter().filter_map(|slot| slot.token.as_ref().ok());
+    match tokens.find(|token| token.initialized && token.label == LABEL) {
         Some(token) if token.pin_initialized => Ok(()),
-        Some(_) => Err(Failure::new(
-            Exit::Hsm,
-            "the token was left half made by an earlier start",
-        )
-        .at(state.dir().display().to_string())
-        .next(format!(
-            "nothing is lost yet: rm -r {}",
-            state.dir().display()
-        ))),
+        Some(_) => {
+            let dir = state.dir().display();
+            let message = "an earlier start initialized the token only in part";
+            Err(Failure::new(Exit::Hsm, message)
+                .at(&dir)
+                .next(format!("it holds no key yet: rm -r {dir}")))
+        }
         None => {
             let pin = std::fs::read_to_string(state.pin())
                 .map_err(|error| Failure::file("read", &state.pin(), &error))?;
-            // The security officer's PIN is kept nowhere: nobody shall need it.
+            // The security officer's PIN is stored nowhere: it is not needed again.
             let officer = SecretString::from(random()?.as_str());
             let pin = SecretString::from(pin.trim_end());
             core.hsm.init_token(None, LABEL, &officer, &pin)?;
@@ -64,13 +58,11 @@ fn token(core: &Core, state: &StateDir) -> Result<(), Failure> {
 async fn authority(core: &Core) -> Result<(), Failure> {
     let trust_domain = trust_domain()?;
     let records = core.ledger.snapshot().await?;
-    let active = records.authority(&trust_domain).is_some_and(|authority| {
-        let issuers = authority.issuers.iter();
-        issuers
-            .clone()
-            .any(|i| i.role == Role::Issuing && i.state == IssuerState::Active)
+    let has_active_issuer = records.authority(&trust_domain).is_some_and(|authority| {
+        let mut issuers = authority.issuers.iter();
+        issuers.any(|i| i.role == Role::Issuing && i.state == IssuerState::Active)
     });
-    if active {
+    if has_active_issuer {
         return Ok(());
     }
     let options = InitOptions {
@@ -87,7 +79,7 @@ async fn authority(core: &Core) -> Result<(), Failure> {
 }
 
 async fn bundle(core: &Core, state: &StateDir) -> Result<Certificate, Failure> {
-    let damaged = |why: String| Failure::new(Exit::Ledger, why);
+    let damaged = |message: String| Failure::new(Exit::Ledger, message);
     let bundle = core
         .ledger
         .bundle(&trust_domain()?, None)
@@ -99,8 +91,11 @@ async fn bundle(core: &Core, state: &StateDir) -> Result<Certificate, Failure> {
         .map(|der| Certificate::parse(der.as_slice()))
         .collect::<Result<_, _>>()
         .map_err(|error| damaged(error.to_string()))?;
-    let pem: String = anchors.iter().map(Certificate::to_pem).collect();
-    files::write(&state.bundle(), Content::Public(pem.as_bytes()), true)?;
+    files::write(
+        &state.bundle(),
+        Content::Public(pem(&anchors).as_bytes()),
+        true,
+    )?;
     anchors
         .into_iter()
         .next()

@@ -1,4 +1,4 @@
-//! The directory of `dev`: each file is made once, and then left as it is.
+//! The directory of `dev`: each file is created once, and later left unchanged.
 
 use std::fs::{self, DirBuilder, File};
 use std::net::{Ipv4Addr, TcpListener};
@@ -21,14 +21,14 @@ pub(super) const LABEL: &str = "rootbridge-dev";
 const PORT: u16 = 8443;
 const ADMIN_PORT: u16 = 9901;
 
-/// The ports that were asked for.
+/// The ports given on the command line.
 #[derive(Debug)]
 pub(super) struct Ports {
     pub(super) server: Option<u16>,
     pub(super) admin: Option<u16>,
 }
 
-/// The directory, held by this process until it ends.
+/// The directory, locked until this process exits.
 #[derive(Debug)]
 pub(super) struct StateDir {
     dir: PathBuf,
@@ -36,35 +36,35 @@ pub(super) struct StateDir {
 }
 
 impl StateDir {
-    /// Makes what is missing.
+    /// Creates what is missing.
     pub(super) fn prepare(
         dir: &Path,
         ports: &Ports,
         module: Option<&Path>,
     ) -> Result<Self, Failure> {
-        private(dir)?;
+        create_private_dir(dir)?;
         let path = dir.join("lock");
-        let lock = File::create(&path).map_err(|error| Failure::file("make", &path, &error))?;
+        let lock = File::create(&path).map_err(|error| Failure::file("create", &path, &error))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             Failure::new(Exit::Failed, "another `rootbridge dev` is running there")
-                .at(dir.display().to_string())
+                .at(dir.display())
                 .next("use that one, or give another --dir")
         })?;
         let state = Self {
             dir: dir.to_owned(),
             _lock: lock,
         };
-        private(&state.tokens())?;
+        create_private_dir(&state.tokens())?;
         let softhsm = format!(
             "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
             state.tokens().display()
         );
-        once(
+        write_once(
             &state.file("softhsm2.conf"),
             Content::Public(softhsm.as_bytes()),
         )?;
         let pin = random()?;
-        once(&state.pin(), Content::Secret(pin.as_bytes()))?;
+        write_once(&state.pin(), Content::Secret(pin.as_bytes()))?;
         if !state.credential().exists() {
             authn::create_credential(&state.credential())
                 .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
@@ -75,28 +75,28 @@ impl StateDir {
 
     fn configure(&self, ports: &Ports, module: Option<&Path>) -> Result<(), Failure> {
         if self.config().exists() {
-            // Silently serving on another port than was asked for would be worse.
-            let mut asked = ports.server.into_iter().chain(ports.admin);
-            return match asked.find(|port| !self.serves_on(*port)) {
+            // Serving on another port without an error would be worse.
+            let mut given = ports.server.into_iter().chain(ports.admin);
+            return match given.find(|port| !self.serves_on(*port)) {
                 Some(port) => {
-                    let what = format!("the configuration there does not serve on port {port}");
-                    Err(Failure::new(Exit::Usage, what)
-                        .at(self.config().display().to_string())
+                    let message = format!("the configuration there does not serve on port {port}");
+                    Err(Failure::new(Exit::Usage, message)
+                        .at(self.config().display())
                         .next("change the address in it, and the endpoint in client.toml"))
                 }
                 None => Ok(()),
             };
         }
         let module = softhsm::find_module(module)?;
-        let port = ports.server.unwrap_or_else(|| free(PORT));
-        let admin = ports.admin.unwrap_or_else(|| free(ADMIN_PORT));
+        let port = ports.server.unwrap_or_else(|| free_port(PORT));
+        let admin = ports.admin.unwrap_or_else(|| free_port(ADMIN_PORT));
         let client = format!(
             "endpoint = \"https://127.0.0.1:{port}\"\nbundle = \"bundle.pem\"\n\
              credential_file = \"operator.token\"\n"
         );
         files::write(&self.client(), Content::Public(client.as_bytes()), true)?;
         let config = self.text(&module, port, admin);
-        // Last: a configuration that is there says that all else is.
+        // Last: where there is a configuration, everything else exists.
         files::write(&self.config(), Content::Public(config.as_bytes()), false)
     }
 
@@ -110,7 +110,7 @@ impl StateDir {
     fn text(&self, module: &Path, port: u16, admin: u16) -> String {
         let text = |path: &Path| toml::Value::String(path.display().to_string()).to_string();
         format!(
-            "# Made by `rootbridge dev`, which leaves it alone from now on.
+            "# Created by `rootbridge dev`, which does not change it later.
 
 [instance]
 name = \"dev\"
@@ -194,19 +194,19 @@ operators = [\"admin\"]
 pub(super) fn random() -> Result<Zeroizing<String>, Failure> {
     let mut bytes = Zeroizing::new([0_u8; 16]);
     rand::fill(bytes.as_mut())
-        .map_err(|_| Failure::new(Exit::Failed, "no random bytes are to be had"))?;
+        .map_err(|_| Failure::new(Exit::Failed, "no random bytes are available"))?;
     Ok(Zeroizing::new(hex(bytes.as_ref())))
 }
 
-fn private(dir: &Path) -> Result<(), Failure> {
+fn create_private_dir(dir: &Path) -> Result<(), Failure> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(dir)
-        .map_err(|error| Failure::file("make", dir, &error))
+        .map_err(|error| Failure::file("create", dir, &error))
 }
 
-fn once(path: &Path, content: Content<'_>) -> Result<(), Failure> {
+fn write_once(path: &Path, content: Content<'_>) -> Result<(), Failure> {
     if path.exists() {
         Ok(())
     } else {
@@ -214,8 +214,8 @@ fn once(path: &Path, content: Content<'_>) -> Result<(), Failure> {
     }
 }
 
-/// `port` if nobody has it, or else one that the system chooses.
-fn free(port: u16) -> u16 {
+/// `port` if it is free, or else one that the system chooses.
+fn free_port(port: u16) -> u16 {
     let try_bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     let listener = try_bind(port).or_else(|_| try_bind(0));
     listener

@@ -13,16 +13,16 @@ use tables::{Accounts, Pods};
 use tokio::sync::watch as channel;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use watch::{Follower, Live};
+use watch::{Follower, SyncedTable};
 
 use super::config::ClusterConfig;
-use super::link::Link;
+use super::connection::Connection;
 
 /// The pods and service accounts of one cluster.
 #[derive(Debug)]
 pub struct Index {
-    pods: Arc<Live<Pods>>,
-    accounts: Arc<Live<Accounts>>,
+    pods: Arc<SyncedTable<Pods>>,
+    accounts: Arc<SyncedTable<Accounts>>,
     changed: channel::Sender<u64>,
 }
 
@@ -30,7 +30,7 @@ impl Index {
     /// Begins to watch, until `stop`.
     pub(super) fn start(
         config: &ClusterConfig,
-        link: &Arc<Link>,
+        connection: &Arc<Connection>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
@@ -42,8 +42,8 @@ impl Index {
         tasks.spawn(
             Follower {
                 cluster: cluster(),
-                link: Arc::clone(link),
-                live: Arc::clone(&pods),
+                connection: Arc::clone(connection),
+                table: Arc::clone(&pods),
                 changed: changed.clone(),
                 turn,
             }
@@ -52,8 +52,8 @@ impl Index {
         tasks.spawn(
             Follower {
                 cluster: cluster(),
-                link: Arc::clone(link),
-                live: Arc::clone(&accounts),
+                connection: Arc::clone(connection),
+                table: Arc::clone(&accounts),
                 changed: changed.clone(),
                 turn,
             }

@@ -16,61 +16,61 @@ pub(super) trait Table: Default + Send + Sync + 'static {
     /// Where its objects are listed.
     const PATH: &'static str;
     /// What they are called, for the log.
-    const WHAT: &'static str;
-    fn put(&mut self, object: Self::Object);
+    const KIND: &'static str;
+    fn insert(&mut self, object: Self::Object);
     fn remove(&mut self, object: &Self::Object);
     fn version(object: &Self::Object) -> &str;
     fn len(&self) -> usize;
 }
 
-type Named<V> = HashMap<Arc<str>, HashMap<Arc<str>, V>>;
+type ByName<V> = HashMap<Arc<str>, HashMap<Arc<str>, V>>;
 
 /// Every pod, by name and by node.
 #[derive(Debug, Default)]
 pub(super) struct Pods {
-    named: Named<Arc<PodRecord>>,
-    on_node: HashMap<Arc<str>, Vec<Arc<PodRecord>>>,
-    shared: Shared,
+    by_name: ByName<Arc<PodRecord>>,
+    by_node: HashMap<Arc<str>, Vec<Arc<PodRecord>>>,
+    pool: StringPool,
     count: usize,
 }
 
 /// Every service account, by name.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
-    named: Named<AccountRecord>,
-    shared: Shared,
+    by_name: ByName<AccountRecord>,
+    pool: StringPool,
     count: usize,
 }
 
 impl Pods {
     pub(super) fn find(&self, namespace: &str, name: &str) -> Option<&Arc<PodRecord>> {
-        self.named.get(namespace)?.get(name)
+        self.by_name.get(namespace)?.get(name)
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<PodRecord>> {
-        self.named.values().flat_map(HashMap::values)
+        self.by_name.values().flat_map(HashMap::values)
     }
 
     pub(super) fn on_node(&self, node: &str) -> &[Arc<PodRecord>] {
-        self.on_node.get(node).map_or(&[], Vec::as_slice)
+        self.by_node.get(node).map_or(&[], Vec::as_slice)
     }
 
-    fn take(&mut self, namespace: &str, name: &str) {
-        let Some(within) = self.named.get_mut(namespace) else {
+    fn remove_named(&mut self, namespace: &str, name: &str) {
+        let Some(within) = self.by_name.get_mut(namespace) else {
             return;
         };
         let Some(gone) = within.remove(name) else {
             return;
         };
         if within.is_empty() {
-            self.named.remove(namespace);
+            self.by_name.remove(namespace);
         }
         if let Some(node) = &gone.node
-            && let Some(pods) = self.on_node.get_mut(node)
+            && let Some(pods) = self.by_node.get_mut(node)
         {
             pods.retain(|each| !Arc::ptr_eq(each, &gone));
             if pods.is_empty() {
-                self.on_node.remove(node);
+                self.by_node.remove(node);
             }
         }
         self.count -= 1;
@@ -86,22 +86,22 @@ impl Pods {
             .cloned()
             .collect();
         drop(gone);
-        freed.into_iter().for_each(|text| self.shared.release(text));
+        freed.into_iter().for_each(|text| self.pool.release(text));
     }
 }
 
 impl Table for Pods {
     type Object = PodObject;
     const PATH: &'static str = "/api/v1/pods";
-    const WHAT: &'static str = "pods";
+    const KIND: &'static str = "pods";
 
-    fn put(&mut self, object: PodObject) {
+    fn insert(&mut self, object: PodObject) {
         let PodObject {
             metadata,
             spec,
             status,
         } = object;
-        self.take(&metadata.namespace, &metadata.name);
+        self.remove_named(&metadata.namespace, &metadata.name);
         let trust_root = metadata
             .annotations
             .as_ref()
@@ -111,12 +111,12 @@ impl Table for Pods {
             .filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
         let node = Some(spec.node_name.as_str()).filter(|node| !node.is_empty());
         let pod = Arc::new(PodRecord {
-            namespace: self.shared.share(&metadata.namespace),
+            namespace: self.pool.intern(&metadata.namespace),
             name: metadata.name.as_str().into(),
             uid: Uid::of(&metadata.uid),
-            account: self.shared.share(&spec.service_account_name),
-            node: node.map(|node| self.shared.share(node)),
-            trust_root: trust_root.map(|text| self.shared.share(text)),
+            account: self.pool.intern(&spec.service_account_name),
+            node: node.map(|node| self.pool.intern(node)),
+            trust_root: trust_root.map(|text| self.pool.intern(text)),
             in_linkerd: metadata.labels.as_ref().is_some_and(|labels| {
                 labels.linkerd.is_some() && labels.linkerd_component.is_none()
             }),
@@ -124,16 +124,16 @@ impl Table for Pods {
             ended: matches!(status.phase.as_str(), "Failed" | "Succeeded"),
         });
         if let Some(node) = &pod.node {
-            let there = self.on_node.entry(Arc::clone(node)).or_default();
+            let there = self.by_node.entry(Arc::clone(node)).or_default();
             there.push(Arc::clone(&pod));
         }
-        let within = self.named.entry(Arc::clone(&pod.namespace)).or_default();
+        let within = self.by_name.entry(Arc::clone(&pod.namespace)).or_default();
         within.insert(Arc::clone(&pod.name), pod);
         self.count += 1;
     }
 
     fn remove(&mut self, object: &PodObject) {
-        self.take(&object.metadata.namespace, &object.metadata.name);
+        self.remove_named(&object.metadata.namespace, &object.metadata.name);
     }
 
     fn version(object: &PodObject) -> &str {
@@ -147,23 +147,23 @@ impl Table for Pods {
 
 impl Accounts {
     pub(super) fn find(&self, namespace: &str, name: &str) -> Option<&AccountRecord> {
-        self.named.get(namespace)?.get(name)
+        self.by_name.get(namespace)?.get(name)
     }
 }
 
 impl Table for Accounts {
     type Object = AccountObject;
     const PATH: &'static str = "/api/v1/serviceaccounts";
-    const WHAT: &'static str = "service accounts";
+    const KIND: &'static str = "service accounts";
 
-    fn put(&mut self, object: AccountObject) {
+    fn insert(&mut self, object: AccountObject) {
         let meta = object.metadata;
-        let namespace = self.shared.share(&meta.namespace);
+        let namespace = self.pool.intern(&meta.namespace);
         let account = AccountRecord {
             uid: Uid::of(&meta.uid),
             deletion: deletion(&meta),
         };
-        let within = self.named.entry(namespace).or_default();
+        let within = self.by_name.entry(namespace).or_default();
         if within.insert(meta.name.as_str().into(), account).is_none() {
             self.count += 1;
         }
@@ -171,19 +171,19 @@ impl Table for Accounts {
 
     fn remove(&mut self, object: &AccountObject) {
         let meta = &object.metadata;
-        let Some((namespace, _)) = self.named.get_key_value(meta.namespace.as_str()) else {
+        let Some((namespace, _)) = self.by_name.get_key_value(meta.namespace.as_str()) else {
             return;
         };
         let namespace = Arc::clone(namespace);
-        if let Some(within) = self.named.get_mut(&namespace) {
+        if let Some(within) = self.by_name.get_mut(&namespace) {
             if within.remove(meta.name.as_str()).is_some() {
                 self.count -= 1;
             }
             if within.is_empty() {
-                self.named.remove(&namespace);
+                self.by_name.remove(&namespace);
             }
         }
-        self.shared.release(namespace);
+        self.pool.release(namespace);
     }
 
     fn version(object: &AccountObject) -> &str {
@@ -197,10 +197,10 @@ impl Table for Accounts {
 
 /// Texts that many entries have in common, each kept once.
 #[derive(Debug, Default)]
-struct Shared(HashSet<Arc<str>>);
+struct StringPool(HashSet<Arc<str>>);
 
-impl Shared {
-    fn share(&mut self, text: &str) -> Arc<str> {
+impl StringPool {
+    fn intern(&mut self, text: &str) -> Arc<str> {
         if let Some(known) = self.0.get(text) {
             return Arc::clone(known);
         }
@@ -246,10 +246,10 @@ mod tests {
     #[test]
     fn a_pod_is_found_by_name_and_by_node() {
         let mut pods = Pods::default();
-        pods.put(pod("a", "", "Pending"));
+        pods.insert(pod("a", "", "Pending"));
         assert_eq!(pods.find("shop", "a").unwrap().node(), None);
-        pods.put(pod("a", "n1", "Running"));
-        pods.put(pod("b", "n1", "Succeeded"));
+        pods.insert(pod("a", "n1", "Running"));
+        pods.insert(pod("b", "n1", "Succeeded"));
         assert_eq!((pods.len(), pods.on_node("n1").len()), (2, 2));
         let found = pods.find("shop", "a").unwrap();
         assert!(found.has_uid(UID) && !found.has_uid(&UID.to_uppercase()));
@@ -274,10 +274,10 @@ mod tests {
                 },
             }))
             .unwrap();
-            pods.put(object);
+            pods.insert(object);
             let found = pods.find("shop", "a").unwrap();
-            let shared = pods.shared.0.iter().map(|text| text.len()).sum::<usize>();
-            assert!(shared <= 200, "{shared} bytes");
+            let pooled = pods.pool.0.iter().map(|text| text.len()).sum::<usize>();
+            assert!(pooled <= 200, "{pooled} bytes");
             found.trust_root().map(str::to_owned)
         };
         let digest = "0f".repeat(32);
@@ -353,7 +353,7 @@ mod tests {
                 "status": { "phase": "Running" },
             }))
             .unwrap();
-            pods.put(object);
+            pods.insert(object);
         }
         let grown = resident().saturating_sub(before);
         assert_eq!(pods.len(), 100_000);
@@ -373,25 +373,25 @@ mod tests {
         let mut pods = Pods::default();
         for round in 0..3 {
             let node = format!("n{round}");
-            pods.put(pod("a", &node, "Running"));
-            pods.put(pod("a", &node, "Running"));
+            pods.insert(pod("a", &node, "Running"));
+            pods.insert(pod("a", &node, "Running"));
             pods.remove(&pod("a", &node, "Running"));
             pods.remove(&pod("a", &node, "Running"));
         }
         assert_eq!(pods.len(), 0);
-        assert!(pods.named.is_empty() && pods.on_node.is_empty());
-        assert!(pods.shared.0.is_empty(), "{:?}", pods.shared);
+        assert!(pods.by_name.is_empty() && pods.by_node.is_empty());
+        assert!(pods.pool.0.is_empty(), "{:?}", pods.pool);
         let mut accounts = Accounts::default();
         let object: AccountObject = serde_json::from_value(json!({
             "metadata": { "name": "cart", "namespace": "shop", "uid": "odd", "resourceVersion": "1" }
         }))
         .unwrap();
-        accounts.put(object.clone());
-        accounts.put(object.clone());
+        accounts.insert(object.clone());
+        accounts.insert(object.clone());
         assert!(accounts.find("shop", "cart").unwrap().has_uid("odd"));
         assert_eq!(accounts.len(), 1);
         accounts.remove(&object);
         assert_eq!(accounts.len(), 0);
-        assert!(accounts.named.is_empty() && accounts.shared.0.is_empty());
+        assert!(accounts.by_name.is_empty() && accounts.pool.0.is_empty());
     }
 }

@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::objects::Page;
 use super::tables::Table;
-use crate::cluster::ask::{AskError, ask};
-use crate::cluster::link::Link;
+use crate::cluster::connection::Connection;
+use crate::cluster::request::{RequestError, ask};
 use crate::error_chain::error_chain;
 
 /// Objects on one page of a list.
@@ -40,17 +40,20 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// A table with its news.
 #[derive(Debug)]
-pub(super) struct Live<T> {
+pub(super) struct SyncedTable<T> {
     pub(super) table: RwLock<T>,
-    /// When the API server was last heard about it; `None` until the first list was whole.
-    heard: Mutex<Option<Instant>>,
+    /// When the API server last answered about it; `None` until the first list was whole.
+    last_contact: Mutex<Option<Instant>>,
 }
 
-impl<T: Table> Live<T> {
-    /// How long nothing has been heard; `None` when nothing ever was.
+impl<T: Table> SyncedTable<T> {
+    /// How long ago the last contact was; `None` when nothing ever was.
     pub(super) fn silent_for(&self) -> Option<Duration> {
-        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.map(|at| at.elapsed())
+        let last_contact = *self
+            .last_contact
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        last_contact.map(|at| at.elapsed())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -60,8 +63,11 @@ impl<T: Table> Live<T> {
             .len()
     }
 
-    fn heard_at(&self, at: Instant) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+    fn set_last_contact(&self, at: Instant) {
+        *self
+            .last_contact
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(at);
     }
 
     fn change(&self, change: impl FnOnce(&mut T)) {
@@ -69,11 +75,11 @@ impl<T: Table> Live<T> {
     }
 }
 
-impl<T: Default> Default for Live<T> {
+impl<T: Default> Default for SyncedTable<T> {
     fn default() -> Self {
         Self {
             table: RwLock::default(),
-            heard: Mutex::new(None),
+            last_contact: Mutex::new(None),
         }
     }
 }
@@ -81,8 +87,8 @@ impl<T: Default> Default for Live<T> {
 /// Keeps one table.
 pub(super) struct Follower<T> {
     pub(super) cluster: String,
-    pub(super) link: Arc<Link>,
-    pub(super) live: Arc<Live<T>>,
+    pub(super) connection: Arc<Connection>,
+    pub(super) table: Arc<SyncedTable<T>>,
     /// Counts changes, for those who wait for one.
     pub(super) changed: watch::Sender<u64>,
     /// How long one watch lasts.
@@ -113,7 +119,7 @@ impl<T: Table> Follower<T> {
             let ended = self.turn(&mut version).await;
             // One that ends at once, again and again, is a failure whatever it says.
             let short = begun.elapsed() < Duration::from_secs(1);
-            let (cluster, what) = (&self.cluster, T::WHAT);
+            let (cluster, what) = (&self.cluster, T::KIND);
             match ended {
                 Ended::Turn if !short => {
                     if std::mem::take(&mut failures) > 0 {
@@ -149,7 +155,7 @@ impl<T: Table> Follower<T> {
 
     /// A list, when there is no place to go on from, and one watch.
     async fn turn(&self, version: &mut Option<String>) -> Ended {
-        let client = match self.link.client() {
+        let client = match self.connection.client() {
             Ok(client) => client,
             Err(down) => return Ended::Failed(down.why),
         };
@@ -172,7 +178,7 @@ impl<T: Table> Follower<T> {
             let request = Request::new(T::PATH).list(&params).map_err(failed)?;
             let bytes = ask(client, request, MAX_PAGE, PAGE_TIME).await;
             let bytes = bytes.map_err(|error| match error {
-                AskError::Status(http::StatusCode::GONE) => Ended::Gone,
+                RequestError::Status(http::StatusCode::GONE) => Ended::Gone,
                 other => failed(other),
             })?;
             let page: Page<T::Object> = serde_json::from_slice(&bytes).map_err(|error| {
@@ -182,7 +188,7 @@ impl<T: Table> Follower<T> {
                 ))
             })?;
             for object in page.items.into_iter().flatten() {
-                fresh.put(object);
+                fresh.insert(object);
             }
             if page.metadata.more.is_empty() {
                 break page.metadata.resource_version;
@@ -194,10 +200,10 @@ impl<T: Table> Follower<T> {
         }
         let objects = fresh.len();
         let mut old = fresh;
-        self.live.change(|table| std::mem::swap(table, &mut old));
+        self.table.change(|table| std::mem::swap(table, &mut old));
         drop(old);
-        self.hear(begun);
-        tracing::info!(cluster = %self.cluster, what = T::WHAT, objects, "listed");
+        self.contacted(begun);
+        tracing::info!(cluster = %self.cluster, what = T::KIND, objects, "listed");
         Ok(version)
     }
 
@@ -225,7 +231,7 @@ impl<T: Table> Follower<T> {
             let next = timeout(most, events.try_next()).await;
             if next.is_err() && !settled {
                 settled = true;
-                self.hear(begun);
+                self.contacted(begun);
                 continue;
             }
             settled = true;
@@ -233,16 +239,16 @@ impl<T: Table> Follower<T> {
                 Ok(Ok(Some(event))) => event,
                 Ok(Ok(None)) => return Ended::Turn,
                 Ok(Err(error)) => return ended(&error),
-                Err(_) => return failed("nothing is heard any more"),
+                Err(_) => return failed("nothing is received any more"),
             };
             match next {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                     T::version(&object).clone_into(version);
-                    self.live.change(|table| table.put(object));
+                    self.table.change(|table| table.insert(object));
                 }
                 WatchEvent::Deleted(object) => {
                     T::version(&object).clone_into(version);
-                    self.live.change(|table| table.remove(&object));
+                    self.table.change(|table| table.remove(&object));
                 }
                 WatchEvent::Bookmark(mark) => *version = mark.metadata.resource_version,
                 WatchEvent::Error(status) if status.code == 410 => return Ended::Gone,
@@ -250,12 +256,12 @@ impl<T: Table> Follower<T> {
                     return failed(format_args!("the API server ended it: {}", status.code));
                 }
             }
-            self.hear(Instant::now());
+            self.contacted(Instant::now());
         }
     }
 
-    fn hear(&self, at: Instant) {
-        self.live.heard_at(at);
+    fn contacted(&self, at: Instant) {
+        self.table.set_last_contact(at);
         self.changed.send_modify(|count| *count += 1);
     }
 }

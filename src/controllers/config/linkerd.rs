@@ -89,7 +89,7 @@ impl LinkerdIssuer {
     /// What its cluster must be like.
     pub(super) fn agrees(&self, cluster: &ClusterConfig) -> Result<(), ConfigError> {
         let at = |key: &str| format!("linkerd_issuers.{}.{key}", self.name);
-        if !cluster.speaks_for(&self.control_namespace) {
+        if !cluster.allows_namespace(&self.control_namespace) {
             return Err(ConfigError::new(
                 at("control_namespace"),
                 format_args!(

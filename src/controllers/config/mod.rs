@@ -3,8 +3,8 @@
 
 mod linkerd;
 mod names;
+mod permissions;
 mod raw;
-mod rights;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -193,7 +193,7 @@ impl Config {
         for istiod in &self.istiod_tls {
             let at = |key: &str| format!("istiod_tls.{}.{key}", istiod.name);
             let cluster = known(&at("cluster"), &istiod.cluster)?;
-            if !cluster.speaks_for(&istiod.namespace) {
+            if !cluster.allows_namespace(&istiod.namespace) {
                 return Err(ConfigError::new(
                     at("namespace"),
                     format_args!(

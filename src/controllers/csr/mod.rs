@@ -1,6 +1,6 @@
 //! CertificateSigningRequests (certificates.k8s.io/v1): what istiod sends in its RA mode.
 
-mod judge;
+mod validate;
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use kube::{Api, Client};
 use super::config::CsrSigner;
 use super::http::told;
 use super::signer::Work;
-use super::verdict::{Refusal, Stop};
+use super::signing_error::{Refusal, SigningError};
 use crate::authn::Quoted;
 use crate::cluster::Cluster;
 use crate::issuance::{Authorities, Issued};
@@ -41,16 +41,16 @@ impl CsrWork {
         }
     }
 
-    async fn certify(&self, csr: &CertificateSigningRequest) -> Result<Issued, Stop> {
+    async fn certify(&self, csr: &CertificateSigningRequest) -> Result<Issued, SigningError> {
         let profile = self
             .authorities
             .profile(&self.config.profile)
-            .ok_or_else(|| Stop::Retry("the profile does not exist".to_owned()))?;
-        let request = judge::judge(csr, &self.config, self.cluster.config(), &profile)?;
+            .ok_or_else(|| SigningError::Retry("the profile does not exist".to_owned()))?;
+        let request = validate::validate(csr, &self.config, self.cluster.config(), &profile)?;
         Ok(self.authorities.issue(request).await?)
     }
 
-    fn say_refused(&self, name: &str, csr: &CertificateSigningRequest, refusal: &Refusal) {
+    fn log_refusal(&self, name: &str, csr: &CertificateSigningRequest, refusal: &Refusal) {
         tracing::info!(
             cluster = self.cluster.config().name(),
             signer = self.config.name,
@@ -83,7 +83,7 @@ impl Work for CsrWork {
     }
 
     fn wants(&self, csr: &CertificateSigningRequest) -> bool {
-        csr.spec.signer_name == self.config.signer_name && judge::is_open(csr)
+        csr.spec.signer_name == self.config.signer_name && validate::is_open(csr)
     }
 
     async fn handle(
@@ -104,9 +104,9 @@ impl Work for CsrWork {
                 csr.status.get_or_insert_default().certificate = Some(certificate);
                 "issued"
             }
-            Err(Stop::Retry(why)) => return Err(why),
-            Err(Stop::Refuse(refusal)) => {
-                self.say_refused(name, &csr, &refusal);
+            Err(SigningError::Retry(why)) => return Err(why),
+            Err(SigningError::Refused(refusal)) => {
+                self.log_refusal(name, &csr, &refusal);
                 let status = csr.status.get_or_insert_default();
                 status
                     .conditions

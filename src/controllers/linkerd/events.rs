@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, UnixTime};
-use crate::cluster::{Cluster, Notice, Notices, Right};
+use crate::cluster::{Cluster, Notice, Notices, Permission};
 use crate::controllers::http::told;
 use crate::controllers::metrics::Metrics;
 use crate::digest::hex;
@@ -31,8 +31,8 @@ const PACE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What writing needs in a cluster; `why` names the key that wants it.
-pub fn event_permission(why: impl Into<String>) -> Right {
-    Right::new("create", "", "events", why)
+pub fn event_permission(why: impl Into<String>) -> Permission {
+    Permission::new("create", "", "events", why)
 }
 
 /// Begins to write events in these clusters, until `stop`; answers where they are told.
@@ -99,7 +99,11 @@ impl Writer {
     }
 
     async fn write_one(&self, notice: &Notice) -> Result<(), String> {
-        let client = self.cluster.link().client().map_err(|down| down.why)?;
+        let client = self
+            .cluster
+            .connection()
+            .client()
+            .map_err(|down| down.why)?;
         let api: Api<Event> = Api::namespaced(client, &notice.namespace);
         let event = event(notice, self.clock.now());
         let params = PostParams::default();

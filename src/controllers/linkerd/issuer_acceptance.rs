@@ -170,7 +170,11 @@ impl IssuerAcceptance {
     }
 
     async fn list(&self) -> Result<Vec<Event>, String> {
-        let client = self.cluster.link().client().map_err(|down| down.why)?;
+        let client = self
+            .cluster
+            .connection()
+            .client()
+            .map_err(|down| down.why)?;
         list(client, &self.namespace).await
     }
 }

@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::workloads::{Counts, PublishedRoots, Workload, count};
-use crate::cluster::{ClusterConfig, Examiner};
+use crate::cluster::{ClusterConfig, Inspector};
 use crate::controllers::publisher::{LINKERD_KEY, LINKERD_ROOTS, TargetConfig};
 use crate::digest::{hex, sha256};
 
@@ -32,13 +32,15 @@ pub struct ControlPlane {
 pub async fn control_planes(
     cluster: &ClusterConfig,
     target: &TargetConfig,
-    examiner: &Examiner,
+    inspector: &Inspector,
 ) -> Result<Vec<ControlPlane>, String> {
     let mut found = Vec::new();
     let named = format!("/api/v1/configmaps?fieldSelector=metadata.name%3D{LINKERD_ROOTS}");
     let mut maps = Vec::new();
-    examiner.each(&named, PAGE, |map| maps.push(map)).await?;
-    for namespace in target.namespaces(cluster, examiner).await? {
+    inspector
+        .for_each(&named, PAGE, |map| maps.push(map))
+        .await?;
+    for namespace in target.namespaces(cluster, inspector).await? {
         let roots = maps.iter().find_map(|map| published_roots(map, &namespace));
         let roots = roots.ok_or_else(|| {
             format!(
@@ -54,7 +56,7 @@ pub async fn control_planes(
             count(workloads, &pod, roots);
         }
     };
-    examiner.each(running, PAGE, each).await?;
+    inspector.for_each(running, PAGE, each).await?;
     let planes = found.into_iter().map(|(roots, workloads)| ControlPlane {
         namespace: roots.namespace,
         sha256: roots.sha256,

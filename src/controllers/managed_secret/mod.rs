@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::csr::chain;
+use super::dependencies::Dependencies;
 use super::http::told;
 use super::metrics::Metrics;
-use super::parts::Parts;
 use super::watch::{self, Watched};
 use crate::authn::Caller;
 use crate::clock::{Clock, UnixTime};
@@ -83,14 +83,19 @@ pub(super) struct ManagedSecret<W> {
 }
 
 impl<W: Observer> ManagedSecret<W> {
-    pub(super) fn new(spec: SecretSpec, observer: W, cluster: Arc<Cluster>, parts: &Parts) -> Self {
+    pub(super) fn new(
+        spec: SecretSpec,
+        observer: W,
+        cluster: Arc<Cluster>,
+        dependencies: &Dependencies,
+    ) -> Self {
         Self {
             spec,
             observer,
             cluster,
-            authorities: Arc::clone(&parts.authorities),
-            clock: Arc::clone(&parts.clock),
-            metrics: parts.metrics.clone(),
+            authorities: Arc::clone(&dependencies.authorities),
+            clock: Arc::clone(&dependencies.clock),
+            metrics: dependencies.metrics.clone(),
             changed: Notify::new(),
         }
     }
@@ -153,7 +158,11 @@ impl<W: Observer> ManagedSecret<W> {
     ) -> Result<Outcome, String> {
         let down = |error: kube::Error| told(&error);
         let cluster = self.cluster.config();
-        let client = self.cluster.link().client().map_err(|e| e.to_string())?;
+        let client = self
+            .cluster
+            .connection()
+            .client()
+            .map_err(|e| e.to_string())?;
         let (namespace, name) = (&self.spec.namespace, &self.spec.secret);
         let now = self.clock.now();
         let found = secret::read(&client, namespace, name).await.map_err(down)?;

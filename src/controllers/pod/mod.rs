@@ -1,8 +1,8 @@
 //! PodCertificateRequests (KEP-4317): certificates that the kubelet mounts into pods.
 
 mod api;
-mod judge;
 mod status;
+mod validate;
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use kube::{Api, Client};
 use super::config::PodSigner;
 use super::http::told;
 use super::signer::Work;
-use super::verdict::{Refusal, Stop};
+use super::signing_error::{Refusal, SigningError};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::issuance::Authorities;
@@ -45,27 +45,27 @@ impl PodWork {
     }
 
     /// The status of an object that was issued for.
-    async fn certify(&self, found: &api::Found) -> Result<serde_json::Value, Stop> {
+    async fn certify(&self, found: &api::Found) -> Result<serde_json::Value, SigningError> {
         let cluster = self.cluster.config();
         let profile = self
             .authorities
             .profile(&self.config.profile)
-            .ok_or_else(|| Stop::Retry("the profile does not exist".to_owned()))?;
+            .ok_or_else(|| SigningError::Retry("the profile does not exist".to_owned()))?;
         let (issuer, _) = self
             .authorities
             .active_issuer(cluster.trust_domain())
-            .ok_or_else(|| Stop::Retry("the authority cannot sign".to_owned()))?;
-        let moment = judge::Moment {
+            .ok_or_else(|| SigningError::Retry("the authority cannot sign".to_owned()))?;
+        let clocks = validate::Clocks {
             now: self.clock.now(),
             server: found.server,
         };
-        let judged = judge::judge(&found.object, &self.config, cluster, &profile)?;
-        let request = judged.request(&profile, &issuer, moment)?;
+        let valid = validate::validate(&found.object, &self.config, cluster, &profile)?;
+        let request = valid.request(&profile, &issuer, clocks)?;
         let issued = self.authorities.issue(request).await?;
-        status::issued(&issued, &judged, moment.server)
+        status::issued(&issued, &valid, clocks.server)
     }
 
-    fn say_refused(&self, namespace: &str, name: &str, refusal: &Refusal) {
+    fn log_refusal(&self, namespace: &str, name: &str, refusal: &Refusal) {
         tracing::info!(
             cluster = self.cluster.config().name(),
             signer = self.config.name,
@@ -99,7 +99,7 @@ impl Work for PodWork {
     }
 
     fn wants(&self, object: &DynamicObject) -> bool {
-        judge::is_open(object)
+        validate::is_open(object)
     }
 
     async fn handle(
@@ -111,14 +111,14 @@ impl Work for PodWork {
         let resource = self.version.known();
         let read = api::read(&client, &resource, namespace, name).await;
         let read = read.map_err(|error| told(&error))?;
-        let Some(mut found) = read.filter(|found| judge::is_open(&found.object)) else {
+        let Some(mut found) = read.filter(|found| validate::is_open(&found.object)) else {
             return Ok(None);
         };
         let (status, result) = match self.certify(&found).await {
             Ok(status) => (status, "issued"),
-            Err(Stop::Retry(why)) => return Err(why),
-            Err(Stop::Refuse(refusal)) => {
-                self.say_refused(namespace, name, &refusal);
+            Err(SigningError::Retry(why)) => return Err(why),
+            Err(SigningError::Refused(refusal)) => {
+                self.log_refusal(namespace, name, &refusal);
                 let result = if refusal.denied { "denied" } else { "failed" };
                 (status::refused(&refusal, found.server), result)
             }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::judge::{Judged, NEAR, SHORTEST, apart};
+use super::validate::{NEAR, SHORTEST, ValidRequest, apart};
 use crate::clock::UnixTime;
 use crate::controllers::csr::chain;
-use crate::controllers::verdict::{Refusal, Stop};
+use crate::controllers::signing_error::{Refusal, SigningError};
 use crate::issuance::Issued;
 
 /// Renewal begins between these parts of a certificate's life, in thousandths. The kubelet renews
@@ -16,12 +16,16 @@ const FROM: u64 = 600;
 const SPREAD: u64 = 150;
 
 /// What an API server takes, if the certificate that is on record is still one that it would.
-pub(super) fn issued(issued: &Issued, judged: &Judged, server: UnixTime) -> Result<Value, Stop> {
+pub(super) fn issued(
+    issued: &Issued,
+    valid: &ValidRequest,
+    server: UnixTime,
+) -> Result<Value, SigningError> {
     let leaf = issued.certificate();
     let (begins, ends) = (leaf.not_before(), leaf.not_after());
     let life = ends.since(begins);
     // One from the ledger may be of an earlier try.
-    if apart(begins, server) > NEAR || life < SHORTEST || life > judged.longest() {
+    if apart(begins, server) > NEAR || life < SHORTEST || life > valid.longest() {
         return Err(Refusal::failed(
             "Superseded",
             "the certificate that was made for this object is too old to be taken; make a new \
@@ -34,7 +38,7 @@ pub(super) fn issued(issued: &Issued, judged: &Judged, server: UnixTime) -> Resu
         "certificateChain": chain(issued),
         "notBefore": begins.to_string(),
         "notAfter": ends.to_string(),
-        "beginRefreshAt": refresh(begins, life, judged.uid()).to_string(),
+        "beginRefreshAt": refresh(begins, life, valid.uid()).to_string(),
     }))
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::config::PublisherConfig;
 use super::target::{TargetConfig, TargetKind};
-use crate::cluster::{ClusterConfig, Examiner, Right};
+use crate::cluster::{ClusterConfig, Inspector, Permission};
 
 const BUNDLES: &str = "/apis/certificates.k8s.io";
 /// Objects in one answer.
@@ -30,7 +30,7 @@ impl TargetConfig {
     pub async fn drift(
         &self,
         cluster: &ClusterConfig,
-        examiner: &Examiner,
+        inspector: &Inspector,
         pem: &str,
     ) -> Result<Drift, String> {
         let named = format!(
@@ -39,13 +39,13 @@ impl TargetConfig {
         );
         let TargetKind::ConfigMap { key, .. } = self.kind() else {
             let mut found = list(
-                examiner,
+                inspector,
                 &format!("{BUNDLES}/v1/clustertrustbundles?{named}"),
             )
             .await;
             if found.is_err() {
                 let older = format!("{BUNDLES}/v1beta1/clustertrustbundles?{named}");
-                found = list(examiner, &older).await;
+                found = list(inspector, &older).await;
             }
             let found = found?;
             let held = found
@@ -57,8 +57,8 @@ impl TargetConfig {
                 mismatches: mismatches.into_iter().map(str::to_owned).collect(),
             });
         };
-        let namespaces = self.namespaces(cluster, examiner).await?;
-        let maps = list(examiner, &format!("/api/v1/configmaps?{named}")).await?;
+        let namespaces = self.namespaces(cluster, inspector).await?;
+        let maps = list(inspector, &format!("/api/v1/configmaps?{named}")).await?;
         let held: BTreeMap<&str, Option<&str>> = maps
             .iter()
             .filter_map(|map| {
@@ -86,52 +86,53 @@ impl TargetConfig {
     pub(in crate::controllers) async fn namespaces(
         &self,
         cluster: &ClusterConfig,
-        examiner: &Examiner,
+        inspector: &Inspector,
     ) -> Result<BTreeSet<String>, String> {
-        let all = list(examiner, "/api/v1/namespaces?").await?;
+        let all = list(inspector, "/api/v1/namespaces?").await?;
         let chosen = all
             .iter()
             .filter(|each| text(each, "/status/phase") != Some("Terminating"))
             .filter(|each| self.wants(&labels(each)))
             .filter_map(|each| text(each, "/metadata/name").map(str::to_owned))
-            .filter(|name| cluster.speaks_for(name));
+            .filter(|name| cluster.allows_namespace(name));
         Ok(chosen.collect())
     }
 
     /// What publishing to a cluster needs (RBAC).
-    pub fn rights(&self, publisher: &PublisherConfig) -> Vec<Right> {
+    pub fn permissions(&self, publisher: &PublisherConfig) -> Vec<Permission> {
         let why = format!("bundle_targets.{}", self.name());
         let (group, resource) = match self.kind() {
             TargetKind::ConfigMap { .. } => ("", "configmaps"),
             TargetKind::ClusterTrustBundle { .. } => ("certificates.k8s.io", "clustertrustbundles"),
         };
         let object = ["list", "watch", "create", "patch"]
-            .map(|verb| Right::new(verb, group, resource, why.clone()).named(self.object()));
-        let mut rights = object.to_vec();
+            .map(|verb| Permission::new(verb, group, resource, why.clone()).named(self.object()));
+        let mut permissions = object.to_vec();
         match self.kind() {
             TargetKind::ConfigMap { .. } => {
-                rights.extend(
-                    ["list", "watch"].map(|verb| Right::new(verb, "", "namespaces", why.clone())),
+                permissions.extend(
+                    ["list", "watch"]
+                        .map(|verb| Permission::new(verb, "", "namespaces", why.clone())),
                 );
             }
             TargetKind::ClusterTrustBundle { signer_name } => {
-                rights.extend(signer_name.iter().map(|signer| {
-                    Right::new("attest", "certificates.k8s.io", "signers", why.clone())
+                permissions.extend(signer_name.iter().map(|signer| {
+                    Permission::new("attest", "certificates.k8s.io", "signers", why.clone())
                         .named(signer)
                 }));
             }
         }
         if self.holds_linkerd_roots() {
             let why = format!("{why} (`rootbridge linkerd status`)");
-            rights.push(Right::new("list", "", "pods", why));
+            permissions.push(Permission::new("list", "", "pods", why));
         }
         let lease = |verb| {
-            Right::new(verb, "coordination.k8s.io", "leases", why.clone())
+            Permission::new(verb, "coordination.k8s.io", "leases", why.clone())
                 .within(publisher.lease_namespace())
         };
-        rights.push(lease("create"));
-        rights.extend(["get", "update"].map(|verb| lease(verb).named(publisher.lease_name())));
-        rights
+        permissions.push(lease("create"));
+        permissions.extend(["get", "update"].map(|verb| lease(verb).named(publisher.lease_name())));
+        permissions
     }
 }
 
@@ -145,9 +146,11 @@ fn differs(held: Option<Option<&str>>, pem: &str) -> Option<&'static str> {
 }
 
 /// Every object of a list. `path` has its query begun.
-async fn list(examiner: &Examiner, path: &str) -> Result<Vec<Value>, String> {
+async fn list(inspector: &Inspector, path: &str) -> Result<Vec<Value>, String> {
     let mut all = Vec::new();
-    examiner.each(path, PAGE, |object| all.push(object)).await?;
+    inspector
+        .for_each(path, PAGE, |object| all.push(object))
+        .await?;
     Ok(all)
 }
 

@@ -193,7 +193,11 @@ impl Election {
     }
 
     fn api(&self) -> Result<Api<Lease>, String> {
-        let client: Client = self.cluster.link().client().map_err(|down| down.why)?;
+        let client: Client = self
+            .cluster
+            .connection()
+            .client()
+            .map_err(|down| down.why)?;
         Ok(Api::namespaced(client, self.config.lease_namespace()))
     }
 }

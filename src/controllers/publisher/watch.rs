@@ -52,7 +52,7 @@ pub(super) struct NamespaceSeen {
 /// Every namespace of a cluster.
 pub(super) fn namespaces(cluster: Arc<Cluster>) -> BoxStream<'static, News<NamespaceSeen>> {
     let open = move || {
-        let client = cluster.link().client().map_err(|down| down.why)?;
+        let client = cluster.connection().client().map_err(|down| down.why)?;
         let watch = watcher(Api::<PartialObjectMeta<Namespace>>::all(client), config());
         let watch = watch.map(|event| event.map(namespace_news).map_err(Failed::of));
         Ok(watch.boxed())
@@ -80,7 +80,7 @@ pub(super) fn objects(
 ) -> BoxStream<'static, News<Observed>> {
     let others = Arc::clone(&kinds);
     let open = move || {
-        let client = cluster.link().client().map_err(|down| down.why)?;
+        let client = cluster.connection().client().map_err(|down| down.why)?;
         let api = Api::all_with(client, kinds.resource());
         let name = format!("metadata.name={}", target.object());
         let target = Arc::clone(&target);

@@ -39,7 +39,7 @@ pub(super) async fn write(
     key: &ObjectKey,
     mut object: Value,
 ) -> Outcome {
-    let client = match cluster.link().client() {
+    let client = match cluster.connection().client() {
         Ok(client) => client,
         Err(down) => return Outcome::Down(down.why),
     };

@@ -35,6 +35,6 @@ impl Account {
             not_after: certificate.not_after(),
             sha256: certificate.fingerprint(),
         };
-        notices.tell(&self.cluster, notice);
+        notices.send(&self.cluster, notice);
     }
 }

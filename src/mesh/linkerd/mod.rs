@@ -64,7 +64,7 @@ impl Identity for Linkerd {
         let within = self.config.answer_within();
         // A proxy sets no deadline: a call that is not answered would hang for ever.
         let answered = tokio::time::timeout(within, self.answer(&body, &request_id)).await;
-        let outcome = answered.unwrap_or(Err(CallError::Late(within)));
+        let outcome = answered.unwrap_or(Err(CallError::Timeout(within)));
         outcome.map(Response::new).map_err(|error| {
             tracing::debug!(%request_id, %error, "Certify refused");
             status(&error, &request_id)

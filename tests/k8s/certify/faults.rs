@@ -32,7 +32,7 @@ async fn an_api_server_that_fails_and_one_that_is_slow() {
         assert_eq!(ask().await, Code::Internal, "{status}");
         assert_eq!(faulty.left(), 0);
     }
-    let slow = How::Late(Duration::from_secs(10));
+    let slow = How::Timeout(Duration::from_secs(10));
     faulty.next(1, Method::POST, REVIEWS, slow);
     let begun = Instant::now();
     assert_eq!(ask().await, Code::Unavailable);

@@ -59,7 +59,7 @@ async fn proxies_take_what_linkerds_check_may_not_know() {
             !anchor_known,
             "{said:?}"
         );
-        assert_eq!(has("knows its keys"), issuer_known && anchor_known);
+        assert_eq!(has("supports its keys"), issuer_known && anchor_known);
         let log = server.log();
         let logged = log.lines().filter(|line| line.contains(&domain));
         let logged = logged.filter(|line| line.contains("proxies take it"));

@@ -181,10 +181,10 @@ fn a_feature_brings_its_rules_alone() {
 /// What `rootbridge check` asks for in a cluster, in the same words.
 pub(crate) fn asked(file: &Path, cluster: &str) -> BTreeSet<String> {
     let config = Config::load_with(file, &BTreeMap::new()).unwrap();
-    let mut asked = config.clusters()[cluster].rights();
-    asked.extend(config.controllers().rights(cluster));
+    let mut asked = config.clusters()[cluster].permissions();
+    asked.extend(config.controllers().permissions(cluster));
     for target in config.bundle_targets() {
-        asked.extend(target.rights(config.publisher()));
+        asked.extend(target.permissions(config.publisher()));
     }
     let tells = config
         .listeners()

@@ -37,7 +37,7 @@ impl Told {
         let credential = granted(&admin, ns, "rootbridge", rules).await;
         let (cluster, files, guard) = reach(server, &credential, "");
         eventually(PATIENCE, "the cluster", async || {
-            cluster.link().client().is_ok()
+            cluster.connection().client().is_ok()
         })
         .await;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -84,10 +84,10 @@ async fn an_event_stands_on_the_account() {
     let uid = account.uid().unwrap();
     // What cannot be written holds up nothing that comes after it.
     told.notices
-        .tell("east", notice("lk-events-none", "web", None));
-    told.notices.tell("elsewhere", notice(ns, "web", None));
+        .send("east", notice("lk-events-none", "web", None));
+    told.notices.send("elsewhere", notice(ns, "web", None));
     told.notices
-        .tell("east", notice(ns, "web", Some(uid.clone())));
+        .send("east", notice(ns, "web", Some(uid.clone())));
     let events: Api<Event> = Api::namespaced(admin.clone(), ns);
     // As `kubectl describe serviceaccount` finds them.
     let of = format!("involvedObject.kind=ServiceAccount,involvedObject.uid={uid}");
@@ -137,7 +137,7 @@ async fn a_flood_is_bounded() {
     let begun = Instant::now();
     for n in 0..10_000 {
         told.notices
-            .tell("east", notice(ns, &format!("web-{n}"), None));
+            .send("east", notice(ns, &format!("web-{n}"), None));
     }
     assert!(
         begun.elapsed() < Duration::from_secs(5),

@@ -210,7 +210,7 @@ async fn who_runs_with_which_roots() {
     let table = setup.try_cli(&["linkerd", "status"]);
     let shown = String::from_utf8(table.stdout).unwrap();
     assert!(shown.contains(&restart("deployment/web")), "{shown}");
-    assert!(shown.contains("no root may go yet"), "{shown}");
+    assert!(shown.contains("remove no root yet"), "{shown}");
 
     let pods: Api<Pod> = Api::namespaced(client.clone(), shop);
     for name in ["web-1", "web-2", "db-0", "db-1", "alone"] {

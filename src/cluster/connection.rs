@@ -1,0 +1,164 @@
+//! The way to a cluster's API server: a client made from the kubeconfig as it stands now, and made
+//! again when the file changes or could not be used.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tokio_util::sync::CancellationToken;
+
+use super::config::ClusterConfig;
+use super::error::ClusterUnavailable;
+use crate::digest::sha256;
+use crate::error_chain::error_chain;
+
+/// How often the kubeconfig is looked at.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+/// To reach the API server; each kind of request has a deadline of its own beside it.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// The way to a cluster's API server.
+#[derive(Debug)]
+pub struct Connection {
+    config: ClusterConfig,
+    client: ArcSwap<Result<ApiClient, String>>,
+    /// SHA-256 of what the client was made from, which may hold a credential.
+    read: Mutex<Option<[u8; 32]>>,
+}
+
+struct ApiClient(Client);
+
+impl std::fmt::Debug for ApiClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+impl Connection {
+    pub(super) fn new(config: ClusterConfig) -> Self {
+        Self {
+            config,
+            client: ArcSwap::from_pointee(Err("it has not been tried yet".to_owned())),
+            read: Mutex::new(None),
+        }
+    }
+
+    /// A client for the API server. That there is one does not say that anybody answers.
+    ///
+    /// # Errors
+    /// [`ClusterUnavailable`] when the kubeconfig, or the cluster that this process should run in, is not to be had.
+    pub fn client(&self) -> Result<Client, ClusterUnavailable> {
+        match &**self.client.load() {
+            Ok(client) => Ok(client.0.clone()),
+            Err(why) => Err(ClusterUnavailable {
+                cluster: self.config.name().to_owned(),
+                why: why.clone(),
+            }),
+        }
+    }
+
+    /// Follows the kubeconfig until `stop`.
+    pub(super) async fn follow_kubeconfig(self: Arc<Self>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            self.reload().await;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(RELOAD_INTERVAL) => {}
+            }
+        }
+    }
+
+    async fn reload(&self) {
+        let text = match self.config.kubeconfig() {
+            Some(path) => tokio::fs::read_to_string(path)
+                .await
+                .map(Some)
+                .map_err(|error| format!("kubeconfig {}: {error}", path.display())),
+            None => Ok(None),
+        };
+        let text = match text {
+            Ok(text) => text,
+            // A client that was good stays: a file may be away for the moment of its replacement.
+            Err(why) if self.client.load().is_ok() => {
+                tracing::debug!(cluster = self.config.name(), why, "kubeconfig not read");
+                return;
+            }
+            Err(why) => return self.set(Err(why)),
+        };
+        let same = {
+            let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = sha256(text.as_deref().unwrap_or_default().as_bytes());
+            read.replace(now) == Some(now)
+        };
+        if same && self.client.load().is_ok() {
+            return;
+        }
+        self.set(self.connect(text.as_deref()).await);
+    }
+
+    async fn connect(&self, kubeconfig: Option<&str>) -> Result<ApiClient, String> {
+        let config = client_config(&self.config, kubeconfig).await?;
+        Client::try_from(config)
+            .map(ApiClient)
+            .map_err(|error| error_chain(&error))
+    }
+
+    fn set(&self, next: Result<ApiClient, String>) {
+        let cluster = self.config.name();
+        match (&**self.client.load(), &next) {
+            (Err(before), Err(why)) if before == why => return,
+            (_, Err(why)) => tracing::warn!(cluster, why, "the cluster cannot be reached"),
+            (_, Ok(_)) => tracing::info!(cluster, "the cluster's kubeconfig is in use"),
+        }
+        self.client.store(Arc::new(next));
+    }
+}
+
+/// How the API server is reached and with which credential, by the text of a kubeconfig or, without
+/// one, as a pod of the cluster is told.
+pub(super) async fn client_config(
+    cluster: &ClusterConfig,
+    kubeconfig: Option<&str>,
+) -> Result<Config, String> {
+    let mut config = match kubeconfig {
+        None => Config::incluster().map_err(|error| error_chain(&error))?,
+        Some(text) => {
+            // The parser's errors quote the text around them, which may be a credential.
+            let file = Kubeconfig::from_yaml(text).map_err(|_| {
+                "its text is no kubeconfig; `kubectl config view` says where".to_owned()
+            })?;
+            let options = KubeConfigOptions {
+                context: cluster.context().map(str::to_owned),
+                ..KubeConfigOptions::default()
+            };
+            Config::from_custom_kubeconfig(file, &options)
+                .await
+                .map_err(|error| error_chain(&error))?
+        }
+    };
+    if config.auth_info.exec.is_some() || config.auth_info.auth_provider.is_some() {
+        return Err(
+            "its user runs a program for its credential (exec or auth-provider), which \
+             Rootbridge never does; give it a client certificate or a tokenFile"
+                .to_owned(),
+        );
+    }
+    if config.cluster_url.scheme_str() != Some("https") {
+        return Err(
+            "its server is not https: whoever answers could vouch for any workload".to_owned(),
+        );
+    }
+    if config.accept_invalid_certs {
+        return Err(
+            "insecure-skip-tls-verify: whoever answers could vouch for any workload; give \
+             certificate-authority-data"
+                .to_owned(),
+        );
+    }
+    config.connect_timeout = Some(CONNECT);
+    // Who asks knows what is worth another try, and by when.
+    config.default_retry = false;
+    Ok(config)
+}
