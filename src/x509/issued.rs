@@ -1,5 +1,5 @@
-//! The check between the signature and the answer: the signed certificate is what was granted. It
-//! reads the parsed certificate and shares no code with the encoder.
+//! The check between signing and release: the signed certificate is what was granted. It reads the
+//! parsed certificate and shares no code with the encoder.
 
 use super::algorithm::SignatureAlgorithm;
 use super::cert::{CertError, Certificate, assemble};

@@ -1,7 +1,7 @@
 //! Pure X.509: names, keys, requests, certificates and bundles, with no I/O.
 //!
-//! What comes from outside is parsed into types that cannot be wrong (a [`Csr`] has proved possession
-//! of its key, a [`SpiffeId`] is one), what goes out is built from those types alone.
+//! Untrusted input is parsed into types that are valid by construction (a [`Csr`] has proved
+//! possession of its key, a [`SpiffeId`] is one); all output is built from those types.
 
 mod algorithm;
 mod bundle;

@@ -1,4 +1,4 @@
-//! PEM (RFC 7468): strict about what is inside a block, bounded in what is read.
+//! PEM (RFC 7468), strict inside the blocks and bounded in size.
 
 use std::borrow::Cow;
 
@@ -11,20 +11,18 @@ const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
-/// One block: its label, and what its base64 said.
 pub(super) struct Block<'a> {
     pub(super) label: &'a str,
     pub(super) der: Vec<u8>,
 }
 
-/// What [`blocks`] found.
 pub(super) struct Blocks<'a> {
     pub(super) blocks: Vec<Block<'a>>,
-    /// Whether other text than white space stands before, between or after them.
+    /// Whether any text other than white space is before, between or after the blocks.
     pub(super) other_text: bool,
 }
 
-/// One PEM block of `der`, in lines of 64 characters.
+/// One PEM block, in lines of 64 characters.
 pub fn to_pem(label: &str, der: &[u8]) -> String {
     let base64 = STANDARD.encode(der);
     let mut out = String::with_capacity(base64.len() + base64.len() / 64 + label.len() * 2 + 40);
@@ -39,7 +37,7 @@ pub fn to_pem(label: &str, der: &[u8]) -> String {
     out
 }
 
-/// Reads at most `limit` blocks of whatever label.
+/// Reads at most `limit` blocks of any label.
 pub(super) fn blocks(pem: &[u8], limit: usize) -> Result<Blocks<'_>, PemError> {
     let text = std::str::from_utf8(pem).map_err(|_| PemError::NotText)?;
     let mut found = Blocks {
@@ -55,13 +53,13 @@ pub(super) fn blocks(pem: &[u8], limit: usize) -> Result<Blocks<'_>, PemError> {
         if label.contains(['\n', '\r']) {
             return Err(PemError::BeginLine);
         }
-        let (base64, tail) = body.split_once(END).ok_or_else(|| PemError::Unended {
+        let (base64, tail) = body.split_once(END).ok_or_else(|| PemError::Unterminated {
             label: printable(label),
         })?;
         rest = tail
             .strip_prefix(label)
             .and_then(|tail| tail.strip_prefix(DASHES))
-            .ok_or_else(|| PemError::Unended {
+            .ok_or_else(|| PemError::Unterminated {
                 label: printable(label),
             })?;
         if found.blocks.len() == limit {
@@ -90,57 +88,32 @@ fn decode(base64: &str, label: &str) -> Result<Vec<u8>, PemError> {
         })
 }
 
-/// Why a text is not the PEM that it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PemError {
-    /// Not text at all.
     #[error("the PEM is not text; DER must be converted first (openssl … -inform DER)")]
     NotText,
-    /// Too many bytes.
     #[error("the PEM has {bytes} bytes; at most {limit} are read")]
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-        /// What is allowed.
-        limit: usize,
-    },
-    /// Too many blocks.
+    TooLarge { bytes: usize, limit: usize },
     #[error("the PEM has more than {limit} block(s)")]
-    TooMany {
-        /// What is allowed.
-        limit: usize,
-    },
-    /// Nothing there.
-    #[error("the PEM holds no {label} block (-----BEGIN {label}-----)")]
+    TooMany { limit: usize },
+    #[error("the PEM has no {label} block (-----BEGIN {label}-----)")]
     NoBlock {
         /// The label that is wanted.
         label: &'static str,
     },
-    /// A first line that does not end.
-    #[error("a PEM block's first line does not end in -----")]
+    #[error("a PEM block's first line does not end with -----")]
     BeginLine,
-    /// A block without its last line.
     #[error("the PEM block \"{label}\" has no matching -----END line")]
-    Unended {
-        /// Its label.
-        label: String,
-    },
-    /// A block whose contents are not base64.
+    Unterminated { label: String },
     #[error("the PEM block \"{label}\" is not base64 (RFC 4648 §4, padded, no headers)")]
-    Base64 {
-        /// Its label.
-        label: String,
-    },
-    /// A block of another kind.
-    #[error("the PEM holds a block \"{found}\"; only {wanted} may stand there")]
+    Base64 { label: String },
+    #[error("the PEM has a block \"{found}\"; only {wanted} is allowed")]
     Label {
-        /// Its label.
         found: String,
         /// The label that is wanted.
         wanted: &'static str,
     },
-    /// Text beside the block.
-    #[error("text stands before or after the PEM block; send the block alone")]
+    #[error("the PEM has text before or after the block; send the block alone")]
     OtherText,
 }
 

@@ -1,4 +1,4 @@
-//! The names that a certificate may carry in its subjectAltName (RFC 5280 §4.2.1.6).
+//! Names in a subjectAltName (RFC 5280 §4.2.1.6).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,27 +10,22 @@ use der::{Tag, Tagged};
 use super::name::{DnsName, LinkerdName, NameError, SpiffeId, printable};
 use super::write;
 
-/// The identifier octets of the GeneralNames that are written, IMPLICIT and primitive.
+/// The identifier octets of the GeneralNames that are issued, IMPLICIT and primitive.
 const TAG_DNS: u8 = 0x82;
 const TAG_URI: u8 = 0x86;
 const TAG_IP: u8 = 0x87;
 
-/// A name of one of the three kinds that are certified.
+/// A name of a kind that is certified.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum San {
-    /// A SPIFFE ID, as a URI.
+    /// A URI.
     Spiffe(SpiffeId),
-    /// A DNS name.
     Dns(DnsName),
-    /// An IP address.
     Ip(IpAddr),
 }
 
 impl San {
-    /// Reads one GeneralName: `None` when it is of a kind that is never certified.
-    ///
-    /// # Errors
-    /// [`NameError`] when it is a URI, DNS name or IP address that is not well formed.
+    /// Reads a GeneralName; `None` for a kind that is never certified.
     pub(super) fn from_general_name(name: AnyRef<'_>) -> Option<Result<Self, NameError>> {
         let Tag::ContextSpecific {
             constructed: false,
@@ -51,7 +46,6 @@ impl San {
         }
     }
 
-    /// Appends the name as a DER GeneralName.
     fn write_general_name(&self, out: &mut Vec<u8>) {
         match self {
             Self::Spiffe(id) => write::tlv(out, TAG_URI, &[id.as_str().as_bytes()]),
@@ -62,7 +56,6 @@ impl San {
     }
 }
 
-/// Appends GeneralNames (RFC 5280 §4.2.1.6).
 pub(super) fn general_names(out: &mut Vec<u8>, names: &[San]) {
     let mut inner = Vec::with_capacity(names.len() * 64);
     names
@@ -72,7 +65,7 @@ pub(super) fn general_names(out: &mut Vec<u8>, names: &[San]) {
 }
 
 fn ia5(value: &[u8]) -> Result<&str, NameError> {
-    // Every later rule is on ASCII characters; this one keeps odd bytes out of the messages.
+    // All later rules are on ASCII; this keeps invalid bytes out of the messages.
     std::str::from_utf8(value)
         .ok()
         .filter(|text| text.is_ascii())

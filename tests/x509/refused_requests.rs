@@ -108,7 +108,7 @@ fn proof_of_possession() {
     let request = good(&key);
     let error = Csr::from_der(&request.signed(&other)).unwrap_err();
     assert!(matches!(error, CsrError::ProofOfPossession(_)));
-    says(&error, "sign the request with the key it asks for");
+    says(&error, "sign the request with the key in it");
 
     // A byte of the signed part changed: the name of another.
     let der = request.signed(&key);

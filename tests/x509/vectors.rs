@@ -102,10 +102,10 @@ const REQUESTS: [(&str, Result<(), &str>); 26] = [
 
 /// The same without the text that openssl writes before the block.
 const BLOCKS: [(&str, &str); 4] = [
-    ("basic_constraints.pem", "asks for a CA certificate"),
+    ("basic_constraints.pem", "requests a CA certificate"),
     (
         "two_basic_constraints.pem",
-        "extension 2.5.29.19 is asked for twice",
+        "extension 2.5.29.19 is requested twice",
     ),
     (
         "unsupported_extension.pem",

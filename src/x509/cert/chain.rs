@@ -1,19 +1,17 @@
-//! Certificates in PEM, one after the other: a chain or a bundle.
+//! A chain or bundle of certificates in PEM.
 
 use super::{CertError, Certificate};
 use crate::x509::name::printable;
 use crate::x509::pem::{self, PemError};
 
-/// The most bytes and certificates of a chain or bundle that are read.
 const MAX_BYTES: usize = 1 << 20;
 const MAX_CERTIFICATES: usize = 100;
 
-/// Reads the PEM certificates in `pem`, in order. Explanatory text between the blocks is skipped, as
-/// RFC 7468 §2 has it.
+/// Reads the PEM certificates in `pem`, in order, and skips text between the blocks (RFC 7468 §2).
 ///
 /// # Errors
-/// [`CertError`] when there is none, more than 100, more than 1 MiB, a block of another label (a
-/// private key, say), or a certificate that does not parse: the message says which.
+/// [`CertError`] when there is none, more than 100, more than 1 MiB, a block of another label (such
+/// as a private key), or a certificate that does not parse; it names the certificate.
 pub fn parse_pem_chain(pem: &[u8]) -> Result<Vec<Certificate>, CertError> {
     if pem.len() > MAX_BYTES {
         return Err(PemError::TooLarge {
@@ -36,7 +34,7 @@ pub fn parse_pem_chain(pem: &[u8]) -> Result<Vec<Certificate>, CertError> {
             "CERTIFICATE" | "X509 CERTIFICATE" => {
                 Certificate::parse(block.der).map_err(|error| error.at(index + 1))
             }
-            // The label of a secret is printable, its contents never are.
+            // Shows the label of a secret, never its contents.
             other => Err(PemError::Label {
                 found: printable(other),
                 wanted: "CERTIFICATE",

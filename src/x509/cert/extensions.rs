@@ -1,19 +1,15 @@
-//! What a certificate's extensions say, as far as it matters here.
+//! The extensions of a parsed certificate.
 
 use std::ops::Range;
 
 use der::Tag;
 
 use super::error::CertError;
+use super::{MAX_EXTENSIONS, MAX_NAMES};
 use crate::x509::extension::{self, BasicConstraints, ExtendedKeyUsage, Extension, KeyUsage};
 use crate::x509::read::{self, DerReader, range_of};
 use crate::x509::san::San;
 
-/// The most extensions and names of a foreign certificate that are read.
-pub(super) const MAX_EXTENSIONS: usize = 64;
-pub(super) const MAX_NAMES: usize = 256;
-
-/// What the extensions said.
 #[derive(Clone, Debug, Default)]
 pub(in crate::x509) struct Extensions {
     pub(in crate::x509) names: Vec<San>,
@@ -25,9 +21,9 @@ pub(in crate::x509) struct Extensions {
     pub(super) subject_key_id: Option<Range<usize>>,
     pub(super) authority_key_id: Option<Range<usize>>,
     pub(in crate::x509) constrains_uris: bool,
-    /// The first critical extension that is not understood here.
+    /// The OID of the first critical extension that is not understood.
     pub(in crate::x509) unhandled_critical: Option<String>,
-    /// How many there are in all.
+    /// The number of all extensions.
     pub(in crate::x509) count: usize,
 }
 
@@ -70,7 +66,7 @@ impl Extensions {
                 self.constrains_uris = extension::constrains_uris(one.value)?;
             }
             extension::CRL_DISTRIBUTION_POINTS => {}
-            // Certificate policies too: rustls refuses them when they are critical.
+            // This includes certificate policies: rustls refuses critical ones.
             other if one.critical && self.unhandled_critical.is_none() => {
                 self.unhandled_critical = Some(extension::oid_text(other));
             }

@@ -1,4 +1,4 @@
-//! The kinds of key that are certified.
+//! Kinds of keys.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,26 +6,20 @@ use std::str::FromStr;
 use crate::x509::algorithm::SignatureAlgorithm;
 use crate::x509::name::printable;
 
-/// A kind of key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyKind {
-    /// NIST P-256.
     EcdsaP256,
-    /// NIST P-384.
     EcdsaP384,
-    /// NIST P-521.
     EcdsaP521,
-    /// RSA.
     Rsa {
-        /// The size of the modulus in bits, 2048 to 4096.
+        /// The size of the modulus, 2048 to 4096.
         bits: u16,
     },
-    /// Ed25519.
     Ed25519,
 }
 
 impl KeyKind {
-    /// The name that [`FromStr`] reads, such as `ecdsa-p256` or `rsa-2048`.
+    /// The name in the configuration, such as `ecdsa-p256` or `rsa-2048`.
     pub fn slug(self) -> String {
         match self {
             Self::EcdsaP256 => "ecdsa-p256".into(),
@@ -36,7 +30,7 @@ impl KeyKind {
         }
     }
 
-    /// The algorithm with which a CA's key in a token signs; `None` for a kind that no CA key has.
+    /// The algorithm that a CA key in a token signs with; `None` if CA keys cannot be of this kind.
     pub const fn ca_algorithm(self) -> Option<SignatureAlgorithm> {
         match self {
             Self::EcdsaP256 => Some(SignatureAlgorithm::EcdsaSha256),
@@ -46,7 +40,7 @@ impl KeyKind {
         }
     }
 
-    /// The algorithm with which keys of this kind usually sign.
+    /// The usual algorithm for keys of this kind.
     pub(super) const fn default_algorithm(self) -> SignatureAlgorithm {
         match self {
             Self::EcdsaP256 => SignatureAlgorithm::EcdsaSha256,
@@ -89,7 +83,7 @@ impl FromStr for KeyKind {
     }
 }
 
-/// A name that no kind of key has, escaped.
+/// A kind of key that does not exist, escaped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "no kind of key is called \"{0}\"; write ecdsa-p256, ecdsa-p384, ecdsa-p521, rsa-2048, \

@@ -5,12 +5,12 @@ use std::str::FromStr;
 
 use super::error::{NameError, printable};
 
-/// A DNS host name in lower case: no wildcard, no trailing dot, not an IP address in disguise.
+/// A DNS host name in lower case: no wildcard, no trailing dot, no IP address.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DnsName(Box<str>);
 
 impl DnsName {
-    /// Parses a host name; upper-case letters become lower case, as DNS compares them.
+    /// Parses a host name; upper-case letters become lower case, because DNS ignores case.
     ///
     /// # Errors
     /// [`NameError::Dns`] when it is not 1 to 253 bytes of labels of `[A-Za-z0-9-]`.
@@ -24,7 +24,6 @@ impl DnsName {
         }
     }
 
-    /// The name, in lower case.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -44,14 +43,14 @@ fn dns_fault(text: &str) -> Option<&'static str> {
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
         {
-            return Some("a label holds another character");
+            return Some("a label contains another character");
         }
         if bytes.first() == Some(&b'-') || bytes.last() == Some(&b'-') {
-            return Some("a label begins or ends with '-'");
+            return Some("a label starts or ends with '-'");
         }
         last = label;
     }
-    // RFC 1123 §2.1: the last label is never all digits, so that no IP address passes as a name.
+    // RFC 1123 §2.1: the last label is never all digits, so no IP address is a valid name.
     last.bytes()
         .all(|byte| byte.is_ascii_digit())
         .then_some("its last label is a number")
