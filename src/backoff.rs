@@ -35,14 +35,18 @@ impl Backoff {
     }
 }
 
-/// The wait after so many failures in a row: `first`, doubled for each further failure, at most
-/// `max`. Jitter shortens it by up to a quarter, so that what failed together is not retried
-/// together.
+/// The wait after so many failures in a row. Jitter shortens it by up to a quarter, so that what
+/// failed together is not retried together.
 pub fn delay(failures: u32, first: Duration, max: Duration) -> Duration {
-    let doublings = failures.saturating_sub(1).min(16);
-    let full = first.saturating_mul(1 << doublings).min(max);
+    let full = doubled(failures, first, max);
     let jitter = RandomState::new().hash_one(failures) % 1024;
     full - full / 4096 * u32::try_from(jitter).unwrap_or_default()
+}
+
+/// `first`, doubled for each failure after the first, at most `max`.
+pub fn doubled(failures: u32, first: Duration, max: Duration) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    first.saturating_mul(1 << doublings).min(max)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod config_issue;
 pub mod digest;
 pub mod error_chain;
 pub mod log_limit;

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
+use crate::config_issue::{ConfigIssue, ConfigIssues};
+
 /// `[admin]` as it is written.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -21,14 +23,6 @@ impl Default for RawConfig {
             operators: Vec::new(),
         }
     }
-}
-
-/// A value of `[admin]` that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("admin.{key}: {why}")]
-pub struct ConfigError {
-    key: &'static str,
-    why: String,
 }
 
 /// A checked `[admin]`.
@@ -51,25 +45,22 @@ impl Config {
 }
 
 impl TryFrom<RawConfig> for Config {
-    type Error = ConfigError;
+    type Error = ConfigIssues;
 
-    fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
-        let address: SocketAddr = raw.address.parse().map_err(|_| ConfigError {
-            key: "address",
-            why: format!(
-                "`{}` is not an IP address and port; write 127.0.0.1:9901",
-                raw.address
-            ),
+    fn try_from(raw: RawConfig) -> Result<Self, ConfigIssues> {
+        let address: SocketAddr = raw.address.parse().map_err(|_| {
+            let problem = format_args!("`{}` is not an IP address and port", raw.address);
+            ConfigIssue::new("admin.address", problem).with_fix("write 127.0.0.1:9901")
         })?;
-        // This port has no TLS: a credential sent to it from elsewhere could be read on the way.
+        // This port has no TLS: credentials sent to it from another host could be read on the wire.
         if !raw.operators.is_empty() && !address.ip().is_loopback() {
-            return Err(ConfigError {
-                key: "operators",
-                why: format!(
-                    "credentials would cross the network in the clear to {address}; write a \
-                     loopback address, or leave `operators` out (probes and metrics need none)"
-                ),
-            });
+            let problem =
+                format_args!("credentials would cross the network in plaintext to {address}");
+            let fix =
+                "write a loopback address, or leave `operators` out (probes and metrics need none)";
+            return Err(ConfigIssue::new("admin.operators", problem)
+                .with_fix(fix)
+                .into());
         }
         Ok(Self {
             address,

@@ -9,7 +9,7 @@ mod health_state;
 mod metrics;
 mod routes;
 
-pub use config::{Config, ConfigError, RawConfig};
+pub use config::{Config, RawConfig};
 pub use health_state::{HealthState, TokenHealth};
 pub use metrics::Metrics;
 pub use routes::{Admin, router};

@@ -62,7 +62,7 @@ impl Bound {
         metrics: mesh::Metrics,
     ) -> anyhow::Result<Self> {
         let name = config.name().to_owned();
-        let listener = Listener::bind(config.address(), limits(&config))
+        let listener = Listener::bind(config.address(), *config.limits())
             .await
             .with_context(|| format!("listeners.{name}.address"))?;
         let address = listener.local_addr()?;
@@ -150,18 +150,5 @@ impl Bound {
             (None, true) => Clients::WithCertificate,
             (None, false) => Clients::Anonymous,
         }
-    }
-}
-
-fn limits(config: &ListenerConfig) -> net::Limits {
-    let limits = config.limits();
-    net::Limits {
-        max_connections: limits.max_connections,
-        handshake_timeout: limits.handshake_timeout,
-        max_streams: limits.max_streams,
-        max_header_bytes: limits.max_header_bytes,
-        keepalive_interval: limits.keepalive_interval,
-        keepalive_timeout: limits.keepalive_timeout,
-        drain_timeout: limits.drain_timeout,
     }
 }

@@ -35,29 +35,6 @@ impl AuthnError {
     }
 }
 
-/// A configuration that cannot stand: which key, and what is wrong with its value.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {problem}")]
-pub struct ConfigError {
-    key: String,
-    problem: String,
-}
-
-impl ConfigError {
-    /// `problem` with the value at `key`, a dotted path of the configuration file.
-    pub(super) fn new(key: impl Into<String>, problem: impl fmt::Display) -> Self {
-        Self {
-            key: key.into(),
-            problem: problem.to_string(),
-        }
-    }
-
-    /// The dotted path of the value.
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-}
-
 /// Text of an unknown sender in a log line: escaped, and cut so that it cannot carry a credential.
 #[derive(Clone, Copy, Debug)]
 pub struct Quoted<'a>(pub &'a str);

@@ -26,7 +26,7 @@ pub use config::{
     Callers, ClientCertificatesConfig, Config, JwtConfig, OperatorConfig, RawAudiences, RawCallers,
     RawClientCertificates, RawConfig, RawJwtConfig, RawOperatorConfig, SubjectForm,
 };
-pub use error::{AuthnError, ConfigError, Quoted};
+pub use error::{AuthnError, Quoted};
 pub use jwt::{JwtVerifiers, MAX_TOKEN_BYTES};
 pub use keys::KeysReport;
 pub use operator::{

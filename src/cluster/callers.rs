@@ -1,15 +1,14 @@
 //! The keys of `[clusters.NAME]` that say how its callers are judged.
 
 use std::collections::BTreeSet;
-use std::fmt::Display;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::config::RawCluster;
-use super::error::ConfigError;
 use super::names::{is_label, is_subdomain};
 use crate::authn::{Api, service_account};
+use crate::config_issue::{ConfigIssue, ConfigIssues};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const CONCURRENCY: u32 = 32;
@@ -55,7 +54,8 @@ impl CallersConfig {
     pub(super) fn from_raw(
         raw: &RawCluster,
         at: &impl Fn(&str) -> String,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Self, ConfigIssues> {
+        let mut issues = ConfigIssues::default();
         let audiences = [
             &raw.audiences.istio,
             &raw.audiences.certificates,
@@ -63,49 +63,45 @@ impl CallersConfig {
         ];
         let fit = |text: &String| (1..=253).contains(&text.len()) && !text.contains(' ');
         if !audiences.into_iter().flatten().all(fit) {
-            return Err(ConfigError::new(
-                at("audiences"),
-                "an audience must be 1 to 253 characters without blanks; write istio-ca",
-            ));
+            let problem = "an audience must be 1 to 253 characters without blanks";
+            issues.push(ConfigIssue::new(at("audiences"), problem).with_fix("write istio-ca"));
         }
         let mut node_accounts = BTreeSet::new();
         for written in &raw.node_accounts {
             let account = account(written).ok_or_else(|| {
-                ConfigError::new(
-                    at("node_accounts"),
-                    format_args!(
-                        "\"{}\" is not NAMESPACE/ACCOUNT; write istio-system/ztunnel",
-                        written.escape_default()
-                    ),
-                )
-            })?;
-            node_accounts.insert(account);
+                let written = written.escape_default();
+                let problem = format_args!("\"{written}\" is not NAMESPACE/ACCOUNT");
+                ConfigIssue::new(at("node_accounts"), problem)
+                    .with_fix("write istio-system/ztunnel")
+            });
+            node_accounts.extend(issues.collect(account));
         }
         let concurrency = raw.review_concurrency.unwrap_or(CONCURRENCY);
-        if !(1..=1024).contains(&concurrency) {
-            return Err(ConfigError::new(
-                at("review_concurrency"),
-                "must be 1 to 1024",
-            ));
-        }
-        Ok(Self {
+        issues.require(
+            (1..=1024).contains(&concurrency),
+            at("review_concurrency"),
+            "must be 1 to 1024",
+        );
+        let review_timeout = raw.review_timeout.unwrap_or(TIMEOUT);
+        issues.require(
+            (Duration::from_millis(100)..=TIMEOUT * 6).contains(&review_timeout),
+            at("review_timeout"),
+            "must be 100ms to 30s",
+        );
+        let watch_silence = raw.watch_silence.unwrap_or(SILENCE);
+        issues.require(
+            (Duration::from_secs(10)..=SILENCE * 10).contains(&watch_silence),
+            at("watch_silence"),
+            "must be 10s to 10m",
+        );
+        issues.into_result(Some(Self {
             audiences: raw.audiences.clone(),
             mode: raw.authenticate,
             node_accounts,
-            review_timeout: within(
-                at("review_timeout"),
-                raw.review_timeout.unwrap_or(TIMEOUT),
-                Duration::from_millis(100)..=TIMEOUT * 6,
-                "100ms to 30s",
-            )?,
+            review_timeout,
             review_concurrency: concurrency,
-            watch_silence: within(
-                at("watch_silence"),
-                raw.watch_silence.unwrap_or(SILENCE),
-                Duration::from_secs(10)..=SILENCE * 10,
-                "10s to 10m",
-            )?,
-        })
+            watch_silence,
+        }))
     }
 
     /// The audience that a token must have to call `api`; `None` when the cluster's do not count
@@ -162,18 +158,6 @@ fn account(written: &str) -> Option<(String, String)> {
     let (namespace, account) = service_account(&user)?;
     (written.contains('/') && is_label(namespace) && is_subdomain(account))
         .then(|| (namespace.to_owned(), account.to_owned()))
-}
-
-fn within(
-    key: String,
-    span: Duration,
-    allowed: std::ops::RangeInclusive<Duration>,
-    words: impl Display,
-) -> Result<Duration, ConfigError> {
-    match allowed.contains(&span) {
-        true => Ok(span),
-        false => Err(ConfigError::new(key, format_args!("must be {words}"))),
-    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::callers::{CallersConfig, RawClusterAudiences, VerificationMode};
-use super::error::ConfigError;
 use super::names::is_label;
+use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::x509::TrustDomain;
 
 /// `[clusters.NAME]` as it stands in the file.
@@ -105,87 +105,97 @@ impl ClusterConfig {
         &self.callers
     }
 
-    fn from_raw(name: &str, raw: RawCluster) -> Result<Self, ConfigError> {
+    fn from_raw(name: &str, raw: RawCluster) -> Result<Self, ConfigIssues> {
         let at = |key: &str| format!("clusters.{name}.{key}");
+        let mut issues = ConfigIssues::default();
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
         if name.is_empty() || name.len() > 63 || !name.chars().all(plain) {
-            return Err(ConfigError::new(
-                format!("clusters.{}", name.escape_default()),
-                "a name must be 1 to 63 lower-case letters, digits, `-` or `_`; other names that \
-                 callers use are its `aliases`",
-            ));
+            let key = format!("clusters.{}", name.escape_default());
+            let problem = "a name must be 1 to 63 lower-case letters, digits, `-` or `_`";
+            let fix = "write other names that callers use in `aliases`";
+            issues.push(ConfigIssue::new(key, problem).with_fix(fix));
         }
         let trust_domain = TrustDomain::parse(&raw.trust_domain)
-            .map_err(|why| ConfigError::new(at("trust_domain"), why))?;
+            .map_err(|error| ConfigIssue::new(at("trust_domain"), error));
+        let trust_domain = issues.collect(trust_domain);
         let graphic = |text: &String| {
             (1..=253).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
         };
-        if !raw.aliases.iter().all(graphic) {
-            return Err(ConfigError::new(
-                at("aliases"),
-                "an alias must be 1 to 253 visible ASCII characters",
-            ));
-        }
-        if raw
-            .kubeconfig
-            .as_deref()
-            .is_some_and(|path| path.as_os_str().is_empty())
-        {
-            return Err(ConfigError::new(at("kubeconfig"), "must name a file"));
-        }
+        issues.require(
+            raw.aliases.iter().all(graphic),
+            at("aliases"),
+            "an alias must be 1 to 253 visible ASCII characters",
+        );
+        let kubeconfig = raw.kubeconfig.as_deref();
+        issues.require(
+            kubeconfig.is_none_or(|path| !path.as_os_str().is_empty()),
+            at("kubeconfig"),
+            "must name a file",
+        );
         if raw.context.is_some() && raw.kubeconfig.is_none() {
-            return Err(ConfigError::new(
-                at("context"),
-                "is a context of a kubeconfig; write `kubeconfig` too",
-            ));
+            let issue = ConfigIssue::new(at("context"), "is a context of a kubeconfig");
+            issues.push(issue.with_fix("write `kubeconfig` too"));
         }
-        if let Some(wrong) = raw.namespaces.iter().find(|each| !is_label(each)) {
-            return Err(ConfigError::new(
+        for namespace in &raw.namespaces {
+            issues.require(
+                is_label(namespace),
                 at("namespaces"),
                 format_args!(
                     "\"{}\" is not the name of a namespace",
-                    wrong.escape_default()
+                    namespace.escape_default()
                 ),
-            ));
+            );
         }
-        Ok(Self {
-            callers: CallersConfig::from_raw(&raw, &at)?,
-            name: name.to_owned(),
-            trust_domain,
-            aliases: raw.aliases,
-            kubeconfig: raw.kubeconfig,
-            context: raw.context,
-            namespaces: raw.namespaces.into_iter().collect(),
-        })
+        let callers = issues.collect(CallersConfig::from_raw(&raw, &at));
+        let config = || {
+            Some(Self {
+                callers: callers?,
+                name: name.to_owned(),
+                trust_domain: trust_domain?,
+                aliases: raw.aliases,
+                kubeconfig: raw.kubeconfig,
+                context: raw.context,
+                namespaces: raw.namespaces.into_iter().collect(),
+            })
+        };
+        issues.into_result(config())
     }
 }
 
-/// Checks every cluster, and that no two answer to one name.
-///
-/// # Errors
-/// The first key whose value cannot be used.
+/// Checks every cluster, and that no two have a name in common.
 pub fn clusters(
     raw: BTreeMap<String, RawCluster>,
-) -> Result<BTreeMap<String, ClusterConfig>, ConfigError> {
+) -> Result<BTreeMap<String, ClusterConfig>, ConfigIssues> {
+    let mut issues = ConfigIssues::default();
+    let all = check_clusters(raw, &mut issues);
+    issues.into_result(Some(all))
+}
+
+/// The valid clusters; what is wrong with the others is added to `issues`.
+pub fn check_clusters(
+    raw: BTreeMap<String, RawCluster>,
+    issues: &mut ConfigIssues,
+) -> BTreeMap<String, ClusterConfig> {
     let mut all = BTreeMap::new();
     for (name, raw) in raw {
-        let config = ClusterConfig::from_raw(&name, raw)?;
-        all.insert(name, config);
+        if let Some(config) = issues.collect(ClusterConfig::from_raw(&name, raw)) {
+            all.insert(name, config);
+        }
     }
-    let mut taken: BTreeMap<&str, &str> = all.keys().map(|n| (n.as_str(), n.as_str())).collect();
+    let mut owners: BTreeMap<&str, &str> = all.keys().map(|n| (n.as_str(), n.as_str())).collect();
     for config in all.values() {
         for alias in &config.aliases {
-            if let Some(other) = taken.insert(alias, &config.name)
+            if let Some(other) = owners.insert(alias, &config.name)
                 && other != config.name
             {
-                return Err(ConfigError::new(
+                issues.push(ConfigIssue::new(
                     format!("clusters.{}.aliases", config.name),
                     format_args!("`{alias}` is a name of the cluster {other} too"),
                 ));
             }
         }
     }
-    Ok(all)
+    all
 }
 
 #[cfg(test)]
@@ -193,7 +203,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
-    fn read(text: &str) -> Result<BTreeMap<String, ClusterConfig>, ConfigError> {
+    fn read(text: &str) -> Result<BTreeMap<String, ClusterConfig>, ConfigIssues> {
         clusters(toml::from_str(text).unwrap())
     }
 

@@ -24,9 +24,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use callers::{CallersConfig, RawClusterAudiences, VerificationMode};
-pub use config::{ClusterConfig, RawCluster, clusters};
+pub use config::{ClusterConfig, RawCluster, check_clusters, clusters};
 pub use connection::Connection;
-pub use error::{ClusterUnavailable, ConfigError};
+pub use error::ClusterUnavailable;
 pub use index::{AccountRecord, Index, PodRecord};
 pub use inspector::{AudienceCheck, Inspector, ServerInfo};
 use metrics::Metrics;

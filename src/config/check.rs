@@ -8,6 +8,7 @@ use ::config::{Value, ValueKind};
 use super::error::Finding;
 use super::schema::{Shape, join};
 use super::source::place;
+use crate::config_issue::ConfigIssue;
 
 /// Everything in `value` that `shape` has no place for.
 pub(super) fn check(value: &Value, shape: &Shape, file: &Path, text: &str) -> Vec<Finding> {
@@ -88,10 +89,10 @@ impl Walk<'_> {
         self.found(value, at, "unknown key".to_owned(), hint);
     }
 
-    fn found(&mut self, value: &Value, at: &str, what: String, hint: String) {
-        let place = place(self.file, self.text, at, origin(value).as_deref());
-        self.findings
-            .push(Finding::new(place, format!("{at}: {what}")).write(hint));
+    fn found(&mut self, value: &Value, at: &str, problem: String, fix: String) {
+        let place = place(self.file, self.text, at, origin(value));
+        let issue = ConfigIssue::new(at, problem).with_fix(fix);
+        self.findings.push(Finding::new(&place, &issue));
     }
 }
 

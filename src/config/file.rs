@@ -4,79 +4,88 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use ::config::{ConfigError as TreeError, Value};
+use ::config::{ConfigError as TreeError, Value, ValueKind};
 use serde::de::DeserializeOwned;
 
 use super::check::check;
-use super::error::{ConfigError, Finding};
+use super::error::{ConfigError, Finding, Place};
 use super::schema::Shape;
 use super::source::{line_at, merge, place};
+use crate::config_issue::{ConfigIssue, ConfigIssues};
 
 /// No configuration is longer; this one is some other file.
 const MAX_BYTES: u64 = 1024 * 1024;
 
-/// What was read, kept to say where things stand in it.
+/// What was read: it tells where a key is written.
 #[derive(Debug)]
-pub(crate) struct Written {
+pub(crate) struct ConfigSource {
     file: PathBuf,
     text: String,
     tree: Value,
 }
 
-impl Written {
-    /// A finding of a room: `key: what is wrong; what to write`.
-    pub(crate) fn finding(&self, what: &str) -> Finding {
-        let key = what.split(": ").next().unwrap_or_default();
-        let (what, write) = match what.split_once("; ") {
-            Some((what, write)) => (what, Some(write)),
-            None => (what, None),
-        };
-        let place = place(
-            &self.file,
-            &self.text,
-            key,
-            origin(&self.tree, key).as_deref(),
-        );
-        let finding = Finding::new(place, what);
-        match write {
-            Some(write) => finding.write(write),
-            None => finding,
+impl ConfigSource {
+    /// The issues of the components, with their places. A table that is in the file and has issues of
+    /// its own is not called undefined as well.
+    pub(crate) fn error(&self, issues: impl Into<ConfigIssues>) -> ConfigError {
+        let (undefined, mut issues): (Vec<_>, Vec<_>) = issues
+            .into()
+            .into_iter()
+            .partition(|issue| self.has_undefined_table(issue));
+        if issues.is_empty() {
+            issues = undefined;
         }
+        ConfigError::all(issues.iter().map(|issue| self.finding(issue)).collect())
+    }
+
+    fn has_undefined_table(&self, issue: &ConfigIssue) -> bool {
+        let Some((section, name)) = issue.undefined_table() else {
+            return false;
+        };
+        table(&self.tree, section).is_some_and(|tables| table(tables, name).is_some())
+    }
+
+    fn finding(&self, issue: &ConfigIssue) -> Finding {
+        let origin = origin(&self.tree, issue.key());
+        let place = place(&self.file, &self.text, issue.key(), origin);
+        Finding::new(&place, issue)
     }
 }
 
-/// Reads `file` under the overrides among `variables`: every unknown key is found at once, then
-/// the first value of a wrong type.
+fn table<'v>(value: &'v Value, key: &str) -> Option<&'v Value> {
+    match &value.kind {
+        ValueKind::Table(entries) => entries.get(key),
+        _ => None,
+    }
+}
+
+/// Reads `file` and the overrides among `variables`. Every unknown key is reported, then the first
+/// value of a wrong type.
 pub(crate) fn read<T: DeserializeOwned>(
     file: &Path,
     variables: &BTreeMap<String, String>,
-) -> Result<(T, Written), ConfigError> {
+) -> Result<(T, ConfigSource), ConfigError> {
     let text = content(file)?;
     if let Err(error) = toml::de::DeTable::parse(&text) {
         let line = error.span().map_or(1, |span| line_at(&text, span.start));
-        let place = format!("{}:{line}", file.display());
-        return Err(ConfigError::one(Finding::new(
-            place,
-            format!("not TOML: {}", error.message()),
-        )));
+        let issue = ConfigIssue::new("", format_args!("not TOML: {}", error.message()));
+        return Err(ConfigError::one(&Place::Line(file, line), &issue));
     }
-    let tree = merge(&text, variables).map_err(|error| {
-        ConfigError::one(Finding::new(file.display().to_string(), error.to_string()))
-    })?;
+    let tree = merge(&text, variables)
+        .map_err(|error| ConfigError::one(&Place::File(file), &ConfigIssue::new("", error)))?;
     let findings = check(&tree, &Shape::of::<T>(), file, &text);
     if !findings.is_empty() {
         return Err(ConfigError::all(findings));
     }
-    match tree.clone().try_deserialize() {
-        Ok(raw) => Ok((
-            raw,
-            Written {
-                file: file.to_owned(),
-                text,
-                tree,
-            },
-        )),
-        Err(error) => Err(ConfigError::one(wrong_type(file, &text, &tree, &error))),
+    let read = tree.clone().try_deserialize();
+    let source = ConfigSource {
+        file: file.to_owned(),
+        text,
+        tree,
+    };
+    match read {
+        Ok(raw) => Ok((raw, source)),
+        Err(error) => Err(source.error(wrong_type(&error))),
     }
 }
 
@@ -91,8 +100,8 @@ fn content(file: &Path) -> Result<String, ConfigError> {
     Ok(text)
 }
 
-fn wrong_type(file: &Path, text: &str, tree: &Value, error: &TreeError) -> Finding {
-    let (key, what) = match error {
+fn wrong_type(error: &TreeError) -> ConfigIssue {
+    let (key, problem) = match error {
         TreeError::Type {
             unexpected,
             expected,
@@ -103,30 +112,23 @@ fn wrong_type(file: &Path, text: &str, tree: &Value, error: &TreeError) -> Findi
         TreeError::At { error, key, .. } => (key.clone(), error.to_string()),
         other => (None, other.to_string()),
     };
-    // The crate leaves the dot after an index out: `policy.rules[0]names`.
+    // The crate omits the dot after an index: `policy.rules[0]names`.
     let key = key.unwrap_or_default().replace(']', "].");
     let key = key.replace("..", ".").replace(".[", "[");
     let key = key.trim_end_matches('.').to_owned();
-    let origin = origin(tree, &key);
-    let finding = Finding::new(
-        place(file, text, &key, origin.as_deref()),
-        format!("{key}: {what}"),
-    );
-    if what.contains("expected a duration") {
-        finding.write("write a duration such as 500ms, 5s, 10m, 24h or 30d")
-    } else if what == "is missing" {
-        finding.write(format!(
-            "it has no default; see docs/reference/config.md, `{key}`"
-        ))
+    let issue = ConfigIssue::new(&key, &problem);
+    if problem.contains("expected a duration") {
+        issue.with_fix("write a duration such as 500ms, 5s, 10m, 24h or 30d")
+    } else if problem == "is missing" {
+        let page = "docs/reference/config.md";
+        issue.with_fix(format_args!("it has no default; see {page}, `{key}`"))
     } else {
-        finding
+        issue
     }
 }
 
 /// The variable that the value at `path` came from.
 fn origin(tree: &Value, path: &str) -> Option<String> {
-    use ::config::ValueKind;
-
     let mut value = tree;
     for segment in path.split('.') {
         let (key, index) = match segment.split_once('[') {

@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
+use crate::config_issue::ConfigIssue;
+
 /// `[log]` as it is written.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -46,37 +48,28 @@ impl LogConfig {
     }
 }
 
-/// A value of `[log]` that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "log.level: `{level}` is not understood ({why}); write info, or info,rootbridge::hsm=debug"
-)]
-pub struct LogError {
-    level: String,
-    why: String,
-}
-
 impl TryFrom<RawLog> for LogConfig {
-    type Error = LogError;
+    type Error = ConfigIssue;
 
-    fn try_from(raw: RawLog) -> Result<Self, LogError> {
+    fn try_from(raw: RawLog) -> Result<Self, ConfigIssue> {
         let level = raw.level.unwrap_or_else(|| "info".to_owned());
+        let unknown = |why: &str| {
+            ConfigIssue::new(
+                "log.level",
+                format_args!("`{level}` is not understood ({why})"),
+            )
+            .with_fix("write info, or info,rootbridge::hsm=debug")
+        };
         match EnvFilter::builder().parse(&level) {
-            // A single word that is no level is taken for a target's name: nothing would be said.
+            // EnvFilter takes a single word that is not a level for a target, and logs nothing.
             Ok(_) if !level.contains('=') && level.split(',').any(|word| !is_level(word)) => {
-                Err(LogError {
-                    why: "no such level".to_owned(),
-                    level,
-                })
+                Err(unknown("no such level"))
             }
             Ok(_) => Ok(Self {
                 format: raw.format,
                 level,
             }),
-            Err(error) => Err(LogError {
-                why: error.to_string(),
-                level,
-            }),
+            Err(error) => Err(unknown(&error.to_string())),
         }
     }
 }

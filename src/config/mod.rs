@@ -1,8 +1,8 @@
-//! From file and environment to validated component configurations.
+//! Reads the configuration file and the environment into checked component configurations.
 //!
-//! Each room owns the types of its section and checks them; here they are only read, named and
-//! checked against each other. Nothing in the file is a certificate or a secret: it says where
-//! things are and what is allowed.
+//! Each component owns the types of its section and checks them; this module reads them, checks the
+//! references between them, and reports every issue with its place. The file holds no certificate
+//! and no secret, only where they are and what is allowed.
 
 mod check;
 mod error;
@@ -19,10 +19,11 @@ use serde::Deserialize;
 
 pub use error::{ConfigError, Finding};
 pub(crate) use file::read;
-pub use log::{LogConfig, LogError, LogFormat, RawLog};
+pub use log::{LogConfig, LogFormat, RawLog};
 pub use schema::Shape;
-pub use sections::{Instance, LedgerConfig, RawInstance, RawLedger, SectionError};
+pub use sections::{Instance, LedgerConfig, RawInstance, RawLedger};
 
+use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::controllers::publisher;
 use crate::{admin, authn, cluster, controllers, hsm, mesh, policy};
 
@@ -104,10 +105,10 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads `file` under the overrides in this process's environment.
+    /// Reads `file` and the overrides in this process's environment.
     ///
     /// # Errors
-    /// Everything that is wrong: the place, the key, and what to write.
+    /// Every issue of the file: the place, the key, and what to write.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -115,129 +116,96 @@ impl Config {
         Self::load_with(file, &variables)
     }
 
-    /// Reads `file` under the overrides among `variables`.
+    /// Reads `file` and the overrides among `variables`.
     ///
     /// # Errors
-    /// Everything that is wrong: the place, the key, and what to write.
+    /// Every issue of the file: the place, the key, and what to write.
     pub fn load_with(
         file: &Path,
         variables: &BTreeMap<String, String>,
     ) -> Result<Self, ConfigError> {
-        let (raw, written) = read::<RawConfig>(file, variables)?;
-        Self::check(file, raw).map_err(|what| ConfigError::one(written.finding(&what)))
+        let (raw, source) = read::<RawConfig>(file, variables)?;
+        Self::check(file, raw).map_err(|issues| source.error(issues))
     }
 
-    /// The first thing that a room, or the rooms together, find wrong; begins with its key.
-    fn check(file: &Path, raw: RawConfig) -> Result<Self, String> {
-        fn say(error: impl std::fmt::Display) -> String {
-            error.to_string()
-        }
+    fn check(file: &Path, raw: RawConfig) -> Result<Self, ConfigIssues> {
+        let mut issues = ConfigIssues::default();
         let authn = authn::RawConfig {
             jwt: raw.jwt,
             operators: raw.operators,
         };
-        let authn = authn::Config::try_from(authn).map_err(say)?;
-        let clusters = cluster::clusters(raw.clusters).map_err(say)?;
-        let listeners = raw.listeners.into_iter();
-        let listeners: Vec<_> = listeners
-            .map(|(name, raw)| {
-                mesh::ListenerConfig::new(&name, raw, &authn, &clusters).map_err(say)
-            })
-            .collect::<Result<_, _>>()?;
+        let authn = authn::Config::check(authn, &mut issues);
+        let clusters = cluster::check_clusters(raw.clusters, &mut issues);
+        let mut listeners = Vec::with_capacity(raw.listeners.len());
+        for (name, raw) in raw.listeners {
+            let listener = mesh::ListenerConfig::new(&name, raw, &authn, &clusters);
+            listeners.extend(issues.collect(listener));
+        }
         let policy = policy::RawConfig {
             profiles: raw.profiles,
             policy: raw.policy,
         };
+        let policy = policy::Config::check(policy, &mut issues);
         let controllers = controllers::RawConfig {
             csr_signers: raw.csr_signers,
             pod_signers: raw.pod_signers,
             istiod_tls: raw.istiod_tls,
             linkerd_issuers: raw.linkerd_issuers,
         };
-        let config = Self {
-            file: file.to_owned(),
-            instance: raw.instance.try_into().map_err(say)?,
-            ledger: raw.ledger.try_into().map_err(say)?,
-            hsm: raw.hsm.try_into().map_err(say)?,
-            authn,
-            bundle_targets: publisher::targets(raw.bundle_targets).map_err(say)?,
-            publisher: raw.publisher.try_into().map_err(say)?,
-            clusters,
-            controllers: controllers.try_into().map_err(say)?,
-            listeners,
-            policy: policy.try_into().map_err(say)?,
-            istio_profile: raw.istio.profile,
-            admin: raw.admin.try_into().map_err(say)?,
-            log: raw.log.try_into().map_err(say)?,
-        };
-        config.agrees()?;
-        Ok(config)
-    }
+        let controllers = controllers::Config::check(controllers, &mut issues);
+        let bundle_targets = publisher::check_targets(raw.bundle_targets, &mut issues);
+        let admin = issues.collect(admin::Config::try_from(raw.admin));
+        let instance = issues.collect(Instance::try_from(raw.instance));
+        let ledger = issues.collect(LedgerConfig::try_from(raw.ledger));
+        let hsm = issues.collect(hsm::Config::try_from(raw.hsm));
+        let publisher = issues.collect(publisher::PublisherConfig::try_from(raw.publisher));
+        let log = issues.collect(LogConfig::try_from(raw.log));
 
-    /// What no room can see alone.
-    fn agrees(&self) -> Result<(), String> {
-        if let Some(profile) = &self.istio_profile
-            && !self.policy.policy().has_profile(profile)
+        if let Some(name) = &raw.istio.profile
+            && !policy.policy().has_profile(name)
         {
-            return Err(format!(
-                "istio.profile: no profile is called `{profile}`; add [profiles.{profile}]"
-            ));
+            issues.push(ConfigIssue::undefined("istio.profile", "profiles", name));
         }
-        for listener in &self.listeners {
-            self.linkerd_agrees(listener)?;
+        for listener in &listeners {
+            issues.collect(check_linkerd_profile(listener, policy.policy()));
         }
-        for name in self.admin.operators() {
-            if !self.authn.operators().contains_key(name) {
-                return Err(format!("admin.operators: there is no [operators.{name}]"));
+        for name in admin.iter().flat_map(admin::Config::operators) {
+            if !authn.operators().contains_key(name) {
+                let key = "admin.operators";
+                issues.push(ConfigIssue::undefined(key, "operators", name));
             }
         }
-        for target in &self.bundle_targets {
-            let unknown = |name: &&str| !self.clusters.contains_key(*name);
-            if let Some(cluster) = target.clusters().find(unknown) {
-                return Err(format!(
-                    "bundle_targets.{}.clusters: there is no [clusters.{cluster}]",
-                    target.name()
-                ));
-            }
-        }
-        self.controllers
-            .agrees(&self.clusters, self.policy.policy())
-            .map_err(|error| error.to_string())?;
-        let mut taken = BTreeMap::from([(self.admin.address(), "admin".to_owned())]);
-        for listener in &self.listeners {
-            let key = format!("listeners.{}", listener.name());
-            // Port 0 is a new port each time.
-            if listener.address().port() != 0
-                && let Some(other) = taken.insert(listener.address(), key.clone())
+        for target in &bundle_targets {
+            for name in target
+                .clusters()
+                .filter(|name| !clusters.contains_key(*name))
             {
-                return Err(format!(
-                    "{key}.address: {} is taken by {other}",
-                    listener.address()
-                ));
+                let key = format!("bundle_targets.{}.clusters", target.name());
+                issues.push(ConfigIssue::undefined(key, "clusters", name));
             }
         }
-        Ok(())
-    }
+        controllers.check_references(&clusters, policy.policy(), &mut issues);
+        check_addresses(&listeners, admin.as_ref(), &mut issues);
 
-    fn linkerd_agrees(&self, listener: &mesh::ListenerConfig) -> Result<(), String> {
-        let Some(linkerd) = listener.linkerd() else {
-            return Ok(());
+        let config = || {
+            Some(Self {
+                file: file.to_owned(),
+                instance: instance?,
+                ledger: ledger?,
+                hsm: hsm?,
+                authn,
+                clusters,
+                bundle_targets,
+                publisher: publisher?,
+                controllers,
+                listeners,
+                policy,
+                istio_profile: raw.istio.profile,
+                admin: admin?,
+                log: log?,
+            })
         };
-        let at = |key: &str, why: &str| {
-            Err(format!(
-                "listeners.{}.linkerd.{key}: {why}",
-                listener.name()
-            ))
-        };
-        let name = linkerd.profile();
-        if name.is_empty() || !self.policy.policy().has_profile(name) {
-            let why = format!("no profile is called `{name}`; add [profiles.{name}]");
-            return at("profile", &why);
-        }
-        match self.policy.policy().profile(name) {
-            Some(profile) => linkerd.agrees(profile).or_else(|(key, why)| at(key, &why)),
-            None => Ok(()),
-        }
+        issues.into_result(config())
     }
 
     /// The file it was read from.
@@ -314,6 +282,47 @@ impl Config {
     /// Allows one login although a wrong PIN would lock the token (`--final-try`).
     pub fn allow_final_try(&mut self) {
         self.hsm.allow_final_try();
+    }
+}
+
+fn check_linkerd_profile(
+    listener: &mesh::ListenerConfig,
+    policy: &policy::Policy,
+) -> Result<(), ConfigIssues> {
+    let Some(linkerd) = listener.linkerd() else {
+        return Ok(());
+    };
+    let table = format!("listeners.{}", listener.name());
+    let name = linkerd.profile();
+    // An empty name means the policy's default profile elsewhere.
+    if name.is_empty() || !policy.has_profile(name) {
+        let key = format!("{table}.linkerd.profile");
+        return Err(ConfigIssue::undefined(key, "profiles", name).into());
+    }
+    match policy.profile(name) {
+        Some(profile) => linkerd
+            .check_schedule(profile)
+            .map_err(|issue| ConfigIssues::from(issue).under(&table)),
+        None => Ok(()),
+    }
+}
+
+fn check_addresses(
+    listeners: &[mesh::ListenerConfig],
+    admin: Option<&admin::Config>,
+    issues: &mut ConfigIssues,
+) {
+    let admin = admin.map(|admin| (admin.address(), "admin".to_owned()));
+    let mut users = BTreeMap::from_iter(admin);
+    for listener in listeners {
+        let (key, address) = (format!("listeners.{}", listener.name()), listener.address());
+        // Port 0 is a new port each time.
+        if address.port() != 0
+            && let Some(other) = users.insert(address, key.clone())
+        {
+            let problem = format_args!("{address} is the address of {other} too");
+            issues.push(ConfigIssue::new(format!("{key}.address"), problem));
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::config_issue::{ConfigIssue, ConfigIssues};
+
 /// `[instance]` as it is written.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -22,14 +24,6 @@ pub struct RawInstance {
 pub struct RawLedger {
     /// The SQLite file.
     pub path: PathBuf,
-}
-
-/// A value that cannot be used; begins with its key.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {why}")]
-pub struct SectionError {
-    key: &'static str,
-    why: &'static str,
 }
 
 /// A checked `[instance]`.
@@ -52,9 +46,10 @@ impl Instance {
 }
 
 impl TryFrom<RawInstance> for Instance {
-    type Error = SectionError;
+    type Error = ConfigIssues;
 
-    fn try_from(raw: RawInstance) -> Result<Self, SectionError> {
+    fn try_from(raw: RawInstance) -> Result<Self, ConfigIssues> {
+        let mut issues = ConfigIssues::default();
         let host = || {
             rustix::system::uname()
                 .nodename()
@@ -62,21 +57,18 @@ impl TryFrom<RawInstance> for Instance {
                 .into_owned()
         };
         let name = raw.name.unwrap_or_else(host);
-        if name.is_empty() || name.len() > 253 || name.chars().any(|c| c.is_control() || c == ' ') {
-            let why = "write 1 to 253 characters without blanks, such as rootbridge-0";
-            return Err(SectionError {
-                key: "instance.name",
-                why,
-            });
-        }
+        issues.require(
+            (1..=253).contains(&name.len()) && !name.chars().any(|c| c.is_control() || c == ' '),
+            "instance.name",
+            "write 1 to 253 characters without blanks, such as rootbridge-0",
+        );
         let lease = raw.lease.unwrap_or(Duration::from_secs(30));
-        if !(Duration::from_secs(5)..=Duration::from_secs(3600)).contains(&lease) {
-            return Err(SectionError {
-                key: "instance.lease",
-                why: "must be 5s to 1h",
-            });
-        }
-        Ok(Self { name, lease })
+        issues.require(
+            (Duration::from_secs(5)..=Duration::from_secs(3600)).contains(&lease),
+            "instance.lease",
+            "must be 5s to 1h",
+        );
+        issues.into_result(Some(Self { name, lease }))
     }
 }
 
@@ -94,16 +86,13 @@ impl LedgerConfig {
 }
 
 impl TryFrom<RawLedger> for LedgerConfig {
-    type Error = SectionError;
+    type Error = ConfigIssue;
 
-    fn try_from(raw: RawLedger) -> Result<Self, SectionError> {
-        if !raw.path.is_absolute() {
-            let why = "is not absolute; write a path such as /var/lib/rootbridge/ledger.db";
-            return Err(SectionError {
-                key: "ledger.path",
-                why,
-            });
+    fn try_from(raw: RawLedger) -> Result<Self, ConfigIssue> {
+        match raw.path.is_absolute() {
+            true => Ok(Self { path: raw.path }),
+            false => Err(ConfigIssue::new("ledger.path", "is not absolute")
+                .with_fix("write a path such as /var/lib/rootbridge/ledger.db")),
         }
-        Ok(Self { path: raw.path })
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::error::Place;
 use ::config::{Config as Tree, ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
 
 /// Every override starts so, and has `__` after its section.
@@ -71,12 +72,17 @@ pub(super) fn line_at(text: &str, offset: usize) -> usize {
         + 1
 }
 
-/// Where `path` was last written: a file's line or a variable.
-pub(super) fn place(file: &Path, text: &str, path: &str, origin: Option<&str>) -> String {
+/// Where `path` was last written.
+pub(super) fn place<'a>(
+    file: &'a Path,
+    text: &str,
+    path: &str,
+    origin: Option<String>,
+) -> Place<'a> {
     match (origin, line_of(text, path)) {
-        (Some(variable), _) => format!("environment variable {variable}"),
-        (None, Some(line)) => format!("{}:{line}", file.display()),
-        (None, None) => file.display().to_string(),
+        (Some(variable), _) => Place::Variable(variable),
+        (None, Some(line)) => Place::Line(file, line),
+        (None, None) => Place::File(file),
     }
 }
 

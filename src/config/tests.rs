@@ -247,7 +247,7 @@ fn each_bad_value_is_placed_and_says_what_to_write() {
         ),
         (
             format!("{SMALL}[istio]\nprofile = 'gone'\n"),
-            "rootbridge.toml:6: istio.profile: no profile",
+            "rootbridge.toml:6: istio.profile: there is no [profiles.gone]",
         ),
         (
             format!("{SMALL}[admin]\noperators = ['x']\n"),
@@ -294,7 +294,7 @@ fn linkerds_times_fit_its_profile() {
         ),
         (
             "[listeners.l.linkerd]\nprofile = 'gold'\n",
-            "listeners.l.linkerd.profile: no profile",
+            "listeners.l.linkerd.profile: there is no [profiles.gold]",
         ),
     ] {
         let found = findings(&with(more), &[]).join("\n");
@@ -302,4 +302,48 @@ fn linkerds_times_fit_its_profile() {
     }
     let late = "[listeners.l.linkerd]\noutage_margin = '50m'\n";
     assert!(!findings(&with(&format!("{late}{hour}")), &[]).is_empty());
+}
+
+#[test]
+fn every_issue_is_reported_once_in_the_order_of_the_file() {
+    let found = findings(
+        "[log]\nlevel = 'loud'\n[ledger]\npath = 'l'\n[hsm]\nmodule = 'm'\nworkers = 0\n\
+         [clusters.east]\ntrust_domain = 'T D'\n\
+         [listeners.mesh]\naddress = 'here'\napis = ['istio']\nclusters = ['east', 'west']\n\
+         tls = { trust_domain = 'T D', dns = ['a', 'a'] }\n\
+         [profiles.short]\ndefault_ttl = '1s'\nusages = []\n\
+         [istio]\nprofile = 'short'\n\
+         [[policy.rules]]\ncallers = []\nprofiles = ['short', 'gone']\nnames = ['spiffe://*/x']\n",
+        &[("ROOTBRIDGE_INSTANCE__LEASE", "1s")],
+    );
+    let keys: Vec<_> = found
+        .iter()
+        .map(|finding| {
+            let mut parts = finding.split(": ");
+            let place = parts.next().unwrap();
+            let line = place.rsplit_once(':').map_or(place, |(_, line)| line);
+            (line, parts.next().unwrap())
+        })
+        .collect();
+    let expected = [
+        (
+            "environment variable ROOTBRIDGE_INSTANCE__LEASE",
+            "instance.lease",
+        ),
+        ("2", "log.level"),
+        ("4", "ledger.path"),
+        ("6", "hsm.module"),
+        ("7", "hsm.workers"),
+        ("9", "clusters.east.trust_domain"),
+        ("11", "listeners.mesh.address"),
+        ("13", "listeners.mesh.clusters"),
+        ("14", "listeners.mesh.tls.trust_domain"),
+        ("14", "listeners.mesh.tls.dns"),
+        ("16", "profiles.short.default_ttl"),
+        ("17", "profiles.short.usages"),
+        ("21", "policy.rules[0].callers"),
+        ("22", "policy.rules[0].profiles"),
+        ("23", "policy.rules[0].names"),
+    ];
+    assert_eq!(keys, expected, "{found:#?}");
 }

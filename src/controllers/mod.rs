@@ -18,8 +18,8 @@ mod startup;
 mod watch;
 
 pub use config::{
-    Config, ConfigError, CsrSigner, IstiodTls, LinkerdIssuer, PodSigner, RawConfig, RawCsrSigner,
-    RawIstiodTls, RawLinkerdIssuer, RawPodSigner,
+    Config, CsrSigner, IstiodTls, LinkerdIssuer, PodSigner, RawConfig, RawCsrSigner, RawIstiodTls,
+    RawLinkerdIssuer, RawPodSigner,
 };
 pub use dependencies::Dependencies;
 pub use istiod::{ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL};

@@ -1,8 +1,8 @@
 //! One signer in one cluster: a watch that fills a queue, and workers that empty it.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::metrics::Metrics;
-use super::queue::{Key, Queue};
+use super::queue::SharedQueue;
 use super::watch::{self, Watched};
 use crate::cluster::Cluster;
+use crate::log_limit::Interval;
 
 /// How many objects are worked on at once.
 const WORKERS: usize = 16;
@@ -66,9 +67,9 @@ pub(super) fn start<W: Work>(
 ) {
     let runner = Arc::new(Runner {
         work,
-        queue: Queue::new(BOUND),
+        queue: SharedQueue::new(BOUND),
         metrics: metrics.clone(),
-        warned: Mutex::default(),
+        warnings: Interval::new(WARN),
     });
     let (watching, stopping) = (Arc::clone(&runner), stop.clone());
     tasks.spawn(async move {
@@ -89,16 +90,23 @@ pub(super) fn start<W: Work>(
     }
 }
 
+/// An object of a signer; the namespace is empty where its kind has none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct NamespacedName {
+    namespace: String,
+    name: String,
+}
+
 struct Runner<W> {
     work: W,
-    queue: Queue,
+    queue: SharedQueue<NamespacedName>,
     metrics: Metrics,
-    /// When a retry was last told at a level that operators read.
-    warned: Mutex<Option<Instant>>,
+    /// Thousands of objects may wait for the same reason.
+    warnings: Interval,
 }
 
 impl<W: Work> Runner<W> {
-    async fn step(&self, key: Key) {
+    async fn step(&self, key: NamespacedName) {
         let (signer, cluster) = (self.work.name(), self.work.cluster().config().name());
         let outcome = match self.work.cluster().connection().client() {
             Ok(client) => {
@@ -115,12 +123,12 @@ impl<W: Work> Runner<W> {
                 if let Some(result) = result {
                     self.metrics.count(signer, cluster, result);
                 }
-                self.queue.done(key);
+                self.queue.done(&key);
             }
             Err(why) => {
                 self.metrics.count(signer, cluster, "retried");
                 let (namespace, name) = (&key.namespace, &key.name);
-                match self.may_warn() {
+                match self.warnings.allow().is_some() {
                     true => tracing::warn!(
                         cluster,
                         signer,
@@ -140,18 +148,6 @@ impl<W: Work> Runner<W> {
     }
 }
 
-impl<W> Runner<W> {
-    /// Now and then: thousands of objects may wait for the same thing.
-    fn may_warn(&self) -> bool {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = warned.is_none_or(|at| at.elapsed() >= WARN);
-        if due {
-            *warned = Some(Instant::now());
-        }
-        due
-    }
-}
-
 impl<W: Work> Watched for Runner<W> {
     type Object = W::Object;
 
@@ -168,7 +164,7 @@ impl<W: Work> Watched for Runner<W> {
             return;
         }
         let meta = object.meta();
-        let key = Key {
+        let key = NamespacedName {
             namespace: meta.namespace.clone().unwrap_or_default(),
             name: meta.name.clone().unwrap_or_default(),
         };

@@ -13,12 +13,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::http::told;
-use super::queue;
+use crate::backoff::Backoff;
 use crate::cluster::Cluster;
 
 /// After this a watch is begun anew, whatever it says: what a half-open connection has missed is
 /// found then at the latest.
 const ANEW: Duration = Duration::from_secs(300);
+/// How long to wait after a watch broke.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 /// To the first answer.
 const LIST: Duration = Duration::from_secs(30);
 
@@ -56,12 +58,12 @@ pub(super) async fn follow<W: Watched>(
     what: &str,
     stop: &CancellationToken,
 ) {
-    let mut failures = 0;
+    let mut backoff = RETRY;
     let mut last = String::new();
     loop {
         let why = tokio::select! {
             () = stop.cancelled() => return,
-            why = once(watched, cluster, &mut failures, &mut last) => why,
+            why = once(watched, cluster, &mut backoff, &mut last) => why,
         };
         if let Err(why) = why {
             watched.up(false);
@@ -73,9 +75,8 @@ pub(super) async fn follow<W: Watched>(
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(queue::wait(failures)) => {}
+                () = tokio::time::sleep(backoff.next_delay()) => {}
             }
-            failures = failures.saturating_add(1);
         }
     }
 }
@@ -83,7 +84,7 @@ pub(super) async fn follow<W: Watched>(
 async fn once<W: Watched>(
     watched: &W,
     cluster: &Cluster,
-    failures: &mut u32,
+    backoff: &mut Backoff,
     last: &mut String,
 ) -> Result<(), String> {
     let client = cluster
@@ -115,7 +116,7 @@ async fn once<W: Watched>(
                 watched.up(true);
                 listed = true;
                 until = Instant::now() + ANEW;
-                *failures = 0;
+                backoff.reset();
                 last.clear();
             }
             Event::Apply(object) => watched.seen(object).await,

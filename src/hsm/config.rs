@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::pin::PinSource;
+use crate::config_issue::{ConfigIssue, ConfigIssues};
 
 /// `[hsm]` as it is written.
 #[derive(Clone, Debug, Deserialize)]
@@ -92,14 +93,6 @@ pub struct TokenConfig {
     pub(super) final_try: bool,
 }
 
-/// A setting under `[hsm]` that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("hsm.{key}: {reason}")]
-pub struct ConfigError {
-    key: String,
-    reason: String,
-}
-
 impl Config {
     /// The PKCS#11 module.
     pub fn module(&self) -> &Path {
@@ -178,39 +171,56 @@ impl TokenConfig {
 }
 
 impl TryFrom<RawConfig> for Config {
-    type Error = ConfigError;
+    type Error = ConfigIssues;
 
-    fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
-        if !raw.module.is_absolute() {
-            return fail(
-                "module",
-                "give the module's absolute path, such as /usr/lib/softhsm/libsofthsm2.so",
+    fn try_from(raw: RawConfig) -> Result<Self, ConfigIssues> {
+        let mut issues = ConfigIssues::default();
+        issues.require(
+            raw.module.is_absolute(),
+            "hsm.module",
+            "give the module's absolute path, such as /usr/lib/softhsm/libsofthsm2.so",
+        );
+        for (name, value) in &raw.environment {
+            let key = "hsm.environment";
+            issues.require(
+                is_variable(name),
+                key,
+                format_args!("{name:?} is not a variable's name"),
+            );
+            issues.require(
+                !value.contains('\0'),
+                key,
+                format_args!("the value of {name:?} holds a NUL"),
             );
         }
-        if let Some(name) = raw.environment.keys().find(|name| !is_variable(name)) {
-            return fail("environment", format!("{name:?} is no variable's name"));
+        let (workers, queue) = ((1..=256), (1..=65_536));
+        issues.require(
+            workers.contains(&raw.workers),
+            "hsm.workers",
+            "must be 1 to 256",
+        );
+        issues.require(
+            queue.contains(&raw.queue),
+            "hsm.queue",
+            "must be 1 to 65536",
+        );
+        issues.require(
+            (Duration::from_millis(50)..=Duration::from_secs(600)).contains(&raw.deadline),
+            "hsm.deadline",
+            "must be 50ms to 10min",
+        );
+        issues.require(
+            (Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&raw.probe_interval),
+            "hsm.probe_interval",
+            "must be 100ms to 1h",
+        );
+        let mut tokens = BTreeMap::new();
+        for (name, token) in raw.tokens {
+            if let Some(token) = issues.collect(token_config(&name, token)) {
+                tokens.insert(name, token);
+            }
         }
-        if let Some((name, _)) = raw.environment.iter().find(|(_, v)| v.contains('\0')) {
-            return fail("environment", format!("the value of {name} holds a NUL"));
-        }
-        if !(1..=256).contains(&raw.workers) {
-            return fail("workers", "must be 1 to 256");
-        }
-        if !(1..=65_536).contains(&raw.queue) {
-            return fail("queue", "must be 1 to 65536");
-        }
-        if !(Duration::from_millis(50)..=Duration::from_secs(600)).contains(&raw.deadline) {
-            return fail("deadline", "must be 50ms to 10min");
-        }
-        if !(Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&raw.probe_interval) {
-            return fail("probe_interval", "must be 100ms to 1h");
-        }
-        let tokens = raw
-            .tokens
-            .into_iter()
-            .map(|(name, token)| Ok((name.clone(), token_config(&name, token)?)))
-            .collect::<Result<_, ConfigError>>()?;
-        Ok(Self {
+        issues.into_result(Some(Self {
             module: raw.module,
             environment: raw.environment,
             workers: raw.workers,
@@ -218,73 +228,67 @@ impl TryFrom<RawConfig> for Config {
             deadline: raw.deadline,
             probe_interval: raw.probe_interval,
             tokens,
-        })
+        }))
     }
 }
 
-fn token_config(name: &str, raw: RawTokenConfig) -> Result<TokenConfig, ConfigError> {
-    let key = |field: &str| format!("tokens.{name}{field}");
-    if name.is_empty()
-        || !name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    {
-        return fail(key(""), "a token's name has letters, digits, - and _ only");
-    }
-    if raw.label.is_none() && raw.serial.is_none() {
-        return fail(key(""), "give the token's label, its serial, or both");
-    }
+fn token_config(name: &str, raw: RawTokenConfig) -> Result<TokenConfig, ConfigIssues> {
+    let table = format!("hsm.tokens.{name}");
+    let at = |key: &str| format!("{table}.{key}");
+    let mut issues = ConfigIssues::default();
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    issues.require(
+        !name.is_empty() && name.bytes().all(plain),
+        &table,
+        "a token's name has letters, digits, - and _ only",
+    );
+    issues.require(
+        raw.label.is_some() || raw.serial.is_some(),
+        &table,
+        "give the token's label, its serial, or both",
+    );
     // CK_TOKEN_INFO holds 32 and 16 bytes, padded with blanks.
-    if raw
-        .label
-        .as_ref()
-        .is_some_and(|l| l.is_empty() || l.len() > 32 || l.ends_with(' '))
-    {
-        return fail(
-            key(".label"),
-            "must be 1 to 32 bytes, with no space at the end",
-        );
-    }
-    if raw
-        .serial
-        .as_ref()
-        .is_some_and(|s| s.is_empty() || s.len() > 16 || s.ends_with(' '))
-    {
-        return fail(
-            key(".serial"),
-            "must be 1 to 16 bytes, with no space at the end",
-        );
-    }
+    let fits = |text: &Option<String>, most: usize| {
+        text.as_ref()
+            .is_none_or(|t| (1..=most).contains(&t.len()) && !t.ends_with(' '))
+    };
+    issues.require(
+        fits(&raw.label, 32),
+        at("label"),
+        "must be 1 to 32 bytes, with no space at the end",
+    );
+    issues.require(
+        fits(&raw.serial, 16),
+        at("serial"),
+        "must be 1 to 16 bytes, with no space at the end",
+    );
     let pin = match (raw.pin_file, raw.pin_env) {
         (Some(file), None) if file.as_os_str().is_empty() => {
-            return fail(key(".pin_file"), "must name a file");
+            Err(ConfigIssue::new(at("pin_file"), "must name a file"))
         }
-        (Some(file), None) => PinSource::File(file),
+        (Some(file), None) => Ok(PinSource::File(file)),
         (None, Some(variable)) if !is_variable(&variable) => {
-            return fail(key(".pin_env"), "is no variable's name");
+            Err(ConfigIssue::new(at("pin_env"), "is not a variable's name"))
         }
-        (None, Some(variable)) => PinSource::Env(variable),
-        _ => return fail(key(""), "give exactly one of pin_file and pin_env"),
+        (None, Some(variable)) => Ok(PinSource::Env(variable)),
+        _ => Err(ConfigIssue::new(
+            &table,
+            "give exactly one of pin_file and pin_env",
+        )),
     };
-    Ok(TokenConfig {
+    let pin = issues.collect(pin);
+    issues.into_result(pin.map(|pin| TokenConfig {
         label: raw.label,
         serial: raw.serial,
         pin,
         allow_unattested_keys: raw.allow_unattested_keys,
         final_try: false,
-    })
+    }))
 }
 
 /// Whether a process can have a variable of that name.
 fn is_variable(name: &str) -> bool {
     !name.is_empty() && !name.contains(['=', '\0'])
-}
-
-fn fail<T>(key: impl Into<String>, reason: impl Into<String>) -> Result<T, ConfigError> {
-    Err(ConfigError {
-        key: key.into(),
-        reason: reason.into(),
-    })
 }
 
 #[cfg(test)]
@@ -348,14 +352,20 @@ mod tests {
             ),
             (
                 format!("module = '/m'\n{token}pin_env = ''"),
-                "hsm.tokens.main.pin_env: is no variable's name",
+                "hsm.tokens.main.pin_env: is not a variable's name",
             ),
             (
                 format!("module = '/m'\n{token}pin_file = ''"),
                 "hsm.tokens.main.pin_file: must name a file",
             ),
-            (environment("'A=B' = 'x'"), "\"A=B\" is no variable's name"),
-            (environment("A = \"\\u0000\""), "the value of A holds a NUL"),
+            (
+                environment("'A=B' = 'x'"),
+                "\"A=B\" is not a variable's name",
+            ),
+            (
+                environment("A = \"\\u0000\""),
+                "the value of \"A\" holds a NUL",
+            ),
             (
                 "module = '/m'\n[tokens.main]\npin_env = 'P'".into(),
                 "give the token's label, its serial, or both",

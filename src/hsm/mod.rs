@@ -30,7 +30,7 @@ use secrecy::SecretString;
 use module::Module;
 use shared::Shared;
 
-pub use config::{Config, ConfigError, DEFAULT_QUEUE, RawConfig, RawTokenConfig, TokenConfig};
+pub use config::{Config, DEFAULT_QUEUE, RawConfig, RawTokenConfig, TokenConfig};
 pub use error::{HsmError, SignError};
 pub use fault::Fault;
 pub use key::{Key, Permit};

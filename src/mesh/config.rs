@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use super::limits::{Limits, RawLimits};
 use super::linkerd::{LinkerdConfig, RawLinkerd, listener as for_linkerd};
 use super::tls_config::{RawTls, TlsConfig};
 use crate::authn;
 use crate::cluster::{ClusterConfig, ListenerClusters};
+use crate::config_issue::{ConfigIssue, ConfigIssues};
+use crate::net::Limits;
 
 /// An API that a listener may serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
@@ -57,7 +58,7 @@ pub struct RawListener {
     pub linkerd: Option<RawLinkerd>,
     /// What the listener takes on at most.
     #[serde(default)]
-    pub limits: RawLimits,
+    pub limits: Limits,
 }
 
 /// `[istio]` as it is written.
@@ -66,30 +67,6 @@ pub struct RawListener {
 pub struct RawIstio {
     /// The profile of a request that names none. Default: `policy.default_profile`.
     pub profile: Option<String>,
-}
-
-/// A value of a listener that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// A value of the listener's own.
-    #[error("listeners.{listener}.{key}: {why}")]
-    Value {
-        /// The listener's name.
-        listener: String,
-        /// The key in it.
-        key: String,
-        /// What is wrong and what to write.
-        why: String,
-    },
-    /// A name that is not plain.
-    #[error("listeners.{listener}: a listener's name is 1 to 63 letters, digits, - and _")]
-    Name {
-        /// The name, escaped.
-        listener: String,
-    },
-    /// Who may vouch there.
-    #[error(transparent)]
-    Callers(#[from] authn::ConfigError),
 }
 
 /// A checked listener.
@@ -106,78 +83,75 @@ pub struct ListenerConfig {
 }
 
 impl ListenerConfig {
-    /// Checks what is written under `[listeners.NAME]`, with the callers that `authn` knows.
-    ///
-    /// # Errors
-    /// The first key whose value cannot be used, and what to write.
+    /// Checks `[listeners.NAME]`.
     pub fn new(
         name: &str,
         mut raw: RawListener,
         authn: &authn::Config,
         clusters: &BTreeMap<String, ClusterConfig>,
-    ) -> Result<Self, ConfigError> {
-        let wrong = |key: &str, why: String| ConfigError::Value {
-            listener: name.to_owned(),
-            key: key.to_owned(),
-            why,
-        };
+    ) -> Result<Self, ConfigIssues> {
+        let table = format!("listeners.{name}");
+        let at = |key: &str| format!("{table}.{key}");
+        let mut issues = ConfigIssues::default();
         // Logs and metrics show it.
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        if !(1..=63).contains(&name.len()) || !name.bytes().all(plain) {
-            return Err(ConfigError::Name {
-                listener: name.escape_default().to_string(),
-            });
-        }
-        let address: SocketAddr = raw.address.parse().map_err(|_| {
-            let why = format!(
-                "`{}` is not an IP address and port; write 0.0.0.0:8443",
-                raw.address
-            );
-            wrong("address", why)
-        })?;
+        issues.require(
+            (1..=63).contains(&name.len()) && name.bytes().all(plain),
+            format!("listeners.{}", name.escape_default()),
+            "a listener's name is 1 to 63 letters, digits, - and _",
+        );
+        let address = raw.address.parse::<SocketAddr>().map_err(|_| {
+            let problem = format_args!("`{}` is not an IP address and port", raw.address);
+            ConfigIssue::new(at("address"), problem).with_fix("write 0.0.0.0:8443")
+        });
+        let address = issues.collect(address);
         let apis: BTreeSet<Api> = raw.apis.iter().copied().collect();
-        if apis.is_empty() {
-            return Err(wrong(
-                "apis",
-                "name at least one of istio, certificates, bundles, linkerd".into(),
-            ));
-        }
-        let linkerd = for_linkerd::settings(&mut raw, &apis, clusters)
-            .map_err(|(key, why)| wrong(&key, why))?;
+        issues.require(
+            !apis.is_empty(),
+            at("apis"),
+            "name at least one of istio, certificates, bundles, linkerd",
+        );
+        let linkerd = for_linkerd::settings(&mut raw, &apis, clusters);
+        let linkerd = issues.collect(linkerd.map_err(|issues| issues.under(&table)));
         let tls = for_linkerd::tls(
             raw.tls.take(),
             raw.behind_proxy,
-            &address,
-            linkerd.is_some(),
-        )
-        .map_err(|(key, why)| wrong(&key, why))?;
-        let taken = listener_clusters(raw.clusters, raw.default_cluster, clusters)
-            .map_err(|(key, why)| wrong(key, why))?;
-        let nobody = raw.jwt.is_empty() && raw.operators.is_empty() && taken.is_empty();
-        if nobody
-            && raw.client_certificates.is_none()
-            && apis.iter().any(|api| *api != Api::Bundles)
-        {
-            let why = "nobody can call the APIs for certificates here: name a cluster of \
-                       [clusters.*] in `clusters`, a verifier of [jwt.*] in `jwt`, an operator in \
-                       `operators`, or turn on `client_certificates`";
-            return Err(wrong("jwt", why.into()));
+            address.as_ref(),
+            apis.contains(&Api::Linkerd),
+        );
+        let tls = issues.collect(tls.map_err(|issues| issues.under(&table)));
+        let has_callers = !raw.jwt.is_empty()
+            || !raw.operators.is_empty()
+            || !raw.clusters.is_empty()
+            || raw.client_certificates.is_some();
+        if !has_callers && apis.iter().any(|api| *api != Api::Bundles) {
+            let problem = "no caller can use the APIs for certificates here";
+            let fix = "name a cluster of [clusters.*] in `clusters`, a verifier of [jwt.*] in \
+                       `jwt`, an operator in `operators`, or turn on `client_certificates`";
+            issues.push(ConfigIssue::new(at("jwt"), problem).with_fix(fix));
         }
+        let accepted = accepted_clusters(raw.clusters, raw.default_cluster, clusters);
+        let accepted = issues.collect(accepted.map_err(|issues| issues.under(&table)));
         let callers = authn::RawCallers {
             jwt: raw.jwt,
             operators: raw.operators,
             client_certificates: raw.client_certificates,
         };
-        Ok(Self {
-            name: name.to_owned(),
-            address,
-            apis,
-            callers: authn.callers(&format!("listeners.{name}"), callers)?,
-            clusters: taken,
-            tls,
-            linkerd,
-            limits: Limits::try_from(raw.limits).map_err(|(key, why)| wrong(key, why))?,
-        })
+        let callers = issues.collect(authn.callers(&table, callers));
+        let limits = issues.collect(raw.limits.check(|key| at(&format!("limits.{key}"))));
+        let config = || {
+            Some(Self {
+                name: name.to_owned(),
+                address: address?,
+                apis,
+                callers: callers?,
+                clusters: accepted?,
+                tls: tls?,
+                linkerd: linkerd?,
+                limits: limits?,
+            })
+        };
+        issues.into_result(config())
     }
 
     /// The name in `[listeners.NAME]`.
@@ -227,29 +201,32 @@ impl ListenerConfig {
     }
 }
 
-/// Checks the keys `clusters` and `default_cluster`; the error names which, and says why.
-fn listener_clusters(
+/// Checks the keys `clusters` and `default_cluster`.
+fn accepted_clusters(
     names: Vec<String>,
     default: Option<String>,
-    known: &BTreeMap<String, ClusterConfig>,
-) -> Result<ListenerClusters, (&'static str, String)> {
+    clusters: &BTreeMap<String, ClusterConfig>,
+) -> Result<ListenerClusters, ConfigIssues> {
+    let mut issues = ConfigIssues::default();
     for name in &names {
-        let Some(cluster) = known.get(name) else {
-            return Err(("clusters", format!("there is no [clusters.{name}]")));
-        };
-        if !cluster.callers().any() {
-            let why =
-                format!("the tokens of {name} count for no API; write clusters.{name}.audiences");
-            return Err(("clusters", why));
+        match clusters.get(name) {
+            None => issues.push(ConfigIssue::undefined("clusters", "clusters", name)),
+            Some(cluster) if !cluster.callers().any() => {
+                let problem = format_args!("no API accepts the tokens of {name}");
+                let fix = format_args!("write clusters.{name}.audiences");
+                issues.push(ConfigIssue::new("clusters", problem).with_fix(fix));
+            }
+            Some(_) => {}
         }
     }
-    if let Some(default) = &default
-        && !names.contains(default)
-    {
-        let why = format!("`{default}` is not among the listener's `clusters`");
-        return Err(("default_cluster", why));
+    if let Some(default) = &default {
+        issues.require(
+            names.contains(default),
+            "default_cluster",
+            format_args!("`{default}` is not among the listener's `clusters`"),
+        );
     }
-    Ok(ListenerClusters::new(names, default))
+    issues.into_result(Some(ListenerClusters::new(names, default)))
 }
 
 #[cfg(test)]
@@ -303,7 +280,7 @@ mod tests {
                 format!("{}{TLS}", GOOD.replace("'istio'", "")),
                 "mesh.apis: name at least one",
             ),
-            (format!("{nobody}{TLS}"), "mesh.jwt: nobody can call"),
+            (format!("{nobody}{TLS}"), "mesh.jwt: no caller can use"),
             (format!("{nobody}jwt = ['x']\n{TLS}"), "mesh.jwt"),
             (
                 format!("{nobody}clusters = ['west']\n{TLS}"),
@@ -311,7 +288,7 @@ mod tests {
             ),
             (
                 format!("{nobody}clusters = ['mute']\n{TLS}"),
-                "mesh.clusters: the tokens of mute",
+                "mesh.clusters: no API accepts the tokens of mute",
             ),
             (
                 format!("{nobody}clusters = ['east']\ndefault_cluster = 'mute'\n{TLS}"),
@@ -333,7 +310,7 @@ mod tests {
                 format!(
                     "{GOOD}{TLS}[[tls.sni]]\ntrust_domain = 'other.example'\ndns = ['LOCALHOST']"
                 ),
-                "mesh.tls.sni[0].dns: `localhost` stands twice",
+                "mesh.tls.sni[0].dns: `localhost` is listed twice",
             ),
             (
                 format!(

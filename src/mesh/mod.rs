@@ -6,7 +6,6 @@ mod certificates;
 mod config;
 mod download;
 mod istio;
-mod limits;
 mod linkerd;
 pub mod proto;
 mod refusals;
@@ -17,8 +16,7 @@ mod tls_config;
 mod tls_files;
 
 pub use authentication::{CallerAuthenticator, Verifiers};
-pub use config::{Api, ConfigError, ListenerConfig, RawIstio, RawListener};
-pub use limits::{Limits, RawLimits};
+pub use config::{Api, ListenerConfig, RawIstio, RawListener};
 pub use linkerd::{
     LinkerdConfig, RawLinkerd, Schedule, warn_of_algorithms, what_linkerd_check_says,
 };

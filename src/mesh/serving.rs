@@ -13,9 +13,10 @@ use crate::authn::Caller;
 use crate::clock::{Clock, UnixTime};
 use crate::issuance::{Authorities, IssuanceRequest, IssueError, Issued, Naming};
 use crate::ledger::CaCertificateId;
+use crate::log_limit::OnChange;
 use crate::net::{Certificates, Entry, TlsError, certified_key};
 use crate::policy::Scope;
-use crate::x509::{Csr, CsrError, San, Serial, TrustDomain};
+use crate::x509::{Csr, CsrError, San, Serial};
 
 /// The profile of these certificates; policy has a rule for the names that listeners configure.
 pub const SERVING_PROFILE: &str = "serving";
@@ -73,13 +74,13 @@ impl ServingCertificate {
     /// taken over, until `stop`.
     pub async fn keep(self, stop: CancellationToken) {
         let mut all: Vec<Option<Shown>> = self.wanted.iter().map(|_| None).collect();
-        let mut errors = vec![String::new(); self.wanted.len()];
+        let mut reasons = vec![OnChange::default(); self.wanted.len()];
         let mut refreshed = self.authorities.watch();
         loop {
             refreshed.mark_unchanged();
             let mut changed = false;
-            let slots = all.iter_mut().zip(errors.iter_mut());
-            for (wanted, (shown, last_error)) in self.wanted.iter().zip(slots) {
+            let slots = all.iter_mut().zip(reasons.iter_mut());
+            for (wanted, (shown, reason)) in self.wanted.iter().zip(slots) {
                 if !self.is_due(wanted, shown.as_ref()) {
                     continue;
                 }
@@ -87,9 +88,14 @@ impl ServingCertificate {
                     Ok(fresh) => {
                         *shown = Some(fresh);
                         changed = true;
-                        last_error.clear();
+                        reason.clear();
                     }
-                    Err(error) => say_once(last_error, &wanted.trust_domain, &error),
+                    Err(error) => {
+                        let (trust_domain, error) = (&wanted.trust_domain, error.to_string());
+                        if reason.is_new(&error) {
+                            tracing::warn!(%trust_domain, %error, "no serving certificate yet");
+                        }
+                    }
                 }
             }
             if changed {
@@ -163,13 +169,4 @@ fn dns_names(names: &[San]) -> Vec<String> {
         _ => None,
     };
     names.iter().filter_map(dns).collect()
-}
-
-/// One line for each new reason, not one for each try.
-fn say_once(last: &mut String, domain: &TrustDomain, error: &ServingError) {
-    let text = error.to_string();
-    if *last != text {
-        tracing::warn!(trust_domain = %domain, error = %text, "no serving certificate yet");
-        *last = text;
-    }
 }

@@ -1,11 +1,13 @@
 //! `[listeners.*.tls]`: where a listener's own certificates come from.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::x509::{DnsName, San, TrustDomain};
 
 /// `[listeners.NAME.tls]` as it is written: `trust_domain`, or both files.
@@ -62,8 +64,6 @@ pub struct OwnCertificate {
     pub names: Vec<San>,
 }
 
-type Wrong = (String, String);
-
 impl TlsConfig {
     /// The certificate and key files, where it comes from files.
     pub fn files(&self) -> Option<(&Path, &Path)> {
@@ -81,76 +81,89 @@ impl TlsConfig {
         }
     }
 
-    pub(super) fn new(raw: RawTls) -> Result<Self, Wrong> {
+    /// Checks `[listeners.NAME.tls]`; the keys of the issues start with `tls`.
+    pub(super) fn new(raw: RawTls) -> Result<Self, ConfigIssues> {
         match (raw.trust_domain, raw.certificate_file, raw.key_file) {
             (Some(trust_domain), None, None) => {
+                let mut issues = ConfigIssues::default();
                 let mut seen = BTreeSet::new();
-                let mut own = vec![own("tls", &trust_domain, &raw.dns, &raw.ip, &mut seen)?];
-                for (at, sni) in raw.sni.iter().enumerate() {
-                    let key = format!("tls.sni[{at}]");
-                    own.push(self::own(&key, &sni.trust_domain, &sni.dns, &[], &mut seen)?);
+                let mut own = Vec::with_capacity(1 + raw.sni.len());
+                let first = OwnCertificate::new("tls", &trust_domain, &raw.dns, &raw.ip, &mut seen);
+                own.extend(issues.collect(first));
+                for (index, sni) in raw.sni.iter().enumerate() {
+                    let table = format!("tls.sni[{index}]");
+                    let next =
+                        OwnCertificate::new(&table, &sni.trust_domain, &sni.dns, &[], &mut seen);
+                    own.extend(issues.collect(next));
                 }
-                Ok(Self::Own(own))
+                issues.into_result(Some(Self::Own(own)))
             }
-            (None, Some(_), Some(_)) if !raw.sni.is_empty() => {
-                let why = "is for certificates of this server's authorities: leave the files out";
-                Err(("tls.sni".into(), why.into()))
+            (None, Some(certificate), Some(key)) => {
+                let mut issues = ConfigIssues::default();
+                if !raw.sni.is_empty() {
+                    let problem = "is for certificates of this server's authorities";
+                    issues
+                        .push(ConfigIssue::new("tls.sni", problem).with_fix("leave the files out"));
+                }
+                issues.require(
+                    !certificate.as_os_str().is_empty() && !key.as_os_str().is_empty(),
+                    "tls",
+                    "`certificate_file` and `key_file` must each name a file",
+                );
+                issues.require(
+                    raw.dns.is_empty() && raw.ip.is_empty(),
+                    "tls.dns",
+                    "leave `dns` and `ip` out: the certificate file has its names",
+                );
+                issues.into_result(Some(Self::Files { certificate, key }))
             }
-            (None, Some(certificate), Some(key))
-                if certificate.as_os_str().is_empty() || key.as_os_str().is_empty() =>
-            {
-                let why = "`certificate_file` and `key_file` must each name a file";
-                Err(("tls".into(), why.into()))
-            }
-            (None, Some(certificate), Some(key)) if raw.dns.is_empty() && raw.ip.is_empty() => {
-                Ok(Self::Files { certificate, key })
-            }
-            (None, Some(_), Some(_)) => Err((
-                "tls.dns".into(),
-                "leave `dns` and `ip` out: the certificate file has its names".into(),
-            )),
-            _ => Err((
-                "tls".into(),
-                "write `trust_domain` with `dns` or `ip`, or else `certificate_file` and `key_file`"
-                    .into(),
-            )),
+            _ => Err(Self::incomplete().into()),
         }
+    }
+
+    pub(super) fn incomplete() -> ConfigIssue {
+        let problem =
+            "write `trust_domain` with `dns` or `ip`, or else `certificate_file` and `key_file`";
+        ConfigIssue::new("tls", problem)
     }
 }
 
-fn own(
-    key: &str,
-    trust_domain: &str,
-    dns: &[String],
-    ip: &[IpAddr],
-    seen: &mut BTreeSet<String>,
-) -> Result<OwnCertificate, Wrong> {
-    let parsed = TrustDomain::parse(trust_domain)
-        .map_err(|e| wrong(key, "trust_domain", &format!("`{trust_domain}`: {e}")))?;
-    let mut names = Vec::with_capacity(dns.len() + ip.len());
-    for text in dns {
-        let name =
-            DnsName::parse(text).map_err(|e| wrong(key, "dns", &format!("`{text}`: {e}")))?;
-        if !seen.insert(name.as_str().to_owned()) {
-            return Err(wrong(
-                key,
-                "dns",
-                &format!("`{}` stands twice", name.as_str()),
-            ));
+impl OwnCertificate {
+    /// `table` is the path of the table below the listener's; `seen` are the DNS names of its
+    /// other certificates.
+    fn new(
+        table: &str,
+        trust_domain: &str,
+        dns: &[String],
+        ip: &[IpAddr],
+        seen: &mut BTreeSet<String>,
+    ) -> Result<Self, ConfigIssues> {
+        let issue = |key: &str, text: &str, problem: &dyn Display| {
+            ConfigIssue::new(format!("{table}.{key}"), format_args!("`{text}`{problem}"))
+        };
+        let mut issues = ConfigIssues::default();
+        let domain = TrustDomain::parse(trust_domain)
+            .map_err(|e| issue("trust_domain", trust_domain, &format_args!(": {e}")));
+        let domain = issues.collect(domain);
+        let mut names = Vec::with_capacity(dns.len() + ip.len());
+        for text in dns {
+            let name = DnsName::parse(text).map_err(|e| issue("dns", text, &format_args!(": {e}")));
+            if let Some(name) = issues.collect(name) {
+                if !seen.insert(name.as_str().to_owned()) {
+                    issues.push(issue("dns", name.as_str(), &" is listed twice"));
+                }
+                names.push(San::Dns(name));
+            }
         }
-        names.push(San::Dns(name));
+        names.extend(ip.iter().copied().map(San::Ip));
+        issues.require(
+            !dns.is_empty() || !ip.is_empty(),
+            format!("{table}.dns"),
+            "give the names by which clients call this listener in `dns` or `ip`",
+        );
+        issues.into_result(domain.map(|trust_domain| Self {
+            trust_domain,
+            names,
+        }))
     }
-    names.extend(ip.iter().copied().map(San::Ip));
-    if names.is_empty() {
-        let why = "give the names by which clients call this listener in `dns` or `ip`";
-        return Err(wrong(key, "dns", why));
-    }
-    Ok(OwnCertificate {
-        trust_domain: parsed,
-        names,
-    })
-}
-
-fn wrong(table: &str, key: &str, why: &str) -> Wrong {
-    (format!("{table}.{key}"), why.to_owned())
 }

@@ -20,44 +20,12 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::first_byte_timeout::FirstByteTimeout;
+use super::limits::Limits;
 use super::peer::Peer;
 use super::write_coalescing::CoalescedWrites;
 
 /// hyper takes no smaller buffer.
 const MIN_BUFFER: u32 = 8192;
-
-/// What one listener takes on at most.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Connections at a time; further ones wait in the kernel's backlog.
-    pub max_connections: usize,
-    /// From accept to the end of the TLS handshake.
-    pub handshake_timeout: Duration,
-    /// HTTP/2 streams at a time on one connection.
-    pub max_streams: u32,
-    /// Bytes of one request's headers.
-    pub max_header_bytes: u32,
-    /// An idle HTTP/2 connection is pinged this often.
-    pub keepalive_interval: Duration,
-    /// A ping that is not answered for this long ends the connection.
-    pub keepalive_timeout: Duration,
-    /// How long a shutdown waits for calls under way.
-    pub drain_timeout: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_connections: 10_000,
-            handshake_timeout: Duration::from_secs(10),
-            max_streams: 100,
-            max_header_bytes: 64 * 1024,
-            keepalive_interval: Duration::from_secs(30),
-            keepalive_timeout: Duration::from_secs(10),
-            drain_timeout: Duration::from_secs(10),
-        }
-    }
-}
 
 /// From where connections are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,10 +2,12 @@
 
 mod accept;
 mod first_byte_timeout;
+mod limits;
 mod peer;
 mod tls;
 mod write_coalescing;
 
-pub use accept::{Limits, Listener, NetError, Sources};
+pub use accept::{Listener, NetError, Sources};
+pub use limits::Limits;
 pub use peer::Peer;
 pub use tls::{Certificates, Clients, Entry, TlsError, certified_key, server_config};

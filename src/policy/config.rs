@@ -10,6 +10,7 @@ use super::decide::Policy;
 use super::pattern::{Pattern, PatternError};
 use super::profile::{CsrNames, Profile};
 use super::rule::{NamePattern, Rule};
+use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::x509::ExtendedKeyUsage;
 use crate::x509::KeyKind;
 use crate::x509::San;
@@ -108,55 +109,6 @@ pub struct RawConfig {
     pub policy: RawPolicy,
 }
 
-/// What is wrong with the profiles or the rules.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// A value of a profile.
-    #[error("profiles.{profile}.{key}: {why}")]
-    Profile {
-        /// The profile's name.
-        profile: String,
-        /// The key in it.
-        key: &'static str,
-        /// What is wrong and what to write instead.
-        why: String,
-    },
-    /// A name that no request could give.
-    #[error("profiles.{name}: a profile's name is 1 to 253 ASCII characters without blanks")]
-    Name {
-        /// The name, escaped.
-        name: String,
-    },
-    /// A pattern of a rule.
-    #[error("policy.rules[{at}].{key}: {source}")]
-    Pattern {
-        /// Index of the rule, from 0.
-        at: usize,
-        /// `callers` or `names`.
-        key: &'static str,
-        /// What is wrong with it.
-        source: PatternError,
-    },
-    /// A list that may not be empty.
-    #[error("policy.rules[{at}].{key}: an empty list allows nothing; leave the rule out instead")]
-    Empty {
-        /// Index of the rule, from 0.
-        at: usize,
-        /// The key in it.
-        key: &'static str,
-    },
-    /// A rule or a default that names a profile that is not there.
-    #[error("{at}: no profile is called `{profile}`; known: {known}")]
-    NoProfile {
-        /// Where it is named.
-        at: String,
-        /// The name.
-        profile: String,
-        /// The names there are.
-        known: String,
-    },
-}
-
 /// A checked policy.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -209,105 +161,115 @@ impl Config {
 }
 
 impl TryFrom<RawConfig> for Config {
-    type Error = ConfigError;
+    type Error = ConfigIssues;
 
-    fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
+    fn try_from(raw: RawConfig) -> Result<Self, ConfigIssues> {
+        let mut issues = ConfigIssues::default();
+        let config = Self::check(raw, &mut issues);
+        issues.into_result(Some(config))
+    }
+}
+
+impl Config {
+    /// The valid profiles and rules; what is wrong with the others is added to `issues`.
+    pub fn check(raw: RawConfig, issues: &mut ConfigIssues) -> Self {
         let mut profiles = BTreeMap::new();
         for (name, written) in raw.profiles {
             // Requests name a profile and logs show it; an empty name means the default one.
-            if !(1..=253).contains(&name.len()) || !name.bytes().all(|b| b.is_ascii_graphic()) {
-                return Err(ConfigError::Name {
-                    name: name.escape_default().to_string(),
-                });
+            issues.require(
+                (1..=253).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic()),
+                format!("profiles.{}", name.escape_default()),
+                "a profile's name is 1 to 253 ASCII characters without blanks",
+            );
+            if let Some(profile) = issues.collect(profile(name.clone(), &written)) {
+                profiles.insert(name, Arc::new(profile));
             }
-            profiles.insert(name.clone(), Arc::new(profile(name, &written)?));
         }
-        if !profiles.contains_key(WORKLOAD) {
-            let built_in = profile(WORKLOAD.to_owned(), &RawProfile::default())?;
-            profiles.insert(WORKLOAD.to_owned(), Arc::new(built_in));
-        }
-        if !profiles.contains_key(LINKERD_PROFILE) {
-            let raw = RawProfile {
-                backdate: LINKERD_SKEW,
-                ..RawProfile::default()
-            };
-            let built_in = profile(LINKERD_PROFILE.to_owned(), &raw)?;
-            profiles.insert(LINKERD_PROFILE.to_owned(), Arc::new(built_in));
-        }
-        let named = |at: String, profile: &str| match profiles.contains_key(profile) {
-            true => Ok(()),
-            false => Err(ConfigError::NoProfile {
-                at,
-                profile: profile.to_owned(),
-                known: profiles.keys().cloned().collect::<Vec<_>>().join(", "),
-            }),
+        let linkerd = RawProfile {
+            backdate: LINKERD_SKEW,
+            ..RawProfile::default()
         };
+        for (name, raw) in [
+            (WORKLOAD, RawProfile::default()),
+            (LINKERD_PROFILE, linkerd),
+        ] {
+            if !profiles.contains_key(name)
+                && let Some(built_in) = issues.collect(profile(name.to_owned(), &raw))
+            {
+                profiles.insert(name.to_owned(), Arc::new(built_in));
+            }
+        }
         let default_profile = raw
             .policy
             .default_profile
             .unwrap_or_else(|| WORKLOAD.to_owned());
-        named("policy.default_profile".to_owned(), &default_profile)?;
-        let mut rules = Vec::with_capacity(raw.policy.rules.len());
-        for (at, written) in raw.policy.rules.into_iter().enumerate() {
-            for profile in &written.profiles {
-                named(format!("policy.rules[{at}].profiles"), profile)?;
+        let require_profile = |issues: &mut ConfigIssues, key: String, profile: &str| {
+            if !profiles.contains_key(profile) {
+                let known = profiles.keys().cloned().collect::<Vec<_>>().join(", ");
+                let issue = ConfigIssue::undefined(key, "profiles", profile);
+                issues.push(issue.with_fix(format_args!("known: {known}")));
             }
-            rules.push(rule(at, written)?);
+        };
+        let key = "policy.default_profile".to_owned();
+        require_profile(issues, key, &default_profile);
+        let mut rules = Vec::with_capacity(raw.policy.rules.len());
+        for (index, written) in raw.policy.rules.into_iter().enumerate() {
+            let table = format!("policy.rules[{index}]");
+            for profile in &written.profiles {
+                require_profile(issues, format!("{table}.profiles"), profile);
+            }
+            rules.extend(issues.collect(rule(&table, written)));
         }
-        Ok(Self {
+        Self {
             policy: Policy {
                 profiles,
                 default_profile,
                 rules,
             },
-        })
+        }
     }
 }
 
-fn profile(name: String, raw: &RawProfile) -> Result<Profile, ConfigError> {
-    let wrong = |key, why: &str| ConfigError::Profile {
-        profile: name.clone(),
-        key,
-        why: why.to_owned(),
-    };
-    if raw.default_ttl > raw.max_ttl {
-        return Err(wrong("default_ttl", "is longer than max_ttl"));
-    }
-    if raw.backdate > Duration::from_secs(3600) {
-        return Err(wrong(
-            "backdate",
-            "at most 1h: a certificate is not dated far into the past",
-        ));
-    }
-    // Clients renew at the middle of a certificate's life, backdating included: with less than
+fn profile(name: String, raw: &RawProfile) -> Result<Profile, ConfigIssues> {
+    let at = |key: &str| format!("profiles.{name}.{key}");
+    let mut issues = ConfigIssues::default();
+    issues.require(
+        raw.default_ttl <= raw.max_ttl,
+        at("default_ttl"),
+        "is longer than max_ttl",
+    );
+    issues.require(
+        raw.backdate <= Duration::from_secs(3600),
+        at("backdate"),
+        "at most 1h: a certificate is not dated far into the past",
+    );
+    // Clients renew at the middle of a certificate's lifetime, backdating included: with less than
     // this the middle lies in the past and they would renew without a pause.
-    if raw.default_ttl < raw.backdate * 2 || raw.default_ttl.as_secs() < MIN_TTL {
-        return Err(wrong(
-            "default_ttl",
-            "must be at least 10s and twice the backdate",
-        ));
-    }
+    issues.require(
+        raw.default_ttl >= raw.backdate * 2 && raw.default_ttl.as_secs() >= MIN_TTL,
+        at("default_ttl"),
+        "must be at least 10s and twice the backdate",
+    );
     for (key, span) in [
         ("default_ttl", raw.default_ttl),
         ("max_ttl", raw.max_ttl),
         ("backdate", raw.backdate),
     ] {
-        if span.subsec_nanos() != 0 {
-            return Err(wrong(
-                key,
-                "must be whole seconds: certificates know no others",
-            ));
-        }
+        issues.require(
+            span.subsec_nanos() == 0,
+            at(key),
+            "must be whole seconds: certificates know no others",
+        );
     }
-    if raw.usages.is_empty() {
-        return Err(wrong("usages", "give `server`, `client` or both"));
-    }
+    issues.require(
+        !raw.usages.is_empty(),
+        at("usages"),
+        "give `server`, `client` or both",
+    );
     let mut keys = Vec::with_capacity(raw.keys.len());
     for kind in &raw.keys {
-        keys.push(
-            kind.parse::<KeyKind>()
-                .map_err(|e| wrong("keys", &e.to_string()))?,
-        );
+        let kind = kind.parse::<KeyKind>();
+        keys.extend(issues.collect(kind.map_err(|error| ConfigIssue::new(at("keys"), error))));
     }
     let usage = raw
         .usages
@@ -315,7 +277,7 @@ fn profile(name: String, raw: &RawProfile) -> Result<Profile, ConfigError> {
         .fold(ExtendedKeyUsage::NONE, |all, usage| {
             all.with(usage.to_x509())
         });
-    Ok(Profile {
+    issues.into_result(Some(Profile {
         default_ttl: raw.default_ttl,
         max_ttl: raw.max_ttl,
         backdate: raw.backdate,
@@ -323,30 +285,39 @@ fn profile(name: String, raw: &RawProfile) -> Result<Profile, ConfigError> {
         usage,
         keys,
         name,
-    })
+    }))
 }
 
-fn rule(at: usize, raw: RawRule) -> Result<Rule, ConfigError> {
+fn rule(table: &str, raw: RawRule) -> Result<Rule, ConfigIssues> {
+    let at = |key: &str| format!("{table}.{key}");
+    let mut issues = ConfigIssues::default();
     for (key, empty) in [
         ("callers", raw.callers.is_empty()),
         ("profiles", raw.profiles.is_empty()),
         ("names", raw.names.is_empty()),
     ] {
         if empty {
-            return Err(ConfigError::Empty { at, key });
+            let issue = ConfigIssue::new(at(key), "an empty list allows nothing");
+            issues.push(issue.with_fix("leave the rule out instead"));
         }
     }
     let pattern = |key, text: &str| {
-        Pattern::parse(text).map_err(|source| ConfigError::Pattern { at, key, source })
+        Pattern::parse(text).map_err(|error: PatternError| ConfigIssue::new(at(key), error))
     };
-    let callers = raw.callers.iter().map(|text| pattern("callers", text));
-    let names = raw.names.iter().map(|text| match text.as_str() {
-        "self" => Ok(NamePattern::Own),
-        text => pattern("names", text).map(NamePattern::Like),
-    });
-    Ok(Rule {
-        callers: callers.collect::<Result<_, _>>()?,
-        names: names.collect::<Result<_, _>>()?,
+    let mut callers = Vec::with_capacity(raw.callers.len());
+    for text in &raw.callers {
+        callers.extend(issues.collect(pattern("callers", text)));
+    }
+    let mut names = Vec::with_capacity(raw.names.len());
+    for text in &raw.names {
+        names.extend(match text.as_str() {
+            "self" => Some(NamePattern::Own),
+            text => issues.collect(pattern("names", text).map(NamePattern::Like)),
+        });
+    }
+    issues.into_result(Some(Rule {
+        callers,
+        names,
         profiles: raw.profiles,
-    })
+    }))
 }

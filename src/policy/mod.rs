@@ -11,9 +11,7 @@ mod pattern;
 mod profile;
 mod rule;
 
-pub use config::{
-    Config, ConfigError, LINKERD_PROFILE, RawConfig, RawPolicy, RawProfile, RawRule, Usage,
-};
+pub use config::{Config, LINKERD_PROFILE, RawConfig, RawPolicy, RawProfile, RawRule, Usage};
 pub use decide::{Grant, Policy, PolicyInput, Scope};
 pub use error::Denial;
 pub use node_authorization::{NodeAuthorization, NodeProxy, NotAuthorized, PodFacts};

@@ -15,7 +15,7 @@ pub(super) struct Pattern {
 
 /// What is wrong with a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PatternError {
+pub(super) enum PatternError {
     /// `*` inside a segment.
     #[error("`{0}`: `*` stands for one whole segment, and `**` only for the last ones")]
     Wildcard(String),

@@ -20,7 +20,14 @@ const MOST_LINES: usize = 400;
 /// The layers, lowest first. A module may name itself and the modules of lower layers; modules of one
 /// layer do not know each other.
 const LAYERS: &[&[&str]] = &[
-    &["backoff", "clock", "digest", "error_chain", "log_limit"],
+    &[
+        "backoff",
+        "clock",
+        "config_issue",
+        "digest",
+        "error_chain",
+        "log_limit",
+    ],
     &["x509"],
     &["hsm", "authn", "policy", "ledger"],
     &["issuance", "trust", "cluster"],

@@ -64,7 +64,7 @@ fn what_cannot_stand_is_named_by_its_key() {
         (
             file,
             "jwks_file = \"a\"\njwks_url = \"https://a\"",
-            "jwt.cluster.jwks_url: cannot stand beside",
+            "jwt.cluster.jwks_url: excludes jwks_file",
         ),
         (
             file,
@@ -196,7 +196,7 @@ fn a_listener_names_what_there_is() {
         ),
         (
             "operators = [\"admin\", \"admin\"]",
-            "listeners.mesh.operators: `admin` stands twice",
+            "listeners.mesh.operators: `admin` is listed twice",
         ),
         (
             "client_certificates = { trust_domains = [] }",

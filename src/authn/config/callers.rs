@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Config, trust_domain, within};
-use crate::authn::error::ConfigError;
+use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::x509::TrustDomain;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -85,79 +85,70 @@ impl Config {
     /// Checks the callers of the listener whose table is at `key`, such as `listeners.mesh`.
     ///
     /// # Errors
-    /// A name that is not configured or stands twice, and two JWT verifiers for one issuer:
-    /// which of them judges a token must never be a question.
-    pub fn callers(&self, key: &str, raw: RawCallers) -> Result<Callers, ConfigError> {
+    /// A name that is not configured or is listed twice, and two JWT verifiers for one issuer: one
+    /// verifier alone must be responsible for a token.
+    pub fn callers(&self, key: &str, raw: RawCallers) -> Result<Callers, ConfigIssues> {
         let at = |name: &str| format!("{key}.{name}");
+        let mut issues = ConfigIssues::default();
         let mut issuers = BTreeMap::new();
         for name in &raw.jwt {
-            let verifier = self.jwt().get(name).ok_or_else(|| {
-                ConfigError::new(at("jwt"), format_args!("there is no [jwt.{name}]"))
-            })?;
-            if let Some(other) = issuers.insert(verifier.issuer(), name) {
-                return Err(ConfigError::new(
-                    at("jwt"),
-                    format_args!(
-                        "`{other}` and `{name}` are both for the issuer {}",
-                        verifier.issuer()
-                    ),
-                ));
+            let Some(verifier) = self.jwt().get(name) else {
+                issues.push(ConfigIssue::undefined(at("jwt"), "jwt", name));
+                continue;
+            };
+            let issuer = verifier.issuer();
+            if let Some(other) = issuers.insert(issuer, name) {
+                let problem =
+                    format_args!("`{other}` and `{name}` are both for the issuer {issuer}");
+                issues.push(ConfigIssue::new(at("jwt"), problem));
             }
         }
         for (index, name) in raw.operators.iter().enumerate() {
             if !self.operators().contains_key(name) {
-                return Err(ConfigError::new(
-                    at("operators"),
-                    format_args!("there is no [operators.{name}]"),
-                ));
+                issues.push(ConfigIssue::undefined(at("operators"), "operators", name));
             }
-            if raw
-                .operators
-                .iter()
-                .take(index)
-                .any(|before| before == name)
-            {
-                return Err(ConfigError::new(
-                    at("operators"),
-                    format_args!("`{name}` stands twice"),
-                ));
-            }
+            let mut earlier = raw.operators.iter().take(index);
+            issues.require(
+                !earlier.any(|other| other == name),
+                at("operators"),
+                format_args!("`{name}` is listed twice"),
+            );
         }
         let client_certificates = raw
             .client_certificates
             .map(|raw| ClientCertificatesConfig::from_raw(&at("client_certificates"), raw))
-            .transpose()?;
-        Ok(Callers {
+            .transpose();
+        let client_certificates = issues.collect(client_certificates);
+        issues.into_result(client_certificates.map(|client_certificates| Callers {
             jwt: raw.jwt,
             operators: raw.operators,
             client_certificates,
-        })
+        }))
     }
 }
 
 impl ClientCertificatesConfig {
-    fn from_raw(key: &str, raw: RawClientCertificates) -> Result<Self, ConfigError> {
+    fn from_raw(key: &str, raw: RawClientCertificates) -> Result<Self, ConfigIssues> {
         let domains = format!("{key}.trust_domains");
-        if raw.trust_domains.is_empty() {
-            return Err(ConfigError::new(
-                domains,
-                "must name at least one trust domain",
-            ));
+        let mut issues = ConfigIssues::default();
+        issues.require(
+            !raw.trust_domains.is_empty(),
+            &domains,
+            "must name at least one trust domain",
+        );
+        let mut trust_domains = Vec::with_capacity(raw.trust_domains.len());
+        for text in &raw.trust_domains {
+            trust_domains.extend(issues.collect(trust_domain(domains.clone(), text)));
         }
-        let trust_domains = raw
-            .trust_domains
-            .iter()
-            .map(|each| trust_domain(domains.clone(), each))
-            .collect::<Result<_, _>>()?;
-        let reauthenticate_after = within(
+        let reauthenticate_after = issues.collect(within(
             format!("{key}.reauthenticate_after"),
             raw.reauthenticate_after.unwrap_or(30 * DAY),
             Duration::from_secs(60),
             3650 * DAY,
-        )?;
-        Ok(Self {
+        ));
+        issues.into_result(reauthenticate_after.map(|reauthenticate_after| Self {
             trust_domains,
             reauthenticate_after,
-        })
+        }))
     }
 }

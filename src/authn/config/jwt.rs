@@ -8,9 +8,9 @@ use serde::Deserialize;
 
 use super::{file, trust_domain, within};
 use crate::authn::caller::Api;
-use crate::authn::error::ConfigError;
 use crate::authn::keys::KeysConfig;
 use crate::authn::source::Source;
+use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::x509::TrustDomain;
 
 const REFRESH: Duration = Duration::from_secs(5 * 60);
@@ -88,62 +88,62 @@ pub struct JwtConfig {
 }
 
 impl JwtConfig {
-    /// Checks what stands at `key`.
-    pub(super) fn from_raw(key: &str, raw: RawJwtConfig) -> Result<Self, ConfigError> {
+    /// Checks the table at `key`.
+    pub(super) fn from_raw(key: &str, raw: RawJwtConfig) -> Result<Self, ConfigIssues> {
         let at = |name: &str| format!("{key}.{name}");
-        if raw.issuer.is_empty() {
-            return Err(ConfigError::new(at("issuer"), "must not be empty"));
-        }
+        let mut issues = ConfigIssues::default();
+        issues.require(!raw.issuer.is_empty(), at("issuer"), "must not be empty");
         let audiences = [
             &raw.audiences.istio,
             &raw.audiences.certificates,
             &raw.audiences.linkerd,
             &raw.audiences.admin,
         ];
-        if audiences.iter().all(|each| each.is_none()) {
-            return Err(ConfigError::new(
-                at("audiences"),
-                "must name an audience for at least one of istio, certificates, linkerd, admin",
-            ));
-        }
-        if audiences.into_iter().flatten().any(String::is_empty) {
-            return Err(ConfigError::new(
-                at("audiences"),
-                "an audience must not be empty",
-            ));
-        }
-        if raw.cluster.as_deref().is_some_and(str::is_empty) {
-            return Err(ConfigError::new(at("cluster"), "must not be empty"));
-        }
-        let source = source(&at, raw.jwks_file, raw.jwks_url, raw.jwks_ca_file)?;
-        let least = Duration::from_secs(1);
-        let refresh = within(at("refresh"), raw.refresh.unwrap_or(REFRESH), least, DAY)?;
-        let keep = raw.keep.unwrap_or(KEEP.max(refresh));
-        if keep < refresh {
-            return Err(ConfigError::new(
-                at("keep"),
-                "must not be shorter than refresh",
-            ));
-        }
+        issues.require(
+            audiences.iter().any(|each| each.is_some()),
+            at("audiences"),
+            "must name an audience for at least one of istio, certificates, linkerd, admin",
+        );
+        issues.require(
+            !audiences.into_iter().flatten().any(String::is_empty),
+            at("audiences"),
+            "an audience must not be empty",
+        );
+        issues.require(
+            !raw.cluster.as_deref().is_some_and(str::is_empty),
+            at("cluster"),
+            "must not be empty",
+        );
+        let source = source(&at, raw.jwks_file, raw.jwks_url, raw.jwks_ca_file);
+        let source = issues.collect(source);
+        let refresh = raw.refresh.unwrap_or(REFRESH);
+        let refresh = issues.collect(within(at("refresh"), refresh, Duration::from_secs(1), DAY));
+        let keep = refresh.map(|refresh| raw.keep.unwrap_or(KEEP.max(refresh)));
+        issues.require(
+            keep >= refresh,
+            at("keep"),
+            "must not be shorter than refresh",
+        );
+        let trust_domain = issues.collect(trust_domain(at("trust_domain"), &raw.trust_domain));
         let leeway = raw.leeway.unwrap_or(LEEWAY);
-        Ok(Self {
-            trust_domain: trust_domain(at("trust_domain"), &raw.trust_domain)?,
-            leeway: within(
-                at("leeway"),
-                leeway,
-                Duration::ZERO,
-                Duration::from_secs(300),
-            )?,
-            issuer: raw.issuer,
-            subject: raw.subject,
-            audiences: raw.audiences,
-            cluster: raw.cluster,
-            keys: KeysConfig {
-                source,
-                refresh,
-                keep,
-            },
-        })
+        let most = Duration::from_secs(300);
+        let leeway = issues.collect(within(at("leeway"), leeway, Duration::ZERO, most));
+        let config = || {
+            Some(Self {
+                trust_domain: trust_domain?,
+                leeway: leeway?,
+                issuer: raw.issuer,
+                subject: raw.subject,
+                audiences: raw.audiences,
+                cluster: raw.cluster,
+                keys: KeysConfig {
+                    source: source?,
+                    refresh: refresh?,
+                    keep: keep?,
+                },
+            })
+        };
+        issues.into_result(config())
     }
 
     /// The tokens' `iss`.
@@ -191,37 +191,34 @@ fn source(
     jwks_file: Option<PathBuf>,
     jwks_url: Option<String>,
     jwks_ca_file: Option<PathBuf>,
-) -> Result<Source, ConfigError> {
+) -> Result<Source, ConfigIssue> {
     match (jwks_file, jwks_url, jwks_ca_file) {
         (Some(path), None, None) => Ok(Source::File(file(at("jwks_file"), path)?)),
         (None, Some(text), ca_file) => {
             let key = at("jwks_url");
-            let url = Url::parse(&text).map_err(|why| ConfigError::new(&key, why))?;
+            let url = Url::parse(&text).map_err(|error| ConfigIssue::new(&key, error))?;
             if url.scheme() != "https" {
-                return Err(ConfigError::new(key, "must be https"));
+                return Err(ConfigIssue::new(key, "must be https"));
             }
             if !url.username().is_empty() || url.password().is_some() {
-                return Err(ConfigError::new(
-                    key,
-                    "must hold no user name and no password",
-                ));
+                let problem = "must hold no user name and no password";
+                return Err(ConfigIssue::new(key, problem));
             }
-            let ca_file = ca_file
-                .map(|path| file(at("jwks_ca_file"), path))
-                .transpose()?;
+            let ca_file = ca_file.map(|path| file(at("jwks_ca_file"), path));
+            let ca_file = ca_file.transpose()?;
             Ok(Source::Https { url, ca_file })
         }
-        (Some(_), Some(_), _) => Err(ConfigError::new(
-            at("jwks_url"),
-            "cannot stand beside jwks_file: remove one",
-        )),
-        (_, None, Some(_)) => Err(ConfigError::new(
-            at("jwks_ca_file"),
-            "is for jwks_url, which is not set",
-        )),
-        (None, None, None) => Err(ConfigError::new(
-            at("jwks_file"),
-            "one of jwks_file and jwks_url must be set",
-        )),
+        (Some(_), Some(_), _) => {
+            let issue = ConfigIssue::new(at("jwks_url"), "excludes jwks_file");
+            Err(issue.with_fix("remove one"))
+        }
+        (_, None, Some(_)) => {
+            let problem = "is for jwks_url, which is not set";
+            Err(ConfigIssue::new(at("jwks_ca_file"), problem))
+        }
+        (None, None, None) => {
+            let problem = "one of jwks_file and jwks_url must be set";
+            Err(ConfigIssue::new(at("jwks_file"), problem))
+        }
     }
 }

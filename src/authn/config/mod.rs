@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::error::ConfigError;
+use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::x509::TrustDomain;
 
 /// The tables of the file that say who may vouch for callers.
@@ -77,55 +77,64 @@ impl OperatorConfig {
 }
 
 impl TryFrom<RawConfig> for Config {
-    type Error = ConfigError;
+    type Error = ConfigIssues;
 
-    fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
+    fn try_from(raw: RawConfig) -> Result<Self, ConfigIssues> {
+        let mut issues = ConfigIssues::default();
+        let config = Self::check(raw, &mut issues);
+        issues.into_result(Some(config))
+    }
+}
+
+impl Config {
+    /// The valid verifiers and operators; what is wrong with the others is added to `issues`.
+    pub fn check(raw: RawConfig, issues: &mut ConfigIssues) -> Self {
         let mut config = Self::default();
         for (name, verifier) in raw.jwt {
             let key = format!("jwt.{name}");
-            check_name(&key, &name)?;
-            config
-                .jwt
-                .insert(name, JwtConfig::from_raw(&key, verifier)?);
+            require_name(issues, &key, &name);
+            if let Some(verifier) = issues.collect(JwtConfig::from_raw(&key, verifier)) {
+                config.jwt.insert(name, verifier);
+            }
         }
         for (name, operator) in raw.operators {
             let key = format!("operators.{name}");
-            check_name(&key, &name)?;
-            let trust_domain = trust_domain(format!("{key}.trust_domain"), &operator.trust_domain)?;
-            let credential_file = file(format!("{key}.credential_file"), operator.credential_file)?;
-            config.operators.insert(
-                name,
-                OperatorConfig {
+            require_name(issues, &key, &name);
+            let trust_domain = trust_domain(format!("{key}.trust_domain"), &operator.trust_domain);
+            let file = file(format!("{key}.credential_file"), operator.credential_file);
+            if let (Some(trust_domain), Some(credential_file)) =
+                (issues.collect(trust_domain), issues.collect(file))
+            {
+                let operator = OperatorConfig {
                     trust_domain,
                     credential_file,
-                },
-            );
+                };
+                config.operators.insert(name, operator);
+            }
         }
-        Ok(config)
+        config
     }
 }
 
 /// Names appear in identities, rules and logs, between colons.
-fn check_name(key: &str, name: &str) -> Result<(), ConfigError> {
+fn require_name(issues: &mut ConfigIssues, key: &str, name: &str) {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
-    if name.is_empty() || name.len() > 63 || !name.chars().all(plain) {
-        return Err(ConfigError::new(
-            key,
-            "a name must be 1 to 63 lower-case letters, digits, `-` or `_`",
-        ));
-    }
-    Ok(())
+    issues.require(
+        (1..=63).contains(&name.len()) && name.chars().all(plain),
+        key,
+        "a name must be 1 to 63 lower-case letters, digits, `-` or `_`",
+    );
 }
 
-fn trust_domain(key: String, text: &str) -> Result<TrustDomain, ConfigError> {
-    TrustDomain::parse(text).map_err(|why| ConfigError::new(key, why))
+fn trust_domain(key: String, text: &str) -> Result<TrustDomain, ConfigIssue> {
+    TrustDomain::parse(text).map_err(|error| ConfigIssue::new(key, error))
 }
 
-fn file(key: String, path: PathBuf) -> Result<PathBuf, ConfigError> {
-    if path.as_os_str().is_empty() {
-        return Err(ConfigError::new(key, "must name a file"));
+fn file(key: String, path: PathBuf) -> Result<PathBuf, ConfigIssue> {
+    match path.as_os_str().is_empty() {
+        true => Err(ConfigIssue::new(key, "must name a file")),
+        false => Ok(path),
     }
-    Ok(path)
 }
 
 fn within(
@@ -133,16 +142,11 @@ fn within(
     span: Duration,
     least: Duration,
     most: Duration,
-) -> Result<Duration, ConfigError> {
-    if span < least || span > most {
-        let (least, most) = (
-            humantime::format_duration(least),
-            humantime::format_duration(most),
-        );
-        return Err(ConfigError::new(
-            key,
-            format_args!("must be between {least} and {most}"),
-        ));
+) -> Result<Duration, ConfigIssue> {
+    if (least..=most).contains(&span) {
+        return Ok(span);
     }
-    Ok(span)
+    let [least, most] = [least, most].map(humantime::format_duration);
+    let problem = format_args!("must be between {least} and {most}");
+    Err(ConfigIssue::new(key, problem))
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::ConfigError;
 use super::names::section;
+use super::require_namespace;
 use crate::cluster::{ClusterConfig, is_label, is_subdomain};
+use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::x509::{DnsName, TrustDomain};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -86,65 +87,59 @@ impl LinkerdIssuer {
         (&self.cluster, &self.control_namespace, &self.secret)
     }
 
-    /// What its cluster must be like.
-    pub(super) fn agrees(&self, cluster: &ClusterConfig) -> Result<(), ConfigError> {
+    /// The cluster must allow the namespace, and its trust domain must make a DNS name.
+    pub(super) fn check_cluster(&self, cluster: &ClusterConfig) -> Result<(), ConfigIssue> {
         let at = |key: &str| format!("linkerd_issuers.{}.{key}", self.name);
-        if !cluster.allows_namespace(&self.control_namespace) {
-            return Err(ConfigError::new(
-                at("control_namespace"),
-                format_args!(
-                    "the cluster {0} may not speak for it; add it to clusters.{0}.namespaces",
-                    self.cluster
-                ),
-            ));
-        }
-        match self.dns_name(cluster.trust_domain()) {
+        let namespace = &self.control_namespace;
+        require_namespace(cluster, namespace, at("control_namespace"))?;
+        let trust_domain = cluster.trust_domain();
+        match self.dns_name(trust_domain) {
             Some(_) => Ok(()),
-            None => Err(ConfigError::new(
-                at("cluster"),
-                format_args!(
-                    "identity.{}.{} is no DNS name; Linkerd needs a trust domain that makes one",
-                    self.control_namespace,
-                    cluster.trust_domain()
-                ),
-            )),
+            None => {
+                let problem = format_args!("identity.{namespace}.{trust_domain} is not a DNS name");
+                let issue = ConfigIssue::new(at("cluster"), problem);
+                Err(issue.with_fix("Linkerd needs a trust domain that makes one"))
+            }
         }
     }
 }
 
-pub(super) fn issuer(name: String, raw: RawLinkerdIssuer) -> Result<LinkerdIssuer, ConfigError> {
+pub(super) fn issuer(name: String, raw: RawLinkerdIssuer) -> Result<LinkerdIssuer, ConfigIssues> {
+    let mut issues = ConfigIssues::default();
     let key = section("linkerd_issuers", &name)?;
     let at = |part: &str| format!("{key}.{part}");
     let control_namespace = raw
         .control_namespace
         .unwrap_or_else(|| "linkerd".to_owned());
     if !is_label(&control_namespace) {
-        let what = "is not the name of a namespace; write one such as linkerd";
-        return Err(ConfigError::new(at("control_namespace"), what));
+        let issue = ConfigIssue::new(at("control_namespace"), "is not the name of a namespace");
+        issues.push(issue.with_fix("write one such as linkerd"));
     }
     let secret = raw
         .secret
         .unwrap_or_else(|| "linkerd-identity-issuer".to_owned());
     if !is_subdomain(&secret) {
-        let what = "is not the name of a secret; Linkerd's is linkerd-identity-issuer";
-        return Err(ConfigError::new(at("secret"), what));
+        let issue = ConfigIssue::new(at("secret"), "is not the name of a secret");
+        issues.push(issue.with_fix("Linkerd's is linkerd-identity-issuer"));
     }
     let lifetime = raw.lifetime.unwrap_or(48 * HOUR);
-    if !(HOUR..=30 * 24 * HOUR).contains(&lifetime) {
-        let what = "must be 1h to 30d: it is renewed at half of it";
-        return Err(ConfigError::new(at("lifetime"), what));
-    }
+    issues.require(
+        (HOUR..=30 * 24 * HOUR).contains(&lifetime),
+        at("lifetime"),
+        "must be 1h to 30d: it is renewed at half of it",
+    );
     let acceptance_timeout = raw.acceptance_timeout.unwrap_or(HOUR / 12);
-    if !(Duration::from_secs(5)..=HOUR).contains(&acceptance_timeout) {
-        let what = "must be 5s to 1h; a kubelet brings a changed secret within 2m or so";
-        return Err(ConfigError::new(at("acceptance_timeout"), what));
-    }
-    Ok(LinkerdIssuer {
+    issues.require(
+        (Duration::from_secs(5)..=HOUR).contains(&acceptance_timeout),
+        at("acceptance_timeout"),
+        "must be 5s to 1h: a kubelet updates a mounted secret within about 2m",
+    );
+    issues.into_result(Some(LinkerdIssuer {
         name,
         cluster: raw.cluster,
         control_namespace,
         secret,
         lifetime,
         acceptance_timeout,
-    })
+    }))
 }

@@ -7,10 +7,10 @@ mod permissions;
 mod raw;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::time::Duration;
 
 use crate::cluster::ClusterConfig;
+use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::policy::Policy;
 use crate::x509::{DnsName, San, SpiffeId, TrustDomain};
 
@@ -21,23 +21,6 @@ pub use raw::{RawConfig, RawCsrSigner, RawIstiodTls, RawPodSigner};
 /// A pod certificate's notBefore must be within 5 min of the API server's clock; the rest of that
 /// is for clocks that differ.
 const MAX_POD_BACKDATE: Duration = Duration::from_secs(240);
-
-/// A configuration that cannot stand: which key, and what is wrong with its value.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {problem}")]
-pub struct ConfigError {
-    key: String,
-    problem: String,
-}
-
-impl ConfigError {
-    pub(in crate::controllers) fn new(key: impl Into<String>, problem: impl fmt::Display) -> Self {
-        Self {
-            key: key.into(),
-            problem: problem.to_string(),
-        }
-    }
-}
 
 /// `[csr_signers.NAME]`: which CertificateSigningRequests are signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,70 +128,73 @@ impl Config {
         &self.linkerd_issuers
     }
 
-    /// Checks what is named elsewhere: clusters, their namespaces, and profiles.
-    ///
-    /// # Errors
-    /// The first key whose value cannot stand.
-    pub fn agrees(
+    /// Checks the references to other sections: clusters, their namespaces, and profiles.
+    pub fn check_references(
         &self,
         clusters: &BTreeMap<String, ClusterConfig>,
         policy: &Policy,
-    ) -> Result<(), ConfigError> {
-        let known = |key: &str, name: &String| match clusters.get(name) {
-            Some(cluster) => Ok(cluster),
-            None => Err(ConfigError::new(
-                key,
-                format_args!("there is no [clusters.{name}]"),
-            )),
+        issues: &mut ConfigIssues,
+    ) {
+        let find_cluster = |key: String, name: &str| {
+            let issue = || ConfigIssue::undefined(key, "clusters", name);
+            clusters.get(name).ok_or_else(issue)
         };
-        let profile = |key: &str, name: &str| {
-            policy.profile(name).ok_or_else(|| {
-                let what = format!("no profile is called `{name}`; add [profiles.{name}]");
-                ConfigError::new(key, what)
-            })
+        let find_profile = |key: String, name: &str| {
+            let issue = || ConfigIssue::undefined(key, "profiles", name);
+            policy.profile(name).ok_or_else(issue)
         };
         for signer in &self.csr_signers {
             let at = |key: &str| format!("csr_signers.{}.{key}", signer.name);
-            profile(&at("profile"), &signer.profile)?;
+            issues.collect(find_profile(at("profile"), &signer.profile));
             for name in &signer.clusters {
-                known(&at("clusters"), name)?;
+                issues.collect(find_cluster(at("clusters"), name));
             }
         }
         for signer in &self.pod_signers {
             let at = |key: &str| format!("pod_signers.{}.{key}", signer.name);
-            if profile(&at("profile"), &signer.profile)?.backdate() > MAX_POD_BACKDATE {
-                return Err(ConfigError::new(
-                    at("profile"),
-                    format_args!(
-                        "API servers take pod certificates that begin within 5m of their own clock; \
-                         write a `backdate` of at most 4m in [profiles.{}]",
-                        signer.profile
-                    ),
-                ));
+            let profile = issues.collect(find_profile(at("profile"), &signer.profile));
+            if profile.is_some_and(|profile| profile.backdate() > MAX_POD_BACKDATE) {
+                let problem = "API servers accept a pod certificate only if its notBefore is within \
+                               5m of their own clock";
+                let name = &signer.profile;
+                let fix = format_args!("write a `backdate` of at most 4m in [profiles.{name}]");
+                issues.push(ConfigIssue::new(at("profile"), problem).with_fix(fix));
             }
             for name in &signer.clusters {
-                known(&at("clusters"), name)?;
+                issues.collect(find_cluster(at("clusters"), name));
             }
         }
         for istiod in &self.istiod_tls {
             let at = |key: &str| format!("istiod_tls.{}.{key}", istiod.name);
-            let cluster = known(&at("cluster"), &istiod.cluster)?;
-            if !cluster.allows_namespace(&istiod.namespace) {
-                return Err(ConfigError::new(
-                    at("namespace"),
-                    format_args!(
-                        "the cluster {0} may not speak for it; add it to clusters.{0}.namespaces",
-                        istiod.cluster
-                    ),
-                ));
+            let cluster = issues.collect(find_cluster(at("cluster"), &istiod.cluster));
+            if let Some(cluster) = cluster {
+                let namespace = &istiod.namespace;
+                issues.collect(require_namespace(cluster, namespace, at("namespace")));
             }
         }
         for issuer in &self.linkerd_issuers {
             let at = |key: &str| format!("linkerd_issuers.{}.{key}", issuer.name);
-            let cluster = known(&at("cluster"), &issuer.cluster)?;
-            issuer.agrees(cluster)?;
+            let cluster = issues.collect(find_cluster(at("cluster"), &issuer.cluster));
+            if let Some(cluster) = cluster {
+                issues.collect(issuer.check_cluster(cluster));
+            }
         }
-        Ok(())
+    }
+}
+
+fn require_namespace(
+    cluster: &ClusterConfig,
+    namespace: &str,
+    key: String,
+) -> Result<(), ConfigIssue> {
+    match cluster.allows_namespace(namespace) {
+        true => Ok(()),
+        false => {
+            let name = cluster.name();
+            let problem = format_args!("[clusters.{name}] does not allow this namespace");
+            let fix = format_args!("add it to clusters.{name}.namespaces");
+            Err(ConfigIssue::new(key, problem).with_fix(fix))
+        }
     }
 }
 

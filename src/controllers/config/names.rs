@@ -1,16 +1,16 @@
 //! Names of sections and of accounts, and DNS names made from them.
 
-use super::ConfigError;
 use crate::cluster::{is_label, is_subdomain};
+use crate::config_issue::ConfigIssue;
 use crate::x509::{DnsName, NameError};
 
 /// The key `room.name` of a section, for messages, once its name is found to be good.
-pub(super) fn section(room: &str, name: &str) -> Result<String, ConfigError> {
+pub(super) fn section(room: &str, name: &str) -> Result<String, ConfigIssue> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     if (1..=63).contains(&name.len()) && name.chars().all(plain) {
         return Ok(format!("{room}.{name}"));
     }
-    Err(ConfigError::new(
+    Err(ConfigIssue::new(
         format!("{room}.{}", name.escape_default()),
         "a name must be 1 to 63 lower-case letters, digits, `-` or `_`",
     ))
@@ -53,24 +53,20 @@ impl Account {
 pub(crate) struct NameTemplate(String);
 
 impl NameTemplate {
-    /// Checks the text between the places.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let template = Self(text.to_owned());
-        if template
-            .0
-            .replace("{account}", "")
-            .replace("{namespace}", "")
-            .contains(['{', '}'])
-        {
-            return Err(format!(
-                "`{text}` has a place that is not known; write {{account}} or {{namespace}}"
-            ));
+    pub(super) fn parse(key: &str, text: &str) -> Result<Self, ConfigIssue> {
+        let issue = |problem| ConfigIssue::new(key, format_args!("`{text}` {problem}"));
+        let literal = text.replace("{account}", "").replace("{namespace}", "");
+        if literal.contains(['{', '}']) {
+            return Err(
+                issue("has an unknown placeholder").with_fix("write {account} or {namespace}")
+            );
         }
+        let template = Self(text.to_owned());
         match template.fill("a", "a") {
             Ok(_) => Ok(template),
-            Err(_) => Err(format!(
-                "`{text}` makes no DNS name; write such as {{account}}.{{namespace}}.svc"
-            )),
+            Err(_) => {
+                Err(issue("makes no DNS name").with_fix("write such as {account}.{namespace}.svc"))
+            }
         }
     }
 

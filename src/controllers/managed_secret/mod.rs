@@ -1,5 +1,5 @@
-//! Secrets of type `kubernetes.io/tls` that this server keeps right: issued_at, renewed in time, put back
-//! when somebody edits or deletes them.
+//! Secrets of type `kubernetes.io/tls` that this server manages: it creates them, renews them in time
+//! and restores them after others edited or deleted them.
 
 mod secret;
 mod spec;
@@ -25,42 +25,43 @@ use super::http::told;
 use super::metrics::Metrics;
 use super::watch::{self, Watched};
 use crate::authn::Caller;
+use crate::backoff::{self, Backoff};
 use crate::clock::{Clock, UnixTime};
 use crate::cluster::Cluster;
 use crate::issuance::{
     Authorities, IssuanceRequest, NO_REMAINING_PATH_LEN, Naming, path_len_remedy,
 };
+use crate::log_limit::OnChange;
 use crate::policy::Scope;
 use crate::x509::{Csr, Serial};
 use secret::Material;
 pub(super) use spec::{CertificateRole, SecretSpec};
 
-/// How soon a step that failures is tried again; twice as long each further time, up to eight times.
-const RETRY: Duration = Duration::from_secs(1);
-/// How often the secret is looked at although nothing was said of it.
+/// An HSM that is unavailable for hours must not fill the ledger with attempts; one that is available
+/// again must be used soon.
+const RETRY: Backoff = Backoff::new(MIN_WAIT, Duration::from_secs(8));
+const MIN_WAIT: Duration = Duration::from_secs(1);
+/// How often the secret is read although its watch reports no change.
 const RESYNC: Duration = Duration::from_secs(60);
-/// For one look, from the first request to the last.
+/// For one reconciliation.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// So many certificates may follow each other at once, in [`BURST_WINDOW`]; then they are issue_delay, by a
-/// second and by twice as much each time: somebody else writes the secret too, and a fight must not
-/// take the HSM.
+/// So many certificates may follow one another at once within [`BURST_WINDOW`]; each further one
+/// waits: another writer that keeps changing the secret must not use up the HSM.
 const BURST: usize = 4;
 const BURST_WINDOW: Duration = Duration::from_secs(600);
+const FIRST_ISSUE_DELAY: Duration = Duration::from_secs(1);
 const MAX_ISSUE_DELAY: Duration = Duration::from_secs(60);
 
-/// Who looks what becomes of a secret.
+/// Is notified of what happens to a secret.
 pub(super) trait Observer: Send + Sync {
-    /// It is about to be written.
     fn before_write(&self, client: &Client) -> impl Future<Output = ()> + Send;
 
-    /// It was written.
     fn on_written(&self);
 
-    /// It is as it should be, and its certificate ends then.
+    /// The secret is up to date; its certificate ends at `not_after`.
     fn on_valid(&self, not_after: UnixTime);
 }
 
-/// Nobody looks.
 impl Observer for () {
     async fn before_write(&self, _: &Client) {}
 
@@ -69,7 +70,6 @@ impl Observer for () {
     fn on_valid(&self, _: UnixTime) {}
 }
 
-/// Keeps one secret.
 #[derive(Debug)]
 pub(super) struct ManagedSecret<W> {
     spec: SecretSpec,
@@ -78,7 +78,7 @@ pub(super) struct ManagedSecret<W> {
     authorities: Arc<Authorities>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
-    /// The secret has changed.
+    /// The watch reported a change of the secret.
     changed: Notify,
 }
 
@@ -100,7 +100,6 @@ impl<W: Observer> ManagedSecret<W> {
         }
     }
 
-    /// Keeps the secret right until `stop`.
     pub(super) async fn run(&self, stop: &CancellationToken) {
         let cluster = Arc::clone(&self.cluster);
         tokio::select! {
@@ -113,35 +112,30 @@ impl<W: Observer> ManagedSecret<W> {
     async fn reconcile_loop(&self) -> Infallible {
         let mut refreshed = self.authorities.watch();
         let mut issued_at: Vec<Instant> = Vec::new();
-        let mut last = String::new();
-        let mut failures = 0_u32;
+        let mut reasons = OnChange::default();
+        let mut backoff = RETRY;
         loop {
             refreshed.mark_unchanged();
             issued_at.retain(|at| at.elapsed() < BURST_WINDOW);
-            let last_made = issued_at.last().map_or(BURST_WINDOW, Instant::elapsed);
-            let pause = issue_delay(issued_at.len()).saturating_sub(last_made);
-            let step = self.reconcile(pause.is_zero(), &mut issued_at);
+            let since_last = issued_at.last().map_or(BURST_WINDOW, Instant::elapsed);
+            let issue_delay = issue_delay(issued_at.len()).saturating_sub(since_last);
+            let step = self.reconcile(issue_delay.is_zero(), &mut issued_at);
             let step = tokio::time::timeout(DEADLINE, step).await;
-            let wait = match step.unwrap_or_else(|_| Err("it took too long".to_owned())) {
-                Ok(Outcome::UpToDate(until)) => {
-                    last.clear();
-                    until.min(RESYNC)
-                }
-                Ok(Outcome::Written) => {
-                    last.clear();
-                    // Read back at once: what stands there is what counts.
-                    Duration::ZERO
-                }
-                Ok(Outcome::Deferred) => pause.max(RETRY),
+            let step = step.unwrap_or_else(|_| Err("it took too long".to_owned()));
+            if matches!(step, Ok(Outcome::UpToDate(_) | Outcome::Written)) {
+                reasons.clear();
+                backoff.reset();
+            }
+            let wait = match step {
+                Ok(Outcome::UpToDate(renew_in)) => renew_in.min(RESYNC),
+                // Read it back at once.
+                Ok(Outcome::Written) => Duration::ZERO,
+                Ok(Outcome::Deferred) => issue_delay.max(MIN_WAIT),
                 Err(why) => {
-                    self.say_once(&mut last, why);
-                    failures = failures.saturating_add(1);
-                    again(failures)
+                    self.report(&mut reasons, &why);
+                    backoff.next_delay()
                 }
             };
-            if last.is_empty() {
-                failures = 0;
-            }
             tokio::select! {
                 () = self.changed.notified() => {}
                 _ = refreshed.changed() => {}
@@ -150,7 +144,7 @@ impl<W: Observer> ManagedSecret<W> {
         }
     }
 
-    /// Looks at the secret, and puts it right if it may.
+    /// Reads the secret and writes it where it differs; without `may_issue` it only reads.
     async fn reconcile(
         &self,
         may_issue: bool,
@@ -177,7 +171,7 @@ impl<W: Observer> ManagedSecret<W> {
                 Ok(status) => {
                     self.authorities.reserve_key(&status.key);
                     self.observer.on_valid(status.not_after);
-                    let left = status.renew_at.since(now).max(RETRY);
+                    let left = status.renew_at.since(now).max(MIN_WAIT);
                     return Ok(Outcome::UpToDate(left));
                 }
                 Err(why) => why,
@@ -261,36 +255,28 @@ impl<W: Observer> ManagedSecret<W> {
         })
     }
 
-    /// One line for each new reason, not one for each try.
-    fn say_once(&self, last: &mut String, why: String) {
+    fn report(&self, reasons: &mut OnChange, why: &str) {
         let cluster = self.cluster.config().name();
-        self.metrics.count(&self.spec.name, cluster, "retried");
-        if *last != why {
-            let section = &self.spec.name;
+        let section = &self.spec.name;
+        self.metrics.count(section, cluster, "retried");
+        if reasons.is_new(why) {
             tracing::warn!(cluster, section, why, "{} not written", self.spec.what);
-            *last = why;
         }
     }
 }
 
-/// How long after so many failures in a row the next try follows. An HSM that is away for hours must
-/// not fill the ledger with tries, and must not be waited for long once it is back.
-fn again(failures: u32) -> Duration {
-    RETRY * 2_u32.pow(failures.saturating_sub(1).min(3))
-}
-
 /// How long after the last of so many recent certificates the next may follow.
-fn issue_delay(issued_at: usize) -> Duration {
-    let Some(beyond) = issued_at.checked_sub(BURST) else {
-        return Duration::ZERO;
-    };
-    let doubled = u32::try_from(beyond).ok().and_then(|n| 1u64.checked_shl(n));
-    doubled
-        .map_or(MAX_ISSUE_DELAY, Duration::from_secs)
-        .min(MAX_ISSUE_DELAY)
+fn issue_delay(recent: usize) -> Duration {
+    match recent.checked_sub(BURST) {
+        None => Duration::ZERO,
+        Some(beyond) => {
+            let beyond = u32::try_from(beyond).unwrap_or(u32::MAX).saturating_add(1);
+            backoff::doubled(beyond, FIRST_ISSUE_DELAY, MAX_ISSUE_DELAY)
+        }
+    }
 }
 
-/// What a look at the secret came to.
+/// What came of a reconciliation.
 enum Outcome {
     /// It is as it should be, for so long.
     UpToDate(Duration),
@@ -331,18 +317,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fight_is_slowed_down() {
-        let seconds: Vec<u64> = (0..13)
-            .map(|issued_at| issue_delay(issued_at).as_secs())
-            .collect();
+    fn certificates_beyond_a_burst_are_delayed() {
+        let seconds: Vec<u64> = (0..13).map(|n| issue_delay(n).as_secs()).collect();
         assert_eq!(seconds, [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60]);
         assert_eq!(issue_delay(usize::MAX), MAX_ISSUE_DELAY);
-    }
-
-    #[test]
-    fn failures_are_spaced_a_little() {
-        let seconds: Vec<u64> = (1..7).map(|failures| again(failures).as_secs()).collect();
-        assert_eq!(seconds, [1, 2, 4, 8, 8, 8]);
-        assert_eq!(again(u32::MAX).as_secs(), 8);
     }
 }

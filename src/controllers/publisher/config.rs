@@ -3,9 +3,9 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::error::ConfigError;
 use super::raw::RawPublisher;
 use crate::cluster::is_subdomain;
+use crate::config_issue::{ConfigIssue, ConfigIssues};
 
 /// How fast is written, and who writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,36 +39,35 @@ impl PublisherConfig {
 }
 
 impl TryFrom<RawPublisher> for PublisherConfig {
-    type Error = ConfigError;
+    type Error = ConfigIssues;
 
-    fn try_from(raw: RawPublisher) -> Result<Self, ConfigError> {
+    fn try_from(raw: RawPublisher) -> Result<Self, ConfigIssues> {
+        let mut issues = ConfigIssues::default();
         let writes_per_second = NonZeroU32::new(raw.writes_per_second)
             .filter(|writes| writes.get() <= 1000)
-            .ok_or_else(|| ConfigError::new("publisher.writes_per_second", "must be 1 to 1000"))?;
+            .ok_or_else(|| ConfigIssue::new("publisher.writes_per_second", "must be 1 to 1000"));
+        let writes_per_second = issues.collect(writes_per_second);
         if !is_subdomain(&raw.lease_namespace) || raw.lease_namespace.contains('.') {
-            return Err(ConfigError::new(
-                "publisher.lease_namespace",
-                "is not the name of a namespace; write one such as rootbridge",
-            ));
+            let problem = "is not the name of a namespace";
+            let issue = ConfigIssue::new("publisher.lease_namespace", problem);
+            issues.push(issue.with_fix("write one such as rootbridge"));
         }
-        if !is_subdomain(&raw.lease_name) {
-            return Err(ConfigError::new(
-                "publisher.lease_name",
-                "must be lower-case letters, digits, `-` and `.`, such as rootbridge-publisher",
-            ));
-        }
+        issues.require(
+            is_subdomain(&raw.lease_name),
+            "publisher.lease_name",
+            "must be lower-case letters, digits, `-` and `.`, such as rootbridge-publisher",
+        );
         let whole = raw.lease_duration.subsec_nanos() == 0;
-        if !whole || !(5..=300).contains(&raw.lease_duration.as_secs()) {
-            return Err(ConfigError::new(
-                "publisher.lease_duration",
-                "must be 5s to 5m, in whole seconds",
-            ));
-        }
-        Ok(Self {
+        issues.require(
+            whole && (5..=300).contains(&raw.lease_duration.as_secs()),
+            "publisher.lease_duration",
+            "must be 5s to 5m, in whole seconds",
+        );
+        issues.into_result(writes_per_second.map(|writes_per_second| Self {
             writes_per_second,
             lease_namespace: raw.lease_namespace,
             lease_name: raw.lease_name,
             lease_duration: raw.lease_duration,
-        })
+        }))
     }
 }

@@ -1,71 +1,66 @@
-//! Somebody who writes the same place again and again: noticed, is_reported once, and answered ever more
-//! slowly, because two writers that never tire only wear out the API server.
+//! Another writer keeps changing the object: detected, reported once, and answered more and more
+//! slowly, because two writers that never give up only load the API server.
 
 use std::time::{Duration, Instant};
 
-/// So many times overwritten within [`WINDOW`] is no accident.
-const ROUNDS: u32 = 5;
-const WINDOW: Duration = Duration::from_secs(60);
-/// The first and the longest wait before the place is written again.
-const FIRST: Duration = Duration::from_secs(5);
-const LONGEST: Duration = Duration::from_secs(300);
+use crate::backoff;
 
-/// How often a place was overwritten.
+/// So many overwrites within [`WINDOW`] are a conflict.
+const THRESHOLD: u32 = 5;
+const WINDOW: Duration = Duration::from_secs(60);
+const FIRST_DELAY: Duration = Duration::from_secs(5);
+const MAX_DELAY: Duration = Duration::from_secs(300);
+
+/// The overwrites of one object by others.
 #[derive(Debug, Default)]
 pub(super) struct WriteConflict {
-    since: Option<Instant>,
-    last: Option<Instant>,
-    rounds: u32,
-    /// Waits so far, once it is a conflict.
-    waits: u32,
+    /// The times of the first overwrite counted and of the last.
+    span: Option<(Instant, Instant)>,
+    overwrites: u32,
     is_reported: bool,
 }
 
 impl WriteConflict {
-    /// What stood here was overwritten by somebody else.
-    pub(super) fn overwritten(&mut self, now: Instant) {
-        let quiet = self
-            .last
-            .is_none_or(|last| now.duration_since(last) > self.quiet_period());
-        let over = self.waits == 0
-            && self
-                .since
-                .is_some_and(|since| now.duration_since(since) > WINDOW);
-        if quiet || over {
-            *self = Self {
-                since: Some(now),
-                ..Self::default()
-            };
+    /// Counts an overwrite by another writer.
+    pub(super) fn on_overwrite(&mut self, now: Instant) {
+        let is_over = self.span.is_none_or(|(first, last)| {
+            now - last > self.quiet_period() || (!self.is_conflict() && now - first > WINDOW)
+        });
+        if is_over {
+            *self = Self::default();
         }
-        self.last = Some(now);
-        self.rounds += 1;
-        if self.rounds >= ROUNDS {
-            self.waits += 1;
-        }
+        let first = self.span.map_or(now, |(first, _)| first);
+        self.span = Some((first, now));
+        self.overwrites += 1;
     }
 
-    /// How long to leave the place alone now; `None` when it is no conflict.
-    pub(super) fn delay(&self) -> Option<Duration> {
-        let doublings = self.waits.checked_sub(1)?;
-        Some(FIRST.saturating_mul(1 << doublings.min(10)).min(LONGEST))
+    /// How long to wait before the next write; `None` without a conflict at `now`.
+    pub(super) fn delay(&self, now: Instant) -> Option<Duration> {
+        let (_, last) = self.span?;
+        let is_active = self.is_conflict() && now - last <= self.quiet_period();
+        is_active.then(|| self.full_delay())
     }
 
-    /// Whether it is a conflict at `now`.
-    pub(super) fn is_active(&self, now: Instant) -> bool {
-        self.waits > 0
-            && self
-                .last
-                .is_some_and(|last| now.duration_since(last) <= self.quiet_period())
-    }
-
-    /// Whether it is to be is_reported now: once for each conflict.
+    /// Whether to log it now: once for each conflict.
     pub(super) fn should_report(&mut self) -> bool {
-        self.waits > 0 && !std::mem::replace(&mut self.is_reported, true)
+        self.is_conflict() && !std::mem::replace(&mut self.is_reported, true)
     }
 
-    /// After this quiet time the conflict is forgotten.
+    fn is_conflict(&self) -> bool {
+        self.overwrites >= THRESHOLD
+    }
+
+    /// Without jitter: only one object has this writer against it.
+    fn full_delay(&self) -> Duration {
+        backoff::doubled(self.overwrites + 1 - THRESHOLD, FIRST_DELAY, MAX_DELAY)
+    }
+
+    /// A conflict without overwrites for this long is over.
     fn quiet_period(&self) -> Duration {
-        self.delay().unwrap_or_default() + WINDOW
+        match self.is_conflict() {
+            true => self.full_delay() + WINDOW,
+            false => WINDOW,
+        }
     }
 }
 
@@ -74,33 +69,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_few_edits_are_no_fight() {
-        let (mut conflict, begin) = (WriteConflict::default(), Instant::now());
+    fn a_few_edits_are_not_a_conflict() {
+        let (mut conflict, start) = (WriteConflict::default(), Instant::now());
         for n in 0..20 {
-            conflict.overwritten(begin + Duration::from_secs(20 * n));
-            assert_eq!(conflict.delay(), None, "after {n} rounds");
+            let now = start + Duration::from_secs(20 * n);
+            conflict.on_overwrite(now);
+            assert_eq!(conflict.delay(now), None, "after {n} overwrites");
         }
     }
 
     #[test]
-    fn a_fight_is_said_once_and_slows_down() {
+    fn a_conflict_is_reported_once_and_slows_down() {
         let (mut conflict, mut now) = (WriteConflict::default(), Instant::now());
-        for _ in 0..ROUNDS {
+        for _ in 0..THRESHOLD {
             assert!(!conflict.should_report());
-            conflict.overwritten(now);
+            conflict.on_overwrite(now);
         }
         assert!(conflict.should_report() && !conflict.should_report());
-        let mut waits = Vec::new();
+        let mut delays = Vec::new();
         for _ in 0..9 {
-            let wait = conflict.delay().unwrap_or_default();
-            waits.push(wait.as_secs());
-            now += wait;
-            conflict.overwritten(now);
+            let delay = conflict.delay(now).unwrap_or_default();
+            delays.push(delay.as_secs());
+            now += delay;
+            conflict.on_overwrite(now);
         }
-        assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
-        assert!(conflict.is_active(now));
-        assert!(!conflict.is_active(now + LONGEST + WINDOW + FIRST));
-        conflict.overwritten(now + 2 * LONGEST);
-        assert_eq!(conflict.delay(), None, "a new count has begun");
+        assert_eq!(delays, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
+        assert!(conflict.delay(now).is_some());
+        let later = now + MAX_DELAY + WINDOW + FIRST_DELAY;
+        assert_eq!(conflict.delay(later), None);
+        conflict.on_overwrite(later);
+        assert_eq!(conflict.delay(later), None, "counted from one again");
     }
 }

@@ -1,6 +1,5 @@
-//! What can be wrong with a target, and what an API server has said.
+//! An API server's errors as text.
 
-pub use crate::controllers::ConfigError;
 use crate::error_chain::error_chain;
 
 /// An API server's refusal, or why there is none, on one line of bounded length.

@@ -5,7 +5,6 @@
 //! and writes what differs, at a bounded pace, what somebody waits for before the bulk. Nothing is
 //! polled and nothing is written that stands already. A cluster that is down holds up only itself.
 
-mod backoff;
 mod config;
 mod conflict;
 mod desired;
@@ -15,7 +14,6 @@ mod kinds;
 mod lease;
 mod listing;
 mod object_state;
-mod queue;
 mod raw;
 mod reconciler;
 mod report;
@@ -33,10 +31,9 @@ use tokio_util::task::TaskTracker;
 
 pub use config::PublisherConfig;
 pub use drift::Drift;
-pub use error::ConfigError;
 pub use raw::{Format, Kind, Preset, RawPublisher, RawTarget};
 pub(in crate::controllers) use target::{LINKERD_KEY, LINKERD_ROOTS};
-pub use target::{TargetConfig, targets};
+pub use target::{TargetConfig, check_targets, targets};
 
 use self::lease::{Election, Leader};
 use self::session::Session;

@@ -1,72 +1,60 @@
-//! What stands in a cluster, as far as it counts: never an object itself, so that thousands of
-//! them cost little.
-
-use std::time::Instant;
+//! The state of one object in a cluster. It keeps hashes instead of objects, so that thousands cost
+//! little memory.
 
 use super::conflict::WriteConflict;
 
-/// Under this name the fields that are ours are owned.
+/// The field manager of server-side apply.
 pub(super) const MANAGER: &str = "rootbridge";
 
-/// An object as it was seen.
+/// What a watch or a write returned for an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Observed {
-    /// Its resourceVersion.
+    /// The resourceVersion; 0 where the server's versions are not numbers.
     pub(super) version: u64,
-    /// SHA-256 of what stands at our place in it; for a binary value, of what that was made from.
+    /// SHA-256 of the value under the target's key; for a truststore, of what it was made from.
     pub(super) value: Option<[u8; 32]>,
-    /// Whether it has the target's labels.
+    /// Whether the object has the target's labels.
     pub(super) labels_match: bool,
-    /// Who else has written it last.
+    /// The field manager other than this server that wrote last.
     pub(super) other: Option<String>,
 }
 
-/// One object of a target: in a namespace, or the cluster's one.
+/// The namespace of a target's object; `None` for a cluster-scoped one.
 pub(super) type ObjectKey = Option<String>;
 
-/// What is known of one object.
 #[derive(Debug, Default)]
 pub(super) struct ObjectState {
-    /// As it was seen last; `None` when it does not exist.
-    pub(super) found: Option<Observed>,
-    /// The version that our last write made: what is older is an echo of the past.
-    pub(super) written: u64,
+    /// `None` when the object does not exist.
+    pub(super) observed: Option<Observed>,
+    /// The version that the last write returned.
+    last_written: u64,
     /// Why the last write failed.
     pub(super) failure: Option<String>,
-    /// Writes in a row that have failed.
-    pub(super) failures: u32,
-    /// Whether a write is under way.
-    pub(super) writing: bool,
-    /// Who else writes here, again and again.
     pub(super) conflict: WriteConflict,
 }
 
 impl ObjectState {
-    /// Takes what a watch says; false when it is older than what is known.
-    pub(super) fn see(&mut self, found: Option<Observed>, version: u64) -> bool {
-        if version != 0 && version < self.written {
-            return false;
+    /// Takes over what a watch reports; false when that is older than the last write.
+    pub(super) fn on_watch(&mut self, observed: Option<Observed>, version: u64) -> bool {
+        let is_current = version == 0 || version >= self.last_written;
+        if is_current {
+            self.observed = observed;
         }
-        self.found = found;
-        true
+        is_current
     }
 
-    /// Takes what a write answered.
-    pub(super) fn wrote(&mut self, found: Observed) {
-        self.writing = false;
+    /// Takes over what a write returned.
+    pub(super) fn on_written(&mut self, observed: Observed) {
         self.failure = None;
-        self.failures = 0;
-        // The watch may have been quicker, and may know of somebody's later write.
-        let known = self.found.as_ref().map_or(0, |known| known.version);
-        self.written = found.version;
-        if known <= found.version {
-            self.found = Some(found);
+        self.last_written = observed.version;
+        // The watch may already have reported a later write by somebody else.
+        if self
+            .observed
+            .as_ref()
+            .is_none_or(|known| known.version <= observed.version)
+        {
+            self.observed = Some(observed);
         }
-    }
-
-    /// Notes that somebody undid what stood here.
-    pub(super) fn overwritten(&mut self, now: Instant) {
-        self.conflict.overwritten(now);
     }
 }
 
@@ -75,7 +63,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn found(version: u64, value: u8) -> Observed {
+    fn observed(version: u64, value: u8) -> Observed {
         Observed {
             version,
             value: Some([value; 32]),
@@ -85,20 +73,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_older_than_our_write_is_an_echo() {
+    fn events_older_than_the_last_write_are_ignored() {
         let mut object = ObjectState::default();
-        object.wrote(found(10, 1));
-        assert!(!object.see(Some(found(9, 2)), 9));
-        assert_eq!(object.found.as_ref().unwrap().version, 10);
-        assert!(object.see(None, 11));
-        assert_eq!(object.found, None);
+        object.on_written(observed(10, 1));
+        assert!(!object.on_watch(Some(observed(9, 2)), 9));
+        assert_eq!(object.observed.as_ref().unwrap().version, 10);
+        assert!(object.on_watch(None, 11));
+        assert_eq!(object.observed, None);
     }
 
     #[test]
-    fn a_later_write_by_others_outlives_our_answer() {
+    fn a_later_write_by_others_is_not_replaced_by_ours() {
         let mut object = ObjectState::default();
-        object.see(Some(found(12, 2)), 12);
-        object.wrote(found(11, 1));
-        assert_eq!(object.found.unwrap().version, 12);
+        object.on_watch(Some(observed(12, 2)), 12);
+        object.on_written(observed(11, 1));
+        assert_eq!(object.observed.unwrap().version, 12);
     }
 }

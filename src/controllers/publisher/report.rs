@@ -1,4 +1,4 @@
-//! How the targets of one cluster stand, in the words of `trust`.
+//! The status of a cluster's targets, as `trust` reports it.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use super::target::TargetConfig;
 use crate::clock::UnixTime;
 use crate::trust::{PublishedBundle, TargetStatus, TargetWriter, Version};
 
-/// A bundle that stood everywhere at once.
+/// A version that all objects of a target held at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Applied {
     pub(super) sequence: u64,
@@ -15,7 +15,7 @@ pub(super) struct Applied {
     pub(super) at: UnixTime,
 }
 
-/// A target of which nothing but the writer is known.
+/// The status of a target that this server does not publish.
 pub(super) fn bare(cluster: &str, target: &TargetConfig, writer: TargetWriter) -> TargetStatus {
     TargetStatus {
         cluster: cluster.to_owned(),
@@ -27,7 +27,6 @@ pub(super) fn bare(cluster: &str, target: &TargetConfig, writer: TargetWriter) -
     }
 }
 
-/// A target as the reconciler knows it.
 pub(super) fn status(
     cluster: &str,
     reconciler: &Reconciler,
@@ -51,34 +50,28 @@ pub(super) fn status(
     }
     let mut failure = None;
     for key in reconciler.desired_keys(state) {
-        let object = state.objects.get(&key);
-        let is_in = |desired: &super::desired::Desired| {
-            object
-                .and_then(|object| object.found.as_ref())
-                .is_some_and(|found| desired.is_in(found))
-        };
-        if state.desired.as_ref().is_some_and(is_in) {
-            status.in_step += 1;
-        } else {
-            status.behind += 1;
+        match state.is_up_to_date(&key) {
+            true => status.in_step += 1,
+            false => status.behind += 1,
         }
-        let Some(object) = object else { continue };
-        if object.conflict.is_active(now) {
+        let Some(object) = state.objects.get(&key) else {
+            continue;
+        };
+        if object.conflict.delay(now).is_some() {
             status.contested += 1;
         }
         if let Some(why) = &object.failure {
             status.failing += 1;
-            let place = key
-                .map(|name| format!("namespace {name}: "))
-                .unwrap_or_default();
-            failure.get_or_insert_with(|| format!("{place}{why}"));
+            let namespace = key.map(|name| format!("namespace {name}: "));
+            let namespace = namespace.unwrap_or_default();
+            failure.get_or_insert_with(|| format!("{namespace}{why}"));
         }
     }
     status.error = error(reconciler, state).or(failure);
     status
 }
 
-/// Whether the wanted bundle stands everywhere.
+/// Whether every object holds the newest bundle.
 pub(super) fn is_everywhere(
     reconciler: &Reconciler,
     state: &TargetState,

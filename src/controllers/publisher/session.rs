@@ -1,14 +1,13 @@
-//! A cluster's writer at work, from the moment that it holds the Lease until it loses it.
+//! Publishes to one cluster while this server holds its Lease.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, BoxStream, SelectAll, StreamExt as _};
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::Shared;
-use super::backoff::Backoff;
 use super::kinds::Kinds;
 use super::object_state::{ObjectKey, Observed};
 use super::reconciler::{Index, Reconciler};
@@ -16,18 +15,20 @@ use super::report::{self, Applied};
 use super::target::{TargetConfig, TargetKind};
 use super::watch::{self, NamespaceSeen, News};
 use super::write::{self, Outcome};
+use crate::backoff::Backoff;
 use crate::clock::UnixTime;
 use crate::cluster::Cluster;
-use crate::digest::hex;
+use crate::digest;
 use crate::ledger::{BundleRollout, LedgerError};
 use crate::trust::{BundleSubscription, PublishedBundle, TargetStatus};
 
-/// Writes under way at once.
-const AT_ONCE: usize = 8;
-/// How often it is looked whether there is something new to report.
-const REPORT: Duration = Duration::from_millis(200);
-/// So many answers of trouble in a row are the API server's trouble, not one object's.
-const TROUBLED: u32 = 3;
+const MAX_WRITES_IN_PROGRESS: usize = 8;
+/// How often changes are reported.
+const REPORT_INTERVAL: Duration = Duration::from_millis(200);
+/// So many overload answers in a row concern the API server, not one object.
+const OVERLOAD_THRESHOLD: u32 = 3;
+/// How long all writes pause when the API server is overloaded or unreachable.
+const PAUSE: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(15));
 
 enum Event {
     Namespaces(News<NamespaceSeen>),
@@ -35,7 +36,6 @@ enum Event {
     Bundle(Index, Arc<PublishedBundle>),
 }
 
-/// A cluster's writer at work.
 pub(super) struct Session {
     cluster: Arc<Cluster>,
     shared: Arc<Shared>,
@@ -44,14 +44,14 @@ pub(super) struct Session {
     events: SelectAll<BoxStream<'static, Event>>,
     writes: JoinSet<(Index, ObjectKey, Outcome)>,
     records: JoinSet<(Index, BundleRollout, Result<UnixTime, LedgerError>)>,
-    /// By target: what stood everywhere, and is on record.
+    /// By target: the last version that all objects held at once, as the ledger has it.
     applied: Vec<Option<Applied>>,
-    last: Vec<Option<TargetStatus>>,
+    /// By target: what was reported last.
+    reported: Vec<Option<TargetStatus>>,
     backoff: Backoff,
-    troubled: u32,
-    /// Nothing is written before.
-    pause: Instant,
-    news: bool,
+    overloads: u32,
+    paused_until: Instant,
+    has_changed: bool,
 }
 
 impl Session {
@@ -60,11 +60,8 @@ impl Session {
         targets: &[Arc<TargetConfig>],
         shared: Arc<Shared>,
     ) -> Self {
-        let reconciler = Reconciler::new(cluster.config().name(), targets.iter().map(Arc::clone));
-        let kinds: Vec<_> = targets
-            .iter()
-            .map(|target| Arc::new(Kinds::of(target)))
-            .collect();
+        let kinds = targets.iter().map(|target| Arc::new(Kinds::of(target)));
+        let kinds: Vec<_> = kinds.collect();
         let mut events = SelectAll::new();
         let in_namespaces =
             |target: &Arc<TargetConfig>| matches!(target.kind(), TargetKind::ConfigMap { .. });
@@ -75,40 +72,37 @@ impl Session {
         for (index, (target, kinds)) in targets.iter().zip(&kinds).enumerate() {
             let news = watch::objects(Arc::clone(&cluster), Arc::clone(target), Arc::clone(kinds));
             events.push(news.map(move |news| Event::Objects(index, news)).boxed());
-            let follower = shared.bundles.subscribe(target.trust_domain().clone());
-            let bundles = versions(follower).map(move |bundle| Event::Bundle(index, bundle));
+            let subscription = shared.bundles.subscribe(target.trust_domain().clone());
+            let bundles = versions(subscription).map(move |bundle| Event::Bundle(index, bundle));
             events.push(bundles.boxed());
         }
-        let count = targets.len();
         Self {
+            reconciler: Reconciler::new(cluster.config().name(), targets.iter().map(Arc::clone)),
             cluster,
             shared,
-            reconciler,
             kinds,
             events,
             writes: JoinSet::new(),
             records: JoinSet::new(),
-            applied: vec![None; count],
-            last: vec![None; count],
-            backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(15)),
-            troubled: 0,
-            pause: Instant::now(),
-            news: true,
+            applied: vec![None; targets.len()],
+            reported: vec![None; targets.len()],
+            backoff: PAUSE,
+            overloads: 0,
+            paused_until: Instant::now(),
+            has_changed: true,
         }
     }
 
-    /// Works until it is dropped; writes under way end with it.
+    /// Runs until it is dropped, which aborts the writes in progress.
     pub(super) async fn run(mut self) {
-        let mut pace = tokio::time::interval(self.shared.config.pace());
-        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut report = tokio::time::interval(REPORT);
-        report.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pace = interval(self.shared.config.pace());
+        let mut report = interval(REPORT_INTERVAL);
         loop {
             let now = Instant::now();
-            let has_room = self.writes.len() < AT_ONCE;
-            let may_write = has_room && now >= self.pause && self.reconciler.is_ready(now);
-            let wake = self.reconciler.next_due().unwrap_or(now).max(self.pause);
-            let waits = has_room && !may_write && wake > now;
+            let has_capacity = self.writes.len() < MAX_WRITES_IN_PROGRESS;
+            let is_ready = self.reconciler.is_ready(now) && now >= self.paused_until;
+            let next_due = self.reconciler.next_due().unwrap_or(now);
+            let wake_at = next_due.max(self.paused_until);
             tokio::select! {
                 Some(event) = self.events.next() => self.on_event(event),
                 Some(done) = self.writes.join_next() => {
@@ -118,11 +112,12 @@ impl Session {
                 }
                 Some(done) = self.records.join_next() => {
                     if let Ok((index, rollout, answer)) = done {
-                        self.recorded(index, rollout, answer);
+                        self.on_recorded(index, rollout, answer);
                     }
                 }
-                _ = pace.tick(), if may_write => self.write(),
-                () = tokio::time::sleep_until(wake.into()), if waits => {}
+                _ = pace.tick(), if has_capacity && is_ready => self.write(),
+                () = tokio::time::sleep_until(wake_at.into()),
+                    if has_capacity && !is_ready && wake_at > now => {}
                 _ = report.tick() => self.report(),
             }
         }
@@ -130,7 +125,7 @@ impl Session {
 
     fn on_event(&mut self, event: Event) {
         let now = Instant::now();
-        self.news = true;
+        self.has_changed = true;
         match event {
             Event::Namespaces(news) => self.reconciler.on_namespace_event(news, now),
             Event::Objects(index, news) => self.reconciler.on_object_event(index, news, now),
@@ -139,51 +134,54 @@ impl Session {
     }
 
     fn write(&mut self) {
-        let Some(job) = self.reconciler.next(Instant::now()) else {
+        let Some(write) = self.reconciler.next(Instant::now()) else {
             return;
         };
-        let Some(kinds) = self.kinds.get(job.index).map(Arc::clone) else {
+        let Some(kinds) = self.kinds.get(write.index).map(Arc::clone) else {
             return;
         };
         let cluster = Arc::clone(&self.cluster);
         self.writes.spawn(async move {
-            let resource = kinds.resource();
-            let outcome = write::write(&cluster, &job.target, resource, &job.key, job.object).await;
-            (job.index, job.key, outcome)
+            let (target, object) = (&write.target, write.object);
+            let outcome =
+                write::write(&cluster, target, kinds.resource(), &write.key, object).await;
+            (write.index, write.key, outcome)
         });
     }
 
     fn on_outcome(&mut self, index: Index, key: &ObjectKey, outcome: Outcome) {
         let now = Instant::now();
-        self.news = true;
+        self.has_changed = true;
         let pause = match &outcome {
-            Outcome::Down(_) => Some(None),
-            Outcome::Trouble(_, Some(after)) => Some(Some(*after)),
+            Outcome::Down(_) => Some(Duration::ZERO),
+            Outcome::Trouble(_, Some(retry_after)) => Some(*retry_after),
             Outcome::Trouble(_, None) => {
-                self.troubled += 1;
-                (self.troubled >= TROUBLED).then_some(None)
+                self.overloads += 1;
+                (self.overloads >= OVERLOAD_THRESHOLD).then_some(Duration::ZERO)
             }
             _ => {
-                self.troubled = 0;
+                self.overloads = 0;
                 self.backoff.reset();
                 None
             }
         };
-        // Many writes may fail at once, which is one failure.
-        if let Some(asked) = pause
-            && now >= self.pause
+        // Writes that fail during a pause were in progress before it: they count as one failure.
+        if let Some(at_least) = pause
+            && now >= self.paused_until
         {
-            self.pause = now + asked.unwrap_or_default().max(self.backoff.next());
+            self.paused_until = now + at_least.max(self.backoff.next_delay());
         }
         self.reconciler.on_outcome(index, key, outcome, now);
     }
 
+    /// Reports the status of each target where it changed, and records in the ledger that all
+    /// objects of a target hold a version.
     fn report(&mut self) {
-        // A conflict that has ended is no news by itself.
-        let is_contested = |status: &Option<TargetStatus>| {
-            status.as_ref().is_some_and(|status| status.contested > 0)
-        };
-        if !std::mem::take(&mut self.news) && !self.last.iter().any(is_contested) {
+        // A conflict ends with time, without an event.
+        let has_conflict = |status: &TargetStatus| status.contested > 0;
+        if !std::mem::take(&mut self.has_changed)
+            && !self.reported.iter().flatten().any(has_conflict)
+        {
             return;
         }
         let name = self.cluster.config().name();
@@ -211,40 +209,38 @@ impl Session {
                     (index, rollout, answer)
                 });
             }
-            let Some(last) = self.last.get_mut(index) else {
+            let Some(reported) = self.reported.get_mut(index) else {
                 continue;
             };
-            let error_before = last.as_ref().and_then(|last| last.error.as_ref());
-            if let Some(why) = &status.error
-                && error_before.is_none()
-            {
+            let had_error = reported.as_ref().is_some_and(|last| last.error.is_some());
+            if let (Some(why), false) = (&status.error, had_error) {
                 tracing::warn!(
                     cluster = name,
                     target = state.target.name(),
                     why,
-                    "a trust bundle is not in step everywhere"
+                    "a trust bundle is not up to date everywhere"
                 );
             }
-            if last.as_ref() != Some(&status) {
+            if reported.as_ref() != Some(&status) {
                 self.shared.distribution.set(status.clone());
-                *last = Some(status);
+                *reported = Some(status);
             }
         }
-        // What waits for another record to be written is looked at again.
-        self.news |= !self.records.is_empty();
+        // Another target may wait for the record in progress.
+        self.has_changed |= !self.records.is_empty();
     }
 
-    fn recorded(
+    fn on_recorded(
         &mut self,
         index: Index,
         rollout: BundleRollout,
         answer: Result<UnixTime, LedgerError>,
     ) {
-        self.news = true;
+        self.has_changed = true;
         let (cluster, target) = (&rollout.cluster, &rollout.target);
         let at = match answer {
             Ok(at) => at,
-            // It is owed, and brought again with the next report.
+            // The next report tries again.
             Err(error) => {
                 tracing::debug!(cluster, target, %error, "a bundle's rollout is not recorded yet");
                 return;
@@ -255,22 +251,28 @@ impl Session {
             target,
             sequence = rollout.sequence,
             objects = rollout.objects,
-            "the trust bundle stands everywhere"
+            "the trust bundle is published everywhere"
         );
         if let Some(applied) = self.applied.get_mut(index) {
             *applied = Some(Applied {
                 sequence: rollout.sequence,
-                digest: hex(&rollout.digest),
+                digest: digest::hex(&rollout.digest),
                 at,
             });
         }
     }
 }
 
-fn versions(follower: BundleSubscription) -> BoxStream<'static, Arc<PublishedBundle>> {
-    let next = |mut follower: BundleSubscription| async move {
-        let bundle = follower.next().await?;
-        Some((bundle, follower))
+fn interval(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+fn versions(subscription: BundleSubscription) -> BoxStream<'static, Arc<PublishedBundle>> {
+    let next = |mut subscription: BundleSubscription| async move {
+        let bundle = subscription.next().await?;
+        Some((bundle, subscription))
     };
-    stream::unfold(follower, next).boxed()
+    stream::unfold(subscription, next).boxed()
 }

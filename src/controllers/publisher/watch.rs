@@ -11,12 +11,12 @@ use kube::Api;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event, watcher};
 
-use super::backoff::Backoff;
 use super::desired::observe;
 use super::error::said;
 use super::kinds::Kinds;
 use super::object_state::{ObjectKey, Observed};
 use super::target::TargetConfig;
+use crate::backoff::Backoff;
 use crate::cluster::Cluster;
 
 /// A watch ends at the server after so many seconds; one that says nothing for a little longer is
@@ -214,7 +214,7 @@ where
 
     fn broken(&mut self, why: String) -> News<T> {
         self.watch = None;
-        self.wait = Some(self.backoff.next());
+        self.wait = Some(self.backoff.next_delay());
         News::Broken(why)
     }
 }

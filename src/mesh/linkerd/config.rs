@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::schedule::Schedule;
+use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::policy::LINKERD_PROFILE;
 use crate::policy::Profile;
 use crate::x509::{LinkerdMesh, NameError, TrustDomain};
@@ -92,45 +93,48 @@ impl LinkerdConfig {
         self.events
     }
 
-    /// What is wrong with margin and jitter under the profile: the key, and what to write.
-    pub(crate) fn agrees(&self, profile: &Profile) -> Result<(), (&'static str, String)> {
-        match self.schedule(profile).fits(profile.default_ttl()) {
-            true => Ok(()),
-            false => Err((
-                "jitter",
-                format!(
-                    "together with `outage_margin` it takes more than three quarters of \
-                     profiles.{}.default_ttl; write less, or leave both out",
-                    self.profile
-                ),
-            )),
+    /// Checks margin and jitter against the profile's lifetime; the issue's key is below
+    /// `[listeners.NAME]`.
+    pub(crate) fn check_schedule(&self, profile: &Profile) -> Result<(), ConfigIssue> {
+        if self.schedule(profile).fits(profile.default_ttl()) {
+            return Ok(());
         }
+        let name = &self.profile;
+        let problem = format_args!(
+            "together with `outage_margin` it takes more than three quarters of \
+             profiles.{name}.default_ttl"
+        );
+        let issue = ConfigIssue::new("linkerd.jitter", problem);
+        Err(issue.with_fix("write less, or leave both out"))
     }
 }
 
 impl TryFrom<RawLinkerd> for LinkerdConfig {
-    type Error = (&'static str, String);
+    type Error = ConfigIssues;
 
-    fn try_from(raw: RawLinkerd) -> Result<Self, Self::Error> {
+    fn try_from(raw: RawLinkerd) -> Result<Self, ConfigIssues> {
+        let mut issues = ConfigIssues::default();
         let control_namespace = raw
             .control_namespace
             .unwrap_or_else(|| CONTROL_NAMESPACE.to_owned());
-        let any =
-            TrustDomain::parse("any").and_then(|any| LinkerdMesh::new(&control_namespace, &any));
-        any.map_err(|error| ("linkerd.control_namespace", error.to_string()))?;
+        let example = TrustDomain::parse("example")
+            .and_then(|domain| LinkerdMesh::new(&control_namespace, &domain))
+            .map_err(|error| ConfigIssue::new("linkerd.control_namespace", error));
+        issues.collect(example);
         let answer_within = raw.answer_within.unwrap_or(ANSWER_WITHIN);
-        if !(Duration::from_secs(1)..=Duration::from_secs(60)).contains(&answer_within) {
-            return Err(("linkerd.answer_within", "must be 1s to 1m".to_owned()));
-        }
+        issues.require(
+            (Duration::from_secs(1)..=Duration::from_secs(60)).contains(&answer_within),
+            "linkerd.answer_within",
+            "must be 1s to 1m",
+        );
         for (key, span) in [
             ("linkerd.outage_margin", raw.outage_margin),
             ("linkerd.jitter", raw.jitter),
         ] {
-            if span.is_some_and(|span| span.subsec_nanos() != 0) {
-                return Err((key, "must be whole seconds".to_owned()));
-            }
+            let whole = span.is_none_or(|span| span.subsec_nanos() == 0);
+            issues.require(whole, key, "must be whole seconds");
         }
-        Ok(Self {
+        issues.into_result(Some(Self {
             control_namespace,
             trust_domain: None,
             profile: raw.profile.unwrap_or_else(|| LINKERD_PROFILE.to_owned()),
@@ -138,6 +142,6 @@ impl TryFrom<RawLinkerd> for LinkerdConfig {
             jitter: raw.jitter,
             answer_within,
             events: raw.events,
-        })
+        }))
     }
 }

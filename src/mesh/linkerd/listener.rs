@@ -6,93 +6,95 @@ use std::net::SocketAddr;
 use super::LinkerdConfig;
 use crate::authn;
 use crate::cluster::ClusterConfig;
+use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::mesh::config::{Api, RawListener};
 use crate::mesh::tls_config::{RawTls, TlsConfig};
 use crate::x509::TrustDomain;
 
-/// The key that is wrong, and what to write.
-type Wrong = (String, String);
-
-/// The settings of a listener that serves Linkerd; nothing for others. Fills in what follows from
-/// them: the one cluster, and the name that proxies call.
+/// The settings of a listener that serves Linkerd; `None` for others. Adds to `raw` what follows
+/// from them: the one cluster, and the name that proxies call.
 pub(in crate::mesh) fn settings(
     raw: &mut RawListener,
     apis: &BTreeSet<Api>,
     clusters: &BTreeMap<String, ClusterConfig>,
-) -> Result<Option<LinkerdConfig>, Wrong> {
+) -> Result<Option<LinkerdConfig>, ConfigIssues> {
+    let mut issues = ConfigIssues::default();
     if !apis.contains(&Api::Linkerd) {
-        return match raw.linkerd {
-            Some(_) => Err(wrong(
-                "linkerd",
-                "is for a listener with `linkerd` in its `apis`",
-            )),
-            None => Ok(None),
-        };
+        issues.require(
+            raw.linkerd.is_none(),
+            "linkerd",
+            "is for a listener with `linkerd` in its `apis`",
+        );
+        return issues.into_result(Some(None));
     }
-    if apis.len() > 1 {
-        let why = "`linkerd` needs a listener of its own: proxies speak TLS 1.3 without ALPN there, \
-                   and are never asked for a certificate";
-        return Err(wrong("apis", why));
-    }
+    issues.require(
+        apis.len() == 1,
+        "apis",
+        "`linkerd` needs a listener of its own: proxies speak TLS 1.3 without ALPN there, and are \
+         never asked for a certificate",
+    );
     if raw.client_certificates.is_some() {
-        let why = "leave it out: a proxy whose certificate has expired could not come back \
-                   (linkerd2 #13136); its token says who it is";
-        return Err(wrong("client_certificates", why));
+        let problem = "a proxy whose certificate has expired could not come back (linkerd2 #13136)";
+        let issue = ConfigIssue::new("client_certificates", problem);
+        issues.push(issue.with_fix("leave it out: the proxy's token authenticates it"));
     }
     if !raw.operators.is_empty() {
-        let why = "leave it out: only service accounts have a name in Linkerd";
-        return Err(wrong("operators", why));
+        let issue = ConfigIssue::new("operators", "only service accounts have a name in Linkerd");
+        issues.push(issue.with_fix("leave it out"));
     }
-    let mut config = LinkerdConfig::try_from(raw.linkerd.take().unwrap_or_default())
-        .map_err(|(key, why)| (key.to_owned(), why))?;
-    if config.writes_events() && raw.clusters.is_empty() {
-        let why = "are written to the listener's cluster: name it in `clusters`";
-        return Err(wrong("linkerd.events", why));
+    let mut config = issues.collect(LinkerdConfig::try_from(
+        raw.linkerd.take().unwrap_or_default(),
+    ));
+    let writes_events = config.as_ref().is_some_and(LinkerdConfig::writes_events);
+    if writes_events && raw.clusters.is_empty() {
+        let problem = "events are written to the listener's cluster";
+        let issue = ConfigIssue::new("linkerd.events", problem);
+        issues.push(issue.with_fix("name it in `clusters`"));
     }
     if let Some(name) = raw.clusters.first() {
         if raw.clusters.len() > 1 {
-            let why = "name one: a proxy does not say which cluster it is in; each further one \
-                       needs a listener of its own";
-            return Err(wrong("clusters", why));
+            let problem = "a proxy does not say which cluster it is in";
+            let fix = "name one; each further one needs a listener of its own";
+            issues.push(ConfigIssue::new("clusters", problem).with_fix(fix));
         }
-        if let Some(cluster) = clusters.get(name) {
-            speaks_for_mesh(&config, cluster)?;
-            config = config.for_trust_domain(cluster.trust_domain());
+        if let (Some(cluster), Some(checked)) = (clusters.get(name), config.take()) {
+            issues.collect(check_cluster(&checked, cluster));
+            config = Some(checked.for_trust_domain(cluster.trust_domain()));
         }
         raw.default_cluster.get_or_insert_with(|| name.clone());
     }
-    if let Some(tls) = &mut raw.tls {
-        add_service_name(&config, tls)?;
+    if let (Some(config), Some(tls)) = (&config, &mut raw.tls) {
+        issues.collect(add_service_name(config, tls));
     }
-    Ok(Some(config))
+    issues.into_result(config.map(Some))
 }
 
-fn speaks_for_mesh(config: &LinkerdConfig, cluster: &ClusterConfig) -> Result<(), Wrong> {
+fn check_cluster(config: &LinkerdConfig, cluster: &ClusterConfig) -> Result<(), ConfigIssue> {
+    let name = cluster.name();
     config
         .mesh(cluster.trust_domain())
-        .map_err(|error| wrong("clusters", &format!("{}: {error}", cluster.name())))?;
+        .map_err(|error| ConfigIssue::new("clusters", format_args!("{name}: {error}")))?;
     match cluster.callers().audience(authn::Api::Linkerd) {
         Some(_) => Ok(()),
-        None => Err(wrong(
-            "clusters",
-            &format!(
-                "the tokens of {0} do not count for linkerd; write clusters.{0}.audiences = \
-                 {{ linkerd = \"identity.l5d.io\" }}",
-                cluster.name()
-            ),
-        )),
+        None => {
+            let problem = format_args!("the tokens of {name} are not accepted for linkerd");
+            let fix = format_args!(
+                "write clusters.{name}.audiences = {{ linkerd = \"identity.l5d.io\" }}"
+            );
+            Err(ConfigIssue::new("clusters", problem).with_fix(fix))
+        }
     }
 }
 
-/// Proxies want the identity service's own name in the certificate, by whatever address they come.
-fn add_service_name(config: &LinkerdConfig, tls: &mut RawTls) -> Result<(), Wrong> {
+/// Proxies require the identity service's name in the certificate, whatever address they use.
+fn add_service_name(config: &LinkerdConfig, tls: &mut RawTls) -> Result<(), ConfigIssue> {
     let Some(Ok(domain)) = tls.trust_domain.as_deref().map(TrustDomain::parse) else {
         return Ok(());
     };
     let name = config
         .mesh(&domain)
         .and_then(|mesh| mesh.identity_service())
-        .map_err(|error| wrong("tls.trust_domain", &error.to_string()))?
+        .map_err(|error| ConfigIssue::new("tls.trust_domain", error))?
         .to_string();
     if !tls.dns.contains(&name) {
         tls.dns.push(name);
@@ -100,34 +102,30 @@ fn add_service_name(config: &LinkerdConfig, tls: &mut RawTls) -> Result<(), Wron
     Ok(())
 }
 
-/// The listener's certificate, which only Linkerd's proxies may do without.
+/// The listener's certificate, which only a listener for Linkerd may lack. `address` is `None` if it
+/// is invalid.
 pub(in crate::mesh) fn tls(
     raw: Option<RawTls>,
     behind_proxy: bool,
-    address: &SocketAddr,
+    address: Option<&SocketAddr>,
     is_linkerd: bool,
-) -> Result<TlsConfig, Wrong> {
+) -> Result<TlsConfig, ConfigIssues> {
     match raw {
-        Some(_) if behind_proxy => Err(wrong(
-            "behind_proxy",
-            "is for a listener without `tls`: the proxy in the pod ends it",
-        )),
+        Some(_) if behind_proxy => {
+            let problem = "is for a listener without `tls`: the proxy in the pod terminates it";
+            Err(ConfigIssue::new("behind_proxy", problem).into())
+        }
         Some(raw) => TlsConfig::new(raw),
-        None if !is_linkerd => Err(wrong(
-            "tls",
-            "write `trust_domain` with `dns` or `ip`, or else `certificate_file` and `key_file`",
-        )),
-        None if behind_proxy || address.ip().is_loopback() => Ok(TlsConfig::Plaintext),
-        None => Err(wrong(
-            "tls",
-            "write `tls = { trust_domain = \"…\" }`; or, where Linkerd's own proxy stands before \
-             this listener in the same pod, `behind_proxy = true`",
-        )),
+        None if !is_linkerd => Err(TlsConfig::incomplete().into()),
+        None if behind_proxy || address.is_none_or(|address| address.ip().is_loopback()) => {
+            Ok(TlsConfig::Plaintext)
+        }
+        None => {
+            let fix = "write `tls = { trust_domain = \"…\" }`; or, where Linkerd's own proxy is in \
+                       the same pod, `behind_proxy = true`";
+            Err(ConfigIssue::new("tls", "is missing").with_fix(fix).into())
+        }
     }
-}
-
-fn wrong(key: &str, why: &str) -> Wrong {
-    (key.to_owned(), why.to_owned())
 }
 
 #[cfg(test)]

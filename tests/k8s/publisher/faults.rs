@@ -125,7 +125,7 @@ async fn a_fight_is_said_once_and_slows_down() {
     let log = server.log();
     let said: Vec<_> = log
         .lines()
-        .filter(|line| line.contains("again and again"))
+        .filter(|line| line.contains("keeps changing the object"))
         .collect();
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains("other-publisher"), "{}", said[0]);

@@ -1,5 +1,5 @@
-//! What is known of one cluster, and what is to be written there. Pure: news, answers and the time
-//! come in, writes to be made go out.
+//! Compares what one cluster has with what it is to have, and decides what to write. Without I/O:
+//! events, outcomes and the time come in, writes go out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,27 +7,27 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::backoff;
 use super::desired::Desired;
 use super::listing::Listing;
 use super::object_state::{ObjectKey, ObjectState, Observed};
-use super::queue::{Priority, Queue};
 use super::target::{TargetConfig, TargetKind};
 use super::watch::{NamespaceSeen, News};
 use super::write::Outcome;
+use crate::controllers::queue::{Priority, WorkQueue};
 use crate::trust::PublishedBundle;
 
-/// The waits of an object whose writes fail.
-const AGAIN: Duration = Duration::from_secs(1);
-const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
-/// When a namespace that was said to be going is asked again, should no watch say more of it.
-const GONE_CHECK: Duration = Duration::from_secs(5);
+/// The backoff of an object whose writes fail.
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+const MAX_DELAY: Duration = Duration::from_secs(60);
+/// When to write again into a namespace that was terminating, unless a watch reports it earlier.
+const TERMINATING_DELAY: Duration = Duration::from_secs(5);
 
-/// The place of a target on the reconciler.
+/// A target's index in [`Reconciler::targets`].
 pub(super) type Index = usize;
 type Task = (Index, ObjectKey);
+type Namespaces = BTreeMap<ObjectKey, NamespaceSeen>;
 
-/// One write that is to be made now.
+/// A write to be made now.
 #[derive(Debug)]
 pub(super) struct Write {
     pub(super) index: Index,
@@ -36,17 +36,17 @@ pub(super) struct Write {
     pub(super) object: Value,
 }
 
-/// What is known of one cluster.
+/// The state of one cluster.
 #[derive(Debug)]
 pub(super) struct Reconciler {
     cluster: String,
     pub(super) targets: Vec<TargetState>,
-    namespaces: BTreeMap<ObjectKey, NamespaceSeen>,
+    namespaces: Namespaces,
     pub(super) listing: Listing,
-    queue: Queue<Task>,
+    queue: WorkQueue<Task>,
 }
 
-/// One target there.
+/// The state of one target in the cluster.
 #[derive(Debug)]
 pub(super) struct TargetState {
     pub(super) target: Arc<TargetConfig>,
@@ -59,38 +59,54 @@ pub(super) struct TargetState {
 }
 
 impl TargetState {
-    fn is_up_to_date(&self, key: &ObjectKey) -> bool {
-        let found = self
-            .objects
-            .get(key)
-            .and_then(|object| object.found.as_ref());
-        match (&self.desired, found) {
-            (Some(desired), Some(found)) => desired.is_in(found),
-            _ => false,
-        }
-    }
-}
-
-impl Reconciler {
-    pub(super) fn new(cluster: &str, targets: impl Iterator<Item = Arc<TargetConfig>>) -> Self {
-        let state = |target| TargetState {
+    fn new(target: Arc<TargetConfig>) -> Self {
+        Self {
             target,
             desired: None,
             refused: None,
             objects: BTreeMap::new(),
             listing: Listing::default(),
             writes: 0,
-        };
-        Self {
-            cluster: cluster.to_owned(),
-            targets: targets.map(state).collect(),
-            namespaces: BTreeMap::new(),
-            listing: Listing::default(),
-            queue: Queue::default(),
         }
     }
 
-    /// Another version of a target's bundle.
+    pub(super) fn is_up_to_date(&self, key: &ObjectKey) -> bool {
+        let object = self.objects.get(key);
+        let observed = object.and_then(|object| object.observed.as_ref());
+        let desired = self.desired.as_ref();
+        desired.is_some_and(|desired| observed.is_some_and(|observed| desired.is_in(observed)))
+    }
+
+    fn is_in_namespaces(&self) -> bool {
+        matches!(self.target.kind(), TargetKind::ConfigMap { .. })
+    }
+
+    /// Whether the target is to have this object.
+    fn is_desired(&self, namespaces: &Namespaces, key: &ObjectKey) -> bool {
+        match self.is_in_namespaces() {
+            true => namespaces.get(key).is_some_and(|seen| self.selects(seen)),
+            false => key.is_none(),
+        }
+    }
+
+    fn selects(&self, namespace: &NamespaceSeen) -> bool {
+        !namespace.is_going && self.target.wants(&namespace.labels)
+    }
+}
+
+impl Reconciler {
+    pub(super) fn new(cluster: &str, targets: impl Iterator<Item = Arc<TargetConfig>>) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            targets: targets.map(TargetState::new).collect(),
+            namespaces: BTreeMap::new(),
+            listing: Listing::default(),
+            queue: WorkQueue::new(FIRST_DELAY, MAX_DELAY),
+        }
+    }
+
+    /// Publishes another version of a target's bundle. One that the target cannot hold is reported,
+    /// and the version before it stays published.
     pub(super) fn set_bundle(&mut self, index: Index, bundle: &Arc<PublishedBundle>, now: Instant) {
         let Some(state) = self.targets.get_mut(index) else {
             return;
@@ -100,7 +116,6 @@ impl Reconciler {
                 state.desired = Some(desired);
                 state.refused = None;
             }
-            // The last one goes on being kept in place.
             Err(why) => {
                 tracing::error!(
                     cluster = self.cluster,
@@ -114,7 +129,6 @@ impl Reconciler {
         self.update_queue_for_all(index, now);
     }
 
-    /// What the watch of namespaces says.
     pub(super) fn on_namespace_event(&mut self, news: News<NamespaceSeen>, now: Instant) {
         match news {
             News::Begin => self.listing.begin(),
@@ -132,7 +146,7 @@ impl Reconciler {
                 self.listing.follows();
                 self.namespaces.insert(name.clone(), seen);
                 for index in 0..self.targets.len() {
-                    self.update_queue(index, &name, Priority::Fresh, now);
+                    self.update_queue((index, name.clone()), Priority::Fresh, now);
                 }
             }
             News::Gone(name, _) => self.forget(&name),
@@ -140,58 +154,59 @@ impl Reconciler {
         }
     }
 
-    /// What the watch of a target's objects says.
     pub(super) fn on_object_event(&mut self, index: Index, news: News<Observed>, now: Instant) {
         let Some(state) = self.targets.get_mut(index) else {
             return;
         };
         match news {
             News::Begin => state.listing.begin(),
-            News::Listed(key, found) => {
+            News::Listed(key, observed) => {
                 state.listing.listed(&key);
-                let version = found.version;
+                let version = observed.version;
                 let object = state.objects.entry(key).or_default();
-                object.see(Some(found), version);
+                object.on_watch(Some(observed), version);
             }
             News::Complete => {
                 for key in state.listing.finish(state.objects.keys()) {
                     if let Some(object) = state.objects.get_mut(&key) {
-                        object.found = None;
+                        object.observed = None;
                     }
                 }
                 self.update_queue_for_all(index, now);
             }
-            News::Changed(key, found) => {
-                let version = found.version;
-                self.see(index, &key, Some(found), version, now);
+            News::Changed(key, observed) => {
+                let version = observed.version;
+                self.on_object_change((index, key), Some(observed), version, now);
             }
-            News::Gone(key, version) => self.see(index, &key, None, version, now),
+            News::Gone(key, version) => self.on_object_change((index, key), None, version, now),
             News::Broken(why) => state.listing.broke(why),
         }
     }
 
-    fn see(
+    fn on_object_change(
         &mut self,
-        i: Index,
-        key: &ObjectKey,
-        found: Option<Observed>,
+        task: Task,
+        observed: Option<Observed>,
         version: u64,
         now: Instant,
     ) {
-        let is_desired = self.is_desired(i, key);
-        let Some(state) = self.targets.get_mut(i) else {
+        let (index, key) = &task;
+        let Some(state) = self.targets.get_mut(*index) else {
             return;
         };
         state.listing.follows();
-        let was_in_step = state.is_up_to_date(key);
-        let other = found.as_ref().and_then(|found| found.other.clone());
+        let was_up_to_date = state.is_up_to_date(key);
+        let other = observed.as_ref().and_then(|found| found.other.clone());
         let object = state.objects.entry(key.clone()).or_default();
-        if !object.see(found, version) {
+        if !object.on_watch(observed, version) {
             return;
         }
-        if was_in_step && is_desired && !state.is_up_to_date(key) {
-            let object = state.objects.entry(key.clone()).or_default();
-            object.overwritten(now);
+        if was_up_to_date
+            && !state.is_up_to_date(key)
+            && state.is_desired(&self.namespaces, key)
+            && let Some(object) = state.objects.get_mut(key)
+        {
+            object.conflict.on_overwrite(now);
             if object.conflict.should_report() {
                 tracing::warn!(
                     cluster = self.cluster,
@@ -199,167 +214,139 @@ impl Reconciler {
                     namespace = key.as_deref().unwrap_or_default(),
                     object = state.target.described(),
                     other = other.as_deref().unwrap_or("unknown, it deletes the object"),
-                    "somebody else writes this trust bundle again and again: from now on it is \
-                     put back ever more slowly; stop the other writer"
+                    "another writer keeps changing the object: this server writes the trust bundle \
+                     there more and more slowly; stop the other writer"
                 );
             }
         }
-        self.update_queue(i, key, Priority::Fresh, now);
+        self.update_queue(task, Priority::Fresh, now);
     }
 
-    /// Takes a write's answer.
+    /// Takes over what came of a write.
     pub(super) fn on_outcome(&mut self, i: Index, key: &ObjectKey, outcome: Outcome, now: Instant) {
+        let task = (i, key.clone());
         let Some(state) = self.targets.get_mut(i) else {
             return;
         };
         let object = state.objects.entry(key.clone()).or_default();
-        object.writing = false;
-        let wait = match outcome {
-            Outcome::Written(found) => {
-                object.wrote(found);
+        let is_terminating = match outcome {
+            Outcome::Written(observed) => {
+                object.on_written(observed);
                 state.writes += 1;
-                return self.update_queue(i, key, Priority::Fresh, now);
+                self.queue.done(&task, now);
+                return self.update_queue(task, Priority::Fresh, now);
             }
             Outcome::NamespaceGone => {
-                object.found = None;
-                GONE_CHECK
+                object.observed = None;
+                true
             }
             Outcome::Refused(why) | Outcome::Trouble(why, _) | Outcome::Down(why) => {
                 object.failure = Some(why);
-                object.failures = object.failures.saturating_add(1);
-                backoff::after(object.failures, AGAIN, AGAIN_AT_MOST)
+                false
             }
         };
-        if self.is_desired(i, key) {
-            self.queue.delay((i, key.clone()), now + wait);
+        match (state.is_desired(&self.namespaces, key), is_terminating) {
+            (true, true) => self.queue.delay(task, now + TERMINATING_DELAY),
+            (true, false) => self.queue.retry(task, now),
+            (false, _) => self.queue.done(&task, now),
         }
     }
 
     /// The next write to make.
     pub(super) fn next(&mut self, now: Instant) -> Option<Write> {
-        while let Some((index, key)) = self.queue.pop(now) {
-            let is_desired = self.is_desired(index, &key);
-            let Some(state) = self.targets.get_mut(index) else {
-                continue;
-            };
-            if !is_desired || state.is_up_to_date(&key) {
-                continue;
+        while let Some(task) = self.queue.pop(now) {
+            if let Some(write) = self.write(&task) {
+                return Some(write);
             }
-            let Some(desired) = &state.desired else {
-                continue;
-            };
-            let object = desired.object(&state.target, key.as_deref());
-            let target = Arc::clone(&state.target);
-            state.objects.entry(key.clone()).or_default().writing = true;
-            return Some(Write {
-                index,
-                target,
-                key,
-                object,
-            });
+            self.queue.done(&task, now);
         }
         None
     }
 
-    /// Whether there is anything to write.
+    fn write(&self, (index, key): &Task) -> Option<Write> {
+        let state = self.targets.get(*index)?;
+        if !state.is_desired(&self.namespaces, key) || state.is_up_to_date(key) {
+            return None;
+        }
+        let desired = state.desired.as_ref()?;
+        Some(Write {
+            index: *index,
+            target: Arc::clone(&state.target),
+            key: key.clone(),
+            object: desired.object(&state.target, key.as_deref()),
+        })
+    }
+
     pub(super) fn is_ready(&self, now: Instant) -> bool {
         self.queue.is_ready(now)
     }
 
-    /// When what waits for its time is next due.
+    /// When the next delayed write is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.queue.next_due()
     }
 
     /// The objects that a target is to have.
     pub(super) fn desired_keys(&self, state: &TargetState) -> Vec<ObjectKey> {
-        match state.target.kind() {
-            TargetKind::ClusterTrustBundle { .. } => vec![None],
-            TargetKind::ConfigMap { .. } => {
-                let wants =
-                    |seen: &NamespaceSeen| !seen.is_going && state.target.wants(&seen.labels);
-                let all = self.namespaces.iter().filter(|(_, seen)| wants(seen));
-                all.map(|(name, _)| name.clone()).collect()
-            }
+        if !state.is_in_namespaces() {
+            return vec![None];
         }
+        let namespaces = self.namespaces.iter();
+        let selected = namespaces.filter(|(_, seen)| state.selects(seen));
+        selected.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Whether it is known what stands in the cluster, so that what is not seen is not there.
+    /// Whether every list is complete, so that an object that was not observed does not exist.
     pub(super) fn is_synced(&self, state: &TargetState) -> bool {
-        let needs_namespaces = matches!(state.target.kind(), TargetKind::ConfigMap { .. });
-        state.listing.is_complete() && (!needs_namespaces || self.listing.is_complete())
-    }
-
-    fn is_desired(&self, index: Index, key: &ObjectKey) -> bool {
-        let Some(state) = self.targets.get(index) else {
-            return false;
-        };
-        match state.target.kind() {
-            TargetKind::ClusterTrustBundle { .. } => key.is_none(),
-            TargetKind::ConfigMap { .. } => self
-                .namespaces
-                .get(key)
-                .is_some_and(|seen| !seen.is_going && state.target.wants(&seen.labels)),
-        }
+        state.listing.is_complete() && (!state.is_in_namespaces() || self.listing.is_complete())
     }
 
     fn update_queue_for_all(&mut self, index: Index, now: Instant) {
-        let wanted = self
-            .targets
-            .get(index)
-            .map(|state| self.desired_keys(state));
-        for key in wanted.unwrap_or_default() {
-            self.update_queue(index, &key, Priority::Bulk, now);
+        let keys = self.targets.get(index).map(|s| self.desired_keys(s));
+        for key in keys.unwrap_or_default() {
+            self.update_queue((index, key), Priority::Bulk, now);
         }
     }
 
-    fn update_queue(&mut self, index: Index, key: &ObjectKey, priority: Priority, now: Instant) {
-        let task = (index, key.clone());
-        let is_desired = self.is_desired(index, key);
-        let is_synced = self
-            .targets
-            .get(index)
-            .is_some_and(|state| self.is_synced(state));
-        let Some(state) = self.targets.get_mut(index) else {
+    /// Queues an object that differs from what is desired, and removes any other.
+    fn update_queue(&mut self, task: Task, priority: Priority, now: Instant) {
+        let (index, key) = &task;
+        let Some(state) = self.targets.get(*index) else {
             return;
         };
-        let in_step = state.is_up_to_date(key);
-        let has_desired = state.desired.is_some();
-        let object = state.objects.entry(key.clone()).or_default();
-        if in_step {
-            object.failure = None;
-            object.failures = 0;
-        }
-        if in_step || !is_desired || !has_desired {
-            return self.queue.remove(&task);
-        }
-        // A write under way is judged at its end.
-        if !is_synced || object.writing {
+        let is_synced = self.is_synced(state);
+        let is_up_to_date = state.is_up_to_date(key);
+        let is_desired = state.is_desired(&self.namespaces, key) && state.desired.is_some();
+        let object = state.objects.get(key);
+        let conflict = object.and_then(|object| object.conflict.delay(now));
+        if is_up_to_date || !is_desired {
+            self.queue.remove(&task);
+            let state = self.targets.get_mut(*index);
+            if let Some(object) = state.and_then(|state| state.objects.get_mut(key))
+                && is_up_to_date
+            {
+                object.failure = None;
+            }
             return;
         }
-        match object
-            .conflict
-            .delay()
-            .filter(|_| object.conflict.is_active(now))
-        {
+        // The outcome of a write in progress updates the queue again.
+        if !is_synced || self.queue.is_in_progress(&task) {
+            return;
+        }
+        match conflict {
             Some(_) if self.queue.is_delayed(&task) => {}
-            Some(wait) => self.queue.delay(task, now + wait),
-            None => {
-                // Something has changed there: what failed before may succeed now.
-                if priority == Priority::Fresh && self.queue.is_delayed(&task) {
-                    self.queue.remove(&task);
-                }
-                self.queue.push(task, priority);
-            }
+            Some(delay) => self.queue.delay(task, now + delay),
+            // After a change, a write that failed before may succeed.
+            None => self.queue.add(task, priority),
         }
     }
 
-    fn forget(&mut self, name: &ObjectKey) {
-        self.namespaces.remove(name);
+    fn forget(&mut self, namespace: &ObjectKey) {
+        self.namespaces.remove(namespace);
         for (index, state) in self.targets.iter_mut().enumerate() {
-            if matches!(state.target.kind(), TargetKind::ConfigMap { .. }) {
-                state.objects.remove(name);
-                self.queue.remove(&(index, name.clone()));
+            if state.is_in_namespaces() {
+                state.objects.remove(namespace);
+                self.queue.remove(&(index, namespace.clone()));
             }
         }
     }

@@ -42,7 +42,7 @@ fn bundle(sequence: u64) -> Arc<PublishedBundle> {
     bundles.current(&trust_domain).unwrap()
 }
 
-/// Istio's target, and namespaces that are known.
+/// With Istio's target and complete lists.
 fn reconciler(namespaces: &[&str], now: Instant) -> Reconciler {
     let text = "[istio]\ntrust_domain = 'td'\nclusters = ['east']\npreset = 'istio'\n";
     let all = targets(toml::from_str(text).unwrap()).unwrap();
@@ -68,7 +68,7 @@ fn seen(is_going: bool) -> NamespaceSeen {
     }
 }
 
-/// What a write of this object would leave.
+/// What the API server answers to a write.
 fn written(write: &Write, version: u64) -> Observed {
     let object = serde_json::from_value(write.object.clone()).unwrap();
     Observed {
@@ -92,7 +92,7 @@ fn names(reconciler: &mut Reconciler, now: Instant) -> Vec<String> {
 }
 
 #[test]
-fn nothing_is_written_before_all_is_known() {
+fn nothing_is_written_before_the_lists_are_complete() {
     let now = Instant::now();
     let text = "[istio]\ntrust_domain = 'td'\nclusters = ['east']\npreset = 'istio'\n";
     let all = targets(toml::from_str(text).unwrap()).unwrap();
@@ -108,7 +108,7 @@ fn nothing_is_written_before_all_is_known() {
 }
 
 #[test]
-fn fresh_namespaces_go_first_and_going_ones_are_left_out() {
+fn new_namespaces_go_first_and_terminating_ones_are_left_out() {
     let now = Instant::now();
     let mut reconciler = reconciler(&["a", "b"], now);
     reconciler.on_namespace_event(News::Listed(key("going"), seen(true)), now);
@@ -119,17 +119,17 @@ fn fresh_namespaces_go_first_and_going_ones_are_left_out() {
 }
 
 #[test]
-fn what_a_write_left_is_in_step_until_it_is_undone_or_outdated() {
+fn a_written_object_is_up_to_date_until_it_changes_or_the_bundle_does() {
     let now = Instant::now();
     let mut reconciler = reconciler(&["a"], now);
     reconciler.set_bundle(0, &bundle(1), now);
     let write = reconciler.next(now).unwrap();
-    // Under way, it is not written twice.
+    // A write in progress is not repeated.
     reconciler.on_object_event(0, News::Changed(key("a"), edited(3)), now);
     assert!(reconciler.next(now).is_none());
     reconciler.on_outcome(0, &key("a"), Outcome::Written(written(&write, 5)), now);
     assert!(reconciler.next(now).is_none());
-    // An echo of what was before.
+    // An event from before the write.
     reconciler.on_object_event(0, News::Changed(key("a"), edited(4)), now);
     assert!(reconciler.next(now).is_none());
     reconciler.on_object_event(0, News::Gone(key("a"), 6), now);
@@ -140,7 +140,7 @@ fn what_a_write_left_is_in_step_until_it_is_undone_or_outdated() {
 }
 
 #[test]
-fn a_failed_write_waits_longer_each_time_and_not_after_a_change() {
+fn a_failed_write_waits_longer_each_time_but_not_after_a_change() {
     let now = Instant::now();
     let mut reconciler = reconciler(&["a"], now);
     reconciler.set_bundle(0, &bundle(1), now);
@@ -152,17 +152,18 @@ fn a_failed_write_waits_longer_each_time_and_not_after_a_change() {
     assert!(reconciler.next(later).is_some());
     reconciler.on_outcome(0, &key("a"), refused(), later);
     assert!(reconciler.next(later + SECOND).is_none());
-    assert_eq!(reconciler.targets[0].objects[&key("a")].failures, 2);
+    let object = &reconciler.targets[0].objects[&key("a")];
+    assert_eq!(object.failure.as_deref(), Some("403"));
     reconciler.on_object_event(0, News::Changed(key("a"), edited(9)), later);
     assert!(reconciler.next(later).is_some());
-    // In a namespace that goes it is no failure.
+    // A terminating namespace is not a failure.
     reconciler.on_outcome(0, &key("a"), Outcome::NamespaceGone, later);
     reconciler.on_namespace_event(News::Changed(key("a"), seen(true)), later);
     assert!(reconciler.next(later + 600 * SECOND).is_none());
 }
 
 #[test]
-fn a_fighter_is_answered_ever_more_slowly() {
+fn another_writer_is_answered_more_and_more_slowly() {
     let now = Instant::now();
     let mut reconciler = reconciler(&["a"], now);
     reconciler.set_bundle(0, &bundle(1), now);
@@ -180,7 +181,7 @@ fn a_fighter_is_answered_ever_more_slowly() {
         reconciler.on_object_event(0, News::Changed(key("a"), edited(version + 1)), now);
         version += 2;
     }
-    // However often he writes meanwhile, the wait is neither shortened nor drawn out.
+    // Further overwrites change nothing about the wait.
     for n in 1..5 {
         let at = now + n * SECOND;
         reconciler.on_object_event(0, News::Changed(key("a"), edited(version)), at);
@@ -191,7 +192,7 @@ fn a_fighter_is_answered_ever_more_slowly() {
 }
 
 #[test]
-fn what_a_new_listing_leaves_out_has_gone() {
+fn an_object_missing_from_a_new_list_is_gone() {
     let now = Instant::now();
     let mut reconciler = reconciler(&["a", "b"], now);
     reconciler.set_bundle(0, &bundle(1), now);

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kube::core::{Selector, SelectorExt as _};
 
-use super::error::ConfigError;
 use super::raw::{Format, Kind, Preset, RawTarget};
 use super::selector::{self, is_label_key, is_label_value};
 use super::truststore::Store;
 use crate::cluster::is_subdomain;
+use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::x509::TrustDomain;
 
 /// From where Linkerd's injector and control plane take their roots.
@@ -114,49 +114,51 @@ impl TargetConfig {
         }
     }
 
-    fn from_raw(name: &str, raw: RawTarget) -> Result<Self, ConfigError> {
+    fn from_raw(name: &str, raw: RawTarget) -> Result<Self, ConfigIssues> {
         let at = |key: &str| format!("bundle_targets.{name}.{key}");
-        if !is_subdomain(name) || name.len() > 63 {
-            return Err(ConfigError::new(
-                format!("bundle_targets.{}", name.escape_default()),
-                "a name must be 1 to 63 lower-case letters, digits, `-` or `.`",
-            ));
-        }
+        let mut issues = ConfigIssues::default();
+        issues.require(
+            is_subdomain(name) && name.len() <= 63,
+            format!("bundle_targets.{}", name.escape_default()),
+            "a name must be 1 to 63 lower-case letters, digits, `-` or `.`",
+        );
         let raw = raw.with_preset();
         let trust_domain = TrustDomain::parse(&raw.trust_domain)
-            .map_err(|why| ConfigError::new(at("trust_domain"), why))?;
+            .map_err(|error| ConfigIssue::new(at("trust_domain"), error));
+        let trust_domain = issues.collect(trust_domain);
         if raw.clusters.is_empty() {
-            return Err(ConfigError::new(
-                at("clusters"),
-                "names no cluster; write those of [clusters.*] that get the bundle",
-            ));
+            let issue = ConfigIssue::new(at("clusters"), "names no cluster");
+            issues.push(issue.with_fix("write those of [clusters.*] that get the bundle"));
+        }
+        for (label, value) in &raw.labels {
+            issues.require(
+                is_label_key(label) && is_label_value(value),
+                at("labels"),
+                format_args!("`{}` is not a label", label.escape_default()),
+            );
         }
         let object = raw.name.clone().ok_or_else(|| {
-            ConfigError::new(
-                at("name"),
-                "is missing; write the object's name, or a preset",
-            )
-        })?;
-        for (label, value) in &raw.labels {
-            if !is_label_key(label) || !is_label_value(value) {
-                return Err(ConfigError::new(
-                    at("labels"),
-                    format_args!("`{}` is no label", label.escape_default()),
-                ));
-            }
-        }
-        let kind = match raw.kind.unwrap_or(Kind::ConfigMap) {
-            Kind::ConfigMap => config_map(&raw, &object, at)?,
-            Kind::ClusterTrustBundle => cluster_trust_bundle(&raw, &object, at)?,
+            let issue = ConfigIssue::new(at("name"), "is missing");
+            issue.with_fix("write the object's name, or a preset")
+        });
+        let object = issues.collect(object);
+        let kind = object.as_deref().and_then(|object| {
+            issues.collect(match raw.kind.unwrap_or(Kind::ConfigMap) {
+                Kind::ConfigMap => config_map(&raw, object, at),
+                Kind::ClusterTrustBundle => cluster_trust_bundle(&raw, object, at),
+            })
+        });
+        let target = || {
+            Some(Self {
+                name: name.to_owned(),
+                trust_domain: trust_domain?,
+                clusters: raw.clusters.into_iter().collect(),
+                kind: kind?,
+                object: object?,
+                labels: raw.labels,
+            })
         };
-        Ok(Self {
-            name: name.to_owned(),
-            trust_domain,
-            clusters: raw.clusters.into_iter().collect(),
-            kind,
-            object,
-            labels: raw.labels,
-        })
+        issues.into_result(target())
     }
 }
 
@@ -189,32 +191,36 @@ fn config_map(
     raw: &RawTarget,
     object: &str,
     at: impl Fn(&str) -> String,
-) -> Result<TargetKind, ConfigError> {
-    if !is_subdomain(object) {
-        return Err(ConfigError::new(
-            at("name"),
-            "a ConfigMap's name is lower-case letters, digits, `-` and `.`",
-        ));
-    }
+) -> Result<TargetKind, ConfigIssues> {
+    let mut issues = ConfigIssues::default();
+    issues.require(
+        is_subdomain(object),
+        at("name"),
+        "a ConfigMap's name is lower-case letters, digits, `-` and `.`",
+    );
     if raw.signer_name.is_some() {
-        return Err(ConfigError::new(
-            at("signer_name"),
-            "belongs to a ClusterTrustBundle; write kind = \"cluster-trust-bundle\"",
-        ));
+        let issue = ConfigIssue::new(at("signer_name"), "belongs to a ClusterTrustBundle");
+        issues.push(issue.with_fix("write kind = \"cluster-trust-bundle\""));
     }
     let key = raw.key.clone().ok_or_else(|| {
-        ConfigError::new(at("key"), "is missing; write one such as ca-bundle.crt")
-    })?;
+        ConfigIssue::new(at("key"), "is missing").with_fix("write one such as ca-bundle.crt")
+    });
+    let key = issues.collect(key);
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    let is_key = (1..=253).contains(&key.len()) && key.bytes().all(plain);
-    if !is_key || key == "." || key.starts_with("..") {
-        return Err(ConfigError::new(
-            at("key"),
-            "a key is letters, digits, `-`, `_` and `.`, such as ca-bundle.crt",
-        ));
-    }
+    let is_key = |key: &String| {
+        (1..=253).contains(&key.len())
+            && key.bytes().all(plain)
+            && key != "."
+            && !key.starts_with("..")
+    };
+    issues.require(
+        key.iter().all(is_key),
+        at("key"),
+        "a key is letters, digits, `-`, `_` and `.`, such as ca-bundle.crt",
+    );
     let namespaces = selector::parse(raw.namespaces.as_deref().unwrap_or_default())
-        .map_err(|why| ConfigError::new(at("namespaces"), why))?;
+        .map_err(|error| ConfigIssue::new(at("namespaces"), error));
+    let namespaces = issues.collect(namespaces);
     let truststore = |kind, password: Option<String>| Form::Truststore {
         kind,
         password: password.unwrap_or_else(|| "changeit".to_owned()),
@@ -222,103 +228,118 @@ fn config_map(
     let form = match (raw.format.unwrap_or(Format::Pem), raw.password.clone()) {
         (Format::Pem, None) => Form::Pem,
         (Format::Pem, Some(_)) => {
-            return Err(ConfigError::new(
-                at("password"),
-                "belongs to a truststore; write format = \"pkcs12\"",
-            ));
+            let issue = ConfigIssue::new(at("password"), "belongs to a truststore");
+            issues.push(issue.with_fix("write format = \"pkcs12\""));
+            Form::Pem
         }
         (Format::Pkcs12, password) => truststore(Store::Pkcs12, password),
         (Format::Jks, password) => truststore(Store::Jks, password),
     };
     // Java wants six characters, and every character of ASCII means the same to all who read it.
-    if let Form::Truststore { password, .. } = &form
-        && !((6..=128).contains(&password.len()) && password.bytes().all(|b| b.is_ascii_graphic()))
-    {
-        return Err(ConfigError::new(
+    if let Form::Truststore { password, .. } = &form {
+        issues.require(
+            (6..=128).contains(&password.len()) && password.bytes().all(|b| b.is_ascii_graphic()),
             at("password"),
-            "must be 6 to 128 visible ASCII characters; Java's habit is changeit",
-        ));
+            "must be 6 to 128 visible ASCII characters, such as Java's usual changeit",
+        );
     }
-    Ok(TargetKind::ConfigMap {
-        key,
-        namespaces,
-        form,
-    })
+    let target = || {
+        Some(TargetKind::ConfigMap {
+            key: key?,
+            namespaces: namespaces?,
+            form,
+        })
+    };
+    issues.into_result(target())
 }
 
 fn cluster_trust_bundle(
     raw: &RawTarget,
     object: &str,
     at: impl Fn(&str) -> String,
-) -> Result<TargetKind, ConfigError> {
+) -> Result<TargetKind, ConfigIssues> {
+    let mut issues = ConfigIssues::default();
     for (key, written) in [
         ("key", raw.key.is_some()),
         ("namespaces", raw.namespaces.is_some()),
         ("format", raw.format.is_some()),
         ("password", raw.password.is_some()),
     ] {
-        if written {
-            return Err(ConfigError::new(
-                at(key),
-                "belongs to a ConfigMap; a ClusterTrustBundle has none",
-            ));
+        issues.require(
+            !written,
+            at(key),
+            "belongs to a ConfigMap: a ClusterTrustBundle has none",
+        );
+    }
+    match &raw.signer_name {
+        None => issues.require(
+            is_subdomain(object),
+            at("name"),
+            "without a signer_name it is lower-case letters, digits, `-` and `.`",
+        ),
+        Some(signer) => {
+            issues.collect(check_signer(signer, object, at));
         }
     }
-    let Some(signer) = &raw.signer_name else {
-        if !is_subdomain(object) {
-            return Err(ConfigError::new(
-                at("name"),
-                "without a signer_name it is lower-case letters, digits, `-` and `.`",
-            ));
-        }
-        return Ok(TargetKind::ClusterTrustBundle { signer_name: None });
-    };
+    issues.into_result(Some(TargetKind::ClusterTrustBundle {
+        signer_name: raw.signer_name.clone(),
+    }))
+}
+
+fn check_signer(
+    signer: &str,
+    object: &str,
+    at: impl Fn(&str) -> String,
+) -> Result<(), ConfigIssue> {
     let is_signer = signer.len() <= 571
         && signer.split_once('/').is_some_and(|(domain, path)| {
             domain.contains('.') && is_subdomain(domain) && is_subdomain(path)
         });
     if !is_signer {
-        return Err(ConfigError::new(
-            at("signer_name"),
-            "is no signer's name; write domain/path, such as example.com/mesh",
-        ));
+        let issue = ConfigIssue::new(at("signer_name"), "is not a signer's name");
+        return Err(issue.with_fix("write domain/path, such as example.com/mesh"));
     }
     let prefix = format!("{}:", signer.replace('/', ":"));
-    if !object.strip_prefix(&prefix).is_some_and(is_subdomain) {
-        return Err(ConfigError::new(
-            at("name"),
-            format_args!("must begin with the signer's name; write {prefix}bundle"),
-        ));
+    match object.strip_prefix(&prefix).is_some_and(is_subdomain) {
+        true => Ok(()),
+        false => {
+            let issue = ConfigIssue::new(at("name"), "must begin with the signer's name");
+            Err(issue.with_fix(format_args!("write {prefix}bundle")))
+        }
     }
-    Ok(TargetKind::ClusterTrustBundle {
-        signer_name: Some(signer.clone()),
-    })
 }
 
 /// Checks every target, and that no two write the same object of a cluster.
-///
-/// # Errors
-/// The first key whose value cannot be used.
-pub fn targets(raw: BTreeMap<String, RawTarget>) -> Result<Vec<TargetConfig>, ConfigError> {
-    let all: Vec<TargetConfig> = raw
-        .into_iter()
-        .map(|(name, raw)| TargetConfig::from_raw(&name, raw))
-        .collect::<Result<_, _>>()?;
-    let mut taken = BTreeMap::new();
+pub fn targets(raw: BTreeMap<String, RawTarget>) -> Result<Vec<TargetConfig>, ConfigIssues> {
+    let mut issues = ConfigIssues::default();
+    let all = check_targets(raw, &mut issues);
+    issues.into_result(Some(all))
+}
+
+/// The valid targets; what is wrong with the others is added to `issues`.
+pub fn check_targets(
+    raw: BTreeMap<String, RawTarget>,
+    issues: &mut ConfigIssues,
+) -> Vec<TargetConfig> {
+    let mut all = Vec::with_capacity(raw.len());
+    for (name, raw) in raw {
+        all.extend(issues.collect(TargetConfig::from_raw(&name, raw)));
+    }
+    let mut writers = BTreeMap::new();
     for target in &all {
         for cluster in target.clusters() {
-            if let Some(other) = taken.insert((cluster, target.described()), &target.name) {
-                return Err(ConfigError::new(
+            let object = target.described();
+            if let Some(other) = writers.insert((cluster, object.clone()), &target.name) {
+                issues.push(ConfigIssue::new(
                     format!("bundle_targets.{}.name", target.name),
                     format_args!(
-                        "bundle_targets.{other} writes the {} of cluster {cluster} too",
-                        target.described()
+                        "bundle_targets.{other} writes the {object} of cluster {cluster} too"
                     ),
                 ));
             }
         }
     }
-    Ok(all)
+    all
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use super::*;
 
-fn read(text: &str) -> Result<Vec<TargetConfig>, ConfigError> {
+fn read(text: &str) -> Result<Vec<TargetConfig>, ConfigIssues> {
     targets(toml::from_str(text).unwrap())
 }
 
