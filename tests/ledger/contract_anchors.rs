@@ -150,7 +150,7 @@ pub async fn a_bundle_is_never_empty(store: &dyn Store) {
         apply(&house, set(key, IssuerState::Retired)).await.unwrap();
     }
     let error = apply(&house, retire.clone()).await.unwrap_err();
-    assert!(error.to_string().contains("never empty"), "{error}");
+    assert!(error.to_string().contains("must not be empty"), "{error}");
     let other = Key::new().root("other");
     apply(&house, foreign(&house, &other, Some(NOW.plus(DAY))))
         .await

@@ -51,8 +51,8 @@ fn names_that_would_widen_or_hide_something() {
         (0xa5, "ediPartyName"),
         (0x88, "registeredID"),
         (0x80, "otherName"),
-        (0x16, "no known kind"),
-        (0xa6, "no known kind"),
+        (0x16, "unknown kind"),
+        (0xa6, "unknown kind"),
     ] {
         says(&asking(&[general(tag, b"")]), part);
     }
