@@ -50,7 +50,7 @@ pub(super) fn run(command: LinkerdCommand) -> Result<(), Failure> {
         .iter()
         .flat_map(ClusterStatus::planes)
         .flat_map(|plane| plane.workloads.values())
-        .fold(Counts::default(), |sum, counts| sum.and(*counts));
+        .fold(Counts::default(), |sum, counts| sum.plus(*counts));
     let outdated = total.old + total.unknown;
     let unreadable = clusters
         .iter()
