@@ -61,7 +61,7 @@ const REQUESTS: [(&str, Result<(), &str>); 26] = [
     ("basic_constraints.pem", Err("text before or after")),
     (
         "challenge-invalid.der",
-        Err("its value is no string of text"),
+        Err("its value is not a text string"),
     ),
     (
         "challenge-multi-valued.der",
@@ -78,7 +78,7 @@ const REQUESTS: [(&str, Result<(), &str>); 26] = [
     ("invalid_signature.pem", Err("RSA with 1024 bits")),
     (
         "long-form-attribute.pem",
-        Err("its value is no string of text"),
+        Err("its value is not a text string"),
     ),
     ("rsa_md4.der", Err("RSA with MD4")),
     ("rsa_md4.pem", Err("RSA with MD4")),
