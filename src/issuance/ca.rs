@@ -1,7 +1,7 @@
-//! CA certificates and requests on their way through the pipeline.
+//! CA certificates that a ceremony signs, and certification requests.
 
 use super::error::IssueError;
-use super::signable::{ReplayMismatch, Signable};
+use super::signable::Signable;
 use crate::x509::{
     Certificate, CertificateSpec, PublicKey, SignatureAlgorithm, check_issued, check_request,
 };
@@ -13,11 +13,6 @@ impl Signable for CertificateSpec {
         let certificate = Certificate::parse_with_key(der, Some(&self.public_key))?;
         check_issued(&certificate, tbs, &self)?;
         Ok(certificate)
-    }
-
-    fn resume(&mut self, _: &[u8], _: SignatureAlgorithm) -> Result<(), ReplayMismatch> {
-        // Ceremonies have no idempotency key: they find unfinished work by its key.
-        Err(ReplayMismatch::DifferentRequest)
     }
 }
 
@@ -33,9 +28,5 @@ impl Signable for Request {
     fn check(self, info: &[u8], signature: &[u8], der: Vec<u8>) -> Result<Vec<u8>, IssueError> {
         check_request(&der, info, self.algorithm, signature, &self.public_key)?;
         Ok(der)
-    }
-
-    fn resume(&mut self, _: &[u8], _: SignatureAlgorithm) -> Result<(), ReplayMismatch> {
-        Err(ReplayMismatch::DifferentRequest)
     }
 }

@@ -1,112 +1,57 @@
-//! A CA below the issuing CA, whose key this server makes for somebody who signs by himself.
-
-use std::sync::Arc;
+//! CAs below the issuing CA, for others that sign with a key of their own.
 
 use super::context::IssuanceContext;
 use super::error::IssueError;
-use super::issuer::Issuer;
-use super::leaf::{IssuanceRequest, Issued, validity};
 use super::pipeline::Prepared;
-use super::signable::{ReplayMismatch, Signable};
+use super::request::IssuanceRequest;
+use super::requested_certificate::{self, RequestedCertificate};
 use crate::authn::Method;
 use crate::ledger::Kind;
 use crate::policy::Grant;
-use crate::x509::{
-    CertificateSpec, San, Serial, SignatureAlgorithm, SubjectSpec, TbsError, TrustBundle,
-    TrustDomain, ca_name,
-};
+use crate::x509::{San, SubjectSpec, TbsError, TrustDomain, ca_name};
 
-/// A CA certificate on its way through the pipeline, with what is answered beside it.
-pub(super) struct Subordinate {
-    spec: CertificateSpec,
-    issuer: Arc<Issuer>,
-    bundle: Arc<TrustBundle>,
-}
-
-impl Signable for Subordinate {
-    type Out = Issued;
-
-    fn check(self, tbs: &[u8], signature: &[u8], der: Vec<u8>) -> Result<Issued, IssueError> {
-        Ok(Issued {
-            certificate: self.spec.check(tbs, signature, der)?,
-            issuer: self.issuer,
-            bundle: self.bundle,
-        })
-    }
-
-    fn resume(&mut self, tbs: &[u8], algorithm: SignatureAlgorithm) -> Result<(), ReplayMismatch> {
-        self.spec.resume(tbs, algorithm)
-    }
-}
-
-/// Why an issuing CA cannot make another below it; [`path_len_remedy`] says what mends that.
+/// Why an issuing CA cannot certify another CA; [`path_len_remedy`] says what to do.
 pub const NO_REMAINING_PATH_LEN: &str =
     "the issuing CA, or one above it, may have no further CA below it (pathLen 0)";
 
-/// The commands that lead to an issuing CA of `trust_domain` that may have a CA below it.
+/// The commands that give `trust_domain` an issuing CA that may have a CA below it.
 pub fn path_len_remedy(trust_domain: &TrustDomain) -> String {
     format!(
         "have your enterprise's CA certify one that may: `rootbridge ca request --trust-domain \
-         {trust_domain} --path-len 1`, then `rootbridge ca import`; a new authority is made so with \
+         {trust_domain} --path-len 1`, then `rootbridge ca import`; for a new authority, run \
          `rootbridge ca init --path-len 1`"
     )
 }
 
-/// Builds the TBSCertificate and its intent, and holds a place in the HSM's queue for it. The first
-/// name is the subject's common name too; no CA may stand below this one.
+/// Prepares a CA certificate. The first name is also the subject's common name. The CA may have no CA
+/// below it.
 pub(super) fn prepare(
     grant: &Grant,
     request: &IssuanceRequest,
     context: IssuanceContext,
-) -> Result<Prepared<Subordinate>, IssueError> {
+) -> Result<Prepared<RequestedCertificate>, IssueError> {
     let domain = &request.caller.trust_domain;
     let refused = |why: String| IssueError::NotReady {
         trust_domain: domain.clone(),
         why,
     };
-    // Policy knows names and callers, not what a certificate is for.
+    // Policy decides on callers and names, not on what a certificate is for.
     if request.caller.method != Method::Local || request.idempotency_key.is_some() {
         return Err(refused("only this server has CAs certified".to_owned()));
     }
-    let issuer = &context.issuer;
-    if issuer.remaining_path_len() == Some(0) {
-        return Err(refused(format!(
-            "{NO_REMAINING_PATH_LEN}: {}",
-            path_len_remedy(domain)
-        )));
+    if context.issuer.remaining_path_len() == Some(0) {
+        let remedy = path_len_remedy(domain);
+        return Err(refused(format!("{NO_REMAINING_PATH_LEN}: {remedy}")));
     }
-    let permit = issuer.key().reserve()?;
-    let (not_before, not_after) = validity(grant, issuer, context.now)?;
-    let spec = CertificateSpec {
-        serial: Serial::new(context.now),
-        issuer: Arc::clone(issuer.identity()),
-        not_before,
-        not_after,
-        names: grant.names().to_vec(),
-        public_key: request.csr.public_key().clone(),
-        subject: SubjectSpec::Ca {
-            name_der: name(grant.names())?,
-            path_len: Some(0),
-        },
+    let subject = SubjectSpec::Ca {
+        name_der: name_der(grant.names())?,
+        path_len: Some(0),
     };
-    let tbs = spec.to_tbs()?;
-    let signed = (spec.serial, tbs, (not_before, not_after));
-    let intent = context.intent(Kind::Ca, grant, request, signed);
-    Ok(Prepared {
-        in_flight: context.in_flight,
-        intent,
-        permit,
-        signable: Subordinate {
-            spec,
-            issuer: context.issuer,
-            bundle: context.bundle,
-        },
-    })
+    requested_certificate::prepare(Kind::Ca, subject, grant, request, context)
 }
 
-/// The subject: the first name, or as much of its beginning as a common name may hold; verifiers go
-/// by the subjectAltName.
-fn name(names: &[San]) -> Result<Vec<u8>, TbsError> {
+/// The first name, cut to the length of a common name: verifiers use the subjectAltName.
+fn name_der(names: &[San]) -> Result<Vec<u8>, TbsError> {
     let first = match names.first() {
         Some(San::Dns(name)) => name.as_str(),
         _ => return Err(TbsError::NoNames),

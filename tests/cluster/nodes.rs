@@ -151,7 +151,7 @@ async fn what_no_news_can_change_is_refused_at_once() {
         &format!("spiffe://td/{}", "ns/".repeat(1 << 18)),
     ] {
         let why = refused(&world, &caller, asked).await;
-        assert!(!why.may_pass(), "{asked:.100}: {why}");
+        assert!(!why.is_transient(), "{asked:.100}: {why}");
         let text = why.to_string();
         assert!(
             !text.chars().any(char::is_control) && text.len() < 1000,

@@ -1,4 +1,4 @@
-//! Sessions and logins that are lost, and codes that tell of it.
+//! Lost sessions and logins, and the return codes that report them.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::{Kit, Place, new_key, sign, sign_well, until};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Logs out behind the keeper's back: a login belongs to the process, so any session can end it.
+/// Ends the login from another session: a login belongs to the process.
 fn log_out(place: &Place, token: &Token) {
     let module = Pkcs11::new(&place.module).unwrap();
     let session = module
@@ -43,7 +43,7 @@ scenario!(
             assert_eq!(place.calls("C_Login"), logins + usize::from(round));
             assert_eq!(token.state(), TokenState::Ready);
         }
-        // Other questions find the way back as well, though a lost login only hides private keys.
+        // Other calls restore the login too, although a lost login only hides private keys.
         log_out(&place, &token);
         assert_eq!(token.keys().await.unwrap().len(), 1);
         assert_eq!(token.doubtful_signatures(), 0);
@@ -51,7 +51,7 @@ scenario!(
 );
 
 scenario!(
-    the_keeper_notices_a_lost_login_by_itself,
+    the_periodic_check_restores_a_lost_login,
     Kit::Spy,
     async |place| {
         let (_hsm, token) = place.ready(|_| ()).await;
@@ -101,13 +101,13 @@ scenario!(lost_sessions_are_opened_again, Kit::Shim, async |place| {
             sign_well(&key, b"after").await;
         }
     }
-    // The keeper lost its own session too, and proved the new one.
+    // The login thread lost its session too, and tested the new one.
     assert_eq!(token.test_signatures(), tests + 5);
     assert_eq!((token.signatures(), token.doubtful_signatures()), (21, 0));
 });
 
 scenario!(
-    each_shape_of_a_lost_login_is_tried_once_more,
+    each_code_of_a_lost_login_is_retried_once,
     Kit::Shim,
     async |place| {
         let (_hsm, token) = place.ready(|_| ()).await;
@@ -148,12 +148,12 @@ scenario!(a_refusal_is_never_retried, Kit::Shim, async |place| {
 });
 
 scenario!(
-    what_may_have_been_signed_is_unknown,
+    a_signature_that_may_exist_is_unknown,
     Kit::Shim,
     async |place| {
         let (_hsm, token) = place.ready(|_| ()).await;
         let key = new_key(&token, &[1]).await;
-        // The token signs, and says DEVICE_ERROR; again and again.
+        // The token signs and returns DEVICE_ERROR each time.
         place.command("lost_rv 48\n");
         let error = sign(&key, b"m").await.unwrap_err();
         assert!(
@@ -214,9 +214,9 @@ scenario!(
     }
 );
 
-// Coming back from this takes C_Finalize and C_Initialize, which are not done yet.
+// Recovery would need C_Finalize and C_Initialize, which is not implemented.
 scenario!(
-    a_moved_token_directory_is_said_to_be_gone,
+    a_moved_token_directory_makes_the_token_unavailable,
     Kit::Plain,
     async |place| {
         let (_hsm, token) = place.ready(|_| ()).await;

@@ -97,7 +97,7 @@ fn what_is_wrong_with_a_chain_is_said() {
         (enterprise.sign(&csr, no_sign, &[]) + &root, "keyCertSign"),
         (
             enterprise.certify(&csr, 0) + &root,
-            "allows 0 CAs below it, 1 were asked for",
+            "allows 0 CAs below it, 1 were requested",
         ),
         (root.clone() + &good, "issuing certificate first"),
         (good.clone(), "not self-signed"),

@@ -154,10 +154,7 @@ const REFUSED: [(&str, &str); 21] = [
         "one signature algorithm inside and another outside",
     ),
     ("x509/verisign_md2_root.pem", "RSA with 1024 bits"),
-    (
-        "x509/wosign-bc-invalid.pem",
-        "path length with CA:FALSE",
-    ),
+    ("x509/wosign-bc-invalid.pem", "path length with CA:FALSE"),
     ("x509/custom/crl_all_reasons.pem", "block \"X509 CRL\""),
     (
         "x509/custom/crl_empty_no_sequence.der",

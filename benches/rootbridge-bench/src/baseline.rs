@@ -59,7 +59,7 @@ pub(crate) fn measure(module: &Path) -> Result<Baseline> {
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let all = token.signing_speed(cores, SIGNING_SPAN)?;
     let alone = token.signing_speed(1, SIGNING_SPAN)?;
-    token.destroy_key()?;
+    token.destroy()?;
     Ok(Baseline {
         cores: u32::try_from(cores)?,
         raw_signs_per_second: all.per_second,

@@ -108,7 +108,7 @@ impl Token {
     }
 
     /// Destroys the key pair; the initialized token stays for the servers.
-    pub(crate) fn destroy_key(self) -> Result<()> {
+    pub(crate) fn destroy(self) -> Result<()> {
         self.session.destroy_object(self.private)?;
         self.session.destroy_object(self.public)?;
         drop(self.session);

@@ -1,14 +1,14 @@
-//! `ca init`: a root and an issuing CA, both keys made in the token.
+//! `ca init`: makes a root and an issuing CA, with both keys in the token.
 //!
-//! Each step is on record before the next begins, so a run that was broken off is gone on with:
-//! by its keys, its root and what was signed already.
+//! Each step is recorded before the next one starts. A later run continues an incomplete one: it
+//! uses its keys, its root and the certificates that it signed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::error::IssueError;
 use super::super::pipeline::Prepared;
-use super::keys::{Wanted, describe};
+use super::keys::{KeySpec, describe};
 use super::options::{InitOptions, InitReport};
 use super::{Ceremony, CeremonyError, issuer_id};
 use crate::clock::UnixTime;
@@ -19,14 +19,11 @@ use crate::x509::{
     ca_name,
 };
 
-/// How far notBefore of a CA certificate lies in the past, for clocks that lag.
+/// How far notBefore of a CA certificate is in the past, for clocks that are slow.
 const BACKDATE: Duration = Duration::from_secs(300);
 
 impl Ceremony {
-    /// Root and issuing CA, both keys made in the token.
-    ///
-    /// # Errors
-    /// [`CeremonyError`]; what was made until then stays, and is used when it is run again.
+    /// Makes a root and an issuing CA. After an error, a repeated call uses what was made.
     pub async fn init(&self, options: InitOptions) -> Result<InitReport, CeremonyError> {
         let domain = &options.trust_domain;
         self.create_authority(domain).await?;
@@ -43,10 +40,10 @@ impl Ceremony {
             ca_name(&format!("{domain} issuing CA"), organization).map_err(TbsError::from)?;
 
         let root_len = options.path_len.saturating_add(1);
-        let (root, certified) = self
+        let (root, existing) = self
             .root(
                 &token,
-                Wanted {
+                KeySpec {
                     domain,
                     role: Role::Root,
                     kind: options.kind,
@@ -54,7 +51,7 @@ impl Ceremony {
                 },
             )
             .await?;
-        let root_certificate = match certified {
+        let root_certificate = match existing {
             Some(certificate) => certificate,
             None => {
                 let name_der = root_name.clone();
@@ -72,28 +69,28 @@ impl Ceremony {
                     },
                 };
                 let certificate = self.certify(domain, &root, spec, now).await?;
-                self.put_to_use(&root, &certificate, &certificate).await?;
+                self.activate(&root, &certificate, &certificate).await?;
                 certificate
             }
         };
 
-        let issuing = Wanted {
+        let issuing = KeySpec {
             domain,
             role: Role::Issuing,
             kind: options.kind,
             path_len: options.path_len,
         };
         let issuing = self.issuing(&token, issuing).await?;
-        let end = root_certificate.not_after();
+        let root_not_after = root_certificate.not_after();
         let root_name = root_certificate.subject_der().to_vec();
         let spec = CertificateSpec {
             serial: Serial::new(now),
             issuer: Arc::new(IssuerIdentity {
-                not_after: Some(end),
+                not_after: Some(root_not_after),
                 ..IssuerIdentity::root(root_name, root.public_key(), root.algorithm())
             }),
             not_before: now.minus(BACKDATE).max(root_certificate.not_before()),
-            not_after: now.plus(options.issuing_ttl).min(end),
+            not_after: now.plus(options.issuing_ttl).min(root_not_after),
             names: Vec::new(),
             public_key: issuing.public_key().clone(),
             subject: SubjectSpec::Ca {
@@ -102,7 +99,7 @@ impl Ceremony {
             },
         };
         let issuing_certificate = self.certify(domain, &root, spec, now).await?;
-        self.put_to_use(&issuing, &issuing_certificate, &root_certificate)
+        self.activate(&issuing, &issuing_certificate, &root_certificate)
             .await?;
         let bundle = self.ledger.bundle(domain, None).await?;
         Ok(InitReport {
@@ -113,13 +110,13 @@ impl Ceremony {
         })
     }
 
-    /// The root's key, with its certificate where an earlier run came so far.
+    /// The root's key, and its certificate if an earlier run signed it.
     async fn root(
         &self,
         token: &Arc<Token>,
-        wanted: Wanted<'_>,
+        spec: KeySpec<'_>,
     ) -> Result<(Key, Option<Certificate>), CeremonyError> {
-        let domain = wanted.domain;
+        let domain = spec.domain;
         let mut roots = self
             .issuers(domain, Role::Root, IssuerState::Pending)
             .await?;
@@ -128,11 +125,11 @@ impl Ceremony {
                 .await?,
         );
         let Some(record) = roots.pop() else {
-            return Ok((self.make(token, wanted).await?, None));
+            return Ok((self.make_key(token, spec).await?, None));
         };
-        // A second root beside the first would stay in the bundle for ever, and sign nothing.
-        let Some(key) = self.known(token, &record, wanted).await? else {
-            return Err(CeremonyError::BegunOtherwise {
+        // A second root would stay in the bundle forever and sign nothing.
+        let Some(key) = self.find_key(token, &record, spec).await? else {
+            return Err(CeremonyError::OptionsDiffer {
                 trust_domain: domain.clone(),
                 made: describe(&record),
             });
@@ -143,18 +140,18 @@ impl Ceremony {
         Ok((key, certificate.transpose()?))
     }
 
-    async fn issuing(&self, token: &Arc<Token>, wanted: Wanted<'_>) -> Result<Key, CeremonyError> {
-        let pending = self.issuers(wanted.domain, Role::Issuing, IssuerState::Pending);
+    async fn issuing(&self, token: &Arc<Token>, spec: KeySpec<'_>) -> Result<Key, CeremonyError> {
+        let pending = self.issuers(spec.domain, Role::Issuing, IssuerState::Pending);
         for record in pending.await?.iter().rev() {
-            // The enterprise may be about to certify it.
+            // The enterprise may certify it.
             if self.was_requested(record).await? {
                 continue;
             }
-            if let Some(key) = self.known(token, record, wanted).await? {
+            if let Some(key) = self.find_key(token, record, spec).await? {
                 return Ok(key);
             }
         }
-        self.make(token, wanted).await
+        self.make_key(token, spec).await
     }
 
     async fn was_requested(&self, issuer: &IssuerRecord) -> Result<bool, CeremonyError> {
@@ -163,12 +160,11 @@ impl Ceremony {
             limit: 1,
             ..Filter::default()
         };
-        // A pending key has signed requests for itself and nothing else.
+        // A pending key has signed nothing but its own certification requests.
         Ok(!self.ledger.certificates(signed).await?.is_empty())
     }
 
-    /// The certificate that `spec` describes: the one that an earlier run has had signed, or a
-    /// new one.
+    /// Signs `spec`, unless an earlier run did: then returns that certificate.
     async fn certify(
         &self,
         domain: &TrustDomain,
@@ -215,7 +211,7 @@ impl Ceremony {
         Ok(self.pipeline.run(prepared).await?)
     }
 
-    async fn put_to_use(
+    async fn activate(
         &self,
         key: &Key,
         certificate: &Certificate,
