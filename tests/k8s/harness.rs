@@ -1,4 +1,4 @@
-//! The ground that the other tests stand on.
+//! Tests of what the other tests use: API servers, credentials, processes.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use kube::{Api, ResourceExt as _};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::kept::{Kept, runs};
+use super::guarded_process::{GuardedProcess, runs};
 use super::objects::{
     granted, namespace, node, pod, review, rule, service_account, token, token_for,
 };
@@ -123,22 +123,22 @@ async fn a_server_stops_and_ends() {
     assert!(!directory.exists());
 }
 
-/// A keeper whose parent dies without a word ends its child.
+/// A guard whose parent is killed ends its child.
 #[tokio::test]
 async fn nothing_outlives_the_tests() {
     let directory = tempfile::tempdir().unwrap();
     let inner = directory.path().join("inner");
     std::fs::create_dir(&inner).unwrap();
-    // The parent is a shell here that holds the keeper's standard input, as this process would.
-    let script = r#"mkfifo "$1/in"; sh -c "$2" keeper "$1/log" "$1/inner" sleep 1000 <"$1/in" & exec 3>"$1/in"; exec sleep 1000"#;
-    let parent = Kept::start(
+    // The parent is a shell here that holds the guard's standard input, as this process would.
+    let script = r#"mkfifo "$1/in"; sh -c "$2" guard "$1/log" "$1/inner" sleep 1000 <"$1/in" & exec 3>"$1/in"; exec sleep 1000"#;
+    let parent = GuardedProcess::start(
         "sh".as_ref(),
         &[
             "-c".to_owned(),
             script.to_owned(),
             "parent".to_owned(),
             directory.path().display().to_string(),
-            super::kept::KEEPER.to_owned(),
+            super::guarded_process::GUARD.to_owned(),
         ],
         &directory.path().join("said"),
         None,

@@ -131,7 +131,7 @@ pub fn place(token: &str) -> KeyLocation {
 }
 
 /// A ledger with an authority whose issuing CA is active.
-pub struct House {
+pub struct Fixture {
     pub ledger: Arc<dyn Ledger>,
     pub domain: TrustDomain,
     pub root: Key,
@@ -142,7 +142,7 @@ pub struct House {
     pub epoch: Epoch,
 }
 
-impl House {
+impl Fixture {
     pub async fn build(ledger: Arc<dyn Ledger>) -> Self {
         Self::build_for(ledger, "mesh.example").await
     }

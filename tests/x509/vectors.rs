@@ -124,8 +124,8 @@ fn every_request_comes_to_what_it_must() {
     for (name, wanted) in REQUESTS {
         match (request(&found[name]), wanted) {
             (Ok(csr), Ok(())) => {
-                let judge = x509_cert::request::CertReq::from_der(csr.der()).unwrap();
-                assert_eq!(judge.to_der().unwrap(), csr.der());
+                let reparsed = x509_cert::request::CertReq::from_der(csr.der()).unwrap();
+                assert_eq!(reparsed.to_der().unwrap(), csr.der());
             }
             (Err(error), Err(words)) => {
                 assert!(error.to_string().contains(words), "{name}: {error}");
@@ -233,10 +233,10 @@ fn every_certificate_is_read_as_another_parser_reads_it_or_refused_for_a_reason(
 fn agrees(certificate: &Certificate) {
     let subject = certificate.subject();
     assert!(!subject.chars().any(char::is_control), "{subject}");
-    let Ok(judge) = x509_cert::Certificate::from_der(certificate.der()) else {
+    let Ok(reparsed) = x509_cert::Certificate::from_der(certificate.der()) else {
         return;
     };
-    let tbs = judge.tbs_certificate();
+    let tbs = reparsed.tbs_certificate();
     let serial = Serial::from_bytes(tbs.serial_number().as_bytes()).unwrap();
     assert_eq!(&serial, certificate.serial());
     assert_eq!(tbs.subject().to_der().unwrap(), certificate.subject_der());

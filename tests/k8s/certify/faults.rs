@@ -1,4 +1,4 @@
-//! What a proxy is told when something behind Rootbridge fails: always something, and in time.
+//! The error that a proxy gets when something behind Rootbridge fails: always one, and in time.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use tonic::Code;
 
 use super::proxy::{Proxy, code, name, path, request, take};
 use super::{LISTENER, Scene};
-use crate::faulty::{Faulty, How};
+use crate::faulty_proxy::{Faulty, How};
 use rootbridge_test_support::csr::KeyAndCsr;
 use rootbridge_test_support::{PATIENCE, TD, eventually};
 
@@ -113,7 +113,7 @@ async fn a_stalled_hsm_hangs_nobody_and_collects_nothing() {
 async fn a_restart_is_answered_on_the_next_try() {
     const PROXIES: usize = 20;
     let scene = Scene::new("certify-restart").await;
-    let port = crate::server::free_port();
+    let port = rootbridge_test_support::free_port();
     let fixed = LISTENER.replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
     scene.setup.edit(LISTENER, &fixed);
     let own = name(scene.ns, "app");

@@ -1,4 +1,4 @@
-//! A plain, obedient API server: what each path answers is set by the test.
+//! An API server whose answers the test sets, path by path.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -36,7 +36,7 @@ pub(crate) struct Collection {
     events: broadcast::Sender<Option<String>>,
 }
 
-pub(crate) struct Fake {
+pub(crate) struct FakeApiServer {
     port: u16,
     ca: String,
     state: Arc<Answers>,
@@ -63,13 +63,13 @@ impl Collection {
         }
     }
 
-    /// Adds an object, and tells those who watch.
+    /// Adds an object, and sends the event to watches.
     pub(crate) fn add(&self, object: Value) {
         self.items.lock().unwrap().push(object.clone());
-        self.tell(&json!({ "type": "ADDED", "object": object }));
+        self.send(&json!({ "type": "ADDED", "object": object }));
     }
 
-    pub(crate) fn tell(&self, event: &Value) {
+    pub(crate) fn send(&self, event: &Value) {
         let _ = self.events.send(Some(format!("{event}\n")));
     }
 
@@ -118,7 +118,7 @@ fn plain(answer: Answer) -> Response {
         Answer::Json(value) => axum::Json(value).into_response(),
         Answer::Text(text) => text.into_response(),
         Answer::Status(code) => {
-            let status = json!({ "kind": "Status", "code": code, "message": "told to" });
+            let status = json!({ "kind": "Status", "code": code, "message": "set by the test" });
             (StatusCode::from_u16(code).unwrap(), axum::Json(status)).into_response()
         }
         Answer::Never => unreachable!("waited for by the caller"),
@@ -140,7 +140,7 @@ struct Asked {
     seconds: u64,
 }
 
-impl Fake {
+impl FakeApiServer {
     pub(crate) async fn start(issuer: &str) -> Self {
         let state = Arc::new(Answers {
             review: Mutex::new(Answer::Status(500)),
@@ -223,7 +223,7 @@ impl Fake {
     }
 }
 
-impl std::ops::Deref for Fake {
+impl std::ops::Deref for FakeApiServer {
     type Target = Answers;
     fn deref(&self) -> &Answers {
         &self.state
