@@ -43,7 +43,7 @@ use token_review::TokenReviewer;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::authn::KeysReport;
+use crate::authn::KeyCacheReport;
 use crate::clock::Clock;
 
 /// Every configured cluster, by name.
@@ -135,7 +135,7 @@ impl Cluster {
     }
 
     /// Its API server's published keys; `None` where tokens are not verified by them.
-    pub fn keys(&self) -> Option<KeysReport> {
+    pub fn keys(&self) -> Option<KeyCacheReport> {
         self.offline.as_ref().map(OfflineVerifier::report)
     }
 

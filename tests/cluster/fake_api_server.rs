@@ -1,4 +1,4 @@
-//! A plain, obedient API server: what each path answers is set by the test.
+//! An API server whose answers the test sets, path by path.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -66,13 +66,13 @@ impl Collection {
         }
     }
 
-    /// Adds an object, and tells those who watch.
+    /// Adds an object, and sends the event to watches.
     pub(crate) fn add(&self, object: Value) {
         self.items.lock().unwrap().push(object.clone());
-        self.tell(&json!({ "type": "ADDED", "object": object }));
+        self.send(&json!({ "type": "ADDED", "object": object }));
     }
 
-    pub(crate) fn tell(&self, event: &Value) {
+    pub(crate) fn send(&self, event: &Value) {
         let _ = self.events.send(Some(format!("{event}\n")));
     }
 
@@ -124,7 +124,7 @@ fn plain(answer: Answer) -> Response {
         Answer::Json(value) => axum::Json(value).into_response(),
         Answer::Text(text) => text.into_response(),
         Answer::Status(code) => {
-            let status = json!({ "kind": "Status", "code": code, "message": "told to" });
+            let status = json!({ "kind": "Status", "code": code, "message": "set by the test" });
             (StatusCode::from_u16(code).unwrap(), axum::Json(status)).into_response()
         }
         Answer::Never => unreachable!("waited for by the caller"),
