@@ -17,7 +17,7 @@ use crate::support::{Fixture, JwtKey, NOW, claims, claims_with, jwks};
 const HOUR: i64 = 3600;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_good_copy_is_kept_for_its_time() {
+async fn the_last_valid_copy_is_used_for_its_time() {
     let key = JwtKey::p256("k");
     let mut server = KeyServer::start(Answer::Set(jwks(&[&key]))).await;
     let fixture = rotation::fixture(&server, "1s");

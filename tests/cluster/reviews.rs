@@ -18,7 +18,7 @@ fn cannot_tell(error: &AuthnError) -> bool {
 }
 
 #[tokio::test]
-async fn the_api_servers_word_is_the_callers() {
+async fn the_callers_identity_is_what_the_api_server_returns() {
     let fake = FakeApiServer::start(ISSUER).await;
     fake.set_review(accepted("shop:cart"));
     let fixture = Fixture::new(&[("east", &fake, "namespaces = ['shop']")]).await;
@@ -82,11 +82,11 @@ async fn no_answer_is_no_verdict() {
         Answer::Never,
     ] {
         fake.set_review(answer.clone());
-        let begun = Instant::now();
+        let started = Instant::now();
         let error = fixture.ask("east", TOKEN).await.unwrap_err();
         assert!(cannot_tell(&error), "{answer:?}: {error}");
         assert!(!error.to_string().contains(TOKEN), "{error}");
-        assert!(begun.elapsed() < Duration::from_secs(3), "{answer:?}");
+        assert!(started.elapsed() < Duration::from_secs(3), "{answer:?}");
     }
     fake.set_review(accepted("shop:cart"));
     fixture.ask("east", TOKEN).await.unwrap();
@@ -123,17 +123,17 @@ async fn a_silent_cluster_keeps_its_own_callers_only_and_not_for_long() {
     well.set_review(accepted("shop:cart"));
     let bounds = "review_timeout = '1s'\nreview_concurrency = 2";
     let fixture = Fixture::new(&[("east", &silent, bounds), ("west", &well, bounds)]).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     let stuck = futures_util::future::join_all((0..10).map(|_| fixture.ask("east", TOKEN)));
     let others = async {
         for _ in 0..20 {
             fixture.ask("west", TOKEN).await.unwrap();
         }
-        begun.elapsed()
+        started.elapsed()
     };
     let (stuck, others) = tokio::join!(stuck, others);
     assert!(others < Duration::from_secs(1), "{others:?}");
-    assert!(begun.elapsed() < Duration::from_secs(4));
+    assert!(started.elapsed() < Duration::from_secs(4));
     assert!(
         stuck
             .iter()
@@ -141,9 +141,9 @@ async fn a_silent_cluster_keeps_its_own_callers_only_and_not_for_long() {
     );
     assert_eq!(silent.reviewed(), 2, "no more than the bound");
     silent.set_review(accepted("shop:cart"));
-    let begun = Instant::now();
+    let started = Instant::now();
     while fixture.ask("east", TOKEN).await.is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(10));
+        assert!(started.elapsed() < Duration::from_secs(10));
     }
 }
 

@@ -115,7 +115,7 @@ scenario!(
 );
 
 scenario!(
-    a_token_that_hangs_is_told_apart,
+    a_token_that_hangs_has_its_own_error,
     Module::Faulty,
     async |scenario| {
         let (_hsm, token) = scenario

@@ -43,10 +43,10 @@ impl Side {
         let updates = || self.envoy.counter("ssl_context_update_by_sds");
         let before = updates();
         set();
-        let begun = Instant::now();
+        let started = Instant::now();
         while updates() == before {
             assert!(
-                begun.elapsed() < Duration::from_secs(30),
+                started.elapsed() < Duration::from_secs(30),
                 "Envoy did not take its secret:\n{}",
                 self.envoy.process.log()
             );
@@ -86,10 +86,10 @@ impl Traffic {
 
     /// Waits until the present state of things has carried some requests.
     fn goes_on(&self) {
-        let (before, begun) = (self.good.load(Ordering::SeqCst), Instant::now());
+        let (before, started) = (self.good.load(Ordering::SeqCst), Instant::now());
         while self.good.load(Ordering::SeqCst) < before + STEP {
             assert!(
-                begun.elapsed() < Duration::from_secs(30),
+                started.elapsed() < Duration::from_secs(30),
                 "the traffic stands still"
             );
             thread::sleep(Duration::from_millis(10));

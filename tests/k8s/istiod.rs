@@ -45,7 +45,7 @@ async fn secret(api: &Api<Secret>, what: &str, right: impl Fn(&Secret) -> bool) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_secret_is_made_and_kept() {
+async fn the_secret_is_created_and_reconciled() {
     let scene = Scene::new(shared(), "istiod-kept", &section("istiod-kept")).await;
     let api: Api<Secret> = Api::namespaced(scene.admin.clone(), &scene.namespace);
     let running = scene.setup.serve().await;

@@ -131,9 +131,9 @@ impl ApiServer {
         let program = built("kube-apiserver");
         let log = self.path("apiserver.log");
         let server = GuardedProcess::start(&program, &self.arguments, &log, None);
-        let begun = Instant::now();
+        let started = Instant::now();
         while !self.ready() {
-            if server.ended() || begun.elapsed() > START {
+            if server.ended() || started.elapsed() > START {
                 return Err(server.log());
             }
             std::thread::sleep(Duration::from_millis(50));

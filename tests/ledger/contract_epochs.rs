@@ -114,7 +114,7 @@ pub async fn reconciles_only_what_is_abandoned(store: &dyn Store) {
     }
 }
 
-pub async fn reconciling_looks_behind_the_settled(store: &dyn Store) {
+pub async fn reconciling_reads_past_concluded_intents(store: &dyn Store) {
     let fixture = Fixture::build(store.server().await).await;
     let ledger = &*fixture.ledger;
     let mut epoch = fixture.epoch.clone();

@@ -23,7 +23,7 @@ async fn digest(fixture: &Fixture, sequence: u64) -> [u8; 32] {
     bundle.unwrap().unwrap().digest
 }
 
-pub async fn the_newest_delivery_of_each_place_is_kept(store: &dyn Store) {
+pub async fn the_newest_rollout_of_each_target_is_stored(store: &dyn Store) {
     let fixture = Fixture::build(store.server().await).await;
     let other = Key::new().root("other");
     assert_ne!(sha256(&other), [0; 32]);
@@ -74,7 +74,7 @@ pub async fn the_newest_delivery_of_each_place_is_kept(store: &dyn Store) {
     assert_eq!(ledger.revision().await.unwrap(), revision);
 }
 
-pub async fn what_was_never_made_is_not_delivered(store: &dyn Store) {
+pub async fn what_was_never_published_is_not_delivered(store: &dyn Store) {
     let fixture = Fixture::build(store.server().await).await;
     let digest = digest(&fixture, 1).await;
     for wrong in [rollout(&fixture, 2, digest), rollout(&fixture, 1, [7; 32])] {

@@ -23,13 +23,13 @@ async fn a_server_without_an_authority_waits_for_one() {
     assert_eq!(server.get("/readyz").await.0, 503);
     assert_eq!(server.get("/livez").await.0, 200);
     setup.init(TD, &[]);
-    let begun = Instant::now();
+    let started = Instant::now();
     server.ready().await;
     let client = server.client(TD).await;
     assert!(
-        begun.elapsed() < Duration::from_secs(10),
+        started.elapsed() < Duration::from_secs(10),
         "{:?}",
-        begun.elapsed()
+        started.elapsed()
     );
     let token = setup.issuer.istio("foo", "bar");
     client
@@ -144,13 +144,13 @@ async fn a_shutdown_leaves_nothing_open() {
             .collect();
         tokio::time::sleep(Duration::from_millis(300 + round * 217)).await;
         server.signal(Signal::SIGTERM);
-        let begun = Instant::now();
+        let started = Instant::now();
         let status = server.wait_exit(PATIENCE).await;
         assert!(status.success());
         assert!(
-            begun.elapsed() < Duration::from_secs(8),
+            started.elapsed() < Duration::from_secs(8),
             "{:?}",
-            begun.elapsed()
+            started.elapsed()
         );
         let mut answered = 0;
         for call in calls {
@@ -218,7 +218,7 @@ async fn health_by_service() {
         watch.message().await.unwrap().unwrap().status(),
         ServingStatus::Serving
     );
-    let begun = Instant::now();
+    let started = Instant::now();
     let last = tokio::spawn(async move {
         let mut last = None;
         while let Ok(Some(status)) = watch.message().await {
@@ -228,9 +228,9 @@ async fn health_by_service() {
     });
     server.stop().await;
     assert!(
-        begun.elapsed() < Duration::from_secs(5),
+        started.elapsed() < Duration::from_secs(5),
         "{:?}",
-        begun.elapsed()
+        started.elapsed()
     );
     assert_eq!(last.await.unwrap(), Some(ServingStatus::NotServing));
 }

@@ -7,7 +7,7 @@ use crate::support::{
 };
 
 #[test]
-fn a_good_one_passes_so_that_the_others_fail_for_their_own_fault() {
+fn a_valid_one_passes_so_that_the_others_fail_for_their_own_fault() {
     let key = SoftKey::p256();
     Csr::from_der(&good(&key).signed(&key)).unwrap();
 }

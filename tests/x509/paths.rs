@@ -174,7 +174,7 @@ fn path_lengths_that_do_not_suffice() {
 
 /// The narrowest of all above counts, less those that stand below it already.
 #[test]
-fn how_many_cas_may_stand_below() {
+fn how_many_cas_may_be_below() {
     for (root, middle, issuing, remaining) in [
         (None, None, None, None),
         (None, None, Some(0), Some(0)),

@@ -43,16 +43,16 @@ pub(crate) fn wait_ready(
     limit: Duration,
     mut gone: impl FnMut() -> Option<String>,
 ) -> Result<Duration, String> {
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         let last = get(port, path);
         if last.as_ref().is_ok_and(|response| response.status == 200) {
-            return Ok(begun.elapsed());
+            return Ok(started.elapsed());
         }
         if let Some(reason) = gone() {
             return Err(reason);
         }
-        if begun.elapsed() > limit {
+        if started.elapsed() > limit {
             return Err(format!("{path} on port {port} after {limit:?}: {last:?}"));
         }
         std::thread::sleep(Duration::from_millis(20));

@@ -47,8 +47,8 @@ fn the_server_takes_the_configuration() {
         }
         let values = values(&name);
         let text = configuration(&values);
-        if let Err(said) = validate(&text) {
-            panic!("{name}: {said}\n{text}");
+        if let Err(message) = validate(&text) {
+            panic!("{name}: {message}\n{text}");
         }
     }
 }

@@ -150,8 +150,8 @@ async fn stands(
     wanted: impl Fn(&Value) -> bool,
 ) -> Value {
     let mut last = Value::Null;
-    let begun = std::time::Instant::now();
-    while begun.elapsed() < PATIENCE {
+    let started = std::time::Instant::now();
+    while started.elapsed() < PATIENCE {
         last = status(setup, server);
         if wanted(&last) {
             return last;
