@@ -1,5 +1,5 @@
-//! The issuer's keys cannot be read: the last good copy stands for `keep`, then there is no telling,
-//! and all of it heals alone. And a file that is swapped under the reader's hands.
+//! Key sets that cannot be read: the last valid copy is used for `keep`, then verification is
+//! unavailable, and recovers by itself. And a file that is replaced while it is read.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -150,7 +150,7 @@ async fn a_thousand_swaps_of_the_link_and_none_missed() {
             fixture.authenticate(&steady).await.is_ok(),
             "lost at {index}"
         );
-        // Now and then the writer rests, and what stands then must be found.
+        // The writer pauses now and then; the set of that time must be found.
         if index % 200 == 199 {
             let token = key.token(&claims());
             eventually(

@@ -1,4 +1,4 @@
-//! A node's proxy asks for the workloads beside it.
+//! A node's proxy requests certificates for the workloads of its node.
 
 use std::time::{Duration, Instant};
 

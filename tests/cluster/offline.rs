@@ -1,4 +1,4 @@
-//! Tokens that are verified here, and those that are not.
+//! Tokens that are verified with the cluster's keys, and those that go to the API server.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -224,7 +224,7 @@ async fn a_broken_watch_resumes_and_an_expired_one_restarts() {
     .await;
 }
 
-/// Keys that do not come hold up nobody for longer than the API server itself may.
+/// Missing keys delay no caller for longer than the API server itself may.
 #[tokio::test]
 async fn missing_keys_delay_no_call_past_the_limit() {
     let (fake, key) = (FakeApiServer::start(ISSUER).await, JwtKey::p256("one"));

@@ -1,4 +1,4 @@
-//! TokenReview, and what becomes of callers when it goes wrong.
+//! TokenReview, and what callers get when it fails.
 
 use std::time::{Duration, Instant};
 
@@ -111,7 +111,7 @@ async fn an_audience_that_is_not_echoed_was_not_checked() {
     }
 }
 
-/// Two places and an API server that answers nobody: the third caller is not kept longer than the
+/// Two slots and an API server that does not answer: the third caller does not wait longer than the
 /// first, and another cluster's callers are not kept at all.
 #[tokio::test]
 async fn a_silent_cluster_keeps_its_own_callers_only_and_not_for_long() {
@@ -219,7 +219,7 @@ async fn a_kubeconfig_that_cannot_be_used_is_not_used() {
     let mut unverified: Value = serde_json::from_str(&good).unwrap();
     unverified["clusters"][0]["cluster"]["insecure-skip-tls-verify"] = json!(true);
     for (bad, says) in [
-        // Plain HTTP has nobody's word.
+        // Plain HTTP proves no server.
         (good.replace("https://", "http://"), "not https"),
         (plugin.to_string(), "runs a program"),
         (unverified.to_string(), "insecure-skip-tls-verify"),

@@ -1,4 +1,4 @@
-//! The queue: bounded, on time, and alive when a worker is not.
+//! The queue: bounded, with deadlines, and working without one of its workers.
 
 use std::time::{Duration, Instant};
 

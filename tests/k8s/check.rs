@@ -1,4 +1,4 @@
-//! `rootbridge check` looks at the clusters.
+//! What `rootbridge check` finds in clusters.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -79,7 +79,7 @@ async fn what_the_account_lacks_is_named() {
     );
 }
 
-/// A client certificate cannot be reviewed; nobody at the address is said at once.
+/// A client certificate cannot be reviewed; no server at the address is reported at once.
 #[tokio::test]
 async fn credentials_and_addresses() {
     let server = shared();
@@ -174,7 +174,7 @@ async fn an_istiod_with_a_wrong_configuration() {
     );
 }
 
-/// Before anybody publishes, the bundle is missing; a moment after `serve` begins, it is there.
+/// Before an instance publishes, the bundle is missing; soon after `serve` starts, it is there.
 #[tokio::test]
 async fn where_the_bundle_is_not_up_to_date() {
     let server = shared();

@@ -70,7 +70,7 @@ async fn what_is_approved_is_signed() {
     running.stop().await;
 }
 
-/// Each refusal stands on the object, with a reason, and nothing was recorded for it.
+/// Each refusal is on the object, with a reason, and nothing is recorded for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_fails_with_a_reason() {
     let server = shared();

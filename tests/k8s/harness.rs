@@ -96,7 +96,7 @@ async fn pod_certificates_and_trust_bundles_are_served() {
     }
 }
 
-/// Paused, it answers nobody; crashed, it comes back with what it knew; dropped, nothing stays.
+/// Paused, it does not answer; crashed and restarted, it has its objects; dropped, it leaves nothing.
 #[tokio::test]
 async fn a_server_stops_and_ends() {
     let mut server = ApiServer::start();

@@ -157,7 +157,7 @@ async fn it_is_renewed_in_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_signed_that_cannot_be_written() {
     let scene = Scene::new(shared(), "istiod-early", &section("istiod-late")).await;
-    // The chart's Role stands in a namespace: where there is none, only a ClusterRole shows more
+    // The chart's Role is in a namespace: where there is none, only a ClusterRole shows more
     // than a refusal.
     let rules = vec![
         rule(

@@ -98,7 +98,7 @@ impl ApiServer {
             format!("--etcd-servers={store}"),
             format!("--secure-port={}", self.port),
             "--bind-address=127.0.0.1".to_owned(),
-            // Loopback addresses may not be endpoints; nobody asks for them here.
+            // Loopback addresses may not be endpoints; no test uses them.
             "--advertise-address=192.0.2.1".to_owned(),
             "--endpoint-reconciler-type=none".to_owned(),
             format!("--tls-cert-file={}", path("server.pem")),
@@ -213,7 +213,7 @@ impl ApiServer {
         client(&self.kubeconfig(credential)).await
     }
 
-    /// Stops it: connections stay open and nobody answers.
+    /// Stops it: connections stay open without answers.
     pub(crate) fn pause(&self) {
         self.process().signal(Signal::SIGSTOP);
     }

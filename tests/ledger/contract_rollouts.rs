@@ -1,4 +1,4 @@
-//! Bundles that have come to their places: what every ledger promises.
+//! Bundles that have reached their targets: what every ledger promises.
 
 use rootbridge::ledger::{BundleRollout, LedgerError};
 
@@ -64,7 +64,7 @@ pub async fn the_newest_rollout_of_each_target_is_stored(store: &dyn Store) {
         later
     );
     assert_eq!(ledger.rollouts().await.unwrap(), [second, west]);
-    // It is no change of the records: nobody has to read them again.
+    // It does not change the records: no reader has to read them again.
     let revision = ledger.revision().await.unwrap();
     fixture
         .ledger

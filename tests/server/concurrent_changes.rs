@@ -1,4 +1,4 @@
-//! The CA swapped 10,000 times under the calls, in this process: every answer verifies as a unit.
+//! The CA changes 10,000 times during calls, in this process: every answer verifies as a whole.
 
 use std::process::Command;
 use std::sync::Arc;

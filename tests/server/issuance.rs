@@ -1,4 +1,4 @@
-//! Who gets what: names, lifetimes, keys, profiles, and what is said to those who do not.
+//! Names, lifetimes, keys and profiles: who gets what, and the errors of the others.
 
 use prost_types::Duration as Span;
 use rootbridge::mesh::proto::rootbridge_v1::SignCertificateRequest;

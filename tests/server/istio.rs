@@ -149,7 +149,7 @@ async fn one_credential_in_one_header() {
     ] {
         refusal(ask(with(values)).await, Code::Unauthenticated);
     }
-    // For another API, by another key, by nobody's.
+    // For another API, by another key, by no issuer's.
     for other in [
         setup.issuer.own("foo", "bar"),
         setup.issuer.person("alice"),

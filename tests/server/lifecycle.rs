@@ -108,7 +108,7 @@ async fn a_reload_takes_policy_and_callers_or_changes_nothing() {
             .await,
         Code::PermissionDenied,
     );
-    // A caller who is taken off the list is nobody at his next call.
+    // A caller that is removed from the list is refused at the next call.
     setup.edit("jwt = [\"cluster\", \"people\"]", "jwt = [\"people\"]");
     server.signal(Signal::SIGHUP);
     eventually(PATIENCE, "no JWT of the cluster", async || {
@@ -118,7 +118,7 @@ async fn a_reload_takes_policy_and_callers_or_changes_nothing() {
             .is_err_and(|status| status.code() == Code::Unauthenticated)
     })
     .await;
-    // What needs a restart is said, each time.
+    // What needs a restart is logged each time.
     setup.edit("workers = 2", "workers = 3");
     for n in 1..3 {
         server.signal(Signal::SIGHUP);
@@ -130,7 +130,7 @@ async fn a_reload_takes_policy_and_callers_or_changes_nothing() {
     server.stop().await;
 }
 
-/// SIGTERM: what was begun is brought to its end, answered or not, and on record.
+/// SIGTERM: calls in flight end, answered or not, and are on record.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_leaves_nothing_open() {
     let setup = TestServer::with(&[("level = \"trace\"", "level = \"info\"")]);

@@ -105,7 +105,7 @@ async fn a_locked_ledger_signs_nothing_and_recovers() {
 }
 
 /// Locked in the midst of load: what was signed and could not be concluded is not answered, and
-/// ends as unknown; nobody holds a certificate that is not on record as issued.
+/// ends as unknown; no client holds a certificate that is not on record as issued.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_intent_without_an_outcome_at_the_crash_is_unknown() {
     let setup = TestServer::with(&[("level = \"trace\"", "level = \"info\"")]);
@@ -170,7 +170,7 @@ async fn an_intent_without_an_outcome_at_the_crash_is_unknown() {
     );
 }
 
-/// At the start, what this instance left open earlier is concluded, and nobody else's.
+/// At the start, what this instance left open earlier is concluded, and no other instance's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_reconciles_only_its_own_records() {
     let setup = TestServer::with(&[("level = \"trace\"", "level = \"info\"")]);

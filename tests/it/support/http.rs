@@ -1,4 +1,4 @@
-//! One plain HTTP request, so that no test needs a client library to ask an admin port.
+//! One plain HTTP request on a blocking socket.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ pub(crate) struct Response {
     pub body: String,
 }
 
-/// GET on the loopback interface; an error when nobody answers.
+/// GET on the loopback interface; an error without an answer.
 pub(crate) fn get(port: u16, path: &str) -> std::io::Result<Response> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;

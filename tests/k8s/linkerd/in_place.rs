@@ -145,7 +145,7 @@ async fn the_roots_are_released_and_stay() {
         if keep {
             let held = |tools: &Tools| tools.object(roots)["data"]["ca-bundle.crt"].clone();
             assert_eq!(held(&tools), "the roots of before\n");
-            // What another has written meanwhile stands, also when the chart takes the object back.
+            // What another writer changed meanwhile is unchanged, also when the chart takes the object back.
             let others = ["--type=merge", "-p", r#"{"data":{"ca-bundle.crt":"both"}}"#];
             tools.ok("kubectl", &[&["patch", roots], &others[..]].concat());
             tools.upgrade(&external);

@@ -78,7 +78,7 @@ impl Tools {
         file
     }
 
-    /// An object as it stands, without what changes with every write.
+    /// An object without what changes with every write.
     pub(crate) fn object(&self, what: &str) -> Value {
         let text = self.ok("kubectl", &["get", what, "-o", "json"]);
         serde_json::from_str(&text).unwrap()

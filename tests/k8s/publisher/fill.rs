@@ -73,7 +73,7 @@ async fn three_hundred_namespaces_are_filled_and_reconciled() {
     assert!(both.starts_with(&pem) && both.matches("BEGIN CERTIFICATE").count() == 2);
     server.stop().await;
 
-    // After a restart nothing is written that stands already, and the moment is the recorded one.
+    // After a restart existing objects are not written again, and the time is the recorded one.
     let server = setup.serve().await;
     let again = stands(&setup, &server, "in step again", |status| {
         status["behind"] == 0 && status["applied"]["sequence"] == 2
@@ -115,7 +115,7 @@ async fn edits(cluster: &Cluster, pem: &str) {
         ("label", "true")
     );
 
-    // A foreign key alone is nobody's business.
+    // A foreign key alone is left unchanged.
     let before = maps.get(NAME).await.unwrap().metadata.generation;
     merge(json!({ "data": { "theirs": "changed" } })).await;
     maps.delete(NAME, &DeleteParams::default()).await.unwrap();
