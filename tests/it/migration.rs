@@ -29,12 +29,12 @@ struct Side {
 }
 
 impl Side {
-    /// Another certificate, in force when this returns.
+    /// Another certificate, active when this returns.
     fn own(&self, material: &Material) {
         self.change(|| self.secrets.set_own(material));
     }
 
-    /// Other roots, in force when this returns.
+    /// Other roots, active when this returns.
     fn roots(&self, pem: &str) {
         self.change(|| self.secrets.set_roots(pem));
     }

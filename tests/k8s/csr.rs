@@ -214,8 +214,8 @@ fn one_record_each(scene: &Scene, count: usize) {
     }
 }
 
-/// Killed in the middle, several times: none has two records, and what stands on an object is what
-/// is on record.
+/// Killed in the middle, several times: none has two records, and each object's certificate is the
+/// recorded one.
 #[tokio::test(flavor = "multi_thread")]
 async fn none_is_signed_twice_by_a_server_that_dies() {
     const COUNT: usize = 60;

@@ -82,7 +82,7 @@ async fn refused_callers_are_counted() {
     assert_eq!(counted("istio", "rejected").await, 4.0);
     assert_eq!(counted("certificates", "rejected").await, 2.0);
 
-    // Who is known and may not, and who may, is not turned away here.
+    // Neither denied nor accepted callers count as failed authentications.
     let token = setup.issuer.istio("foo", "bar");
     client.istio(&token, &csr).await.unwrap();
     let other = KeyAndCsr::workload("foo", "other");

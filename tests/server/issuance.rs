@@ -23,7 +23,7 @@ async fn lifetimes() {
     let client = server.client(TD).await;
     let csr = KeyAndCsr::workload("foo", "bar");
 
-    // Istio: nought and less are the default, as istiod has it.
+    // Istio: zero and less mean the default, as in istiod.
     let token = setup.issuer.istio("foo", "bar");
     for (asked, life) in [
         (0, 86_400),

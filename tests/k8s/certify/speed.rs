@@ -19,7 +19,7 @@ use rootbridge_test_support::grpc::istio_request;
 use rootbridge_test_support::jwt::claims;
 use rootbridge_test_support::{Client, RunningServer, TD, TestServer};
 
-/// Calls of each kind; they are made again and again.
+/// Different calls of each kind, which are repeated.
 const CALLS: usize = 2000;
 /// One for so many tasks.
 const CONNECTIONS: usize = 16;

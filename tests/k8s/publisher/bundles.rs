@@ -96,8 +96,8 @@ async fn a_cluster_trust_bundle_needs_attest_and_is_reconciled() {
     server.stop().await;
 }
 
-/// The rule is the ledger's: what an issuer needs cannot be retired, so that no bundle without it
-/// ever comes to be; and the published one stands where it was.
+/// The ledger enforces it: an anchor that an issuer needs cannot be retired, so no bundle without it
+/// exists, and the published one is unchanged.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_anchor_in_use_is_not_dropped() {
     let cluster = Cluster::of_chart().await;
