@@ -33,6 +33,8 @@ pub(crate) struct Collection {
     pub(crate) watches: AtomicUsize,
     /// Watches are not answered.
     pub(crate) deaf: AtomicBool,
+    /// Watches are refused with 403; lists are answered.
+    pub(crate) refuses_watches: AtomicBool,
     events: broadcast::Sender<Option<String>>,
 }
 
@@ -59,6 +61,7 @@ impl Collection {
             lists: AtomicUsize::new(0),
             watches: AtomicUsize::new(0),
             deaf: AtomicBool::new(false),
+            refuses_watches: AtomicBool::new(false),
             events: broadcast::channel(64).0,
         }
     }
@@ -84,6 +87,9 @@ impl Collection {
                 tokio::time::sleep(Duration::from_secs(3600)).await;
             }
             self.watches.fetch_add(1, Ordering::SeqCst);
+            if self.refuses_watches.load(Ordering::SeqCst) {
+                return plain(Answer::Status(403));
+            }
             let events = self.events.subscribe();
             let stream = futures_util::stream::unfold(events, |mut events| async {
                 let line = events.recv().await.ok()??;

@@ -266,6 +266,30 @@ async fn a_new_key_is_fetched_when_it_is_met() {
     assert!(ask(&fixture, &fake, &key.token(&claims())).await.1);
 }
 
+/// RBAC may allow a list and not the watch after it: that the list succeeds is no reason to retry
+/// without a pause.
+#[tokio::test]
+async fn a_refused_watch_is_retried_later_and_later() {
+    let (fake, key) = (FakeApiServer::start(ISSUER).await, JwtKey::p256("one"));
+    fake.pods.refuses_watches.store(true, Ordering::SeqCst);
+    let fixture = ready(&fake, &key).await;
+    let requests = || {
+        let lists = fake.pods.lists.load(Ordering::SeqCst);
+        (lists, fake.pods.watches.load(Ordering::SeqCst))
+    };
+    let before = requests();
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let after = requests();
+    assert!(
+        after.0 - before.0 <= 3 && after.1 - before.1 <= 8,
+        "{before:?} {after:?}"
+    );
+    fake.pods.refuses_watches.store(false, Ordering::SeqCst);
+    let cluster = fixture.cluster("east");
+    let recent = || cluster.index().unwrap().silent_for().unwrap() < Duration::from_secs(8);
+    eventually(PATIENCE, "the watch is allowed again", async || recent()).await;
+}
+
 /// Nothing is heard: past the bound the index says nothing any more, until it is heard again.
 #[tokio::test]
 async fn a_silent_watch_is_not_trusted() {

@@ -109,7 +109,7 @@ async fn the_same_request_gets_the_same_bytes() {
     client.sign(operator, short.clone()).await.unwrap();
     tokio::time::sleep(std::time::Duration::from_secs(9)).await;
     let message = refusal(client.sign(operator, short).await, Code::InvalidArgument);
-    assert!(message.contains("has ended"), "{message}");
+    assert!(message.contains("has expired"), "{message}");
     server.stop().await;
 }
 
