@@ -42,7 +42,7 @@ fn ten_thousand_changes_of_the_ca() {
     let mut inner = Command::new(std::env::current_exe().unwrap());
     let message = run(inner
         .args([
-            "moments::ten_thousand_changes_of_the_ca",
+            "concurrent_changes::ten_thousand_changes_of_the_ca",
             "--exact",
             "--nocapture",
         ])
