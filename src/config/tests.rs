@@ -72,10 +72,10 @@ fn keys(value: &toml::Value, at: &str, shape: &Shape, found: &mut BTreeSet<Strin
     match (value, shape) {
         (toml::Value::Table(table), Shape::Table(fields)) => {
             for (key, inner) in table {
-                let shape = fields.iter().find(|(name, _)| name == key);
+                let field = fields.iter().find(|field| field.name == key);
                 let at = schema::join(at, key);
-                match shape {
-                    Some((_, shape)) => keys(inner, &at, shape, found),
+                match field {
+                    Some(field) => keys(inner, &at, &field.shape, found),
                     None => drop(found.insert(at)),
                 }
             }
@@ -344,6 +344,42 @@ fn every_issue_is_reported_once_in_the_order_of_the_file() {
         ("21", "policy.rules[0].callers"),
         ("22", "policy.rules[0].profiles"),
         ("23", "policy.rules[0].names"),
+    ];
+    assert_eq!(keys, expected, "{found:#?}");
+}
+
+#[test]
+fn every_missing_key_and_wrong_type_is_reported_beside_the_values() {
+    let found = findings(
+        "[ledger]\n[hsm]\nmodule = '/m.so'\nworkers = 'x'\nqueue = 0\n\
+         [listeners.mesh]\napis = 'istio'\nclusters = ['east']\n\
+         [profiles.gold]\nmax_ttl = 'x'\nbackdate = 'y'\n\
+         [profiles.short]\ndefault_ttl = '1s'\n\
+         [[policy.rules]]\nnames = []\n",
+        &[],
+    );
+    for says in [
+        ":1: ledger.path: is missing",
+        ":4: hsm.workers: string \"x\" is not an integer",
+        ":6: listeners.mesh.address: is missing",
+        ":7: listeners.mesh.apis: invalid type: string \"istio\"",
+        ":10: profiles.gold.max_ttl: invalid value: string \"x\"",
+        ":11: profiles.gold.backdate: invalid value: string \"y\"",
+        ":14: policy.rules[0].callers: is missing",
+        ":14: policy.rules[0].profiles: is missing",
+    ] {
+        assert!(found.iter().any(|f| f.contains(says)), "{says}: {found:#?}");
+    }
+    // Without the ledger's path the values cannot be checked; with it they are.
+    let text = "[ledger]\npath = '/l'\n[hsm]\nmodule = '/m.so'\nworkers = 'x'\nqueue = 0\n\
+                [profiles.gold]\nmax_ttl = 'x'\n[profiles.short]\ndefault_ttl = '1s'\n";
+    let found = findings(text, &[]);
+    let keys: Vec<_> = found.iter().filter_map(|f| f.split(": ").nth(1)).collect();
+    let expected = [
+        "hsm.workers",
+        "hsm.queue",
+        "profiles.gold.max_ttl",
+        "profiles.short.default_ttl",
     ];
     assert_eq!(keys, expected, "{found:#?}");
 }

@@ -8,7 +8,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_util::sync::CancellationToken;
 
-use super::tls_config::OwnCertificate;
+use super::config::OwnCertificate;
 use crate::authn::Caller;
 use crate::clock::{Clock, UnixTime};
 use crate::issuance::{Authorities, IssuanceRequest, IssueError, Issued, Naming};

@@ -62,7 +62,7 @@ impl LinkerdConfig {
     }
 
     /// The same for the callers of `trust_domain`.
-    pub(super) fn for_trust_domain(self, trust_domain: &TrustDomain) -> Self {
+    pub(in crate::mesh) fn for_trust_domain(self, trust_domain: &TrustDomain) -> Self {
         Self {
             trust_domain: Some(trust_domain.clone()),
             ..self

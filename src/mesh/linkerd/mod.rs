@@ -8,7 +8,6 @@ mod account;
 mod algorithms;
 mod check;
 mod config;
-pub(super) mod listener;
 mod schedule;
 
 use std::sync::Arc;
