@@ -1,4 +1,4 @@
-# make demo   installs what is missing, builds, and runs the main job on a SoftHSM token
+# make demo   installs what is missing, builds, and issues a certificate with a SoftHSM token
 # make test   the same start, then every test
 # make lint   format, clippy, licences and sources, Go vet
 # make fuzz   a minute for each fuzz target (FUZZ_SECONDS=60)

@@ -1,9 +1,8 @@
-//! Rootbridge: a mesh CA whose issuing key lives in a PKCS#11 token.
+//! Rootbridge: a mesh CA whose issuing key stays in a PKCS#11 token.
 //!
-//! A request for a certificate walks straight down the house, once, and comes straight back:
-//! mesh API, authenticate, authorize, admit the CSR, record the intent, sign in the HSM, check,
-//! conclude the record, answer. `docs/architecture.md` draws the rooms; `tests/architecture`
-//! keeps the direction of their imports.
+//! The request path: mesh API, authenticate, authorize, admit the CSR, record the intent, sign in the
+//! HSM, verify the certificate, conclude the record, respond. `docs/architecture.md` describes the
+//! layers; `tests/architecture` verifies that modules import only from lower ones.
 
 pub mod backoff;
 pub mod clock;

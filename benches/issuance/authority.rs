@@ -45,7 +45,7 @@ impl Authority {
         signature.as_ref().to_vec()
     }
 
-    /// Puts the authority on record, active, and answers an intent of its own.
+    /// Records the authority as active, and returns an intent for it.
     pub(crate) async fn intent(&self, ledger: &dyn Ledger) -> Intent {
         let now = SystemClock.now();
         let trust_domain = TrustDomain::parse(TRUST_DOMAIN).unwrap();
@@ -119,7 +119,7 @@ impl Authority {
         }
     }
 
-    /// Its certificate, self-signed.
+    /// Self-signed.
     fn certificate(&self) -> Vec<u8> {
         let now = SystemClock.now();
         let tbs = CaTemplate {

@@ -1,4 +1,4 @@
-//! What a workload brings: a CSR, and a token that its cluster has signed.
+//! A workload's CSR, and its token from a cluster.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use serde_json::json;
 
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
-/// A CSR for P-256, in PEM.
+/// For a P-256 key, in PEM.
 pub(crate) fn csr() -> String {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();

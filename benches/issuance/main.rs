@@ -26,8 +26,8 @@ use tokio::runtime::Runtime;
 
 use authority::Authority;
 
-/// Callers that wait for the ledger at the same time.
-const AT_ONCE: u64 = 64;
+/// Concurrent callers of the ledger.
+const CONCURRENT: u64 = 64;
 
 fn x509(bench: &mut Criterion) {
     let pem = caller::csr();
@@ -62,8 +62,8 @@ fn x509(bench: &mut Criterion) {
     bench.bench_function("check: parse again, compare, verify", |b| {
         b.iter(|| {
             let known = Some(csr.public_key());
-            let made = Certificate::parse_with_key(black_box(der.clone()), known).unwrap();
-            check_issued(&made, &tbs, &authority.public_key, &expected).unwrap();
+            let certificate = Certificate::parse_with_key(black_box(der.clone()), known).unwrap();
+            check_issued(&certificate, &tbs, &authority.public_key, &expected).unwrap();
         });
     });
 }
@@ -77,15 +77,15 @@ fn jwt(bench: &mut Criterion) {
     let allowed = ["cluster".to_owned()];
     bench.bench_function("jwt: RS256, 2048 bits", |b| {
         b.iter(|| {
-            let judged = verifiers.authenticate(black_box(&token), Api::Istio, &allowed);
-            runtime.block_on(judged).unwrap()
+            let caller = verifiers.authenticate(black_box(&token), Api::Istio, &allowed);
+            runtime.block_on(caller).unwrap()
         });
     });
 }
 
 fn ledger(bench: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
-    // Not in a file system of memory, where a sync costs nothing.
+    // Not on a file system in memory, where a sync costs nothing.
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = directory.path().join("ledger.db");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -96,19 +96,19 @@ fn ledger(bench: &mut Criterion) {
         (ledger, sample)
     });
     let mut group = bench.benchmark_group("ledger");
-    group.throughput(Throughput::Elements(AT_ONCE));
+    group.throughput(Throughput::Elements(CONCURRENT));
     group.bench_function(
-        format!("record and conclude, {AT_ONCE} callers at once"),
+        format!("record and conclude, {CONCURRENT} concurrent callers"),
         |b| {
             b.iter(|| {
                 runtime.block_on(async {
-                    let callers: Vec<_> = (0..AT_ONCE)
+                    let callers: Vec<_> = (0..CONCURRENT)
                         .map(|_| {
                             let (ledger, mut intent) = (Arc::clone(&ledger), sample.clone());
                             intent.serial = Some(Serial::new(intent.recorded_at));
                             tokio::spawn(async move {
                                 let Record::New(id) = ledger.record(intent).await.unwrap() else {
-                                    panic!("a serial came twice");
+                                    panic!("a serial number was used twice");
                                 };
                                 let signature = vec![0x30; 71];
                                 ledger

@@ -1,5 +1,5 @@
-//! A configuration: refused with what is wrong and where, the same each time; or accepted with every
-//! value inside the bounds that the rooms promise each other.
+//! A configuration: refused with a deterministic reason and location, or accepted with every value
+//! within the bounds that the modules expect.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -14,7 +14,7 @@ use rootbridge::policy::{PolicyInput, Scope};
 use rootbridge::x509::{Csr, SpiffeId, TrustDomain};
 
 use super::scratch::Scratch;
-use super::{Outcome, assert_sayable};
+use super::{Outcome, assert_printable};
 
 static FILE: LazyLock<Mutex<Scratch>> = LazyLock::new(|| Mutex::new(Scratch::new(b"")));
 static CSR: LazyLock<Csr> = LazyLock::new(|| {
@@ -56,8 +56,8 @@ pub fn check(data: &[u8]) -> Outcome {
 fn refused(error: &ConfigError) {
     assert!(!error.findings().is_empty());
     for finding in error.findings() {
-        assert_sayable(finding.what());
-        finding.to_write().into_iter().for_each(assert_sayable);
+        assert_printable(finding.what());
+        finding.to_write().into_iter().for_each(assert_printable);
         assert!(!finding.place().is_empty() && !finding.to_string().contains(char::is_control));
     }
 }
@@ -130,7 +130,7 @@ fn hsm(hsm: &rootbridge::hsm::Config) {
         Duration::from_millis(100)..=secs(3600),
     );
     for (name, value) in hsm.missing_environment() {
-        // What a process can be started with.
+        // Valid in a process's environment.
         assert!(!name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0'));
     }
     for name in hsm.token_names() {
@@ -162,11 +162,11 @@ fn listener(one: &ListenerConfig, authn: &authn::Config) {
     let callers = one.callers();
     let serves = [Api::Istio, Api::Certificates, Api::Bundles].map(|api| one.serves(api));
     assert!(serves.contains(&true));
-    // Certificates are for someone.
-    let someone = !callers.jwt().is_empty()
+    // An API that issues certificates has callers.
+    let has_callers = !callers.jwt().is_empty()
         || !callers.operators().is_empty()
         || callers.client_certificates().is_some();
-    assert!(someone || serves == [false, false, true]);
+    assert!(has_callers || serves == [false, false, true]);
     let mut issuers: Vec<&str> = callers
         .jwt()
         .iter()
@@ -200,7 +200,7 @@ fn listener(one: &ListenerConfig, authn: &authn::Config) {
             file(certificate);
             file(key);
         }
-        // Only Linkerd's proxies come without TLS: their own has ended it, in the same pod.
+        // Only for Linkerd's proxies: the proxy in the same pod has terminated TLS.
         TlsConfig::Plaintext => assert!(one.serves(Api::Linkerd)),
     }
     let limits = one.limits();
@@ -218,12 +218,11 @@ fn listener(one: &ListenerConfig, authn: &authn::Config) {
     }
 }
 
-/// A path that says something.
 fn file(path: &Path) {
     assert!(!path.as_os_str().is_empty());
 }
 
-/// A name that a log line can hold.
+/// A name that is printable in a log line.
 fn plain(name: &str) {
     assert!(!name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic()));
 }
@@ -232,7 +231,7 @@ fn is_domain(domain: &TrustDomain) {
     assert_eq!(TrustDomain::parse(domain.as_str()).as_ref(), Ok(domain));
 }
 
-/// Whatever the rules say, a grant stays in the trust domain of the verifier and within the profile.
+/// Under any rules, a grant has the verifier's trust domain and the profile's bounds.
 fn policy(config: &Config) {
     let policy = config.policy().policy();
     for (own, domain) in [
@@ -261,7 +260,7 @@ fn policy(config: &Config) {
                         assert!(ttl.is_none_or(|ttl| grant.ttl() <= ttl));
                         assert!(ttl.is_some() || grant.ttl() >= secs(60));
                     }
-                    Err(denial) => assert_sayable(denial),
+                    Err(denial) => assert_printable(denial),
                 }
             }
         }

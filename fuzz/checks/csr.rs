@@ -1,5 +1,5 @@
-//! A certification request: what is accepted is what two other parsers read, with the same key and
-//! the same names, and policy makes no more of it than who asks.
+//! A CSR: what is accepted is what two other parsers read, with the same key and names, and policy
+//! grants nothing but the authenticated name.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -13,10 +13,10 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer as _;
 
-use super::der::{asked_with_our_key, unarmoured};
-use super::{Outcome, assert_sayable};
+use super::der::{der_of, signed_with_known_key};
+use super::{Outcome, assert_printable};
 
-/// Who asks, as authenticated.
+/// The authenticated caller.
 static OWN: LazyLock<SpiffeId> =
     LazyLock::new(|| SpiffeId::parse("spiffe://cluster.local/ns/foo/sa/bar").expect("a SPIFFE ID"));
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {
@@ -25,26 +25,26 @@ static POLICY: LazyLock<Policy> = LazyLock::new(|| {
         .into_policy()
 });
 
-/// A request in DER or in PEM.
+/// A CSR in DER or in PEM.
 pub fn check(data: &[u8]) -> Outcome {
-    let as_sent = [Csr::from_der(data), Csr::from_pem(data)].map(|result| judge(&result));
-    // A signature hides what comes after it from a fuzzer, so the request is signed again by a key
-    // that is known, and the key that stood there is looked at alone.
-    if let Some((signed, key)) = asked_with_our_key(&unarmoured(data)) {
-        judge(&Csr::from_der(&signed));
+    let as_sent = [Csr::from_der(data), Csr::from_pem(data)].map(|result| verify(&result));
+    // A fuzzer cannot produce a valid signature: the CSR is signed again with a known key, and its
+    // original key is parsed separately.
+    if let Some((signed, key)) = signed_with_known_key(&der_of(data)) {
+        verify(&Csr::from_der(&signed));
         match PublicKey::from_spki_der(&key) {
             Ok(read) => assert_eq!(read.spki_der(), key),
-            Err(error) => assert_sayable(error),
+            Err(error) => assert_printable(error),
         }
     }
     Outcome::of(as_sent.contains(&true))
 }
 
-fn judge(result: &Result<Csr, rootbridge::x509::CsrError>) -> bool {
+fn verify(result: &Result<Csr, rootbridge::x509::CsrError>) -> bool {
     let csr = match result {
         Ok(csr) => csr,
         Err(error) => {
-            assert_sayable(error);
+            assert_printable(error);
             return false;
         }
     };
@@ -74,7 +74,7 @@ fn judge(result: &Result<Csr, rootbridge::x509::CsrError>) -> bool {
         assert!(!matches!(name, San::Spiffe(id) if id.path().is_empty()));
     }
     if let CsrSubject::Named(text) = csr.subject() {
-        assert_sayable(text);
+        assert_printable(text);
     }
     read_by_x509_cert(csr);
     read_by_x509_parser(csr);
@@ -83,26 +83,26 @@ fn judge(result: &Result<Csr, rootbridge::x509::CsrError>) -> bool {
 }
 
 fn read_by_x509_cert(csr: &Csr) {
-    let judge = CertReq::from_der(csr.der()).expect("x509-cert reads it");
-    assert_eq!(judge.to_der().expect("x509-cert"), csr.der());
-    let key = judge.info.public_key.to_der().expect("x509-cert");
+    let parsed = CertReq::from_der(csr.der()).expect("x509-cert reads it");
+    assert_eq!(parsed.to_der().expect("x509-cert"), csr.der());
+    let key = parsed.info.public_key.to_der().expect("x509-cert");
     assert_eq!(key, csr.public_key().spki_der());
-    let says_nothing = judge
+    let has_no_extensions = parsed
         .info
         .subject
         .iter()
         .all(|attribute| attribute.value.value().is_empty());
-    assert_eq!(says_nothing, csr.subject() == &CsrSubject::Empty);
+    assert_eq!(has_no_extensions, csr.subject() == &CsrSubject::Empty);
 }
 
 fn read_by_x509_parser(csr: &Csr) {
-    let (rest, judge) =
+    let (rest, parsed) =
         X509CertificationRequest::from_der(csr.der()).expect("x509-parser reads it");
     assert!(rest.is_empty());
-    let info = &judge.certification_request_info;
+    let info = &parsed.certification_request_info;
     assert_eq!(info.subject_pki.raw, csr.public_key().spki_der());
     let mut names = Vec::new();
-    for extension in judge.requested_extensions().into_iter().flatten() {
+    for extension in parsed.requested_extensions().into_iter().flatten() {
         match extension {
             ParsedExtension::SubjectAlternativeName(list) => {
                 names.extend(list.general_names.iter().map(certified));
@@ -112,13 +112,13 @@ fn read_by_x509_parser(csr: &Csr) {
                 assert!(!usage.key_cert_sign() && !usage.crl_sign());
             }
             ParsedExtension::ExtendedKeyUsage(_) | ParsedExtension::SubjectKeyIdentifier(_) => {}
-            other => panic!("{other:?} was let through"),
+            other => panic!("{other:?} was accepted"),
         }
     }
     assert_eq!(names, csr.names());
 }
 
-/// The name as ours, or a panic: nothing else may be let through.
+/// The name as a [`San`]; panics for every type of name that must not be accepted.
 pub(crate) fn certified(name: &GeneralName<'_>) -> San {
     match name {
         GeneralName::URI(uri) => San::Spiffe(SpiffeId::parse(uri).expect("a SPIFFE ID")),
@@ -127,11 +127,11 @@ pub(crate) fn certified(name: &GeneralName<'_>) -> San {
             4 => IpAddr::from(<[u8; 4]>::try_from(*octets).expect("four octets")),
             _ => IpAddr::from(<[u8; 16]>::try_from(*octets).expect("sixteen octets")),
         }),
-        other => panic!("{other:?} was let through"),
+        other => panic!("{other:?} was accepted"),
     }
 }
 
-/// The names of a certificate are the authenticated ones: a request may repeat them, not add any.
+/// The names of a certificate are the authenticated ones: a CSR may repeat them, not add any.
 fn policy_grants_what_was_authenticated(csr: &Csr) {
     let own = San::Spiffe(OWN.clone());
     let decide = |scope| {
@@ -146,16 +146,16 @@ fn policy_grants_what_was_authenticated(csr: &Csr) {
         };
         POLICY.decide(&input, csr)
     };
-    let asked: BTreeSet<&San> = csr.names().iter().collect();
+    let requested: BTreeSet<&San> = csr.names().iter().collect();
     match decide(Scope::CallerName) {
         Ok(grant) => {
             assert_eq!(grant.names(), std::slice::from_ref(&own));
-            assert!(asked.iter().all(|name| **name == own));
+            assert!(requested.iter().all(|name| **name == own));
         }
         Err(denial) => {
-            assert!(asked.iter().any(|name| **name != own), "{denial}");
+            assert!(requested.iter().any(|name| **name != own), "{denial}");
         }
     }
-    // There is no rule, so no name is had by asking, the own one included.
+    // Without a rule no requested name is granted, not even the caller's own.
     assert!(decide(Scope::Requested).is_err() && decide(Scope::CallerNameByRule).is_err());
 }

@@ -1,18 +1,18 @@
-//! Just enough of DER to take a structure apart and sign it anew, so that the parsers behind a
-//! signature are reached; lengths are believed, nothing else is checked.
+//! Enough of DER to split a structure and sign it again, so that the code behind a signature is
+//! reached. Only lengths are read.
 
 use std::sync::LazyLock;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 
-/// A key whose private half everyone knows.
+/// A key whose private half is public.
 pub(crate) static KEY: LazyLock<Ed25519KeyPair> =
     LazyLock::new(|| Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("any seed is a key"));
 
 const SEQUENCE: u8 = 0x30;
 const ED25519: &[u8] = b"\x30\x05\x06\x03\x2b\x65\x70";
 
-/// The first element of `bytes`: its tag, contents, and what comes after it.
+/// The first element of `bytes`: its tag, contents, and the bytes after it.
 pub(crate) fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (tag, rest) = bytes.split_first()?;
     let (first, rest) = rest.split_first()?;
@@ -31,7 +31,6 @@ pub(crate) fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((*tag, contents, after))
 }
 
-/// One element of these parts.
 pub(crate) fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let contents = parts.concat();
     let mut out = vec![tag];
@@ -48,9 +47,8 @@ pub(crate) fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// The request in `der` asked for with [`KEY`] instead, and signed with it; and the
-/// SubjectPublicKeyInfo that was there before.
-pub(crate) fn asked_with_our_key(der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+/// The CSR in `der` with [`KEY`] as its key, signed with it; and its original SubjectPublicKeyInfo.
+pub(crate) fn signed_with_known_key(der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let (_, request, _) = element(der)?;
     let (_, info, _) = element(request)?;
     let (_, _, after_version) = element(info)?;
@@ -67,8 +65,8 @@ pub(crate) fn asked_with_our_key(der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((signed, tlv(tag, &[key])))
 }
 
-/// The bytes of the first PEM block in `input`, or `input` itself where there is none.
-pub(crate) fn unarmoured(input: &[u8]) -> Vec<u8> {
+/// The bytes of the first PEM block in `input`, or `input` itself without one.
+pub(crate) fn der_of(input: &[u8]) -> Vec<u8> {
     use base64::Engine as _;
     let inside = std::str::from_utf8(input).ok().and_then(|text| {
         let (_, block) = text.split_once("-----BEGIN ")?;

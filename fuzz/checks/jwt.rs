@@ -1,5 +1,5 @@
-//! A token: no text that an attacker can make is ever a caller, and one that its issuer signed is
-//! exactly the caller that it names.
+//! A token: no text of an attacker ever yields a caller; a token that its issuer signed yields exactly
+//! the caller that it names.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -17,12 +17,12 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::der::KEY;
 use super::scratch::Scratch;
-use super::{Outcome, assert_sayable};
+use super::{Outcome, assert_printable};
 
-/// The public halves of keys whose private halves were never kept.
-const NOBODY: &[u8] = include_bytes!("nobody.jwks.json");
+/// Public keys whose private halves were never stored.
+const UNKNOWN_KEYS: &[u8] = include_bytes!("nobody.jwks.json");
 
-/// The time at which every token is looked at, and the leeway.
+/// The time at which every token is verified.
 const NOW: i64 = 1_790_000_000;
 const LEEWAY: i64 = 30;
 
@@ -48,17 +48,17 @@ const VERIFIERS: [(&str, &str, &str, SubjectForm); 3] = [
     ),
 ];
 
-struct World {
+struct Setup {
     runtime: Runtime,
     allowed: Vec<String>,
-    /// Under [`NOBODY`]'s keys.
+    /// Under [`UNKNOWN_KEYS`].
     sealed: JwtVerifiers,
     /// Under [`KEY`].
     open: JwtVerifiers,
     _files: [Scratch; 2],
 }
 
-static WORLD: LazyLock<World> = LazyLock::new(|| {
+static SETUP: LazyLock<Setup> = LazyLock::new(|| {
     let runtime = Builder::new_current_thread()
         .enable_time()
         .build()
@@ -68,7 +68,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         "x": URL_SAFE_NO_PAD.encode(KEY.public_key().as_ref()),
     }] });
     let files = [
-        Scratch::new(NOBODY),
+        Scratch::new(UNKNOWN_KEYS),
         Scratch::new(ours.to_string().as_bytes()),
     ];
     let inside = runtime.enter();
@@ -81,7 +81,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
             }
         });
     }
-    World {
+    Setup {
         runtime,
         allowed: VERIFIERS.map(|(name, ..)| name.to_owned()).to_vec(),
         sealed,
@@ -121,8 +121,8 @@ fn verifiers(keys: &Scratch) -> JwtVerifiers {
     JwtVerifiers::new(&config, clock)
 }
 
-/// A compact token, or a header and claims in JSON with a line break between them, which are made
-/// into one. Accepted: once signed by its issuer.
+/// A compact token, or a header and claims in JSON with a line break between them, which are encoded
+/// as one. `Accepted` refers to the token signed by its issuer.
 pub fn check(data: &[u8]) -> Outcome {
     let Ok(text) = std::str::from_utf8(data) else {
         return Outcome::Refused;
@@ -138,7 +138,7 @@ pub fn check(data: &[u8]) -> Outcome {
             format!("{header}.{claims}")
         }
         None => {
-            no_caller(text);
+            assert_rejected(text);
             let Some((signed, _)) = text.rsplit_once('.') else {
                 return Outcome::Refused;
             };
@@ -147,48 +147,48 @@ pub fn check(data: &[u8]) -> Outcome {
     };
     let signature = URL_SAFE_NO_PAD.encode(KEY.sign(signed.as_bytes()));
     let token = format!("{signed}.{signature}");
-    // A right signature by a key that is not the issuer's, and none at all.
-    no_caller(&token);
-    no_caller(&format!("{signed}."));
-    let world = &*WORLD;
+    // A valid signature by a key that is not the issuer's, and no signature.
+    assert_rejected(&token);
+    assert_rejected(&format!("{signed}."));
+    let setup = &*SETUP;
     let mut accepted = false;
     for (api, audience) in [
         (Api::Istio, Some("istio-ca")),
         (Api::Certificates, Some("rootbridge")),
         (Api::Admin, None),
     ] {
-        let answer = world.open.authenticate(&token, api, &world.allowed);
-        match world.runtime.block_on(answer) {
+        let answer = setup.open.authenticate(&token, api, &setup.allowed);
+        match setup.runtime.block_on(answer) {
             Ok(caller) => {
-                let audience = audience.expect("an API that takes tokens");
-                is_who_the_token_names(&caller, &signed, audience);
+                let audience = audience.expect("an API that accepts tokens");
+                assert_named_by_token(&caller, &signed, audience);
                 accepted = true;
             }
-            Err(error) => assert_sayable(error),
+            Err(error) => assert_printable(error),
         }
     }
     Outcome::of(accepted)
 }
 
-fn no_caller(token: &str) {
-    let world = &*WORLD;
+fn assert_rejected(token: &str) {
+    let setup = &*SETUP;
     for api in [Api::Istio, Api::Certificates, Api::Admin] {
-        let answer = world.sealed.authenticate(token, api, &world.allowed);
-        match world.runtime.block_on(answer) {
-            Ok(caller) => panic!("{caller:?} came out of {token:?}"),
-            Err(error) => assert_sayable(error),
+        let answer = setup.sealed.authenticate(token, api, &setup.allowed);
+        match setup.runtime.block_on(answer) {
+            Ok(caller) => panic!("{caller:?} resulted from {token:?}"),
+            Err(error) => assert_printable(error),
         }
     }
 }
 
-fn is_who_the_token_names(caller: &Caller, signed: &str, audience: &str) {
+fn assert_named_by_token(caller: &Caller, signed: &str, audience: &str) {
     let Method::Jwt {
         verifier,
         issuer,
         key_id,
     } = &caller.method
     else {
-        panic!("{caller:?} did not come by a token");
+        panic!("{caller:?} was not authenticated by a token");
     };
     assert_eq!(key_id.as_deref(), Some("fuzz"));
     let (_, wanted, trust_domain, form) = VERIFIERS
@@ -196,20 +196,20 @@ fn is_who_the_token_names(caller: &Caller, signed: &str, audience: &str) {
         .find(|(name, ..)| name == verifier)
         .expect("a verifier of ours");
     assert_eq!(issuer, wanted);
-    // Never the token's word.
+    // From the verifier, never from the token.
     assert_eq!(caller.trust_domain.as_str(), trust_domain);
     assert_eq!(caller.cluster, None);
     assert_eq!(
         caller.token_authenticated_at,
         Some(UnixTime::from_secs(NOW))
     );
-    assert_sayable(&caller.identity);
+    assert_printable(&caller.identity);
 
     let (header, claims) = signed.split_once('.').expect("two parts");
     let read = |part: &str| -> Option<Value> {
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).expect("base64")).ok()
     };
-    // A claim that decides nothing may hold what this reader refuses, such as 1e999.
+    // An irrelevant claim may hold what this parser refuses, such as 1e999.
     let (Some(header), Some(claims)) = (read(header), read(claims)) else {
         return;
     };
@@ -248,11 +248,11 @@ fn is_who_the_token_names(caller: &Caller, signed: &str, audience: &str) {
             assert_eq!(subject.strip_prefix("ci:"), Some(sub));
             assert_eq!((&caller.pod, &caller.node), (&None, &None));
         }
-        (identity, form) => panic!("{identity} came out of {form:?}"),
+        (identity, form) => panic!("{identity} resulted from {form:?}"),
     }
 }
 
-/// Pod and node are what the token is bound to.
+/// Pod and node are those that the token is bound to.
 fn bound(caller: &Caller, bindings: &Value, namespace: &str) {
     let pod = bindings.get("pod");
     assert_eq!(caller.pod.is_some(), pod.is_some());

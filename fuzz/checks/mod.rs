@@ -1,5 +1,5 @@
-//! What must hold for every input, whoever made it up. The fuzz targets and `tests/corpora.rs` run
-//! these same functions; one that does not hold panics.
+//! Properties that hold for every input. The fuzz targets and `tests/corpora.rs` run the same functions,
+//! which panic when a property is violated.
 
 pub mod config;
 pub mod csr;
@@ -9,12 +9,10 @@ pub mod pem_bundle;
 mod scratch;
 pub mod spiffe_id;
 
-/// What became of an input, so that a replay can tell a corpus of good inputs from noise.
+/// The result for an input, which a replay compares with the corpus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was taken for what it is.
     Accepted,
-    /// There was an error that says why not.
     Refused,
 }
 
@@ -28,8 +26,8 @@ impl Outcome {
     }
 }
 
-/// An error goes to a log line and perhaps to a caller: short, and nothing in it moves a terminal.
-fn assert_sayable(error: impl std::fmt::Display) {
+/// An error is logged and may be returned to a caller: it is short, and holds no control character.
+fn assert_printable(error: impl std::fmt::Display) {
     let text = error.to_string();
     assert!(!text.is_empty());
     assert!(text.chars().count() <= 1000, "{} characters", text.len());

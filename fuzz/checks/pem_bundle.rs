@@ -1,5 +1,5 @@
-//! Certificates in PEM: what is read goes out again byte for byte, as PEM and as SPIFFE's JSON, and
-//! other readers of what goes out find the same certificates.
+//! Certificates in PEM: what is read is written again byte for byte, as PEM and as SPIFFE's JSON, and
+//! other parsers read the same certificates from it.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use x509_cert::der::{Decode as _, Encode as _};
 use x509_parser::prelude::FromDer as _;
 
 use super::csr::certified;
-use super::{Outcome, assert_sayable};
+use super::{Outcome, assert_printable};
 
 /// A chain or bundle in PEM, or one certificate in DER.
 pub fn check(data: &[u8]) -> Outcome {
@@ -25,23 +25,23 @@ pub fn check(data: &[u8]) -> Outcome {
         let parsed = Certificate::parse(data);
         let chain = parse_pem_chain(pem.as_bytes());
         assert_eq!(parsed.is_ok(), chain.is_ok());
-        return Outcome::of(judge(pem.as_bytes()));
+        return Outcome::of(verify(pem.as_bytes()));
     }
-    Outcome::of(judge(data))
+    Outcome::of(verify(data))
 }
 
-fn judge(pem: &[u8]) -> bool {
+fn verify(pem: &[u8]) -> bool {
     let chain = match parse_pem_chain(pem) {
         Ok(chain) => chain,
         Err(error) => {
-            assert_sayable(error);
+            assert_printable(error);
             return false;
         }
     };
     assert!((1..=100).contains(&chain.len()));
     chain.iter().for_each(certificate);
-    // What another reader finds in the same text must be among what was read here: no certificate
-    // hides in what is skipped.
+    // What another parser finds in the same text must have been read here: no certificate is hidden
+    // in skipped text.
     for other in CertificateDer::pem_slice_iter(pem).flatten() {
         assert!(chain.iter().any(|one| one.der() == other.as_ref()));
     }
@@ -50,7 +50,7 @@ fn judge(pem: &[u8]) -> bool {
     for now in [0, 1_790_000_000, i64::MAX] {
         let now = UnixTime::from_secs(now);
         if let Err(error) = verify_ca_path(&chain, &chain, now) {
-            assert_sayable(error);
+            assert_printable(error);
         }
     }
     bundle(&chain);
@@ -65,7 +65,7 @@ fn bundle(chain: &[Certificate]) {
         Ok(bundle) => bundle,
         Err(error) => {
             assert!(twice, "{error}");
-            return assert_sayable(error);
+            return assert_printable(error);
         }
     };
     assert!(!twice);
@@ -120,27 +120,27 @@ fn certificate(one: &Certificate) {
         );
     }
     if let Err(error) = one.verify_signed_by(&key) {
-        assert_sayable(error);
+        assert_printable(error);
     }
-    // A foreign anchor may be odder than these parsers take; where they read it, they must agree.
-    if let Ok(judge) = x509_cert::Certificate::from_der(one.der()) {
-        let tbs = judge.tbs_certificate();
+    // These parsers may refuse a foreign anchor; if they read it, they must agree.
+    if let Ok(parsed) = x509_cert::Certificate::from_der(one.der()) {
+        let tbs = parsed.tbs_certificate();
         assert_eq!(
             tbs.subject().to_der().expect("x509-cert"),
             one.subject_der()
         );
-        let ends = tbs.validity().not_after.to_unix_duration().as_secs();
-        assert_eq!(i64::try_from(ends), Ok(one.not_after().secs()));
+        let not_after = tbs.validity().not_after.to_unix_duration().as_secs();
+        assert_eq!(i64::try_from(not_after), Ok(one.not_after().secs()));
     }
-    if let Ok((rest, judge)) = x509_parser::certificate::X509Certificate::from_der(one.der()) {
+    if let Ok((rest, parsed)) = x509_parser::certificate::X509Certificate::from_der(one.der()) {
         assert!(rest.is_empty());
-        assert_eq!(judge.public_key().raw, one.public_key().spki_der());
-        assert_eq!(judge.subject().as_raw(), one.subject_der());
-        assert_eq!(judge.issuer().as_raw(), one.issuer_der());
-        if let Ok(basic) = judge.basic_constraints() {
+        assert_eq!(parsed.public_key().raw, one.public_key().spki_der());
+        assert_eq!(parsed.subject().as_raw(), one.subject_der());
+        assert_eq!(parsed.issuer().as_raw(), one.issuer_der());
+        if let Ok(basic) = parsed.basic_constraints() {
             assert_eq!(basic.is_some_and(|basic| basic.value.ca), one.is_ca());
         }
-        if let (false, Ok(Some(names))) = (one.has_other_names(), judge.subject_alternative_name())
+        if let (false, Ok(Some(names))) = (one.has_other_names(), parsed.subject_alternative_name())
         {
             let theirs: Vec<San> = names.value.general_names.iter().map(certified).collect();
             assert_eq!(theirs, one.names());

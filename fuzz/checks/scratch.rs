@@ -1,5 +1,4 @@
-//! Files that are only in memory: what a path leads to without a disk, and without rubbish after a
-//! crash.
+//! Files in memory: they have a path, need no disk, and do not remain after a crash.
 
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
@@ -8,25 +7,22 @@ use std::path::PathBuf;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-/// A file in memory.
 pub(crate) struct Scratch(File);
 
 impl Scratch {
-    /// A file that holds `content`.
     pub(crate) fn new(content: &[u8]) -> Self {
         let mut file = File::from(memfd_create("check", MemfdFlags::CLOEXEC).expect("memfd"));
         file.write_all(content).expect("memory");
         Self(file)
     }
 
-    /// Puts `content` in the place of what was there.
     pub(crate) fn set(&mut self, content: &[u8]) {
         self.0.set_len(0).expect("memory");
         self.0.rewind().expect("memory");
         self.0.write_all(content).expect("memory");
     }
 
-    /// Where it can be opened, anew each time.
+    /// Each open of this path reads from the start.
     pub(crate) fn path(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
     }

@@ -1,10 +1,10 @@
-//! A name: accepted exactly when the standard's grammar, written down a second time here, has it;
-//! never changed on the way; and read the same by a URL parser, which resolves and decodes.
+//! A name: accepted exactly if the standard's grammar, implemented a second time here, permits it; never
+//! changed; and read the same by a URL parser, which resolves and decodes.
 
 use reqwest::Url;
 use rootbridge::x509::{DnsName, San, SpiffeId, TrustDomain};
 
-use super::{Outcome, assert_sayable};
+use super::{Outcome, assert_printable};
 
 /// A text; one with a line break is a namespace and a service account.
 pub fn check(data: &[u8]) -> Outcome {
@@ -46,7 +46,7 @@ fn is_spiffe_id(text: &str) -> bool {
     text.len() <= 2048 && is_trust_domain(domain) && parts.all(segment)
 }
 
-/// RFC 1123 §2.1, as Kubernetes has it.
+/// RFC 1123 §2.1, with Kubernetes' restrictions.
 fn is_label(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && all_of(text, &format!("{LOWER}-"))
@@ -64,7 +64,7 @@ fn trust_domain(text: &str) -> bool {
             true
         }
         Err(error) => {
-            assert_sayable(error);
+            assert_printable(error);
             false
         }
     }
@@ -76,7 +76,7 @@ fn spiffe_id(text: &str) -> bool {
     let id = match parsed {
         Ok(id) => id,
         Err(error) => {
-            assert_sayable(error);
+            assert_printable(error);
             return false;
         }
     };
@@ -86,7 +86,7 @@ fn spiffe_id(text: &str) -> bool {
     assert!(id.in_domain(id.trust_domain()));
     let json = serde_json::to_string(&id).expect("a string");
     assert_eq!(serde_json::from_str::<SpiffeId>(&json).expect("itself"), id);
-    // Whoever verifies with a URL parser must see the same host and path, and nothing besides.
+    // A verifier with a URL parser must see the same host and path, and nothing else.
     let url = Url::parse(text).expect("a SPIFFE ID is a URL");
     assert_eq!(url.as_str(), text);
     assert_eq!(url.host_str(), Some(id.trust_domain().as_str()));
@@ -115,7 +115,7 @@ fn dns_name(text: &str) -> bool {
             true
         }
         Err(error) => {
-            assert_sayable(error);
+            assert_printable(error);
             false
         }
     }
@@ -125,13 +125,13 @@ fn san(text: &str) -> bool {
     let name: San = match text.parse() {
         Ok(name) => name,
         Err(error) => {
-            assert_sayable(error);
+            assert_printable(error);
             return false;
         }
     };
     let shown = name.to_string();
     assert_eq!(shown.parse().as_ref(), Ok(&name));
-    // Its kind is written out, and nothing in it could be a pattern or a list.
+    // Its type is explicit, and nothing in it could be a pattern or a list.
     let (kind, rest) = shown.split_once(':').expect("a kind");
     match (&name, kind) {
         (San::Spiffe(id), "spiffe") => assert_eq!(id.as_str(), text),
@@ -162,7 +162,7 @@ fn service_account(text: &str) -> bool {
         }
         Err(error) => {
             assert!(!fits, "{text:?}");
-            assert_sayable(error);
+            assert_printable(error);
             false
         }
     }

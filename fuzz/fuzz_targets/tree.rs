@@ -1,5 +1,5 @@
-//! Changes DER as the tree that it is, so that the lengths around a change are right again. Every
-//! second change is libFuzzer's own, on the bytes.
+//! Mutates DER as a tree, so that the lengths around a change are valid. Every second mutation is
+//! libFuzzer's own, on the bytes.
 
 use libfuzzer_sys::fuzzer_mutate;
 
@@ -8,30 +8,30 @@ enum Node {
     Leaf(u8, Vec<u8>),
 }
 
-/// As [`libfuzzer_sys::fuzz_mutator`] wants it.
+/// For [`libfuzzer_sys::fuzz_mutator`].
 pub(crate) fn mutate(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize {
-    let mut dice = Dice(u64::from(seed));
+    let mut random = Random(u64::from(seed));
     let tree = data.get(..size).and_then(|der| forest(der, 0));
-    let Some(mut tree) = tree.filter(|tree| !tree.is_empty() && dice.below(2) == 0) else {
+    let Some(mut tree) = tree.filter(|tree| !tree.is_empty() && random.below(2) == 0) else {
         return fuzzer_mutate(data, size, max_size);
     };
-    for _ in 0..=dice.below(2) {
-        change(&mut tree, &mut dice);
+    for _ in 0..=random.below(2) {
+        change(&mut tree, &mut random);
     }
-    let out = written(&tree);
+    let out = encode(&tree);
     match data.get_mut(..out.len()) {
-        Some(room) if out.len() <= max_size => {
-            room.copy_from_slice(&out);
+        Some(buffer) if out.len() <= max_size => {
+            buffer.copy_from_slice(&out);
             out.len()
         }
         _ => fuzzer_mutate(data, size, max_size),
     }
 }
 
-/// SplitMix64: the seed decides everything.
-struct Dice(u64);
+/// SplitMix64: deterministic for a seed.
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn below(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -41,7 +41,7 @@ impl Dice {
     }
 }
 
-/// The elements that `bytes` wholly consist of.
+/// The elements of `bytes`, without a remainder.
 fn forest(mut bytes: &[u8], depth: usize) -> Option<Vec<Node>> {
     let mut nodes = Vec::new();
     while !bytes.is_empty() {
@@ -57,7 +57,7 @@ fn forest(mut bytes: &[u8], depth: usize) -> Option<Vec<Node>> {
             _ => return None,
         };
         let (contents, after) = rest.split_at_checked(length)?;
-        // An OCTET STRING often holds DER again: extensions do.
+        // An OCTET STRING may hold DER, as in extensions.
         let inside = (tag & 0x20 != 0 || (*tag == 0x04 && !contents.is_empty())) && depth < 16;
         nodes.push(
             match inside.then(|| forest(contents, depth + 1)).flatten() {
@@ -70,7 +70,7 @@ fn forest(mut bytes: &[u8], depth: usize) -> Option<Vec<Node>> {
     Some(nodes)
 }
 
-fn written(nodes: &[Node]) -> Vec<u8> {
+fn encode(nodes: &[Node]) -> Vec<u8> {
     let mut out = Vec::new();
     for node in nodes {
         let (tag, contents) = match node {
@@ -90,24 +90,24 @@ fn written(nodes: &[Node]) -> Vec<u8> {
     out
 }
 
-fn change(nodes: &mut Vec<Node>, dice: &mut Dice) {
+fn change(nodes: &mut Vec<Node>, random: &mut Random) {
     if nodes.is_empty() {
         return;
     }
-    let at = dice.below(nodes.len());
-    // Go on down, most of the time.
+    let at = random.below(nodes.len());
+    // Usually descend.
     if let Some(Node::Branch(_, inner)) = nodes.get_mut(at)
         && !inner.is_empty()
-        && dice.below(5) != 0
+        && random.below(5) != 0
     {
-        return change(inner, dice);
+        return change(inner, random);
     }
-    let other = dice.below(nodes.len());
-    match dice.below(6) {
+    let other = random.below(nodes.len());
+    match random.below(6) {
         0 => drop(nodes.remove(at)),
         1 => nodes.swap(at, other),
         2 => {
-            let copy = forest(&written(&nodes[at..=at]), 0).unwrap_or_default();
+            let copy = forest(&encode(&nodes[at..=at]), 0).unwrap_or_default();
             nodes.splice(other..other, copy);
         }
         3 => {
@@ -116,7 +116,7 @@ fn change(nodes: &mut Vec<Node>, dice: &mut Dice) {
                 0x31, 0x80, 0x81, 0x82, 0x86, 0x87, 0x88, 0xa0, 0xa1, 0xa3, 0xa4,
             ];
             let (Node::Branch(tag, _) | Node::Leaf(tag, _)) = &mut nodes[at];
-            *tag = TAGS[dice.below(TAGS.len())];
+            *tag = TAGS[random.below(TAGS.len())];
         }
         _ => {
             let Node::Leaf(_, contents) = &mut nodes[at] else {

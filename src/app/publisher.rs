@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 use super::core::Core;
 use crate::cluster::Clusters;
 use crate::config::Config;
-use crate::controllers::publisher::{self, Shared};
+use crate::controllers::publisher::{self, Dependencies};
 use crate::trust::{Bundles, Distribution};
 
 /// Begins to publish what is configured; answers where it is said how far that has come.
@@ -21,7 +21,7 @@ pub(super) fn start(
     stop: &CancellationToken,
 ) -> Arc<Distribution> {
     let distribution = Arc::new(Distribution::default());
-    let shared = Shared {
+    let dependencies = Dependencies {
         config: config.publisher().clone(),
         instance: config.instance().name().to_owned(),
         bundles: Arc::clone(bundles),
@@ -29,6 +29,6 @@ pub(super) fn start(
         ledger: Arc::clone(&core.ledger),
         clock: Arc::clone(&core.clock),
     };
-    publisher::start(shared, config.bundle_targets(), clusters, tasks, stop);
+    publisher::start(dependencies, config.bundle_targets(), clusters, tasks, stop);
     distribution
 }

@@ -121,7 +121,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     let keeper = core.pipeline.clone();
     let keeper_stop = CancellationToken::new();
     let kept = keeper_stop.clone();
-    let keeping = tokio::spawn(async move { keeper.keep(kept).await });
+    let keeping = tokio::spawn(async move { keeper.maintain(kept).await });
     let records = Records::new(core.clone(), Arc::clone(&authorities), Arc::clone(&bundles));
     tasks.spawn(records.follow(stop.clone()));
     let prober = Prober {

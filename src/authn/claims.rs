@@ -1,5 +1,5 @@
 //! A token's header and claims, typed strictly: a claim of the wrong type is an error, never a
-//! default and never a panic (security.md: CVE-2026-25537). The errors name the claim and keep its
+//! default and never a panic (CVE-2026-25537). The errors name the claim and keep its
 //! value to themselves, because they go to the log.
 
 use std::borrow::Cow;

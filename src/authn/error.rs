@@ -1,4 +1,4 @@
-//! Why a caller is not known, in the two messages that design.md asks for: the variant decides
+//! Why a caller is not known, in two messages: the variant decides
 //! what the caller is told, its text is for the log.
 
 use std::fmt;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
@@ -20,9 +20,13 @@ use crate::error_chain::error_chain;
 /// How often a file is read to see whether its content changed.
 const FILE_POLL: Duration = Duration::from_secs(1);
 
-/// The least time between the end of a fetch and the next, or a tenth of `refresh` if that is less,
-/// so that tokens with made-up key ids cannot turn this server against its issuer.
-const SPACING: Duration = Duration::from_secs(10);
+/// The least time between the end of a fetch and the next, or a tenth of `refresh` if that is less:
+/// what tokens with made-up key ids can cost the issuer, and how long they can delay a token that is
+/// signed by a new key.
+const SPACING: Duration = Duration::from_secs(1);
+
+/// How soon the issuer is asked again after a failure, or a tenth of `refresh` if that is less.
+const RETRY: Duration = Duration::from_secs(10);
 
 /// Where an issuer's keys come from and how long they count.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +62,15 @@ struct Shared {
     clock: Arc<dyn Clock>,
     current: ArcSwapOption<Copy>,
     failure: ArcSwapOption<String>,
-    /// Held by the one fetch in flight: the monotonic time at which the last one ended.
-    flight: Arc<Mutex<Option<Instant>>>,
+    /// Held by the one fetch in flight.
+    last_fetch: Arc<Mutex<Option<Fetch>>>,
+}
+
+/// The last fetch, in monotonic time: a clock that is set back must not stop the next one.
+#[derive(Clone, Copy, Debug)]
+struct Fetch {
+    started: Instant,
+    ended: Instant,
 }
 
 /// One good copy. The set is shared by the copies that differ only in their age.
@@ -79,7 +90,7 @@ impl LiveKeys {
             clock,
             current: ArcSwapOption::empty(),
             failure: ArcSwapOption::empty(),
-            flight: Arc::default(),
+            last_fetch: Arc::default(),
         });
         let refresher = tokio::spawn(keep_fresh(Arc::clone(&shared))).abort_handle();
         Self { shared, refresher }
@@ -90,8 +101,8 @@ impl LiveKeys {
         &self.shared.config
     }
 
-    /// Puts `question` to the keys that stand; when they have no answer, once more to newer ones,
-    /// fetched now if the rate allows. `Ok(None)`: the issuer has no such key. `Err`: there is no
+    /// Puts `question` to the keys that stand; when they have no answer, once more to newer ones.
+    /// `Ok(None)`: the issuer had no such key when it was asked after this call. `Err`: there is no
     /// telling, and why.
     pub(super) async fn ask<T>(
         &self,
@@ -100,7 +111,13 @@ impl LiveKeys {
         if let Some(answer) = self.shared.standing().and_then(|copy| question(&copy.set)) {
             return Ok(Some(answer));
         }
-        self.shared.refetch().await;
+        let asked = Instant::now();
+        let last = Arc::clone(&self.shared.last_fetch).lock_owned().await;
+        // A fetch that was in flight may have brought it.
+        if let Some(answer) = self.shared.standing().and_then(|copy| question(&copy.set)) {
+            return Ok(Some(answer));
+        }
+        self.shared.refetch(last, asked).await;
         let failure = self.shared.failure.load();
         match (self.shared.standing(), failure.as_deref()) {
             (Some(copy), None) => Ok(question(&copy.set)),
@@ -137,18 +154,25 @@ impl Shared {
         (self.clock.now().since(copy.as_of) <= self.config.keep).then_some(copy)
     }
 
-    /// Fetches, unless another has just done so: whoever comes during a fetch waits for its end.
-    async fn refetch(self: &Arc<Self>) {
-        let mut ended = Arc::clone(&self.flight).lock_owned().await;
-        // Monotonic time: a clock that is set back must not stop refetching.
-        if ended.is_some_and(|at| at.elapsed() < self.spacing()) {
-            return;
+    /// Reads the keys, unless a fetch that started after this call already has. Within the spacing
+    /// this waits for the next fetch, which serves everybody who waits, so that "no such key" is
+    /// only said of keys that are younger than the question. After a failure nobody waits.
+    async fn refetch(self: &Arc<Self>, mut last: OwnedMutexGuard<Option<Fetch>>, asked: Instant) {
+        if let Some(fetch) = *last {
+            let pause = self.spacing().saturating_sub(fetch.ended.elapsed());
+            let failed = self.failure.load().is_some() && !pause.is_zero();
+            if fetch.started >= asked || failed {
+                return;
+            }
+            sleep(pause).await;
         }
         let shared = Arc::clone(self);
         // A task of its own: a caller who hangs up must not end the fetch that others wait for.
         let fetch = tokio::spawn(async move {
+            let started = Instant::now();
             shared.load().await;
-            *ended = Some(Instant::now());
+            let ended = Instant::now();
+            *last = Some(Fetch { started, ended });
         });
         if let Err(stopped) = fetch.await {
             tracing::error!(verifier = self.name, %stopped, "reading a key set stopped");
@@ -205,11 +229,16 @@ impl Shared {
 
 async fn keep_fresh(shared: Arc<Shared>) {
     loop {
-        shared.refetch().await;
+        let asked = Instant::now();
+        let last = Arc::clone(&shared.last_fetch).lock_owned().await;
+        shared.refetch(last, asked).await;
         let failed = shared.failure.load().is_some();
         let pause = match shared.config.source {
-            Source::Https { .. } | Source::Given { .. } if !failed => shared.config.refresh,
-            _ => shared.spacing(),
+            Source::File(_) => shared.spacing(),
+            Source::Https { .. } | Source::Given { .. } if failed => {
+                (shared.config.refresh / 10).min(RETRY)
+            }
+            Source::Https { .. } | Source::Given { .. } => shared.config.refresh,
         };
         sleep(pause).await;
     }

@@ -27,7 +27,7 @@ pub(super) enum CaCommand {
     /// Install the certificate chain that the enterprise's CA issued for `ca request`.
     Import(ImportArgs),
     /// List authorities and their issuers.
-    List(ListArgs),
+    List(CommonArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -76,12 +76,6 @@ pub(super) struct ImportArgs {
     /// The issuing certificate, each one above it, and the root last; PEM. `-`: standard input.
     #[arg(value_name = "CHAIN.PEM")]
     chain: PathBuf,
-    #[command(flatten)]
-    common: CommonArgs,
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct ListArgs {
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -194,13 +188,13 @@ fn import(args: &ImportArgs) -> Result<(), Failure> {
     ])
 }
 
-fn list(args: &ListArgs) -> Result<(), Failure> {
-    let records = snapshot(&args.common.config.load()?)?;
+fn list(args: &CommonArgs) -> Result<(), Failure> {
+    let records = snapshot(&args.config.load()?)?;
     let issuers = records.authorities.iter().flat_map(|authority| {
         let issuers = authority.issuers.iter();
         issuers.map(move |issuer| (authority, issuer))
     });
-    if args.common.format.is_json() {
+    if args.format.is_json() {
         let rows = issuers.map(|(authority, issuer)| issuer_json(authority, issuer));
         return output::json(&rows.collect::<Vec<_>>());
     }

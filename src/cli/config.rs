@@ -10,25 +10,19 @@ use crate::config::Config;
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum ConfigCommand {
     /// Check a configuration file; nothing is opened or started.
-    Validate(ValidateArgs),
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct ValidateArgs {
-    #[command(flatten)]
-    common: CommonArgs,
+    Validate(CommonArgs),
 }
 
 pub(super) fn run(command: ConfigCommand) -> Result<(), Failure> {
     let ConfigCommand::Validate(args) = command;
-    let file = args.common.config.file()?;
+    let file = args.config.file()?;
     match Config::load(&file) {
-        Ok(_) if args.common.format.is_json() => {
+        Ok(_) if args.format.is_json() => {
             output::json(&json!({ "file": file, "valid": true, "findings": [] }))
         }
         Ok(_) => output::line(format!("{} is valid", file.display())),
         Err(error) => {
-            if args.common.format.is_json() {
+            if args.format.is_json() {
                 let findings: Vec<_> = error
                     .findings()
                     .iter()

@@ -4,8 +4,8 @@ use super::failure::{Exit, Failure};
 use crate::app::StartError;
 use crate::config::ConfigError;
 use crate::error_chain::error_chain;
-use crate::hsm::{HsmError, SignError, TokenState};
-use crate::issuance::{CeremonyError, IssueError};
+use crate::hsm::{HsmError, TokenState};
+use crate::issuance::{Category, CeremonyError, IssueError};
 use crate::ledger::LedgerError;
 
 impl From<HsmError> for Failure {
@@ -57,13 +57,19 @@ impl From<CeremonyError> for Failure {
         match error {
             CeremonyError::Hsm(error) => error.into(),
             CeremonyError::Ledger(error) => error.into(),
-            CeremonyError::Issue(IssueError::Hsm(error)) => match error {
-                SignError::Busy | SignError::Expired => {
-                    Self::new(Exit::Unavailable, error.to_string()).next("try again")
-                }
-                error => Self::new(Exit::Hsm, error.to_string()).next("rootbridge check"),
-            },
             CeremonyError::Issue(IssueError::Ledger(error)) => error.into(),
+            CeremonyError::Issue(error) => {
+                let text = error_chain(&error);
+                match error.category() {
+                    Category::HsmBusy | Category::Timeout => {
+                        Self::new(Exit::Unavailable, text).next("try again")
+                    }
+                    Category::HsmUnavailable | Category::HsmRefused => {
+                        Self::new(Exit::Hsm, text).next("rootbridge check")
+                    }
+                    _ => Self::new(Exit::Failed, text),
+                }
+            }
             error => Self::new(Exit::Failed, error_chain(&error)),
         }
     }

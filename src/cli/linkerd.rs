@@ -14,13 +14,7 @@ use crate::controllers::linkerd::{ControlPlane, Counts, control_planes};
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum LinkerdCommand {
     /// Show which workloads still run with older roots, and the commands that restart them.
-    Status(StatusArgs),
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct StatusArgs {
-    #[command(flatten)]
-    common: CommonArgs,
+    Status(CommonArgs),
 }
 
 struct ClusterStatus {
@@ -37,7 +31,7 @@ impl ClusterStatus {
 
 pub(super) fn run(command: LinkerdCommand) -> Result<(), Failure> {
     let LinkerdCommand::Status(args) = command;
-    let config = args.common.config.load()?;
+    let config = args.config.load()?;
     let mut targets = config.bundle_targets().iter();
     if !targets.any(|target| target.holds_linkerd_roots()) {
         let message = "no bundle target writes Linkerd's roots";
@@ -50,13 +44,13 @@ pub(super) fn run(command: LinkerdCommand) -> Result<(), Failure> {
         .iter()
         .flat_map(ClusterStatus::planes)
         .flat_map(|plane| plane.workloads.values())
-        .fold(Counts::default(), |sum, counts| sum.and(*counts));
+        .fold(Counts::default(), |sum, counts| sum.plus(*counts));
     let outdated = total.old + total.unknown;
     let unreadable = clusters
         .iter()
         .filter(|cluster| cluster.result.is_err())
         .count();
-    match args.common.format.is_json() {
+    match args.format.is_json() {
         true => print_json(&clusters, unreadable + outdated == 0)?,
         false => print_table(&clusters, total, unreadable)?,
     }

@@ -130,8 +130,8 @@ pub(super) fn report(failure: &Failure) {
         "{red}error:{off} {bold}{}{off}\n",
         printable(failure.message())
     );
-    if let Some(place) = failure.location() {
-        text.push_str(&format!("  {dim}where:{off} {}\n", printable(place)));
+    if let Some(location) = failure.location() {
+        text.push_str(&format!("  {dim}where:{off} {}\n", printable(location)));
     }
     for next in failure.next_steps() {
         text.push_str(&format!("  {dim}next:{off}  {}\n", printable(next)));

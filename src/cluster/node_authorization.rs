@@ -84,7 +84,7 @@ impl Cluster {
                 Err(refusal) => refusal,
             };
             let last = match &refusal {
-                NodeAuthorizationError::Refused(why) => !why.may_pass(),
+                NodeAuthorizationError::Refused(why) => !why.is_transient(),
                 NodeAuthorizationError::Unavailable(_) => false,
             };
             if last || timeout_at(deadline, news.changed()).await.is_err() {
@@ -126,11 +126,11 @@ impl Cluster {
     }
 }
 
-fn pod_facts(pod: &PodRecord, is_the_tokens: bool) -> PodFacts<'_> {
+fn pod_facts(pod: &PodRecord, has_token_uid: bool) -> PodFacts<'_> {
     PodFacts {
         namespace: pod.namespace(),
         name: pod.name(),
-        is_the_tokens,
+        has_token_uid,
         account: pod.account(),
         node: pod.node(),
         ended: pod.has_ended(),

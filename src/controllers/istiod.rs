@@ -1,4 +1,4 @@
-//! istiod's own certificate: the secret that it must find before it starts, when it has no CA of
+//! istiod's serving certificate: a secret that must exist before istiod starts, when it has no CA of
 //! its own.
 
 use std::time::Duration;
@@ -7,14 +7,13 @@ use super::config::IstiodTls;
 use super::managed_secret::{CertificateRole, SecretSpec};
 use crate::x509::TrustDomain;
 
-/// The profile of these certificates; policy has a rule for the names that the configuration gives.
+/// The profile of these certificates; policy has a rule for the configured names.
 pub const ISTIOD_PROFILE: &str = "istiod";
-/// What the caller is called in rules and in the ledger.
+/// The caller's name in rules and in the ledger.
 pub const ISTIOD_CALLER: &str = "local:istiod";
-/// Life of the certificate: long enough to outlast a long week-end without an HSM.
+/// Long enough for a long weekend without an HSM.
 pub const ISTIOD_TTL: Duration = Duration::from_secs(7 * 86_400);
 
-/// What istiod's secret is to hold.
 pub(super) fn secret_spec(config: &IstiodTls, trust_domain: &TrustDomain) -> SecretSpec {
     SecretSpec {
         name: config.name.clone(),

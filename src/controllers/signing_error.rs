@@ -3,8 +3,7 @@
 //! A refusal stands on the object for whoever may read it: it holds a sentence for its maker, never
 //! what is inside here. The log keeps the whole cause.
 
-use crate::issuance::IssueError;
-use crate::policy::Denial;
+use crate::issuance::{Category, IssueError};
 
 /// An object that gets no certificate, for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,58 +53,36 @@ impl From<Refusal> for SigningError {
 
 impl From<IssueError> for SigningError {
     fn from(error: IssueError) -> Self {
-        let refusal = match &error {
-            IssueError::Denied(denial) => denied(denial),
-            IssueError::KeyReserved => {
-                Refusal::denied("KeyNotAllowed", "this key cannot be certified")
+        let category = error.category();
+        let (reason, denied) = match category {
+            Category::KeyKind => ("UnsupportedKeyType", true),
+            Category::KeyReserved => ("KeyNotAllowed", true),
+            Category::LifetimeTooLong => ("LifetimeNotAllowed", true),
+            Category::LifetimeTooShort => ("LifetimeNotAllowed", false),
+            Category::NameCount | Category::CsrNamesDiffer | Category::NameDenied => {
+                ("NamesNotAllowed", true)
             }
-            IssueError::TtlTooShort { .. } => {
-                Refusal::failed("LifetimeNotAllowed", error.to_string())
-            }
-            IssueError::IdempotencyKeyConflict(_) => Refusal::failed(
-                "ConfigurationChanged",
-                "a certificate was already made for this object under another configuration of the \
-                 signer; make a new request",
-            ),
-            IssueError::IdempotencyKeyExpired(_) => Refusal::failed(
-                "Superseded",
-                "the certificate that was made for this object has ended, or its issuer has \
-                 changed; make a new request",
-            ),
-            // What may pass, and what is wrong here and not with the object.
-            IssueError::NoAuthority(_)
-            | IssueError::NotReady { .. }
-            | IssueError::IssuerExpiring { .. }
-            | IssueError::Hsm(_)
-            | IssueError::Ledger(_)
-            | IssueError::Timeout(_)
-            | IssueError::IdempotencyKeyPending(_)
-            | IssueError::Build(_)
-            | IssueError::Check(_)
-            | IssueError::Malformed(_)
-            | IssueError::TaskFailed => return Self::Retry(error.to_string()),
+            Category::UnknownProfile => ("Misconfigured", false),
+            Category::IdempotencyKeyConflict => ("ConfigurationChanged", false),
+            Category::IdempotencyKeyExpired => ("Superseded", false),
+            // A retry may succeed, or the cause is here and not in the object.
+            _ => return Self::Retry(error.to_string()),
         };
-        Self::Refused(refusal)
-    }
-}
-
-fn denied(denial: &Denial) -> Refusal {
-    match denial {
-        Denial::KeyKind { .. } => Refusal::denied("UnsupportedKeyType", denial.to_string()),
-        Denial::TtlTooLong { .. } => Refusal::denied("LifetimeNotAllowed", denial.to_string()),
-        Denial::NoNames | Denial::TooManyNames(..) => {
-            Refusal::denied("NamesNotAllowed", denial.to_string())
-        }
-        // Which names exist and who may have them is not told to somebody who may not.
-        Denial::CsrNamesDiffer { .. }
-        | Denial::ForeignTrustDomain { .. }
-        | Denial::NoRule { .. } => Refusal::denied(
-            "NamesNotAllowed",
-            "policy does not let this requester have these names under this profile",
-        ),
-        Denial::UnknownProfile(_) => {
-            Refusal::failed("Misconfigured", "the signer's profile does not exist")
-        }
+        let message = match category {
+            Category::UnknownProfile => "the signer's profile does not exist".to_owned(),
+            Category::IdempotencyKeyConflict => "a certificate was already made for this object \
+                under another configuration of the signer; make a new request"
+                .to_owned(),
+            Category::IdempotencyKeyExpired => "the certificate that was made for this object has \
+                expired, or its issuer has changed; make a new request"
+                .to_owned(),
+            _ => error.public_message(),
+        };
+        Self::Refused(Refusal {
+            reason,
+            message,
+            denied,
+        })
     }
 }
 
@@ -115,6 +92,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::policy::Denial;
     use crate::x509::TrustDomain;
 
     #[test]

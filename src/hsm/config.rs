@@ -1,4 +1,4 @@
-//! `[hsm]`: the module, its tokens, and how hard they are worked.
+//! `[hsm]`: the module, its tokens, their workers and time limits.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,16 +9,16 @@ use serde::Deserialize;
 use super::pin::PinSource;
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 
-/// `[hsm]` as it is written.
+/// `[hsm]` in the configuration file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawConfig {
     /// Absolute path of the PKCS#11 module.
     pub module: PathBuf,
-    /// What the module reads from the process's environment, such as `SOFTHSM2_CONF`.
+    /// Environment variables that the module reads, such as `SOFTHSM2_CONF`.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
-    /// Threads for each token, a session each. 1 to 256, default 2.
+    /// Threads for each token, with a session each. 1 to 256, default 2.
     #[serde(default = "default_workers")]
     pub workers: usize,
     /// Requests that may wait for each token. 1 to 65536, default 256.
@@ -27,25 +27,25 @@ pub struct RawConfig {
     /// How long a request may take, waiting included. 50 ms to 10 min, default 5 s.
     #[serde(default = "default_deadline", with = "humantime_serde")]
     pub deadline: Duration,
-    /// How often a token that is ready is looked at. 100 ms to 1 h, default 10 s.
+    /// How often a ready token is checked. 100 ms to 1 h, default 10 s.
     #[serde(default = "default_probe_interval", with = "humantime_serde")]
     pub probe_interval: Duration,
-    /// The tokens, by the names that the records use for them.
+    /// The tokens, by the names that the ledger records.
     #[serde(default)]
     pub tokens: BTreeMap<String, RawTokenConfig>,
 }
 
-/// `[hsm.tokens.NAME]` as it is written.
+/// `[hsm.tokens.NAME]` in the configuration file.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawTokenConfig {
-    /// The token's label. Label, serial or both must be given.
+    /// The token's label. At least one of label and serial is required.
     pub label: Option<String>,
     /// The token's serial number.
     pub serial: Option<String>,
-    /// File that holds the user PIN. Exactly one of `pin_file` and `pin_env` must be given.
+    /// File with the user PIN. Exactly one of `pin_file` and `pin_env` is required.
     pub pin_file: Option<PathBuf>,
-    /// Environment variable that holds the user PIN.
+    /// Environment variable with the user PIN.
     pub pin_env: Option<String>,
     /// Accept keys that the token does not vouch for. Each use is logged as a warning.
     #[serde(default)]
@@ -56,7 +56,7 @@ const fn default_workers() -> usize {
     2
 }
 
-/// How many signatures may wait for a token where the file does not say.
+/// The default of `queue`.
 pub const DEFAULT_QUEUE: usize = 256;
 
 const fn default_queue() -> usize {
@@ -71,7 +71,7 @@ const fn default_probe_interval() -> Duration {
     Duration::from_secs(10)
 }
 
-/// The module, its tokens, and how hard they are worked.
+/// The validated `[hsm]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     module: PathBuf,
@@ -83,7 +83,7 @@ pub struct Config {
     tokens: BTreeMap<String, TokenConfig>,
 }
 
-/// Where a token is found, and how it is logged in to.
+/// The validated `[hsm.tokens.NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenConfig {
     pub(super) label: Option<String>,
@@ -94,37 +94,30 @@ pub struct TokenConfig {
 }
 
 impl Config {
-    /// The PKCS#11 module.
     pub fn module(&self) -> &Path {
         &self.module
     }
 
-    /// Threads for each token.
     pub fn workers(&self) -> usize {
         self.workers
     }
 
-    /// Requests that may wait for each token.
     pub fn queue(&self) -> usize {
         self.queue
     }
 
-    /// How long a request may take, waiting included.
     pub fn deadline(&self) -> Duration {
         self.deadline
     }
 
-    /// How often a token that is ready is looked at.
     pub fn probe_interval(&self) -> Duration {
         self.probe_interval
     }
 
-    /// The tokens' names, in order.
     pub fn token_names(&self) -> impl Iterator<Item = &str> {
         self.tokens.keys().map(String::as_str)
     }
 
-    /// The token of that name.
     pub fn token(&self, name: &str) -> Option<&TokenConfig> {
         self.tokens.get(name)
     }
@@ -136,9 +129,8 @@ impl Config {
         }
     }
 
-    /// The variables of `hsm.environment` that this process does not have as it says. A module
-    /// reads them by getenv, so they must be there when the process starts: whoever starts it can
-    /// run it again with these.
+    /// The variables of `hsm.environment` that this process lacks or has with another value. A module
+    /// reads them with getenv, so the process must be started again with them.
     pub fn missing_environment(&self) -> Vec<(&str, &str)> {
         self.environment
             .iter()
@@ -149,22 +141,19 @@ impl Config {
 }
 
 impl TokenConfig {
-    /// The label it is found by.
     pub fn label(&self) -> Option<&str> {
         self.label.as_deref()
     }
 
-    /// The serial number it is found by.
     pub fn serial(&self) -> Option<&str> {
         self.serial.as_deref()
     }
 
-    /// Where its PIN comes from.
     pub fn pin(&self) -> &PinSource {
         &self.pin
     }
 
-    /// Whether keys are accepted that the token does not vouch for.
+    /// See [`RawTokenConfig::allow_unattested_keys`].
     pub fn allows_unattested_keys(&self) -> bool {
         self.allow_unattested_keys
     }
@@ -183,7 +172,7 @@ impl TryFrom<RawConfig> for Config {
         for (name, value) in &raw.environment {
             let key = "hsm.environment";
             issues.require(
-                is_variable(name),
+                is_variable_name(name),
                 key,
                 format_args!("{name:?} is not a variable's name"),
             );
@@ -267,7 +256,7 @@ fn token_config(name: &str, raw: RawTokenConfig) -> Result<TokenConfig, ConfigIs
             Err(ConfigIssue::new(at("pin_file"), "must name a file"))
         }
         (Some(file), None) => Ok(PinSource::File(file)),
-        (None, Some(variable)) if !is_variable(&variable) => {
+        (None, Some(variable)) if !is_variable_name(&variable) => {
             Err(ConfigIssue::new(at("pin_env"), "is not a variable's name"))
         }
         (None, Some(variable)) => Ok(PinSource::Env(variable)),
@@ -286,8 +275,7 @@ fn token_config(name: &str, raw: RawTokenConfig) -> Result<TokenConfig, ConfigIs
     }))
 }
 
-/// Whether a process can have a variable of that name.
-fn is_variable(name: &str) -> bool {
+fn is_variable_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(['=', '\0'])
 }
 

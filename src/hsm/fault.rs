@@ -1,4 +1,4 @@
-//! What a PKCS#11 call answered, in words, and what may be done about it.
+//! Failed PKCS#11 calls: their class, and a message for the operator.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,40 +11,40 @@ use cryptoki::error::{Error as Pkcs11Error, RvError};
 pub struct Fault {
     code: Option<RvError>,
     call: Cow<'static, str>,
-    words: String,
+    message: String,
     signing: bool,
 }
 
-/// What a failed call asks for.
+/// How a failed call is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// The token has no room now; the same call may succeed later.
+    /// The token has no session left; the same call may succeed later.
     Busy,
-    /// The session, the login or the token is lost, or may be: reopen, then try once more.
+    /// The session, the login or the token is lost, or may be: reopen, then retry once.
     Lost,
-    /// What was asked is refused; asking again can only be refused again.
+    /// A retry cannot succeed.
     Refused,
 }
 
 impl Fault {
-    /// A failure that no return code stands for; it counts as lost.
-    pub(super) fn other(call: impl Into<Cow<'static, str>>, words: impl Into<String>) -> Self {
+    /// A failure without a return code; its class is [`Class::Lost`].
+    pub(super) fn other(call: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self {
             code: None,
             call: call.into(),
-            words: words.into(),
+            message: message.into(),
             signing: false,
         }
     }
 
-    /// The return code, where the module gave one.
+    /// `None` when the module returned no code.
     pub(super) fn code(&self) -> Option<RvError> {
         self.code
     }
 
-    /// Retry, wait or give up. Codes that are not expected count as lost, because a lost login
-    /// shows itself differently on every token: SoftHSM says OBJECT_HANDLE_INVALID, opencryptoki
-    /// KEY_HANDLE_INVALID, Kryoptic GENERAL_ERROR, TPM2 USER_NOT_LOGGED_IN, NSS HOST_MEMORY.
+    /// Unexpected codes count as lost, because every token reports a lost login differently: SoftHSM
+    /// as OBJECT_HANDLE_INVALID, opencryptoki KEY_HANDLE_INVALID, Kryoptic GENERAL_ERROR, TPM2
+    /// USER_NOT_LOGGED_IN, NSS HOST_MEMORY.
     pub(super) fn class(&self) -> Class {
         use RvError as E;
         match self.code {
@@ -82,11 +82,11 @@ impl Fault {
         }
     }
 
-    /// True when the token may have made a signature although the call failed: the code tells of
-    /// trouble on the way, not of a condition that is checked before a key is used.
-    pub(super) fn leaves_doubt(&self) -> bool {
+    /// True when a signature may exist although the call failed: the code does not stand for a
+    /// condition that a token checks before it uses the key.
+    pub(super) fn may_have_signed(&self) -> bool {
         use RvError as E;
-        let checked_before = matches!(
+        let is_checked_before = matches!(
             self.code,
             Some(
                 E::CryptokiNotInitialized
@@ -99,10 +99,10 @@ impl Fault {
                     | E::UserNotLoggedIn
             )
         );
-        self.signing && !checked_before && self.class() == Class::Lost
+        self.signing && !is_checked_before && self.class() == Class::Lost
     }
 
-    /// True when the module says outright that nobody is logged in.
+    /// CKR_USER_NOT_LOGGED_IN.
     pub(super) fn not_logged_in(&self) -> bool {
         self.code == Some(RvError::UserNotLoggedIn)
     }
@@ -114,14 +114,14 @@ impl From<Pkcs11Error> for Fault {
             Pkcs11Error::Pkcs11(code, function) => Self {
                 code: Some(code),
                 call: format!("C_{function:?}").into(),
-                words: words(code),
+                message: message(code),
                 signing: matches!(function, Function::Sign),
             },
-            // The one conversion after C_Sign is that of the signature's length.
+            // cryptoki converts only the length of a signature after C_Sign.
             Pkcs11Error::TryFromInt(error) => Self {
                 code: None,
                 call: "PKCS#11".into(),
-                words: format!("the module answered with an impossible length ({error})"),
+                message: format!("the module returned an impossible length ({error})"),
                 signing: true,
             },
             other => Self::other("PKCS#11", other.to_string()),
@@ -131,23 +131,23 @@ impl From<Pkcs11Error> for Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.call, self.words)
+        write!(f, "{}: {}", self.call, self.message)
     }
 }
 
 impl std::error::Error for Fault {}
 
-/// A return code by its name in PKCS#11, with what it means for the operator where that helps.
-fn words(code: RvError) -> String {
+/// The code's name in PKCS#11, with its meaning for the operator where that helps.
+fn message(code: RvError) -> String {
     use RvError as E;
     let name = match code {
         E::VendorDefined(code) => {
-            return format!("the vendor's own code {code:#x}; see the HSM's manual");
+            return format!("vendor-defined code {code:#x}; see the HSM's manual");
         }
         E::UnknownErrorCode(code) => {
             return format!("code {code:#x}, which PKCS#11 does not define");
         }
-        known => screaming(&format!("{known:?}")),
+        known => pkcs11_name(&format!("{known:?}")),
     };
     let meaning = match code {
         E::PinIncorrect => "the PIN is wrong",
@@ -161,11 +161,11 @@ fn words(code: RvError) -> String {
         E::TokenNotPresent | E::DeviceRemoved => "the token is gone from its slot",
         E::TokenNotRecognized => "the slot does not recognize its token",
         E::TokenWriteProtected => "the token is write-protected",
-        E::SlotIdInvalid => "there is no such slot any more",
+        E::SlotIdInvalid => "the slot does not exist any more",
         E::SessionCount => "the token has no session left; ask for fewer workers",
         E::SessionClosed | E::SessionHandleInvalid => "the session was lost",
         E::KeyHandleInvalid | E::ObjectHandleInvalid => {
-            "the key's handle is dead; login or key was lost"
+            "the key's handle is invalid; login or key was lost"
         }
         E::KeyFunctionNotPermitted => "the key may not be used to sign (CKA_SIGN)",
         E::KeySizeRange => "the token does not support this key size",
@@ -175,9 +175,9 @@ fn words(code: RvError) -> String {
         E::DeviceError => "the HSM reports a fault",
         E::DeviceMemory => "the HSM is out of memory",
         E::HostMemory => "out of memory, or the login was lost",
-        E::GeneralError => "the module gives no reason; see its own log",
+        E::GeneralError => "the module gives no reason; see its log",
         E::FunctionFailed => "the call failed and the module gives no reason",
-        E::CantLock => "the module cannot be used by several threads",
+        E::CantLock => "the module does not support several threads",
         E::CryptokiAlreadyInitialized => "this process has initialized the module already",
         E::CryptokiNotInitialized => "the module is not initialized any more",
         E::FipsSelfTestFailed => "the HSM failed its own self-test",
@@ -190,7 +190,7 @@ fn words(code: RvError) -> String {
 }
 
 /// `PinIncorrect` → `PIN_INCORRECT`.
-fn screaming(camel: &str) -> String {
+fn pkcs11_name(camel: &str) -> String {
     let mut name = String::with_capacity(camel.len() + 8);
     for letter in camel.chars() {
         if letter.is_ascii_uppercase() && !name.is_empty() {
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn speaks_in_words_and_names_the_code() {
+    fn the_message_explains_and_names_the_code() {
         let wrong = fault(RvError::PinIncorrect, Function::Login);
         assert_eq!(
             wrong.to_string(),
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_login_is_retried_in_all_its_five_shapes() {
+    fn each_code_of_a_lost_login_is_retried() {
         use RvError as E;
         for code in [
             E::ObjectHandleInvalid,
@@ -261,7 +261,7 @@ mod tests {
                 Class::Refused,
                 "{code:?}"
             );
-            assert!(!fault(code, Function::Sign).leaves_doubt(), "{code:?}");
+            assert!(!fault(code, Function::Sign).may_have_signed(), "{code:?}");
         }
         assert_eq!(
             fault(E::SessionCount, Function::OpenSession).class(),
@@ -270,10 +270,10 @@ mod tests {
     }
 
     #[test]
-    fn only_a_failed_signature_leaves_doubt() {
-        assert!(fault(RvError::DeviceError, Function::Sign).leaves_doubt());
-        assert!(fault(RvError::VendorDefined(0x8000_0001), Function::Sign).leaves_doubt());
-        assert!(!fault(RvError::DeviceError, Function::SignInit).leaves_doubt());
-        assert!(!fault(RvError::UserNotLoggedIn, Function::Sign).leaves_doubt());
+    fn only_a_failed_c_sign_may_have_signed() {
+        assert!(fault(RvError::DeviceError, Function::Sign).may_have_signed());
+        assert!(fault(RvError::VendorDefined(0x8000_0001), Function::Sign).may_have_signed());
+        assert!(!fault(RvError::DeviceError, Function::SignInit).may_have_signed());
+        assert!(!fault(RvError::UserNotLoggedIn, Function::Sign).may_have_signed());
     }
 }

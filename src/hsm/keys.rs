@@ -1,4 +1,4 @@
-//! Keys in a token: made, found, listed, and what the token vouches for.
+//! Generates, finds and lists keys, and reads what the token vouches for.
 
 use std::sync::atomic::Ordering;
 
@@ -8,17 +8,15 @@ use cryptoki::session::Session;
 use super::error::HsmError;
 use super::fault::Fault;
 use super::mechanism;
-use super::shared::Shared;
+use super::signing_key::{SigningKey, TEST_MESSAGE};
+use super::token_inner::TokenInner;
 use crate::digest::hex;
-use crate::x509::{KeyKind, PublicKey, SignatureAlgorithm};
+use crate::x509::{KeyKind, PublicKey};
 
-/// What test signatures are made over: no certificate, no request, nothing anybody would accept.
-pub const TEST_MESSAGE: &[u8] = b"rootbridge HSM self-test: this is not a certificate";
-
-/// Where a key lies.
+/// The location of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyRef {
-    /// The token's name in the config.
+    /// As `[hsm.tokens.NAME]` calls it.
     pub token: String,
     /// CKA_ID.
     pub id: Vec<u8>,
@@ -26,32 +24,24 @@ pub struct KeyRef {
     pub label: String,
 }
 
-/// A private key that is in use, as workers need it.
-#[derive(Debug)]
-pub(super) struct SigningKey {
-    pub(super) id: Vec<u8>,
-    pub(super) public: PublicKey,
-    pub(super) algorithm: SignatureAlgorithm,
-}
-
-/// What the token says of a private key. `None`: it does not say.
+/// What the token reports of a private key. `None`: it does not report the attribute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attestation {
-    /// CKA_LOCAL: made inside the token.
+    /// CKA_LOCAL: generated in the token.
     pub local: Option<bool>,
-    /// CKA_ALWAYS_SENSITIVE: never readable in the clear.
+    /// CKA_ALWAYS_SENSITIVE: its value was never readable.
     pub always_sensitive: Option<bool>,
-    /// CKA_NEVER_EXTRACTABLE: never could leave, not even wrapped.
+    /// CKA_NEVER_EXTRACTABLE: it could never leave the token, not even wrapped.
     pub never_extractable: Option<bool>,
-    /// CKA_SENSITIVE, now.
+    /// CKA_SENSITIVE.
     pub sensitive: Option<bool>,
-    /// CKA_EXTRACTABLE, now.
+    /// CKA_EXTRACTABLE.
     pub extractable: Option<bool>,
 }
 
 impl Attestation {
-    /// The attributes that are not vouched for, by their names; empty when all three are. An answer
-    /// that is missing counts as no.
+    /// The names of the attributes that the token does not vouch for: one that it does not report
+    /// counts as false.
     pub fn missing(&self) -> Vec<&'static str> {
         [
             (self.local, "CKA_LOCAL"),
@@ -59,7 +49,7 @@ impl Attestation {
             (self.never_extractable, "CKA_NEVER_EXTRACTABLE"),
         ]
         .into_iter()
-        .filter(|(answer, _)| *answer != Some(true))
+        .filter(|(reported, _)| *reported != Some(true))
         .map(|(_, name)| name)
         .collect()
     }
@@ -68,61 +58,57 @@ impl Attestation {
 /// A private key in a token.
 #[derive(Clone, Debug)]
 pub struct KeyReport {
-    /// CKA_LABEL; what is not UTF-8 in it is replaced.
+    /// CKA_LABEL; bytes that are not UTF-8 are replaced.
     pub label: String,
     /// CKA_ID.
     pub id: Vec<u8>,
-    /// The public half, or why it cannot be had.
+    /// Or why it cannot be read.
     pub public_key: Result<PublicKey, String>,
-    /// What the token vouches for.
     pub attestation: Attestation,
 }
 
 impl KeyReport {
-    /// The kind of key, when its public half is known.
+    /// `None` when the public key cannot be read.
     pub fn kind(&self) -> Option<KeyKind> {
         self.public_key.as_ref().ok().map(PublicKey::kind)
     }
 }
 
-/// Makes a key pair that never leaves: sensitive, not extractable, and good for signing only.
+/// Generates a key pair: sensitive, not extractable, for signing only.
 pub(super) fn generate(
-    shared: &Shared,
+    inner: &TokenInner,
     session: &Session,
     kind: KeyKind,
     label: &str,
     id: &[u8],
 ) -> Result<PublicKey, HsmError> {
-    let call = |fault| HsmError::Call {
-        token: shared.name.clone(),
-        fault,
-    };
+    let call = |fault| inner.call_error(fault);
     let (mechanism, kind_attributes) =
         mechanism::generation(kind).ok_or(HsmError::UnsupportedKey { kind })?;
-    let taken = session
+    let existing = session
         .find_objects(&[Attribute::Id(id.to_vec())])
         .map_err(|error| call(error.into()))?;
-    if !taken.is_empty() {
+    if !existing.is_empty() {
         return Err(HsmError::KeyExists {
-            token: shared.name.clone(),
+            token: inner.name.clone(),
             id: hex(id),
         });
     }
-    let named = [
+    let common = [
         Attribute::Token(true),
         Attribute::Label(label.as_bytes().to_vec()),
         Attribute::Id(id.to_vec()),
     ];
-    let mut public = named.to_vec();
+    let mut public = common.to_vec();
     public.extend([Attribute::Private(false), Attribute::Verify(true)]);
     public.extend(kind_attributes);
-    let mut private = named.to_vec();
+    let mut private = common.to_vec();
     private.extend([
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
         Attribute::Sign(true),
-        // Tokens allow these unless they are told not to.
+        // Tokens allow these by default.
         Attribute::Decrypt(false),
         Attribute::Unwrap(false),
         Attribute::Derive(false),
@@ -130,28 +116,28 @@ pub(super) fn generate(
     if matches!(kind, KeyKind::Rsa { .. }) {
         private.push(Attribute::SignRecover(false));
     }
-    let (_, made) = session
+    let (_, generated) = session
         .generate_key_pair(&mechanism, &public, &private)
         .map_err(|error| call(error.into()))?;
-    let report = report(session, made).map_err(call)?;
-    let unvouched = report.attestation.missing();
-    if !unvouched.is_empty() {
+    let report = report(session, generated).map_err(call)?;
+    let missing = report.attestation.missing();
+    if !missing.is_empty() {
         tracing::warn!(
-            token = shared.name,
+            token = inner.name,
             key = hex(id),
-            missing = unvouched.join(", "),
-            "the token does not vouch for the key it just made"
+            missing = missing.join(", "),
+            "the token does not vouch for the key that it generated"
         );
     }
     report.public_key.map_err(|reason| HsmError::NoPublicKey {
-        token: shared.name.clone(),
+        token: inner.name.clone(),
         id: hex(id),
         reason,
     })
 }
 
-/// All private keys. The class is always part of the search: an empty one also returns what is no
-/// key at all (Kryoptic: more than a hundred mechanisms).
+/// All private keys. The class is always part of the search: without it the token also returns
+/// objects that are no keys (Kryoptic: more than a hundred mechanisms).
 pub(super) fn list(session: &Session) -> Result<Vec<KeyReport>, Fault> {
     let keys = session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY)])?;
     keys.into_iter().map(|key| report(session, key)).collect()
@@ -162,7 +148,7 @@ pub(super) fn find(session: &Session, id: &[u8]) -> Result<ObjectHandle, Fault> 
     let found = find_all(session, id)?;
     match found.as_slice() {
         [key] => Ok(*key),
-        // A lost login looks like this too: private keys are not seen, and no error says so.
+        // Also after a lost login: the token hides private keys and reports no error.
         [] => Err(Fault::other(
             "C_FindObjects",
             format!("no private key with CKA_ID {}", hex(id)),
@@ -174,55 +160,42 @@ pub(super) fn find(session: &Session, id: &[u8]) -> Result<ObjectHandle, Fault> 
     }
 }
 
-/// The private key with this CKA_ID and what is known of it.
+/// The private key with this CKA_ID and its attributes.
 pub(super) fn inspect(
-    shared: &Shared,
+    inner: &TokenInner,
     session: &Session,
     id: &[u8],
 ) -> Result<KeyReport, HsmError> {
-    let call = |fault| HsmError::Call {
-        token: shared.name.clone(),
-        fault,
-    };
+    let call = |fault| inner.call_error(fault);
     let found = find_all(session, id).map_err(call)?;
     match found.as_slice() {
         [key] => report(session, *key).map_err(call),
         [] => Err(HsmError::NoSuchKey {
-            token: shared.name.clone(),
+            token: inner.name.clone(),
             id: hex(id),
         }),
         several => Err(HsmError::AmbiguousKey {
-            token: shared.name.clone(),
+            token: inner.name.clone(),
             id: hex(id),
             count: several.len(),
         }),
     }
 }
 
-/// Signs the test message, and verifies it in software.
-pub(super) fn test(
-    shared: &Shared,
+/// Makes a test signature and verifies it in software.
+pub(super) fn self_test(
+    inner: &TokenInner,
     session: &Session,
-    handle: ObjectHandle,
     key: &SigningKey,
 ) -> Result<(), Fault> {
-    let kind = key.public.kind();
     let raw = session.sign(
-        &mechanism::signing(kind),
-        handle,
+        &mechanism::signing(key.public.kind()),
+        find(session, &key.id)?,
         &mechanism::input(key.algorithm, TEST_MESSAGE)?,
     )?;
-    shared.test_signatures.fetch_add(1, Ordering::Relaxed);
-    let signature =
-        mechanism::signature(kind, raw).map_err(|reason| Fault::other("C_Sign", reason))?;
-    verify_test(key, &signature).map_err(|reason| Fault::other("C_Sign", reason))
-}
-
-/// Verifies a test signature in software.
-pub(super) fn verify_test(key: &SigningKey, signature: &[u8]) -> Result<(), String> {
-    key.public
-        .verify(key.algorithm, TEST_MESSAGE, signature)
-        .map_err(|error| error.to_string())
+    inner.test_signatures.fetch_add(1, Ordering::Relaxed);
+    key.verify_raw_test_signature(raw)
+        .map_err(|reason| Fault::other("C_Sign", reason))
 }
 
 fn find_all(session: &Session, id: &[u8]) -> Result<Vec<ObjectHandle>, Fault> {
@@ -249,7 +222,7 @@ fn report(session: &Session, key: ObjectHandle) -> Result<KeyReport, Fault> {
     let label = bytes(session, key, AttributeType::Label)?.unwrap_or_default();
     Ok(KeyReport {
         label: String::from_utf8_lossy(&label).into_owned(),
-        public_key: public_half(session, key, &id)?,
+        public_key: public_key(session, key, &id)?,
         id,
         attestation: Attestation {
             local: flag(AttributeType::Local)?,
@@ -261,23 +234,23 @@ fn report(session: &Session, key: ObjectHandle) -> Result<KeyReport, Fault> {
     })
 }
 
-/// From the public key object with the same CKA_ID; an RSA private key may name its own.
-fn public_half(
+/// From the public key object with the same CKA_ID, or from the attributes of an RSA private key.
+fn public_key(
     session: &Session,
     private: ObjectHandle,
     id: &[u8],
 ) -> Result<Result<PublicKey, String>, Fault> {
-    let twins = session.find_objects(&[
+    let public = session.find_objects(&[
         Attribute::Class(ObjectClass::PUBLIC_KEY),
         Attribute::Id(id.to_vec()),
     ])?;
-    if twins.len() > 1 {
+    if public.len() > 1 {
         return Ok(Err(format!(
             "{} public keys have the same CKA_ID",
-            twins.len()
+            public.len()
         )));
     }
-    for object in twins.into_iter().chain([private]) {
+    for object in public.into_iter().chain([private]) {
         let read = |kind| bytes(session, object, kind);
         let key = if let (Some(params), Some(point)) = (
             read(AttributeType::EcParams)?,
@@ -317,7 +290,7 @@ fn bytes(
     )
 }
 
-/// One attribute, asked for alone: a token that does not know one of several may answer none.
+/// Reads one attribute at a time: a token that does not know one of several may return none.
 fn attribute(
     session: &Session,
     object: ObjectHandle,
@@ -329,8 +302,8 @@ fn attribute(
         Err(Error::Pkcs11(RvError::AttributeTypeInvalid | RvError::AttributeSensitive, _)) => {
             Ok(None)
         }
-        // What cannot be converted was not an answer.
-        Err(Error::Pkcs11(code, function)) => Err(Error::Pkcs11(code, function).into()),
+        // A value that cannot be converted counts as not reported.
+        Err(error @ Error::Pkcs11(..)) => Err(error.into()),
         Err(_) => Ok(None),
     }
 }
@@ -340,7 +313,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_answer_counts_as_no() {
+    fn an_attribute_that_is_not_reported_counts_as_false() {
         let yes = Some(true);
         let good = Attestation {
             local: yes,

@@ -1,4 +1,4 @@
-//! From what X.509 wants to what PKCS#11 speaks, and back.
+//! Conversions between X.509 and PKCS#11: mechanisms, digests, signatures, public keys.
 
 use aws_lc_rs::digest::{Algorithm, SHA256, SHA384, digest};
 use cryptoki::mechanism::Mechanism;
@@ -21,8 +21,8 @@ const SHA256_DIGEST_INFO: [u8; 19] = [
     0x00, 0x04, 0x20,
 ];
 
-/// What a token is given to sign for a message: the digest for CKM_ECDSA, DigestInfo for
-/// CKM_RSA_PKCS. Hashing in software keeps whole certificates off the way to the token.
+/// The input of C_Sign: the digest for CKM_ECDSA, DigestInfo for CKM_RSA_PKCS. Hashing in software
+/// sends less to the token.
 pub(super) fn input(algorithm: SignatureAlgorithm, message: &[u8]) -> Result<Vec<u8>, Fault> {
     Ok(match algorithm {
         SignatureAlgorithm::EcdsaSha256 => hash(&SHA256, message),
@@ -53,7 +53,7 @@ pub(super) fn signing(kind: KeyKind) -> Mechanism<'static> {
     }
 }
 
-/// The mechanism for C_GenerateKeyPair, and what the public key's template says of the kind.
+/// The mechanism for C_GenerateKeyPair, and the attributes of the public key that set its kind.
 pub(super) fn generation(kind: KeyKind) -> Option<(Mechanism<'static>, Vec<Attribute>)> {
     let curve = |oid: ObjectIdentifier| oid.to_der().ok().map(Attribute::EcParams);
     match kind {
@@ -78,18 +78,18 @@ struct EcdsaSigValue<'a> {
     s: UintRef<'a>,
 }
 
-/// Turns what C_Sign gave into what a certificate holds: for ECDSA the two halves r‖s become an
-/// ECDSA-Sig-Value (RFC 3279 §2.2.3), RSA stays as it is.
+/// Converts the output of C_Sign to the signature of a certificate: for ECDSA r‖s becomes an
+/// ECDSA-Sig-Value (RFC 3279 §2.2.3); RSA is unchanged.
 pub(super) fn signature(kind: KeyKind, raw: Vec<u8>) -> Result<Vec<u8>, String> {
     let expected = match kind {
         KeyKind::EcdsaP256 => 64,
         KeyKind::EcdsaP384 => 96,
         KeyKind::Rsa { bits } => usize::from(bits).div_ceil(8),
-        other => return Err(format!("{other} keys do not sign here")),
+        other => return Err(format!("{other} keys are not supported")),
     };
     if raw.len() != expected {
         return Err(format!(
-            "the token's signature has {} bytes where {expected} belong",
+            "the token's signature has {} bytes instead of {expected}",
             raw.len()
         ));
     }
@@ -98,7 +98,7 @@ pub(super) fn signature(kind: KeyKind, raw: Vec<u8>) -> Result<Vec<u8>, String> 
     }
     let (r, s) = raw.split_at(expected / 2);
     if [r, s].iter().any(|half| half.iter().all(|&byte| byte == 0)) {
-        return Err("the token's signature has a zero in it".into());
+        return Err("the token's signature has a zero half".into());
     }
     let half = |bytes| UintRef::new(bytes).map_err(|error| error.to_string());
     EcdsaSigValue {
@@ -113,7 +113,7 @@ pub(super) fn signature(kind: KeyKind, raw: Vec<u8>) -> Result<Vec<u8>, String> 
 pub(super) fn ec_public_key(params: &[u8], point: &[u8]) -> Result<PublicKey, String> {
     let curve: ObjectIdentifier =
         Decode::from_der(params).map_err(|_| "its CKA_EC_PARAMS name no curve".to_owned())?;
-    // PKCS#11 says: an OCTET STRING. Some tokens leave out its header.
+    // An OCTET STRING; some tokens omit its header.
     let point = <&OctetStringRef>::from_der(point).map_or(point, OctetStringRef::as_bytes);
     public_key(EC_PUBLIC_KEY, AnyRef::from(&curve), point)
 }
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_key_could_have_signed_is_refused() {
+    fn impossible_signatures_and_unsupported_kinds_are_refused() {
         assert!(signature(KeyKind::EcdsaP256, vec![1; 63]).is_err());
         assert!(signature(KeyKind::EcdsaP256, vec![1; 96]).is_err());
         assert!(signature(KeyKind::EcdsaP384, [vec![0; 48], vec![1; 48]].concat()).is_err());

@@ -1,25 +1,28 @@
 //! PKCS#11: one module, its tokens, and workers that each own a session.
 //!
-//! `module` loads the HSM's library and finds tokens; for each token in use a `keeper` holds the
-//! login and decides its [`TokenState`], and `signer`'s workers empty a bounded queue. Callers hold
-//! a [`Key`], take a place in the queue ([`Key::reserve`]) before they record anything, and then
-//! sign ([`Permit::sign`]). The private key never leaves; the PIN is read when it is needed, and
-//! never kept.
+//! `module` loads the HSM's library and finds tokens. Each token in use has a `login` thread, which
+//! logs in and decides the [`TokenState`], and a `worker_pool` with a bounded queue. Callers open a
+//! [`Key`], reserve a queue slot ([`Key::reserve`]) before they record anything, and then sign
+//! ([`Permit::sign`]). Private keys never leave the token. The PIN is read for each login and not
+//! stored.
 
 mod config;
 mod error;
 mod fault;
-mod keeper;
+mod init;
 mod key;
 mod keys;
+mod login;
 mod mechanism;
 mod module;
+mod permit;
 mod pin;
-mod provision;
-mod queue;
-mod shared;
-mod signer;
+mod signing_key;
 mod token;
+mod token_inner;
+mod token_state;
+mod worker;
+mod worker_pool;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -28,28 +31,31 @@ use std::sync::{Arc, Mutex, PoisonError};
 use secrecy::SecretString;
 
 use module::Module;
-use shared::Shared;
+use token_inner::TokenInner;
 
 pub use config::{Config, DEFAULT_QUEUE, RawConfig, RawTokenConfig, TokenConfig};
 pub use error::{HsmError, SignError};
 pub use fault::Fault;
-pub use key::{Key, Permit};
-pub use keys::{Attestation, KeyRef, KeyReport, TEST_MESSAGE};
+pub use key::Key;
+pub use keys::{Attestation, KeyRef, KeyReport};
 pub use module::{SlotReport, TokenInfo};
+pub use permit::Permit;
 pub use pin::PinSource;
-pub use shared::TokenState;
-pub use token::{Probe, Token};
+pub use signing_key::TEST_MESSAGE;
+pub use token::Token;
+pub use token_state::TokenState;
+pub use worker_pool::Probe;
 
-/// The HSM: its module, and the tokens that are in use. A process opens it once.
+/// The module and the tokens in use. A process opens it once.
 pub struct Hsm {
-    // Dropped first: threads end, sessions close, and only then the module is finalized.
+    // Dropped first, so that sessions are closed before the module is finalized.
     tokens: Mutex<HashMap<String, Arc<Token>>>,
     config: Config,
     module: Arc<Module>,
 }
 
 impl Hsm {
-    /// Loads the module and initializes it, with locking by the operating system.
+    /// Loads and initializes the module.
     ///
     /// # Errors
     /// [`HsmError::Environment`], [`HsmError::NoSuchModule`], [`HsmError::Module`],
@@ -68,11 +74,11 @@ impl Hsm {
         })
     }
 
-    /// The token of that name in the config; its threads start with the first call. A token that is
-    /// missing or refuses the PIN is no error: its state says so, and it recovers alone.
+    /// The token `[hsm.tokens.NAME]`; the first call starts its threads. It may be missing or refuse
+    /// the PIN: its state says so, and the login is retried.
     ///
     /// # Errors
-    /// [`HsmError::UnknownToken`] when the config has no such name, [`HsmError::Thread`].
+    /// [`HsmError::UnknownToken`], [`HsmError::Thread`].
     pub fn token(&self, name: &str) -> Result<Arc<Token>, HsmError> {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(token) = tokens.get(name) {
@@ -88,22 +94,22 @@ impl Hsm {
                     names => names,
                 },
             })?;
-        let shared = Shared::new(name, Arc::clone(&self.module), &self.config, config.clone());
-        let token = Token::start(shared, self.config.workers())?;
+        let inner = TokenInner::new(name, Arc::clone(&self.module), &self.config, config.clone());
+        let token = Arc::new(Token::start(inner, self.config.workers())?);
         tokens.insert(name.to_owned(), Arc::clone(&token));
         Ok(token)
     }
 
-    /// All slots that hold a token, those that cannot be asked included.
+    /// All slots that hold a token, those with a faulty one included.
     ///
     /// # Errors
-    /// The module's own when it cannot list its slots.
+    /// C_GetSlotList's.
     pub fn slots(&self) -> Result<Vec<SlotReport>, Fault> {
         self.module.slots()
     }
 
-    /// Initializes a token in a free slot (the first one, unless `slot` names another) and sets its
-    /// PINs; a token that is initialized already is never touched. For `dev` and tests.
+    /// Initializes the token in `slot` or in the first free slot, and sets its PINs. An initialized
+    /// token is never changed. For `dev` and tests.
     ///
     /// # Errors
     /// [`HsmError::BadLabel`], [`HsmError::LabelInUse`], [`HsmError::SlotInUse`],
@@ -115,7 +121,7 @@ impl Hsm {
         so_pin: &SecretString,
         user_pin: &SecretString,
     ) -> Result<TokenInfo, HsmError> {
-        provision::init_token(&self.module, slot, label, so_pin, user_pin)
+        init::init_token(&self.module, slot, label, so_pin, user_pin)
     }
 }
 

@@ -1,14 +1,12 @@
 //! The PKCS#11 module: loaded once, initialized once, and the tokens in its slots.
 //!
-//! Room for deeper recovery. A killed remote HSM or a token directory that was moved away comes
-//! back only after C_Finalize and C_Initialize, which no session-level step replaces. That belongs
-//! here, around `context`, and must keep to this order: every token's workers and keeper hand in
-//! their sessions (`Shared::epoch` already tells them that theirs are stale), all of them are
-//! dropped, then the module is finalized and initialized, then tokens are selected and logged in to
-//! again, under `lifecycle`. Session handles start again at 1 after C_Initialize, so one stale
-//! `Session` that is dropped later closes somebody else's; and C_Finalize while another thread is
-//! inside C_Sign crashes SoftHSM and opencryptoki. A worker that never comes back from C_Sign
-//! therefore rules this step out, and leaves ending the process.
+//! Not implemented: recovery by C_Finalize and C_Initialize, which a killed remote HSM or a moved
+//! token directory needs. It would belong here, in this order: every worker and login thread drops its
+//! session (a new login generation makes them stale), the module is finalized and initialized, and
+//! tokens are selected and logged in to under `lifecycle`. Session handles start at 1 again, so a
+//! stale `Session` that is dropped later would close another thread's session; and C_Finalize while
+//! a thread is in C_Sign crashes SoftHSM and opencryptoki. When a worker never returns from C_Sign,
+//! only ending the process helps.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -22,8 +20,8 @@ use super::error::HsmError;
 use super::fault::Fault;
 use super::pin::PinFlags;
 
-/// A loaded and initialized module. Whoever holds sessions holds an `Arc` of it as well, so that
-/// C_Finalize, which is called when it is dropped, comes after the last of them.
+/// A loaded and initialized module. Every owner of a session also owns an `Arc` of this, so that
+/// C_Finalize, called when it is dropped, follows the last session's end.
 #[derive(Debug)]
 pub(super) struct Module {
     context: Pkcs11,
@@ -34,48 +32,42 @@ pub(super) struct Module {
 /// A token as it describes itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenInfo {
-    /// The slot's number, which may be another one after a restart.
+    /// May change with a restart.
     pub slot: u64,
-    /// CKA label, without the padding.
+    /// Without the padding.
     pub label: String,
-    /// Serial number, without the padding.
+    /// Without the padding.
     pub serial: String,
-    /// Who made it.
     pub manufacturer: String,
-    /// Its model.
     pub model: String,
-    /// Whether C_InitToken was done.
     pub initialized: bool,
-    /// Whether the user PIN was set.
     pub pin_initialized: bool,
     pub(super) pin: PinFlags,
 }
 
 impl TokenInfo {
-    /// True when one more wrong PIN locks the token.
+    /// CKF_USER_PIN_FINAL_TRY: one more wrong PIN locks the token.
     pub fn pin_final_try(&self) -> bool {
         self.pin.final_try
     }
 
-    /// True when the user PIN is locked.
+    /// CKF_USER_PIN_LOCKED.
     pub fn pin_locked(&self) -> bool {
         self.pin.locked
     }
 }
 
-/// A slot and its token.
 #[derive(Clone, Debug)]
 pub struct SlotReport {
-    /// The slot's number.
     pub slot: u64,
-    /// What the module calls it; empty when it does not say.
+    /// As the module describes the slot, or empty.
     pub description: String,
-    /// The token, or why it cannot be asked.
+    /// Or why the token does not describe itself.
     pub token: Result<TokenInfo, Fault>,
 }
 
 impl Module {
-    /// Loads and initializes the module. A process does this once for each module.
+    /// Loads and initializes the module; once for each process.
     pub(super) fn open(path: &Path) -> Result<Arc<Self>, HsmError> {
         if !path.exists() {
             return Err(HsmError::NoSuchModule { path: path.into() });
@@ -84,8 +76,8 @@ impl Module {
             path: path.into(),
             reason: error.to_string(),
         })?;
-        // Without OS locking, threads crash SoftHSM. A module that somebody else in this process
-        // has initialized is refused, because nobody knows whether that was with locking.
+        // Without OS locking, threads crash SoftHSM. A module that is initialized already is
+        // refused: it may have been initialized without locking.
         context
             .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
             .map_err(|error| HsmError::Initialize {
@@ -99,33 +91,31 @@ impl Module {
         }))
     }
 
-    /// The PKCS#11 functions.
     pub(super) fn context(&self) -> &Pkcs11 {
         &self.context
     }
 
-    /// Held by a keeper while it finds its token and logs in, so that nobody provisions meanwhile:
-    /// the security officer cannot log in to a token with which somebody has a read-only session.
-    pub(super) fn lifecycle(&self) -> RwLockReadGuard<'_, ()> {
+    /// Held while a login thread selects its token and logs in, so that no token is initialized
+    /// meanwhile: the security officer cannot log in to a token that has a read-only session.
+    pub(super) fn lock_for_login(&self) -> RwLockReadGuard<'_, ()> {
         self.lifecycle
             .read()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Held while a token is initialized.
-    pub(super) fn provisioning(&self) -> RwLockWriteGuard<'_, ()> {
+    pub(super) fn lock_for_init(&self) -> RwLockWriteGuard<'_, ()> {
         self.lifecycle
             .write()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All slots that hold a token. A token that cannot be asked does not hide the others.
+    /// All slots that hold a token, those with a faulty one included.
     pub(super) fn slots(&self) -> Result<Vec<SlotReport>, Fault> {
         let slots = self.context.get_slots_with_token()?;
         Ok(slots.into_iter().map(|slot| self.report(slot)).collect())
     }
 
-    /// The token in a slot now.
     pub(super) fn token_info(&self, slot: u64) -> Result<TokenInfo, Fault> {
         let info = self.context.get_token_info(Slot::try_from(slot)?)?;
         Ok(TokenInfo {
@@ -143,12 +133,12 @@ impl Module {
         })
     }
 
-    /// A read-only session, which is all that signing needs.
+    /// A read-only session, which is enough to sign.
     pub(super) fn session(&self, slot: u64) -> Result<Session, Fault> {
         Ok(self.context.open_ro_session(Slot::try_from(slot)?)?)
     }
 
-    /// A session that may make and destroy objects.
+    /// A session that may create objects.
     pub(super) fn writable_session(&self, slot: u64) -> Result<Session, Fault> {
         Ok(self.context.open_rw_session(Slot::try_from(slot)?)?)
     }
@@ -169,14 +159,14 @@ impl Module {
 impl Drop for Module {
     fn drop(&mut self) {
         if let Err(error) = self.context.clone().finalize() {
-            tracing::warn!(module = %self.path.display(), error = %Fault::from(error), "the PKCS#11 module did not end cleanly");
+            tracing::warn!(module = %self.path.display(), error = %Fault::from(error), "C_Finalize failed");
         }
     }
 }
 
-/// Chooses the one initialized token with the configured label and serial.
+/// The one initialized token with the configured label and serial number.
 pub(super) fn select(slots: Vec<SlotReport>, wanted: &TokenConfig) -> Result<TokenInfo, HsmError> {
-    let fits = |info: &TokenInfo| {
+    let matches = |info: &TokenInfo| {
         info.initialized
             && wanted.label().is_none_or(|label| label == info.label)
             && wanted.serial().is_none_or(|serial| serial == info.serial)
@@ -185,7 +175,7 @@ pub(super) fn select(slots: Vec<SlotReport>, wanted: &TokenConfig) -> Result<Tok
     let mut found: Vec<TokenInfo> = slots
         .into_iter()
         .filter_map(|slot| slot.token.ok())
-        .filter(fits)
+        .filter(matches)
         .collect();
     match (found.pop(), found.len()) {
         (None, _) => Err(HsmError::NoSuchToken {
@@ -224,7 +214,7 @@ fn describe(slots: &[SlotReport]) -> String {
                 format!("{:?} (serial {})", token.label, token.serial)
             }
             Ok(_) => format!("a token that is not initialized (slot {})", slot.slot),
-            Err(fault) => format!("a token that cannot be asked (slot {}: {fault})", slot.slot),
+            Err(fault) => format!("a faulty token (slot {}: {fault})", slot.slot),
         })
         .collect();
     tokens.join(", ")
@@ -265,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn one_token_by_label_serial_or_both_and_a_bad_one_hides_nothing() {
+    fn one_token_by_label_serial_or_both_and_a_faulty_one_hides_no_other() {
         let bad = SlotReport {
             slot: 1,
             description: String::new(),

@@ -1,8 +1,8 @@
-//! Where the PIN comes from, and whether it may be tried.
+//! The user PIN's source, and the decision whether it may be sent.
 //!
-//! A wrong PIN locks a real token after a few attempts, and a supervisor that restarts a failing
-//! process makes those in seconds. So a PIN that was refused is never sent again: only a source
-//! with other content is tried.
+//! A few wrong PINs lock a real token, and a supervisor that restarts a failing process makes these
+//! attempts in seconds. So a PIN that the token refused is never sent again: the next login attempt
+//! waits until the source has other content.
 
 use std::fmt;
 use std::io::Read;
@@ -14,10 +14,10 @@ use zeroize::Zeroizing;
 
 use super::error::HsmError;
 
-/// No token takes more; a longer file is another file.
+/// Bytes. No token accepts more; a longer file is not a PIN file.
 const MAX_PIN: u64 = 1024;
 
-/// Where a token's user PIN comes from.
+/// The source of a token's user PIN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PinSource {
     /// A file; line ends after the PIN are not part of it.
@@ -26,14 +26,13 @@ pub enum PinSource {
     Env(String),
 }
 
-/// A PIN, and a digest by which it is known again.
+/// A PIN, and a digest by which it is recognized.
 pub(super) struct Pin {
     pub(super) secret: AuthPin,
     pub(super) digest: PinDigest,
 }
 
-/// SHA-256 of a PIN as it is sent. It stays in memory and is shown nowhere: PINs are guessed easily
-/// from it.
+/// SHA-256 of a PIN as it is sent. It is never logged or stored: a PIN is easily guessed from it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct PinDigest([u8; 32]);
 
@@ -44,10 +43,10 @@ impl fmt::Debug for PinDigest {
 }
 
 impl PinSource {
-    /// Reads the PIN anew.
+    /// Reads the source, each time it is called.
     pub(super) fn read(&self) -> Result<Pin, HsmError> {
         let fail = |reason: String| HsmError::Pin {
-            place: self.to_string(),
+            location: self.to_string(),
             reason,
         };
         let text: Zeroizing<String> = match self {
@@ -91,44 +90,41 @@ impl fmt::Display for PinSource {
     }
 }
 
-/// What the token says about its user PIN.
+/// CKF_USER_PIN_* of a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PinFlags {
-    /// CKF_USER_PIN_FINAL_TRY: one more wrong PIN locks the token.
     pub(super) final_try: bool,
-    /// CKF_USER_PIN_LOCKED.
     pub(super) locked: bool,
 }
 
 /// Whether C_Login may be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It may.
-    Try,
-    /// It may, and it is the last attempt the token gives.
-    TryForTheLastTime,
-    /// This PIN was refused, or the token is locked.
+pub(super) enum LoginDecision {
+    Attempt,
+    /// The last attempt before the token locks.
+    FinalAttempt,
+    /// The token refused this PIN before, or is locked.
     Rejected,
-    /// A wrong PIN would lock the token, and nobody said to risk it.
+    /// A wrong PIN would lock the token, and `--final-try` was not given.
     FinalTry,
 }
 
-/// Decides whether this PIN may be sent: `rejected` is the PIN that the token refused before,
-/// `final_try` the operator's word that the last attempt may be spent.
-pub(super) fn judge(
+/// `rejected` is the PIN that the token refused before; `final_try` the operator's permission for the
+/// last attempt.
+pub(super) fn decide_login(
     flags: PinFlags,
     rejected: Option<PinDigest>,
     pin: PinDigest,
     final_try: bool,
-) -> Verdict {
+) -> LoginDecision {
     if flags.locked || rejected == Some(pin) {
-        Verdict::Rejected
+        LoginDecision::Rejected
     } else if !flags.final_try {
-        Verdict::Try
+        LoginDecision::Attempt
     } else if final_try {
-        Verdict::TryForTheLastTime
+        LoginDecision::FinalAttempt
     } else {
-        Verdict::FinalTry
+        LoginDecision::FinalTry
     }
 }
 
@@ -148,25 +144,46 @@ mod tests {
             final_try: true,
             locked: false,
         };
-        assert_eq!(judge(open, None, A, false), Verdict::Try);
-        assert_eq!(judge(open, Some(A), A, false), Verdict::Rejected);
-        assert_eq!(judge(open, Some(A), A, true), Verdict::Rejected);
-        assert_eq!(judge(open, Some(A), B, false), Verdict::Try);
-        assert_eq!(judge(last, None, A, false), Verdict::FinalTry);
-        assert_eq!(judge(last, Some(A), B, false), Verdict::FinalTry);
-        assert_eq!(judge(last, Some(A), B, true), Verdict::TryForTheLastTime);
-        assert_eq!(judge(last, Some(A), A, true), Verdict::Rejected);
+        assert_eq!(decide_login(open, None, A, false), LoginDecision::Attempt);
+        assert_eq!(
+            decide_login(open, Some(A), A, false),
+            LoginDecision::Rejected
+        );
+        assert_eq!(
+            decide_login(open, Some(A), A, true),
+            LoginDecision::Rejected
+        );
+        assert_eq!(
+            decide_login(open, Some(A), B, false),
+            LoginDecision::Attempt
+        );
+        assert_eq!(decide_login(last, None, A, false), LoginDecision::FinalTry);
+        assert_eq!(
+            decide_login(last, Some(A), B, false),
+            LoginDecision::FinalTry
+        );
+        assert_eq!(
+            decide_login(last, Some(A), B, true),
+            LoginDecision::FinalAttempt
+        );
+        assert_eq!(
+            decide_login(last, Some(A), A, true),
+            LoginDecision::Rejected
+        );
         for final_try in [false, true] {
             let locked = PinFlags {
                 final_try: true,
                 locked: true,
             };
-            assert_eq!(judge(locked, None, A, final_try), Verdict::Rejected);
+            assert_eq!(
+                decide_login(locked, None, A, final_try),
+                LoginDecision::Rejected
+            );
         }
     }
 
     #[test]
-    fn a_line_end_is_no_other_pin_and_nothing_shows_it() {
+    fn a_line_end_is_not_part_of_the_pin_and_debug_does_not_show_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pin");
         let source = PinSource::File(path.clone());

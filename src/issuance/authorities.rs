@@ -1,4 +1,4 @@
-//! Every authority of this server, kept in step with the ledger's records.
+//! The authorities of this server, built from the ledger's records.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,24 +9,23 @@ use tokio::sync::watch;
 use super::authority::{Authority, NoIssuer};
 use super::context::IssuanceContext;
 use super::error::IssueError;
+use super::issued::Issued;
 use super::issuer::Issuer;
-use super::leaf::{self, IssuanceRequest, Issued, Naming};
 use super::metrics::Metrics;
 use super::pipeline::{Prepared, SigningPipeline};
-use super::refresh;
+use super::request::IssuanceRequest;
 use super::signable::Signable;
 use super::status::AuthorityStatus;
-use super::subordinate;
-use crate::authn::{Caller, Identity};
-use crate::clock::Clock;
+use super::{leaf, refresh, subordinate};
+use crate::clock::{Clock, UnixTime};
 use crate::hsm::Hsm;
 use crate::ledger::{CaCertificateId, Snapshot};
-use crate::policy::{Grant, NodeAuthorization, Policy, PolicyInput, Profile};
-use crate::x509::{Csr, PublicKey, San, TrustBundle, TrustDomain};
+use crate::policy::{Grant, Policy, PolicyInput, Profile};
+use crate::x509::{PublicKey, TrustBundle, TrustDomain};
 
 type Map = BTreeMap<TrustDomain, Arc<Authority>>;
 
-/// The authorities, the policy over them and the door to their keys.
+/// The authorities, the active policy, and the pipeline that signs for them.
 #[derive(Debug)]
 pub struct Authorities {
     map: ArcSwap<Map>,
@@ -35,14 +34,13 @@ pub struct Authorities {
     clock: Arc<dyn Clock>,
     hsm: Arc<Hsm>,
     metrics: Metrics,
-    /// Keys of this server's own that no CSR may bring (its TLS keys).
+    /// SHA-256 of the keys of this server itself (its TLS keys), which no CSR may be for.
     own_keys: RwLock<HashSet<[u8; 32]>>,
-    /// Counts refreshes, for those who wait for an authority.
-    refreshed: watch::Sender<u64>,
+    refreshes: watch::Sender<u64>,
 }
 
 impl Authorities {
-    /// No authority yet: [`Self::refresh`] brings them.
+    /// Without any authority until the first [`Self::refresh`].
     pub fn new(
         pipeline: SigningPipeline,
         hsm: Arc<Hsm>,
@@ -58,45 +56,24 @@ impl Authorities {
             hsm,
             metrics,
             own_keys: RwLock::default(),
-            refreshed: watch::Sender::new(0),
+            refreshes: watch::Sender::new(0),
         }
     }
 
-    /// The straight line: what comes in is a caller and a wish, what comes out is on record.
-    ///
-    /// # Errors
-    /// The one cause of the refusal or failure.
+    /// Issues a leaf certificate.
     pub async fn issue(&self, request: IssuanceRequest) -> Result<Issued, IssueError> {
         let outcome = self.run(&request, leaf::prepare).await;
-        self.conclude(&request, outcome)
+        self.report(&request, &outcome);
+        outcome
     }
 
-    /// The same line for a CA of this server's own that stands below the issuing CA: nothing that
-    /// comes over the network leads here.
-    ///
-    /// # Errors
-    /// The one cause of the refusal or failure.
-    pub async fn certify_subordinate(
+    /// Issues the certificate of a CA below the issuing CA. No API calls this.
+    pub(super) async fn issue_subordinate(
         &self,
         request: IssuanceRequest,
     ) -> Result<Issued, IssueError> {
         let outcome = self.run(&request, subordinate::prepare).await;
-        self.conclude(&request, outcome)
-    }
-
-    fn conclude(
-        &self,
-        request: &IssuanceRequest,
-        outcome: Result<Issued, IssueError>,
-    ) -> Result<Issued, IssueError> {
-        self.metrics.count(request, &outcome);
-        match &outcome {
-            Ok(issued) => log_issued(request, issued),
-            Err(error) => tracing::info!(
-                request_id = %request.request_id, caller = %request.caller.identity,
-                trust_domain = %request.caller.trust_domain, %error, "no certificate issued"
-            ),
-        }
+        self.report(&request, &outcome);
         outcome
     }
 
@@ -105,10 +82,10 @@ impl Authorities {
         P: Signable<Out = Issued>,
         F: FnOnce(&Grant, &IssuanceRequest, IssuanceContext) -> Result<Prepared<P>, IssueError>,
     {
-        let now = self.clock.now();
+        let now = self.now();
         let authority = self.authority(&request.caller.trust_domain)?;
         let grant = self.authorize(request)?;
-        self.admit(&authority, &request.csr)?;
+        self.check_key(&authority, request.csr.public_key())?;
         let (issuer, bundle) = authority.active_issuer()?;
         let context = IssuanceContext {
             issuer,
@@ -117,16 +94,15 @@ impl Authorities {
             now,
         };
         let prepared = prepare(&grant, request, context)?;
-        self.metrics.time_signing(self.pipeline.run(prepared)).await
+        let signing = self.pipeline.run(prepared);
+        self.metrics.time_signing(signing).await
     }
 
     fn authorize(&self, request: &IssuanceRequest) -> Result<Grant, IssueError> {
-        let caller = &request.caller;
-        let identity = caller.identity.to_string();
-        let node_authorization = request.node_authorization.as_ref();
-        let caller_name = caller_name(caller, node_authorization, &request.naming);
+        let identity = request.caller.identity.to_string();
+        let caller_name = request.caller_name();
         let input = PolicyInput {
-            trust_domain: &caller.trust_domain,
+            trust_domain: &request.caller.trust_domain,
             identity: &identity,
             caller_name: caller_name.as_ref(),
             profile: &request.profile,
@@ -137,8 +113,29 @@ impl Authorities {
         Ok(self.policy.load().decide(&input, &request.csr)?)
     }
 
-    /// The authority of a trust domain.
-    ///
+    fn check_key(&self, authority: &Authority, key: &PublicKey) -> Result<(), IssueError> {
+        let own_keys = self.own_keys.read().unwrap_or_else(PoisonError::into_inner);
+        match own_keys.contains(&key.fingerprint()) || authority.is_reserved(key) {
+            true => Err(IssueError::KeyReserved),
+            false => Ok(()),
+        }
+    }
+
+    fn report(&self, request: &IssuanceRequest, outcome: &Result<Issued, IssueError>) {
+        self.metrics.count(request, outcome);
+        match outcome {
+            Ok(issued) => log_issued(request, issued),
+            Err(error) => tracing::info!(
+                request_id = %request.request_id, caller = %request.caller.identity,
+                trust_domain = %request.caller.trust_domain, %error, "no certificate issued"
+            ),
+        }
+    }
+
+    pub(super) fn now(&self) -> UnixTime {
+        self.clock.now()
+    }
+
     /// # Errors
     /// [`IssueError::NoAuthority`].
     pub fn authority(&self, trust_domain: &TrustDomain) -> Result<Arc<Authority>, IssueError> {
@@ -148,22 +145,16 @@ impl Authorities {
             .ok_or_else(|| IssueError::NoAuthority(trust_domain.clone()))
     }
 
-    /// Whether a profile of that name exists.
-    pub fn has_profile(&self, name: &str) -> bool {
-        self.policy.load().has_profile(name)
-    }
-
     /// The profile of that name; the default one for an empty name.
     pub fn profile(&self, name: &str) -> Option<Arc<Profile>> {
         self.policy.load().profile(name).map(Arc::clone)
     }
 
-    /// Puts another policy in force.
     pub fn set_policy(&self, policy: Policy) {
         self.policy.store(Arc::new(policy));
     }
 
-    /// Refuses CSRs for `key` from now on: it is this server's.
+    /// Refuses CSRs for `key`, a key of this server, from now on.
     pub fn reserve_key(&self, key: &PublicKey) {
         self.own_keys
             .write()
@@ -171,61 +162,49 @@ impl Authorities {
             .insert(key.fingerprint());
     }
 
-    fn admit(&self, authority: &Authority, csr: &Csr) -> Result<(), IssueError> {
-        let key = csr.public_key();
-        let own = self
-            .own_keys
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(&key.fingerprint());
-        match own || authority.is_reserved(key) {
-            true => Err(IssueError::KeyReserved),
-            false => Ok(()),
-        }
-    }
-
-    /// Puts the records in force. False when an issuer's key could not be had from its token, and
-    /// the same records are worth another try.
+    /// Rebuilds the authorities from `records`. False when the token of an issuer's key is
+    /// unavailable: then the same records are worth another try.
     pub async fn refresh(&self, records: &Snapshot) -> bool {
-        let last = self.map.load_full();
+        let previous = self.map.load_full();
         let mut next = Map::new();
         let mut complete = true;
-        let taken = Arc::new(refresh::taken(records));
+        let reserved = Arc::new(refresh::reserved_keys(records));
         for record in &records.authorities {
             let domain = record.trust_domain.clone();
-            let known = last.get(&domain).and_then(|last| last.issuer.as_ref().ok());
+            let known = previous.get(&domain);
+            let known = known.and_then(|authority| authority.issuer.as_ref().ok());
             let issuer = refresh::active_issuer(&self.hsm, record, known).await;
             if let Err(why) = &issuer {
-                complete &= !matches!(why, NoIssuer::NoKey(_));
+                complete &= !matches!(why, NoIssuer::KeyUnavailable(_));
                 tracing::debug!(trust_domain = %domain, %why, "no issuer");
             }
             let authority = Authority {
                 trust_domain: domain.clone(),
                 issuer,
                 bundle: refresh::bundle(record),
-                taken: Arc::clone(&taken),
+                reserved: Arc::clone(&reserved),
             };
             next.insert(domain, Arc::new(authority));
         }
         self.map.store(Arc::new(next));
-        self.refreshed.send_modify(|count| *count += 1);
+        self.refreshes.send_modify(|count| *count += 1);
         complete
     }
 
-    /// Changes whenever records were put in force.
+    /// Changes after every refresh.
     pub fn watch(&self) -> watch::Receiver<u64> {
-        self.refreshed.subscribe()
+        self.refreshes.subscribe()
     }
 
-    /// The CA certificate that the authority of `trust_domain` signs under now; `None` when it
-    /// cannot sign.
+    /// The CA certificate that the authority of `trust_domain` signs under; `None` when it cannot
+    /// sign.
     pub fn active_certificate_id(&self, trust_domain: &TrustDomain) -> Option<CaCertificateId> {
         let (issuer, _) = self.active_issuer(trust_domain)?;
         Some(issuer.certificate_id())
     }
 
-    /// The issuer of `trust_domain` and the bundle that is answered with its certificates, of one
-    /// moment; `None` when it cannot sign.
+    /// The active issuer of `trust_domain` and the bundle returned with its certificates; `None`
+    /// when it cannot sign.
     pub fn active_issuer(
         &self,
         trust_domain: &TrustDomain,
@@ -233,33 +212,9 @@ impl Authorities {
         self.authority(trust_domain).ok()?.active_issuer().ok()
     }
 
-    /// Every authority in a few words.
     pub fn status(&self) -> Vec<AuthorityStatus> {
         let map = self.map.load();
         map.values().map(|each| AuthorityStatus::of(each)).collect()
-    }
-}
-
-/// The caller's name, or the one that was delegated to exactly this caller, as the API has names.
-fn caller_name(
-    caller: &Caller,
-    delegation: Option<&NodeAuthorization>,
-    naming: &Naming,
-) -> Option<San> {
-    let id = match (&caller.identity, delegation) {
-        (Identity::Workload(id), None) => id,
-        (Identity::Workload(id), Some(delegation)) if delegation.is_for(id) => {
-            delegation.identity()
-        }
-        _ => return None,
-    };
-    match naming {
-        Naming::Spiffe => Some(San::Spiffe(id.clone())),
-        // Its trust domain is the caller's: a name of another mesh is nobody's own here.
-        Naming::Linkerd(mesh) if *mesh.trust_domain() == caller.trust_domain => {
-            mesh.workload_of(id).ok().map(San::from)
-        }
-        Naming::Linkerd(_) => None,
     }
 }
 
@@ -274,69 +229,4 @@ fn log_issued(request: &IssuanceRequest, issued: &Issued) {
         not_after = %certificate.not_after(),
         "certificate issued"
     );
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::authn::Method;
-    use crate::policy::{NodeProxy, PodFacts};
-    use crate::x509::{LinkerdMesh, SpiffeId};
-
-    fn caller(id: &str) -> Caller {
-        let id = SpiffeId::parse(id).unwrap();
-        Caller {
-            identity: Identity::Workload(id.clone()),
-            method: Method::TokenReview,
-            ..Caller::local(id.trust_domain().clone(), "test")
-        }
-    }
-
-    #[test]
-    fn a_delegation_is_its_callers_alone() {
-        let proxy = SpiffeId::parse("spiffe://td/ns/system/sa/proxy").unwrap();
-        let cart = SpiffeId::parse("spiffe://td/ns/shop/sa/cart").unwrap();
-        let fact = |namespace, name, account| PodFacts {
-            namespace,
-            name,
-            is_the_tokens: true,
-            account,
-            node: Some("n1"),
-            ended: false,
-        };
-        let asks = NodeProxy {
-            identity: &proxy,
-            listed: true,
-            pod: Some("p"),
-            node: None,
-        };
-        let own = fact("system", "p", "proxy");
-        let delegation =
-            NodeAuthorization::decide(asks, &cart, Some(own), [fact("shop", "c", "cart")]).unwrap();
-        let named = |caller: &str, delegation| {
-            caller_name(&self::caller(caller), delegation, &Naming::Spiffe)
-        };
-        let own = |id: &SpiffeId| Some(San::Spiffe(id.clone()));
-        assert_eq!(named(proxy.as_str(), None), own(&proxy));
-        assert_eq!(named(proxy.as_str(), Some(&delegation)), own(&cart));
-        // Anybody else with it has nothing, not even a name of its own.
-        assert_eq!(named("spiffe://td/ns/x/sa/y", Some(&delegation)), None);
-        assert_eq!(named(cart.as_str(), Some(&delegation)), None);
-    }
-
-    #[test]
-    fn a_linkerd_name_is_the_callers_own_in_its_own_mesh() {
-        let cart = caller("spiffe://td/ns/shop/sa/cart");
-        let mesh = |domain| {
-            let domain = TrustDomain::parse(domain).unwrap();
-            Naming::Linkerd(LinkerdMesh::new("linkerd", &domain).unwrap())
-        };
-        let own = caller_name(&cart, None, &mesh("td")).unwrap();
-        let expected = "dns:cart.shop.serviceaccount.identity.linkerd.td";
-        assert_eq!(own.to_string(), expected);
-        assert_eq!(caller_name(&cart, None, &mesh("other")), None);
-        let dotted = caller("spiffe://td/ns/shop/sa/cart.v1");
-        assert_eq!(caller_name(&dotted, None, &mesh("td")), None);
-    }
 }

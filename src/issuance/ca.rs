@@ -1,4 +1,4 @@
-//! CA certificates and requests on their way through the pipeline.
+//! CA certificates and certification requests.
 
 use super::error::IssueError;
 use super::signable::{ReplayMismatch, Signable};
@@ -8,19 +8,19 @@ use crate::x509::{
     check_issued, check_request,
 };
 
-/// A CA certificate to be signed by one of our own roots.
+/// A CA certificate to be signed.
 pub(super) struct CaCertificate {
     pub(super) serial: Serial,
     pub(super) issuer: IssuerIdentity,
     pub(super) issuer_key: PublicKey,
-    /// End of the issuer's own certificate; `None` for a root that signs itself.
+    /// notAfter of the issuer's own certificate; `None` for a self-signed root.
     pub(super) issuer_not_after: Option<UnixTime>,
     pub(super) subject_der: Vec<u8>,
     pub(super) not_before: UnixTime,
     pub(super) not_after: UnixTime,
     pub(super) public_key: PublicKey,
     pub(super) path_len: Option<u8>,
-    /// Names beside the subject.
+    /// subjectAltName.
     pub(super) names: Vec<San>,
 }
 
@@ -50,7 +50,7 @@ impl Signable for CaCertificate {
     }
 
     fn resume(&mut self, _: &[u8], _: SignatureAlgorithm) -> Result<(), ReplayMismatch> {
-        // Ceremonies have no origin: what they left half done is found by key, not by wish.
+        // Ceremonies have no idempotency key: they find unfinished work by its key.
         Err(ReplayMismatch::DifferentRequest)
     }
 }

@@ -1,4 +1,4 @@
-//! How a certificate that a caller presents stands in the ledger.
+//! The status of client certificates, from the ledger.
 
 use std::sync::Arc;
 
@@ -11,8 +11,7 @@ use crate::ledger::{
 };
 use crate::x509::{Certificate, TrustDomain};
 
-/// Answers from the ledger, at every call anew: the row is read each time, the records are read
-/// again when their revision says that they have changed.
+/// Reads the certificate's row at each call, and the records when their revision has changed.
 #[derive(Debug)]
 pub struct LedgerStatusSource {
     ledger: Arc<dyn Ledger>,
@@ -20,7 +19,6 @@ pub struct LedgerStatusSource {
 }
 
 impl LedgerStatusSource {
-    /// Answers from `ledger`.
     pub fn new(ledger: Arc<dyn Ledger>) -> Self {
         let records = ArcSwapOption::empty();
         Self { ledger, records }
@@ -38,7 +36,7 @@ impl LedgerStatusSource {
         Ok(records)
     }
 
-    async fn standing(
+    async fn status(
         &self,
         trust_domain: &TrustDomain,
         leaf: &Certificate,
@@ -47,20 +45,20 @@ impl LedgerStatusSource {
         let Some(authority) = records.authority(trust_domain) else {
             return Ok(None);
         };
-        // What a root signed is a CA's: nobody calls with it.
+        // A root signs CA certificates only, and no caller presents one.
         let issuing = |issuer: &&IssuerRecord| issuer.role == Role::Issuing;
         for issuer in authority.issuers.iter().filter(issuing) {
             let id: IssuerId = issuer.id.clone();
             let Some(row) = self.ledger.certificate(Some(id), leaf.serial()).await? else {
                 continue;
             };
-            // Not only the serial: the very bytes.
+            // The serial number is not enough.
             if row.der()?.as_deref() != Some(leaf.der()) {
                 continue;
             }
             return Ok(Some(CertificateStatus {
                 released: row.state == State::Issued,
-                // There is no revocation yet: no row can say so.
+                // There is no revocation yet.
                 revoked: false,
                 issuer_retired: issuer.state == IssuerState::Retired,
                 not_after: row.not_after.unwrap_or(leaf.not_before()),
@@ -80,7 +78,7 @@ impl IssuedCertificates for LedgerStatusSource {
         leaf: &'a Certificate,
     ) -> BoxFuture<'a, Result<Option<CertificateStatus>, LookupError>> {
         Box::pin(async move {
-            self.standing(trust_domain, leaf)
+            self.status(trust_domain, leaf)
                 .await
                 .map_err(|error| LookupError(error.to_string()))
         })

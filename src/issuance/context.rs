@@ -1,29 +1,47 @@
-//! What is written down of a request before anything is signed for it.
+//! What a request is issued with, and the intent that is recorded for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::epoch::InFlight;
+use super::error::IssueError;
 use super::issuer::Issuer;
-use super::leaf::IssuanceRequest;
+use super::request::IssuanceRequest;
 use crate::authn::Method;
 use crate::clock::UnixTime;
 use crate::ledger::{CallerMethod, CallerRecord, Intent, Kind};
 use crate::policy::Grant;
 use crate::x509::{San, Serial, TrustBundle};
 
-/// What a request finds when it is let in: all of one context.
+/// The state that one request is issued with. It is read once, so its parts belong together.
 pub(super) struct IssuanceContext {
-    /// Who will sign.
     pub(super) issuer: Arc<Issuer>,
-    /// What is answered beside the certificate.
+    /// Returned with the certificate.
     pub(super) bundle: Arc<TrustBundle>,
-    /// In the boot epoch.
     pub(super) in_flight: InFlight,
-    /// The context.
     pub(super) now: UnixTime,
 }
 
 impl IssuanceContext {
+    /// notBefore and notAfter of a certificate issued now.
+    pub(super) fn validity(&self, grant: &Grant) -> Result<(UnixTime, UnixTime), IssueError> {
+        let backdate = grant.profile().backdate();
+        if grant.ttl() < (backdate * 2).max(Duration::from_secs(1)) {
+            return Err(IssueError::TtlTooShort {
+                requested: grant.ttl(),
+                backdate,
+            });
+        }
+        let not_before = self.now.minus(backdate).max(self.issuer.not_before());
+        let not_after = self.now.plus(grant.ttl()).min(self.issuer.not_after());
+        // Clients renew at the middle of notBefore..notAfter: it must not lie in the past.
+        let left = not_after.since(self.now);
+        if left < backdate * 2 || left.is_zero() {
+            return Err(IssueError::IssuerExpiring { left, backdate });
+        }
+        Ok((not_before, not_after))
+    }
+
     /// The intent to sign a TBSCertificate with this serial number and validity.
     pub(super) fn intent(
         &self,
@@ -55,35 +73,31 @@ impl IssuanceContext {
     }
 }
 
-/// The names as the ledger keeps them: the primary one first, joined by spaces, which no name
-/// can contain.
+/// The names as the ledger stores them: the primary one first, joined by spaces, which no name
+/// contains.
 fn subject(names: &[San]) -> String {
-    names
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(" ")
+    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+    names.join(" ")
 }
 
 fn caller_record(request: &IssuanceRequest) -> CallerRecord {
     let caller = &request.caller;
+    let signed_by = |issuer: &str, key_id: &Option<String>| {
+        format!("iss={issuer} kid={}", key_id.as_deref().unwrap_or("-"))
+    };
     let (method, detail) = match &caller.method {
         Method::Jwt {
             verifier,
             issuer,
             key_id,
-        } => {
-            let key = key_id.as_deref().unwrap_or("-");
-            (
-                CallerMethod::Jwt,
-                format!("{verifier} iss={issuer} kid={key}"),
-            )
-        }
+        } => (
+            CallerMethod::Jwt,
+            format!("{verifier} {}", signed_by(issuer, key_id)),
+        ),
         Method::Certificate { serial, .. } => (CallerMethod::Certificate, serial.to_string()),
         Method::TokenReview => (CallerMethod::TokenReview, String::new()),
         Method::ClusterKeys { issuer, key_id } => {
-            let key = key_id.as_deref().unwrap_or("-");
-            (CallerMethod::ClusterKeys, format!("iss={issuer} kid={key}"))
+            (CallerMethod::ClusterKeys, signed_by(issuer, key_id))
         }
         Method::Operator => (CallerMethod::Operator, String::new()),
         Method::Local => (CallerMethod::Local, String::new()),
@@ -98,8 +112,8 @@ fn caller_record(request: &IssuanceRequest) -> CallerRecord {
         cluster: caller.cluster.clone(),
         pod: pod.map(|pod| format!("{}/{} {}", pod.namespace, pod.name, pod.uid)),
         node: caller.node.clone(),
-        // The workload did not come with a token itself: what its node's proxy got for it must not
-        // renew itself after the pod has left that node.
+        // The workload did not present a token itself. A certificate that its node's proxy
+        // obtained must not be renewable after the pod has left the node.
         token_authenticated_at: match request.node_authorization {
             Some(_) => None,
             None => caller.token_authenticated_at,

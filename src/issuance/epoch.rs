@@ -1,4 +1,5 @@
-//! The boot epoch that this process works in, and what it still owes the ledger.
+//! The epoch that this process records intents in, and the outcomes that the ledger has not
+//! accepted yet.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,54 +13,53 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::clock::Clock;
 use crate::ledger::{Epoch, IntentId, Ledger, LedgerError, Outcome};
 
-/// How often a ledger that is out is tried again.
+/// The pause between attempts to reach an unavailable ledger.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// One epoch and the walks that were begun in it.
+/// An epoch and the requests that were started in it.
 #[derive(Debug)]
 struct ActiveEpoch {
     epoch: Epoch,
-    walks: TaskTracker,
+    requests: TaskTracker,
 }
 
 impl ActiveEpoch {
     fn new(epoch: Epoch) -> Arc<Self> {
-        let walks = TaskTracker::new();
-        Arc::new(Self { epoch, walks })
+        let requests = TaskTracker::new();
+        Arc::new(Self { epoch, requests })
     }
 }
 
-/// A walk's place in an epoch. While it is held, nobody reconciles what the epoch left open.
+/// A request in flight. While it exists, this process does not reconcile the intents of its epoch.
 #[derive(Debug)]
 pub(super) struct InFlight {
     epoch: Epoch,
-    _in_shift: TaskTrackerToken,
+    _in_epoch: TaskTrackerToken,
     _in_process: TaskTrackerToken,
 }
 
 impl InFlight {
-    /// The epoch that the walk's intent belongs to.
     pub(super) fn epoch(&self) -> &Epoch {
         &self.epoch
     }
 }
 
-/// Keeps the lease, and puts the ledger right after an outage.
+/// Renews the lease, and brings the ledger up to date after an outage.
 ///
-/// A ledger that failed may hold intents that this process does not know of (the commit went
-/// through, its answer did not). They cannot be told from work in flight, so the process takes a
-/// new epoch, lets the walks of the old one end, and only then reconciles what they left open.
+/// A ledger that failed may hold intents that this process does not know of: the commit succeeded,
+/// its response was lost. They look like requests in flight. The process therefore starts a new
+/// epoch, waits for the requests of the old one, and then reconciles what they left open.
 #[derive(Debug)]
 pub(super) struct EpochManager {
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
     lease: Duration,
     current: Mutex<Arc<ActiveEpoch>>,
-    /// Every walk of this process, whatever its epoch.
-    walks: TaskTracker,
+    /// The requests of every epoch of this process.
+    requests: TaskTracker,
     queued: Mutex<Vec<(IntentId, Outcome)>>,
     outage: Notify,
-    out: AtomicBool,
+    unavailable: AtomicBool,
 }
 
 impl EpochManager {
@@ -75,85 +75,83 @@ impl EpochManager {
             clock,
             lease,
             current: Mutex::new(ActiveEpoch::new(epoch)),
-            walks: TaskTracker::new(),
+            requests: TaskTracker::new(),
             queued: Mutex::default(),
             outage: Notify::new(),
-            out: AtomicBool::new(false),
+            unavailable: AtomicBool::new(false),
         })
     }
 
-    /// Begins a walk in the current epoch. The lock makes it one step: a walk is in an epoch
-    /// before the epoch ends, and then it is waited for, or it is in the next one.
+    /// Starts a request in the active epoch. The lock makes this atomic: either the epoch's end
+    /// waits for the request, or the request is in the next epoch.
     pub(super) fn begin(&self) -> InFlight {
         let current = lock(&self.current);
         InFlight {
             epoch: current.epoch.clone(),
-            _in_shift: current.walks.token(),
-            _in_process: self.walks.token(),
+            _in_epoch: current.requests.token(),
+            _in_process: self.requests.token(),
         }
     }
 
-    /// Waits until every walk has ended and nothing is owed.
+    /// Waits until no request is in flight and no outcome is queued.
     pub(super) async fn drain(&self) {
-        self.walks.close();
-        self.walks.wait().await;
+        self.requests.close();
+        self.requests.wait().await;
         while self.queued_outcomes() > 0 {
             tokio::time::sleep(RETRY / 10).await;
         }
     }
 
-    /// A conclusion that the ledger did not take: it is brought again until it does.
+    /// Queues an outcome to be written when the ledger is available again.
     pub(super) fn queue_outcome(&self, intent: IntentId, outcome: Outcome) {
         lock(&self.queued).push((intent, outcome));
-        self.outage();
+        self.report_outage();
     }
 
-    /// The ledger failed in a way that may have left an intent behind.
-    pub(super) fn outage(&self) {
-        if !self.out.swap(true, Ordering::Relaxed) {
-            tracing::warn!("the ledger takes no records: nothing is signed until it does");
+    /// Reports a ledger failure that may have left an intent behind.
+    pub(super) fn report_outage(&self) {
+        if !self.unavailable.swap(true, Ordering::Relaxed) {
+            tracing::warn!("the ledger accepts no records: nothing is signed until it does");
         }
         self.outage.notify_one();
     }
 
-    /// Whether the ledger has failed and has not taken a record since.
     pub(super) fn ledger_unavailable(&self) -> bool {
-        self.out.load(Ordering::Relaxed)
+        self.unavailable.load(Ordering::Relaxed)
     }
 
-    /// Conclusions that the ledger has yet to take.
     pub(super) fn queued_outcomes(&self) -> usize {
         lock(&self.queued).len()
     }
 
-    /// Reconciles what earlier epochs left, and keeps the lease, until `stop`.
-    pub(super) async fn keep(&self, stop: CancellationToken) {
-        // Two loops: a walk that hangs in the HSM holds up reconciliation, never the lease.
-        let kept = async { tokio::join!(self.keep_lease(), self.keep_settled()) };
+    /// Reconciles what earlier epochs left open, and renews the lease, until `stop`.
+    pub(super) async fn maintain(&self, stop: CancellationToken) {
+        // Two loops: a request that hangs in the HSM delays reconciliation, never the lease.
+        let loops = async { tokio::join!(self.renew_lease(), self.reconcile_and_recover()) };
         tokio::select! {
             () = stop.cancelled() => {}
-            _ = kept => {}
+            _ = loops => {}
         }
     }
 
-    async fn keep_lease(&self) {
+    async fn renew_lease(&self) {
         let mut interval = tokio::time::interval(self.lease / 3);
         loop {
             interval.tick().await;
             let epoch = self.epoch();
             if let Err(error) = self.ledger.renew(&epoch, self.clock.now()).await
-                // The epoch may have ended in the meantime.
+                // A new epoch may have started meanwhile.
                 && epoch == self.epoch()
             {
                 tracing::warn!(%error, "the lease was not renewed");
                 if error.is_outage() {
-                    self.outage();
+                    self.report_outage();
                 }
             }
         }
     }
 
-    async fn keep_settled(&self) {
+    async fn reconcile_and_recover(&self) {
         let mut interval = tokio::time::interval(self.lease / 3);
         loop {
             tokio::select! {
@@ -163,52 +161,53 @@ impl EpochManager {
         }
     }
 
-    /// Turns to a new epoch, pays what is owed, and settles what the old one left open; returns
-    /// when the ledger has taken it all.
+    /// Retries [`Self::try_recover`] until it succeeds.
     async fn recover(&self) {
         let mut ended = Vec::new();
         while let Err(error) = self.try_recover(&mut ended).await {
-            tracing::debug!(%error, "the ledger is not back yet");
+            tracing::debug!(%error, "the ledger is still unavailable");
             tokio::time::sleep(RETRY).await;
         }
     }
 
-    /// `ended` keeps the epochs that were turned from in earlier tries.
+    /// Starts a new epoch, writes the queued outcomes, and reconciles what the old epoch left
+    /// open. `ended` collects the epochs that this and earlier attempts ended.
     async fn try_recover(&self, ended: &mut Vec<Arc<ActiveEpoch>>) -> Result<(), LedgerError> {
         let instance = self.epoch().instance;
         let now = self.clock.now();
         let epoch = self.ledger.register(&instance, self.lease, now).await?;
-        tracing::info!(boot = epoch.boot, "the ledger is back: a new epoch begins");
-        ended.push(std::mem::replace(
-            &mut *lock(&self.current),
-            ActiveEpoch::new(epoch),
-        ));
-        self.pay().await?;
-        self.out.store(false, Ordering::Relaxed);
-        for shift in ended {
-            shift.walks.close();
-            // A walk that hangs in the HSM for good is one that nobody knows the outcome of: after
-            // a while it is judged like a dead process's, and its own word comes too late.
-            let _ = tokio::time::timeout(self.lease, shift.walks.wait()).await;
+        tracing::info!(
+            boot = epoch.boot,
+            "the ledger is available again: a new epoch starts"
+        );
+        let next = ActiveEpoch::new(epoch);
+        ended.push(std::mem::replace(&mut *lock(&self.current), next));
+        self.write_queued().await?;
+        self.unavailable.store(false, Ordering::Relaxed);
+        for epoch in ended {
+            epoch.requests.close();
+            // The outcome of a request that hangs in the HSM is unknown. After one lease it is
+            // reconciled like a dead process's, and its own outcome comes too late.
+            let _ = tokio::time::timeout(self.lease, epoch.requests.wait()).await;
         }
-        self.pay().await?;
+        self.write_queued().await?;
         self.reconcile().await;
         Ok(())
     }
 
-    async fn pay(&self) -> Result<(), LedgerError> {
+    async fn write_queued(&self) -> Result<(), LedgerError> {
         loop {
-            // It is owed until it is paid: a drain must not take it for done in between.
+            // An outcome stays queued until it is written, so that a drain waits for it.
             let Some((intent, outcome)) = lock(&self.queued).last().cloned() else {
                 return Ok(());
             };
             match self.ledger.conclude(intent, outcome).await {
                 Err(error) if error.is_outage() => return Err(error),
-                // Somebody with a right to judge was first: his word stands.
+                // A reconciler was first: its outcome counts.
                 Ok(()) | Err(LedgerError::AlreadyConcluded { .. }) => {}
-                Err(error) => tracing::error!(%intent, %error, "a conclusion cannot be recorded"),
+                Err(error) => tracing::error!(%intent, %error, "an outcome cannot be recorded"),
             }
-            lock(&self.queued).retain(|(owed, _)| *owed != intent);
+            lock(&self.queued).retain(|(queued, _)| *queued != intent);
         }
     }
 

@@ -1,11 +1,11 @@
-//! An issuer: a key in a token, with the certificate and the path that it signs under.
+//! An issuer: a key in a token, and the certification path that it signs under.
 
 use crate::clock::UnixTime;
 use crate::hsm::Key;
 use crate::ledger::{CaCertificateId, IssuerId};
 use crate::x509::{Certificate, IssuerIdentity, remaining_path_len};
 
-/// A key that may sign, and what it signs as.
+/// A key in a token, and what it signs as.
 #[derive(Debug)]
 pub struct Issuer {
     id: IssuerId,
@@ -14,9 +14,9 @@ pub struct Issuer {
     certificate_id: CaCertificateId,
     intermediates: Vec<Certificate>,
     identity: IssuerIdentity,
-    begins: UnixTime,
-    ends: UnixTime,
-    room: Option<u8>,
+    not_before: UnixTime,
+    not_after: UnixTime,
+    remaining_path_len: Option<u8>,
 }
 
 impl Issuer {
@@ -31,13 +31,14 @@ impl Issuer {
         anchor: Option<&Certificate>,
     ) -> Option<Self> {
         let identity = IssuerIdentity::of(&certificate)?;
-        // A leaf is of use only while everything above it is valid, not its issuer alone.
+        // A leaf is valid only while every certificate above it is.
         let above = || intermediates.iter().chain(anchor);
-        let begins = above().map(Certificate::not_before);
-        let begins = begins.fold(certificate.not_before(), UnixTime::max);
-        let ends = above().map(Certificate::not_after);
-        let ends = ends.fold(certificate.not_after(), UnixTime::min);
-        let room = remaining_path_len(std::iter::once(&certificate).chain(above()));
+        let not_before = above().map(Certificate::not_before);
+        let not_before = not_before.fold(certificate.not_before(), UnixTime::max);
+        let not_after = above().map(Certificate::not_after);
+        let not_after = not_after.fold(certificate.not_after(), UnixTime::min);
+        let path = std::iter::once(&certificate).chain(above());
+        let remaining_path_len = remaining_path_len(path);
         Some(Self {
             id,
             key,
@@ -45,23 +46,21 @@ impl Issuer {
             certificate_id,
             intermediates,
             identity,
-            begins,
-            ends,
-            room,
+            not_before,
+            not_after,
+            remaining_path_len,
         })
     }
 
-    /// The issuer's name in the ledger.
     pub fn id(&self) -> &IssuerId {
         &self.id
     }
 
-    /// The CA certificate under which it signs.
+    /// The CA certificate that it signs under.
     pub fn certificate(&self) -> &Certificate {
         &self.certificate
     }
 
-    /// That certificate's row in the ledger.
     pub fn certificate_id(&self) -> CaCertificateId {
         self.certificate_id
     }
@@ -71,28 +70,27 @@ impl Issuer {
         std::iter::once(&self.certificate).chain(&self.intermediates)
     }
 
-    /// The latest notBefore of the path, its anchor included.
-    pub fn begins(&self) -> UnixTime {
-        self.begins
+    /// The latest notBefore of the path, including its anchor.
+    pub fn not_before(&self) -> UnixTime {
+        self.not_before
     }
 
-    /// The earliest notAfter of the path, its anchor included: nothing that it signs is valid
-    /// for longer.
-    pub fn ends(&self) -> UnixTime {
-        self.ends
+    /// The earliest notAfter of the path, including its anchor. No certificate that it signs is
+    /// valid for longer.
+    pub fn not_after(&self) -> UnixTime {
+        self.not_after
     }
 
-    /// How many CAs may stand below it, its anchor asked as well; `None` when nothing limits that.
+    /// How many CAs the path, including its anchor, allows below this one; `None` for no limit.
     pub fn remaining_path_len(&self) -> Option<u8> {
-        self.room
+        self.remaining_path_len
     }
 
-    /// Name, key identifier and algorithm as they stand in what it signs.
+    /// Name, key identifier and algorithm as they appear in what it signs.
     pub(super) fn identity(&self) -> &IssuerIdentity {
         &self.identity
     }
 
-    /// The key in the token.
     pub(super) fn key(&self) -> &Key {
         &self.key
     }

@@ -1,89 +1,24 @@
-//! Leaf certificates: what is asked, how its TBSCertificate comes to be, what is answered.
+//! Leaf certificates.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::IssuanceContext;
 use super::error::IssueError;
+use super::issued::Issued;
 use super::issuer::Issuer;
 use super::pipeline::Prepared;
+use super::request::IssuanceRequest;
 use super::signable::{ReplayMismatch, Signable};
-use crate::authn::Caller;
 use crate::clock::UnixTime;
 use crate::ledger::Kind;
-use crate::policy::{Grant, NodeAuthorization, Scope};
+use crate::policy::Grant;
 use crate::x509::{
-    Certificate, Csr, Expected, ExtendedKeyUsage, LeafTemplate, LinkerdMesh, PublicKey, San,
-    Serial, SignatureAlgorithm, TrustBundle, assemble, check_issued,
+    Certificate, Expected, ExtendedKeyUsage, LeafTemplate, PublicKey, San, Serial,
+    SignatureAlgorithm, TrustBundle, assemble, check_issued,
 };
 
-/// What an API calls a workload by.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Naming {
-    /// By its SPIFFE ID.
-    #[default]
-    Spiffe,
-    /// By its DNS name in a Linkerd mesh.
-    Linkerd(LinkerdMesh),
-}
-
-/// A caller's wish, as every API puts it.
-#[derive(Debug)]
-pub struct IssuanceRequest {
-    /// Who asks.
-    pub caller: Caller,
-    /// Whose key it is for.
-    pub csr: Csr,
-    /// The profile by name; empty for the default.
-    pub profile: String,
-    /// Names stated beside the CSR.
-    pub names: Vec<San>,
-    /// The lifetime wished for.
-    pub ttl: Option<Duration>,
-    /// Which names can be meant.
-    pub scope: Scope,
-    /// What the caller's own name is like.
-    pub naming: Naming,
-    /// The permission to have another identity than the caller's own, for a node's proxy.
-    pub node_authorization: Option<NodeAuthorization>,
-    /// An idempotency key, unique within the caller's identity.
-    pub idempotency_key: Option<String>,
-    /// Stands in the log, the ledger and the answer.
-    pub request_id: String,
-}
-
-/// A certificate that is concluded in the ledger, with what is answered beside it. All parts are
-/// of one context: they verify together whatever happens to the authority meanwhile.
-#[derive(Debug)]
-pub struct Issued {
-    pub(super) certificate: Certificate,
-    pub(super) issuer: Arc<Issuer>,
-    pub(super) bundle: Arc<TrustBundle>,
-}
-
-impl Issued {
-    /// The leaf.
-    pub fn certificate(&self) -> &Certificate {
-        &self.certificate
-    }
-
-    /// The intermediates, from the leaf's issuer up to, but without, the trust anchor.
-    pub fn intermediates(&self) -> impl Iterator<Item = &Certificate> {
-        self.issuer.path()
-    }
-
-    /// The issuer that signed it.
-    pub fn issuer(&self) -> &Issuer {
-        &self.issuer
-    }
-
-    /// The trust bundle of the leaf's trust domain.
-    pub fn bundle(&self) -> &Arc<TrustBundle> {
-        &self.bundle
-    }
-}
-
-/// A leaf on its way through the pipeline: what it must turn out to be.
+/// A leaf certificate to be signed.
 pub(super) struct Leaf {
     serial: Serial,
     not_before: UnixTime,
@@ -93,7 +28,7 @@ pub(super) struct Leaf {
     public_key: PublicKey,
     issuer: Arc<Issuer>,
     bundle: Arc<TrustBundle>,
-    asked_at: UnixTime,
+    requested_at: UnixTime,
     backdate: Duration,
 }
 
@@ -116,7 +51,7 @@ impl Signable for Leaf {
 
     fn check(self, tbs: &[u8], _: &[u8], der: Vec<u8>) -> Result<Issued, IssueError> {
         let certificate = Certificate::parse_with_key(der, Some(&self.public_key))?;
-        let expected = Expected::leaf(&self.template(), self.issuer.ends());
+        let expected = Expected::leaf(&self.template(), self.issuer.not_after());
         check_issued(&certificate, tbs, self.issuer.key().public_key(), &expected)?;
         Ok(Issued {
             certificate,
@@ -126,65 +61,42 @@ impl Signable for Leaf {
     }
 
     fn resume(&mut self, tbs: &[u8], algorithm: SignatureAlgorithm) -> Result<(), ReplayMismatch> {
-        // Read for its fields alone: the signature is none.
+        // Parsed for its fields only: the signature is a placeholder.
         let recorded = assemble(tbs, algorithm, &[0])
             .and_then(Certificate::parse)
             .map_err(|_| ReplayMismatch::DifferentRequest)?;
-        let life = |from: UnixTime, to: UnixTime| to.since(from);
-        let asked = life(self.not_before, self.not_after);
-        let had = life(recorded.not_before(), recorded.not_after());
-        // Cut short by the issuer's own life, the same wish has another life at another time.
-        let (begins, ends) = (self.issuer.begins(), self.issuer.ends());
-        let cut = |from, to| from == begins || to == ends;
-        let comparable = !cut(self.not_before, self.not_after)
-            && !cut(recorded.not_before(), recorded.not_after());
+        let requested_life = self.not_after.since(self.not_before);
+        let recorded_life = recorded.not_after().since(recorded.not_before());
+        // If the issuer's validity cut one of them short, the lifetimes do not tell the requests
+        // apart.
+        let (earliest, latest) = (self.issuer.not_before(), self.issuer.not_after());
+        let is_cut = |not_before, not_after| not_before == earliest || not_after == latest;
+        let comparable = !is_cut(self.not_before, self.not_after)
+            && !is_cut(recorded.not_before(), recorded.not_after());
         self.serial = *recorded.serial();
         self.not_before = recorded.not_before();
         self.not_after = recorded.not_after();
-        // With the earlier serial number and time, the same wish has the same bytes.
-        if self.template().to_tbs().ok().as_deref() != Some(tbs) || (comparable && asked != had) {
+        // With the recorded serial number and validity, the same request has the same bytes.
+        let same_bytes = self.template().to_tbs().is_ok_and(|own| own == tbs);
+        if !same_bytes || (comparable && requested_life != recorded_life) {
             return Err(ReplayMismatch::DifferentRequest);
         }
-        match self.not_after.since(self.asked_at) < self.backdate * 2 {
+        match self.not_after.since(self.requested_at) < self.backdate * 2 {
             true => Err(ReplayMismatch::Expired),
             false => Ok(()),
         }
     }
 }
 
-/// notBefore and notAfter of a leaf that is issued at `now`.
-pub(super) fn validity(
-    grant: &Grant,
-    issuer: &Issuer,
-    now: UnixTime,
-) -> Result<(UnixTime, UnixTime), IssueError> {
-    let backdate = grant.profile().backdate();
-    if grant.ttl() < (backdate * 2).max(Duration::from_secs(1)) {
-        return Err(IssueError::TtlTooShort {
-            asked: grant.ttl(),
-            backdate,
-        });
-    }
-    let not_before = now.minus(backdate).max(issuer.begins());
-    let not_after = now.plus(grant.ttl()).min(issuer.ends());
-    // A client that renews at the middle of notBefore..notAfter finds that middle in the past
-    // when what lies ahead is shorter than what lies behind.
-    let left = not_after.since(now);
-    if left < backdate * 2 || left.is_zero() {
-        return Err(IssueError::IssuerExpiring { left, backdate });
-    }
-    Ok((not_before, not_after))
-}
-
-/// Builds the TBSCertificate and its intent, and holds a place in the HSM's queue for it.
+/// Builds the TBSCertificate and its intent, and reserves a slot in the HSM's queue.
 pub(super) fn prepare(
     grant: &Grant,
     request: &IssuanceRequest,
     context: IssuanceContext,
 ) -> Result<Prepared<Leaf>, IssueError> {
     let permit = context.issuer.key().reserve()?;
-    let (not_before, not_after) = validity(grant, &context.issuer, context.now)?;
-    let signable = Leaf {
+    let (not_before, not_after) = context.validity(grant)?;
+    let leaf = Leaf {
         serial: Serial::new(context.now),
         not_before,
         not_after,
@@ -193,16 +105,15 @@ pub(super) fn prepare(
         public_key: request.csr.public_key().clone(),
         issuer: Arc::clone(&context.issuer),
         bundle: Arc::clone(&context.bundle),
-        asked_at: context.now,
+        requested_at: context.now,
         backdate: grant.profile().backdate(),
     };
-    let tbs = signable.template().to_tbs()?;
-    let signed = (signable.serial, tbs, (not_before, not_after));
-    let intent = context.intent(Kind::Leaf, grant, request, signed);
+    let tbs = leaf.template().to_tbs()?;
+    let signed = (leaf.serial, tbs, (not_before, not_after));
     Ok(Prepared {
+        intent: context.intent(Kind::Leaf, grant, request, signed),
         in_flight: context.in_flight,
-        intent,
         permit,
-        signable,
+        signable: leaf,
     })
 }

@@ -1,4 +1,4 @@
-//! What issuance counts. No label ever holds a name of a workload.
+//! Metrics of issuance. No label holds the name of a workload.
 
 use std::future::Future;
 use std::time::Instant;
@@ -11,7 +11,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::error::IssueError;
-use super::leaf::{IssuanceRequest, Issued};
+use super::issued::Issued;
+use super::request::IssuanceRequest;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct IssuedLabels {
@@ -24,13 +25,13 @@ struct RefusedLabels {
     cause: &'static str,
 }
 
-/// Counters of the straight line; clones share them.
+/// Clones share their counters.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     issued: Family<IssuedLabels, Counter>,
     refused: Family<RefusedLabels, Counter>,
     duration: Histogram,
-    under_way: Gauge,
+    in_progress: Gauge,
 }
 
 impl Default for Metrics {
@@ -40,17 +41,17 @@ impl Default for Metrics {
             refused: Family::default(),
             // 0.5 ms to 8 s: from an idle SoftHSM to past the HSM's deadline.
             duration: Histogram::new(exponential_buckets(0.0005, 2.0, 15)),
-            under_way: Gauge::default(),
+            in_progress: Gauge::default(),
         }
     }
 }
 
 impl Metrics {
-    /// Puts the metrics under the names that docs/reference/metrics.md lists.
+    /// docs/reference/metrics.md lists the names.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "certificates_issued",
-            "Certificates that were signed, concluded and answered",
+            "Certificates that were issued",
             self.issued.clone(),
         );
         registry.register(
@@ -60,23 +61,23 @@ impl Metrics {
         );
         registry.register_with_unit(
             "sign_duration",
-            "From intent to conclusion, the HSM included",
+            "Time from the record of the intent to that of the outcome, including the HSM",
             Unit::Seconds,
             self.duration.clone(),
         );
         registry.register(
             "issuances_under_way",
-            "Walks between intent and conclusion that a caller waits for",
-            self.under_way.clone(),
+            "Requests that are being recorded or signed",
+            self.in_progress.clone(),
         );
     }
 
-    pub(super) async fn time_signing<T>(&self, walk: impl Future<Output = T>) -> T {
-        let begun = Instant::now();
-        self.under_way.inc();
-        let out = walk.await;
-        self.under_way.dec();
-        self.duration.observe(begun.elapsed().as_secs_f64());
+    pub(super) async fn time_signing<T>(&self, signing: impl Future<Output = T>) -> T {
+        let started = Instant::now();
+        self.in_progress.inc();
+        let out = signing.await;
+        self.in_progress.dec();
+        self.duration.observe(started.elapsed().as_secs_f64());
         out
     }
 
@@ -90,31 +91,9 @@ impl Metrics {
                 self.issued.get_or_create(&labels).inc();
             }
             Err(error) => {
-                self.refused
-                    .get_or_create(&RefusedLabels {
-                        cause: cause(error),
-                    })
-                    .inc();
+                let cause = error.category().metric_label();
+                self.refused.get_or_create(&RefusedLabels { cause }).inc();
             }
         }
-    }
-}
-
-fn cause(error: &IssueError) -> &'static str {
-    match error {
-        IssueError::Denied(_) | IssueError::TtlTooShort { .. } => "denied",
-        IssueError::KeyReserved => "key_taken",
-        IssueError::NoAuthority(_)
-        | IssueError::NotReady { .. }
-        | IssueError::IssuerExpiring { .. } => "not_ready",
-        IssueError::Hsm(_) | IssueError::Timeout(_) => "hsm",
-        IssueError::Ledger(_) => "ledger",
-        IssueError::IdempotencyKeyConflict(_)
-        | IssueError::IdempotencyKeyExpired(_)
-        | IssueError::IdempotencyKeyPending(_) => "origin",
-        IssueError::Build(_)
-        | IssueError::Check(_)
-        | IssueError::Malformed(_)
-        | IssueError::TaskFailed => "internal",
     }
 }

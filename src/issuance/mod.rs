@@ -1,37 +1,44 @@
-//! The straight line from a grant to an issued certificate; the only door to a key of the HSM.
+//! From a request to an issued certificate. The HSM signs for no other module.
 //!
-//! [`Authorities::issue`] reads as the steps of the line. Each step consumes what the last one
-//! made, and the types have private fields: nothing that is not recorded can be signed, and
-//! nothing that is not concluded can be answered.
+//! [`Authorities::issue`] reads as the steps of a request. Each step consumes the result of the
+//! previous one, and the types have private fields: nothing unrecorded can be signed, and nothing
+//! without a recorded outcome can be returned.
 
 mod authorities;
 mod authority;
 mod ca;
+mod category;
 mod ceremony;
 mod certificate_status;
 mod context;
 mod epoch;
 mod error;
+mod issued;
 mod issuer;
 mod leaf;
 mod metrics;
+mod own_key;
 mod pipeline;
 mod refresh;
+mod request;
 mod signable;
 mod status;
 mod subordinate;
 
 pub use authorities::Authorities;
 pub use authority::{Authority, NoIssuer};
+pub use category::{Category, Class};
 pub use ceremony::{
     Ceremony, CeremonyError, ImportReport, InitOptions, InitReport, RequestOptions, RequestReport,
 };
 pub use certificate_status::LedgerStatusSource;
 pub use error::IssueError;
+pub use issued::Issued;
 pub use issuer::Issuer;
-pub use leaf::{IssuanceRequest, Issued, Naming};
 pub use metrics::Metrics;
+pub use own_key::{OwnKeyError, OwnKeyRequest};
 pub use pipeline::SigningPipeline;
 pub use refresh::active_path;
+pub use request::{IssuanceRequest, Naming};
 pub use status::AuthorityStatus;
 pub use subordinate::{NO_REMAINING_PATH_LEN, path_len_remedy};

@@ -1,4 +1,4 @@
-//! From the ledger's records to what is in force.
+//! Reads issuers, bundles and reserved keys from the ledger's records.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use crate::ledger::{
 };
 use crate::x509::{Certificate, PublicKey, TrustBundle};
 
-/// The issuer that the records say is active, with its key; `known` is kept when it is the same.
+/// The recorded active issuer, with its key; `known` if that is the same issuer.
 pub(super) async fn active_issuer(
     hsm: &Hsm,
     record: &AuthorityRecord,
     known: Option<&Arc<Issuer>>,
 ) -> Result<Arc<Issuer>, NoIssuer> {
-    let (issuer, row) = active_row(record).ok_or(NoIssuer::NotOnRecord)?;
+    let (issuer, row) = active_row(record).ok_or(NoIssuer::NotRecorded)?;
     if let Some(known) = known
         && *known.id() == issuer.id
         && known.certificate_id() == row.id
@@ -41,35 +41,35 @@ pub(super) async fn active_issuer(
         anchor.as_ref(),
     )
     .map(Arc::new)
-    .ok_or_else(|| NoIssuer::Unusable("the issuing CA's key is of an unsuitable kind".to_owned()))
+    .ok_or_else(|| {
+        NoIssuer::InvalidRecords("the issuing CA's key is of an unsuitable kind".to_owned())
+    })
 }
 
-/// The issuer that the records say is active, and the certificate that it signs under.
+/// The recorded active issuer, and the certificate that it signs under.
 fn active_row(record: &AuthorityRecord) -> Option<(&IssuerRecord, &CaCertificateRecord)> {
     let active = |issuer: &&IssuerRecord| {
         issuer.role == Role::Issuing && issuer.state == IssuerState::Active
     };
     let issuers = record.issuers.iter().filter(active);
     let rows = issuers.flat_map(|issuer| issuer.certificates.iter().map(move |row| (issuer, row)));
-    // A path to an anchor that is published no more ends nowhere.
-    let ends = |row: &CaCertificateRecord| {
+    let anchor_is_published = |row: &CaCertificateRecord| {
         let mut anchors = record.anchors.iter();
         anchors.any(|anchor| anchor.sha256 == row.anchor && anchor.state == IssuerState::Active)
     };
-    // What was put to use last counts, however old its key is.
-    rows.filter(|(_, row)| row.state == IssuerState::Active && ends(row))
+    // The certificate that was activated last counts, however old its key is.
+    rows.filter(|(_, row)| row.state == IssuerState::Active && anchor_is_published(row))
         .max_by_key(|(_, row)| row.id)
 }
 
-/// The path of the issuer that the records say is active: the certificate that it signs under, those
-/// above it, and the anchor.
-///
-/// # Errors
-/// [`NoIssuer`] when there is none, or its path cannot be read.
+/// The path of the recorded active issuer: the certificate that it signs under, those above it, and
+/// the anchor.
 pub fn active_path(record: &AuthorityRecord) -> Result<Vec<Certificate>, NoIssuer> {
-    let (_, row) = active_row(record).ok_or(NoIssuer::NotOnRecord)?;
-    let below = std::iter::once(&row.der).chain(&row.path);
-    let mut path = below.map(|der| parse(der)).collect::<Result<Vec<_>, _>>()?;
+    let (_, row) = active_row(record).ok_or(NoIssuer::NotRecorded)?;
+    let below_anchor = std::iter::once(&row.der).chain(&row.path);
+    let mut path = below_anchor
+        .map(|der| parse(der))
+        .collect::<Result<Vec<_>, _>>()?;
     path.extend(anchor(record, row)?);
     Ok(path)
 }
@@ -86,26 +86,25 @@ fn anchor(
 
 fn parse(der: &[u8]) -> Result<Certificate, NoIssuer> {
     Certificate::parse(der)
-        .map_err(|error| NoIssuer::Unusable(format!("a certificate of its path: {error}")))
+        .map_err(|error| NoIssuer::InvalidRecords(format!("a certificate of its path: {error}")))
 }
 
 async fn key(hsm: &Hsm, issuer: &IssuerRecord, public: &PublicKey) -> Result<Key, NoIssuer> {
     let id = &issuer.id;
-    let mut why = format!("issuer {id} has no place in a token");
-    for place in &issuer.locations {
-        let found = match hsm.token(&place.token) {
-            Ok(token) => token.key(&place.key_id, public).await,
+    let mut why = format!("issuer {id} has no recorded token");
+    for location in &issuer.locations {
+        let found = match hsm.token(&location.token) {
+            Ok(token) => token.key(&location.key_id, public).await,
             Err(error) => Err(error),
         };
         match found {
             Ok(key) => return Ok(key),
-            Err(error) => why = format!("issuer {id} in token `{}`: {error}", place.token),
+            Err(error) => why = format!("issuer {id} in token `{}`: {error}", location.token),
         }
     }
-    Err(NoIssuer::NoKey(why))
+    Err(NoIssuer::KeyUnavailable(why))
 }
 
-/// The published bundle.
 pub(super) fn bundle(record: &AuthorityRecord) -> Option<Arc<TrustBundle>> {
     let published = record.bundle.as_ref()?;
     let anchors = published.anchors.clone();
@@ -118,20 +117,20 @@ pub(super) fn bundle(record: &AuthorityRecord) -> Option<Arc<TrustBundle>> {
     }
 }
 
-/// SHA-256 of the public keys of every CA on record: issuers, what stands above them, anchors.
-pub(super) fn taken(records: &Snapshot) -> HashSet<[u8; 32]> {
-    let mut taken = HashSet::new();
+/// SHA-256 of the public keys of every recorded CA: issuers, the CAs above them, and anchors.
+pub(super) fn reserved_keys(records: &Snapshot) -> HashSet<[u8; 32]> {
+    let mut reserved = HashSet::new();
     for authority in &records.authorities {
         let issuers = authority.issuers.iter();
         let keys = issuers.filter_map(|issuer| PublicKey::from_spki_der(&issuer.public_key).ok());
-        taken.extend(keys.map(|key| key.fingerprint()));
+        reserved.extend(keys.map(|key| key.fingerprint()));
         let rows = authority.issuers.iter().flat_map(|each| &each.certificates);
         let above = rows.flat_map(|row| &row.path);
         let anchors = authority.anchors.iter().map(|anchor| &anchor.der);
         let certificates = above
             .chain(anchors)
             .filter_map(|der| Certificate::parse(der.as_slice()).ok());
-        taken.extend(certificates.map(|each| each.public_key().fingerprint()));
+        reserved.extend(certificates.map(|each| each.public_key().fingerprint()));
     }
-    taken
+    reserved
 }

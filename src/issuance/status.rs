@@ -1,18 +1,17 @@
-//! Authorities in a few words, for status pages and readiness.
+//! The status of an authority, for status pages and readiness.
 
 use super::authority::{Authority, NoIssuer};
 use crate::clock::UnixTime;
 
-/// An authority in a few words.
+/// The status of an authority.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct AuthorityStatus {
-    /// The trust domain.
     pub trust_domain: String,
     /// The active issuer's id; absent when none can sign.
     pub issuer: Option<String>,
-    /// Why none can sign, for an operator's eyes: it may name tokens and files.
+    /// Why none can sign. Only for operators: it may name tokens and files.
     pub why: Option<String>,
-    /// The same for anybody's.
+    /// Why none can sign, for everybody.
     #[serde(skip)]
     pub public_why: Option<&'static str>,
     /// notAfter of the issuing certificate, RFC 3339.
@@ -20,7 +19,6 @@ pub struct AuthorityStatus {
     /// notAfter of the issuing certificate, seconds since the epoch.
     #[serde(skip)]
     pub issuer_not_after_secs: Option<i64>,
-    /// Sequence of the published bundle.
     pub bundle_sequence: Option<u64>,
 }
 
@@ -32,7 +30,7 @@ impl AuthorityStatus {
             trust_domain: authority.trust_domain.to_string(),
             issuer: issuer.ok().map(|issuer| issuer.id().to_string()),
             why: issuer.err().map(ToString::to_string),
-            public_why: issuer.err().map(public),
+            public_why: issuer.err().map(public_reason),
             issuer_not_after: not_after.map(|at| at.to_string()),
             issuer_not_after_secs: not_after.map(UnixTime::secs),
             bundle_sequence: authority.bundle.as_ref().map(|bundle| bundle.sequence()),
@@ -40,14 +38,16 @@ impl AuthorityStatus {
     }
 }
 
-fn public(why: &NoIssuer) -> &'static str {
+fn public_reason(why: &NoIssuer) -> &'static str {
     match why {
-        NoIssuer::NotOnRecord => {
+        NoIssuer::NotRecorded => {
             "no active issuing CA: run `rootbridge ca init`, or `ca request` and `ca import`"
         }
-        NoIssuer::NoKey(_) => {
-            "the issuing key is not to be had from its token: see the log, or `rootbridge check`"
+        NoIssuer::KeyUnavailable(_) => {
+            "the token of the issuing key is unavailable: see the log, or `rootbridge check`"
         }
-        NoIssuer::Unusable(_) => "its records cannot be used: see the log, or `rootbridge check`",
+        NoIssuer::InvalidRecords(_) => {
+            "its records cannot be used: see the log, or `rootbridge check`"
+        }
     }
 }

@@ -1,20 +1,21 @@
-//! A CA below the issuing CA, whose key this server makes for somebody who signs by himself.
+//! CAs below the issuing CA, for others that sign with a key of their own.
 
 use std::sync::Arc;
 
 use super::ca::CaCertificate;
 use super::context::IssuanceContext;
 use super::error::IssueError;
+use super::issued::Issued;
 use super::issuer::Issuer;
-use super::leaf::{IssuanceRequest, Issued, validity};
 use super::pipeline::Prepared;
+use super::request::IssuanceRequest;
 use super::signable::{ReplayMismatch, Signable};
 use crate::authn::Method;
 use crate::ledger::Kind;
 use crate::policy::Grant;
 use crate::x509::{San, Serial, SignatureAlgorithm, TbsError, TrustBundle, TrustDomain, ca_name};
 
-/// A CA certificate on its way through the pipeline, with what is answered beside it.
+/// A subordinate CA's certificate to be signed.
 pub(super) struct Subordinate {
     certificate: CaCertificate,
     issuer: Arc<Issuer>,
@@ -37,21 +38,21 @@ impl Signable for Subordinate {
     }
 }
 
-/// Why an issuing CA cannot make another below it; [`path_len_remedy`] says what mends that.
+/// Why an issuing CA cannot certify another CA; [`path_len_remedy`] says what to do.
 pub const NO_REMAINING_PATH_LEN: &str =
     "the issuing CA, or one above it, may have no further CA below it (pathLen 0)";
 
-/// The commands that lead to an issuing CA of `trust_domain` that may have a CA below it.
+/// The commands that give `trust_domain` an issuing CA that may have a CA below it.
 pub fn path_len_remedy(trust_domain: &TrustDomain) -> String {
     format!(
         "have your enterprise's CA certify one that may: `rootbridge ca request --trust-domain \
-         {trust_domain} --path-len 1`, then `rootbridge ca import`; a new authority is made so with \
+         {trust_domain} --path-len 1`, then `rootbridge ca import`; for a new authority, run \
          `rootbridge ca init --path-len 1`"
     )
 }
 
-/// Builds the TBSCertificate and its intent, and holds a place in the HSM's queue for it. The first
-/// name is the subject's common name too; no CA may stand below this one.
+/// Builds the TBSCertificate and its intent, and reserves a slot in the HSM's queue. The first name
+/// is also the subject's common name. The CA may have no CA below it.
 pub(super) fn prepare(
     grant: &Grant,
     request: &IssuanceRequest,
@@ -62,25 +63,23 @@ pub(super) fn prepare(
         trust_domain: domain.clone(),
         why,
     };
-    // Policy knows names and callers, not what a certificate is for.
+    // Policy decides on callers and names, not on what a certificate is for.
     if request.caller.method != Method::Local || request.idempotency_key.is_some() {
         return Err(refused("only this server has CAs certified".to_owned()));
     }
     let issuer = &context.issuer;
     if issuer.remaining_path_len() == Some(0) {
-        return Err(refused(format!(
-            "{NO_REMAINING_PATH_LEN}: {}",
-            path_len_remedy(domain)
-        )));
+        let remedy = path_len_remedy(domain);
+        return Err(refused(format!("{NO_REMAINING_PATH_LEN}: {remedy}")));
     }
     let permit = issuer.key().reserve()?;
-    let (not_before, not_after) = validity(grant, issuer, context.now)?;
+    let (not_before, not_after) = context.validity(grant)?;
     let certificate = CaCertificate {
         serial: Serial::new(context.now),
         issuer: issuer.identity().clone(),
         issuer_key: issuer.key().public_key().clone(),
-        issuer_not_after: Some(issuer.ends()),
-        subject_der: name(grant.names())?,
+        issuer_not_after: Some(issuer.not_after()),
+        subject_der: subject_der(grant.names())?,
         not_before,
         not_after,
         public_key: request.csr.public_key().clone(),
@@ -89,10 +88,9 @@ pub(super) fn prepare(
     };
     let tbs = certificate.template().to_tbs()?;
     let signed = (certificate.serial, tbs, (not_before, not_after));
-    let intent = context.intent(Kind::Ca, grant, request, signed);
     Ok(Prepared {
+        intent: context.intent(Kind::Ca, grant, request, signed),
         in_flight: context.in_flight,
-        intent,
         permit,
         signable: Subordinate {
             certificate,
@@ -102,9 +100,8 @@ pub(super) fn prepare(
     })
 }
 
-/// The subject: the first name, or as much of its beginning as a common name may hold; verifiers go
-/// by the subjectAltName.
-fn name(names: &[San]) -> Result<Vec<u8>, TbsError> {
+/// The first name, cut to the length of a common name: verifiers use the subjectAltName.
+fn subject_der(names: &[San]) -> Result<Vec<u8>, TbsError> {
     let first = match names.first() {
         Some(San::Dns(name)) => name.as_str(),
         _ => return Err(TbsError::NoNames),

@@ -16,7 +16,7 @@ use crate::clock::UnixTime;
 use crate::issuance::{Authorities, IssuanceRequest, Issued, Naming};
 use crate::net::Peer;
 use crate::policy::Scope;
-use crate::x509::{Csr, San};
+use crate::x509::{Certificate, Csr, San};
 
 /// The longest idempotency key, in bytes.
 const MAX_KEY: usize = 128;
@@ -121,11 +121,9 @@ fn lifetime(ttl: Option<prost_types::Duration>) -> Option<Option<Duration>> {
 
 fn answer(issued: &Issued) -> SignCertificateResponse {
     let certificate = issued.certificate();
-    let chain = std::iter::once(certificate).chain(issued.intermediates());
+    let der = |each: &Certificate| each.der().to_vec();
     SignCertificateResponse {
-        chain: chain
-            .map(|certificate| certificate.der().to_vec())
-            .collect(),
+        chain: issued.chain().map(der).collect(),
         trust_bundle: Some(message(issued.bundle())),
         serial_number: certificate.serial().to_string(),
         not_before: Some(timestamp(certificate.not_before())),

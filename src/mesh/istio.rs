@@ -49,7 +49,7 @@ impl IstioCertificateService for Istio {
                 .authenticate(&headers, peer, Api::Istio)
                 .await?;
             let options = RequestOptions::read(&body, &self.profile)?;
-            if !options.profile.is_empty() && !self.authorities.has_profile(options.profile) {
+            if self.authorities.profile(options.profile).is_none() {
                 return Err(CallError::Field {
                     field: CERT_SIGNER,
                     why: "no profile of that name; leave it empty for the default".to_owned(),

@@ -4,19 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_util::sync::CancellationToken;
 
 use super::config::OwnCertificate;
-use crate::authn::Caller;
 use crate::clock::{Clock, UnixTime};
-use crate::issuance::{Authorities, IssuanceRequest, IssueError, Issued, Naming};
+use crate::issuance::{Authorities, Issued, OwnKeyError, OwnKeyRequest};
 use crate::ledger::CaCertificateId;
 use crate::log_limit::OnChange;
 use crate::net::{Certificates, Entry, TlsError, certified_key};
-use crate::policy::Scope;
-use crate::x509::{Csr, CsrError, San, Serial};
+use crate::x509::{Certificate, San};
 
 /// The profile of these certificates; policy has a rule for the names that listeners configure.
 pub const SERVING_PROFILE: &str = "serving";
@@ -28,12 +25,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Why no serving certificate came about.
 #[derive(Debug, thiserror::Error)]
 enum ServingError {
-    #[error("key or request: {0}")]
-    Request(#[from] rcgen::Error),
-    #[error("request: {0}")]
-    Csr(#[from] CsrError),
     #[error(transparent)]
-    Issue(#[from] IssueError),
+    Issue(#[from] OwnKeyError),
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
@@ -119,24 +112,16 @@ impl ServingCertificate {
     }
 
     async fn issue(&self, wanted: &OwnCertificate) -> Result<Shown, ServingError> {
-        let key = KeyPair::generate()?;
-        let csr = CertificateParams::default().serialize_request(&key)?;
-        let request = IssuanceRequest {
-            caller: Caller::local(wanted.trust_domain.clone(), PURPOSE),
-            csr: Csr::from_der(csr.der())?,
-            profile: SERVING_PROFILE.to_owned(),
-            names: wanted.names.clone(),
+        let request = OwnKeyRequest {
+            trust_domain: &wanted.trust_domain,
+            purpose: PURPOSE,
+            cluster: None,
+            profile: SERVING_PROFILE,
+            names: &wanted.names,
             ttl: None,
-            naming: Naming::Spiffe,
-            scope: Scope::Requested,
-            node_authorization: None,
-            idempotency_key: None,
-            request_id: format!("serving-{}", Serial::new(self.clock.now())),
+            is_ca: false,
         };
-        let issued = self.authorities.issue(request).await?;
-        // From here on nobody else may have a certificate for this key.
-        self.authorities
-            .reserve_key(issued.certificate().public_key());
+        let (key, issued) = self.authorities.issue_own_key(request).await?;
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let entry = Entry {
             names: dns_names(&wanted.names),
@@ -151,9 +136,8 @@ impl ServingCertificate {
 }
 
 fn chain(issued: &Issued) -> Vec<CertificateDer<'static>> {
-    let all = std::iter::once(issued.certificate()).chain(issued.intermediates());
-    all.map(|certificate| CertificateDer::from(certificate.der().to_vec()))
-        .collect()
+    let der = |certificate: &Certificate| CertificateDer::from(certificate.der().to_vec());
+    issued.chain().map(der).collect()
 }
 
 /// Early: two thirds of its life are left to find an HSM or a ledger that is away.

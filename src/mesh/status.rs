@@ -10,10 +10,8 @@ use tonic::{Code, Status};
 
 use crate::authn::AuthnError;
 use crate::cluster::NodeAuthorizationError;
-use crate::hsm::SignError;
-use crate::issuance::IssueError;
-use crate::ledger::LedgerError;
-use crate::policy::{Denial, NotAuthorized};
+use crate::issuance::{Class, IssueError};
+use crate::policy::NotAuthorized;
 use crate::x509::CsrError;
 
 /// Everything that can be wrong with a call.
@@ -111,71 +109,14 @@ impl CallError {
 }
 
 fn issue(error: &IssueError) -> Answer {
-    match error {
-        IssueError::Denied(denial) => denied(denial),
-        IssueError::KeyReserved => invalid("csr: this key cannot be certified".to_owned()),
-        IssueError::TtlTooShort { .. } => invalid(error.to_string()),
-        IssueError::NoAuthority(_) | IssueError::NotReady { .. } => {
-            unavailable("this trust domain has no active issuer yet; try again")
-        }
-        IssueError::IssuerExpiring { .. } => {
-            unavailable("the issuing CA is about to end; its operator must renew it")
-        }
-        IssueError::Hsm(SignError::Busy) => Answer {
-            code: Code::ResourceExhausted,
-            http: StatusCode::SERVICE_UNAVAILABLE,
-            message: "too many requests are waiting for the HSM; try again".to_owned(),
-        },
-        IssueError::Hsm(SignError::Refused(_)) => internal(),
-        IssueError::Hsm(_) => unavailable("the HSM does not answer now; try again"),
-        IssueError::Timeout(_) => unavailable("this takes too long now; try again"),
-        IssueError::Ledger(error) if may_pass(error) => {
-            unavailable("the ledger does not take records now; try again")
-        }
-        IssueError::IdempotencyKeyConflict(_) => {
-            invalid("idempotency_key: it was used for another request".to_owned())
-        }
-        IssueError::IdempotencyKeyExpired(_) => {
-            invalid("idempotency_key: what it was answered with has ended; use another".to_owned())
-        }
-        IssueError::IdempotencyKeyPending(_) => {
-            unavailable("the same request is under way; try again")
-        }
-        IssueError::Ledger(_)
-        | IssueError::Build(_)
-        | IssueError::Check(_)
-        | IssueError::Malformed(_)
-        | IssueError::TaskFailed => internal(),
-    }
-}
-
-/// Whether the same call may well succeed a moment later: the store comes back, the epoch is
-/// registered again, or another issuer has become active.
-fn may_pass(error: &LedgerError) -> bool {
-    matches!(
-        error,
-        LedgerError::Unavailable { .. }
-            | LedgerError::UnknownEpoch { .. }
-            | LedgerError::IssuerNotActive { .. }
-            | LedgerError::AlreadyConcluded { .. }
-    )
-}
-
-fn denied(denial: &Denial) -> Answer {
-    match denial {
-        Denial::UnknownProfile(_)
-        | Denial::TtlTooLong { .. }
-        | Denial::NoNames
-        | Denial::TooManyNames(..)
-        | Denial::KeyKind { .. } => invalid(denial.to_string()),
-        // Which names exist and who may have them is not told to somebody who may not.
-        Denial::CsrNamesDiffer { .. } => {
-            forbidden("the CSR names something else than is certified")
-        }
-        Denial::ForeignTrustDomain { .. } | Denial::NoRule { .. } => {
-            forbidden("policy does not let this caller have this name under this profile")
-        }
-    }
+    let (code, http) = match error.category().class() {
+        Class::Invalid => (Code::InvalidArgument, StatusCode::BAD_REQUEST),
+        Class::Denied => (Code::PermissionDenied, StatusCode::FORBIDDEN),
+        Class::Busy => (Code::ResourceExhausted, StatusCode::SERVICE_UNAVAILABLE),
+        Class::Unavailable => (Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE),
+        Class::Internal => (Code::Internal, StatusCode::INTERNAL_SERVER_ERROR),
+    };
+    answer(code, http, error.public_message())
 }
 
 fn unauthenticated(message: &str) -> Answer {
@@ -190,23 +131,14 @@ fn unavailable(message: &str) -> Answer {
     answer(Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE, message)
 }
 
-fn internal() -> Answer {
-    let message = "something is wrong here; the request id leads to it in the server's log";
-    answer(Code::Internal, StatusCode::INTERNAL_SERVER_ERROR, message)
-}
-
 fn invalid(message: String) -> Answer {
-    Answer {
-        code: Code::InvalidArgument,
-        http: StatusCode::BAD_REQUEST,
-        message,
-    }
+    answer(Code::InvalidArgument, StatusCode::BAD_REQUEST, message)
 }
 
-fn answer(code: Code, http: StatusCode, message: &str) -> Answer {
+fn answer(code: Code, http: StatusCode, message: impl Into<String>) -> Answer {
     Answer {
         code,
         http,
-        message: message.to_owned(),
+        message: message.into(),
     }
 }

@@ -11,34 +11,32 @@ use super::pattern::{Pattern, PatternError};
 use super::profile::{CsrNames, Profile};
 use super::rule::{NamePattern, Rule};
 use crate::config_issue::{ConfigIssue, ConfigIssues};
-use crate::x509::ExtendedKeyUsage;
-use crate::x509::KeyKind;
-use crate::x509::San;
+use crate::x509::{ExtendedKeyUsage, KeyKind, San};
 
-/// The profile that is there without being configured, and the default of every API.
+/// The built-in profile, and the default of every API.
 const WORKLOAD: &str = "workload";
-/// The profile of Linkerd's proxies, there without being configured too.
+/// The built-in profile of Linkerd's proxies.
 pub const LINKERD_PROFILE: &str = "linkerd";
-/// How far Linkerd allows clocks to be off.
+/// The clock skew that Linkerd allows.
 const LINKERD_SKEW: Duration = Duration::from_secs(20);
-/// The shortest `default_ttl`, in seconds: below it clients do little but renew.
+/// The shortest `default_ttl`, in seconds. With less, clients renew all the time.
 const MIN_TTL: u64 = 10;
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// `[profiles.NAME]` as it is written.
+/// `[profiles.NAME]` of the configuration file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawProfile {
-    /// Lifetime when none is asked for. Default 24h.
+    /// Lifetime when none is requested. Default 24h.
     #[serde(with = "humantime_serde")]
     pub default_ttl: Duration,
-    /// Longest lifetime that may be asked for. Default 90d.
+    /// Longest lifetime that may be requested. Default 90d.
     #[serde(with = "humantime_serde")]
     pub max_ttl: Duration,
-    /// How far notBefore lies in the past. Default 2m.
+    /// How far notBefore is in the past. Default 2m.
     #[serde(with = "humantime_serde")]
     pub backdate: Duration,
-    /// What names in a CSR mean. Default `match`.
+    /// Default `match`.
     pub csr_names: CsrNames,
     /// `server`, `client` or both. Default both.
     pub usages: Vec<Usage>,
@@ -50,9 +48,7 @@ pub struct RawProfile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Usage {
-    /// id-kp-serverAuth.
     Server,
-    /// id-kp-clientAuth.
     Client,
 }
 
@@ -69,56 +65,50 @@ impl Default for RawProfile {
     }
 }
 
-/// `[[policy.rules]]` as it is written: these callers may use these profiles for these names.
+/// `[[policy.rules]]`: these callers may use these profiles for these names.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawRule {
     /// Patterns over callers: `spiffe://…`, `operator:NAME`, `subject:VERIFIER:SUB`.
     pub callers: Vec<String>,
-    /// Names of profiles.
     pub profiles: Vec<String>,
     /// Patterns over names: `spiffe://…`, `dns:…`, `ip:…`, or `self` for the caller's own name.
     pub names: Vec<String>,
 }
 
-/// `[policy]` as it is written.
+/// `[policy]` of the configuration file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawPolicy {
     /// The profile of a request that names none. Default `workload`.
     pub default_profile: Option<String>,
-    /// What is allowed; everything else is denied.
     pub rules: Vec<RawRule>,
 }
 
 /// `[profiles]` and `[policy]` together.
 #[derive(Debug, Clone, Default)]
 pub struct RawConfig {
-    /// `[profiles.*]`.
     pub profiles: BTreeMap<String, RawProfile>,
-    /// `[policy]`.
     pub policy: RawPolicy,
 }
 
-/// A checked policy.
+/// A valid policy.
 #[derive(Debug, Clone)]
 pub struct Config {
     policy: Policy,
 }
 
 impl Config {
-    /// The policy in force.
     pub fn into_policy(self) -> Policy {
         self.policy
     }
 
-    /// The policy in force.
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// Lets the server itself, as `caller`, have `names` under a profile of its own: what
-    /// listeners are configured to be called. A profile of that name in the file stays as it is.
+    /// Lets the server itself, as `caller`, have `names` (those of its listeners) under the profile
+    /// `name`. A profile of that name in the file is left unchanged.
     #[must_use]
     pub fn with_own_names(
         mut self,
@@ -144,7 +134,7 @@ impl Config {
             profiles: vec![name.to_owned()],
             names: names
                 .iter()
-                .map(|name| NamePattern::Like(Pattern::literal(&name.to_string())))
+                .map(|name| NamePattern::Matching(Pattern::literal(&name.to_string())))
                 .collect(),
         });
         self
@@ -165,14 +155,14 @@ impl Config {
     /// The valid profiles and rules; what is wrong with the others is added to `issues`.
     pub fn check(raw: RawConfig, issues: &mut ConfigIssues) -> Self {
         let mut profiles = BTreeMap::new();
-        for (name, written) in raw.profiles {
-            // Requests name a profile and logs show it; an empty name means the default one.
+        for (name, raw_profile) in raw.profiles {
+            // Names appear in requests and logs. An empty one means the default profile.
             issues.require(
                 (1..=253).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic()),
                 format!("profiles.{}", name.escape_default()),
                 "a profile's name is 1 to 253 ASCII characters without blanks",
             );
-            if let Some(profile) = issues.collect(profile(name.clone(), &written)) {
+            if let Some(profile) = issues.collect(profile(name.clone(), &raw_profile)) {
                 profiles.insert(name, Arc::new(profile));
             }
         }
@@ -204,12 +194,12 @@ impl Config {
         let key = "policy.default_profile".to_owned();
         require_profile(issues, key, &default_profile);
         let mut rules = Vec::with_capacity(raw.policy.rules.len());
-        for (index, written) in raw.policy.rules.into_iter().enumerate() {
+        for (index, raw_rule) in raw.policy.rules.into_iter().enumerate() {
             let table = format!("policy.rules[{index}]");
-            for profile in &written.profiles {
+            for profile in &raw_rule.profiles {
                 require_profile(issues, format!("{table}.profiles"), profile);
             }
-            rules.extend(issues.collect(rule(&table, written)));
+            rules.extend(issues.collect(rule(&table, raw_rule)));
         }
         Self {
             policy: Policy {
@@ -234,8 +224,8 @@ fn profile(name: String, raw: &RawProfile) -> Result<Profile, ConfigIssues> {
         at("backdate"),
         "at most 1h: a certificate is not dated far into the past",
     );
-    // Clients renew at the middle of a certificate's lifetime, backdating included: with less than
-    // this the middle lies in the past and they would renew without a pause.
+    // Clients renew at the middle of notBefore..notAfter. If it were in the past, they would renew
+    // without a pause.
     issues.require(
         raw.default_ttl >= raw.backdate * 2 && raw.default_ttl.as_secs() >= MIN_TTL,
         at("default_ttl"),
@@ -249,7 +239,7 @@ fn profile(name: String, raw: &RawProfile) -> Result<Profile, ConfigIssues> {
         issues.require(
             span.subsec_nanos() == 0,
             at(key),
-            "must be whole seconds: certificates know no others",
+            "must be whole seconds: certificates have no fractions",
         );
     }
     issues.require(
@@ -300,8 +290,8 @@ fn rule(table: &str, raw: RawRule) -> Result<Rule, ConfigIssues> {
     let mut names = Vec::with_capacity(raw.names.len());
     for text in &raw.names {
         names.extend(match text.as_str() {
-            "self" => Some(NamePattern::Own),
-            text => issues.collect(pattern("names", text).map(NamePattern::Like)),
+            "self" => Some(NamePattern::Caller),
+            text => issues.collect(pattern("names", text).map(NamePattern::Matching)),
         });
     }
     issues.into_result(Some(Rule {

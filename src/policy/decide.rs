@@ -1,4 +1,4 @@
-//! The decision itself.
+//! The decision whether a certificate may be issued.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub enum Scope {
     CallerNameByRule,
 }
 
-/// A permission to certify `names` under a profile, for so long. Made only by [`Policy::decide`].
+/// The permission to issue a certificate. Made only by [`Policy::decide`].
 #[derive(Debug)]
 pub struct Grant {
     profile: Arc<Profile>,
@@ -50,23 +50,23 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// The profile that fills in the rest of the certificate.
+    /// Defines the rest of the certificate.
     pub fn profile(&self) -> &Profile {
         &self.profile
     }
 
-    /// What is certified; the primary name comes first.
+    /// The names to certify, the primary one first.
     pub fn names(&self) -> &[San] {
         &self.names
     }
 
-    /// From the moment of issuance to notAfter.
+    /// From issuance to notAfter.
     pub fn ttl(&self) -> Duration {
         self.ttl
     }
 }
 
-/// The profiles and rules in force.
+/// Profiles and rules.
 #[derive(Debug, Clone)]
 pub struct Policy {
     pub(super) profiles: BTreeMap<String, Arc<Profile>>,
@@ -109,7 +109,6 @@ impl Policy {
         self.profiles.get(name)
     }
 
-    /// Whether a profile of this name exists and some rule, or the caller's own name, may use it.
     pub fn has_profile(&self, name: &str) -> bool {
         self.profiles.contains_key(name)
     }

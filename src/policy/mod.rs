@@ -1,7 +1,7 @@
-//! What may be certified: profiles, rules and the pure decision over them.
+//! What may be certified: profiles, rules, and the decision over them.
 //!
-//! Deny by default. The decision is a function of its arguments and nothing else, and its only
-//! result is a [`Grant`], which cannot be made anywhere but here.
+//! Whatever no rule allows is denied. The decision depends on its arguments only. Its result is a
+//! [`Grant`], which no other module can make.
 
 mod config;
 mod decide;

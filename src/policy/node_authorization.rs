@@ -1,41 +1,38 @@
-//! Node authorization: a node's proxy asks for the identity of a workload beside it.
+//! Node authorization: a node's proxy requests the identity of a workload on its node.
 //!
-//! A pure decision over what the cluster says of the proxy's pod and of the pods on its node. Its
-//! one result is a [`NodeAuthorization`], which nothing else can make.
+//! The decision depends only on what the cluster reports about the proxy's pod and the pods on its
+//! node. Its result is a [`NodeAuthorization`], which no other module can make.
 
 use crate::x509::{NameError, SpiffeId, TrustDomain};
 
-/// Who asks on another's behalf: an authenticated service account.
+/// The requesting proxy: an authenticated service account.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeProxy<'a> {
-    /// Its identity, in the trust domain of the verifier that accepted it.
+    /// In the trust domain of the verifier that accepted it.
     pub identity: &'a SpiffeId,
-    /// Whether its account is among those that may ask for the workloads of their node.
+    /// Whether its account is one of the cluster's `node_accounts`.
     pub listed: bool,
-    /// The name of the pod that its token is bound to.
+    /// The pod that its token is bound to.
     pub pod: Option<&'a str>,
-    /// The node that its token names, where it names one.
+    /// The node that its token names.
     pub node: Option<&'a str>,
 }
 
-/// A pod, as the cluster that vouched for the proxy has it.
+/// A pod in the cluster that authenticated the proxy.
 #[derive(Clone, Copy, Debug)]
 pub struct PodFacts<'a> {
-    /// Its namespace.
     pub namespace: &'a str,
-    /// Its name.
     pub name: &'a str,
     /// Whether it has the UID that the proxy's token names.
-    pub is_the_tokens: bool,
-    /// Its service account.
+    pub has_token_uid: bool,
     pub account: &'a str,
-    /// Its node, once it was put on one.
+    /// Its node, once it is scheduled.
     pub node: Option<&'a str>,
     /// Whether its phase is Failed or Succeeded.
     pub ended: bool,
 }
 
-/// A permission to certify one other identity than the caller's own.
+/// The permission to certify an identity other than the caller's own.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NodeAuthorization {
     caller: SpiffeId,
@@ -43,104 +40,79 @@ pub struct NodeAuthorization {
     node: String,
 }
 
-/// Why there is no delegation. The text is for the log.
+/// Why a node's proxy may not have an identity. The text is for the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAuthorized {
-    /// No cluster vouched for the caller at this call.
-    #[error("no cluster vouched for the caller, so that its node is not known")]
+    #[error("no cluster authenticated the caller, so its node is not known")]
     NoCluster,
-    /// The caller's account is not listed.
     #[error("{0} is not among the node_accounts of its cluster")]
     NotListed(SpiffeId),
-    /// What is asked for is no identity.
-    #[error("the identity asked for cannot be read: {0}")]
-    Unreadable(#[from] NameError),
-    /// What is asked for is not the identity of a service account.
+    #[error("the requested identity is invalid: {0}")]
+    InvalidIdentity(#[from] NameError),
     #[error("{0} is not spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/ACCOUNT")]
     NoServiceAccount(SpiffeId),
-    /// Another trust domain than the caller's.
-    #[error("{asked} is not in the caller's trust domain {trust_domain}")]
+    #[error("{requested} is not in the caller's trust domain {trust_domain}")]
     ForeignTrustDomain {
-        /// What was asked for.
-        asked: SpiffeId,
-        /// The caller's.
+        requested: SpiffeId,
         trust_domain: TrustDomain,
     },
-    /// The cluster may not speak for the namespace.
-    #[error("the caller's cluster may not speak for the namespace of {0}")]
+    #[error("the caller's cluster is not allowed the namespace of {0}")]
     ForeignNamespace(SpiffeId),
-    /// The caller's token is bound to no pod.
     #[error("the caller's token is bound to no pod")]
     Unbound,
-    /// The pod of the caller's token is not there.
     #[error("the cluster has no pod {0} with the UID of the caller's token")]
     NoPod(String),
-    /// That pod has another account than the caller.
     #[error("the pod {0} has another service account than its token")]
     OtherAccount(String),
-    /// That pod is on no node yet.
     #[error("the pod {0} is on no node yet")]
-    NotPlaced(String),
-    /// That pod is on another node than the token says.
+    NotScheduled(String),
     #[error("the pod {0} is on another node than its token says")]
     OtherNode(String),
-    /// Nobody on that node has the identity.
-    #[error("no pod of {asked} runs on the caller's node {node}")]
-    NotOnNode {
-        /// What was asked for.
-        asked: SpiffeId,
-        /// The caller's node.
-        node: String,
-    },
+    #[error("no pod of {requested} runs on the caller's node {node}")]
+    NotOnNode { requested: SpiffeId, node: String },
 }
 
 impl NotAuthorized {
-    /// Whether news from the cluster may change it: a pod that was put on its node a moment ago is
-    /// not heard of at once.
-    pub fn may_pass(&self) -> bool {
+    /// Whether a watch event may change the decision: the watch reports a newly scheduled pod with
+    /// a delay.
+    pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::NoPod(_) | Self::NotPlaced(_) | Self::NotOnNode { .. }
+            Self::NoPod(_) | Self::NotScheduled(_) | Self::NotOnNode { .. }
         )
     }
 }
 
 impl NodeAuthorization {
-    /// What may be certified.
     pub fn identity(&self) -> &SpiffeId {
         &self.identity
     }
 
-    /// The node whose proxy asked.
     pub fn node(&self) -> &str {
         &self.node
     }
 
-    /// Whether it was made for this caller.
     pub fn is_for(&self, caller: &SpiffeId) -> bool {
         self.caller == *caller
     }
 
-    /// Decides whether `proxy` may have the identity `asked`: `own_pod` is what the cluster has
-    /// under the name of the proxy's pod, `neighbours` are the pods of that pod's node.
-    ///
-    /// # Errors
-    /// The first condition that does not hold.
+    /// Decides whether `proxy` may have the identity `requested`. `own_pod` is the cluster's pod
+    /// with the name of the proxy's, `neighbours` are the pods on that pod's node.
     pub fn decide<'a>(
         proxy: NodeProxy<'_>,
-        asked: &SpiffeId,
+        requested: &SpiffeId,
         own_pod: Option<PodFacts<'_>>,
         neighbours: impl IntoIterator<Item = PodFacts<'a>>,
     ) -> Result<Self, NotAuthorized> {
         if !proxy.listed {
             return Err(NotAuthorized::NotListed(proxy.identity.clone()));
         }
-        let Some((namespace, account)) = asked.as_service_account() else {
-            return Err(NotAuthorized::NoServiceAccount(asked.clone()));
+        let Some((namespace, account)) = requested.as_service_account() else {
+            return Err(NotAuthorized::NoServiceAccount(requested.clone()));
         };
-        if !asked.in_domain(proxy.identity.trust_domain()) {
+        if !requested.in_domain(proxy.identity.trust_domain()) {
             return Err(NotAuthorized::ForeignTrustDomain {
-                asked: asked.clone(),
+                requested: requested.clone(),
                 trust_domain: proxy.identity.trust_domain().clone(),
             });
         }
@@ -153,19 +125,19 @@ impl NodeAuthorization {
         };
         if !neighbours.into_iter().any(runs) {
             return Err(NotAuthorized::NotOnNode {
-                asked: asked.clone(),
+                requested: requested.clone(),
                 node: node.to_owned(),
             });
         }
         Ok(Self {
             caller: proxy.identity.clone(),
-            identity: asked.clone(),
+            identity: requested.clone(),
             node: node.to_owned(),
         })
     }
 }
 
-/// The node that the proxy is certainly on.
+/// The proxy's node, confirmed by its pod.
 fn node_of<'p>(
     proxy: NodeProxy<'_>,
     own_pod: Option<PodFacts<'p>>,
@@ -177,13 +149,15 @@ fn node_of<'p>(
         .ok_or_else(|| NotAuthorized::NoServiceAccount(proxy.identity.clone()))?;
     let full = || format!("{namespace}/{name}");
     let own = own_pod
-        .filter(|own| own.is_the_tokens && own.namespace == namespace && own.name == name)
+        .filter(|own| own.has_token_uid && own.namespace == namespace && own.name == name)
         .ok_or_else(|| NotAuthorized::NoPod(full()))?;
     if own.account != account {
         return Err(NotAuthorized::OtherAccount(full()));
     }
-    let node = own.node.ok_or_else(|| NotAuthorized::NotPlaced(full()))?;
-    if proxy.node.is_some_and(|said| said != node) {
+    let node = own
+        .node
+        .ok_or_else(|| NotAuthorized::NotScheduled(full()))?;
+    if proxy.node.is_some_and(|claimed| claimed != node) {
         return Err(NotAuthorized::OtherNode(full()));
     }
     Ok(node)
@@ -202,7 +176,7 @@ mod tests {
         PodFacts {
             namespace: "shop",
             name,
-            is_the_tokens: false,
+            has_token_uid: false,
             account,
             node: Some(node),
             ended: false,
@@ -212,14 +186,14 @@ mod tests {
     fn own() -> PodFacts<'static> {
         PodFacts {
             namespace: "istio-system",
-            is_the_tokens: true,
+            has_token_uid: true,
             ..pod("ztunnel-1", "ztunnel", "n1")
         }
     }
 
     /// A proxy that may have `spiffe://td/ns/shop/sa/cart`, but for what is changed.
-    fn ask(
-        asked: &str,
+    fn decide(
+        requested: &str,
         change: impl FnOnce(&mut NodeProxy<'_>, &mut Option<PodFacts<'static>>, &mut PodFacts<'static>),
     ) -> Result<NodeAuthorization, NotAuthorized> {
         let identity = id("spiffe://td/ns/istio-system/sa/ztunnel");
@@ -231,30 +205,30 @@ mod tests {
         };
         let (mut own, mut neighbour) = (Some(own()), pod("cart-1", "cart", "n1"));
         change(&mut proxy, &mut own, &mut neighbour);
-        NodeAuthorization::decide(proxy, &id(asked), own, [neighbour])
+        NodeAuthorization::decide(proxy, &id(requested), own, [neighbour])
     }
 
     const CART: &str = "spiffe://td/ns/shop/sa/cart";
 
     #[test]
-    fn a_listed_proxy_has_the_workloads_of_its_node() {
-        let delegation = ask(CART, |_, _, _| {}).unwrap();
-        assert_eq!(delegation.identity(), &id(CART));
-        assert_eq!(delegation.node(), "n1");
-        assert!(delegation.is_for(&id("spiffe://td/ns/istio-system/sa/ztunnel")));
-        assert!(!delegation.is_for(&id(CART)));
-        assert!(ask(CART, |proxy, _, _| proxy.node = None).is_ok());
+    fn a_listed_proxy_may_have_the_identities_on_its_node() {
+        let authorization = decide(CART, |_, _, _| {}).unwrap();
+        assert_eq!(authorization.identity(), &id(CART));
+        assert_eq!(authorization.node(), "n1");
+        assert!(authorization.is_for(&id("spiffe://td/ns/istio-system/sa/ztunnel")));
+        assert!(!authorization.is_for(&id(CART)));
+        assert!(decide(CART, |proxy, _, _| proxy.node = None).is_ok());
     }
 
     #[test]
-    fn each_condition_is_needed() {
+    fn every_condition_is_required() {
         use NotAuthorized as No;
-        let refused = |asked,
+        let refused = |requested,
                        change: fn(
             &mut NodeProxy<'_>,
             &mut Option<PodFacts<'static>>,
             &mut PodFacts<'static>,
-        )| { ask(asked, change).unwrap_err() };
+        )| { decide(requested, change).unwrap_err() };
         assert!(matches!(
             refused(CART, |p, _, _| p.listed = false),
             No::NotListed(_)
@@ -278,15 +252,15 @@ mod tests {
             }
         };
         let own = |with: fn(&mut PodFacts<'static>)| {
-            ask(CART, |_, own, _| change(own, with)).unwrap_err()
+            decide(CART, |_, own, _| change(own, with)).unwrap_err()
         };
-        assert!(matches!(own(|own| own.is_the_tokens = false), No::NoPod(_)));
+        assert!(matches!(own(|own| own.has_token_uid = false), No::NoPod(_)));
         assert!(matches!(own(|own| own.namespace = "other"), No::NoPod(_)));
         assert!(matches!(
             own(|own| own.account = "default"),
             No::OtherAccount(_)
         ));
-        assert!(matches!(own(|own| own.node = None), No::NotPlaced(_)));
+        assert!(matches!(own(|own| own.node = None), No::NotScheduled(_)));
         for with in [
             (|pod: &mut PodFacts<'static>| pod.ended = true) as fn(&mut PodFacts<'static>),
             |pod| pod.node = Some("n2"),
@@ -294,14 +268,14 @@ mod tests {
             |pod| pod.account = "cart2",
             |pod| pod.namespace = "shop2",
         ] {
-            let error = ask(CART, |_, _, neighbour| with(neighbour)).unwrap_err();
+            let error = decide(CART, |_, _, neighbour| with(neighbour)).unwrap_err();
             assert!(matches!(error, No::NotOnNode { .. }), "{error}");
         }
     }
 
     #[test]
-    fn the_identity_is_an_accounts_of_the_callers_domain() {
-        for (asked, foreign) in [
+    fn the_identity_is_a_service_account_of_the_callers_domain() {
+        for (requested, foreign) in [
             ("spiffe://other/ns/shop/sa/cart", true),
             ("spiffe://td", false),
             ("spiffe://td/ns/shop", false),
@@ -309,10 +283,10 @@ mod tests {
             ("spiffe://td/sa/shop/ns/cart", false),
             ("spiffe://td/ns/Shop/sa/cart", false),
         ] {
-            let error = ask(asked, |_, _, _| {}).unwrap_err();
+            let error = decide(requested, |_, _, _| {}).unwrap_err();
             let is_foreign = matches!(error, NotAuthorized::ForeignTrustDomain { .. });
             assert_eq!(is_foreign, foreign, "{error}");
-            assert!(!error.may_pass());
+            assert!(!error.is_transient());
         }
     }
 }

@@ -1,34 +1,28 @@
-//! Patterns over names: literal text in which `*` stands for one whole segment.
+//! Patterns over names: literal text in which `*` matches one whole segment.
 
 use std::fmt;
 
-use crate::x509::San;
-
-/// A pattern of a policy rule. A name is cut at `/` (SPIFFE IDs) or at `.` (DNS names); `*`
-/// matches exactly one whole segment and a last `**` one or more, so that no pattern can match
-/// across a separator by accident.
+/// A pattern of a policy rule. Names are split at `/` (SPIFFE IDs) or `.` (DNS names). `*` matches
+/// exactly one segment, and a final `**` one or more, so no pattern matches across a separator by
+/// accident.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pattern {
     text: String,
     separator: char,
 }
 
-/// What is wrong with a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PatternError {
-    /// `*` inside a segment.
-    #[error("`{0}`: `*` stands for one whole segment, and `**` only for the last ones")]
+    #[error("`{0}`: `*` matches one whole segment, and `**` only the last ones")]
     Wildcard(String),
-    /// An empty pattern.
     #[error("an empty pattern matches nothing")]
     Empty,
-    /// A trust domain or the kind of name left open.
-    #[error("`{0}`: the trust domain and the kind of name are always written out")]
-    Open(String),
+    #[error("`{0}`: the trust domain and the kind of name must be written out")]
+    Incomplete(String),
 }
 
 impl Pattern {
-    /// A pattern over callers or names as they are shown: `spiffe://…`, `dns:…`, `operator:…`.
+    /// Parses a pattern over the text of callers or names: `spiffe://…`, `dns:…`, `operator:…`.
     pub(super) fn parse(text: &str) -> Result<Self, PatternError> {
         if text.is_empty() {
             return Err(PatternError::Empty);
@@ -39,7 +33,7 @@ impl Pattern {
             None => text.split(':').next().unwrap_or_default(),
         };
         if head.is_empty() || head.contains('*') {
-            return Err(PatternError::Open(text.to_owned()));
+            return Err(PatternError::Incomplete(text.to_owned()));
         }
         let body = text.split_once(':').map_or("", |(_, body)| body);
         let segments: Vec<&str> = body.split(separator).collect();
@@ -56,19 +50,19 @@ impl Pattern {
         })
     }
 
-    /// A pattern that means exactly `text`, which has been validated as a name.
+    /// A pattern that matches exactly `text`, a valid name.
     pub(super) fn literal(text: &str) -> Self {
-        // No name has a newline: nothing is cut, so a `*` could only be compared as it is.
+        // No name has a newline, so nothing is split, and a `*` is literal.
         Self {
             text: text.to_owned(),
             separator: '\n',
         }
     }
 
-    /// Whether `name`, as it is shown, is one that this pattern means.
+    /// Whether `name`, as text, matches.
     pub(super) fn matches(&self, name: &str) -> bool {
-        // The kind (`spiffe:`, `dns:`, `operator:`) is literal, so a DNS pattern never meets a
-        // SPIFFE ID that merely has the same segments.
+        // The kind (`spiffe:`, `dns:`, `operator:`) is literal: a DNS pattern never matches a
+        // SPIFFE ID with the same segments.
         let (Some((kind, pattern)), Some((name_kind, name))) =
             (self.text.split_once(':'), name.split_once(':'))
         else {
@@ -77,24 +71,19 @@ impl Pattern {
         if kind != name_kind {
             return false;
         }
-        let mut wanted = pattern.split(self.separator);
+        let mut expected = pattern.split(self.separator);
         let mut given = name.split(self.separator);
         loop {
-            match (wanted.next(), given.next()) {
+            match (expected.next(), given.next()) {
                 (None, None) => return true,
                 (Some("**"), Some(segment)) => {
                     return !segment.is_empty() && given.all(|segment| !segment.is_empty());
                 }
                 (Some("*"), Some(segment)) if !segment.is_empty() => {}
-                (Some(wanted), Some(segment)) if wanted == segment => {}
+                (Some(expected), Some(segment)) if expected == segment => {}
                 _ => return false,
             }
         }
-    }
-
-    /// Whether this pattern means the name `san`.
-    pub(super) fn matches_san(&self, san: &San) -> bool {
-        self.matches(&san.to_string())
     }
 }
 
@@ -110,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_is_one_whole_segment() {
+    fn a_star_matches_one_whole_segment() {
         let pattern = Pattern::parse("spiffe://td/ns/*/sa/web").unwrap();
         assert!(pattern.matches("spiffe://td/ns/shop/sa/web"));
         for other in [
@@ -127,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_last_double_star_is_the_rest() {
+    fn a_final_double_star_matches_the_rest() {
         let pattern = Pattern::parse("spiffe://td/ns/shop/**").unwrap();
         assert!(pattern.matches("spiffe://td/ns/shop/sa/web"));
         assert!(!pattern.matches("spiffe://td/ns/shop"));
@@ -136,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn dns_patterns_are_cut_at_dots() {
+    fn dns_patterns_are_split_at_dots() {
         let pattern = Pattern::parse("dns:*.shop.svc").unwrap();
         assert!(pattern.matches("dns:web.shop.svc"));
         assert!(!pattern.matches("dns:a.web.shop.svc"));
@@ -144,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn open_or_broken_patterns_are_refused() {
+    fn incomplete_patterns_are_refused() {
         for text in [
             "",
             "*",

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use crate::x509::ExtendedKeyUsage;
-use crate::x509::KeyKind;
+use crate::x509::{ExtendedKeyUsage, KeyKind};
 
-/// What a CSR's own names mean under a profile.
+/// What the names in a CSR mean under a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CsrNames {
-    /// A CSR that names something else than what is certified is refused.
+    /// A CSR whose names differ from the certified ones is refused.
     Match,
-    /// A CSR's names are not looked at (as istiod does; for moves between trust domains).
+    /// The names are ignored (as istiod does; for migrations between trust domains).
     Ignore,
 }
 
@@ -24,41 +23,39 @@ pub struct Profile {
     pub(super) backdate: Duration,
     pub(super) csr_names: CsrNames,
     pub(super) usage: ExtendedKeyUsage,
+    /// Empty for every kind that a CSR may have.
     pub(super) keys: Vec<KeyKind>,
 }
 
 impl Profile {
-    /// The name by which requests and rules call it.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The lifetime when none is asked for.
+    /// The lifetime of a request that names none.
     pub fn default_ttl(&self) -> Duration {
         self.default_ttl
     }
 
-    /// The longest lifetime that may be asked for.
+    /// The longest lifetime that may be requested.
     pub fn max_ttl(&self) -> Duration {
         self.max_ttl
     }
 
-    /// How far notBefore lies before the moment of issuance.
+    /// How far notBefore is before the time of issuance.
     pub fn backdate(&self) -> Duration {
         self.backdate
     }
 
-    /// The extended key usages of its certificates.
     pub fn usage(&self) -> ExtendedKeyUsage {
         self.usage
     }
 
-    /// What the names in a CSR mean.
     pub fn csr_names(&self) -> CsrNames {
         self.csr_names
     }
 
-    /// The kinds of key that it certifies; empty means every kind that a CSR may have.
+    /// Whether it certifies keys of this kind.
     pub fn certifies(&self, kind: KeyKind) -> bool {
         self.keys.is_empty() || self.keys.contains(&kind)
     }

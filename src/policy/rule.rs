@@ -1,9 +1,9 @@
-//! One rule: which callers may have which names, under which profiles.
+//! A rule: which callers may have which names under which profiles.
 
 use super::pattern::Pattern;
 use crate::x509::San;
 
-/// Any of its callers may have any of its names under any of its profiles.
+/// Allows each of its callers each of its names under each of its profiles.
 #[derive(Debug, Clone)]
 pub(super) struct Rule {
     pub(super) callers: Vec<Pattern>,
@@ -14,18 +14,23 @@ pub(super) struct Rule {
 #[derive(Debug, Clone)]
 pub(super) enum NamePattern {
     /// The caller's own name.
-    Own,
-    /// Any that fits.
-    Like(Pattern),
+    Caller,
+    Matching(Pattern),
 }
 
 impl Rule {
-    pub(super) fn allows(&self, identity: &str, profile: &str, name: &San, own: bool) -> bool {
+    pub(super) fn allows(
+        &self,
+        identity: &str,
+        profile: &str,
+        name: &San,
+        is_callers: bool,
+    ) -> bool {
         self.profiles.iter().any(|allowed| allowed == profile)
             && self.callers.iter().any(|caller| caller.matches(identity))
             && self.names.iter().any(|allowed| match allowed {
-                NamePattern::Own => own,
-                NamePattern::Like(pattern) => pattern.matches_san(name),
+                NamePattern::Caller => is_callers,
+                NamePattern::Matching(pattern) => pattern.matches(&name.to_string()),
             })
     }
 }

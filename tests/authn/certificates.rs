@@ -45,14 +45,14 @@ impl IssuedCertificates for Ledger {
     }
 }
 
-struct World {
+struct Fixture {
     ledger: Arc<Ledger>,
     clock: Arc<FixedClock>,
     callers: CertificateCallers,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
-impl World {
+impl Fixture {
     fn new() -> Self {
         let ledger = Arc::new(Ledger::default());
         let clock = Arc::new(FixedClock::new(UnixTime::from_secs(NOW)));
@@ -131,17 +131,17 @@ impl World {
 
 #[tokio::test]
 async fn a_certificate_that_the_ledger_holds_speaks_for_its_holder() {
-    let world = World::new();
+    let fixture = Fixture::new();
     for dns in [&[][..], &["vm.example"]] {
-        let leaf = world.leaf(&[ID], dns);
-        world.hold(
+        let leaf = fixture.leaf(&[ID], dns);
+        fixture.hold(
             &leaf,
             CertificateStatus {
                 subject: [&[ID], dns].concat().join(" "),
-                ..World::status()
+                ..Fixture::status()
             },
         );
-        let caller = world.ask(&leaf).await.unwrap();
+        let caller = fixture.ask(&leaf).await.unwrap();
         assert_eq!(caller.identity.to_string(), ID);
         assert_eq!(caller.trust_domain.as_str(), "cluster.local");
         // Handed on, not renewed: else renewals would never end.
@@ -165,9 +165,9 @@ async fn a_certificate_that_the_ledger_holds_speaks_for_its_holder() {
 
 #[tokio::test]
 async fn whatever_is_wrong_with_its_standing_it_does_not_count() {
-    let world = World::new();
-    let leaf = world.leaf(&[ID], &[]);
-    let good = World::status;
+    let fixture = Fixture::new();
+    let leaf = fixture.leaf(&[ID], &[]);
+    let good = Fixture::status;
     let two = TrustDomain::parse("two.example").unwrap();
     let at = UnixTime::from_secs;
     for (status, why) in [
@@ -249,53 +249,53 @@ async fn whatever_is_wrong_with_its_standing_it_does_not_count() {
             "reauthenticate_after",
         ),
     ] {
-        world.hold(&leaf, status);
-        world.rejects(&leaf, why).await;
+        fixture.hold(&leaf, status);
+        fixture.rejects(&leaf, why).await;
     }
     let edge = CertificateStatus {
         token_authenticated_at: Some(at(NOW - 30 * DAY + 1)),
         ..good()
     };
-    world.hold(&leaf, edge);
-    assert!(world.ask(&leaf).await.is_ok());
+    fixture.hold(&leaf, edge);
+    assert!(fixture.ask(&leaf).await.is_ok());
 }
 
 #[tokio::test]
 async fn it_is_judged_at_every_call() {
-    let world = World::new();
-    let leaf = world.leaf(&[ID], &[]);
-    world.hold(&leaf, World::status());
-    assert!(world.ask(&leaf).await.is_ok());
-    world.hold(
+    let fixture = Fixture::new();
+    let leaf = fixture.leaf(&[ID], &[]);
+    fixture.hold(&leaf, Fixture::status());
+    assert!(fixture.ask(&leaf).await.is_ok());
+    fixture.hold(
         &leaf,
         CertificateStatus {
             revoked: true,
-            ..World::status()
+            ..Fixture::status()
         },
     );
-    world.rejects(&leaf, "is revoked").await;
-    world.hold(&leaf, World::status());
-    assert!(world.ask(&leaf).await.is_ok());
-    world.clock.set(UnixTime::from_secs(NOW + 5 * DAY));
-    world.rejects(&leaf, "reauthenticate_after").await;
-    world.clock.set(UnixTime::from_secs(NOT_AFTER + 1));
-    world.rejects(&leaf, "is valid from").await;
-    world.clock.set(UnixTime::from_secs(NOT_BEFORE - 1));
-    world.rejects(&leaf, "is valid from").await;
-    world.clock.set(UnixTime::from_secs(NOW));
-    *world.ledger.down.lock().unwrap() = true;
-    let answer = world.ask(&leaf).await;
+    fixture.rejects(&leaf, "is revoked").await;
+    fixture.hold(&leaf, Fixture::status());
+    assert!(fixture.ask(&leaf).await.is_ok());
+    fixture.clock.set(UnixTime::from_secs(NOW + 5 * DAY));
+    fixture.rejects(&leaf, "reauthenticate_after").await;
+    fixture.clock.set(UnixTime::from_secs(NOT_AFTER + 1));
+    fixture.rejects(&leaf, "is valid from").await;
+    fixture.clock.set(UnixTime::from_secs(NOT_BEFORE - 1));
+    fixture.rejects(&leaf, "is valid from").await;
+    fixture.clock.set(UnixTime::from_secs(NOW));
+    *fixture.ledger.down.lock().unwrap() = true;
+    let answer = fixture.ask(&leaf).await;
     let Err(AuthnError::Unavailable(why)) = answer else {
         panic!("{answer:?}")
     };
     assert!(why.contains("the ledger is busy"), "{why}");
-    *world.ledger.down.lock().unwrap() = false;
-    assert!(world.ask(&leaf).await.is_ok());
+    *fixture.ledger.down.lock().unwrap() = false;
+    assert!(fixture.ask(&leaf).await.is_ok());
 }
 
 #[tokio::test]
 async fn names_decide_before_the_ledger_is_asked() {
-    let world = World::new();
+    let fixture = Fixture::new();
     for (uris, dns, why) in [
         (&[][..], &[][..], "no SPIFFE ID"),
         (&[], &["vm.example"], "no SPIFFE ID"),
@@ -320,9 +320,9 @@ async fn names_decide_before_the_ledger_is_asked() {
         ),
         (&["spiffe://a,cluster.local,b/ns/x/sa/y"], &[], ""),
     ] {
-        let leaf = world.leaf(uris, dns);
-        world.hold(&leaf, World::status());
-        world.rejects(&leaf, why).await;
+        let leaf = fixture.leaf(uris, dns);
+        fixture.hold(&leaf, Fixture::status());
+        fixture.rejects(&leaf, why).await;
     }
     for junk in [
         &b""[..],
@@ -331,36 +331,36 @@ async fn names_decide_before_the_ledger_is_asked() {
         &[0; 100],
         &vec![0x30; 20_000],
     ] {
-        world.rejects(junk, "").await;
+        fixture.rejects(junk, "").await;
     }
-    let mut trailing = world.leaf(&[ID], &[]);
+    let mut trailing = fixture.leaf(&[ID], &[]);
     trailing.push(0);
-    world.hold(&trailing, World::status());
-    world.rejects(&trailing, "").await;
-    assert_eq!(*world.ledger.asked.lock().unwrap(), 0);
+    fixture.hold(&trailing, Fixture::status());
+    fixture.rejects(&trailing, "").await;
+    assert_eq!(*fixture.ledger.asked.lock().unwrap(), 0);
 }
 
 #[tokio::test]
 async fn it_must_be_exactly_the_one_and_in_its_own_domain() {
-    let world = World::new();
+    let fixture = Fixture::new();
     // Of our own issuer and of a stranger's, with the same name: neither is the one on record.
-    world.hold(&world.leaf(&[ID], &[]), World::status());
-    world
-        .rejects(&world.leaf(&[ID], &[]), "does not hold")
+    fixture.hold(&fixture.leaf(&[ID], &[]), Fixture::status());
+    fixture
+        .rejects(&fixture.leaf(&[ID], &[]), "does not hold")
         .await;
-    world
-        .rejects(&World::new().leaf(&[ID], &[]), "does not hold")
+    fixture
+        .rejects(&Fixture::new().leaf(&[ID], &[]), "does not hold")
         .await;
     // Another domain that counts here has a ledger of its own.
-    let two = world.leaf(&["spiffe://two.example/ns/foo/sa/vm"], &[]);
-    world.hold(
+    let two = fixture.leaf(&["spiffe://two.example/ns/foo/sa/vm"], &[]);
+    fixture.hold(
         &two,
         CertificateStatus {
             subject: "spiffe://two.example/ns/foo/sa/vm".to_owned(),
-            ..World::status()
+            ..Fixture::status()
         },
     );
-    world
+    fixture
         .rejects(&two, "the ledger of two.example does not hold")
         .await;
 }

@@ -5,14 +5,18 @@ use aws_lc_rs::signature::KeyPair as _;
 use rootbridge::authn::AuthnError;
 use serde_json::json;
 
-use crate::support::{Key, Kind, OTHER_RSA, RSA, World, b64, claims, claims_with, jwks};
+use crate::support::{Fixture, JwtKey, Kind, OTHER_RSA, RSA, b64, claims, claims_with, jwks};
 
 #[tokio::test]
 async fn every_allowed_algorithm_verifies_what_another_library_signed() {
     use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 
-    let (p256, p384, ed) = (Key::p256("p256"), Key::p384("p384"), Key::ed25519("ed"));
-    let world = World::new(&[&RSA, &p256, &p384, &ed]);
+    let (p256, p384, ed) = (
+        JwtKey::p256("p256"),
+        JwtKey::p384("p384"),
+        JwtKey::ed25519("ed"),
+    );
+    let fixture = Fixture::new(&[&RSA, &p256, &p384, &ed]);
     // PKCS#1 is what PKCS#8 wraps in 26 bytes, for this size of key.
     let rsa = EncodingKey::from_rsa_der(&RSA.pkcs8()[26..]);
     let keys = [
@@ -40,24 +44,24 @@ async fn every_allowed_algorithm_verifies_what_another_library_signed() {
             ..Header::new(algorithm)
         };
         let token = encode(&header, &claims(), &private).unwrap();
-        assert!(world.authenticate(&token).await.is_ok(), "{algorithm:?}");
+        assert!(fixture.authenticate(&token).await.is_ok(), "{algorithm:?}");
     }
 }
 
 #[tokio::test]
 async fn no_algorithm_but_the_keys_own_is_taken() {
-    let p256 = Key::p256("p256");
+    let p256 = JwtKey::p256("p256");
     let mut rs256_only = OTHER_RSA.jwk();
     rs256_only["alg"] = json!("RS256");
     let set = json!({ "keys": [
         RSA.jwk(), p256.jwk(), rs256_only,
         { "kty": "oct", "kid": "shared", "k": b64(b"a secret that all know") },
     ]});
-    let world = World::new(&[&RSA]);
-    std::fs::write(world.path("jwks.json"), set.to_string()).unwrap();
-    assert!(world.authenticate(&p256.token(&claims())).await.is_ok());
+    let fixture = Fixture::new(&[&RSA]);
+    std::fs::write(fixture.path("jwks.json"), set.to_string()).unwrap();
+    assert!(fixture.authenticate(&p256.token(&claims())).await.is_ok());
     assert!(
-        world
+        fixture
             .authenticate(&OTHER_RSA.token(&claims()))
             .await
             .is_ok()
@@ -70,12 +74,12 @@ async fn no_algorithm_but_the_keys_own_is_taken() {
     ] {
         let header = json!({ "alg": alg, "kid": "rsa-1" }).to_string();
         let signed = RSA.token_of(&header, &payload);
-        let reason = world.rejects(&signed).await;
+        let reason = fixture.rejects(&signed).await;
         assert!(reason.contains("algorithm"), "{reason}");
         // And without any signature.
         let bare = signed.rsplit_once('.').unwrap().0;
-        world.rejects(&format!("{bare}.")).await;
-        world.rejects(bare).await;
+        fixture.rejects(&format!("{bare}.")).await;
+        fixture.rejects(bare).await;
     }
 
     // HMAC keyed with what is public, and with the symmetrical key of the set.
@@ -100,7 +104,7 @@ async fn no_algorithm_but_the_keys_own_is_taken() {
                 &hmac::Key::new(hmac::HMAC_SHA256, &secret),
                 signed.as_bytes(),
             );
-            world
+            fixture
                 .rejects(&format!("{signed}.{}", b64(tag.as_ref())))
                 .await;
         }
@@ -114,12 +118,12 @@ async fn no_algorithm_but_the_keys_own_is_taken() {
         ("ES384", "p256"),
     ] {
         let token = RSA.token_of(&json!({ "alg": alg, "kid": kid }).to_string(), &payload);
-        let reason = world.rejects(&token).await;
+        let reason = fixture.rejects(&token).await;
         assert!(reason.contains("not one that the key is for"), "{reason}");
     }
     let header = json!({ "alg": "PS256", "kid": OTHER_RSA.kid }).to_string();
     let signed = format!("{}.{}", b64(header.as_bytes()), b64(payload.as_bytes()));
-    world
+    fixture
         .rejects(&format!(
             "{signed}.{}",
             b64(&OTHER_RSA.sign_pss(signed.as_bytes()))
@@ -129,38 +133,45 @@ async fn no_algorithm_but_the_keys_own_is_taken() {
 
 #[tokio::test]
 async fn a_signature_is_the_named_keys_over_exactly_these_bytes() {
-    let world = World::new(&[&RSA]);
+    let fixture = Fixture::new(&[&RSA]);
     let token = RSA.token(&claims());
     let (signed, signature) = token.rsplit_once('.').unwrap();
     let other = claims_with("sub", json!("system:serviceaccount:foo:admin")).to_string();
     let (header, _) = signed.split_once('.').unwrap();
     let swapped = format!("{header}.{}.{signature}", b64(other.as_bytes()));
-    assert!(world.rejects(&swapped).await.contains("signature is wrong"));
-    world
+    assert!(
+        fixture
+            .rejects(&swapped)
+            .await
+            .contains("signature is wrong")
+    );
+    fixture
         .rejects(&format!("{signed}.{}", &signature[..signature.len() - 4]))
         .await;
-    world
+    fixture
         .rejects(&format!("{signed}.{signature}{signature}"))
         .await;
-    world.rejects(&format!("{signed}.{}", b64(&[0; 256]))).await;
+    fixture
+        .rejects(&format!("{signed}.{}", b64(&[0; 256])))
+        .await;
 
     // A stranger's key under the issuer's kid, and under his own.
     let header = json!({ "alg": "RS256", "kid": "rsa-1" }).to_string();
-    world
+    fixture
         .rejects(&OTHER_RSA.token_of(&header, &claims().to_string()))
         .await;
-    let reason = world.rejects(&OTHER_RSA.token(&claims())).await;
+    let reason = fixture.rejects(&OTHER_RSA.token(&claims())).await;
     assert!(reason.contains("no key \"rsa-2\""), "{reason}");
     // A key that the token itself brings does not count.
     let header = json!({ "alg": "RS256", "jwk": OTHER_RSA.jwk(), "jku": "https://evil.example" });
-    world
+    fixture
         .rejects(&OTHER_RSA.token_of(&header.to_string(), &claims().to_string()))
         .await;
 }
 
 #[tokio::test]
 async fn keys_without_ids_count_only_when_there_is_no_choice() {
-    let nameless = |key: &Key| {
+    let nameless = |key: &JwtKey| {
         let mut jwk = key.jwk();
         jwk.as_object_mut().unwrap().remove("kid");
         jwk
@@ -180,14 +191,22 @@ async fn keys_without_ids_count_only_when_there_is_no_choice() {
             true,
         ),
     ] {
-        let world = World::new(&[&RSA]);
-        std::fs::write(world.path("jwks.json"), json!({ "keys": keys }).to_string()).unwrap();
+        let fixture = Fixture::new(&[&RSA]);
+        std::fs::write(
+            fixture.path("jwks.json"),
+            json!({ "keys": keys }).to_string(),
+        )
+        .unwrap();
         assert_eq!(
-            world.authenticate(&without_kid).await.is_ok(),
+            fixture.authenticate(&without_kid).await.is_ok(),
             bare,
             "{keys}"
         );
-        assert_eq!(world.authenticate(&with_kid).await.is_ok(), named, "{keys}");
+        assert_eq!(
+            fixture.authenticate(&with_kid).await.is_ok(),
+            named,
+            "{keys}"
+        );
     }
 }
 
@@ -195,23 +214,23 @@ async fn keys_without_ids_count_only_when_there_is_no_choice() {
 async fn doubled_ids_hide_no_key() {
     let mut twin = OTHER_RSA.jwk();
     twin["kid"] = json!("rsa-1");
-    let mut ec = Key::p256("rsa-1");
+    let mut ec = JwtKey::p256("rsa-1");
     ec.kid = "rsa-1".to_owned();
-    let world = World::new(&[&RSA]);
+    let fixture = Fixture::new(&[&RSA]);
     let set = json!({ "keys": [twin, RSA.jwk(), ec.jwk()] });
-    std::fs::write(world.path("jwks.json"), set.to_string()).unwrap();
-    assert!(world.authenticate(&RSA.token(&claims())).await.is_ok());
-    assert!(world.authenticate(&ec.token(&claims())).await.is_ok());
+    std::fs::write(fixture.path("jwks.json"), set.to_string()).unwrap();
+    assert!(fixture.authenticate(&RSA.token(&claims())).await.is_ok());
+    assert!(fixture.authenticate(&ec.token(&claims())).await.is_ok());
     let header = r#"{"alg":"RS256","kid":"rsa-1"}"#;
     assert!(
-        world
+        fixture
             .authenticate(&OTHER_RSA.token_of(header, &claims().to_string()))
             .await
             .is_ok()
     );
-    let stranger = Key::p256("rsa-1");
+    let stranger = JwtKey::p256("rsa-1");
     assert!(
-        world
+        fixture
             .rejects(&stranger.token(&claims()))
             .await
             .contains("signature is wrong")
@@ -243,15 +262,15 @@ async fn keys_of_other_purposes_do_not_verify() {
     ] {
         let mut jwk = RSA.jwk();
         jwk[name] = value.clone();
-        let world = World::new(&[&RSA]);
+        let fixture = Fixture::new(&[&RSA]);
         std::fs::write(
-            world.path("jwks.json"),
+            fixture.path("jwks.json"),
             json!({ "keys": [jwk, OTHER_RSA.jwk()] }).to_string(),
         )
         .unwrap();
-        world.rejects(&RSA.token(&claims())).await;
+        fixture.rejects(&RSA.token(&claims())).await;
         assert!(
-            world
+            fixture
                 .authenticate(&OTHER_RSA.token(&claims()))
                 .await
                 .is_ok(),
@@ -259,21 +278,21 @@ async fn keys_of_other_purposes_do_not_verify() {
         );
     }
     // Points that are not on their curve, and an alien curve.
-    let mut off = Key::p256("p").jwk();
+    let mut off = JwtKey::p256("p").jwk();
     off["y"] = off["x"].clone();
-    let mut short = Key::p256("p").jwk();
+    let mut short = JwtKey::p256("p").jwk();
     short["x"] = json!("AQAB");
-    let mut alien = Key::p256("p").jwk();
+    let mut alien = JwtKey::p256("p").jwk();
     alien["crv"] = json!("secp256k1");
     for jwk in [off, short, alien] {
-        let world = World::new(&[&RSA]);
+        let fixture = Fixture::new(&[&RSA]);
         std::fs::write(
-            world.path("jwks.json"),
+            fixture.path("jwks.json"),
             json!({ "keys": [jwk, RSA.jwk()] }).to_string(),
         )
         .unwrap();
-        assert!(world.authenticate(&RSA.token(&claims())).await.is_ok());
-        let (_, report) = world.verifiers.reports().next().unwrap();
+        assert!(fixture.authenticate(&RSA.token(&claims())).await.is_ok());
+        let (_, report) = fixture.verifiers.reports().next().unwrap();
         assert_eq!(report.keys, 1);
     }
 }
@@ -292,9 +311,9 @@ async fn a_set_without_keys_leaves_no_telling() {
         "-----BEGIN CERTIFICATE-----",
         &jwks(&[&RSA])[..40],
     ] {
-        let world = World::new(&[&RSA]);
-        std::fs::write(world.path("jwks.json"), content).unwrap();
-        let answer = world.authenticate(&RSA.token(&claims())).await;
+        let fixture = Fixture::new(&[&RSA]);
+        std::fs::write(fixture.path("jwks.json"), content).unwrap();
+        let answer = fixture.authenticate(&RSA.token(&claims())).await;
         let Err(AuthnError::Unavailable(why)) = answer else {
             panic!("{content}: {answer:?}")
         };

@@ -14,12 +14,12 @@ use crate::support::parse;
 
 const FRESH: Duration = Duration::from_millis(150);
 
-struct World {
+struct Fixture {
     dir: TempDir,
     operators: Operators,
 }
 
-impl World {
+impl Fixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let toml: String = ["anna", "bert"]
@@ -65,14 +65,14 @@ fn rejected<T>(answer: &Result<T, AuthnError>) -> bool {
 
 #[tokio::test]
 async fn each_credential_is_one_operators() {
-    let world = World::new();
-    let (anna, bert) = (world.create("anna"), world.create("bert"));
+    let fixture = Fixture::new();
+    let (anna, bert) = (fixture.create("anna"), fixture.create("bert"));
     assert_ne!(anna, bert);
     assert!(anna.starts_with(OPERATOR_PREFIX) && Operators::judge(&anna));
-    assert_eq!(world.who(&anna, &["anna", "bert"]).await.unwrap(), "anna");
-    assert_eq!(world.who(&bert, &["anna", "bert"]).await.unwrap(), "bert");
-    assert!(rejected(&world.who(&bert, &["anna"]).await));
-    assert!(rejected(&world.who(&bert, &[]).await));
+    assert_eq!(fixture.who(&anna, &["anna", "bert"]).await.unwrap(), "anna");
+    assert_eq!(fixture.who(&bert, &["anna", "bert"]).await.unwrap(), "bert");
+    assert!(rejected(&fixture.who(&bert, &["anna"]).await));
+    assert!(rejected(&fixture.who(&bert, &[]).await));
     for odd in [
         String::new(),
         OPERATOR_PREFIX.to_owned(),
@@ -85,21 +85,24 @@ async fn each_credential_is_one_operators() {
         format!("{OPERATOR_PREFIX}{}", "A".repeat(43)),
         format!("{OPERATOR_PREFIX}{}", "A".repeat(100_000)),
     ] {
-        assert!(rejected(&world.who(&odd, &["anna", "bert"]).await), "{odd}");
+        assert!(
+            rejected(&fixture.who(&odd, &["anna", "bert"]).await),
+            "{odd}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_replaced_file_counts_and_a_missing_one_vouches_for_nobody() {
-    let world = World::new();
-    let path = world.dir.path().join("anna");
-    let old = world.create("anna");
-    assert!(world.who(&old, &["anna"]).await.is_ok());
+    let fixture = Fixture::new();
+    let path = fixture.dir.path().join("anna");
+    let old = fixture.create("anna");
+    assert!(fixture.who(&old, &["anna"]).await.is_ok());
     std::fs::remove_file(&path).unwrap();
-    let new = world.create("anna");
+    let new = fixture.create("anna");
     tokio::time::sleep(FRESH).await;
-    assert!(rejected(&world.who(&old, &["anna"]).await));
-    assert!(world.who(&new, &["anna"]).await.is_ok());
+    assert!(rejected(&fixture.who(&old, &["anna"]).await));
+    assert!(fixture.who(&new, &["anna"]).await.is_ok());
 
     for content in [
         "",
@@ -112,7 +115,7 @@ async fn a_replaced_file_counts_and_a_missing_one_vouches_for_nobody() {
         std::fs::write(&path, content).unwrap();
         tokio::time::sleep(FRESH).await;
         for token in [&old, &new] {
-            let answer = world.who(token, &["anna"]).await;
+            let answer = fixture.who(token, &["anna"]).await;
             let Err(AuthnError::Unavailable(why)) = answer else {
                 panic!("{content}: {answer:?}")
             };
@@ -122,15 +125,15 @@ async fn a_replaced_file_counts_and_a_missing_one_vouches_for_nobody() {
     std::fs::remove_file(&path).unwrap();
     tokio::time::sleep(FRESH).await;
     assert!(matches!(
-        world.who(&new, &["anna"]).await,
+        fixture.who(&new, &["anna"]).await,
         Err(AuthnError::Unavailable(_))
     ));
     // Another's broken file is not in the way of him whose file is whole.
-    let bert = world.create("bert");
-    assert_eq!(world.who(&bert, &["anna", "bert"]).await.unwrap(), "bert");
+    let bert = fixture.create("bert");
+    assert_eq!(fixture.who(&bert, &["anna", "bert"]).await.unwrap(), "bert");
     std::fs::write(&path, format!("  {new}\r\n")).unwrap();
     tokio::time::sleep(FRESH).await;
-    assert!(world.who(&new, &["anna"]).await.is_ok());
+    assert!(fixture.who(&new, &["anna"]).await.is_ok());
 }
 
 #[test]

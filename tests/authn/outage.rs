@@ -9,63 +9,71 @@ use rootbridge::authn::AuthnError;
 use rootbridge::clock::UnixTime;
 
 use crate::rotation;
-use crate::support::server::{Answer, Server};
-use crate::support::{Key, NOW, World, claims, claims_with, eventually, jwks};
+use rootbridge_test_support::eventually;
+
+use crate::support::server::{Answer, KeyServer};
+use crate::support::{Fixture, JwtKey, NOW, claims, claims_with, jwks};
 
 const HOUR: i64 = 3600;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_good_copy_is_kept_for_its_time() {
-    let key = Key::p256("k");
-    let mut server = Server::start(Answer::Set(jwks(&[&key]))).await;
-    let world = rotation::world(&server, "1s");
+    let key = JwtKey::p256("k");
+    let mut server = KeyServer::start(Answer::Set(jwks(&[&key]))).await;
+    let fixture = rotation::fixture(&server, "1s");
     let token = key.token(&claims_with("exp", (NOW + 100 * HOUR).into()));
-    assert!(world.authenticate(&token).await.is_ok());
+    assert!(fixture.authenticate(&token).await.is_ok());
     server.down().await;
     // The task that refreshes may have seen the clock just before.
-    eventually(Duration::from_secs(20), async || {
-        world
-            .verifiers
-            .reports()
-            .next()
-            .unwrap()
-            .1
-            .failure
-            .is_some()
-    })
+    eventually(
+        Duration::from_secs(20),
+        "a failure in the report",
+        async || {
+            fixture
+                .verifiers
+                .reports()
+                .next()
+                .unwrap()
+                .1
+                .failure
+                .is_some()
+        },
+    )
     .await;
 
-    world.clock.set(UnixTime::from_secs(NOW + HOUR));
-    assert!(world.authenticate(&token).await.is_ok());
-    world.clock.set(UnixTime::from_secs(NOW + HOUR + 1));
-    let answer = world.authenticate(&token).await;
+    fixture.clock.set(UnixTime::from_secs(NOW + HOUR));
+    assert!(fixture.authenticate(&token).await.is_ok());
+    fixture.clock.set(UnixTime::from_secs(NOW + HOUR + 1));
+    let answer = fixture.authenticate(&token).await;
     let Err(AuthnError::Unavailable(why)) = answer else {
         panic!("{answer:?}")
     };
     assert!(why.contains("cannot fetch"), "{why}");
     // An expired token is a rejection all the same: no key is needed to tell.
-    world
+    fixture
         .rejects(&key.token(&claims_with("exp", NOW.into())))
         .await;
 
     server.up().await;
-    eventually(Duration::from_secs(20), async || {
-        world.authenticate(&token).await.is_ok()
-    })
+    eventually(
+        Duration::from_secs(20),
+        "the token is accepted",
+        async || fixture.authenticate(&token).await.is_ok(),
+    )
     .await;
-    let (_, report) = world.verifiers.reports().next().unwrap();
+    let (_, report) = fixture.verifiers.reports().next().unwrap();
     assert_eq!(report.as_of, Some(UnixTime::from_secs(NOW + HOUR + 1)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_file_does_not_push_out_a_good_copy() {
-    let key = Key::p256("k");
-    let world = World::with(&[&key], "keep = \"10m\"");
+    let key = JwtKey::p256("k");
+    let fixture = Fixture::with(&[&key], "keep = \"10m\"");
     let token = key.token(&claims_with("exp", (NOW + 100 * HOUR).into()));
-    assert!(world.authenticate(&token).await.is_ok());
-    let path = world.path("jwks.json");
+    assert!(fixture.authenticate(&token).await.is_ok());
+    let path = fixture.path("jwks.json");
     let failed = async || {
-        world
+        fixture
             .verifiers
             .reports()
             .next()
@@ -76,24 +84,31 @@ async fn a_bad_file_does_not_push_out_a_good_copy() {
     };
     for content in ["", "{", r#"{"keys":[]}"#] {
         std::fs::write(&path, content).unwrap();
-        eventually(Duration::from_secs(20), failed).await;
-        assert!(world.authenticate(&token).await.is_ok());
+        eventually(Duration::from_secs(20), "a failure in the report", failed).await;
+        assert!(fixture.authenticate(&token).await.is_ok());
         std::fs::write(&path, jwks(&[&key])).unwrap();
-        eventually(Duration::from_secs(20), async || !failed().await).await;
+        eventually(
+            Duration::from_secs(20),
+            "no failure in the report",
+            async || !failed().await,
+        )
+        .await;
     }
     std::fs::write(&path, " ".repeat(1024 * 1024 + 1)).unwrap();
-    eventually(Duration::from_secs(20), failed).await;
+    eventually(Duration::from_secs(20), "a failure in the report", failed).await;
     std::fs::remove_file(&path).unwrap();
-    world.clock.set(UnixTime::from_secs(NOW + 601));
-    let answer = world.authenticate(&token).await;
+    fixture.clock.set(UnixTime::from_secs(NOW + 601));
+    let answer = fixture.authenticate(&token).await;
     assert!(
         matches!(answer, Err(AuthnError::Unavailable(_))),
         "{answer:?}"
     );
     std::fs::write(&path, jwks(&[&key])).unwrap();
-    eventually(Duration::from_secs(20), async || {
-        world.authenticate(&token).await.is_ok()
-    })
+    eventually(
+        Duration::from_secs(20),
+        "the token is accepted",
+        async || fixture.authenticate(&token).await.is_ok(),
+    )
     .await;
 }
 
@@ -113,13 +128,13 @@ fn swap(root: &Path, generation: usize, content: &str) {
 async fn a_thousand_swaps_of_the_link_and_none_missed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("jwks.json");
-    let constant = Key::p256("constant");
-    let keys: Vec<Key> = (0..1000)
-        .map(|index| Key::p256(&format!("k{index}")))
+    let constant = JwtKey::p256("constant");
+    let keys: Vec<JwtKey> = (0..1000)
+        .map(|index| JwtKey::p256(&format!("k{index}")))
         .collect();
     swap(dir.path(), 0, &jwks(&[&constant, &keys[0]]));
     symlink("..data/jwks.json", &path).unwrap();
-    let world = World::of(
+    let fixture = Fixture::of(
         dir,
         &format!(
             "[jwt.cluster]\nissuer = \"{}\"\ntrust_domain = \"cluster.local\"\nsubject = \"kubernetes\"\n\
@@ -128,31 +143,36 @@ async fn a_thousand_swaps_of_the_link_and_none_missed() {
         ),
     );
     let steady = constant.token(&claims());
-    assert!(world.authenticate(&steady).await.is_ok());
+    assert!(fixture.authenticate(&steady).await.is_ok());
     for (index, key) in keys.iter().enumerate().skip(1) {
-        swap(world.dir.path(), index, &jwks(&[&constant, key]));
-        assert!(world.authenticate(&steady).await.is_ok(), "lost at {index}");
+        swap(fixture.dir.path(), index, &jwks(&[&constant, key]));
+        assert!(
+            fixture.authenticate(&steady).await.is_ok(),
+            "lost at {index}"
+        );
         // Now and then the writer rests, and what stands then must be found.
         if index % 200 == 199 {
             let token = key.token(&claims());
-            eventually(Duration::from_secs(20), async || {
-                world.authenticate(&token).await.is_ok()
-            })
+            eventually(
+                Duration::from_secs(20),
+                "the token is accepted",
+                async || fixture.authenticate(&token).await.is_ok(),
+            )
             .await;
         }
     }
     // Without anyone asking for the new key: the old one goes when the file is read.
     let before = keys[998].token(&claims());
-    eventually(Duration::from_secs(20), async || {
-        world.authenticate(&before).await.is_err()
+    eventually(Duration::from_secs(20), "the old key is gone", async || {
+        fixture.authenticate(&before).await.is_err()
     })
     .await;
     assert!(
-        world
+        fixture
             .authenticate(&keys[999].token(&claims()))
             .await
             .is_ok()
     );
-    let (_, report) = world.verifiers.reports().next().unwrap();
+    let (_, report) = fixture.verifiers.reports().next().unwrap();
     assert_eq!((report.keys, report.failure), (2, None));
 }

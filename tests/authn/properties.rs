@@ -14,15 +14,15 @@ use rootbridge::x509::{Certificate, TrustDomain};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::support::{Key, NOW, World, assert_secretless, b64, claims, parse};
+use crate::support::{Fixture, JwtKey, NOW, assert_secretless, b64, claims, parse};
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
-static KEY: LazyLock<Key> = LazyLock::new(|| Key::p256("k"));
-static WORLD: LazyLock<World> = LazyLock::new(|| {
+static KEY: LazyLock<JwtKey> = LazyLock::new(|| JwtKey::p256("k"));
+static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     let _inside = RUNTIME.enter();
-    let world = World::new(&[&KEY]);
-    RUNTIME.block_on(async { world.authenticate(&KEY.token(&claims())).await.unwrap() });
-    world
+    let fixture = Fixture::new(&[&KEY]);
+    RUNTIME.block_on(async { fixture.authenticate(&KEY.token(&claims())).await.unwrap() });
+    fixture
 });
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl IssuedCertificates for Empty {
 }
 
 fn ask(token: &str) -> Result<(), AuthnError> {
-    let answer = RUNTIME.block_on(WORLD.authenticate(token));
+    let answer = RUNTIME.block_on(FIXTURE.authenticate(token));
     if let Err(why) = &answer {
         assert_secretless(&why.to_string(), token);
     }
@@ -114,7 +114,7 @@ proptest! {
     #[test]
     fn an_accepted_subject_is_the_one_that_was_sent(sub in "system:serviceaccount:[a-z*/+,:.\\x00-]{0,20}:[a-z*/+,.:-]{0,20}") {
         let token = KEY.token(&json!({ "iss": claims()["iss"], "sub": sub, "aud": "istio-ca", "exp": NOW + 10 }));
-        if let Ok(caller) = RUNTIME.block_on(WORLD.authenticate(&token)) {
+        if let Ok(caller) = RUNTIME.block_on(FIXTURE.authenticate(&token)) {
             let id = caller.identity.to_string();
             let (head, account) = id.rsplit_once("/sa/").unwrap();
             let namespace = head.strip_prefix("spiffe://cluster.local/ns/").unwrap();
@@ -126,7 +126,7 @@ proptest! {
     fn any_header_and_credential_have_an_answer(text in "(Bearer )?(rb_op_)?.{0,80}") {
         let operators = Operators::new(&parse(""));
         let _ = bearer(&text).map(|token| RUNTIME.block_on(operators.authenticate(token, &["x".to_owned()])).is_err());
-        let _ = RUNTIME.block_on(WORLD.verifiers.authenticate(&text, Api::Admin, std::slice::from_ref(&text)));
+        let _ = RUNTIME.block_on(FIXTURE.verifiers.authenticate(&text, Api::Admin, std::slice::from_ref(&text)));
     }
 
     #[test]

@@ -4,12 +4,12 @@ use rootbridge::authn::{Api, AuthnError, Identity, MAX_TOKEN_BYTES, Method, Pod,
 use rootbridge::clock::UnixTime;
 use serde_json::{Value, json};
 
-use crate::support::{ISSUER, NOW, RSA, SUB, World, b64, claims, claims_with};
+use crate::support::{Fixture, ISSUER, NOW, RSA, SUB, b64, claims, claims_with};
 
 #[tokio::test]
 async fn a_service_account_becomes_a_workload_with_its_pod_and_node() {
-    let world = World::with(&[&RSA], "cluster = \"east\"");
-    let caller = world.authenticate(&RSA.token(&claims())).await.unwrap();
+    let fixture = Fixture::with(&[&RSA], "cluster = \"east\"");
+    let caller = fixture.authenticate(&RSA.token(&claims())).await.unwrap();
     assert_eq!(caller.trust_domain.as_str(), "cluster.local");
     assert_eq!(
         caller.identity.to_string(),
@@ -37,7 +37,7 @@ async fn a_service_account_becomes_a_workload_with_its_pod_and_node() {
 
 #[tokio::test]
 async fn times_are_the_clocks_with_thirty_seconds_to_spare() {
-    let world = World::new(&[&RSA]);
+    let fixture = Fixture::new(&[&RSA]);
     for (claim, at, accepted) in [
         ("exp", NOW - 29, true),
         ("exp", NOW - 30, false),
@@ -54,27 +54,27 @@ async fn times_are_the_clocks_with_thirty_seconds_to_spare() {
     ] {
         let token = RSA.token(&claims_with(claim, json!(at)));
         assert_eq!(
-            world.authenticate(&token).await.is_ok(),
+            fixture.authenticate(&token).await.is_ok(),
             accepted,
             "{claim} {at}"
         );
     }
     let token = RSA.token(&claims());
-    assert!(world.authenticate(&token).await.is_ok());
-    world.clock.set(UnixTime::from_secs(NOW + 630));
-    assert!(world.rejects(&token).await.contains("expired"));
-    world.clock.set(UnixTime::from_secs(NOW - 41));
-    assert!(world.rejects(&token).await.contains("not valid before"));
+    assert!(fixture.authenticate(&token).await.is_ok());
+    fixture.clock.set(UnixTime::from_secs(NOW + 630));
+    assert!(fixture.rejects(&token).await.contains("expired"));
+    fixture.clock.set(UnixTime::from_secs(NOW - 41));
+    assert!(fixture.rejects(&token).await.contains("not valid before"));
 }
 
 #[tokio::test]
 async fn each_api_has_its_audience() {
-    let world = World::new(&[&RSA]);
+    let fixture = Fixture::new(&[&RSA]);
     let ask = async |aud: Value, api| {
         let token = RSA.token(&claims_with("aud", aud));
-        world
+        fixture
             .verifiers
-            .authenticate(&token, api, &world.allowed)
+            .authenticate(&token, api, &fixture.allowed)
             .await
     };
     for (aud, istio, certificates) in [
@@ -104,7 +104,7 @@ async fn each_api_has_its_audience() {
 
 #[tokio::test]
 async fn odd_shapes_are_clean_rejections() {
-    let world = World::new(&[&RSA]);
+    let fixture = Fixture::new(&[&RSA]);
     let token = RSA.token(&claims());
     let (signed, signature) = token.rsplit_once('.').unwrap();
     let (header, payload) = signed.split_once('.').unwrap();
@@ -140,18 +140,18 @@ async fn odd_shapes_are_clean_rejections() {
         format!("{}.{payload}.{signature}", b64(b"[\"RS256\"]")),
     ];
     for each in odd {
-        world.rejects(&each).await;
+        fixture.rejects(&each).await;
     }
     // Arrays would fill a struct by position.
     let in_order = json!([ISSUER, SUB, "istio-ca", NOW + 600]).to_string();
-    world
+    fixture
         .rejects(&RSA.token_of(r#"{"alg":"RS256","kid":"rsa-1"}"#, &in_order))
         .await;
     // A claim that stands twice: which one counts would depend on the reader.
     for name in ["iss", "sub", "aud", "exp"] {
         let text = claims().to_string();
         let doubled = format!("{{\"{name}\":{},{}", claims()[name], &text[1..]);
-        let reason = world
+        let reason = fixture
             .rejects(&RSA.token_of(r#"{"alg":"RS256","kid":"rsa-1"}"#, &doubled))
             .await;
         assert!(reason.contains("duplicate"), "{reason}");
@@ -160,17 +160,22 @@ async fn odd_shapes_are_clean_rejections() {
 
 #[tokio::test]
 async fn size_is_checked_before_anything() {
-    let world = World::new(&[&RSA]);
+    let fixture = Fixture::new(&[&RSA]);
     let fitting = |filler: usize| RSA.token(&claims_with("filler", json!("x".repeat(filler))));
     let overhead = fitting(0).len();
     let mut filler = (MAX_TOKEN_BYTES - overhead) * 3 / 4;
     while fitting(filler).len() > MAX_TOKEN_BYTES {
         filler -= 1;
     }
-    assert!(world.authenticate(&fitting(filler)).await.is_ok());
-    assert!(world.rejects(&fitting(filler + 4)).await.contains("bytes"));
+    assert!(fixture.authenticate(&fitting(filler)).await.is_ok());
     assert!(
-        world
+        fixture
+            .rejects(&fitting(filler + 4))
+            .await
+            .contains("bytes")
+    );
+    assert!(
+        fixture
             .rejects(&"x".repeat(100_000_000))
             .await
             .contains("bytes")
@@ -179,7 +184,7 @@ async fn size_is_checked_before_anything() {
 
 #[tokio::test]
 async fn nested_json_is_no_bomb() {
-    let world = World::new(&[&RSA]);
+    let fixture = Fixture::new(&[&RSA]);
     for depth in [100, 127, 128, 129, 1_000, 5_000] {
         for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
             let bomb = format!("{}0{}", open.repeat(depth), close.repeat(depth));
@@ -190,23 +195,23 @@ async fn nested_json_is_no_bomb() {
             let payload = claims().to_string();
             let prefix = |name: &str| format!("{{\"{name}\":{bomb},{}", &payload[1..]);
             // Where it is ignored it may pass; where it means something it may not.
-            let _ = world
+            let _ = fixture
                 .authenticate(&RSA.token_of(header, &prefix("unknown")))
                 .await;
             for name in ["aud", "iss", "exp", "kubernetes.io"] {
-                world.rejects(&RSA.token_of(header, &prefix(name))).await;
+                fixture.rejects(&RSA.token_of(header, &prefix(name))).await;
             }
-            world.rejects(&RSA.token_of(header, &bomb)).await;
-            world.rejects(&RSA.token_of(&bomb, &payload)).await;
+            fixture.rejects(&RSA.token_of(header, &bomb)).await;
+            fixture.rejects(&RSA.token_of(&bomb, &payload)).await;
             let header = format!("{{\"crit\":{bomb},{}", &header[1..]);
-            world.rejects(&RSA.token_of(&header, &payload)).await;
+            fixture.rejects(&RSA.token_of(&header, &payload)).await;
         }
     }
 }
 
 #[tokio::test]
 async fn subjects_have_one_form() {
-    let world = World::new(&[&RSA]);
+    let fixture = Fixture::new(&[&RSA]);
     for sub in [
         "system:serviceaccount",
         "system:serviceaccount:",
@@ -228,10 +233,10 @@ async fn subjects_have_one_form() {
     ] {
         let mut claims = claims_with("sub", json!(sub));
         claims.as_object_mut().unwrap().remove("kubernetes.io");
-        world.rejects(&RSA.token(&claims)).await;
+        fixture.rejects(&RSA.token(&claims)).await;
     }
 
-    let world = World::with(&[&RSA], "subject = \"spiffe\"");
+    let fixture = Fixture::with(&[&RSA], "subject = \"spiffe\"");
     for (sub, accepted) in [
         ("spiffe://cluster.local/vm/1", true),
         ("spiffe://evil.example/vm/1", false),
@@ -243,13 +248,17 @@ async fn subjects_have_one_form() {
         ("system:serviceaccount:foo:bar", false),
     ] {
         let token = RSA.token(&claims_with("sub", json!(sub)));
-        assert_eq!(world.authenticate(&token).await.is_ok(), accepted, "{sub}");
+        assert_eq!(
+            fixture.authenticate(&token).await.is_ok(),
+            accepted,
+            "{sub}"
+        );
     }
     // What Kubernetes binds to is believed of Kubernetes only.
     let token = RSA.token(&claims_with("sub", json!("spiffe://cluster.local/vm/1")));
-    assert_eq!(world.authenticate(&token).await.unwrap().pod, None);
+    assert_eq!(fixture.authenticate(&token).await.unwrap().pod, None);
 
-    let world = World::with(&[&RSA], "subject = \"opaque\"");
+    let fixture = Fixture::with(&[&RSA], "subject = \"opaque\"");
     let long = "x".repeat(256);
     for (sub, accepted) in [
         ("repo:org/name:environment:prod east", true),
@@ -262,7 +271,7 @@ async fn subjects_have_one_form() {
         (&long, false),
     ] {
         let token = RSA.token(&claims_with("sub", json!(sub)));
-        match world.authenticate(&token).await {
+        match fixture.authenticate(&token).await {
             Ok(caller) => {
                 assert!(accepted, "{sub}");
                 assert_eq!(caller.identity, Identity::Subject(format!("cluster:{sub}")));
@@ -278,7 +287,7 @@ async fn subjects_have_one_form() {
 
 #[tokio::test]
 async fn what_a_token_is_bound_to_agrees_with_whose_it_is() {
-    let world = World::new(&[&RSA]);
+    let fixture = Fixture::new(&[&RSA]);
     for (path, value) in [
         ("/kubernetes.io/namespace", "other"),
         ("/kubernetes.io/serviceaccount/name", "other"),
@@ -289,11 +298,11 @@ async fn what_a_token_is_bound_to_agrees_with_whose_it_is() {
     ] {
         let mut claims = claims();
         *claims.pointer_mut(path).unwrap() = json!(value);
-        world.rejects(&RSA.token(&claims)).await;
+        fixture.rejects(&RSA.token(&claims)).await;
     }
     let mut unbound = claims();
     unbound.as_object_mut().unwrap().remove("kubernetes.io");
-    let caller = world.authenticate(&RSA.token(&unbound)).await.unwrap();
+    let caller = fixture.authenticate(&RSA.token(&unbound)).await.unwrap();
     assert_eq!((caller.pod, caller.node), (None, None));
 }
 

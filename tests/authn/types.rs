@@ -1,9 +1,9 @@
-//! Every claim, and every parameter of the header, mutated in type (security.md: CVE-2026-25537):
+//! Every claim, and every parameter of the header, mutated in type (CVE-2026-25537):
 //! a rejection, never a panic, never a default.
 
 use serde_json::{Value, json};
 
-use crate::support::{ISSUER, Key, NOW, World, claims};
+use crate::support::{Fixture, ISSUER, JwtKey, NOW, claims};
 
 /// JSON texts of every type; `None` is a claim that is missing. Some stand for values that
 /// serde_json cannot hold.
@@ -87,11 +87,11 @@ fn mutated(whole: &Value, path: &str, value: Option<&str>) -> String {
 
 #[tokio::test]
 async fn every_claim_has_its_type() {
-    let key = Key::p256("one");
-    let world = World::new(&[&key]);
+    let key = JwtKey::p256("one");
+    let fixture = Fixture::new(&[&key]);
     let header = json!({ "alg": "ES256", "kid": "one", "typ": "JWT" });
     assert!(
-        world
+        fixture
             .authenticate(&key.token_of(&header.to_string(), &claims().to_string()))
             .await
             .is_ok()
@@ -123,10 +123,10 @@ async fn every_claim_has_its_type() {
             }
             let token = key.token_of(&header.to_string(), &mutated(&claims(), path, value));
             if allowed(path, value) {
-                let answer = world.authenticate(&token).await;
+                let answer = fixture.authenticate(&token).await;
                 assert!(answer.is_ok(), "{path} {value:?}: {answer:?}");
             } else {
-                let reason = world.rejects(&token).await;
+                let reason = fixture.rejects(&token).await;
                 let value = value.unwrap_or_default().trim_matches('"');
                 // Shown are issuers and times, which one looks for in the log, and nothing else.
                 let time = ["exp", "nbf", "iat"].contains(&path) && !reason.contains("must be");
@@ -140,7 +140,7 @@ async fn every_claim_has_its_type() {
         "kubernetes.io/node/uid",
         "kubernetes.io/serviceaccount/uid",
     ] {
-        world
+        fixture
             .rejects(&key.token_of(&header.to_string(), &mutated(&claims(), path, None)))
             .await;
     }
@@ -148,16 +148,19 @@ async fn every_claim_has_its_type() {
 
 #[tokio::test]
 async fn every_parameter_of_the_header_has_its_type() {
-    let key = Key::p256("one");
-    let world = World::new(&[&key]);
+    let key = JwtKey::p256("one");
+    let fixture = Fixture::new(&[&key]);
     let header = json!({ "alg": "ES256", "kid": "one", "typ": "JWT" });
     for path in ["alg", "kid", "typ", "crit"] {
         for value in VALUES {
             let token = key.token_of(&mutated(&header, path, value), &claims().to_string());
             if allowed(path, value) {
-                assert!(world.authenticate(&token).await.is_ok(), "{path} {value:?}");
+                assert!(
+                    fixture.authenticate(&token).await.is_ok(),
+                    "{path} {value:?}"
+                );
             } else {
-                world.rejects(&token).await;
+                fixture.rejects(&token).await;
             }
         }
     }
@@ -165,8 +168,8 @@ async fn every_parameter_of_the_header_has_its_type() {
 
 #[tokio::test]
 async fn escapes_are_read_as_json_reads_them() {
-    let key = Key::p256("one");
-    let world = World::new(&[&key]);
+    let key = JwtKey::p256("one");
+    let fixture = Fixture::new(&[&key]);
     let escaped: String = ISSUER
         .chars()
         .map(|c| format!("\\u{:04x}", u32::from(c)))
@@ -174,5 +177,5 @@ async fn escapes_are_read_as_json_reads_them() {
     let payload = claims().to_string().replace(ISSUER, &escaped);
     assert_ne!(payload, claims().to_string());
     let token = key.token_of(r#"{"alg":"ES256","kid":"\u006fne"}"#, &payload);
-    assert!(world.authenticate(&token).await.is_ok());
+    assert!(fixture.authenticate(&token).await.is_ok());
 }

@@ -3,7 +3,7 @@
 use rootbridge::authn::{Api, AuthnError, Config, JwtVerifiers, RawCallers, RawConfig};
 use serde_json::json;
 
-use crate::support::{ISSUER, Key, World, claims, claims_with, jwks, parse};
+use crate::support::{Fixture, ISSUER, JwtKey, claims, claims_with, jwks, parse};
 
 fn table(name: &str, issuer: &str, domain: &str, audience: &str, file: &std::path::Path) -> String {
     format!(
@@ -14,14 +14,14 @@ fn table(name: &str, issuer: &str, domain: &str, audience: &str, file: &std::pat
 
 #[tokio::test]
 async fn what_one_verifier_rejects_no_other_judges() {
-    let (a, b) = (Key::p256("k"), Key::p256("k"));
+    let (a, b) = (JwtKey::p256("k"), JwtKey::p256("k"));
     let dir = tempfile::tempdir().unwrap();
     let (file_a, file_b) = (dir.path().join("a"), dir.path().join("b"));
     std::fs::write(&file_a, jwks(&[&a])).unwrap();
     std::fs::write(&file_b, jwks(&[&b])).unwrap();
     let toml = table("a", "https://a", "a.example", "istio-ca", &file_a)
         + &table("b", "https://b", "b.example", "istio-ca", &file_b);
-    let world = World::of(dir, &toml);
+    let fixture = Fixture::of(dir, &toml);
     for (issuer, key, domain) in [
         ("https://a", &a, Some("a.example")),
         ("https://b", &b, Some("b.example")),
@@ -35,7 +35,7 @@ async fn what_one_verifier_rejects_no_other_judges() {
         match domain {
             Some(domain) => {
                 assert_eq!(
-                    world
+                    fixture
                         .authenticate(&token)
                         .await
                         .unwrap()
@@ -44,11 +44,11 @@ async fn what_one_verifier_rejects_no_other_judges() {
                     domain
                 );
             }
-            None => drop(world.rejects(&token).await),
+            None => drop(fixture.rejects(&token).await),
         }
     }
     // A verifier that cannot tell is no reason to ask another.
-    let alone = World::of(
+    let alone = Fixture::of(
         tempfile::tempdir().unwrap(),
         &toml.replace(file_a.to_str().unwrap(), "/nonexistent"),
     );
@@ -63,11 +63,11 @@ async fn what_one_verifier_rejects_no_other_judges() {
 
 #[tokio::test]
 async fn only_the_listeners_verifiers_vouch() {
-    let key = Key::p256("k");
-    let world = World::new(&[&key]);
+    let key = JwtKey::p256("k");
+    let fixture = Fixture::new(&[&key]);
     let token = key.token(&claims());
     for allowed in [vec![], vec!["other".to_owned()], vec!["Cluster".to_owned()]] {
-        let answer = world
+        let answer = fixture
             .verifiers
             .authenticate(&token, Api::Istio, &allowed)
             .await;
@@ -78,7 +78,7 @@ async fn only_the_listeners_verifiers_vouch() {
     }
     // The configuration refuses this; it is no way in either.
     let twice = vec!["cluster".to_owned(), "cluster".to_owned()];
-    let answer = world
+    let answer = fixture
         .verifiers
         .authenticate(&token, Api::Istio, &twice)
         .await;
@@ -87,7 +87,7 @@ async fn only_the_listeners_verifiers_vouch() {
 
 #[tokio::test]
 async fn one_issuer_may_serve_two_listeners_differently() {
-    let key = Key::p256("k");
+    let key = JwtKey::p256("k");
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("jwks");
     std::fs::write(&file, jwks(&[&key])).unwrap();
@@ -109,46 +109,50 @@ async fn one_issuer_may_serve_two_listeners_differently() {
         both.starts_with("listeners.mesh.jwt: ") && both.contains("`old` and `new`"),
         "{both}"
     );
-    let world = World::of(dir, &toml);
+    let fixture = Fixture::of(dir, &toml);
     let token = key.token(&claims());
     for (name, domain) in [("old", "old.example"), ("new", "new.example")] {
         let callers = callers(&[name]).unwrap();
-        let caller = world
+        let caller = fixture
             .verifiers
             .authenticate(&token, Api::Istio, callers.jwt())
             .await
             .unwrap();
         assert_eq!(caller.trust_domain.as_str(), domain);
     }
-    world.rejects(&token).await;
+    fixture.rejects(&token).await;
 }
 
 #[tokio::test]
 async fn a_reload_forgets_no_keys() {
-    let key = Key::p256("k");
-    let world = World::new(&[&key]);
+    let key = JwtKey::p256("k");
+    let fixture = Fixture::new(&[&key]);
     let token = key.token(&claims());
-    assert!(world.authenticate(&token).await.is_ok());
-    std::fs::remove_file(world.path("jwks.json")).unwrap();
-    let file = world.path("jwks.json");
+    assert!(fixture.authenticate(&token).await.is_ok());
+    std::fs::remove_file(fixture.path("jwks.json")).unwrap();
+    let file = fixture.path("jwks.json");
     let again = |audience: &str| parse(&table("cluster", ISSUER, "cluster.local", audience, &file));
-    let verifiers = world.verifiers.reconfigured(&again("istio-ca"));
-    drop(world.verifiers);
+    let verifiers = fixture.verifiers.reconfigured(&again("istio-ca"));
+    drop(fixture.verifiers);
     assert!(
         verifiers
-            .authenticate(&token, Api::Istio, &world.allowed)
+            .authenticate(&token, Api::Istio, &fixture.allowed)
             .await
             .is_ok()
     );
     let stricter = verifiers.reconfigured(&again("another"));
     let answer = stricter
-        .authenticate(&token, Api::Istio, &world.allowed)
+        .authenticate(&token, Api::Istio, &fixture.allowed)
         .await;
     assert!(matches!(answer, Err(AuthnError::Rejected { .. })));
-    let fresh = JwtVerifiers::new(&again("istio-ca"), world.clock.clone());
-    let answer = fresh.authenticate(&token, Api::Istio, &world.allowed).await;
+    let fresh = JwtVerifiers::new(&again("istio-ca"), fixture.clock.clone());
+    let answer = fresh
+        .authenticate(&token, Api::Istio, &fixture.allowed)
+        .await;
     assert!(matches!(answer, Err(AuthnError::Unavailable(_))));
     let gone = verifiers.reconfigured(&Config::try_from(RawConfig::default()).unwrap());
-    let answer = gone.authenticate(&token, Api::Istio, &world.allowed).await;
+    let answer = gone
+        .authenticate(&token, Api::Istio, &fixture.allowed)
+        .await;
     assert!(matches!(answer, Err(AuthnError::Rejected { .. })));
 }

@@ -1,5 +1,5 @@
-//! The command line, on the real binary: usage, errors and exit codes, then whole flows with a
-//! SoftHSM token and openssl as the judge.
+//! The command line of the real binary: usage, errors and exit codes, then whole flows with a
+//! SoftHSM token, whose certificates openssl verifies.
 
 #![allow(
     clippy::unwrap_used,

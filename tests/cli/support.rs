@@ -1,13 +1,14 @@
-//! Commands in a home of their own, and a `dev` server that ends with its test.
+//! Commands with a home directory of their own, and a `dev` server that ends with its test.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rootbridge_test_support::command::rootbridge;
 use tempfile::TempDir;
 
-/// A home directory in which nothing is configured.
+/// A home directory without any configuration.
 pub(crate) struct Home(TempDir);
 
 /// What a command did.
@@ -26,14 +27,14 @@ impl Done {
         }
     }
 
-    /// Its standard output, which it must have succeeded to give.
+    /// Its standard output; it must have succeeded.
     #[track_caller]
     pub(crate) fn ok(self) -> String {
         assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.out, self.err);
         self.out
     }
 
-    /// Its standard error, with which it must have failed so.
+    /// Its standard error; it must have failed with this code.
     #[track_caller]
     pub(crate) fn fails(self, code: i32) -> String {
         assert_eq!(
@@ -67,14 +68,14 @@ impl Home {
         path
     }
 
-    /// The binary, in this home and in no other environment.
+    /// `rootbridge` with this home and no other environment.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rootbridge"));
+        let mut command = rootbridge();
         command.args(args).current_dir(self.0.path()).env_clear();
         command
             .env("HOME", self.0.path())
             .env("PATH", std::env::var_os("PATH").unwrap());
-        // Whatever stands in /etc of the machine that runs the tests.
+        // Not the configuration in /etc of the machine that runs the tests.
         if self.state("rootbridge.toml").exists() {
             command.env("ROOTBRIDGE_CONFIG", self.state("rootbridge.toml"));
         }
@@ -116,7 +117,7 @@ impl Home {
         Dev { child, screen }
     }
 
-    /// A P-256 key and a certificate for it; `more` are openssl's further words.
+    /// A P-256 key and a certificate for it; `more` are further arguments of openssl.
     pub(crate) fn certificate(&self, name: &str, more: &[&str]) -> (String, String) {
         let (key, cert) = (format!("{name}.key"), format!("{name}.pem"));
         let subject = format!("/O=Corp/CN={name}");
@@ -166,16 +167,11 @@ impl Drop for Dev {
 }
 
 pub(crate) fn read(path: &Path) -> String {
-    let mut text = String::new();
-    std::fs::File::open(path)
-        .unwrap()
-        .read_to_string(&mut text)
-        .unwrap();
-    text
+    std::fs::read_to_string(path).unwrap()
 }
 
-/// A port that nobody has, below those that the system gives to clients: a `dev` that is started
-/// again must find its port free.
+/// A free port below those that the system gives to clients: a `dev` that starts again must find its
+/// port free.
 pub(crate) fn free_port() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {

@@ -1,5 +1,5 @@
-//! Clusters as judges of callers, against an API server that can be told to misbehave. What a real
-//! one does is the business of `tests/k8s`.
+//! How clusters verify callers, with an API server whose answers the test sets. `tests/k8s` runs a
+//! real one.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,8 +9,8 @@
     missing_docs
 )]
 
-mod fake;
+mod fake_api_server;
+mod fixture;
 mod nodes;
 mod offline;
 mod reviews;
-mod world;

@@ -7,15 +7,17 @@ use rootbridge::cluster::NodeAuthorizationError;
 use rootbridge::policy::NotAuthorized;
 use serde_json::json;
 
-use crate::fake::{Answer, Fake};
-use crate::world::{ISSUER, POD, World, accepted, eventually, pod};
+use rootbridge_test_support::{PATIENCE, eventually};
+
+use crate::fake_api_server::{Answer, FakeApiServer};
+use crate::fixture::{Fixture, ISSUER, POD, accepted, pod};
 
 const CART: &str = "spiffe://td/ns/shop/sa/cart";
 const NODES: &str = "node_accounts = ['istio-system/ztunnel']\nwatch_silence = '10s'\n\
                      namespaces = ['istio-system', 'shop']";
 
 /// A cluster with a proxy on `n1`, and the caller that the proxy's token is.
-async fn ready(fake: &Fake) -> (World, Caller) {
+async fn ready(fake: &FakeApiServer) -> (Fixture, Caller) {
     fake.pods
         .add(pod("istio-system", "ztunnel-1", POD, "ztunnel", "n1"));
     let Answer::Json(mut review) = accepted("istio-system:ztunnel") else {
@@ -27,18 +29,18 @@ async fn ready(fake: &Fake) -> (World, Caller) {
         "authentication.kubernetes.io/node-name": ["n1"],
     });
     fake.set_review(Answer::Json(review));
-    let world = World::new(&[("east", fake, NODES), ("west", fake, "")]).await;
-    let cluster = world.cluster("east");
-    eventually("the index", || {
+    let fixture = Fixture::new(&[("east", fake, NODES), ("west", fake, "")]).await;
+    let cluster = fixture.cluster("east");
+    eventually(PATIENCE, "the index", async || {
         cluster.index().unwrap().silent_for().is_some()
     })
     .await;
-    let caller = world.ask("east", "aaaa.bbbb.cccc").await.unwrap();
-    (world, caller)
+    let caller = fixture.ask("east", "aaaa.bbbb.cccc").await.unwrap();
+    (fixture, caller)
 }
 
-async fn refused(world: &World, caller: &Caller, asked: &str) -> NotAuthorized {
-    match world
+async fn refused(fixture: &Fixture, caller: &Caller, asked: &str) -> NotAuthorized {
+    match fixture
         .clusters
         .authorize_node(caller, asked)
         .await
@@ -51,9 +53,9 @@ async fn refused(world: &World, caller: &Caller, asked: &str) -> NotAuthorized {
 
 #[tokio::test]
 async fn a_neighbour_that_has_only_just_come_is_waited_for() {
-    let fake = Fake::start(ISSUER).await;
-    let (world, caller) = ready(&fake).await;
-    eventually("a watch", || {
+    let fake = FakeApiServer::start(ISSUER).await;
+    let (fixture, caller) = ready(&fake).await;
+    eventually(PATIENCE, "a watch", async || {
         fake.pods.watches.load(std::sync::atomic::Ordering::SeqCst) > 0
     })
     .await;
@@ -61,21 +63,25 @@ async fn a_neighbour_that_has_only_just_come_is_waited_for() {
         tokio::time::sleep(Duration::from_millis(300)).await;
         fake.pods.add(pod("shop", "cart-0", "u", "cart", "n1"));
     };
-    let (delegation, ()) = tokio::join!(world.clusters.authorize_node(&caller, CART), comes);
+    let (delegation, ()) = tokio::join!(fixture.clusters.authorize_node(&caller, CART), comes);
     assert_eq!(delegation.unwrap().identity().as_str(), CART);
     // The next one finds it at once.
     let begun = Instant::now();
-    world.clusters.authorize_node(&caller, CART).await.unwrap();
+    fixture
+        .clusters
+        .authorize_node(&caller, CART)
+        .await
+        .unwrap();
     assert!(begun.elapsed() < Duration::from_secs(1));
 }
 
 #[tokio::test]
 async fn nobody_else_is_a_neighbour() {
-    let fake = Fake::start(ISSUER).await;
-    let (world, caller) = ready(&fake).await;
+    let fake = FakeApiServer::start(ISSUER).await;
+    let (fixture, caller) = ready(&fake).await;
     fake.pods.add(pod("shop", "cart-0", "u", "cart", "n2"));
     let begun = Instant::now();
-    let why = refused(&world, &caller, CART).await;
+    let why = refused(&fixture, &caller, CART).await;
     assert!(matches!(why, NotAuthorized::NotOnNode { .. }), "{why}");
     let waited = begun.elapsed();
     assert!(
@@ -87,8 +93,8 @@ async fn nobody_else_is_a_neighbour() {
 /// Pods as no API server has them: none of them is the account beside the proxy.
 #[tokio::test]
 async fn pods_with_odd_names_are_nobodys_neighbours() {
-    let fake = Fake::start(ISSUER).await;
-    let (world, caller) = ready(&fake).await;
+    let fake = FakeApiServer::start(ISSUER).await;
+    let (fixture, caller) = ready(&fake).await;
     let odd = [
         "",
         "*",
@@ -109,19 +115,26 @@ async fn pods_with_odd_names_are_nobodys_neighbours() {
         fake.pods
             .add(pod("shop", &format!("b-{n}"), "u", "cart", &node));
     }
-    let cluster = world.cluster("east");
+    let cluster = fixture.cluster("east");
     let all = 1 + 3 * odd.len();
-    eventually("all of them", || cluster.index().unwrap().counts().0 == all).await;
-    let why = refused(&world, &caller, CART).await;
+    eventually(PATIENCE, "all of them", async || {
+        cluster.index().unwrap().counts().0 == all
+    })
+    .await;
+    let why = refused(&fixture, &caller, CART).await;
     assert!(matches!(why, NotAuthorized::NotOnNode { .. }), "{why}");
     fake.pods.add(pod("shop", "cart-0", "u", "cart", "n1"));
-    world.clusters.authorize_node(&caller, CART).await.unwrap();
+    fixture
+        .clusters
+        .authorize_node(&caller, CART)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn what_no_news_can_change_is_refused_at_once() {
-    let fake = Fake::start(ISSUER).await;
-    let (world, caller) = ready(&fake).await;
+    let fake = FakeApiServer::start(ISSUER).await;
+    let (fixture, caller) = ready(&fake).await;
     fake.pods.add(pod("shop", "cart-0", "u", "cart", "n1"));
     let begun = Instant::now();
     for asked in [
@@ -150,8 +163,8 @@ async fn what_no_news_can_change_is_refused_at_once() {
         &format!("spiffe://td/ns/shop/sa/{}", "a".repeat(254)),
         &format!("spiffe://td/{}", "ns/".repeat(1 << 18)),
     ] {
-        let why = refused(&world, &caller, asked).await;
-        assert!(!why.may_pass(), "{asked:.100}: {why}");
+        let why = refused(&fixture, &caller, asked).await;
+        assert!(!why.is_transient(), "{asked:.100}: {why}");
         let text = why.to_string();
         assert!(
             !text.chars().any(char::is_control) && text.len() < 1000,
@@ -162,7 +175,7 @@ async fn what_no_news_can_change_is_refused_at_once() {
     let mut other = caller.clone();
     other.cluster = Some("west".to_owned());
     assert!(matches!(
-        refused(&world, &other, CART).await,
+        refused(&fixture, &other, CART).await,
         NotAuthorized::NotListed(_)
     ));
     let mut other = caller.clone();
@@ -172,44 +185,44 @@ async fn what_no_news_can_change_is_refused_at_once() {
         key_id: None,
     };
     assert!(matches!(
-        refused(&world, &other, CART).await,
+        refused(&fixture, &other, CART).await,
         NotAuthorized::NoCluster
     ));
     let mut other = caller.clone();
     other.pod = None;
     assert!(matches!(
-        refused(&world, &other, CART).await,
+        refused(&fixture, &other, CART).await,
         NotAuthorized::Unbound
     ));
     let mut other = caller.clone();
     other.node = Some("n2".to_owned());
     assert!(matches!(
-        refused(&world, &other, CART).await,
+        refused(&fixture, &other, CART).await,
         NotAuthorized::OtherNode(_)
     ));
     assert!(begun.elapsed() < Duration::from_secs(2));
     let mut other = caller;
     other.pod.as_mut().unwrap().uid = "another".to_owned();
     assert!(matches!(
-        refused(&world, &other, CART).await,
+        refused(&fixture, &other, CART).await,
         NotAuthorized::NoPod(_)
     ));
 }
 
 #[tokio::test]
 async fn an_index_that_is_not_up_to_date_cannot_tell() {
-    let fake = Fake::start(ISSUER).await;
-    let (world, caller) = ready(&fake).await;
+    let fake = FakeApiServer::start(ISSUER).await;
+    let (fixture, caller) = ready(&fake).await;
     fake.pods.add(pod("shop", "cart-0", "u", "cart", "n1"));
     fake.pods
         .deaf
         .store(true, std::sync::atomic::Ordering::SeqCst);
-    let cluster = world.cluster("east");
-    eventually("silence", || {
+    let cluster = fixture.cluster("east");
+    eventually(PATIENCE, "silence", async || {
         cluster.index().unwrap().silent_for().unwrap() > Duration::from_secs(10)
     })
     .await;
-    let verdict = world.clusters.authorize_node(&caller, CART).await;
+    let verdict = fixture.clusters.authorize_node(&caller, CART).await;
     assert!(matches!(
         verdict,
         Err(NodeAuthorizationError::Unavailable(_))

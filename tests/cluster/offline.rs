@@ -6,38 +6,45 @@ use std::time::Duration;
 use rootbridge::authn::{AuthnError, Caller, Method};
 use serde_json::{Value, json};
 
-use crate::fake::{Answer, Fake};
-use crate::world::{ACCOUNT, ISSUER, Key, POD, World, accepted, account, claims, eventually, pod};
+use rootbridge_test_support::jwk::JwtKey;
+use rootbridge_test_support::{PATIENCE, eventually};
+
+use crate::fake_api_server::{Answer, FakeApiServer};
+use crate::fixture::{ACCOUNT, Fixture, ISSUER, POD, accepted, account, claims, key_set, pod};
 
 const OFFLINE: &str = "authenticate = 'offline'\nwatch_silence = '10s'";
 
 /// A cluster with `shop/cart-0` on node `n1`, up to date.
-async fn ready(fake: &Fake, key: &Key) -> World {
-    *fake.jwks.lock().unwrap() = key.set();
+async fn ready(fake: &FakeApiServer, key: &JwtKey) -> Fixture {
+    *fake.jwks.lock().unwrap() = key_set(&key);
     fake.pods.add(pod("shop", "cart-0", POD, "cart", "n1"));
     fake.accounts.add(account("shop", "cart", ACCOUNT));
-    let world = World::new(&[("east", fake, OFFLINE)]).await;
-    let cluster = world.cluster("east");
+    let fixture = Fixture::new(&[("east", fake, OFFLINE)]).await;
+    let cluster = fixture.cluster("east");
     let ready = || {
         let listed = cluster.index().unwrap().silent_for().is_some();
         listed && cluster.keys().unwrap().keys > 0
     };
-    eventually("keys and index", ready).await;
-    world
+    eventually(PATIENCE, "keys and index", async || ready()).await;
+    fixture
 }
 
 /// The verdict, and whether the API server was asked.
-async fn ask(world: &World, fake: &Fake, token: &str) -> (Result<Caller, AuthnError>, bool) {
+async fn ask(
+    fixture: &Fixture,
+    fake: &FakeApiServer,
+    token: &str,
+) -> (Result<Caller, AuthnError>, bool) {
     let before = fake.reviewed();
-    let verdict = world.ask("east", token).await;
+    let verdict = fixture.ask("east", token).await;
     (verdict, fake.reviewed() > before)
 }
 
 #[tokio::test]
 async fn a_bound_token_needs_no_request() {
-    let (fake, key) = (Fake::start(ISSUER).await, Key::new("one"));
-    let world = ready(&fake, &key).await;
-    let (caller, asked) = ask(&world, &fake, &key.sign(&claims())).await;
+    let (fake, key) = (FakeApiServer::start(ISSUER).await, JwtKey::p256("one"));
+    let fixture = ready(&fake, &key).await;
+    let (caller, asked) = ask(&fixture, &fake, &key.token(&claims())).await;
     let caller = caller.unwrap();
     assert!(!asked);
     assert!(matches!(&caller.method, Method::ClusterKeys { issuer, .. } if issuer == ISSUER));
@@ -48,14 +55,14 @@ async fn a_bound_token_needs_no_request() {
 
 #[tokio::test]
 async fn a_sure_no_needs_no_request_either() {
-    let (fake, key) = (Fake::start(ISSUER).await, Key::new("one"));
-    let world = ready(&fake, &key).await;
+    let (fake, key) = (FakeApiServer::start(ISSUER).await, JwtKey::p256("one"));
+    let fixture = ready(&fake, &key).await;
     // Were the API server asked, it would say yes.
     fake.set_review(accepted("shop:cart"));
     let with = |pointer: &str, value: Value| {
         let mut claims = claims();
         *claims.pointer_mut(pointer).unwrap() = value;
-        key.sign(&claims)
+        key.token(&claims)
     };
     let now = claims()["iat"].as_i64().unwrap();
     for token in [
@@ -66,10 +73,10 @@ async fn a_sure_no_needs_no_request_either() {
         with("/kubernetes.io/pod", json!("cart-0")),
         with("/kubernetes.io", json!([])),
         with("/sub", json!(1)),
-        Key::new("one").sign(&claims()),
+        JwtKey::p256("one").token(&claims()),
         "a.b".to_owned(),
     ] {
-        let (verdict, asked) = ask(&world, &fake, &token).await;
+        let (verdict, asked) = ask(&fixture, &fake, &token).await;
         let error = verdict.unwrap_err();
         assert!(matches!(error, AuthnError::Rejected { .. }), "{error}");
         assert!(!asked, "{error}");
@@ -79,8 +86,8 @@ async fn a_sure_no_needs_no_request_either() {
 
 #[tokio::test]
 async fn what_the_index_does_not_know_is_for_the_api_server() {
-    let (fake, key) = (Fake::start(ISSUER).await, Key::new("one"));
-    let world = ready(&fake, &key).await;
+    let (fake, key) = (FakeApiServer::start(ISSUER).await, JwtKey::p256("one"));
+    let fixture = ready(&fake, &key).await;
     let other = "33333333-3333-4333-8333-333333333333";
     let with = |changes: &[(&str, Value)]| {
         let mut claims = claims();
@@ -100,51 +107,51 @@ async fn what_the_index_does_not_know_is_for_the_api_server() {
     let mut plain = claims();
     plain.as_object_mut().unwrap().remove("kubernetes.io");
     let tokens = [
-        key.sign(&with(&[("/kubernetes.io/pod/uid", json!(other))])),
-        key.sign(&with(&[("/kubernetes.io/pod/name", json!("cart-1"))])),
-        key.sign(&with(&[(
+        key.token(&with(&[("/kubernetes.io/pod/uid", json!(other))])),
+        key.token(&with(&[("/kubernetes.io/pod/name", json!("cart-1"))])),
+        key.token(&with(&[(
             "/kubernetes.io/serviceaccount/uid",
             json!(other),
         )])),
-        key.sign(&with(&[("/kubernetes.io/namespace", json!("bank"))])),
-        key.sign(&with(&[("/kubernetes.io/node/name", json!("n2"))])),
-        key.sign(&with(&[("/iss", json!("https://before.example"))])),
-        key.sign(&with(&[(
+        key.token(&with(&[("/kubernetes.io/namespace", json!("bank"))])),
+        key.token(&with(&[("/kubernetes.io/node/name", json!("n2"))])),
+        key.token(&with(&[("/iss", json!("https://before.example"))])),
+        key.token(&with(&[(
             "/sub",
             json!("system:serviceaccount:shop:other"),
         )])),
-        key.sign(&unbound("pod")),
-        key.sign(&unbound("serviceaccount")),
-        key.sign(&plain),
-        Key::new("two").sign(&claims()),
+        key.token(&unbound("pod")),
+        key.token(&unbound("serviceaccount")),
+        key.token(&plain),
+        JwtKey::p256("two").token(&claims()),
     ];
     for token in &tokens {
         fake.set_review(accepted("shop:cart"));
-        let (verdict, asked) = ask(&world, &fake, token).await;
+        let (verdict, asked) = ask(&fixture, &fake, token).await;
         assert!(asked);
         assert_eq!(verdict.unwrap().method, Method::TokenReview);
         let no = json!({ "kind": "TokenReview", "status": { "authenticated": false } });
         fake.set_review(Answer::Json(no));
-        let (verdict, asked) = ask(&world, &fake, token).await;
+        let (verdict, asked) = ask(&fixture, &fake, token).await;
         assert!(asked && matches!(verdict, Err(AuthnError::Rejected { .. })));
         fake.set_review(Answer::Status(500));
-        let (verdict, _) = ask(&world, &fake, token).await;
+        let (verdict, _) = ask(&fixture, &fake, token).await;
         assert!(matches!(verdict, Err(AuthnError::Unavailable(_))));
     }
 }
 
 #[tokio::test]
 async fn what_is_deleted_is_not_accepted_here() {
-    let (fake, key) = (Fake::start(ISSUER).await, Key::new("one"));
-    let world = ready(&fake, &key).await;
-    let token = key.sign(&claims());
+    let (fake, key) = (FakeApiServer::start(ISSUER).await, JwtKey::p256("one"));
+    let fixture = ready(&fake, &key).await;
+    let token = key.token(&claims());
     let with_end = |end: &str| {
         let mut pod = pod("shop", "cart-0", POD, "cart", "n1");
         pod["metadata"]["deletionTimestamp"] = end.into();
         json!({ "type": "MODIFIED", "object": pod })
     };
     let index = |is: &'static str| {
-        let cluster = world.cluster("east");
+        let cluster = fixture.cluster("east");
         move || {
             let pod = cluster.index().unwrap().pod("shop", "cart-0");
             let end = pod.as_ref().and_then(|pod| pod.deletion());
@@ -157,35 +164,38 @@ async fn what_is_deleted_is_not_accepted_here() {
     };
     // Its last moments are its own.
     fake.pods.tell(&with_end("2100-01-01T00:00:00Z"));
-    eventually("it is ending", index("ending")).await;
-    let (verdict, asked) = ask(&world, &fake, &token).await;
+    eventually(PATIENCE, "it is ending", async || index("ending")()).await;
+    let (verdict, asked) = ask(&fixture, &fake, &token).await;
     assert!(verdict.is_ok() && !asked);
     fake.pods.tell(&with_end("2020-01-01T00:00:00Z"));
-    eventually("it has ended", index("ended")).await;
-    assert!(ask(&world, &fake, &token).await.1);
+    eventually(PATIENCE, "it has ended", async || index("ended")()).await;
+    assert!(ask(&fixture, &fake, &token).await.1);
     let object = pod("shop", "cart-0", POD, "cart", "n1");
     fake.pods
         .tell(&json!({ "type": "DELETED", "object": object }));
-    eventually("it is gone", index("gone")).await;
-    assert!(ask(&world, &fake, &token).await.1);
+    eventually(PATIENCE, "it is gone", async || index("gone")()).await;
+    assert!(ask(&fixture, &fake, &token).await.1);
 }
 
 #[tokio::test]
 async fn a_watch_that_breaks_goes_on_and_one_that_is_too_old_begins_again() {
-    let (fake, key) = (Fake::start(ISSUER).await, Key::new("one"));
-    let world = ready(&fake, &key).await;
-    let cluster = world.cluster("east");
+    let (fake, key) = (FakeApiServer::start(ISSUER).await, JwtKey::p256("one"));
+    let fixture = ready(&fake, &key).await;
+    let cluster = fixture.cluster("east");
     let knows = |name: &'static str| {
         let cluster = &cluster;
         move || cluster.index().unwrap().pod("shop", name).is_some()
     };
     let watches = || fake.pods.watches.load(Ordering::SeqCst);
-    eventually("a watch", || watches() > 0).await;
+    eventually(PATIENCE, "a watch", async || watches() > 0).await;
     let (lists, before) = (fake.pods.lists.load(Ordering::SeqCst), watches());
     fake.pods.cut();
-    eventually("another watch", || watches() > before).await;
+    eventually(PATIENCE, "another watch", async || watches() > before).await;
     fake.pods.add(pod("shop", "cart-1", "x", "cart", "n1"));
-    eventually("news after the break", knows("cart-1")).await;
+    eventually(PATIENCE, "an event after the break", async || {
+        knows("cart-1")()
+    })
+    .await;
     assert_eq!(fake.pods.lists.load(Ordering::SeqCst), lists, "no new list");
 
     let forgotten =
@@ -193,32 +203,38 @@ async fn a_watch_that_breaks_goes_on_and_one_that_is_too_old_begins_again() {
     fake.pods.items.lock().unwrap().clear();
     fake.pods
         .tell(&json!({ "type": "ERROR", "object": forgotten }));
-    eventually("a new list", || {
+    eventually(PATIENCE, "a new list", async || {
         fake.pods.lists.load(Ordering::SeqCst) > lists
     })
     .await;
-    eventually("what is not listed is gone", || !knows("cart-0")()).await;
+    eventually(PATIENCE, "what is not listed is gone", async || {
+        !knows("cart-0")()
+    })
+    .await;
 
     // What cannot be read does not stop it for ever.
     fake.pods
         .tell(&json!({ "type": "ADDED", "object": { "metadata": 1 } }));
     let before = watches();
-    eventually("another watch", || watches() > before).await;
+    eventually(PATIENCE, "another watch", async || watches() > before).await;
     fake.pods.add(pod("shop", "cart-2", "x", "cart", "n1"));
-    eventually("news after nonsense", knows("cart-2")).await;
+    eventually(PATIENCE, "an event after a malformed one", async || {
+        knows("cart-2")()
+    })
+    .await;
 }
 
 /// Keys that do not come hold up nobody for longer than the API server itself may.
 #[tokio::test]
 async fn keys_that_do_not_come_are_not_waited_for() {
-    let (fake, key) = (Fake::start(ISSUER).await, Key::new("one"));
-    let world = ready(&fake, &key).await;
+    let (fake, key) = (FakeApiServer::start(ISSUER).await, JwtKey::p256("one"));
+    let fixture = ready(&fake, &key).await;
     fake.set_review(accepted("shop:cart"));
     *fake.jwks.lock().unwrap() = Answer::Never;
-    let unknown = Key::new("two").sign(&claims());
+    let unknown = JwtKey::p256("two").token(&claims());
     for _ in 0..3 {
         let begun = std::time::Instant::now();
-        let (verdict, asked) = ask(&world, &fake, &unknown).await;
+        let (verdict, asked) = ask(&fixture, &fake, &unknown).await;
         assert!(asked);
         assert_eq!(verdict.unwrap().method, Method::TokenReview);
         assert!(
@@ -228,49 +244,49 @@ async fn keys_that_do_not_come_are_not_waited_for() {
         );
     }
     // What is known is known.
-    let (verdict, asked) = ask(&world, &fake, &key.sign(&claims())).await;
+    let (verdict, asked) = ask(&fixture, &fake, &key.token(&claims())).await;
     assert!(verdict.is_ok() && !asked);
 }
 
 /// A new key is fetched when the first token that it signed comes.
 #[tokio::test]
 async fn a_new_key_is_fetched_when_it_is_met() {
-    let (fake, key) = (Fake::start(ISSUER).await, Key::new("one"));
-    let world = ready(&fake, &key).await;
-    let next = Key::new("two");
-    *fake.jwks.lock().unwrap() = next.set();
+    let (fake, key) = (FakeApiServer::start(ISSUER).await, JwtKey::p256("one"));
+    let fixture = ready(&fake, &key).await;
+    let next = JwtKey::p256("two");
+    *fake.jwks.lock().unwrap() = key_set(&next);
     // Not more often than the bound allows, so that the first may still go to the API server.
     fake.set_review(accepted("shop:cart"));
     let begun = std::time::Instant::now();
-    while ask(&world, &fake, &next.sign(&claims())).await.1 {
+    while ask(&fixture, &fake, &next.token(&claims())).await.1 {
         assert!(begun.elapsed() < Duration::from_secs(30), "never fetched");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     // And the one that is published no more is for the API server to judge.
-    assert!(ask(&world, &fake, &key.sign(&claims())).await.1);
+    assert!(ask(&fixture, &fake, &key.token(&claims())).await.1);
 }
 
 /// Nothing is heard: past the bound the index says nothing any more, until it is heard again.
 #[tokio::test]
 async fn a_silent_watch_is_not_believed() {
-    let (fake, key) = (Fake::start(ISSUER).await, Key::new("one"));
-    let world = ready(&fake, &key).await;
+    let (fake, key) = (FakeApiServer::start(ISSUER).await, JwtKey::p256("one"));
+    let fixture = ready(&fake, &key).await;
     fake.set_review(accepted("shop:cart"));
-    let token = key.sign(&claims());
-    assert!(!ask(&world, &fake, &token).await.1);
-    let cluster = world.cluster("east");
+    let token = key.token(&claims());
+    assert!(!ask(&fixture, &fake, &token).await.1);
+    let cluster = fixture.cluster("east");
     let silent = || cluster.index().unwrap().silent_for().unwrap() > Duration::from_secs(10);
     // One of the two is enough: the other tells of accounts.
     fake.accounts.deaf.store(true, Ordering::SeqCst);
-    eventually("silence", silent).await;
-    assert!(ask(&world, &fake, &token).await.1);
+    eventually(PATIENCE, "silence", async || silent()).await;
+    assert!(ask(&fixture, &fake, &token).await.1);
     fake.accounts.deaf.store(false, Ordering::SeqCst);
-    eventually("another watch", || !silent()).await;
-    assert!(!ask(&world, &fake, &token).await.1);
+    eventually(PATIENCE, "another watch", async || !silent()).await;
+    assert!(!ask(&fixture, &fake, &token).await.1);
 
     // Where nothing happens, a watch that begins says so; and so does a bookmark within one.
     let seen = fake.pods.watches.load(Ordering::SeqCst);
-    eventually("a watch after the other", || {
+    eventually(PATIENCE, "a watch after the other", async || {
         assert!(!silent());
         fake.pods.watches.load(Ordering::SeqCst) > seen + 1
     })
@@ -284,5 +300,5 @@ async fn a_silent_watch_is_not_believed() {
         }
         cluster.index().unwrap().silent_for().unwrap() < Duration::from_millis(900)
     };
-    eventually("a bookmark", heard).await;
+    eventually(PATIENCE, "a bookmark", async || heard()).await;
 }

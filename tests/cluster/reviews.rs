@@ -6,8 +6,10 @@ use rootbridge::authn::{AuthnError, Identity, Method};
 use rootbridge::cluster::ListenerClusters;
 use serde_json::{Value, json};
 
-use crate::fake::{Answer, Fake};
-use crate::world::{ISSUER, World, accepted, eventually};
+use rootbridge_test_support::{PATIENCE, eventually};
+
+use crate::fake_api_server::{Answer, FakeApiServer};
+use crate::fixture::{Fixture, ISSUER, accepted};
 
 const TOKEN: &str = "aaaa.bbbb.cccc";
 
@@ -17,10 +19,10 @@ fn cannot_tell(error: &AuthnError) -> bool {
 
 #[tokio::test]
 async fn the_api_servers_word_is_the_callers() {
-    let fake = Fake::start(ISSUER).await;
+    let fake = FakeApiServer::start(ISSUER).await;
     fake.set_review(accepted("shop:cart"));
-    let world = World::new(&[("east", &fake, "namespaces = ['shop']")]).await;
-    let caller = world.ask("east", TOKEN).await.unwrap();
+    let fixture = Fixture::new(&[("east", &fake, "namespaces = ['shop']")]).await;
+    let caller = fixture.ask("east", TOKEN).await.unwrap();
     assert_eq!(caller.method, Method::TokenReview);
     assert_eq!(caller.cluster.as_deref(), Some("east"));
     let Identity::Workload(id) = &caller.identity else {
@@ -51,7 +53,7 @@ async fn the_api_servers_word_is_the_callers() {
         &long,
     ] {
         fake.set_review(accepted(user));
-        let error = world.ask("east", TOKEN).await.unwrap_err();
+        let error = fixture.ask("east", TOKEN).await.unwrap_err();
         assert!(!cannot_tell(&error), "{user}: {error}");
         assert!(!error.to_string().chars().any(char::is_control), "{error}");
     }
@@ -59,8 +61,8 @@ async fn the_api_servers_word_is_the_callers() {
 
 #[tokio::test]
 async fn no_answer_is_no_verdict() {
-    let fake = Fake::start(ISSUER).await;
-    let world = World::new(&[("east", &fake, "review_timeout = '500ms'")]).await;
+    let fake = FakeApiServer::start(ISSUER).await;
+    let fixture = Fixture::new(&[("east", &fake, "review_timeout = '500ms'")]).await;
     let odd = |value: Value| Answer::Json(value);
     for answer in [
         Answer::Status(400),
@@ -81,19 +83,19 @@ async fn no_answer_is_no_verdict() {
     ] {
         fake.set_review(answer.clone());
         let begun = Instant::now();
-        let error = world.ask("east", TOKEN).await.unwrap_err();
+        let error = fixture.ask("east", TOKEN).await.unwrap_err();
         assert!(cannot_tell(&error), "{answer:?}: {error}");
         assert!(!error.to_string().contains(TOKEN), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(3), "{answer:?}");
     }
     fake.set_review(accepted("shop:cart"));
-    world.ask("east", TOKEN).await.unwrap();
+    fixture.ask("east", TOKEN).await.unwrap();
 }
 
 #[tokio::test]
 async fn an_audience_that_is_not_echoed_was_not_checked() {
-    let fake = Fake::start(ISSUER).await;
-    let world = World::new(&[("east", &fake, "")]).await;
+    let fake = FakeApiServer::start(ISSUER).await;
+    let fixture = Fixture::new(&[("east", &fake, "")]).await;
     for audiences in [
         json!([]),
         json!(["https://kubernetes"]),
@@ -104,7 +106,7 @@ async fn an_audience_that_is_not_echoed_was_not_checked() {
         };
         review["status"]["audiences"] = audiences;
         fake.set_review(Answer::Json(review));
-        let error = world.ask("east", TOKEN).await.unwrap_err();
+        let error = fixture.ask("east", TOKEN).await.unwrap_err();
         assert!(matches!(error, AuthnError::Rejected { .. }), "{error}");
     }
 }
@@ -113,16 +115,19 @@ async fn an_audience_that_is_not_echoed_was_not_checked() {
 /// first, and another cluster's callers are not kept at all.
 #[tokio::test]
 async fn a_silent_cluster_keeps_its_own_callers_only_and_not_for_long() {
-    let (silent, well) = (Fake::start(ISSUER).await, Fake::start(ISSUER).await);
+    let (silent, well) = (
+        FakeApiServer::start(ISSUER).await,
+        FakeApiServer::start(ISSUER).await,
+    );
     silent.set_review(Answer::Never);
     well.set_review(accepted("shop:cart"));
     let bounds = "review_timeout = '1s'\nreview_concurrency = 2";
-    let world = World::new(&[("east", &silent, bounds), ("west", &well, bounds)]).await;
+    let fixture = Fixture::new(&[("east", &silent, bounds), ("west", &well, bounds)]).await;
     let begun = Instant::now();
-    let stuck = futures_util::future::join_all((0..10).map(|_| world.ask("east", TOKEN)));
+    let stuck = futures_util::future::join_all((0..10).map(|_| fixture.ask("east", TOKEN)));
     let others = async {
         for _ in 0..20 {
-            world.ask("west", TOKEN).await.unwrap();
+            fixture.ask("west", TOKEN).await.unwrap();
         }
         begun.elapsed()
     };
@@ -137,15 +142,15 @@ async fn a_silent_cluster_keeps_its_own_callers_only_and_not_for_long() {
     assert_eq!(silent.reviewed(), 2, "no more than the bound");
     silent.set_review(accepted("shop:cart"));
     let begun = Instant::now();
-    while world.ask("east", TOKEN).await.is_err() {
+    while fixture.ask("east", TOKEN).await.is_err() {
         assert!(begun.elapsed() < Duration::from_secs(10));
     }
 }
 
 #[tokio::test]
 async fn the_call_names_its_cluster() {
-    let fake = Fake::start(ISSUER).await;
-    let world = World::new(&[
+    let fake = FakeApiServer::start(ISSUER).await;
+    let fixture = Fixture::new(&[
         ("east", &fake, "aliases = ['Kubernetes', 'cluster-1']"),
         ("west", &fake, ""),
     ])
@@ -154,7 +159,7 @@ async fn the_call_names_its_cluster() {
     let open = ListenerClusters::new(both, Some("west".to_owned()));
     let closed = ListenerClusters::new(vec!["east".to_owned()], None);
     let name = |listener, id: &str| {
-        let cluster = world.clusters.select(listener, id)?;
+        let cluster = fixture.clusters.select(listener, id)?;
         Ok::<_, AuthnError>(cluster.config().name().to_owned())
     };
     assert_eq!(name(&open, "east").unwrap(), "east");
@@ -197,10 +202,10 @@ async fn the_call_names_its_cluster() {
 /// when it is mended.
 #[tokio::test]
 async fn a_kubeconfig_that_cannot_be_used_is_not_used() {
-    let fake = Fake::start(ISSUER).await;
+    let fake = FakeApiServer::start(ISSUER).await;
     fake.set_review(accepted("shop:cart"));
-    let world = World::new(&[("east", &fake, "")]).await;
-    let cluster = world.cluster("east");
+    let fixture = Fixture::new(&[("east", &fake, "")]).await;
+    let cluster = fixture.cluster("east");
     let path = cluster.config().kubeconfig().unwrap().to_owned();
     let good = fake.kubeconfig();
     let exec = json!({ "exec": {
@@ -226,23 +231,26 @@ async fn a_kubeconfig_that_cannot_be_used_is_not_used() {
         (String::new(), ""),
     ] {
         std::fs::write(&path, &bad).unwrap();
-        eventually(says, || {
+        eventually(PATIENCE, says, async || {
             let given_up = cluster.connection().client().err();
             given_up.is_some_and(|down| down.to_string().contains(says))
         })
         .await;
         assert!(
-            cannot_tell(&world.ask("east", TOKEN).await.unwrap_err()),
+            cannot_tell(&fixture.ask("east", TOKEN).await.unwrap_err()),
             "{bad}"
         );
         std::fs::write(&path, &good).unwrap();
-        eventually("the mended one", || cluster.connection().client().is_ok()).await;
-        world.ask("east", TOKEN).await.unwrap();
+        eventually(PATIENCE, "the repaired cluster", async || {
+            cluster.connection().client().is_ok()
+        })
+        .await;
+        fixture.ask("east", TOKEN).await.unwrap();
     }
     assert!(!path.with_extension("ran").exists(), "no program is run");
 
     // Away for the moment of its replacement, as a mounted secret may be.
     std::fs::remove_file(&path).unwrap();
     tokio::time::sleep(Duration::from_millis(2500)).await;
-    world.ask("east", TOKEN).await.unwrap();
+    fixture.ask("east", TOKEN).await.unwrap();
 }

@@ -6,13 +6,15 @@ use std::time::Duration;
 use rootbridge::hsm::{Hsm, HsmError};
 use rootbridge::x509::KeyKind;
 
-use crate::support::{Kit, PIN, SO_PIN, foreign_key, new_key, run, secret, sign_well};
+use rootbridge_test_support::command::run;
+
+use crate::support::{Module, PIN, SO_PIN, foreign_key, new_key, secret, sign_and_verify};
 
 scenario!(
     every_kind_signs_and_is_vouched_for,
-    Kit::Spy,
-    async |place| {
-        let (_hsm, token) = place.ready(|_| ()).await;
+    Module::Spy,
+    async |scenario| {
+        let (_hsm, token) = scenario.ready(|_| ()).await;
         let kinds = [
             KeyKind::EcdsaP256,
             KeyKind::EcdsaP384,
@@ -30,7 +32,7 @@ scenario!(
                 (kind, kind.slug().as_str(), &id[..])
             );
             for message in [&b""[..], b"a message", &[7; 5000]] {
-                sign_well(&key, message).await;
+                sign_and_verify(&key, message).await;
             }
             assert!(key.probe().await.unwrap().signed_in.is_some());
         }
@@ -43,8 +45,8 @@ scenario!(
             (15, 5, 0)
         );
         // cryptoki asks for the signature's length first, so each signature is two calls.
-        assert_eq!(place.calls("C_SignInit"), 20);
-        assert_eq!(place.calls("C_Sign"), 40);
+        assert_eq!(scenario.calls("C_SignInit"), 20);
+        assert_eq!(scenario.calls("C_Sign"), 40);
 
         let keys = token.keys().await.unwrap();
         assert_eq!(keys.len(), 5);
@@ -84,13 +86,13 @@ scenario!(
 
 scenario!(
     an_imported_key_is_refused_unless_the_config_allows_it,
-    Kit::Plain,
-    async |place| {
-        let hsm = Hsm::open(&place.config(|_| ())).unwrap();
+    Module::Plain,
+    async |scenario| {
+        let hsm = Hsm::open(&scenario.config(|_| ())).unwrap();
         hsm.init_token(None, "main", &secret(SO_PIN), &secret(PIN))
             .unwrap();
         drop(hsm);
-        let pem = place.dir.join("key.pem");
+        let pem = scenario.dir.join("key.pem");
         run(Command::new("openssl")
             .args([
                 "genpkey",
@@ -109,7 +111,7 @@ scenario!(
             ]));
 
         // The module can be opened again after it was closed.
-        let hsm = Hsm::open(&place.config(|_| ())).unwrap();
+        let hsm = Hsm::open(&scenario.config(|_| ())).unwrap();
         let token = hsm.token("main").unwrap();
         token.ready(Duration::from_secs(5)).await.unwrap();
         let reports = token.keys().await.unwrap();
@@ -128,16 +130,16 @@ scenario!(
         drop((token, hsm));
 
         let allowing =
-            place.config(|raw| raw.tokens.get_mut("main").unwrap().allow_unattested_keys = true);
+            scenario.config(|raw| raw.tokens.get_mut("main").unwrap().allow_unattested_keys = true);
         let hsm = Hsm::open(&allowing).unwrap();
         let token = hsm.token("main").unwrap();
         token.ready(Duration::from_secs(5)).await.unwrap();
-        sign_well(
+        sign_and_verify(
             &token.key(&[0xc0, 0xff, 0xee], &public).await.unwrap(),
             b"m",
         )
         .await;
-        let log = std::fs::read_to_string(place.dir.join("output")).unwrap();
+        let log = std::fs::read_to_string(scenario.dir.join("output")).unwrap();
         assert!(
             log.contains("WARN") && log.contains("THE TOKEN DOES NOT VOUCH FOR THIS KEY"),
             "{log}"
@@ -147,9 +149,9 @@ scenario!(
 
 scenario!(
     the_wrong_key_is_refused_in_words,
-    Kit::Plain,
-    async |place| {
-        let (_hsm, token) = place.ready(|_| ()).await;
+    Module::Plain,
+    async |scenario| {
+        let (_hsm, token) = scenario.ready(|_| ()).await;
         let key = new_key(&token, &[1]).await;
         let text = token
             .key(&[2], key.public_key())

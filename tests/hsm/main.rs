@@ -1,4 +1,4 @@
-//! The HSM room against real tokens.
+//! The `hsm` module with real tokens.
 //!
 //! A PKCS#11 module reads its environment once and is initialized once for each process, so every
 //! scenario runs in a process of its own: see `support::isolated`.
@@ -11,14 +11,14 @@
     missing_docs
 )]
 
-/// `scenario!(name, Kit, async |place| …)`: a test in a process of its own.
+/// `scenario!(name, Module, async |scenario| …)`: a test in a process of its own.
 macro_rules! scenario {
-    ($name:ident, $kit:expr, $body:expr) => {
+    ($name:ident, $module:expr, $body:expr) => {
         #[test]
         fn $name() {
             crate::support::isolated(
                 concat!(module_path!(), "::", stringify!($name)),
-                $kit,
+                $module,
                 $body,
             );
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rootbridge::hsm::{Hsm, HsmError, TokenState};
 
-use crate::support::{Kit, PIN, SO_PIN, new_key, secret, sign_well, until};
+use crate::support::{Module, PIN, SO_PIN, new_key, secret, sign_and_verify, until};
 
 const LIMIT: Duration = Duration::from_secs(5);
 /// Longer than the keeper takes to look at the PIN's source three times.
@@ -12,14 +12,14 @@ const A_WHILE: Duration = Duration::from_millis(3500);
 
 scenario!(
     a_wrong_pin_is_tried_once_and_recovers_alone,
-    Kit::Spy,
-    async |place| {
-        place.write_pin("4711-wrong");
-        let hsm = Hsm::open(&place.config(|_| ())).unwrap();
+    Module::Spy,
+    async |scenario| {
+        scenario.write_pin("4711-wrong");
+        let hsm = Hsm::open(&scenario.config(|_| ())).unwrap();
         hsm.init_token(None, "main", &secret(SO_PIN), &secret(PIN))
             .unwrap();
         // The security officer's login.
-        assert_eq!(place.calls("C_Login"), 1);
+        assert_eq!(scenario.calls("C_Login"), 1);
         let token = hsm.token("main").unwrap();
         until(&token, LIMIT, |state| *state == TokenState::PinRejected).await;
         let error = token.keys().await.unwrap_err();
@@ -36,59 +36,67 @@ scenario!(
         assert!(error.to_string().contains("it refused the PIN"), "{error}");
 
         tokio::time::sleep(A_WHILE).await;
-        assert_eq!(place.calls("C_Login"), 2, "the wrong PIN was sent again");
+        assert_eq!(scenario.calls("C_Login"), 2, "the wrong PIN was sent again");
         // Written anew, and the same but for a line end: still no other PIN.
-        place.write_pin("4711-wrong\n");
+        scenario.write_pin("4711-wrong\n");
         tokio::time::sleep(A_WHILE).await;
-        assert_eq!(place.calls("C_Login"), 2, "an unchanged PIN was sent again");
+        assert_eq!(
+            scenario.calls("C_Login"),
+            2,
+            "an unchanged PIN was sent again"
+        );
 
         // Another wrong one is one more attempt, and again only one.
-        place.write_pin("4711-wrong-too");
+        scenario.write_pin("4711-wrong-too");
         tokio::time::sleep(A_WHILE).await;
-        assert_eq!(place.calls("C_Login"), 3);
+        assert_eq!(scenario.calls("C_Login"), 3);
         assert_eq!(token.state(), TokenState::PinRejected);
 
-        place.write_pin(PIN);
+        scenario.write_pin(PIN);
         until(&token, LIMIT, |state| *state == TokenState::Ready).await;
-        assert_eq!(place.calls("C_Login"), 4);
-        sign_well(&new_key(&token, &[1]).await, b"m").await;
-        assert_eq!(place.calls("C_Login"), 4);
+        assert_eq!(scenario.calls("C_Login"), 4);
+        sign_and_verify(&new_key(&token, &[1]).await, b"m").await;
+        assert_eq!(scenario.calls("C_Login"), 4);
     }
 );
 
-scenario!(a_missing_pin_file_is_no_attempt, Kit::Spy, async |place| {
-    std::fs::remove_file(place.dir.join("pin")).unwrap();
-    let hsm = Hsm::open(&place.config(|_| ())).unwrap();
-    hsm.init_token(None, "main", &secret(SO_PIN), &secret(PIN))
-        .unwrap();
-    let token = hsm.token("main").unwrap();
-    let state = until(&token, LIMIT, |state| {
-        matches!(state, TokenState::Unavailable(_))
-    })
-    .await;
-    assert!(
-        state.to_string().contains("cannot read the PIN from")
-            && state.to_string().contains("No such file")
-    );
-    assert_eq!(place.calls("C_Login"), 1);
-    place.write_pin(PIN);
-    until(&token, LIMIT, |state| *state == TokenState::Ready).await;
-    assert_eq!(place.calls("C_Login"), 2);
-});
+scenario!(
+    a_missing_pin_file_is_no_attempt,
+    Module::Spy,
+    async |scenario| {
+        std::fs::remove_file(scenario.dir.join("pin")).unwrap();
+        let hsm = Hsm::open(&scenario.config(|_| ())).unwrap();
+        hsm.init_token(None, "main", &secret(SO_PIN), &secret(PIN))
+            .unwrap();
+        let token = hsm.token("main").unwrap();
+        let state = until(&token, LIMIT, |state| {
+            matches!(state, TokenState::Unavailable(_))
+        })
+        .await;
+        assert!(
+            state.to_string().contains("cannot read the PIN from")
+                && state.to_string().contains("No such file")
+        );
+        assert_eq!(scenario.calls("C_Login"), 1);
+        scenario.write_pin(PIN);
+        until(&token, LIMIT, |state| *state == TokenState::Ready).await;
+        assert_eq!(scenario.calls("C_Login"), 2);
+    }
+);
 
 scenario!(
     the_last_attempt_is_not_spent_without_the_operators_word,
-    Kit::Shim,
-    async |place| {
-        place.command("flags 131072\n"); // CKF_USER_PIN_FINAL_TRY
-        let mut config = place.config(|_| ());
+    Module::Faulty,
+    async |scenario| {
+        scenario.command("flags 131072\n"); // CKF_USER_PIN_FINAL_TRY
+        let mut config = scenario.config(|_| ());
         let hsm = Hsm::open(&config).unwrap();
         hsm.init_token(None, "main", &secret(SO_PIN), &secret(PIN))
             .unwrap();
         let token = hsm.token("main").unwrap();
         until(&token, LIMIT, |state| *state == TokenState::FinalTry).await;
         tokio::time::sleep(A_WHILE).await;
-        assert_eq!(place.calls("C_Login"), 1, "the last attempt was spent");
+        assert_eq!(scenario.calls("C_Login"), 1, "the last attempt was spent");
         assert!(
             token
                 .keys()
@@ -98,34 +106,38 @@ scenario!(
                 .contains("--final-try")
         );
         // The flag goes when somebody else logs in with the right PIN.
-        place.command("");
+        scenario.command("");
         until(&token, LIMIT, |state| *state == TokenState::Ready).await;
         drop((token, hsm));
 
-        place.command("flags 131072\n");
+        scenario.command("flags 131072\n");
         config.allow_final_try();
         let hsm = Hsm::open(&config).unwrap();
         let token = hsm.token("main").unwrap();
         until(&token, LIMIT, |state| *state == TokenState::Ready).await;
-        assert_eq!(place.calls("C_Login"), 3);
+        assert_eq!(scenario.calls("C_Login"), 3);
     }
 );
 
-scenario!(a_locked_token_is_left_alone, Kit::Shim, async |place| {
-    place.command("flags 262144\n"); // CKF_USER_PIN_LOCKED
-    let mut config = place.config(|_| ());
-    config.allow_final_try();
-    let hsm = Hsm::open(&config).unwrap();
-    hsm.init_token(None, "main", &secret(SO_PIN), &secret(PIN))
-        .unwrap();
-    let token = hsm.token("main").unwrap();
-    until(&token, LIMIT, |state| *state == TokenState::PinRejected).await;
-    tokio::time::sleep(A_WHILE).await;
-    assert_eq!(place.calls("C_Login"), 1);
-    place.command("login_rv 164\n"); // unlocked, and CKR_PIN_LOCKED all the same
-    tokio::time::sleep(A_WHILE).await;
-    assert_eq!(
-        (place.calls("C_Login"), token.state()),
-        (2, TokenState::PinRejected)
-    );
-});
+scenario!(
+    a_locked_token_is_left_alone,
+    Module::Faulty,
+    async |scenario| {
+        scenario.command("flags 262144\n"); // CKF_USER_PIN_LOCKED
+        let mut config = scenario.config(|_| ());
+        config.allow_final_try();
+        let hsm = Hsm::open(&config).unwrap();
+        hsm.init_token(None, "main", &secret(SO_PIN), &secret(PIN))
+            .unwrap();
+        let token = hsm.token("main").unwrap();
+        until(&token, LIMIT, |state| *state == TokenState::PinRejected).await;
+        tokio::time::sleep(A_WHILE).await;
+        assert_eq!(scenario.calls("C_Login"), 1);
+        scenario.command("login_rv 164\n"); // unlocked, and CKR_PIN_LOCKED all the same
+        tokio::time::sleep(A_WHILE).await;
+        assert_eq!(
+            (scenario.calls("C_Login"), token.state()),
+            (2, TokenState::PinRejected)
+        );
+    }
+);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rootbridge::hsm::{HsmError, SignError, TokenState};
 
-use crate::support::{Kit, new_key, sign, sign_well, until};
+use crate::support::{Module, new_key, sign, sign_and_verify, until};
 
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
@@ -12,9 +12,9 @@ fn soon() -> Instant {
 
 scenario!(
     a_full_queue_is_busy_before_anything_is_recorded,
-    Kit::Plain,
-    async |place| {
-        let (_hsm, token) = place.ready(|raw| raw.queue = 4).await;
+    Module::Plain,
+    async |scenario| {
+        let (_hsm, token) = scenario.ready(|raw| raw.queue = 4).await;
         let key = new_key(&token, &[1]).await;
         let mut permits: Vec<_> = (0..4).map(|_| key.reserve().unwrap()).collect();
         assert_eq!(key.reserve().unwrap_err(), SignError::Busy);
@@ -36,13 +36,13 @@ scenario!(
 
 scenario!(
     what_waited_too_long_is_never_signed,
-    Kit::Shim,
-    async |place| {
-        let (_hsm, token) = place.ready(|raw| raw.workers = 1).await;
+    Module::Faulty,
+    async |scenario| {
+        let (_hsm, token) = scenario.ready(|raw| raw.workers = 1).await;
         let key = new_key(&token, &[1]).await;
-        sign_well(&key, b"warm").await;
-        let before = place.calls("C_SignInit");
-        place.command("sign_ms 400\n");
+        sign_and_verify(&key, b"warm").await;
+        let before = scenario.calls("C_SignInit");
+        scenario.command("sign_ms 400\n");
         let slow = tokio::spawn(key.reserve().unwrap().sign(b"slow", soon()));
         tokio::time::sleep(Duration::from_millis(100)).await;
         let late = key
@@ -51,7 +51,7 @@ scenario!(
             .sign(b"late", Instant::now() + Duration::from_millis(100));
         assert_eq!(late.await, Err(SignError::Expired));
         assert!(slow.await.unwrap().is_ok());
-        assert_eq!(place.calls("C_SignInit"), before + 1);
+        assert_eq!(scenario.calls("C_SignInit"), before + 1);
         let past = key
             .reserve()
             .unwrap()
@@ -65,26 +65,26 @@ scenario!(
         tokio::time::sleep(Duration::from_millis(50)).await;
         gone.abort();
         assert!(busy.await.unwrap().is_ok());
-        place.command("");
-        sign_well(&key, b"after").await;
-        assert_eq!(place.calls("C_SignInit"), before + 3);
+        scenario.command("");
+        sign_and_verify(&key, b"after").await;
+        assert_eq!(scenario.calls("C_SignInit"), before + 3);
         assert_eq!(token.signatures(), 4);
     }
 );
 
 scenario!(
     stuck_workers_hold_up_nobody_else,
-    Kit::Shim,
-    async |place| {
-        let (_hsm, token) = place
+    Module::Faulty,
+    async |scenario| {
+        let (_hsm, token) = scenario
             .ready(|raw| {
                 raw.queue = 3;
                 raw.deadline = Duration::from_millis(300);
             })
             .await;
         let key = new_key(&token, &[1]).await;
-        sign_well(&key, b"warm").await;
-        place.command("sign_ms 4000\n");
+        sign_and_verify(&key, b"warm").await;
+        scenario.command("sign_ms 4000\n");
         let mut waiting = Vec::new();
         let full = loop {
             match key.reserve() {
@@ -106,41 +106,45 @@ scenario!(
         assert_eq!(token.queued(), 3);
         assert_eq!(key.reserve().unwrap_err(), SignError::Busy);
         assert!(start.elapsed() < Duration::from_secs(2));
-        place.command("");
+        scenario.command("");
         for task in waiting {
             task.await.unwrap().unwrap();
         }
-        sign_well(&key, b"after").await;
+        sign_and_verify(&key, b"after").await;
     }
 );
 
-scenario!(a_token_that_hangs_is_told_apart, Kit::Shim, async |place| {
-    let (_hsm, token) = place
-        .ready(|raw| raw.deadline = Duration::from_millis(300))
+scenario!(
+    a_token_that_hangs_is_told_apart,
+    Module::Faulty,
+    async |scenario| {
+        let (_hsm, token) = scenario
+            .ready(|raw| raw.deadline = Duration::from_millis(300))
+            .await;
+        let key = new_key(&token, &[1]).await;
+        assert!(token.probe().await.unwrap().signed_in.is_some());
+        scenario.command("sign_ms 3000\n");
+        let error = token.probe().await.unwrap_err();
+        assert!(matches!(error, HsmError::Timeout { .. }), "{error}");
+        assert!(matches!(token.state(), TokenState::Unavailable(_)));
+        assert!(matches!(
+            key.reserve().unwrap_err(),
+            SignError::Unavailable(_)
+        ));
+        scenario.command("");
+        until(&token, Duration::from_secs(8), |state| {
+            *state == TokenState::Ready
+        })
         .await;
-    let key = new_key(&token, &[1]).await;
-    assert!(token.probe().await.unwrap().signed_in.is_some());
-    place.command("sign_ms 3000\n");
-    let error = token.probe().await.unwrap_err();
-    assert!(matches!(error, HsmError::Timeout { .. }), "{error}");
-    assert!(matches!(token.state(), TokenState::Unavailable(_)));
-    assert!(matches!(
-        key.reserve().unwrap_err(),
-        SignError::Unavailable(_)
-    ));
-    place.command("");
-    until(&token, Duration::from_secs(8), |state| {
-        *state == TokenState::Ready
-    })
-    .await;
-    sign_well(&key, b"after").await;
-});
+        sign_and_verify(&key, b"after").await;
+    }
+);
 
 scenario!(
     many_tasks_sign_at_once_and_every_signature_is_counted,
-    Kit::Spy,
-    async |place| {
-        let (_hsm, token) = place.ready(|raw| raw.workers = 4).await;
+    Module::Spy,
+    async |scenario| {
+        let (_hsm, token) = scenario.ready(|raw| raw.workers = 4).await;
         let keys = [new_key(&token, &[1]).await, new_key(&token, &[2]).await];
         let tasks: Vec<_> = (0..64u8)
             .map(|task| {
@@ -163,13 +167,13 @@ scenario!(
             task.await.unwrap();
         }
         assert_eq!((token.signatures(), token.test_signatures()), (640, 5));
-        assert_eq!(place.calls("C_SignInit"), 645);
-        assert_eq!(place.calls("C_Sign"), 2 * 645);
+        assert_eq!(scenario.calls("C_SignInit"), 645);
+        assert_eq!(scenario.calls("C_Sign"), 2 * 645);
         // Handles are looked up once for each session, not for each signature.
         assert!(
-            place.calls("C_FindObjectsInit") < 40,
+            scenario.calls("C_FindObjectsInit") < 40,
             "{}",
-            place.calls("C_FindObjectsInit")
+            scenario.calls("C_FindObjectsInit")
         );
     }
 );

@@ -1,4 +1,4 @@
-//! Sessions and logins that are lost, and codes that tell of it.
+//! Lost sessions and logins, and the return codes that report them.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use cryptoki::context::Pkcs11;
 use cryptoki::slot::Slot;
 use rootbridge::hsm::{SignError, Token, TokenState};
 
-use crate::support::{Kit, Place, new_key, sign, sign_well, until};
+use crate::support::{Module, Scenario, new_key, sign, sign_and_verify, until};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Logs out behind the keeper's back: a login belongs to the process, so any session can end it.
-fn log_out(place: &Place, token: &Token) {
-    let module = Pkcs11::new(&place.module).unwrap();
+/// Ends the login from another session: a login belongs to the process.
+fn log_out(scenario: &Scenario, token: &Token) {
+    let module = Pkcs11::new(&scenario.module).unwrap();
     let session = module
         .open_ro_session(Slot::try_from(token.info().unwrap().slot).unwrap())
         .unwrap();
@@ -21,56 +21,56 @@ fn log_out(place: &Place, token: &Token) {
 
 scenario!(
     a_lost_login_is_restored_with_one_attempt,
-    Kit::Spy,
-    async |place| {
-        let (_hsm, token) = place
+    Module::Spy,
+    async |scenario| {
+        let (_hsm, token) = scenario
             .ready(|raw| raw.probe_interval = Duration::from_secs(600))
             .await;
         let key = new_key(&token, &[1]).await;
-        sign_well(&key, b"before").await;
-        let logins = place.calls("C_Login");
+        sign_and_verify(&key, b"before").await;
+        let logins = scenario.calls("C_Login");
         for round in 1..=5u8 {
-            log_out(&place, &token);
+            log_out(&scenario, &token);
             let tasks: Vec<_> = (0..16u8)
                 .map(|task| {
                     let key = key.clone();
-                    tokio::spawn(async move { sign_well(&key, &[round, task]).await })
+                    tokio::spawn(async move { sign_and_verify(&key, &[round, task]).await })
                 })
                 .collect();
             for task in tasks {
                 task.await.unwrap();
             }
-            assert_eq!(place.calls("C_Login"), logins + usize::from(round));
+            assert_eq!(scenario.calls("C_Login"), logins + usize::from(round));
             assert_eq!(token.state(), TokenState::Ready);
         }
-        // Other questions find the way back as well, though a lost login only hides private keys.
-        log_out(&place, &token);
+        // Other calls restore the login too, although a lost login only hides private keys.
+        log_out(&scenario, &token);
         assert_eq!(token.keys().await.unwrap().len(), 1);
         assert_eq!(token.doubtful_signatures(), 0);
     }
 );
 
 scenario!(
-    the_keeper_notices_a_lost_login_by_itself,
-    Kit::Spy,
-    async |place| {
-        let (_hsm, token) = place.ready(|_| ()).await;
-        let logins = place.calls("C_Login");
-        log_out(&place, &token);
+    the_periodic_check_restores_a_lost_login,
+    Module::Spy,
+    async |scenario| {
+        let (_hsm, token) = scenario.ready(|_| ()).await;
+        let logins = scenario.calls("C_Login");
+        log_out(&scenario, &token);
         tokio::time::sleep(Duration::from_secs(2)).await;
-        assert_eq!(place.calls("C_Login"), logins + 1);
+        assert_eq!(scenario.calls("C_Login"), logins + 1);
     }
 );
 
 scenario!(
     a_changed_pin_is_not_guessed_at_after_a_lost_login,
-    Kit::Spy,
-    async |place| {
-        let (_hsm, token) = place.ready(|_| ()).await;
+    Module::Spy,
+    async |scenario| {
+        let (_hsm, token) = scenario.ready(|_| ()).await;
         let key = new_key(&token, &[1]).await;
-        place.write_pin("4711-wrong");
-        let logins = place.calls("C_Login");
-        log_out(&place, &token);
+        scenario.write_pin("4711-wrong");
+        let logins = scenario.calls("C_Login");
+        log_out(&scenario, &token);
         assert!(matches!(
             sign(&key, b"m").await.unwrap_err(),
             SignError::Unavailable(_)
@@ -81,45 +81,53 @@ scenario!(
             sign(&key, b"m").await.unwrap_err(),
             SignError::Unavailable(_)
         ));
-        assert_eq!(place.calls("C_Login"), logins + 1);
-        place.write_pin(crate::support::PIN);
+        assert_eq!(scenario.calls("C_Login"), logins + 1);
+        scenario.write_pin(crate::support::PIN);
         until(&token, LIMIT, |state| *state == TokenState::Ready).await;
-        sign_well(&key, b"m").await;
+        sign_and_verify(&key, b"m").await;
     }
 );
 
-scenario!(lost_sessions_are_opened_again, Kit::Shim, async |place| {
-    let (_hsm, token) = place
-        .ready(|raw| raw.probe_interval = Duration::from_secs(600))
-        .await;
-    let key = new_key(&token, &[1]).await;
-    sign_well(&key, b"before").await;
-    let tests = token.test_signatures();
-    for _ in 0..5 {
-        place.command("close_all 1\nonce 1\n");
-        for _ in 0..4 {
-            sign_well(&key, b"after").await;
+scenario!(
+    lost_sessions_are_opened_again,
+    Module::Faulty,
+    async |scenario| {
+        let (_hsm, token) = scenario
+            .ready(|raw| raw.probe_interval = Duration::from_secs(600))
+            .await;
+        let key = new_key(&token, &[1]).await;
+        sign_and_verify(&key, b"before").await;
+        let tests = token.test_signatures();
+        for _ in 0..5 {
+            scenario.command("close_all 1\nonce 1\n");
+            for _ in 0..4 {
+                sign_and_verify(&key, b"after").await;
+            }
         }
+        // The login thread lost its session too, and tested the new one.
+        assert_eq!(token.test_signatures(), tests + 5);
+        assert_eq!((token.signatures(), token.doubtful_signatures()), (21, 0));
     }
-    // The keeper lost its own session too, and proved the new one.
-    assert_eq!(token.test_signatures(), tests + 5);
-    assert_eq!((token.signatures(), token.doubtful_signatures()), (21, 0));
-});
+);
 
 scenario!(
-    each_shape_of_a_lost_login_is_tried_once_more,
-    Kit::Shim,
-    async |place| {
-        let (_hsm, token) = place.ready(|_| ()).await;
+    each_code_of_a_lost_login_is_retried_once,
+    Module::Faulty,
+    async |scenario| {
+        let (_hsm, token) = scenario.ready(|_| ()).await;
         let key = new_key(&token, &[1]).await;
         // OBJECT_HANDLE_INVALID, KEY_HANDLE_INVALID, GENERAL_ERROR, USER_NOT_LOGGED_IN, HOST_MEMORY,
         // DEVICE_ERROR, SESSION_HANDLE_INVALID, a vendor's own.
         for code in [0x82u64, 0x60, 0x5, 0x101, 0x2, 0x30, 0xb3, 0x8000_0001] {
             for function in ["init_rv", "sign_rv"] {
-                let inits = place.calls("C_SignInit");
-                place.command(&format!("{function} {code}\nonce 1\n"));
-                sign_well(&key, b"m").await;
-                assert_eq!(place.calls("C_SignInit"), inits + 2, "{function} {code:#x}");
+                let inits = scenario.calls("C_SignInit");
+                scenario.command(&format!("{function} {code}\nonce 1\n"));
+                sign_and_verify(&key, b"m").await;
+                assert_eq!(
+                    scenario.calls("C_SignInit"),
+                    inits + 2,
+                    "{function} {code:#x}"
+                );
             }
         }
         assert_eq!(token.state(), TokenState::Ready);
@@ -129,32 +137,36 @@ scenario!(
     }
 );
 
-scenario!(a_refusal_is_never_retried, Kit::Shim, async |place| {
-    let (_hsm, token) = place.ready(|_| ()).await;
-    let key = new_key(&token, &[1]).await;
-    // DATA_INVALID, DATA_LEN_RANGE, MECHANISM_INVALID, KEY_TYPE_INCONSISTENT, KEY_FUNCTION_NOT_PERMITTED.
-    for code in [0x20u64, 0x21, 0x70, 0x63, 0x68] {
-        let inits = place.calls("C_SignInit");
-        place.command(&format!("init_rv {code}\n"));
-        assert!(
-            matches!(sign(&key, b"m").await.unwrap_err(), SignError::Refused(_)),
-            "{code:#x}"
-        );
-        assert_eq!(place.calls("C_SignInit"), inits + 1, "{code:#x}");
+scenario!(
+    a_refusal_is_never_retried,
+    Module::Faulty,
+    async |scenario| {
+        let (_hsm, token) = scenario.ready(|_| ()).await;
+        let key = new_key(&token, &[1]).await;
+        // DATA_INVALID, DATA_LEN_RANGE, MECHANISM_INVALID, KEY_TYPE_INCONSISTENT, KEY_FUNCTION_NOT_PERMITTED.
+        for code in [0x20u64, 0x21, 0x70, 0x63, 0x68] {
+            let inits = scenario.calls("C_SignInit");
+            scenario.command(&format!("init_rv {code}\n"));
+            assert!(
+                matches!(sign(&key, b"m").await.unwrap_err(), SignError::Refused(_)),
+                "{code:#x}"
+            );
+            assert_eq!(scenario.calls("C_SignInit"), inits + 1, "{code:#x}");
+        }
+        scenario.command("");
+        sign_and_verify(&key, b"m").await;
+        assert_eq!(token.state(), TokenState::Ready);
     }
-    place.command("");
-    sign_well(&key, b"m").await;
-    assert_eq!(token.state(), TokenState::Ready);
-});
+);
 
 scenario!(
-    what_may_have_been_signed_is_unknown,
-    Kit::Shim,
-    async |place| {
-        let (_hsm, token) = place.ready(|_| ()).await;
+    a_signature_that_may_exist_is_unknown,
+    Module::Faulty,
+    async |scenario| {
+        let (_hsm, token) = scenario.ready(|_| ()).await;
         let key = new_key(&token, &[1]).await;
-        // The token signs, and says DEVICE_ERROR; again and again.
-        place.command("lost_rv 48\n");
+        // The token signs and returns DEVICE_ERROR each time.
+        scenario.command("lost_rv 48\n");
         let error = sign(&key, b"m").await.unwrap_err();
         assert!(
             matches!(&error, SignError::Unknown(text) if text.contains("CKR_DEVICE_ERROR")),
@@ -169,13 +181,13 @@ scenario!(
             key.reserve().unwrap_err(),
             SignError::Unavailable(_)
         ));
-        place.command("");
+        scenario.command("");
         until(&token, LIMIT, |state| *state == TokenState::Ready).await;
-        sign_well(&key, b"m").await;
+        sign_and_verify(&key, b"m").await;
         assert_eq!(token.doubtful_signatures(), 2);
 
         // Before C_Sign nothing was signed, and that is certain.
-        place.command("init_rv 48\n");
+        scenario.command("init_rv 48\n");
         assert!(matches!(
             sign(&key, b"m").await.unwrap_err(),
             SignError::Unavailable(_)
@@ -185,15 +197,15 @@ scenario!(
 
 scenario!(
     a_key_that_is_gone_does_not_stop_the_others,
-    Kit::Plain,
-    async |place| {
-        let (_hsm, token) = place.ready(|_| ()).await;
+    Module::Plain,
+    async |scenario| {
+        let (_hsm, token) = scenario.ready(|_| ()).await;
         let gone = new_key(&token, &[1]).await;
         let here = new_key(&token, &[2]).await;
-        crate::support::run(
+        rootbridge_test_support::command::run(
             std::process::Command::new("pkcs11-tool")
                 .arg("--module")
-                .arg(&place.module)
+                .arg(&scenario.module)
                 .args([
                     "--token-label",
                     "main",
@@ -210,19 +222,19 @@ scenario!(
         );
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(token.state(), TokenState::Ready);
-        sign_well(&here, b"m").await;
+        sign_and_verify(&here, b"m").await;
     }
 );
 
-// Coming back from this takes C_Finalize and C_Initialize, which are not done yet.
+// Recovery would need C_Finalize and C_Initialize, which is not implemented.
 scenario!(
-    a_moved_token_directory_is_said_to_be_gone,
-    Kit::Plain,
-    async |place| {
-        let (_hsm, token) = place.ready(|_| ()).await;
+    a_moved_token_directory_makes_the_token_unavailable,
+    Module::Plain,
+    async |scenario| {
+        let (_hsm, token) = scenario.ready(|_| ()).await;
         let key = new_key(&token, &[1]).await;
-        sign_well(&key, b"before").await;
-        std::fs::rename(place.dir.join("tokens"), place.dir.join("moved")).unwrap();
+        sign_and_verify(&key, b"before").await;
+        std::fs::rename(scenario.dir.join("tokens"), scenario.dir.join("moved")).unwrap();
         let error = sign(&key, b"m").await.unwrap_err();
         assert!(matches!(error, SignError::Unavailable(_)), "{error}");
         let gone = |state: &TokenState| matches!(state, TokenState::Unavailable(text) if text.contains("no token with label"));

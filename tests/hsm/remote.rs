@@ -8,7 +8,10 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use rootbridge::hsm::{Hsm, HsmError, SignError, TokenState};
 
-use crate::support::{Kit, PIN, Place, SO_PIN, new_key, pkcs11, run, sign, sign_well, until};
+use rootbridge_test_support::command::run;
+use rootbridge_test_support::softhsm::pkcs11;
+
+use crate::support::{Module, PIN, SO_PIN, Scenario, new_key, sign, sign_and_verify, until};
 
 /// The server and its children (one for each connection), for as long as this lives.
 struct Server(Child);
@@ -27,7 +30,7 @@ impl Drop for Server {
 }
 
 /// A token `main` behind a server, at the address that the client library has from the environment.
-fn serve(place: &Place) -> Server {
+fn serve(scenario: &Scenario) -> Server {
     run(Command::new("softhsm2-util").args([
         "--init-token",
         "--free",
@@ -38,10 +41,10 @@ fn serve(place: &Place) -> Server {
         "--pin",
         PIN,
     ]));
-    let socket = place.dir.join("p11-kit.sock");
+    let socket = scenario.dir.join("p11-kit.sock");
     let server = Command::new("p11-kit")
         .args(["server", "--foreground", "--provider"])
-        .arg(&place.module)
+        .arg(&scenario.module)
         .arg("--name")
         .arg(&socket)
         .arg("pkcs11:")
@@ -58,12 +61,12 @@ fn serve(place: &Place) -> Server {
     Server(server)
 }
 
-fn open(place: &Place) -> Hsm {
+fn open(scenario: &Scenario) -> Hsm {
     let client = pkcs11(
         "p11-kit's client (Debian: p11-kit-modules)",
         "p11-kit-client.so",
     );
-    let config = place.config(|raw| {
+    let config = scenario.config(|raw| {
         raw.module = client;
         raw.deadline = Duration::from_millis(500);
     });
@@ -72,14 +75,14 @@ fn open(place: &Place) -> Hsm {
 
 scenario!(
     a_stopped_server_hangs_nobody_and_recovers_alone,
-    Kit::Remote,
-    async |place| {
-        let server = serve(&place);
-        let hsm = open(&place);
+    Module::Remote,
+    async |scenario| {
+        let server = serve(&scenario);
+        let hsm = open(&scenario);
         let token = hsm.token("main").unwrap();
         token.ready(Duration::from_secs(5)).await.unwrap();
         let key = new_key(&token, &[1]).await;
-        sign_well(&key, b"before").await;
+        sign_and_verify(&key, b"before").await;
 
         server.signal(Signal::SIGSTOP);
         let stuck = tokio::spawn(
@@ -104,20 +107,20 @@ scenario!(
         key.public_key()
             .verify(key.algorithm(), b"m", &signature)
             .unwrap();
-        sign_well(&key, b"after").await;
+        sign_and_verify(&key, b"after").await;
     }
 );
 
 scenario!(
     a_killed_server_is_said_to_be_gone,
-    Kit::Remote,
-    async |place| {
-        let server = serve(&place);
-        let hsm = open(&place);
+    Module::Remote,
+    async |scenario| {
+        let server = serve(&scenario);
+        let hsm = open(&scenario);
         let token = hsm.token("main").unwrap();
         token.ready(Duration::from_secs(5)).await.unwrap();
         let key = new_key(&token, &[1]).await;
-        sign_well(&key, b"before").await;
+        sign_and_verify(&key, b"before").await;
         drop(server);
         let error = sign(&key, b"m").await.unwrap_err();
         assert!(

@@ -1,4 +1,4 @@
-//! A process, a token directory and a module for each scenario.
+//! Each scenario has a process, a token directory and a PKCS#11 module of its own.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,35 +8,27 @@ use std::time::{Duration, Instant};
 
 use rootbridge::hsm::{Config, Hsm, Key, RawConfig, SignError, Token, TokenState};
 use rootbridge::x509::{KeyKind, PublicKey};
+use rootbridge_test_support::softhsm;
 use secrecy::SecretString;
 
 pub(crate) const PIN: &str = "4711-user";
 pub(crate) const SO_PIN: &str = "0815-officer";
 
-const SOFTHSM: [&str; 6] = [
-    "/usr/lib/softhsm/libsofthsm2.so",
-    "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
-    "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
-    "/usr/lib64/softhsm/libsofthsm2.so",
-    "/usr/lib64/pkcs11/libsofthsm2.so",
-    "/usr/local/lib/softhsm/libsofthsm2.so",
-];
-
-/// What stands between the test and SoftHSM.
+/// What is in front of SoftHSM.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kit {
-    /// Nothing.
+pub(crate) enum Module {
+    /// Nothing: SoftHSM itself.
     Plain,
     /// `pkcs11-spy`, which logs every call.
     Spy,
-    /// `shim.c`, which fails on command, below `pkcs11-spy`.
-    Shim,
-    /// Nothing yet; `remote` puts a server between.
+    /// `faulty_module.c`, which fails on command, behind `pkcs11-spy`.
+    Faulty,
+    /// Nothing yet; `remote` adds a server.
     Remote,
 }
 
-/// Where a scenario lives.
-pub(crate) struct Place {
+/// A scenario's directory and module.
+pub(crate) struct Scenario {
     pub(crate) dir: PathBuf,
     pub(crate) module: PathBuf,
 }
@@ -44,12 +36,12 @@ pub(crate) struct Place {
 /// Runs `body` in a new process of this test binary, with a SoftHSM directory of its own.
 pub(crate) fn isolated<F: Future<Output = ()>>(
     path: &str,
-    kit: Kit,
-    body: impl FnOnce(Place) -> F,
+    module: Module,
+    body: impl FnOnce(Scenario) -> F,
 ) {
     let name = path.split_once("::").unwrap().1;
     if std::env::var("RB_SCENARIO").as_deref() == Ok(name) {
-        let place = Place {
+        let scenario = Scenario {
             dir: std::env::var_os("RB_DIR").unwrap().into(),
             module: std::env::var_os("RB_MODULE").unwrap().into(),
         };
@@ -62,7 +54,7 @@ pub(crate) fn isolated<F: Future<Output = ()>>(
             .enable_all()
             .build()
             .unwrap();
-        return runtime.block_on(body(place));
+        return runtime.block_on(body(scenario));
     }
     let dir = tempfile::Builder::new()
         .prefix("rb-hsm-")
@@ -74,7 +66,7 @@ pub(crate) fn isolated<F: Future<Output = ()>>(
         .env("RB_SCENARIO", name)
         .env("RB_DIR", dir.path());
     child.env("RUST_BACKTRACE", "0");
-    child.envs(prepare(dir.path(), kit));
+    child.envs(prepare(dir.path(), module));
     let log = dir.path().join("output");
     let file = std::fs::File::create(&log).unwrap();
     child
@@ -109,7 +101,7 @@ pub(crate) fn isolated<F: Future<Output = ()>>(
     );
 }
 
-fn prepare(dir: &Path, kit: Kit) -> Vec<(&'static str, OsString)> {
+fn prepare(dir: &Path, kind: Module) -> Vec<(&'static str, OsString)> {
     let tokens = dir.join("tokens");
     std::fs::create_dir(&tokens).unwrap();
     let conf = dir.join("softhsm2.conf");
@@ -122,75 +114,34 @@ fn prepare(dir: &Path, kit: Kit) -> Vec<(&'static str, OsString)> {
     )
     .unwrap();
     std::fs::write(dir.join("pin"), PIN).unwrap();
-    let softhsm = find("SoftHSM (Debian: softhsm2)", &SOFTHSM);
+    let softhsm = softhsm::module();
     let mut env: Vec<(&'static str, OsString)> = vec![("SOFTHSM2_CONF", conf.into())];
     let mut module = softhsm.clone();
-    if kit == Kit::Shim {
-        let shim = dir.join("shim.so");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/faulty_module.c");
-        run(Command::new("cc")
-            .args(["-std=gnu17", "-shared", "-fPIC", "-o"])
-            .arg(&shim)
-            .arg(source)
-            .arg("-ldl"));
+    if kind == Module::Faulty {
+        module = dir.join("shim.so");
+        softhsm::build_faulty_module(&module);
         env.push(("RB_SHIM_MODULE", softhsm.into()));
         env.push(("RB_SHIM_CONTROL", dir.join("control").into()));
-        module = shim;
     }
-    if kit == Kit::Remote {
+    if kind == Module::Remote {
         let address = format!("unix:path={}", dir.join("p11-kit.sock").display());
         env.push(("P11_KIT_SERVER_ADDRESS", address.into()));
     }
-    if matches!(kit, Kit::Spy | Kit::Shim) {
+    if matches!(kind, Module::Spy | Module::Faulty) {
         env.push(("PKCS11SPY", module.into()));
         env.push(("PKCS11SPY_OUTPUT", dir.join("spy.log").into()));
-        module = pkcs11("pkcs11-spy (Debian: opensc)", "pkcs11-spy.so");
+        module = softhsm::spy();
     }
     env.push(("RB_MODULE", module.into()));
     env
-}
-
-/// A module in one of the usual places.
-pub(crate) fn pkcs11(what: &str, file: &str) -> PathBuf {
-    let places = [
-        "/usr/lib/x86_64-linux-gnu",
-        "/usr/lib/aarch64-linux-gnu",
-        "/usr/lib64",
-        "/usr/lib",
-    ];
-    let places: Vec<String> = places
-        .iter()
-        .flat_map(|dir| [format!("{dir}/pkcs11/{file}"), format!("{dir}/{file}")])
-        .collect();
-    find(what, &places)
-}
-
-fn find<P: AsRef<Path>>(what: &str, places: &[P]) -> PathBuf {
-    let found = places.iter().map(AsRef::as_ref).find(|path| path.exists());
-    found
-        .unwrap_or_else(|| panic!("{what} is not installed"))
-        .to_owned()
-}
-
-/// Runs a command that must succeed, and gives what it printed.
-pub(crate) fn run(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 pub(crate) fn secret(text: &str) -> SecretString {
     SecretString::from(text)
 }
 
-impl Place {
-    /// A config with the token `main`, found by its label, and what `change` makes of it.
+impl Scenario {
+    /// A configuration with the token `main`, found by its label, changed by `change`.
     pub(crate) fn config(&self, change: impl FnOnce(&mut RawConfig)) -> Config {
         let mut raw: RawConfig = toml::from_str(&format!(
             "module = {:?}\nprobe_interval = '500ms'\n[tokens.main]\nlabel = 'main'\npin_file = {:?}\n",
@@ -202,7 +153,7 @@ impl Place {
         Config::try_from(raw).unwrap()
     }
 
-    /// An open HSM with the token `main` made and ready.
+    /// An open HSM with a new token `main`, ready.
     pub(crate) async fn ready(&self, change: impl FnOnce(&mut RawConfig)) -> (Hsm, Arc<Token>) {
         let hsm = Hsm::open(&self.config(change)).unwrap();
         hsm.init_token(None, "main", &secret(SO_PIN), &secret(PIN))
@@ -212,7 +163,7 @@ impl Place {
         (hsm, token)
     }
 
-    /// How often the module was asked for `call`, by pkcs11-spy's log.
+    /// How many calls of `call` are in the log of `pkcs11-spy`.
     pub(crate) fn calls(&self, call: &str) -> usize {
         let log = std::fs::read_to_string(self.dir.join("spy.log")).unwrap();
         log.lines()
@@ -220,7 +171,7 @@ impl Place {
             .count()
     }
 
-    /// Commands the shim.
+    /// Sets the faulty module's commands.
     pub(crate) fn command(&self, lines: &str) {
         let path = self.dir.join("control");
         if lines.is_empty() {
@@ -237,7 +188,7 @@ impl Place {
     }
 }
 
-/// A P-256 key that is open for signing.
+/// A new P-256 key, ready to sign.
 pub(crate) async fn new_key(token: &Arc<Token>, id: &[u8]) -> Key {
     let public = token
         .generate(KeyKind::EcdsaP256, "test", id)
@@ -253,7 +204,7 @@ pub(crate) async fn sign(key: &Key, message: &[u8]) -> Result<Vec<u8>, SignError
 }
 
 /// Signs and verifies in software.
-pub(crate) async fn sign_well(key: &Key, message: &[u8]) {
+pub(crate) async fn sign_and_verify(key: &Key, message: &[u8]) {
     let signature = sign(key, message).await.unwrap();
     key.public_key()
         .verify(key.algorithm(), message, &signature)
@@ -274,7 +225,7 @@ pub(crate) async fn until(
         .clone()
 }
 
-/// A public key that no token has.
+/// A public key whose private key is in no token.
 pub(crate) fn foreign_key() -> PublicKey {
     let pair = rcgen::KeyPair::generate().unwrap();
     PublicKey::from_spki_der(&rcgen::PublicKeyData::subject_public_key_info(&pair)).unwrap()

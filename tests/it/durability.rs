@@ -1,48 +1,67 @@
-//! Durability itself: the order of system calls, and what happens when the disk fails.
+//! Durability: the order of system calls, and failing disks.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::interop::{Answer, Call, calls};
-use crate::support::mesh::{MODULE, Mesh};
-use crate::support::openssl::handshake;
-use crate::support::process::Process;
-use crate::support::trace::{Event, parse, strace};
-use crate::support::{repository, run};
+use rootbridge_test_support::command::run;
+use rootbridge_test_support::files::repository;
+use rootbridge_test_support::{RunningServer, TestServer, softhsm};
 
-const SPY: &str = "/usr/lib/x86_64-linux-gnu/pkcs11-spy.so";
-/// SHA-256 of the constant that the prober has signed: it can be no certificate.
+use crate::support::interop::{Answer, Call, calls};
+use crate::support::trace::{Event, parse, strace};
+use crate::support::{handshake, ledger};
+
+/// The constant that the prober has signed; its SHA-256 is what the HSM gets.
 const SELF_TEST: &str = "rootbridge HSM self-test: this is not a certificate";
 const LEAF: u8 = 1;
 
-/// A CA whose module is the spy, which writes what it is asked to standard error.
-pub(crate) fn spied() -> Mesh {
-    let mesh = Mesh::new();
-    mesh.edit(MODULE, SPY);
-    mesh.edit(
+/// A CA whose module is `pkcs11-spy`, which logs each call to standard error.
+pub(crate) fn spied() -> TestServer {
+    let setup = TestServer::on_fixed_ports();
+    let (module, spy) = (softhsm::module(), softhsm::spy());
+    let module = module.display();
+    setup.edit(&module.to_string(), &spy.display().to_string());
+    setup.edit(
         "environment = {",
-        &format!("environment = {{ PKCS11SPY = \"{MODULE}\","),
+        &format!("environment = {{ PKCS11SPY = \"{module}\","),
     );
-    mesh
+    setup
 }
 
-/// Tracer and spy are slow; what `/readyz` promises is `serving.rs`'s matter.
-fn until_served(mesh: &Mesh, server: &Process) {
-    let begun = Instant::now();
-    while !handshake(mesh.port) {
+/// `rootbridge serve` with the module's variables set beforehand, so that it need not start itself
+/// again with them: not every tool in front of it survives that.
+pub(crate) fn serve_command(setup: &TestServer) -> Command {
+    let mut command = setup.command(&["serve"]);
+    command
+        .env("SOFTHSM2_CONF", setup.path("token/softhsm2.conf"))
+        .env("PKCS11SPY", softhsm::module());
+    command
+}
+
+/// Starts the server with a command and a module that logs PINs.
+pub(crate) async fn serve_spied(setup: &TestServer, command: Command) -> RunningServer {
+    let mut server = setup.start_with(command).await;
+    server.may_log_secrets();
+    server.ready().await;
+    server
+}
+
+/// Tracer and spy are slow. `readiness.rs` tests what `/readyz` promises.
+fn wait_for_handshake(setup: &TestServer, server: &RunningServer) {
+    let start = Instant::now();
+    while !handshake(setup.port) {
         assert!(
-            begun.elapsed() < Duration::from_secs(30),
+            start.elapsed() < Duration::from_secs(30),
             "{}",
             server.log()
         );
     }
 }
 
-/// One request by a client that does not try again.
-fn ask(mesh: &Mesh, name: &str) -> Answer {
-    let token = mesh.issuer.token_file("foo", "bar", "istio-ca");
+/// One request by a client that does not retry.
+fn request(setup: &TestServer, name: &str) -> Answer {
+    let token = setup.issuer.token_file("foo", "bar", "istio-ca");
     let bearer = format!("Bearer {}", std::fs::read_to_string(token).unwrap());
     let call = Call {
         name: name.to_owned(),
@@ -52,7 +71,7 @@ fn ask(mesh: &Mesh, name: &str) -> Answer {
         headers: [("authorization".to_owned(), bearer)].into(),
         ..Call::default()
     };
-    calls(mesh, &[call]).remove(0)
+    calls(setup, &[call]).remove(0)
 }
 
 fn position(events: &[Event], from: usize, wanted: impl Fn(&Event) -> bool) -> Option<usize> {
@@ -74,25 +93,24 @@ fn durable(events: &[Event], hex: &str) -> Option<usize> {
     )
 }
 
-#[test]
-fn intent_before_signature_and_conclusion_before_answer() {
-    let mesh = spied();
-    let trace = mesh.path("trace");
-    let mut server = mesh.serve_by(strace(&trace, &mesh.serve_command()));
-    until_served(&mesh, &server);
+#[tokio::test]
+async fn intents_are_durable_before_signatures_and_outcomes_before_answers() {
+    let setup = spied();
+    let trace = setup.path("trace");
+    let mut server = serve_spied(&setup, strace(&trace, &serve_command(&setup))).await;
+    wait_for_handshake(&setup, &server);
     for n in 0..8 {
-        let answer = ask(&mesh, &format!("traced {n}"));
+        let answer = request(&setup, &format!("traced {n}"));
         assert_eq!(
             (answer.code.as_str(), answer.problem.as_str()),
             ("OK", ""),
             "{answer:?}"
         );
     }
-    server.terminate(Duration::from_secs(60));
+    server.terminate(Duration::from_secs(60)).await;
     let events = parse(&std::fs::read_to_string(&trace).unwrap());
-    let socket = format!("127.0.0.1:{}->", mesh.port);
-    let leaves: Vec<_> = mesh
-        .signed()
+    let socket = format!("127.0.0.1:{}->", setup.port);
+    let leaves: Vec<_> = ledger::signed(&setup)
         .into_iter()
         .filter(|signed| signed.kind == LEAF)
         .collect();
@@ -104,7 +122,7 @@ fn intent_before_signature_and_conclusion_before_answer() {
             0,
             |e| matches!(e, Event::Sign { digest } if *digest == leaf.digest),
         ) else {
-            panic!("the HSM was never asked for {leaf:?}");
+            panic!("the HSM never got {leaf:?}");
         };
         let intent = durable(&events, &leaf.serial).expect("the intent was never made durable");
         assert!(
@@ -132,28 +150,28 @@ fn intent_before_signature_and_conclusion_before_answer() {
 }
 
 /// The server with a disk that fails when `fault` says so.
-fn serve_on_a_failing_disk(mesh: &Mesh) -> Process {
-    let shim = mesh.path("disk.so");
+async fn serve_on_a_failing_disk(setup: &TestServer) -> RunningServer {
+    let shim = setup.path("disk.so");
     run(Command::new("cc")
         .args(["-shared", "-fPIC", "-O1", "-o"])
         .arg(&shim)
         .arg(repository("tests/fixtures/faults/disk.c")));
-    let mut command = mesh.serve_command();
+    let mut command = serve_command(setup);
     command
         .env("LD_PRELOAD", shim)
-        .env("DISK_FAULT", mesh.path("fault"));
-    mesh.serve_by(command)
+        .env("DISK_FAULT", setup.path("fault"));
+    serve_spied(setup, command).await
 }
 
 /// `sync ERRNO`, `write ERRNO` or nothing.
-fn fault(mesh: &Mesh, what: &str) {
-    let new = mesh.path("fault.new");
+fn fault(setup: &TestServer, what: &str) {
+    let new = setup.path("fault.new");
     std::fs::write(&new, what).unwrap();
-    std::fs::rename(new, mesh.path("fault")).unwrap();
+    std::fs::rename(new, setup.path("fault")).unwrap();
 }
 
-/// The digests that the spy saw go into C_Sign.
-fn asked_of_the_hsm(server: &Process) -> BTreeSet<String> {
+/// The digests that the spy logged for C_Sign.
+fn digests_sent_to_the_hsm(server: &RunningServer) -> BTreeSet<String> {
     let log = server.log();
     let calls = log.split(": C_Sign\n").skip(1);
     calls
@@ -177,57 +195,56 @@ fn self_test() -> String {
     text.split(' ').next().unwrap().to_owned()
 }
 
-#[test]
-fn a_failing_disk_gives_no_signature_and_mends() {
-    let mesh = spied();
-    // One worker, so that the lines of the spy's log keep together.
-    mesh.edit("workers = 2", "workers = 1");
-    let mut server = serve_on_a_failing_disk(&mesh);
-    until_served(&mesh, &server);
+#[tokio::test]
+async fn a_failing_disk_gives_no_signature_until_it_recovers() {
+    let setup = spied();
+    // One worker, so that the lines of one call are together in the spy's log.
+    setup.edit("workers = 2", "workers = 1");
+    let mut server = serve_on_a_failing_disk(&setup).await;
+    wait_for_handshake(&setup, &server);
     let faults = [
         ("a failing fdatasync", "sync 5"),
         ("a full disk", "write 28"),
         ("a read-only disk", "write 30"),
     ];
     for (name, what) in faults {
-        assert_eq!(ask(&mesh, "before").code, "OK", "before {name}");
-        let before = asked_of_the_hsm(&server);
-        fault(&mesh, what);
+        assert_eq!(request(&setup, "before").code, "OK", "before {name}");
+        let before = digests_sent_to_the_hsm(&server);
+        fault(&setup, what);
         for _ in 0..3 {
-            let answer = ask(&mesh, name);
+            let answer = request(&setup, name);
             assert_eq!(answer.code, "Unavailable", "{name}: {answer:?}");
         }
-        let mut asked = asked_of_the_hsm(&server);
-        asked.remove(&self_test());
+        let mut digests = digests_sent_to_the_hsm(&server);
+        digests.remove(&self_test());
         assert!(
-            asked.is_subset(&before),
-            "{name}: the HSM was asked without a durable intent"
+            digests.is_subset(&before),
+            "{name}: a request to the HSM without a durable intent"
         );
-        fault(&mesh, "");
-        let mended = Instant::now();
-        while ask(&mesh, "after").code != "OK" {
+        fault(&setup, "");
+        let start = Instant::now();
+        while request(&setup, "after").code != "OK" {
             assert!(
-                mended.elapsed() < Duration::from_secs(5),
-                "{name}: not mended\n{}",
+                start.elapsed() < Duration::from_secs(5),
+                "{name}: no recovery\n{}",
                 server.log()
             );
         }
     }
-    assert!(server.terminate(Duration::from_secs(20)).success());
-    let verdict = mesh.judge_ledger(&[] as &[PathBuf]);
-    assert_eq!(verdict["counts"]["pending"], 0, "{verdict:#}");
+    assert!(server.terminate(Duration::from_secs(20)).await.success());
+    let report = ledger::verify(&setup, &[]);
+    assert_eq!(report["counts"]["pending"], 0, "{report:#}");
 
-    // The HSM's own log reconciles with the ledger: whatever it was asked is on record.
-    let mut known: BTreeSet<String> = mesh
-        .signed()
+    // The HSM's own log agrees with the ledger: every request to it is on record.
+    let mut known: BTreeSet<String> = ledger::signed(&setup)
         .into_iter()
         .map(|signed| signed.digest)
         .collect();
     known.insert(self_test());
-    let asked = asked_of_the_hsm(&server);
+    let digests = digests_sent_to_the_hsm(&server);
     assert!(
-        asked.is_subset(&known),
+        digests.is_subset(&known),
         "unrecorded: {:?}",
-        asked.difference(&known)
+        digests.difference(&known)
     );
 }

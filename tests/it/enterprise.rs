@@ -3,15 +3,16 @@
 
 use std::time::{Duration, Instant};
 
-use crate::istio::good;
-use crate::judges::every_shape;
-use crate::support::http::{get, wait_ready};
-use crate::support::interop::{Facts, calls};
-use crate::support::mesh::{Mesh, TRUST_DOMAIN};
-use crate::support::openssl::{ScratchCa, handshake};
+use rootbridge_test_support::openssl::OpensslCa;
+use rootbridge_test_support::{TD, TestServer};
 
-fn certified(mesh: &Mesh) -> Facts {
-    let answer = calls(mesh, &[good(mesh, "ask")]).remove(0);
+use crate::certificates::verify_all;
+use crate::istio::good;
+use crate::support::interop::{Facts, calls};
+use crate::support::{fingerprint, handshake, ledger};
+
+fn certified(setup: &TestServer) -> Facts {
+    let answer = calls(setup, &[good(setup, "ask")]).remove(0);
     assert_eq!(
         (answer.code.as_str(), answer.problem.as_str()),
         ("OK", ""),
@@ -20,81 +21,54 @@ fn certified(mesh: &Mesh) -> Facts {
     answer.facts.unwrap()
 }
 
-#[test]
-fn under_the_enterprises_root() {
-    let mesh = Mesh::bare();
-    let mut server = mesh.start();
-    // It starts, is not ready, and says what to do.
-    wait_ready(mesh.admin, "/livez", Duration::from_secs(20), || {
-        server.ended()
-    })
-    .unwrap();
-    let waiting = get(mesh.admin, "/readyz").unwrap();
-    assert_eq!(waiting.status, 503, "{waiting:?}");
-    let begun = Instant::now();
-    while !server.log().contains("rootbridge ca init") {
-        assert!(
-            begun.elapsed() < Duration::from_secs(10),
-            "{}",
-            server.log()
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
+#[tokio::test]
+async fn under_the_enterprises_root() {
+    let setup = TestServer::bare_on_fixed_ports();
+    let server = setup.start().await;
+    // It starts, is not ready, and logs what to do.
+    assert_eq!(server.get("/livez").await.0, 200);
+    assert_eq!(server.get("/readyz").await.0, 503);
+    server.wait_for_log("rootbridge ca init").await;
 
-    let root = ScratchCa::new(&mesh.path("enterprise"));
-    let policy = root.subordinate(&mesh.path("policy"), 1);
-    let csr = mesh.path("issuing.csr");
-    std::fs::write(
-        &csr,
-        mesh.cli(&["ca", "request", "--trust-domain", TRUST_DOMAIN]),
-    )
-    .unwrap();
-    let chain = [policy.sign_ca(&csr, 0), policy.roots(), root.roots()];
-    let text: String = chain
-        .iter()
-        .map(|path| std::fs::read_to_string(path).unwrap())
-        .collect();
-    let answer = mesh.path("chain.pem");
-    std::fs::write(&answer, text).unwrap();
-    mesh.cli(&["ca", "import", answer.to_str().unwrap()]);
+    let root = OpensslCa::new(&setup.path(""), "enterprise");
+    let policy = root.intermediate_with("policy", &["-newkey", "rsa:2048"], Some(1));
+    let csr = setup.cli(&["ca", "request", "--trust-domain", TD]);
+    let chain = policy.certify(&csr, 0) + &policy.pem() + &root.pem();
+    let file = setup.path("chain.pem");
+    std::fs::write(&file, chain).unwrap();
+    setup.cli(&["ca", "import", file.to_str().unwrap()]);
 
     // The running server takes it.
-    wait_ready(mesh.admin, "/readyz", Duration::from_secs(20), || {
-        server.ended()
-    })
-    .unwrap();
-    let begun = Instant::now();
-    while !handshake(mesh.port) {
-        assert!(
-            begun.elapsed() < Duration::from_secs(10),
-            "no handshake\n{}",
-            server.log()
-        );
+    server.ready().await;
+    let start = Instant::now();
+    while !handshake(setup.port) {
+        let late = start.elapsed() > Duration::from_secs(10);
+        assert!(!late, "no handshake\n{}", server.log());
     }
-    let facts = certified(&mesh);
+    let facts = certified(&setup);
     assert_eq!((facts.intermediates, facts.roots), (2, 1));
-    every_shape(&mesh, &["ecdsa-p256"]);
+    verify_all(&setup, &["ecdsa-p256"]);
 }
 
-#[test]
-fn foreign_anchors_come_and_go() {
-    let mesh = Mesh::new();
-    let server = mesh.serve();
-    assert_eq!(certified(&mesh).roots, 1);
-    let foreign = ScratchCa::new(&mesh.path("foreign")).roots();
+#[tokio::test]
+async fn foreign_anchors_come_and_go() {
+    let setup = TestServer::on_fixed_ports();
+    let server = setup.serve().await;
+    assert_eq!(certified(&setup).roots, 1);
+    let foreign = OpensslCa::new(&setup.path(""), "foreign").pem_file();
     let path = foreign.to_str().unwrap();
-    mesh.cli(&[
+    setup.cli(&[
         "anchors",
         "add",
         "--trust-domain",
-        TRUST_DOMAIN,
+        TD,
         "--source",
         "a test",
         path,
     ]);
     let until = |roots: usize| {
         let begun = Instant::now();
-        while certified(&mesh).roots != roots {
+        while certified(&setup).roots != roots {
             assert!(
                 begun.elapsed() < Duration::from_secs(10),
                 "{}",
@@ -103,16 +77,10 @@ fn foreign_anchors_come_and_go() {
         }
     };
     until(2);
-    let listed = mesh.cli(&["anchors", "list", "-o", "json"]);
+    let listed = setup.cli(&["anchors", "list", "-o", "json"]);
     assert!(listed.contains("a test"), "{listed}");
-    let fingerprint = crate::support::openssl::fingerprint(&foreign);
-    mesh.cli(&[
-        "anchors",
-        "remove",
-        "--trust-domain",
-        TRUST_DOMAIN,
-        &fingerprint,
-    ]);
+    let fingerprint = fingerprint(&foreign);
+    setup.cli(&["anchors", "remove", "--trust-domain", TD, &fingerprint]);
     until(1);
-    mesh.judge_ledger(&[]);
+    ledger::verify(&setup, &[]);
 }

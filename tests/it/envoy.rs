@@ -3,19 +3,20 @@
 
 use std::path::Path;
 
+use rootbridge_test_support::TestServer;
+use rootbridge_test_support::openssl::{Material, OpensslCa};
+
 use crate::support::envoy::{client, fixed, server};
 use crate::support::http::get;
 use crate::support::interop::certify;
-use crate::support::mesh::Mesh;
-use crate::support::openssl::{Material, ScratchCa};
 
 const SERVER: &str = "spiffe://cluster.local/ns/shop/sa/server";
 const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
 const OTHER: &str = "spiffe://cluster.local/ns/shop/sa/other";
 
-/// The story, whoever made the certificates: `own` for an ID of this mesh, `foreign` for the same
-/// ID from another CA that itself trusts this mesh.
-fn story(directory: &Path, own: &dyn Fn(&str, &str) -> Material, foreign: &Material) {
+/// Who may talk to whom, whichever CA made the certificates: `own` makes one for an ID of this mesh,
+/// `foreign` is one for the same ID from another CA, which trusts this mesh.
+fn check_mtls(directory: &Path, own: &dyn Fn(&str, &str) -> Material, foreign: &Material) {
     let server_side = server(directory, "server", &fixed(&own("server", SERVER), CLIENT));
     let client_side = client(
         directory,
@@ -36,7 +37,7 @@ fn story(directory: &Path, own: &dyn Fn(&str, &str) -> Material, foreign: &Mater
     );
     assert_eq!(server_side.counter(".ssl.fail_verify_error"), 0);
 
-    // The client's ID, but another CA's word for it.
+    // The client's ID, certified by another CA.
     let stranger = client(directory, "stranger", &fixed(foreign, SERVER), &server_side);
     assert_eq!(
         get(stranger.port, "/").unwrap().status,
@@ -49,7 +50,7 @@ fn story(directory: &Path, own: &dyn Fn(&str, &str) -> Material, foreign: &Mater
         server_side.process.log()
     );
 
-    // This CA's word, but for another ID; in both directions.
+    // Another ID, certified by this CA; in both directions.
     let material = own("other", OTHER);
     let other = client(
         directory,
@@ -79,34 +80,34 @@ fn story(directory: &Path, own: &dyn Fn(&str, &str) -> Material, foreign: &Mater
 }
 
 /// Each workload's key and CSR are its own process's; the certificates come over Istio's API.
-#[test]
-fn with_certificates_from_the_token() {
-    let mesh = Mesh::new();
-    let _server = mesh.serve();
+#[tokio::test]
+async fn with_certificates_from_the_token() {
+    let setup = TestServer::on_fixed_ports();
+    let _server = setup.serve().await;
     let own = |name: &str, id: &str| {
         let account = id.rsplit('/').next().unwrap();
-        certify(&mesh, name, "shop", account, "ecdsa-p256")
+        certify(&setup, name, "shop", account, "ecdsa-p256")
     };
-    let roots = certify(&mesh, "roots", "shop", "other", "ecdsa-p256").roots;
-    let other = ScratchCa::new(&mesh.path("other"));
+    let roots = certify(&setup, "roots", "shop", "other", "ecdsa-p256").roots;
+    let other = OpensslCa::new(&setup.path(""), "other");
     let foreign = Material {
         roots,
         ..other.workload("foreign", CLIENT)
     };
-    story(&mesh.path(""), &own, &foreign);
+    check_mtls(&setup.path(""), &own, &foreign);
 }
 
 /// The control: with certificates that openssl made, so that a failure below is Rootbridge's.
 #[test]
-fn with_a_scratch_ca() {
+fn with_certificates_from_openssl() {
     let directory = tempfile::tempdir().unwrap();
-    let ca = ScratchCa::new(&directory.path().join("ca"));
-    let other = ScratchCa::new(&directory.path().join("other"));
+    let ca = OpensslCa::new(directory.path(), "ca");
+    let other = OpensslCa::new(directory.path(), "other");
     let foreign = Material {
-        roots: ca.roots(),
+        roots: ca.pem_file(),
         ..other.workload("foreign", CLIENT)
     };
-    story(
+    check_mtls(
         directory.path(),
         &|name, id| ca.workload(name, id),
         &foreign,

@@ -6,26 +6,29 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::mesh::{Mesh, TRUST_DOMAIN};
-use crate::support::{output, repository, run};
+use rootbridge_test_support::command::{output, run};
+use rootbridge_test_support::files::repository;
+use rootbridge_test_support::{TD, TestServer};
 
-fn grpcurl(mesh: &Mesh, flags: &[&str], call: &[&str]) -> Command {
+use crate::support::{NAME, ledger};
+
+fn grpcurl(setup: &TestServer, flags: &[&str], call: &[&str]) -> Command {
     let mut command = Command::new(repository("build/interop/grpcurl"));
     command
         .arg("-cacert")
-        .arg(mesh.roots())
-        .args(["-authority", "rootbridge.rootbridge.svc"])
+        .arg(ledger::anchors(&setup))
+        .args(["-authority", NAME])
         .args(flags)
-        .arg(format!("127.0.0.1:{}", mesh.port))
+        .arg(format!("127.0.0.1:{}", setup.port))
         .args(call);
     command
 }
 
-#[test]
-fn services_are_found_healthy_and_usable_by_reflection() {
-    let mesh = Mesh::new();
-    let server = mesh.serve();
-    let services = run(&mut grpcurl(&mesh, &[], &["list"]));
+#[tokio::test]
+async fn services_are_found_healthy_and_usable_by_reflection() {
+    let setup = TestServer::on_fixed_ports();
+    let server = setup.serve().await;
+    let services = run(&mut grpcurl(&setup, &[], &["list"]));
     for service in [
         "istio.v1.auth.IstioCertificateService",
         "rootbridge.v1.CertificateService",
@@ -39,7 +42,7 @@ fn services_are_found_healthy_and_usable_by_reflection() {
             // Kept by a prober in the background: a moment after the server is ready.
             let end = Instant::now() + Duration::from_secs(20);
             loop {
-                let health = run(&mut grpcurl(&mesh, &["-d", &ask], check));
+                let health = run(&mut grpcurl(&setup, &["-d", &ask], check));
                 if health.contains("\"SERVING\"") {
                     break;
                 }
@@ -49,14 +52,14 @@ fn services_are_found_healthy_and_usable_by_reflection() {
         }
     }
 
-    let ask = json!({ "trustDomain": TRUST_DOMAIN }).to_string();
+    let ask = json!({ "trustDomain": TD }).to_string();
     let bundle = &["rootbridge.v1.TrustBundleService/GetTrustBundle"];
-    let bundle = run(&mut grpcurl(&mesh, &["-d", &ask], bundle));
+    let bundle = run(&mut grpcurl(&setup, &["-d", &ask], bundle));
     let bundle: Value = serde_json::from_str(&bundle).unwrap();
     assert_eq!(bundle["anchors"].as_array().unwrap().len(), 1, "{bundle}");
 
     let sign = &["rootbridge.v1.CertificateService/SignCertificate"];
-    let refused = output(&mut grpcurl(&mesh, &["-d", "{}"], sign));
+    let refused = output(&mut grpcurl(&setup, &["-d", "{}"], sign));
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(
         !refused.status.success() && said.contains("Unauthenticated"),

@@ -7,10 +7,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use rootbridge_test_support::TestServer;
+use rootbridge_test_support::command::run;
+use rootbridge_test_support::openssl::{csr, key};
+
 use crate::support::interop::{Answer, Call, calls, driver, issue, workloads};
-use crate::support::mesh::Mesh;
-use crate::support::openssl::{csr, key};
-use crate::support::run;
+use crate::support::ledger;
 
 pub(crate) const BAR: &str = "spiffe://cluster.local/ns/foo/sa/bar";
 pub(crate) const DAY: i64 = 86_400;
@@ -26,10 +28,10 @@ pub(crate) fn now() -> i64 {
 }
 
 /// A call that succeeds; tests change what they are about.
-pub(crate) fn good(mesh: &Mesh, name: &str) -> Call {
+pub(crate) fn good(setup: &TestServer, name: &str) -> Call {
     Call {
         name: name.to_owned(),
-        token_file: mesh.issuer.token_file("foo", "bar", "istio-ca"),
+        token_file: setup.issuer.token_file("foo", "bar", "istio-ca"),
         key: "ecdsa-p256".to_owned(),
         identity: BAR.to_owned(),
         ttl: DAY,
@@ -46,14 +48,14 @@ fn granted(answer: &Answer) -> i64 {
     answer.facts.as_ref().unwrap().not_after - now()
 }
 
-#[test]
-fn every_key_and_lifetime_that_the_contract_allows() {
-    let mesh = Mesh::new();
-    let _server = mesh.serve();
+#[tokio::test]
+async fn every_key_and_lifetime_that_the_contract_allows() {
+    let setup = TestServer::on_fixed_ports();
+    let _server = setup.serve().await;
     let kinds = ["rsa-2048", "rsa-4096", "ecdsa-p256", "ecdsa-p384"];
     let of = |kind: &&str| Call {
         key: (*kind).to_owned(),
-        ..good(&mesh, kind)
+        ..good(&setup, kind)
     };
     let mut list: Vec<Call> = kinds.iter().map(of).collect();
     let lifetimes = [
@@ -65,9 +67,9 @@ fn every_key_and_lifetime_that_the_contract_allows() {
     ];
     list.extend(lifetimes.map(|(ttl, _)| Call {
         ttl,
-        ..good(&mesh, &format!("ttl {ttl}"))
+        ..good(&setup, &format!("ttl {ttl}"))
     }));
-    let answers = calls(&mesh, &list);
+    let answers = calls(&setup, &list);
     for (answer, lifetime) in answers[kinds.len()..].iter().zip(lifetimes.map(|(_, l)| l)) {
         let got = granted(answer);
         assert!(
@@ -85,62 +87,62 @@ fn every_key_and_lifetime_that_the_contract_allows() {
         );
         assert_eq!((facts.intermediates, facts.roots), (1, 1), "{answer:?}");
     }
-    mesh.judge_ledger(&[]);
+    ledger::verify(&setup, &[]);
 }
 
-#[test]
-fn csr_names_may_be_ignored_for_a_mesh_that_moves() {
-    let mesh = Mesh::new();
-    mesh.edit(
+#[tokio::test]
+async fn csr_names_may_be_ignored_for_a_mesh_that_moves() {
+    let setup = TestServer::on_fixed_ports();
+    setup.edit(
         "backdate = \"2m\"",
         "backdate = \"2m\"\ncsr_names = \"ignore\"",
     );
-    let _server = mesh.serve();
+    let _server = setup.serve().await;
     let old = "spiffe://old.example/ns/foo/sa/bar".to_owned();
     let call = Call {
         identity: old,
         expected: BAR.to_owned(),
-        ..good(&mesh, "moving")
+        ..good(&setup, "moving")
     };
-    granted(&calls(&mesh, &[call])[0]);
+    granted(&calls(&setup, &[call])[0]);
 }
 
-#[test]
-fn csrs_of_other_makers() {
-    let mesh = Mesh::new();
-    let _server = mesh.serve();
+#[tokio::test]
+async fn csrs_of_other_makers() {
+    let setup = TestServer::on_fixed_ports();
+    let _server = setup.serve().await;
     let made = |name: &str, kind: &str, names: &str| {
-        let key = key(&mesh.path(""), name, kind);
+        let key = key(&setup.path(""), name, kind);
         std::fs::read_to_string(csr(&key, names)).unwrap()
     };
     // As ztunnel asks: P-256, an empty subject, one critical URI SAN.
     let list = vec![
         Call {
             csr: made("ztunnel", "ecdsa-p256", &format!("URI:{BAR}")),
-            ..good(&mesh, "ztunnel")
+            ..good(&setup, "ztunnel")
         },
         Call {
             csr: made("two", "ecdsa-p256", &format!("URI:{BAR},DNS:evil.example")),
-            ..good(&mesh, "two")
+            ..good(&setup, "two")
         },
     ];
-    let answers = calls(&mesh, &list);
+    let answers = calls(&setup, &list);
     granted(&answers[0]);
     assert_ne!(answers[1].code, "OK", "{answers:?}");
 }
 
-#[test]
-fn a_thousand_certificates_at_once() {
-    let mesh = Mesh::new();
-    let _server = mesh.serve();
-    let callers = workloads(&mesh, 32);
-    let witness = mesh.path("witness");
+#[tokio::test]
+async fn a_thousand_certificates_at_once() {
+    let setup = TestServer::on_fixed_ports();
+    let _server = setup.serve().await;
+    let callers = workloads(&setup, 32);
+    let witness = setup.path("witness");
     let path = witness.to_str().unwrap();
     let mut serials = BTreeSet::new();
     for (count, kind) in [(900, "ecdsa-p256"), (100, "rsa-2048")] {
         let number = count.to_string();
         let tally = issue(
-            &mesh,
+            &setup,
             &callers,
             &[
                 "-count", &number, "-workers", "32", "-key", kind, "-out", path,
@@ -160,17 +162,17 @@ fn a_thousand_certificates_at_once() {
         );
     }
     assert_eq!(serials.len(), 1000);
-    let verdict = mesh.judge_ledger(&[witness]);
-    assert_eq!(verdict["witnessed"], 1000);
+    let report = ledger::verify(&setup, &[witness]);
+    assert_eq!(report["witnessed"], 1000);
 }
 
-#[test]
-fn the_agents_secret_manager_gets_and_renews() {
-    let mesh = Mesh::new();
-    let _server = mesh.serve();
+#[tokio::test]
+async fn the_agents_secret_manager_gets_and_renews() {
+    let setup = TestServer::on_fixed_ports();
+    let _server = setup.serve().await;
     for flags in [&["-ecdsa"][..], &[]] {
-        let token = mesh.issuer.token_file("foo", "bar", "istio-ca");
-        run(driver("agent", &mesh)
+        let token = setup.issuer.token_file("foo", "bar", "istio-ca");
+        run(driver("agent", &setup)
             .arg("-token-file")
             .arg(token)
             .args(["-namespace", "foo", "-service-account", "bar"])
@@ -179,27 +181,27 @@ fn the_agents_secret_manager_gets_and_renews() {
 }
 
 /// A VM's renewal: no token any more, but the certificate that this CA gave before.
-#[test]
-fn renewal_by_certificate() {
-    let mesh = Mesh::new();
-    let _server = mesh.serve();
-    let first = calls(&mesh, &[good(&mesh, "by token")]).remove(0);
+#[tokio::test]
+async fn renewal_by_certificate() {
+    let setup = TestServer::on_fixed_ports();
+    let _server = setup.serve().await;
+    let first = calls(&setup, &[good(&setup, "by token")]).remove(0);
     granted(&first);
     let chain = first.chain.as_ref().unwrap();
-    let (cert_file, key_file) = (mesh.path("vm.pem"), mesh.path("vm.key"));
+    let (cert_file, key_file) = (setup.path("vm.pem"), setup.path("vm.key"));
     std::fs::write(&cert_file, chain[..chain.len() - 1].concat()).unwrap();
     std::fs::write(&key_file, &first.key).unwrap();
     let by_certificate = Call {
         token_file: PathBuf::new(),
         cert_file,
         key_file,
-        ..good(&mesh, "by certificate")
+        ..good(&setup, "by certificate")
     };
     let other = Call {
         identity: "spiffe://cluster.local/ns/foo/sa/evil".to_owned(),
         ..by_certificate.clone()
     };
-    let answers = calls(&mesh, &[by_certificate, other]);
+    let answers = calls(&setup, &[by_certificate, other]);
     granted(&answers[0]);
     assert_ne!(answers[1].code, "OK", "{answers:?}");
     assert_ne!(

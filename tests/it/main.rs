@@ -1,5 +1,5 @@
-//! The tests that look at the house from outside: its walls, and the real binary on a real token
-//! with real clients.
+//! The real binary on a real token, with the clients and verifiers of others: Istio's client, Envoy,
+//! grpcurl, pkilint, strace.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,14 +9,14 @@
     missing_docs
 )]
 
+mod certificates;
 mod crash;
 mod durability;
 mod enterprise;
 mod envoy;
 mod grpcurl;
 mod istio;
-mod judges;
-mod moving_in;
-mod refusals;
-mod serving;
+mod migration;
+mod readiness;
+mod refused_calls;
 mod support;

@@ -339,7 +339,7 @@ async fn istios_own_client_by_token_review() {
         server.metric(metric).await == Some(1.0)
     })
     .await;
-    let driver = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("build/interop/istio");
+    let driver = rootbridge_test_support::files::repository("build/interop/istio");
     let mut child = std::process::Command::new(driver)
         .args(["calls", "-address"])
         .arg(format!("127.0.0.1:{}", server.port()))

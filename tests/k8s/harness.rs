@@ -7,7 +7,7 @@ use kube::{Api, ResourceExt as _};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::kept::{Kept, runs};
+use super::guarded_process::{GuardedProcess, runs};
 use super::objects::{
     granted, namespace, node, pod, review, rule, service_account, token, token_for,
 };
@@ -131,14 +131,14 @@ async fn nothing_outlives_the_tests() {
     std::fs::create_dir(&inner).unwrap();
     // The parent is a shell here that holds the keeper's standard input, as this process would.
     let script = r#"mkfifo "$1/in"; sh -c "$2" keeper "$1/log" "$1/inner" sleep 1000 <"$1/in" & exec 3>"$1/in"; exec sleep 1000"#;
-    let parent = Kept::start(
+    let parent = GuardedProcess::start(
         "sh".as_ref(),
         &[
             "-c".to_owned(),
             script.to_owned(),
             "parent".to_owned(),
             directory.path().display().to_string(),
-            super::kept::KEEPER.to_owned(),
+            super::guarded_process::GUARD.to_owned(),
         ],
         &directory.path().join("said"),
         None,

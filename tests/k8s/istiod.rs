@@ -210,7 +210,7 @@ async fn it_follows_the_bundle_and_the_issuer() {
     let running = scene.setup.serve().await;
     let first = secret(&api, "the secret", |_| true).await;
     let setup = &scene.setup;
-    let enterprise = openssl::EnterpriseCa::new(&setup.path(""), "enterprise");
+    let enterprise = openssl::OpensslCa::new(&setup.path(""), "enterprise");
     let root = setup.path("enterprise-root.pem");
     std::fs::write(&root, enterprise.pem()).unwrap();
     let add = ["anchors", "add", "--trust-domain", TD, "--source", "test"];

@@ -21,11 +21,11 @@ mod check;
 mod csr;
 mod faults;
 mod faulty;
+mod guarded_process;
 mod hang;
 mod harness;
 mod istiod;
 mod istiod_ra;
-mod kept;
 mod linkerd;
 mod nodes;
 #[allow(dead_code)]

@@ -1,8 +1,5 @@
 //! A real API server with its etcd, on free ports of the loopback interface.
 
-use std::fs;
-use std::net::TcpListener;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
@@ -11,19 +8,21 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::access::{Ca, Credential, client, kubeconfig};
-use super::kept::Kept;
+use super::guarded_process::GuardedProcess;
 use rootbridge_test_support::command::run;
+use rootbridge_test_support::files::{repository, write_secret};
+use rootbridge_test_support::free_port;
+use rootbridge_test_support::jwk::b64;
+use rootbridge_test_support::jwt::ISSUER;
 
-/// `iss` of its tokens.
-pub(crate) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 /// To be ready, on a machine that is busy with other things.
 const START: Duration = Duration::from_secs(120);
 
 /// A cluster's API server. Both processes end when it is dropped, or when this process dies.
 pub(crate) struct ApiServer {
     // The server first: without its store it would only complain.
-    server: Option<Kept>,
-    etcd: Kept,
+    server: Option<GuardedProcess>,
+    etcd: GuardedProcess,
     arguments: Vec<String>,
     directory: PathBuf,
     ca: Ca,
@@ -82,11 +81,11 @@ impl ApiServer {
     fn prepare(&self, store: &str, flags: &[&str]) -> Vec<String> {
         let path = |name: &str| self.path(name).display().to_string();
         let (certificate, key) = self.ca.server();
-        secret(&self.path("server.pem"), &certificate);
-        secret(&self.path("server.key"), &key);
-        secret(&self.path("ca.pem"), &self.ca.pem());
+        write_secret(&self.path("server.pem"), &certificate);
+        write_secret(&self.path("server.key"), &key);
+        write_secret(&self.path("ca.pem"), &self.ca.pem());
         let admin = &self.admin;
-        secret(
+        write_secret(
             &self.path("tokens.csv"),
             &format!("{admin},admin,admin,system:masters\n"),
         );
@@ -131,7 +130,7 @@ impl ApiServer {
     fn run(&mut self) -> Result<(), String> {
         let program = built("kube-apiserver");
         let log = self.path("apiserver.log");
-        let server = Kept::start(&program, &self.arguments, &log, None);
+        let server = GuardedProcess::start(&program, &self.arguments, &log, None);
         let begun = Instant::now();
         while !self.ready() {
             if server.ended() || begun.elapsed() > START {
@@ -236,17 +235,17 @@ impl ApiServer {
     }
 
     /// The API server's process.
-    pub(crate) fn process(&self) -> &Kept {
+    pub(crate) fn process(&self) -> &GuardedProcess {
         self.server.as_ref().expect("it runs")
     }
 
     /// etcd's process.
-    pub(crate) fn store(&self) -> &Kept {
+    pub(crate) fn store(&self) -> &GuardedProcess {
         &self.etcd
     }
 }
 
-fn start_etcd(directory: &Path) -> (Kept, String) {
+fn start_etcd(directory: &Path) -> (GuardedProcess, String) {
     let (clients, peers) = (free_port(), free_port());
     let store = format!("http://127.0.0.1:{clients}");
     let peers = format!("http://127.0.0.1:{peers}");
@@ -262,37 +261,19 @@ fn start_etcd(directory: &Path) -> (Kept, String) {
         "--log-level=warn".to_owned(),
     ];
     let log = directory.join("etcd.log");
-    let etcd = Kept::start(&built("etcd"), &arguments, &log, Some(directory));
+    let etcd = GuardedProcess::start(&built("etcd"), &arguments, &log, Some(directory));
     (etcd, store)
 }
 
 /// A program that `scripts/setup test` has built.
 pub(crate) fn built(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("build/cluster")
-        .join(name);
+    let path = repository("build/cluster").join(name);
     assert!(path.exists(), "no {}; run `make setup`", path.display());
     path
-}
-
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 fn random() -> String {
     let mut bytes = [0_u8; 16];
     aws_lc_rs::rand::fill(&mut bytes).unwrap();
-    rootbridge_test_support::jwt::b64(&bytes)
-}
-
-fn secret(path: &Path, text: &str) {
-    let mut options = fs::OpenOptions::new();
-    let mut file = options
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .unwrap();
-    std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+    b64(&bytes)
 }

@@ -11,7 +11,7 @@ use tonic::Code;
 
 use rootbridge_test_support::csr::KeyAndCsr;
 use rootbridge_test_support::grpc::{https, refusal};
-use rootbridge_test_support::openssl::EnterpriseCa;
+use rootbridge_test_support::openssl::OpensslCa;
 use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventually};
 
 /// A listener that has its certificate yet, and the address of the download.
@@ -182,7 +182,7 @@ async fn a_change_reaches_watchers_at_once() {
         (1, 1, TD)
     );
 
-    let foreign = EnterpriseCa::new(&setup.path(""), "foreign");
+    let foreign = OpensslCa::new(&setup.path(""), "foreign");
     std::fs::write(setup.path("foreign.pem"), foreign.pem()).unwrap();
     let file = setup.path("foreign.pem");
     setup.cli(&[
@@ -294,7 +294,7 @@ async fn foreign_anchors_are_published_and_nothing_else() {
     let setup = TestServer::new();
     let server = setup.serve().await;
     let client = server.client(TD).await;
-    let foreign = EnterpriseCa::new(&setup.path(""), "foreign");
+    let foreign = OpensslCa::new(&setup.path(""), "foreign");
     let file = setup.path("foreign.pem");
     std::fs::write(&file, foreign.pem()).unwrap();
     let add = [

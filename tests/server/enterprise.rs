@@ -7,7 +7,7 @@ use rootbridge::ledger::IssuerId;
 use serde_json::Value;
 
 use rootbridge_test_support::csr::KeyAndCsr;
-use rootbridge_test_support::openssl::{EnterpriseCa, ca};
+use rootbridge_test_support::openssl::{OpensslCa, ca};
 use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually};
 
 fn request(setup: &TestServer, more: &[&str]) -> String {
@@ -39,7 +39,7 @@ async fn a_running_server_takes_the_enterprises_answer() {
     assert!(said.contains("ca init"), "{said}");
     assert_eq!(server.get("/livez").await.0, 200);
 
-    let enterprise = EnterpriseCa::new(&setup.path(""), "root");
+    let enterprise = OpensslCa::new(&setup.path(""), "root");
     let middle = enterprise.intermediate("middle");
     let csr = request(&setup, &["--organization", "Mesh"]);
     let (status, said) = server.get("/readyz").await;
@@ -72,13 +72,13 @@ async fn a_running_server_takes_the_enterprises_answer() {
 #[test]
 fn what_is_wrong_with_a_chain_is_said() {
     let setup = TestServer::bare();
-    let enterprise = EnterpriseCa::new(&setup.path(""), "root");
-    let stranger = EnterpriseCa::new(&setup.path(""), "stranger");
+    let enterprise = OpensslCa::new(&setup.path(""), "root");
+    let stranger = OpensslCa::new(&setup.path(""), "stranger");
     let middle = enterprise.intermediate("middle");
     let csr = request(&setup, &["--path-len", "1"]);
     let root = enterprise.pem();
     let good = enterprise.certify(&csr, 1);
-    let other_key = EnterpriseCa::new(&setup.path(""), "other").pem();
+    let other_key = OpensslCa::new(&setup.path(""), "other").pem();
 
     let expired = enterprise.sign(&csr, &ca(Some(1)), &["-days", "-1"]);
     let leaf = enterprise.sign(&csr, "basicConstraints=critical,CA:FALSE", &[]);
@@ -97,7 +97,7 @@ fn what_is_wrong_with_a_chain_is_said() {
         (enterprise.sign(&csr, no_sign, &[]) + &root, "keyCertSign"),
         (
             enterprise.certify(&csr, 0) + &root,
-            "allows 0 CAs below it, 1 were asked for",
+            "allows 0 CAs below it, 1 were requested",
         ),
         (root.clone() + &good, "issuing certificate first"),
         (good.clone(), "not self-signed"),
@@ -125,7 +125,7 @@ async fn a_root_that_nobody_trusts_yet_is_not_put_to_use() {
     let setup = TestServer::new();
     let own = setup.roots(TD);
     let server = setup.serve().await;
-    let enterprise = EnterpriseCa::new(&setup.path(""), "root");
+    let enterprise = OpensslCa::new(&setup.path(""), "root");
     let chain = enterprise.certify(&request(&setup, &[]), 0) + &enterprise.pem();
     let said = import(&setup, &chain).unwrap_err();
     assert!(
@@ -197,7 +197,7 @@ async fn init_leaves_a_pending_request_alone() {
 
     // What is imported last signs, though its key is older than init's.
     let server = setup.serve().await;
-    let enterprise = EnterpriseCa::new(&setup.path(""), "root");
+    let enterprise = OpensslCa::new(&setup.path(""), "root");
     let root = setup.path("root.pem");
     fs::write(&root, enterprise.pem()).unwrap();
     setup.cli(&[
@@ -228,9 +228,9 @@ async fn init_leaves_a_pending_request_alone() {
 async fn a_path_whose_root_has_gone_is_not_answered() {
     let setup = TestServer::bare();
     let server = setup.start().await;
-    let roots = ["first", "second"].map(|name| EnterpriseCa::new(&setup.path(""), name));
+    let roots = ["first", "second"].map(|name| OpensslCa::new(&setup.path(""), name));
     let csr = request(&setup, &[]);
-    let [first, second] = roots.each_ref().map(EnterpriseCa::pem);
+    let [first, second] = roots.each_ref().map(OpensslCa::pem);
     // A root is published before anything is answered under it.
     let published = setup.path("second.pem");
     fs::write(&published, &second).unwrap();

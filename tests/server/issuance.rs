@@ -103,7 +103,7 @@ async fn leaves_end_with_their_issuer() {
     let client = server.client(TD).await;
     let token = setup.issuer.istio("foo", "bar");
     let said = refusal(client.istio(&token, &csr).await, Code::Unavailable);
-    assert!(said.contains("about to end"), "{said}");
+    assert!(said.contains("about to expire"), "{said}");
     server.stop().await;
 }
 

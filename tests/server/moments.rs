@@ -14,7 +14,7 @@ use rootbridge::x509::{Certificate, Csr, SpiffeId, TrustDomain, verify_ca_path};
 
 use rootbridge_test_support::command::run;
 use rootbridge_test_support::csr::{KeyAndCsr, id};
-use rootbridge_test_support::openssl::EnterpriseCa;
+use rootbridge_test_support::openssl::OpensslCa;
 use rootbridge_test_support::{TD, TestServer};
 
 const INNER: &str = "RB_LINE_MOMENTS";
@@ -32,7 +32,7 @@ fn ten_thousand_swaps() {
     }
     let setup = TestServer::new();
     let csr = setup.cli(&["ca", "request", "--trust-domain", TD]);
-    let enterprise = EnterpriseCa::new(&setup.path(""), "root");
+    let enterprise = OpensslCa::new(&setup.path(""), "root");
     let (root, chain) = (setup.path("root.pem"), setup.path("chain.pem"));
     std::fs::write(&root, enterprise.pem()).unwrap();
     std::fs::write(&chain, enterprise.certify(&csr, 0) + &enterprise.pem()).unwrap();

@@ -88,7 +88,7 @@ async fn a_locked_ledger_signs_nothing_and_comes_back() {
     })
     .await;
     server
-        .wait_for_log("the ledger is back: a new epoch begins")
+        .wait_for_log("the ledger is available again: a new epoch starts")
         .await;
     eventually(PATIENCE, "ready", async || {
         server.get("/readyz").await.0 == 200

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rootbridge_test_support::csr::KeyAndCsr;
 use rootbridge_test_support::grpc::{bearer, istio_request};
-use rootbridge_test_support::openssl::EnterpriseCa;
+use rootbridge_test_support::openssl::OpensslCa;
 use rootbridge_test_support::{TD, TestServer};
 
 /// A caller that hangs up does not leave a record without a conclusion.
@@ -91,7 +91,7 @@ async fn every_answer_is_of_one_moment() {
 /// New issuing certificates under new roots, each published with the change that uses it.
 fn swap(setup: &TestServer) {
     for n in 0..12 {
-        let root = EnterpriseCa::new(&setup.path(""), &format!("root-{n}"));
+        let root = OpensslCa::new(&setup.path(""), &format!("root-{n}"));
         let file = setup.path("root.pem");
         std::fs::write(&file, root.pem()).unwrap();
         let file = file.to_str().unwrap();

@@ -19,7 +19,10 @@ async fn a_wrong_pin_keeps_it_up_and_not_ready() {
     assert_eq!(server.get("/livez").await.0, 200);
     let (status, said) = server.get("/readyz").await;
     assert_eq!(status, 503);
-    assert!(said.contains("issuing key is not to be had"), "{said}");
+    assert!(
+        said.contains("the token of the issuing key is unavailable"),
+        "{said}"
+    );
     assert_eq!(
         server.metric("rootbridge_hsm_up{token=\"main\"}").await,
         Some(0.0)

@@ -12,9 +12,9 @@ use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use rootbridge::x509::{PublicKey, SignatureAlgorithm};
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+use crate::cpu_time;
 use crate::sandbox::Sandbox;
 use crate::token::Token;
 
@@ -25,6 +25,10 @@ const CSR_LEN: usize = 170;
 const TBS_LEN: usize = 420;
 const ROUNDS: usize = 15;
 const VERIFICATIONS_PER_ROUND: u32 = 2_000;
+/// Requests are prepared for this share of the floor's rate: no run has reached it, and a window ends
+/// early when its requests run out.
+const SHARE_OF_FLOOR: f64 = 0.6;
+const FEWEST_REQUESTS: usize = 2_000;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Baseline {
@@ -44,6 +48,15 @@ impl Baseline {
     pub(crate) fn floor_cpu_us(&self) -> f64 {
         self.sign_cpu_us + self.possession_cpu_us + self.check_cpu_us
     }
+
+    /// How many requests a window of `seconds` and the second of warming up may take.
+    pub(crate) fn requests(&self, seconds: u64) -> usize {
+        let rate = f64::from(self.cores) / (self.floor_cpu_us() / 1e6) * SHARE_OF_FLOOR;
+        let seconds = u32::try_from(seconds + 1).unwrap_or(u32::MAX);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let requests = (rate * f64::from(seconds)) as usize;
+        requests.max(FEWEST_REQUESTS)
+    }
 }
 
 /// Runs [`measure`] in a process that has SoftHSM's configuration in its environment.
@@ -59,7 +72,7 @@ pub(crate) fn measure(module: &Path) -> Result<Baseline> {
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let all = token.signing_speed(cores, SIGNING_SPAN)?;
     let alone = token.signing_speed(1, SIGNING_SPAN)?;
-    token.destroy_key()?;
+    token.destroy()?;
     Ok(Baseline {
         cores: u32::try_from(cores)?,
         raw_signs_per_second: all.per_second,
@@ -81,7 +94,7 @@ fn verification_cpu_us(message_len: usize) -> Result<f64> {
         .map_err(unspecified)?;
     let mut rounds = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
-        let start = thread_cpu_time();
+        let start = cpu_time::thread();
         for _ in 0..VERIFICATIONS_PER_ROUND {
             public.verify(
                 SignatureAlgorithm::EcdsaSha256,
@@ -89,14 +102,9 @@ fn verification_cpu_us(message_len: usize) -> Result<f64> {
                 signature.as_ref(),
             )?;
         }
-        rounds.push(thread_cpu_time().saturating_sub(start) / VERIFICATIONS_PER_ROUND);
+        rounds.push(cpu_time::thread().saturating_sub(start) / VERIFICATIONS_PER_ROUND);
     }
     rounds.sort_unstable();
     let median = rounds.get(ROUNDS / 2).copied().unwrap_or_default();
     Ok(median.as_secs_f64() * 1e6)
-}
-
-/// Without the time that other threads and programs take.
-pub(crate) fn thread_cpu_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }

@@ -1,7 +1,6 @@
 //! The load: connections that make one call after another, for a second of warming up and then for
 //! the measured window.
 
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::thread;
@@ -9,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Error, Result, anyhow};
 use bytes::Bytes;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use crate::connection::{Connection, Target};
+use crate::cpu_time;
 use crate::requests::Request;
-use crate::server::{Server, clock_ticks};
+use crate::server::Server;
 
 const WARM_UP: Duration = Duration::from_secs(1);
 /// One answer in this many is kept and checked after the window; for the others the server's status
@@ -167,7 +166,7 @@ pub(crate) async fn measure(
     }
 
     sleep(WARM_UP).await;
-    let times = || anyhow::Ok((server.cpu_time()?, process_cpu_time(), machine_cpu_time()));
+    let times = || anyhow::Ok((server.cpu_time()?, cpu_time::process(), cpu_time::machine()));
     let (start, before) = (Instant::now(), times()?);
     queue.phase.store(MEASURING, Ordering::SeqCst);
     while start.elapsed() < span && !queue.is_exhausted() {
@@ -196,26 +195,6 @@ pub(crate) async fn measure(
         calls,
         checked: 0,
     })
-}
-
-fn process_cpu_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default()
-}
-
-/// Time in which the machine's cores were not idle since it started.
-fn machine_cpu_time() -> Duration {
-    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
-    let all = stat.lines().next().unwrap_or_default().split_whitespace();
-    // user, nice, system, idle, iowait, irq, softirq, steal; guests are counted in the first two.
-    let busy = all
-        .skip(1)
-        .take(8)
-        .enumerate()
-        .filter_map(|(column, spent)| {
-            let is_idle = matches!(column, 3 | 4);
-            spent.parse::<u64>().ok().filter(|_| !is_idle)
-        });
-    clock_ticks(busy.sum())
 }
 
 /// One thread's connections. All are open before the first call.

@@ -4,12 +4,13 @@
 //! Token, ledger and authority are made in a temporary directory. Servers are processes of their own;
 //! this process makes the calls. A third process measures the token and ends before any call is
 //! measured, so that only the server has the PKCS#11 module loaded.
-// A program that reports on its standard output and standard error.
+// It reports on its standard output and standard error.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod answers;
 mod baseline;
 mod connection;
+mod cpu_time;
 mod ledger_rows;
 mod load;
 mod report;
@@ -84,7 +85,9 @@ fn main() -> ExitCode {
         error.exit();
     }
     let result = match &args.measure_token {
-        Some(module) => baseline::measure(module).and_then(|found| report::print_json(&found)),
+        Some(module) => {
+            baseline::measure(module).and_then(|baseline| report::print_json(&baseline))
+        }
         None => run_until_signal(&args),
     };
     match result {
@@ -118,7 +121,7 @@ async fn run(args: &Args) -> Result<()> {
     note("measuring the token and the floor");
     let baseline = baseline::in_child_process(&sandbox).await?;
     let authorities = server::init_authorities(&sandbox).await?;
-    let count = requests::needed(&baseline, args.seconds);
+    let count = baseline.requests(args.seconds);
     note(&format!("preparing {count} keys, CSRs and tokens"));
     let issuer = requests::TokenIssuer::generate()?;
     sandbox.write("jwks.json", &issuer.jwks()?.to_string())?;
@@ -126,14 +129,14 @@ async fn run(args: &Args) -> Result<()> {
     let requests = Arc::new(requests.await??);
     if args.pairs > 0 {
         let pairs = run::pairs(args, &authorities, &requests).await?;
-        return report::compare(args, &pairs);
+        return report::comparison(args, &pairs);
     }
     let Some(authority) = authorities.first() else {
         bail!("there is no server to measure");
     };
     note(&format!("{} s of load", args.seconds));
     let run = run::once(args, authority, &requests).await?;
-    report::Report::new(args, requests.len(), &baseline, &run).print(args.output)
+    report::single(args, requests.len(), &baseline, &run)
 }
 
 /// Progress, on standard error.

@@ -23,8 +23,6 @@ use rootbridge::mesh::proto::istio::IstioCertificateRequest;
 use rootbridge::x509::Serial;
 use serde_json::{Value, json};
 
-use crate::baseline::Baseline;
-
 pub(crate) const TRUST_DOMAIN: &str = "bench.invalid";
 pub(crate) const TOKEN_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 pub(crate) const AUDIENCE: &str = "istio-ca";
@@ -32,10 +30,6 @@ pub(crate) const AUDIENCE: &str = "istio-ca";
 pub(crate) const FRAME_LEN: usize = 5;
 
 const KEY_ID: &str = "bench";
-/// Requests for this share of the floor's rate: no run has reached it, and a window ends early when
-/// its requests run out.
-const SHARE_OF_FLOOR: f64 = 0.6;
-const FEWEST: usize = 2_000;
 
 pub(crate) struct Request {
     pub(crate) authorization: HeaderValue,
@@ -48,15 +42,6 @@ impl Request {
         let message = self.frame.get(FRAME_LEN..).unwrap_or_default();
         Ok(IstioCertificateRequest::decode(message)?)
     }
-}
-
-/// How many requests a window of `seconds` and the second of warming up may take.
-pub(crate) fn needed(baseline: &Baseline, seconds: u64) -> usize {
-    let rate = f64::from(baseline.cores) / (baseline.floor_cpu_us() / 1e6) * SHARE_OF_FLOOR;
-    let seconds = u32::try_from(seconds + 1).unwrap_or(u32::MAX);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let needed = (rate * f64::from(seconds)) as usize;
-    needed.max(FEWEST)
 }
 
 /// Prepares `count` requests on all cores.

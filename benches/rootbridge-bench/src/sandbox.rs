@@ -47,7 +47,7 @@ impl Sandbox {
         let dir = tempfile::Builder::new()
             .prefix("rootbridge-bench-")
             .tempdir_in(&args.dir)
-            .with_context(|| format!("cannot make a directory in {}", args.dir.display()))?;
+            .with_context(|| format!("cannot create a directory in {}", args.dir.display()))?;
         let files = |name: &str, rows, program: &Path| ServerFiles {
             program: program.to_owned(),
             config: dir.path().join(format!("{name}.toml")),
@@ -175,7 +175,7 @@ fn program(given: Option<&Path>) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Only SoftHSM takes its tokens from the directory it is told: any other module would lead to real
+/// Only SoftHSM uses a token directory of the caller's choice: any other module would lead to real
 /// tokens.
 fn softhsm(given: Option<&Path>) -> Result<PathBuf> {
     let Some(path) = given else {
@@ -196,7 +196,7 @@ fn softhsm(given: Option<&Path>) -> Result<PathBuf> {
     }
     if !name.contains("softhsm") {
         bail!(
-            "{} is not SoftHSM's module: the benchmark makes its own token, which only SoftHSM allows",
+            "{} is not SoftHSM's module: the benchmark makes its own token, which needs SoftHSM",
             path.display()
         );
     }

@@ -15,12 +15,12 @@ use tokio::time::sleep;
 
 use crate::requests::TRUST_DOMAIN;
 use crate::sandbox::{Sandbox, ServerFiles};
-use crate::{ledger_rows, note};
+use crate::{cpu_time, ledger_rows, note};
 
-/// To listen, and to end.
+/// For its start and its end.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A server's files with the authority that was made in its ledger.
+/// A server's files, with the root of the authority in its ledger.
 pub(crate) struct Authority<'a> {
     sandbox: &'a Sandbox,
     files: &'a ServerFiles,
@@ -89,7 +89,7 @@ impl Server {
         })
     }
 
-    /// Where it listens, once its log says so.
+    /// Waits until its log shows the address of the listener.
     pub(crate) async fn address(&mut self) -> Result<SocketAddr> {
         while self.started.elapsed() < TIMEOUT {
             let log = fs::read_to_string(&self.log).unwrap_or_default();
@@ -106,13 +106,7 @@ impl Server {
 
     /// User and system time of all its threads until now.
     pub(crate) fn cpu_time(&self) -> Result<Duration> {
-        let stat = self.proc("stat")?;
-        // The name, in parentheses, may contain anything; utime and stime are fields 14 and 15.
-        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let times = fields.split_whitespace().skip(11).take(2);
-        Ok(clock_ticks(
-            times.filter_map(|field| field.parse::<u64>().ok()).sum(),
-        ))
+        Ok(cpu_time::from_stat(&self.proc("stat")?))
     }
 
     /// Resident memory now and its peak, in MiB.
@@ -160,11 +154,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Times in /proc are hundredths of a second (USER_HZ).
-pub(crate) fn clock_ticks(count: u64) -> Duration {
-    Duration::from_millis(count.saturating_mul(10))
 }
 
 fn listen_address(line: &str) -> Option<SocketAddr> {

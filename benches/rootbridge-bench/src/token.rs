@@ -12,7 +12,7 @@ use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
 
-use crate::baseline::thread_cpu_time;
+use crate::cpu_time;
 
 pub(crate) const LABEL: &str = "bench";
 /// Of a token that exists for a minute, in a directory that only its owner can read.
@@ -108,7 +108,7 @@ impl Token {
     }
 
     /// Destroys the key pair; the initialized token stays for the servers.
-    pub(crate) fn destroy_key(self) -> Result<()> {
+    pub(crate) fn destroy(self) -> Result<()> {
         self.session.destroy_object(self.private)?;
         self.session.destroy_object(self.public)?;
         drop(self.session);
@@ -123,10 +123,10 @@ fn sign_until(
     until: Instant,
 ) -> Result<(u32, Duration)> {
     let session = module.open_ro_session(slot)?;
-    let (start, mut count) = (thread_cpu_time(), 0);
+    let (start, mut count) = (cpu_time::thread(), 0);
     while Instant::now() < until {
         session.sign(&Mechanism::Ecdsa, key, &DIGEST)?;
         count += 1;
     }
-    Ok((count, thread_cpu_time().saturating_sub(start)))
+    Ok((count, cpu_time::thread().saturating_sub(start)))
 }

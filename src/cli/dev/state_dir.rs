@@ -54,19 +54,19 @@ impl StateDir {
             dir: dir.to_owned(),
             _lock: lock,
         };
-        create_private_dir(&state.tokens())?;
+        create_private_dir(&dir.join("tokens"))?;
         let softhsm = format!(
             "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
-            state.tokens().display()
+            dir.join("tokens").display()
         );
         write_once(
-            &state.file("softhsm2.conf"),
+            &dir.join("softhsm2.conf"),
             Content::Public(softhsm.as_bytes()),
         )?;
         let pin = random()?;
         write_once(&state.pin(), Content::Secret(pin.as_bytes()))?;
-        if !state.credential().exists() {
-            authn::create_credential(&state.credential())
+        if !dir.join("operator.token").exists() {
+            authn::create_credential(&dir.join("operator.token"))
                 .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
         }
         state.configure(ports, module)?;
@@ -149,11 +149,11 @@ names = [\"spiffe://{TRUST_DOMAIN}/ns/*/sa/*\"]
 address = \"127.0.0.1:{admin}\"
 operators = [\"admin\"]
 ",
-            ledger = text(&self.file("ledger.db")),
+            ledger = text(&self.dir.join("ledger.db")),
             module = text(module),
-            softhsm = text(&self.file("softhsm2.conf")),
+            softhsm = text(&self.dir.join("softhsm2.conf")),
             pin = text(&self.pin()),
-            credential = text(&self.credential()),
+            credential = text(&self.dir.join("operator.token")),
         )
     }
 
@@ -162,31 +162,19 @@ operators = [\"admin\"]
     }
 
     pub(super) fn config(&self) -> PathBuf {
-        self.file("rootbridge.toml")
+        self.dir.join("rootbridge.toml")
     }
 
     pub(super) fn client(&self) -> PathBuf {
-        self.file("client.toml")
+        self.dir.join("client.toml")
     }
 
     pub(super) fn bundle(&self) -> PathBuf {
-        self.file("bundle.pem")
+        self.dir.join("bundle.pem")
     }
 
     pub(super) fn pin(&self) -> PathBuf {
-        self.file("pin")
-    }
-
-    fn credential(&self) -> PathBuf {
-        self.file("operator.token")
-    }
-
-    fn tokens(&self) -> PathBuf {
-        self.file("tokens")
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+        self.dir.join("pin")
     }
 }
 

@@ -100,7 +100,7 @@ impl Work for CsrWork {
         };
         let result = match self.certify(&csr).await {
             Ok(issued) => {
-                let certificate = ByteString(chain(&issued).into_bytes());
+                let certificate = ByteString(issued.chain_pem().into_bytes());
                 csr.status.get_or_insert_default().certificate = Some(certificate);
                 "issued"
             }
@@ -121,14 +121,6 @@ impl Work for CsrWork {
         written.map_err(|error| told(&error))?;
         Ok(Some(result))
     }
-}
-
-/// The leaf, then the intermediates.
-pub(super) fn chain(issued: &Issued) -> String {
-    std::iter::once(issued.certificate())
-        .chain(issued.intermediates())
-        .map(crate::x509::Certificate::to_pem)
-        .collect()
 }
 
 fn condition(refusal: Refusal) -> CertificateSigningRequestCondition {

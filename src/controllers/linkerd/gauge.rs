@@ -1,5 +1,5 @@
-//! How many of Linkerd's injected pods hold which roots, counted from the watched index whenever
-//! metrics are asked for.
+//! How many of Linkerd's injected pods hold which roots, counted from the pod index when metrics are
+//! collected.
 
 use std::fmt::Error;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use crate::digest::{hex, sha256};
 use crate::trust::Bundles;
 use crate::x509::TrustDomain;
 
-/// Puts the pods of each cluster with a target for Linkerd's roots under the name that
-/// docs/reference/metrics.md lists; only where the cluster's pods are watched anyway.
+/// Registers the count of each cluster that has a target for Linkerd's roots and whose pods are
+/// watched.
 pub fn register_pods(
     targets: &[TargetConfig],
     clusters: &Clusters,
@@ -47,9 +47,9 @@ struct Pods {
 impl Pods {
     fn count(&self, cluster: &Cluster, trust_domain: &TrustDomain) -> Option<Counts> {
         let index = cluster.index()?;
-        // Before the first list there is nothing to say.
+        // The first list is not complete.
         index.silent_for()?;
-        // What the ConfigMap holds, once the publisher has written it.
+        // What the ConfigMap holds once it is published.
         let published = self.bundles.current(trust_domain)?;
         let roots = hex(&sha256(published.pem.as_bytes()));
         let mut counts = Counts::default();
@@ -69,7 +69,7 @@ impl Pods {
 
 impl Collector for Pods {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let help = "Pods that Linkerd's injector gave a proxy, by the roots that it holds";
+        let help = "Pods with a proxy from Linkerd's injector, by the roots that it holds";
         let mut family =
             encoder.encode_descriptor("linkerd_pods", help, None, MetricType::Gauge)?;
         for (cluster, trust_domain) in &self.meshes {

@@ -1,16 +1,15 @@
-//! The issuer that Linkerd's own controller signs with: a CA with a short life below the one in the
-//! HSM. Its key is in the cluster's etcd, and no HSM guards it; its short life bounds what that costs.
+//! The issuer that Linkerd's identity controller signs with: a CA with a short lifetime below the one
+//! in the HSM. Its key is in the cluster's etcd, not in an HSM; the short lifetime limits that risk.
 
 use crate::controllers::config::LinkerdIssuer;
 use crate::controllers::managed_secret::{CertificateRole, SecretSpec};
 use crate::x509::{San, TrustDomain};
 
-/// The profile of these certificates; policy has a rule for the names that the configuration gives.
+/// The profile of these certificates; policy has a rule for the configured names.
 pub const LINKERD_ISSUER_PROFILE: &str = "linkerd-issuer";
-/// What the caller is called in rules and in the ledger.
+/// The caller's name in rules and in the ledger.
 pub const LINKERD_ISSUER_CALLER: &str = "local:linkerd-issuer";
 
-/// What the controller's secret is to hold.
 pub(in crate::controllers) fn issuer_spec(
     issuer: &LinkerdIssuer,
     trust_domain: &TrustDomain,

@@ -1,5 +1,5 @@
-//! Linkerd beside its own control plane: which roots its proxies hold, an issuer for the stock
-//! controller, and its events where this server stands in its place.
+//! Linkerd: which roots its proxies hold, an issuer for its identity controller, and that controller's
+//! events where this server replaces it.
 
 mod events;
 mod gauge;

@@ -1,5 +1,5 @@
-//! Which roots the proxies of each control plane of a cluster hold, for `rootbridge linkerd status`:
-//! looked at from outside, whoever publishes.
+//! Which roots the proxies of a cluster's control planes hold, for `rootbridge linkerd status`: read
+//! from the cluster, whichever server publishes.
 
 use std::collections::BTreeMap;
 
@@ -11,24 +11,23 @@ use crate::cluster::{ClusterConfig, Inspector};
 use crate::controllers::publisher::{LINKERD_KEY, LINKERD_ROOTS, TargetConfig};
 use crate::digest::{hex, sha256};
 
-/// Pods on a page: whole ones are sent, and most of each is thrown away.
+/// Pods per page: the API server sends whole pods, of which little is used.
 const PAGE: usize = 200;
 
-/// One control plane and the pods of its mesh.
+/// A control plane and the pods of its mesh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlPlane {
-    /// Its namespace.
     pub namespace: String,
-    /// SHA-256 of the roots in its ConfigMap as they stand, in lower-case hexadecimal.
+    /// SHA-256 of the published roots, lower-case hexadecimal.
     pub sha256: String,
-    /// Every workload with a proxy that runs.
+    /// Every workload with a running proxy.
     pub workloads: BTreeMap<Workload, Counts>,
 }
 
-/// The control planes whose roots `target` writes in `cluster`.
+/// The control planes whose roots `target` publishes in `cluster`.
 ///
 /// # Errors
-/// What the API server answered instead, or which ConfigMap is not there.
+/// The API server's answer, or which ConfigMap is missing.
 pub async fn control_planes(
     cluster: &ClusterConfig,
     target: &TargetConfig,
@@ -49,7 +48,7 @@ pub async fn control_planes(
         })?;
         found.push((roots, BTreeMap::new()));
     }
-    // What has ended is not even sent.
+    // The API server leaves out pods that have ended.
     let running = "/api/v1/pods?fieldSelector=status.phase!%3DSucceeded,status.phase!%3DFailed";
     let each = |pod: Value| {
         for (roots, workloads) in &mut found {
@@ -73,12 +72,12 @@ fn published_roots(map: &Value, namespace: &str) -> Option<PublishedRoots> {
     Some(PublishedRoots {
         namespace: namespace.to_owned(),
         sha256: hex(&sha256(roots.as_bytes())),
-        since: changed(map),
+        changed_at: changed_at(map),
     })
 }
 
-/// When one of those who own the key last changed something.
-fn changed(map: &Value) -> Option<Timestamp> {
+/// When a field manager that owns the key last changed something.
+fn changed_at(map: &Value) -> Option<Timestamp> {
     let entries = map.pointer("/metadata/managedFields")?.as_array()?;
     let owned = entries.iter().filter(|entry| {
         let fields = entry.pointer("/fieldsV1/f:data");
@@ -96,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_value_as_it_stands_and_since_when() {
+    fn the_published_value_and_when_it_last_changed() {
         let map = json!({
             "metadata": { "namespace": "linkerd", "managedFields": [
                 { "time": "2026-11-22T10:00:00Z", "fieldsV1": { "f:data": { "f:ca-bundle.crt": {} } } },
@@ -108,7 +107,10 @@ mod tests {
         let found = published_roots(&map, "linkerd").unwrap();
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(found.sha256, abc);
-        assert_eq!(found.since.unwrap().to_string(), "2026-11-22T10:00:00Z");
+        assert_eq!(
+            found.changed_at.unwrap().to_string(),
+            "2026-11-22T10:00:00Z"
+        );
         assert_eq!(published_roots(&map, "other"), None);
         assert_eq!(
             published_roots(

@@ -1,10 +1,9 @@
-//! Which roots a pod's proxy holds, and which workload it belongs to; decided from what is written
-//! in the pod alone.
+//! Which roots a pod's proxy holds, and which workload the pod belongs to, from the pod's object alone.
 //!
-//! A proxy reads its roots once, at its start. The injector writes the SHA-256 of what it gave it
-//! into an annotation. Pods of the control plane are not injected: theirs was written by helm, from
-//! a value that is empty where the roots come from a ConfigMap, and what they read at their start is
-//! the ConfigMap itself. So what counts there is whether they began after it last changed.
+//! A proxy reads its roots once, when it starts. The injector writes their SHA-256 into an annotation.
+//! Pods of the control plane are not injected: helm writes their annotation from a value that is empty
+//! where the roots come from a ConfigMap, and they read the ConfigMap itself when they start. For them
+//! it counts whether they were created after it last changed.
 
 use std::collections::BTreeMap;
 
@@ -18,41 +17,38 @@ const COMPONENT: &str = "/metadata/labels/linkerd.io~1control-plane-component";
 const TEMPLATE: &str = "/metadata/labels/pod-template-hash";
 const PROXY: &str = "linkerd-proxy";
 
-/// The roots as they stand in a control plane's ConfigMap.
+/// The roots in a control plane's ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PublishedRoots {
-    /// The control plane's namespace.
+    /// The control plane's.
     pub(super) namespace: String,
     /// SHA-256 of the value, in lower-case hexadecimal.
     pub(super) sha256: String,
-    /// When the value last changed, by the API server's clock.
-    pub(super) since: Option<Timestamp>,
+    /// By the API server's clock.
+    pub(super) changed_at: Option<Timestamp>,
 }
 
-/// What a proxy holds.
+/// The roots that a proxy holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// The roots as they stand.
+    /// The published ones.
     Current,
-    /// Others, from before.
+    /// Earlier ones.
     Old,
-    /// It cannot be said.
     Unknown,
 }
 
-/// Pods that somebody starts and restarts together.
+/// Pods that are started and restarted together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Workload {
-    /// Its namespace.
     pub namespace: String,
     /// `Deployment`, `StatefulSet`, `DaemonSet`, another owner's kind, or `Pod`.
     pub kind: String,
-    /// Its name.
     pub name: String,
 }
 
 impl Workload {
-    /// The command that starts its pods anew; `None` where `kubectl` has none.
+    /// The command that restarts its pods; `None` where `kubectl` has none.
     pub fn restart(&self) -> Option<String> {
         let kind = match self.kind.as_str() {
             "Deployment" => "deployment",
@@ -60,7 +56,7 @@ impl Workload {
             "DaemonSet" => "daemonset",
             _ => return None,
         };
-        // It is copied into a shell.
+        // Users copy it into a shell.
         let plain = |text: &str| {
             let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
             !text.starts_with('-') && text.bytes().all(plain)
@@ -74,26 +70,21 @@ impl Workload {
     }
 }
 
-/// How many pods of a workload hold which roots.
+/// The pods of a workload by the roots that they hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// The roots as they stand.
     pub current: usize,
-    /// Others.
     pub old: usize,
-    /// It cannot be said of so many.
     pub unknown: usize,
 }
 
 impl Counts {
-    /// Whether some have to start anew.
     pub fn needs_restart(self) -> bool {
         self.old + self.unknown > 0
     }
 
-    /// Both together.
     #[must_use]
-    pub fn and(self, other: Self) -> Self {
+    pub fn plus(self, other: Self) -> Self {
         Self {
             current: self.current + other.current,
             old: self.old + other.old,
@@ -102,7 +93,7 @@ impl Counts {
     }
 }
 
-/// Counts one pod, if it is of this mesh and runs.
+/// Counts a pod that is in this mesh and has not ended.
 pub(super) fn count(found: &mut BTreeMap<Workload, Counts>, pod: &Value, roots: &PublishedRoots) {
     if !is_meshed(pod, &roots.namespace) {
         return;
@@ -118,7 +109,7 @@ pub(super) fn count(found: &mut BTreeMap<Workload, Counts>, pod: &Value, roots: 
     }
 }
 
-/// Whether it is a pod with a proxy of the control plane in `namespace` that has not ended.
+/// Whether the pod has a proxy of the control plane in `namespace` and has not ended.
 fn is_meshed(pod: &Value, namespace: &str) -> bool {
     if matches!(text(pod, "/status/phase"), Some("Succeeded" | "Failed")) {
         return false;
@@ -142,11 +133,11 @@ fn has_proxy(pod: &Value) -> bool {
 fn state(pod: &Value, roots: &PublishedRoots) -> State {
     let own = text(pod, "/metadata/namespace") == Some(&roots.namespace);
     if own && text(pod, COMPONENT).is_some() {
-        let begun = text(pod, "/metadata/creationTimestamp");
-        let begun = begun.and_then(|at| at.parse::<Timestamp>().ok());
-        return match (begun, roots.since) {
-            // Both are whole seconds: the same one may have been before.
-            (Some(begun), Some(since)) if begun > since => State::Current,
+        let created = text(pod, "/metadata/creationTimestamp");
+        let created = created.and_then(|at| at.parse::<Timestamp>().ok());
+        return match (created, roots.changed_at) {
+            // Both are whole seconds: within the same second the pod may have been first.
+            (Some(created), Some(changed)) if created > changed => State::Current,
             (Some(_), Some(_)) => State::Old,
             _ => State::Unknown,
         };
@@ -167,7 +158,7 @@ fn workload(pod: &Value) -> Option<Workload> {
         Some(owner) => (text(owner, "/kind")?, text(owner, "/name")?),
         None => ("Pod", text(pod, "/metadata/name")?),
     };
-    // A Deployment names its ReplicaSets so, and says by what.
+    // A Deployment's ReplicaSets have its name and the hash of the pod template.
     let deployment = text(pod, TEMPLATE)
         .filter(|_| kind == "ReplicaSet")
         .and_then(|hash| name.strip_suffix(hash)?.strip_suffix('-'));
@@ -195,7 +186,7 @@ mod tests {
         PublishedRoots {
             namespace: "linkerd".to_owned(),
             sha256: NOW.to_owned(),
-            since: Some("2026-11-22T10:00:00Z".parse().unwrap()),
+            changed_at: Some("2026-11-22T10:00:00Z".parse().unwrap()),
         }
     }
 
@@ -239,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_are_counted_by_what_starts_them() {
+    fn pods_are_counted_by_workload() {
         let web = "shop Deployment web".to_owned();
         let pods = [pod(Some(NOW)), pod(Some("bb")), pod(Some("bb")), pod(None)];
         assert_eq!(tally(&pods), [(web.clone(), (1, 2, 1))]);
@@ -254,12 +245,12 @@ mod tests {
     }
 
     #[test]
-    fn what_starts_a_pod() {
+    fn the_workload_of_a_pod_is_its_controller() {
         for (kind, name, is) in [
             ("StatefulSet", "db", "shop StatefulSet db"),
             ("DaemonSet", "log", "shop DaemonSet log"),
             ("Job", "once", "shop Job once"),
-            // Not a Deployment's: it does not end so.
+            // Not a Deployment's: the name does not end with the hash.
             ("ReplicaSet", "web", "shop ReplicaSet web"),
             ("ReplicaSet", "7d9c5b8f6d", "shop ReplicaSet 7d9c5b8f6d"),
         ] {
@@ -273,9 +264,9 @@ mod tests {
         assert_eq!(tally(&[bare])[0].0, "shop Pod web-7d9c5b8f6d-x2x4z");
     }
 
-    /// A native sidecar is an init container; another mesh's pods, and pods of none, are not ours.
+    /// A native sidecar is an init container. Pods of another mesh, or of none, are not counted.
     #[test]
-    fn who_is_meshed() {
+    fn only_pods_of_this_mesh_are_counted() {
         let mut native = pod(Some(NOW));
         native["metadata"]["labels"] = json!({});
         native["spec"] = json!({ "initContainers": [{ "name": "linkerd-proxy" }] });
@@ -291,9 +282,9 @@ mod tests {
         assert_eq!(tally(&[other]), []);
     }
 
-    /// What helm wrote on the control plane's own pods says nothing; their age does.
+    /// The annotation of the control plane's own pods is helm's: their age counts instead.
     #[test]
-    fn the_control_plane_by_its_age() {
+    fn pods_of_the_control_plane_are_classified_by_age() {
         let mut own = pod(Some("e3b0c442"));
         own["metadata"]["namespace"] = "linkerd".into();
         own["metadata"]["labels"]["linkerd.io/control-plane-component"] = "destination".into();
@@ -306,16 +297,16 @@ mod tests {
         assert_eq!(at("2026-11-22T09:00:00Z".into()), (0, 1, 0));
         assert_eq!(at(Value::Null), (0, 0, 1));
         let mut timeless = roots();
-        timeless.since = None;
+        timeless.changed_at = None;
         own["metadata"]["creationTimestamp"] = "2026-11-22T10:00:01Z".into();
         assert_eq!(state(&own, &timeless), State::Unknown);
-        // A label alone makes nobody's pod one of the control plane.
+        // The label alone does not make a pod one of the control plane.
         own["metadata"]["namespace"] = "shop".into();
         assert_eq!(state(&own, &roots()), State::Old);
     }
 
     #[test]
-    fn only_what_a_shell_takes_as_it_is_becomes_a_command() {
+    fn names_that_a_shell_would_interpret_make_no_command() {
         let of = |kind: &str, name: &str| {
             let (namespace, kind, name) = ("shop".to_owned(), kind.to_owned(), name.to_owned());
             Workload {

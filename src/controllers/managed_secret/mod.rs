@@ -13,27 +13,20 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher;
 use kube::{Api, Client};
-use rcgen::{CertificateParams, KeyPair};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::csr::chain;
 use super::dependencies::Dependencies;
 use super::http::told;
 use super::metrics::Metrics;
 use super::watch::{self, Watched};
-use crate::authn::Caller;
 use crate::backoff::{self, Backoff};
 use crate::clock::{Clock, UnixTime};
 use crate::cluster::Cluster;
-use crate::issuance::{
-    Authorities, IssuanceRequest, NO_REMAINING_PATH_LEN, Naming, path_len_remedy,
-};
+use crate::issuance::{Authorities, NO_REMAINING_PATH_LEN, OwnKeyRequest, path_len_remedy};
 use crate::log_limit::OnChange;
-use crate::policy::Scope;
-use crate::x509::{Csr, Serial};
 use secret::Material;
 pub(super) use spec::{CertificateRole, SecretSpec};
 
@@ -191,7 +184,7 @@ impl<W: Observer> ManagedSecret<W> {
         secret::dry_run(&client, namespace, name)
             .await
             .map_err(down)?;
-        let material = self.issue(now).await?;
+        let material = self.issue().await?;
         issued_at.push(Instant::now());
         self.observer.before_write(&client).await;
         secret::apply(&client, namespace, name, &material)
@@ -212,44 +205,21 @@ impl<W: Observer> ManagedSecret<W> {
         Ok(Outcome::Written)
     }
 
-    async fn issue(&self, now: UnixTime) -> Result<Material, String> {
-        // Gone from memory whatever becomes of the rest.
-        let key = Zeroizing::new(KeyPair::generate().map_err(|error| error.to_string())?);
-        self.certify(now, &key).await
-    }
-
-    async fn certify(&self, now: UnixTime, key: &KeyPair) -> Result<Material, String> {
-        let csr = CertificateParams::default()
-            .serialize_request(key)
-            .map_err(|error| error.to_string())?;
-        let cluster = self.cluster.config();
-        let spec = &self.spec;
-        let mut caller = Caller::local(cluster.trust_domain().clone(), spec.purpose);
-        caller.cluster = Some(cluster.name().to_owned());
-        let longest = self.authorities.profile(spec.profile);
-        let longest = longest.map_or(Duration::MAX, |profile| profile.max_ttl());
-        let request = IssuanceRequest {
-            caller,
-            csr: Csr::from_der(csr.der()).map_err(|error| error.to_string())?,
-            profile: spec.profile.to_owned(),
-            names: spec.names.clone(),
-            ttl: spec.role.lifetime().map(|life| life.min(longest)),
-            naming: Naming::Spiffe,
-            scope: Scope::Requested,
-            node_authorization: None,
-            idempotency_key: None,
-            request_id: format!("{}-{}", spec.purpose, Serial::new(now)),
+    async fn issue(&self) -> Result<Material, String> {
+        let (cluster, spec) = (self.cluster.config(), &self.spec);
+        let request = OwnKeyRequest {
+            trust_domain: cluster.trust_domain(),
+            purpose: spec.purpose,
+            cluster: Some(cluster.name()),
+            profile: spec.profile,
+            names: &spec.names,
+            ttl: spec.role.lifetime(),
+            is_ca: spec.role != CertificateRole::Leaf,
         };
-        let issued = match spec.role {
-            CertificateRole::Leaf => self.authorities.issue(request).await,
-            CertificateRole::Ca { .. } => self.authorities.certify_subordinate(request).await,
-        };
-        let issued = issued.map_err(|error| error.to_string())?;
-        // From here on nobody else may have a certificate for this key.
-        self.authorities
-            .reserve_key(issued.certificate().public_key());
+        let issued = self.authorities.issue_own_key(request).await;
+        let (key, issued) = issued.map_err(|error| error.to_string())?;
         Ok(Material {
-            chain: chain(&issued),
+            chain: issued.chain_pem(),
             key: Zeroizing::new(key.serialize_pem()),
             anchors: issued.bundle().to_pem(),
         })

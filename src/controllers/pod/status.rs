@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::validate::{NEAR, SHORTEST, ValidRequest, apart};
 use crate::clock::UnixTime;
-use crate::controllers::csr::chain;
 use crate::controllers::signing_error::{Refusal, SigningError};
 use crate::issuance::Issued;
 
@@ -35,7 +34,7 @@ pub(super) fn issued(
     }
     Ok(json!({
         "conditions": [condition("Issued", "Issued", "signed by rootbridge", server)],
-        "certificateChain": chain(issued),
+        "certificateChain": issued.chain_pem(),
         "notBefore": begins.to_string(),
         "notAfter": ends.to_string(),
         "beginRefreshAt": refresh(begins, life, valid.uid()).to_string(),

@@ -1,4 +1,4 @@
-//! What is to stand in an object: one version of a bundle in the form of one target.
+//! The value that an object is to hold: one version of a bundle in the format of one target.
 
 use std::sync::Arc;
 
@@ -13,24 +13,21 @@ use super::truststore::{self, ANNOTATION};
 use crate::digest::sha256;
 use crate::trust::PublishedBundle;
 
-/// The most that the API server takes in a ClusterTrustBundle; what an object of etcd can hold.
-const MOST: usize = 1024 * 1024;
+/// The API server's limit for a ClusterTrustBundle, and for what an object in etcd can hold.
+const MAX_SIZE: usize = 1024 * 1024;
 
-/// One version of a bundle in the form of one target.
 #[derive(Clone, Debug)]
 pub(super) struct Desired {
     pub(super) bundle: Arc<PublishedBundle>,
     value: String,
     hash: [u8; 32],
-    /// What a binary value was made from.
+    /// For a binary value: what it was made from.
     annotation: Option<String>,
 }
 
 impl Desired {
-    /// `bundle` as `target` wants it.
-    ///
     /// # Errors
-    /// Why it is not published, in words: what stands is then left as it is.
+    /// Why the bundle cannot be published; existing objects are then unchanged.
     pub(super) fn new(
         bundle: &Arc<PublishedBundle>,
         target: &TargetConfig,
@@ -41,7 +38,7 @@ impl Desired {
         }
         if let Some(anchor) = anchors.iter().find(|anchor| !anchor.is_ca()) {
             return Err(format!(
-                "{} is no CA certificate (CA:TRUE)",
+                "{} is not a CA certificate (CA:TRUE)",
                 anchor.subject()
             ));
         }
@@ -62,7 +59,7 @@ impl Desired {
                 (bundle.pem.clone(), sha256(bundle.pem.as_bytes()), None)
             }
         };
-        if value.len() > MOST {
+        if value.len() > MAX_SIZE {
             return Err(format!(
                 "{} bytes of anchors do not fit into an object",
                 value.len()
@@ -76,12 +73,12 @@ impl Desired {
         })
     }
 
-    /// Whether an object holds it, with the target's labels.
+    /// Whether an object holds the value and the target's labels.
     pub(super) fn is_in(&self, found: &Observed) -> bool {
         found.labels_match && found.value == Some(self.hash)
     }
 
-    /// The object for a server-side apply: only what is ours.
+    /// The object for server-side apply: only the fields that this server manages.
     pub(super) fn object(&self, target: &TargetConfig, namespace: Option<&str>) -> Value {
         let mut metadata = json!({ "name": target.object() });
         if let Some(map) = metadata.as_object_mut() {
@@ -118,7 +115,7 @@ impl Desired {
     }
 }
 
-/// What of an object counts for a target.
+/// Reads the fields of an object that a target manages.
 pub(super) fn observe(target: &TargetConfig, object: &DynamicObject) -> Observed {
     let text = |field: &str, key: &str| {
         let value = object.data.get(field).and_then(|data| data.get(key));
@@ -150,13 +147,13 @@ pub(super) fn observe(target: &TargetConfig, object: &DynamicObject) -> Observed
     }
 }
 
-/// Grows with every change of the object; 0 where the server's versions are no numbers.
+/// The resourceVersion, which grows with every change; 0 where it is not a number.
 fn version(object: &DynamicObject) -> u64 {
     let version = object.metadata.resource_version.as_deref();
     version.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// Who else wrote last.
+/// The last field manager other than this server.
 fn other_manager(object: &DynamicObject) -> Option<String> {
     let entries = object.metadata.managed_fields.as_ref()?.iter();
     let others =

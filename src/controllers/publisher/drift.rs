@@ -1,5 +1,5 @@
-//! Where a cluster's objects differ from the bundle, for `rootbridge check`: looked at from outside,
-//! whoever publishes.
+//! Where a cluster's objects differ from the bundle, for `rootbridge check`: read from the cluster,
+//! whichever server publishes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,20 +10,20 @@ use super::target::{TargetConfig, TargetKind};
 use crate::cluster::{ClusterConfig, Inspector, Permission};
 
 const BUNDLES: &str = "/apis/certificates.k8s.io";
-/// Objects in one answer.
 const PAGE: usize = 500;
 
-/// What was found of one target in one cluster.
+/// The differences of one target in one cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drift {
-    /// Objects that should be there.
+    /// The number of objects that the target is to have.
     pub desired: usize,
-    /// `NAMESPACE: missing`, or `NAMESPACE: another bundle`; without a namespace for what has none.
+    /// `NAMESPACE: missing` or `NAMESPACE: another bundle`; without the namespace for a cluster-scoped
+    /// object.
     pub mismatches: Vec<String>,
 }
 
 impl TargetConfig {
-    /// How `cluster` differs from a bundle in PEM.
+    /// Compares `cluster` with a bundle in PEM.
     ///
     /// # Errors
     /// What the API server answered instead.
@@ -79,7 +79,7 @@ impl TargetConfig {
         })
     }
 
-    /// The namespaces of `cluster` that are to have it.
+    /// The namespaces of `cluster` that the target selects.
     ///
     /// # Errors
     /// What the API server answered instead.
@@ -98,7 +98,7 @@ impl TargetConfig {
         Ok(chosen.collect())
     }
 
-    /// What publishing to a cluster needs (RBAC).
+    /// The RBAC permissions that publishing to a cluster needs.
     pub fn permissions(&self, publisher: &PublisherConfig) -> Vec<Permission> {
         let why = format!("bundle_targets.{}", self.name());
         let (group, resource) = match self.kind() {
@@ -136,7 +136,7 @@ impl TargetConfig {
     }
 }
 
-/// `held` is nothing where there is no object, and nothing within where the object has no such key.
+/// `held` is `None` without an object, and `Some(None)` for an object without the key.
 fn differs(held: Option<Option<&str>>, pem: &str) -> Option<&'static str> {
     match held {
         None => Some("missing"),
@@ -145,7 +145,7 @@ fn differs(held: Option<Option<&str>>, pem: &str) -> Option<&'static str> {
     }
 }
 
-/// Every object of a list. `path` has its query begun.
+/// Every object of a list. `path` already contains the `?` of its query.
 async fn list(inspector: &Inspector, path: &str) -> Result<Vec<Value>, String> {
     let mut all = Vec::new();
     inspector
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn missing_is_told_from_different() {
+    fn missing_and_different_objects_are_distinguished() {
         assert_eq!(differs(None, "a"), Some("missing"));
         assert_eq!(differs(Some(None), "a"), Some("another bundle"));
         assert_eq!(differs(Some(Some("b")), "a"), Some("another bundle"));

@@ -1,4 +1,4 @@
-//! Which version of a kind a cluster serves.
+//! The API version of a target's kind that a cluster serves.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -6,7 +6,6 @@ use kube::core::{ApiResource, GroupVersionKind};
 
 use super::target::{TargetConfig, TargetKind};
 
-/// The versions of one kind, and which of them is in use.
 #[derive(Debug)]
 pub(super) struct Kinds {
     versions: Vec<ApiResource>,
@@ -14,11 +13,11 @@ pub(super) struct Kinds {
 }
 
 impl Kinds {
-    /// Of a target's kind, the newest first.
     pub(super) fn of(target: &TargetConfig) -> Self {
         let resource = |group: &str, version: &str, kind: &str, plural: &str| {
             ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
         };
+        // The newest first.
         let versions = match target.kind() {
             TargetKind::ConfigMap { .. } => vec![resource("", "v1", "ConfigMap", "configmaps")],
             // v1 since Kubernetes 1.37, v1beta1 since 1.33.
@@ -39,7 +38,6 @@ impl Kinds {
         }
     }
 
-    /// The version in use.
     pub(super) fn resource(&self) -> &ApiResource {
         let used = self.used.load(Ordering::Relaxed) % self.versions.len().max(1);
         // A kind has at least one version.
@@ -47,7 +45,7 @@ impl Kinds {
         &self.versions[used]
     }
 
-    /// Where the server does not know the version in use.
+    /// To be called when the API server does not serve the version in use.
     pub(super) fn try_another(&self) {
         self.used.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,8 +1,8 @@
-//! One writer among replicas: a Lease in each cluster, as client-go's leader election keeps it.
+//! One publisher among replicas: a Lease in each cluster, compatible with client-go's leader election.
 //!
-//! Nobody's wall clock is compared with another's: a holder is taken for gone when its record has
-//! not changed for the lease's duration, as measured here. The holder itself stops a third of the
-//! duration before anybody may follow it.
+//! Wall clocks of different servers are not compared: a holder has expired when its record has not
+//! changed for the lease's duration, measured here. The holder itself stops a third of the duration
+//! before another server may acquire the Lease.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,28 +20,27 @@ use super::error::said;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 
-/// Who writes to a cluster.
+/// Which server publishes to a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Leader {
-    /// This instance, until then at the latest.
+    /// This one, until then unless it renews the Lease.
     This(Instant),
-    /// Another one.
+    /// Another one, by its identity.
     Other(String),
-    /// It cannot be said.
+    /// Unknown, and why.
     Unreachable(String),
 }
 
-/// Keeps asking for the Lease of one cluster.
+/// Acquires and renews the Lease of one cluster.
 #[derive(Debug)]
 pub(super) struct Election {
     pub(super) cluster: Arc<Cluster>,
     pub(super) config: PublisherConfig,
-    /// This instance's name.
     pub(super) identity: String,
     pub(super) clock: Arc<dyn Clock>,
 }
 
-/// The record of another holder, and since when it has stood unchanged.
+/// The record of another holder, and since when it has not changed.
 #[derive(Debug)]
 struct ObservedRecord {
     version: Option<String>,
@@ -49,7 +48,7 @@ struct ObservedRecord {
 }
 
 impl Election {
-    /// Asks until `stop`, then gives the Lease up so that a follower need not wait.
+    /// Runs until `stop`, then releases the Lease so that the next holder need not wait.
     pub(super) async fn run(self, leader: watch::Sender<Leader>, stop: CancellationToken) {
         let duration = self.config.lease_duration();
         let mut observed = None;
@@ -88,13 +87,13 @@ impl Election {
                 () = tokio::time::sleep(duration / 5) => {}
             }
         }
-        // Whoever writes here has ended with the same `stop`.
+        // The session has ended with the same `stop`.
         if held_until.is_some() {
             let _ = tokio::time::timeout(Duration::from_secs(2), self.release()).await;
         }
     }
 
-    /// `None` when the Lease is ours; otherwise its holder.
+    /// `None` when this server holds the Lease; otherwise its holder.
     async fn try_acquire(
         &self,
         observed: &mut Option<ObservedRecord>,
@@ -130,7 +129,7 @@ impl Election {
     fn acquired(&self, answer: kube::Result<Lease>) -> Result<Option<String>, String> {
         match answer {
             Ok(_) => Ok(None),
-            // Somebody was quicker.
+            // Another server was faster.
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 Ok(Some("another server, a moment ago".to_owned()))
             }
@@ -138,7 +137,7 @@ impl Election {
         }
     }
 
-    /// Whether another's record has stood unchanged for its duration.
+    /// Whether another holder's record has not changed for its duration.
     fn has_expired(
         &self,
         observed: &mut Option<ObservedRecord>,

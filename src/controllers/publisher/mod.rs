@@ -1,9 +1,9 @@
-//! Carries the trust bundle into clusters: ConfigMaps in every namespace that is to have one, and
+//! Publishes trust bundles to clusters: as ConfigMaps in every selected namespace, and as
 //! ClusterTrustBundles.
 //!
-//! For each cluster one task asks for the Lease; while it is held, a session watches what is there
-//! and writes what differs, at a bounded pace, what somebody waits for before the bulk. Nothing is
-//! polled and nothing is written that stands already. A cluster that is down holds up only itself.
+//! For each cluster one task acquires the Lease. While this server holds it, a session watches the
+//! objects and writes those that differ, at a bounded rate, changes before the bulk. It does not poll,
+//! and does not write an object that is up to date. An unavailable cluster delays no other.
 
 mod config;
 mod conflict;
@@ -42,32 +42,29 @@ use crate::cluster::{Cluster, Clusters};
 use crate::ledger::Ledger;
 use crate::trust::{Bundles, Distribution, TargetWriter};
 
-/// What every cluster's writer works with.
 #[derive(Debug)]
-pub struct Shared {
-    /// How fast is written, and who writes.
+pub struct Dependencies {
     pub config: PublisherConfig,
-    /// This server's name, under which it holds the Lease.
+    /// The holder's name in the Lease.
     pub instance: String,
-    /// What is published.
     pub bundles: Arc<Bundles>,
-    /// Where it is said how far it has come.
+    /// Receives the status of every target.
     pub distribution: Arc<Distribution>,
-    /// Where it is recorded that a version stands everywhere.
+    /// Records that all objects hold a version.
     pub ledger: Arc<dyn Ledger>,
-    /// For what is told to people; waits are measured without it.
+    /// For timestamps; waits are measured with the monotonic clock.
     pub clock: Arc<dyn Clock>,
 }
 
-/// Begins to write `targets` to `clusters`, until `stop`.
+/// Publishes `targets` to `clusters` until `stop`.
 pub fn start(
-    shared: Shared,
+    dependencies: Dependencies,
     targets: &[TargetConfig],
     clusters: &Clusters,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) {
-    let shared = Arc::new(shared);
+    let dependencies = Arc::new(dependencies);
     for cluster in clusters.iter() {
         let own = targets
             .iter()
@@ -78,15 +75,15 @@ pub fn start(
         }
         let election = Election {
             cluster: Arc::clone(cluster),
-            config: shared.config.clone(),
-            identity: shared.instance.clone(),
-            clock: Arc::clone(&shared.clock),
+            config: dependencies.config.clone(),
+            identity: dependencies.instance.clone(),
+            clock: Arc::clone(&dependencies.clock),
         };
         let unknown = Leader::Unreachable("it has not been tried yet".to_owned());
         let (sender, leader) = tokio::sync::watch::channel(unknown);
         tasks.spawn(election.run(sender, stop.clone()));
         let stop = stop.clone();
-        let publish = publish(Arc::clone(cluster), own, Arc::clone(&shared), leader);
+        let publish = publish(Arc::clone(cluster), own, Arc::clone(&dependencies), leader);
         tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -96,19 +93,19 @@ pub fn start(
     }
 }
 
-type Leading = tokio::sync::watch::Receiver<Leader>;
+type LeaderReceiver = tokio::sync::watch::Receiver<Leader>;
 
-/// Writes to one cluster whenever this server is the one that may.
+/// Publishes to one cluster whenever this server holds its Lease.
 async fn publish(
     cluster: Arc<Cluster>,
     targets: Vec<Arc<target::TargetConfig>>,
-    shared: Arc<Shared>,
-    mut leading: Leading,
+    dependencies: Arc<Dependencies>,
+    mut leader: LeaderReceiver,
 ) {
     let name = cluster.config().name();
     loop {
-        let leader = leading.borrow_and_update().clone();
-        let writer = match leader {
+        let current = leader.borrow_and_update().clone();
+        let writer = match current {
             Leader::This(until) if std::time::Instant::now() < until => TargetWriter::This,
             Leader::This(_) => TargetWriter::Unreachable {
                 why: "the Lease was not renewed in time".to_owned(),
@@ -117,39 +114,41 @@ async fn publish(
             Leader::Unreachable(why) => TargetWriter::Unreachable { why },
         };
         if writer == TargetWriter::This {
-            tracing::info!(cluster = name, "this server publishes trust bundles there");
-            let session = Session::new(Arc::clone(&cluster), &targets, Arc::clone(&shared));
+            tracing::info!(
+                cluster = name,
+                "this server publishes trust bundles to the cluster"
+            );
+            let session = Session::new(Arc::clone(&cluster), &targets, Arc::clone(&dependencies));
             tokio::select! {
                 () = session.run() => {}
-                () = lost(leading.clone()) => {}
+                () = lost(leader.clone()) => {}
             }
             tracing::warn!(
                 cluster = name,
-                "this server has stopped to publish trust bundles there"
+                "this server no longer publishes trust bundles to the cluster"
             );
             continue;
         }
         for target in &targets {
-            shared
+            dependencies
                 .distribution
                 .set(report::bare(name, target, writer.clone()));
         }
-        if leading.changed().await.is_err() {
+        if leader.changed().await.is_err() {
             return;
         }
     }
 }
 
-/// Until the Lease is not this server's any more: because another has it, or because it was not
-/// renewed in time.
-async fn lost(mut leading: Leading) {
+/// Returns when another server holds the Lease, or when this one did not renew it in time.
+async fn lost(mut leader: LeaderReceiver) {
     loop {
-        let Leader::This(until) = *leading.borrow_and_update() else {
+        let Leader::This(until) = *leader.borrow_and_update() else {
             return;
         };
         tokio::select! {
             () = tokio::time::sleep_until(until.into()) => return,
-            changed = leading.changed() => {
+            changed = leader.changed() => {
                 if changed.is_err() {
                     return;
                 }

@@ -1,4 +1,4 @@
-//! Label selectors in their text form, as `kubectl get -l` takes them.
+//! Label selectors in the syntax of `kubectl get -l`.
 
 use std::collections::BTreeSet;
 
@@ -6,10 +6,7 @@ use kube::core::{Expression, Selector};
 
 use crate::cluster::is_subdomain;
 
-/// Reads a selector; an empty one selects everything.
-///
-/// # Errors
-/// What cannot be read, in words.
+/// Parses a selector; an empty one selects everything.
 pub(super) fn parse(text: &str) -> Result<Selector, String> {
     let mut selector = Selector::default();
     if text.trim().is_empty() {
@@ -21,10 +18,10 @@ pub(super) fn parse(text: &str) -> Result<Selector, String> {
     Ok(selector)
 }
 
-/// At the commas that stand outside of parentheses.
+/// Splits at the commas outside parentheses.
 fn split(text: &str) -> Result<Vec<&str>, String> {
     let mut parts = Vec::new();
-    let (mut begin, mut inside) = (0, false);
+    let (mut start, mut inside) = (0, false);
     for (at, c) in text.char_indices() {
         match (c, inside) {
             ('(', false) => inside = true,
@@ -36,8 +33,8 @@ fn split(text: &str) -> Result<Vec<&str>, String> {
                 ));
             }
             (',', false) => {
-                parts.push(text.get(begin..at).unwrap_or_default());
-                begin = at + 1;
+                parts.push(text.get(start..at).unwrap_or_default());
+                start = at + 1;
             }
             _ => {}
         }
@@ -48,7 +45,7 @@ fn split(text: &str) -> Result<Vec<&str>, String> {
             text.escape_default()
         ));
     }
-    parts.push(text.get(begin..).unwrap_or_default());
+    parts.push(text.get(start..).unwrap_or_default());
     Ok(parts)
 }
 
@@ -76,7 +73,7 @@ fn requirement(part: &str) -> Result<Expression, String> {
         Some((name, "in")) => Ok(Expression::In(key(name)?, words)),
         Some((name, "notin")) => Ok(Expression::NotIn(key(name)?, words)),
         _ => Err(format!(
-            "`{}` is no requirement; write key=value, key!=value, key in (a,b), key notin (a,b), \
+            "`{}` is not a requirement; write key=value, key!=value, key in (a,b), key notin (a,b), \
              key or !key",
             part.escape_default()
         )),
@@ -87,7 +84,7 @@ fn key(text: &str) -> Result<String, String> {
     let text = text.trim();
     match is_label_key(text) {
         true => Ok(text.to_owned()),
-        false => Err(format!("`{}` is no label's name", text.escape_default())),
+        false => Err(format!("`{}` is not a label's name", text.escape_default())),
     }
 }
 
@@ -95,7 +92,10 @@ fn value(text: &str) -> Result<String, String> {
     let text = text.trim();
     match is_label_value(text) {
         true => Ok(text.to_owned()),
-        false => Err(format!("`{}` is no label's value", text.escape_default())),
+        false => Err(format!(
+            "`{}` is not a label's value",
+            text.escape_default()
+        )),
     }
 }
 
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_selector_is_refused() {
+    fn invalid_selectors_are_refused() {
         for text in [
             ",",
             "a=b,",
@@ -170,9 +170,9 @@ mod tests {
         }
     }
 
-    /// Each would be another label to the API server, or two.
+    /// The API server would read each as another label, or as two.
     #[test]
-    fn odd_characters_are_no_labels() {
+    fn unusual_characters_are_refused_in_labels() {
         let long = "a".repeat(64);
         for odd in [
             "*", "a b", "a\t", "a\n", "a\0", "\u{e4}", "\u{ff0c}", "-a", "a-", "_a", "a.", "a:b",
@@ -192,7 +192,7 @@ mod tests {
             ] {
                 let error = match parse(&text) {
                     Err(error) => error,
-                    // Blanks around a word mean nothing.
+                    // Whitespace around a word is ignored.
                     Ok(_) => {
                         assert!(trimmed, "{text:?}");
                         continue;

@@ -7,7 +7,7 @@ use futures_util::stream::{self, BoxStream, SelectAll, StreamExt as _};
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::Shared;
+use super::Dependencies;
 use super::kinds::Kinds;
 use super::object_state::{ObjectKey, Observed};
 use super::reconciler::{Index, Reconciler};
@@ -38,7 +38,7 @@ enum Event {
 
 pub(super) struct Session {
     cluster: Arc<Cluster>,
-    shared: Arc<Shared>,
+    dependencies: Arc<Dependencies>,
     reconciler: Reconciler,
     kinds: Vec<Arc<Kinds>>,
     events: SelectAll<BoxStream<'static, Event>>,
@@ -58,7 +58,7 @@ impl Session {
     pub(super) fn new(
         cluster: Arc<Cluster>,
         targets: &[Arc<TargetConfig>],
-        shared: Arc<Shared>,
+        dependencies: Arc<Dependencies>,
     ) -> Self {
         let kinds = targets.iter().map(|target| Arc::new(Kinds::of(target)));
         let kinds: Vec<_> = kinds.collect();
@@ -72,14 +72,16 @@ impl Session {
         for (index, (target, kinds)) in targets.iter().zip(&kinds).enumerate() {
             let news = watch::objects(Arc::clone(&cluster), Arc::clone(target), Arc::clone(kinds));
             events.push(news.map(move |news| Event::Objects(index, news)).boxed());
-            let subscription = shared.bundles.subscribe(target.trust_domain().clone());
+            let subscription = dependencies
+                .bundles
+                .subscribe(target.trust_domain().clone());
             let bundles = versions(subscription).map(move |bundle| Event::Bundle(index, bundle));
             events.push(bundles.boxed());
         }
         Self {
             reconciler: Reconciler::new(cluster.config().name(), targets.iter().map(Arc::clone)),
             cluster,
-            shared,
+            dependencies,
             kinds,
             events,
             writes: JoinSet::new(),
@@ -95,7 +97,7 @@ impl Session {
 
     /// Runs until it is dropped, which aborts the writes in progress.
     pub(super) async fn run(mut self) {
-        let mut pace = interval(self.shared.config.pace());
+        let mut pace = interval(self.dependencies.config.pace());
         let mut report = interval(REPORT_INTERVAL);
         loop {
             let now = Instant::now();
@@ -153,9 +155,9 @@ impl Session {
         let now = Instant::now();
         self.has_changed = true;
         let pause = match &outcome {
-            Outcome::Down(_) => Some(Duration::ZERO),
-            Outcome::Trouble(_, Some(retry_after)) => Some(*retry_after),
-            Outcome::Trouble(_, None) => {
+            Outcome::Unreachable(_) => Some(Duration::ZERO),
+            Outcome::Overloaded(_, Some(retry_after)) => Some(*retry_after),
+            Outcome::Overloaded(_, None) => {
                 self.overloads += 1;
                 (self.overloads >= OVERLOAD_THRESHOLD).then_some(Duration::ZERO)
             }
@@ -200,10 +202,10 @@ impl Session {
                     sequence: desired.bundle.bundle.sequence(),
                     digest: desired.bundle.bundle.digest(),
                     objects: u64::try_from(status.in_step).unwrap_or(u64::MAX),
-                    at: self.shared.clock.now(),
-                    by: self.shared.instance.clone(),
+                    at: self.dependencies.clock.now(),
+                    by: self.dependencies.instance.clone(),
                 };
-                let ledger = Arc::clone(&self.shared.ledger);
+                let ledger = Arc::clone(&self.dependencies.ledger);
                 self.records.spawn(async move {
                     let answer = ledger.record_rollout(rollout.clone()).await;
                     (index, rollout, answer)
@@ -222,7 +224,7 @@ impl Session {
                 );
             }
             if reported.as_ref() != Some(&status) {
-                self.shared.distribution.set(status.clone());
+                self.dependencies.distribution.set(status.clone());
                 *reported = Some(status);
             }
         }

@@ -1,5 +1,5 @@
-//! Truststores as Java reads them. PKCS#12's (RFC 7292) have random salts, so that two of one bundle
-//! differ: what an object was made from stands beside it.
+//! Truststores for Java. PKCS#12 (RFC 7292) uses random salts, so that two truststores of one bundle
+//! differ: an annotation says what the value was made from.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,29 +7,28 @@ use crate::digest::{hex, sha256};
 use crate::trust::PublishedBundle;
 use crate::x509::Certificate;
 
-/// The annotation that says what a binary value was made from, and which bytes that gave.
+/// Holds the SHA-256 of what a binary value was made from, and of the value itself.
 pub(super) const ANNOTATION: &str = "rootbridge/bundle-source";
 
-/// The format of a truststore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Store {
     Pkcs12,
-    /// Java's own until Java 8.
+    /// Java's default until Java 8.
     Jks,
 }
 
 impl Store {
-    /// The anchors as trusted certificates, each called by its fingerprint.
+    /// Encodes the anchors as trusted certificates; each alias is the fingerprint.
     pub(super) fn write(self, bundle: &PublishedBundle, password: &str) -> Result<Vec<u8>, String> {
         let anchors = bundle.bundle.anchors();
         match self {
             Self::Pkcs12 => pkcs12(anchors, password).map_err(|error| error.to_string()),
             Self::Jks => jks(anchors, password).map_err(|error| error.to_string()),
         }
-        .map_err(|error| format!("no truststore can be made: {error}"))
+        .map_err(|error| format!("the truststore cannot be encoded: {error}"))
     }
 
-    /// What the truststore of a bundle is made from.
+    /// A digest of everything that the truststore is made from.
     pub(super) fn source(self, bundle: &PublishedBundle, password: &str) -> [u8; 32] {
         let kind = match self {
             Self::Pkcs12 => "pkcs12",
@@ -55,10 +54,10 @@ fn jks(anchors: &[Certificate], password: &str) -> Result<Vec<u8>, jks::KeyStore
         ..jks::KeyStoreOptions::default()
     });
     for anchor in anchors {
-        // Each entry has a time, which nobody judges by: the anchor's own beginning.
-        let begins = u64::try_from(anchor.not_before().secs()).unwrap_or_default();
+        // The format needs a creation time; the anchor's notBefore keeps the output stable.
+        let not_before = u64::try_from(anchor.not_before().secs()).unwrap_or_default();
         let entry = jks::TrustedCertificateEntry {
-            creation_time: SystemTime::UNIX_EPOCH + Duration::from_secs(begins),
+            creation_time: SystemTime::UNIX_EPOCH + Duration::from_secs(not_before),
             certificate: jks::Certificate {
                 cert_type: "X.509".to_owned(),
                 content: anchor.der().to_vec(),
@@ -71,12 +70,11 @@ fn jks(anchors: &[Certificate], password: &str) -> Result<Vec<u8>, jks::KeyStore
     Ok(bytes)
 }
 
-/// The annotation of these bytes.
 pub(super) fn annotation(source: &[u8; 32], content: &[u8]) -> String {
     format!("{}.{}", hex(source), hex(&sha256(content)))
 }
 
-/// What these bytes were made from, if the annotation is of them.
+/// What these bytes were made from, if the annotation belongs to them.
 pub(super) fn source_of(annotation: &str, content: &[u8]) -> Option<[u8; 32]> {
     let (source, made) = annotation.split_once('.')?;
     if made != hex(&sha256(content)) {
@@ -97,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_annotation_speaks_for_its_bytes_alone() {
+    fn an_annotation_is_valid_for_its_bytes_only() {
         let source = sha256(b"source");
         let text = annotation(&source, b"content");
         assert_eq!(source_of(&text, b"content"), Some(source));

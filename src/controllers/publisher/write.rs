@@ -1,4 +1,4 @@
-//! One write, and what its answer means.
+//! Writes one object, and classifies the API server's answer.
 
 use std::time::Duration;
 
@@ -13,25 +13,23 @@ use super::object_state::{MANAGER, ObjectKey, Observed};
 use super::target::TargetConfig;
 use crate::cluster::Cluster;
 
-/// How long one write may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// What came of a write.
+/// The result of a write.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It stands.
     Written(Observed),
-    /// Its namespace is going or gone: no error, and nothing to do.
+    /// The namespace is terminating or deleted: not an error, and nothing to do.
     NamespaceGone,
-    /// This object cannot be written now.
+    /// The API server refuses this object.
     Refused(String),
-    /// The API server has trouble; with the wait that it asks for, where it asks for one.
-    Trouble(String, Option<Duration>),
-    /// The API server cannot be reached.
-    Down(String),
+    /// The API server has an internal error or too many requests; with its Retry-After, if it sent
+    /// one.
+    Overloaded(String, Option<Duration>),
+    Unreachable(String),
 }
 
-/// Applies `object`: what is ours in it, by force, and nothing else.
+/// Applies the fields of `object` by server-side apply, taking them over from other managers.
 pub(super) async fn write(
     cluster: &Cluster,
     target: &TargetConfig,
@@ -41,7 +39,7 @@ pub(super) async fn write(
 ) -> Outcome {
     let client = match cluster.connection().client() {
         Ok(client) => client,
-        Err(down) => return Outcome::Down(down.why),
+        Err(down) => return Outcome::Unreachable(down.why),
     };
     if let Some(object) = object.as_object_mut() {
         object.insert("apiVersion".to_owned(), resource.api_version.clone().into());
@@ -56,14 +54,14 @@ pub(super) async fn write(
     match tokio::time::timeout(DEADLINE, apply).await {
         Ok(Ok(object)) => Outcome::Written(observe(target, &object)),
         Ok(Err(error)) => classify(&error, key.is_some()),
-        Err(_) => Outcome::Down(format!("no answer within {DEADLINE:?}")),
+        Err(_) => Outcome::Unreachable(format!("no answer within {DEADLINE:?}")),
     }
 }
 
 fn classify(error: &kube::Error, in_namespace: bool) -> Outcome {
     let why = said(error);
     let kube::Error::Api(status) = error else {
-        return Outcome::Down(why);
+        return Outcome::Unreachable(why);
     };
     let cause = |reason: &str| {
         let causes = status.details.iter().flat_map(|details| &details.causes);
@@ -78,7 +76,7 @@ fn classify(error: &kube::Error, in_namespace: bool) -> Outcome {
                 .as_ref()
                 .map(|details| details.retry_after_seconds);
             let after = after.filter(|secs| *secs > 0);
-            Outcome::Trouble(why, after.map(|secs| Duration::from_secs(secs.into())))
+            Outcome::Overloaded(why, after.map(|secs| Duration::from_secs(secs.into())))
         }
         _ => Outcome::Refused(why),
     }
@@ -97,12 +95,12 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_means_what_it_means() {
-        let going = json!({"code": 403, "reason": "Forbidden", "message": "being terminated",
+    fn answers_are_classified() {
+        let terminating = json!({"code": 403, "reason": "Forbidden", "message": "being terminated",
             "details": {"causes": [{"reason": "NamespaceTerminating", "message": "", "field": ""}]}});
-        assert_eq!(classified(going), Outcome::NamespaceGone);
-        let gone = json!({"code": 404, "reason": "NotFound", "message": "no namespace"});
-        assert_eq!(classified(gone), Outcome::NamespaceGone);
+        assert_eq!(classified(terminating), Outcome::NamespaceGone);
+        let deleted = json!({"code": 404, "reason": "NotFound", "message": "no namespace"});
+        assert_eq!(classified(deleted), Outcome::NamespaceGone);
         let denied = json!({"code": 403, "reason": "Forbidden", "message": "no"});
         assert_eq!(
             classified(denied),
@@ -115,11 +113,11 @@ mod tests {
         let busy = json!({"code": 429, "reason": "TooManyRequests", "message": "later",
             "details": {"retryAfterSeconds": 3}});
         let wait = Some(Duration::from_secs(3));
-        assert!(matches!(classified(busy), Outcome::Trouble(_, after) if after == wait));
+        assert!(matches!(classified(busy), Outcome::Overloaded(_, after) if after == wait));
         for code in [500, 503, 504] {
             let status = json!({"code": code, "reason": "", "message": ""});
             assert!(
-                matches!(classified(status), Outcome::Trouble(_, None)),
+                matches!(classified(status), Outcome::Overloaded(_, None)),
                 "{code}"
             );
         }

@@ -1,4 +1,4 @@
-//! `ca import`: the enterprise's answer to `ca request`, checked before it is put to use.
+//! `ca import`: checks and activates the certificate that the enterprise issued for `ca request`.
 
 use super::options::ImportReport;
 use super::{Ceremony, CeremonyError, issuer_id};
@@ -6,22 +6,19 @@ use crate::ledger::{AnchorOrigin, CaCertificateRecord, Change, IssuerRecord, Iss
 use crate::x509::{Certificate, parse_pem_chain, verify_ca_path};
 
 impl Ceremony {
-    /// The enterprise's answer: issuing certificate first, its root last.
-    ///
-    /// # Errors
-    /// [`CeremonyError`]; nothing is changed then.
+    /// Imports a chain: issuing certificate first, its root last. An error changes nothing.
     pub async fn import(&self, chain_pem: &[u8]) -> Result<ImportReport, CeremonyError> {
         let chain = parse_pem_chain(chain_pem)?;
         let records = self.ledger.snapshot().await?;
-        let certificate = chain.first().ok_or(CeremonyError::NotOurs {
+        let certificate = chain.first().ok_or(CeremonyError::UnknownKey {
             subject: String::new(),
         })?;
         let id = issuer_id(certificate.public_key());
-        let ours = records
+        let own_issuer = records
             .issuer(&id)
             .filter(|(_, issuer)| issuer.role == Role::Issuing)
             .filter(|(_, issuer)| issuer.state != IssuerState::Retired);
-        let (authority, issuer) = ours.ok_or_else(|| CeremonyError::NotOurs {
+        let (authority, issuer) = own_issuer.ok_or_else(|| CeremonyError::UnknownKey {
             subject: certificate.subject(),
         })?;
         let domain = &authority.trust_domain;
@@ -60,12 +57,12 @@ impl Ceremony {
             anchor: anchor.clone(),
             bundle_sequence,
         };
-        let same = |row: &CaCertificateRecord| {
+        let is_same = |row: &CaCertificateRecord| {
             row.state == IssuerState::Active
                 && row.der == certificate.der()
                 && row.anchor == anchor.fingerprint()
         };
-        if issuer.certificates.iter().any(same) {
+        if issuer.certificates.iter().any(is_same) {
             return Ok(report(None));
         }
         let intermediates = chain.get(1..=path.intermediates).unwrap_or_default();
@@ -92,7 +89,9 @@ impl Ceremony {
 
 fn check_path_len(certificate: &Certificate, issuer: &IssuerRecord) -> Result<(), CeremonyError> {
     match (certificate.path_len(), issuer.path_len) {
-        (Some(given), Some(asked)) if given < asked => Err(CeremonyError::PathLen { given, asked }),
+        (Some(given), Some(requested)) if given < requested => {
+            Err(CeremonyError::PathLen { given, requested })
+        }
         _ => Ok(()),
     }
 }

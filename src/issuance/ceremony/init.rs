@@ -1,7 +1,7 @@
-//! `ca init`: a root and an issuing CA, both keys made in the token.
+//! `ca init`: makes a root and an issuing CA, with both keys in the token.
 //!
-//! Each step is on record before the next begins, so a run that was broken off is gone on with:
-//! by its keys, its root and what was signed already.
+//! Each step is recorded before the next one starts. A later run continues an incomplete one: it
+//! uses its keys, its root and the certificates that it signed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::super::ca::CaCertificate;
 use super::super::error::IssueError;
 use super::super::pipeline::Prepared;
-use super::keys::{Wanted, describe};
+use super::keys::{KeySpec, describe};
 use super::options::{InitOptions, InitReport};
 use super::{Ceremony, CeremonyError, issuer_id};
 use crate::clock::UnixTime;
@@ -17,14 +17,11 @@ use crate::hsm::{Key, Token};
 use crate::ledger::{AnchorOrigin, Change, Filter, IssuerRecord, IssuerState, Kind, Role, State};
 use crate::x509::{Certificate, IssuerIdentity, Serial, TrustDomain, ca_name};
 
-/// How far notBefore of a CA certificate lies in the past, for clocks that lag.
+/// How far notBefore of a CA certificate is in the past, for clocks that are slow.
 const BACKDATE: Duration = Duration::from_secs(300);
 
 impl Ceremony {
-    /// Root and issuing CA, both keys made in the token.
-    ///
-    /// # Errors
-    /// [`CeremonyError`]; what was made until then stays, and is used when it is run again.
+    /// Makes a root and an issuing CA. After an error, a repeated call uses what was made.
     pub async fn init(&self, options: InitOptions) -> Result<InitReport, CeremonyError> {
         let domain = &options.trust_domain;
         self.create_authority(domain).await?;
@@ -39,10 +36,10 @@ impl Ceremony {
         let issuing_name = ca_name(&format!("{domain} issuing CA"), organization)?;
 
         let root_len = options.path_len.saturating_add(1);
-        let (root, certified) = self
+        let (root, existing) = self
             .root(
                 &token,
-                Wanted {
+                KeySpec {
                     domain,
                     role: Role::Root,
                     kind: options.kind,
@@ -50,10 +47,10 @@ impl Ceremony {
                 },
             )
             .await?;
-        let root_certificate = match certified {
+        let root_certificate = match existing {
             Some(certificate) => certificate,
             None => {
-                let wish = CaCertificate {
+                let certificate = CaCertificate {
                     serial: Serial::new(now),
                     issuer: identity(&root_name, &root),
                     issuer_key: root.public_key().clone(),
@@ -65,34 +62,34 @@ impl Ceremony {
                     path_len: Some(root_len),
                     names: Vec::new(),
                 };
-                let certificate = self.certify(domain, &root, wish, now).await?;
-                self.put_to_use(&root, &certificate, &certificate).await?;
+                let certificate = self.certify(domain, &root, certificate, now).await?;
+                self.activate(&root, &certificate, &certificate).await?;
                 certificate
             }
         };
 
-        let issuing = Wanted {
+        let issuing = KeySpec {
             domain,
             role: Role::Issuing,
             kind: options.kind,
             path_len: options.path_len,
         };
         let issuing = self.issuing(&token, issuing).await?;
-        let end = root_certificate.not_after();
-        let wish = CaCertificate {
+        let root_not_after = root_certificate.not_after();
+        let certificate = CaCertificate {
             serial: Serial::new(now),
             issuer: identity(root_certificate.subject_der(), &root),
             issuer_key: root.public_key().clone(),
-            issuer_not_after: Some(end),
+            issuer_not_after: Some(root_not_after),
             subject_der: issuing_name,
             not_before: now.minus(BACKDATE).max(root_certificate.not_before()),
-            not_after: now.plus(options.issuing_ttl).min(end),
+            not_after: now.plus(options.issuing_ttl).min(root_not_after),
             public_key: issuing.public_key().clone(),
             path_len: Some(options.path_len),
             names: Vec::new(),
         };
-        let issuing_certificate = self.certify(domain, &root, wish, now).await?;
-        self.put_to_use(&issuing, &issuing_certificate, &root_certificate)
+        let issuing_certificate = self.certify(domain, &root, certificate, now).await?;
+        self.activate(&issuing, &issuing_certificate, &root_certificate)
             .await?;
         let bundle = self.ledger.bundle(domain, None).await?;
         Ok(InitReport {
@@ -103,13 +100,13 @@ impl Ceremony {
         })
     }
 
-    /// The root's key, with its certificate where an earlier run came so far.
+    /// The root's key, and its certificate if an earlier run signed it.
     async fn root(
         &self,
         token: &Arc<Token>,
-        wanted: Wanted<'_>,
+        spec: KeySpec<'_>,
     ) -> Result<(Key, Option<Certificate>), CeremonyError> {
-        let domain = wanted.domain;
+        let domain = spec.domain;
         let mut roots = self
             .issuers(domain, Role::Root, IssuerState::Pending)
             .await?;
@@ -118,11 +115,11 @@ impl Ceremony {
                 .await?,
         );
         let Some(record) = roots.pop() else {
-            return Ok((self.make(token, wanted).await?, None));
+            return Ok((self.make_key(token, spec).await?, None));
         };
-        // A second root beside the first would stay in the bundle for ever, and sign nothing.
-        let Some(key) = self.known(token, &record, wanted).await? else {
-            return Err(CeremonyError::BegunOtherwise {
+        // A second root would stay in the bundle forever and sign nothing.
+        let Some(key) = self.find_key(token, &record, spec).await? else {
+            return Err(CeremonyError::OptionsDiffer {
                 trust_domain: domain.clone(),
                 made: describe(&record),
             });
@@ -133,18 +130,18 @@ impl Ceremony {
         Ok((key, certificate.transpose()?))
     }
 
-    async fn issuing(&self, token: &Arc<Token>, wanted: Wanted<'_>) -> Result<Key, CeremonyError> {
-        let pending = self.issuers(wanted.domain, Role::Issuing, IssuerState::Pending);
+    async fn issuing(&self, token: &Arc<Token>, spec: KeySpec<'_>) -> Result<Key, CeremonyError> {
+        let pending = self.issuers(spec.domain, Role::Issuing, IssuerState::Pending);
         for record in pending.await?.iter().rev() {
-            // The enterprise may be about to certify it.
+            // The enterprise may certify it.
             if self.was_requested(record).await? {
                 continue;
             }
-            if let Some(key) = self.known(token, record, wanted).await? {
+            if let Some(key) = self.find_key(token, record, spec).await? {
                 return Ok(key);
             }
         }
-        self.make(token, wanted).await
+        self.make_key(token, spec).await
     }
 
     async fn was_requested(&self, issuer: &IssuerRecord) -> Result<bool, CeremonyError> {
@@ -153,17 +150,16 @@ impl Ceremony {
             limit: 1,
             ..Filter::default()
         };
-        // A pending key has signed requests for itself and nothing else.
+        // A pending key has signed nothing but its own certification requests.
         Ok(!self.ledger.certificates(signed).await?.is_empty())
     }
 
-    /// The certificate that `wish` describes: the one that an earlier run has had signed, or a
-    /// new one.
+    /// Signs `wanted`, unless an earlier run did: then returns that certificate.
     async fn certify(
         &self,
         domain: &TrustDomain,
         signer: &Key,
-        wish: CaCertificate,
+        wanted: CaCertificate,
         now: UnixTime,
     ) -> Result<Certificate, CeremonyError> {
         let signed = Filter {
@@ -176,21 +172,21 @@ impl Ceremony {
                 continue;
             };
             let certificate = Certificate::parse(der)?;
-            if certificate.public_key() == &wish.public_key
-                && certificate.subject_der() == wish.subject_der
-                && certificate.path_len() == wish.path_len
+            if certificate.public_key() == &wanted.public_key
+                && certificate.subject_der() == wanted.subject_der
+                && certificate.path_len() == wanted.path_len
                 && certificate.not_after() > now
             {
                 return Ok(certificate);
             }
         }
         let in_flight = self.pipeline.begin();
-        let tbs = (Kind::Ca, wish.template().to_tbs()?);
-        let mut intent = self.intent(&in_flight, domain, signer, &wish.public_key, tbs, now);
-        intent.serial = Some(wish.serial);
-        intent.not_before = Some(wish.not_before);
-        intent.not_after = Some(wish.not_after);
-        let role = match wish.issuer_not_after {
+        let tbs = (Kind::Ca, wanted.template().to_tbs()?);
+        let mut intent = self.intent(&in_flight, domain, signer, &wanted.public_key, tbs, now);
+        intent.serial = Some(wanted.serial);
+        intent.not_before = Some(wanted.not_before);
+        intent.not_after = Some(wanted.not_after);
+        let role = match wanted.issuer_not_after {
             None => Role::Root,
             Some(_) => Role::Issuing,
         };
@@ -200,12 +196,12 @@ impl Ceremony {
             in_flight,
             intent,
             permit,
-            signable: wish,
+            signable: wanted,
         };
         Ok(self.pipeline.run(prepared).await?)
     }
 
-    async fn put_to_use(
+    async fn activate(
         &self,
         key: &Key,
         certificate: &Certificate,

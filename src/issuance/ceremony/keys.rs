@@ -1,4 +1,4 @@
-//! Keys of a ceremony: those that an earlier, broken-off run has made are used first.
+//! Keys of a ceremony. Keys that an earlier, incomplete run made are used first.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use crate::hsm::{Key, Token};
 use crate::ledger::{Change, IssuerRecord, KeyLocation, Role};
 use crate::x509::{KeyKind, PublicKey, Serial, TrustDomain};
 
-/// What a key is to be.
+/// The key that a ceremony needs.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted<'a> {
+pub(super) struct KeySpec<'a> {
     pub(super) domain: &'a TrustDomain,
     pub(super) role: Role,
     pub(super) kind: KeyKind,
@@ -17,18 +17,18 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Ceremony {
-    /// A new key, on record as a pending issuer.
-    pub(super) async fn make(
+    /// Makes a key and records it as a pending issuer.
+    pub(super) async fn make_key(
         &self,
         token: &Arc<Token>,
-        wanted: Wanted<'_>,
+        spec: KeySpec<'_>,
     ) -> Result<Key, CeremonyError> {
         let id = Serial::new(self.clock.now()).as_bytes().to_vec();
-        let label = format!("rootbridge {} {}", wanted.domain, wanted.role);
-        let public_key = token.generate(wanted.kind, &label, &id).await?;
+        let label = format!("rootbridge {} {}", spec.domain, spec.role);
+        let public_key = token.generate(spec.kind, &label, &id).await?;
         self.change(Change::AddIssuer {
-            trust_domain: wanted.domain.clone(),
-            role: wanted.role,
+            trust_domain: spec.domain.clone(),
+            role: spec.role,
             public_key: public_key.spki_der().to_vec(),
             location: KeyLocation {
                 token: token.name().to_owned(),
@@ -36,40 +36,44 @@ impl Ceremony {
                 key_id: id.clone(),
                 label,
             },
-            path_len: Some(wanted.path_len),
+            path_len: Some(spec.path_len),
         })
         .await?;
         Ok(token.key(&id, &public_key).await?)
     }
 
-    /// The key of an issuer on record, when it is what is wanted.
-    pub(super) async fn known(
+    /// The key of a recorded issuer, if it matches `spec`.
+    pub(super) async fn find_key(
         &self,
         token: &Arc<Token>,
         issuer: &IssuerRecord,
-        wanted: Wanted<'_>,
+        spec: KeySpec<'_>,
     ) -> Result<Option<Key>, CeremonyError> {
         let Ok(public_key) = PublicKey::from_spki_der(&issuer.public_key) else {
             return Ok(None);
         };
-        let mut places = issuer.locations.iter();
-        match places.find(|place| place.token == token.name()) {
-            Some(place)
-                if public_key.kind() == wanted.kind && issuer.path_len == Some(wanted.path_len) =>
+        let mut locations = issuer.locations.iter();
+        match locations.find(|location| location.token == token.name()) {
+            Some(location)
+                if public_key.kind() == spec.kind && issuer.path_len == Some(spec.path_len) =>
             {
-                Ok(Some(token.key(&place.key_id, &public_key).await?))
+                Ok(Some(token.key(&location.key_id, &public_key).await?))
             }
             _ => Ok(None),
         }
     }
 }
 
-/// An issuer's key in words.
+/// An issuer's key, for an error message.
 pub(super) fn describe(issuer: &IssuerRecord) -> String {
     let kind = PublicKey::from_spki_der(&issuer.public_key).map(|key| key.kind().to_string());
-    let tokens: Vec<_> = issuer.locations.iter().map(|place| &*place.token).collect();
+    let tokens: Vec<_> = issuer
+        .locations
+        .iter()
+        .map(|location| &*location.token)
+        .collect();
     format!(
-        "an {} key in token `{}` and room for {} CAs below it",
+        "an {} key in token `{}` and at most {} CAs below it",
         kind.unwrap_or_else(|_| "unreadable".to_owned()),
         tokens.join("`, `"),
         issuer.path_len.unwrap_or_default()

@@ -1,5 +1,5 @@
-//! What makes an authority: its keys, its CA certificates, its anchors. Everything that a key
-//! signs here passes through the same door as a leaf.
+//! Ceremonies create an authority: its keys, its CA certificates and its anchors. They sign with
+//! the same pipeline as everything else.
 
 mod error;
 mod import;
@@ -24,10 +24,10 @@ use crate::x509::{PublicKey, Serial, TrustDomain};
 pub use error::CeremonyError;
 pub use options::{ImportReport, InitOptions, InitReport, RequestOptions, RequestReport};
 
-/// How long a ceremony waits for its token to come up.
+/// How long a ceremony waits for its token to be ready.
 const TOKEN_WAIT: Duration = Duration::from_secs(10);
 
-/// The ceremonies, on behalf of one actor.
+/// Runs ceremonies for one actor.
 #[derive(Debug)]
 pub struct Ceremony {
     hsm: Arc<Hsm>,
@@ -38,7 +38,6 @@ pub struct Ceremony {
 }
 
 impl Ceremony {
-    /// Ceremonies that `actor` answers for.
     pub fn new(
         hsm: Arc<Hsm>,
         clock: Arc<dyn Clock>,
@@ -74,7 +73,7 @@ impl Ceremony {
         Ok(token)
     }
 
-    /// The authority's issuers of that role and state, oldest first.
+    /// The authority's issuers in that role and state, oldest first.
     async fn issuers(
         &self,
         domain: &TrustDomain,
@@ -92,13 +91,13 @@ impl Ceremony {
             .collect())
     }
 
-    /// What every ceremony's intent says.
+    /// The fields that the intents of all ceremonies have in common.
     fn intent(
         &self,
         in_flight: &InFlight,
         domain: &TrustDomain,
         signer: &Key,
-        certified: &PublicKey,
+        public_key: &PublicKey,
         (kind, tbs): (Kind, Vec<u8>),
         now: UnixTime,
     ) -> Intent {
@@ -113,7 +112,7 @@ impl Ceremony {
             not_after: None,
             subject: String::new(),
             profile: "ca".to_owned(),
-            spki_sha256: certified.fingerprint(),
+            spki_sha256: public_key.fingerprint(),
             bundle_digest: None,
             caller: CallerRecord {
                 trust_domain: domain.clone(),

@@ -1,26 +1,23 @@
-//! `ca request`: an issuing key, and the request for its certificate.
+//! `ca request`: makes an issuing key and the certification request for it.
 
 use super::super::ca::Request;
 use super::super::error::IssueError;
 use super::super::pipeline::Prepared;
-use super::keys::Wanted;
+use super::keys::KeySpec;
 use super::options::{RequestOptions, RequestReport};
 use super::{Ceremony, CeremonyError, issuer_id};
 use crate::ledger::{IssuerState, Kind, Role};
 use crate::x509::{ca_name, request_info, to_pem};
 
 impl Ceremony {
-    /// An issuing key and the request for its certificate. Asked again for the same, it is the
-    /// same key's request: a second one would lie in the token unused.
-    ///
-    /// # Errors
-    /// [`CeremonyError`].
+    /// Makes an issuing key and a certification request. A repeated call uses the pending key: a
+    /// second one would stay unused in the token.
     pub async fn request(&self, options: RequestOptions) -> Result<RequestReport, CeremonyError> {
         let domain = &options.trust_domain;
         self.create_authority(domain).await?;
         let token = self.token(&options.token).await?;
         let now = self.clock.now();
-        let wanted = Wanted {
+        let spec = KeySpec {
             domain,
             role: Role::Issuing,
             kind: options.kind,
@@ -29,14 +26,14 @@ impl Ceremony {
         let mut key = None;
         let pending = self.issuers(domain, Role::Issuing, IssuerState::Pending);
         for record in pending.await?.iter().rev() {
-            key = self.known(&token, record, wanted).await?;
+            key = self.find_key(&token, record, spec).await?;
             if key.is_some() {
                 break;
             }
         }
         let key = match key {
             Some(key) => key,
-            None => self.make(&token, wanted).await?,
+            None => self.make_key(&token, spec).await?,
         };
         let common_name = format!("{domain} issuing CA");
         let name = ca_name(&common_name, options.organization.as_deref())?;

@@ -1,8 +1,8 @@
-//! The only door to a key of the HSM: what passes through it has been recorded.
+//! The only code that signs with a key of the HSM.
 //!
-//! Leaf, CA certificate or CSR: [`SigningPipeline::record`] makes the intent durable and only its result can
-//! be signed; `Signed::check` verifies in software what came back; and only a concluded record
-//! gives up the signature.
+//! Every leaf, CA certificate and certification request takes the same steps: [`Prepared`], then
+//! `Recorded` (the intent is durable), `Signed`, `Checked` (verified in software), and concluded.
+//! Only the last step returns what was signed.
 
 mod open_intent;
 mod steps;
@@ -23,10 +23,11 @@ use crate::hsm::Permit;
 use crate::ledger::{Intent, IntentId, Ledger, LedgerError, Outcome, Record};
 use crate::x509::assemble;
 
-/// A little more than the HSM's own deadline, so that its clearer answer comes first.
+/// How much longer than the HSM the caller waits, so that the HSM's more precise error arrives
+/// first.
 const GRACE: Duration = Duration::from_millis(200);
 
-/// Records, signs and concludes. Cheap to clone.
+/// Records intents, signs them and records their outcomes. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SigningPipeline {
     ledger: Arc<dyn Ledger>,
@@ -34,7 +35,7 @@ pub struct SigningPipeline {
     deadline: Duration,
 }
 
-/// Ready to be recorded, with a place in its epoch and one in the HSM's queue.
+/// Ready to be recorded, with a reserved slot in the HSM's queue.
 pub(super) struct Prepared<T> {
     pub(super) in_flight: InFlight,
     pub(super) intent: Intent,
@@ -42,11 +43,9 @@ pub(super) struct Prepared<T> {
     pub(super) signable: T,
 }
 
-/// What [`SigningPipeline::record`] found.
 enum Admission<T> {
-    /// To be signed now.
     Sign(Recorded<T>),
-    /// The same origin was issued before: the stored certificate.
+    /// A request with the same idempotency key was issued before.
     Stored {
         tbs: Vec<u8>,
         signature: Vec<u8>,
@@ -56,11 +55,8 @@ enum Admission<T> {
 }
 
 impl SigningPipeline {
-    /// Opens the door for `instance`: registers it with the ledger. `deadline` bounds the wait
-    /// for the HSM, `lease` says how long this instance's open records are its own.
-    ///
-    /// # Errors
-    /// When the ledger does not take the registration.
+    /// Registers `instance` with the ledger. `deadline` bounds the wait for the HSM. Other servers
+    /// leave this instance's open records alone for `lease` after its last renewal.
     pub async fn open(
         ledger: Arc<dyn Ledger>,
         clock: Arc<dyn Clock>,
@@ -76,50 +72,49 @@ impl SigningPipeline {
         })
     }
 
-    /// Keeps the lease and reconciles, until `stop`.
-    pub async fn keep(&self, stop: CancellationToken) {
-        self.epochs.keep(stop).await;
+    /// Renews the lease and reconciles open intents until `stop`.
+    pub async fn maintain(&self, stop: CancellationToken) {
+        self.epochs.maintain(stop).await;
     }
 
-    /// Waits for every walk between record and conclusion, and for what is owed, at most `bound`.
-    /// True when all of it came to its end.
+    /// Waits at most `bound` for the requests in flight and the queued outcomes. Returns whether
+    /// all of them are done.
     pub async fn drain(&self, bound: Duration) -> bool {
         tokio::time::timeout(bound, self.epochs.drain())
             .await
             .is_ok()
     }
 
-    /// Conclusions that the ledger has yet to take.
+    /// The number of outcomes that the ledger has not accepted yet.
     pub fn queued_outcomes(&self) -> usize {
         self.epochs.queued_outcomes()
     }
 
-    /// Whether the ledger failed to take a record and has not recovered since.
+    /// Whether the ledger failed to record something and has not recovered since.
     pub fn ledger_unavailable(&self) -> bool {
         self.epochs.ledger_unavailable()
     }
 
-    /// The ledger behind the pipeline.
     pub(super) fn ledger(&self) -> &Arc<dyn Ledger> {
         &self.ledger
     }
 
-    /// A place for a walk that begins now.
+    /// Starts a request in the active epoch.
     pub(super) fn begin(&self) -> InFlight {
         self.epochs.begin()
     }
 
-    /// The whole walk from record to conclusion, in a task of its own: a caller that hangs up, or
-    /// whose patience ends, does not stop it.
+    /// Takes `prepared` through every step, in a task of its own: a caller that hangs up or stops
+    /// waiting does not interrupt it.
     ///
     /// # Errors
-    /// The cause of whichever step failed, or [`IssueError::Timeout`] when the caller's wait is
-    /// over while the walk goes on.
+    /// That of the step that failed, or [`IssueError::Timeout`] when the caller's wait is over
+    /// while the task goes on.
     pub(super) async fn run<T: Signable>(
         &self,
         prepared: Prepared<T>,
     ) -> Result<T::Out, IssueError> {
-        let until = Instant::now() + self.deadline;
+        let deadline = Instant::now() + self.deadline;
         let pipeline = self.clone();
         let task = tokio::spawn(async move {
             let Prepared {
@@ -128,9 +123,10 @@ impl SigningPipeline {
                 permit,
                 signable,
             } = prepared;
-            let walked = match pipeline.record(intent, permit, signable).await? {
+            let outcome = match pipeline.record(intent, permit, signable).await? {
                 Admission::Sign(recorded) => {
-                    recorded.sign(until).await?.check().await?.conclude().await
+                    let signed = recorded.sign(deadline).await?;
+                    signed.check().await?.conclude().await
                 }
                 Admission::Stored {
                     tbs,
@@ -140,7 +136,7 @@ impl SigningPipeline {
                 } => signable.check(&tbs, &signature, der),
             };
             drop(in_flight);
-            walked
+            outcome
         });
         match tokio::time::timeout(self.deadline + GRACE, task).await {
             Ok(Ok(outcome)) => outcome,
@@ -156,40 +152,40 @@ impl SigningPipeline {
         mut signable: T,
     ) -> Result<Admission<T>, IssueError> {
         let (issuer, algorithm) = (intent.issuer.clone(), intent.algorithm);
-        let origin = intent.idempotency_key.clone().unwrap_or_default();
+        let key = intent.idempotency_key.clone().unwrap_or_default();
         let tbs: Arc<[u8]> = intent.tbs.as_slice().into();
-        let pipeline = self.clone();
-        match self.ledger.record(intent).await {
-            Ok(Record::New(id)) => Ok(Admission::Sign(Recorded {
-                open: OpenIntent::new(pipeline, id),
+        let recorded = self.ledger.record(intent).await;
+        match self.report_outage(recorded)? {
+            Record::New(id) => Ok(Admission::Sign(Recorded {
+                open: OpenIntent::new(self.clone(), id),
                 tbs,
                 algorithm,
                 permit,
                 signable,
             })),
-            Ok(Record::Existing {
+            Record::Existing {
                 id,
                 tbs,
                 issuer_id,
                 algorithm,
                 outcome,
                 ..
-            }) => {
+            } => {
                 if issuer_id != issuer {
-                    // Its chain and its bundle are not this authority's any more.
-                    return Err(IssueError::IdempotencyKeyExpired(origin));
+                    // Its chain and its bundle are no longer this authority's.
+                    return Err(IssueError::IdempotencyKeyExpired(key));
                 }
                 match signable.resume(&tbs, algorithm) {
                     Ok(()) => {}
                     Err(ReplayMismatch::DifferentRequest) => {
-                        return Err(IssueError::IdempotencyKeyConflict(origin));
+                        return Err(IssueError::IdempotencyKeyConflict(key));
                     }
                     Err(ReplayMismatch::Expired) => {
-                        return Err(IssueError::IdempotencyKeyExpired(origin));
+                        return Err(IssueError::IdempotencyKeyExpired(key));
                     }
                 }
                 match outcome {
-                    None => Err(IssueError::IdempotencyKeyPending(origin)),
+                    None => Err(IssueError::IdempotencyKeyPending(key)),
                     Some(Outcome::Issued { signature }) => {
                         let der = assemble(&tbs, algorithm, &signature)?;
                         Ok(Admission::Stored {
@@ -200,11 +196,13 @@ impl SigningPipeline {
                         })
                     }
                     Some(Outcome::Failed { .. } | Outcome::Unknown { .. }) => {
-                        // `failed` says that no signature exists: that ends here, before the HSM
-                        // is asked.
-                        self.reopen(id, signing_again()).await?;
+                        // `failed` says that no signature exists: that ends before the HSM is
+                        // called again.
+                        let reason = "the same bytes are signed again for a repeated request";
+                        let reason = reason.to_owned();
+                        self.reopen(id, Outcome::Unknown { reason }).await?;
                         Ok(Admission::Sign(Recorded {
-                            open: OpenIntent::again(pipeline, id),
+                            open: OpenIntent::reopened(self.clone(), id),
                             tbs: tbs.into(),
                             algorithm,
                             permit,
@@ -213,45 +211,36 @@ impl SigningPipeline {
                     }
                 }
             }
-            Err(error) => {
-                if error.is_outage() {
-                    self.epochs.outage();
-                }
-                Err(error.into())
-            }
         }
     }
 
     async fn reopen(&self, id: IntentId, outcome: Outcome) -> Result<(), IssueError> {
         let reopened = self.ledger.reopen(id, outcome).await;
-        if reopened.as_ref().is_err_and(LedgerError::is_outage) {
-            self.epochs.outage();
-        }
-        Ok(reopened?)
+        Ok(self.report_outage(reopened)?)
     }
 
-    /// Concludes, or remembers that the ledger has yet to be told.
+    fn report_outage<T>(&self, result: Result<T, LedgerError>) -> Result<T, LedgerError> {
+        if result.as_ref().is_err_and(LedgerError::is_outage) {
+            self.epochs.report_outage();
+        }
+        result
+    }
+
+    /// Records the outcome, or queues it when the ledger is unavailable.
     async fn conclude(&self, id: IntentId, outcome: Outcome) -> Result<(), IssueError> {
-        match self.ledger.conclude(id, outcome.clone()).await {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                if error.is_outage() {
-                    // Nobody was answered, so `issued` would claim a release that never was.
-                    let owed = match outcome {
-                        Outcome::Issued { .. } => Outcome::Unknown {
-                            reason: format!("signed, but not answered: {error}"),
-                        },
-                        other => other,
-                    };
-                    self.epochs.queue_outcome(id, owed);
-                }
-                Err(error.into())
-            }
+        let Err(error) = self.ledger.conclude(id, outcome.clone()).await else {
+            return Ok(());
+        };
+        if error.is_outage() {
+            let outcome = match outcome {
+                // The caller gets no certificate, so `issued` would be wrong.
+                Outcome::Issued { .. } => Outcome::Unknown {
+                    reason: format!("signed, but not answered: {error}"),
+                },
+                other => other,
+            };
+            self.epochs.queue_outcome(id, outcome);
         }
+        Err(error.into())
     }
-}
-
-fn signing_again() -> Outcome {
-    let reason = "the same bytes are signed again for a repeated request".to_owned();
-    Outcome::Unknown { reason }
 }

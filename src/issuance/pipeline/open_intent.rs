@@ -1,15 +1,14 @@
-//! The ledger's open of a walk under way, and how it is concluded.
+//! A recorded intent whose outcome is not recorded yet.
 
 use super::SigningPipeline;
 use crate::issuance::error::IssueError;
 use crate::ledger::{IntentId, Outcome};
 
-/// A durable intent that waits for its conclusion.
 pub(super) struct OpenIntent {
     pipeline: SigningPipeline,
     id: IntentId,
-    /// It was concluded before, as unknown, and is opened again for what is signed now.
-    again: bool,
+    /// The ledger holds an earlier outcome, `unknown`; the bytes are signed again.
+    reopened: bool,
 }
 
 impl OpenIntent {
@@ -17,15 +16,15 @@ impl OpenIntent {
         Self {
             pipeline,
             id,
-            again: false,
+            reopened: false,
         }
     }
 
-    pub(super) fn again(pipeline: SigningPipeline, id: IntentId) -> Self {
+    pub(super) fn reopened(pipeline: SigningPipeline, id: IntentId) -> Self {
         Self {
             pipeline,
             id,
-            again: true,
+            reopened: true,
         }
     }
 
@@ -33,18 +32,18 @@ impl OpenIntent {
         &self.id
     }
 
-    /// Nothing came of it. What was concluded before stays as it is.
+    /// Records that nothing was issued. An earlier outcome is left unchanged.
     pub(super) async fn failed(self, outcome: Outcome) -> Result<(), IssueError> {
-        match self.again {
+        match self.reopened {
             false => self.pipeline.conclude(self.id, outcome).await,
             true => Ok(()),
         }
     }
 
-    /// It is issued, once this is durable.
+    /// Records the signature; durable when this returns.
     pub(super) async fn issued(self, signature: Vec<u8>) -> Result<(), IssueError> {
         let outcome = Outcome::Issued { signature };
-        match self.again {
+        match self.reopened {
             false => self.pipeline.conclude(self.id, outcome).await,
             true => self.pipeline.reopen(self.id, outcome).await,
         }

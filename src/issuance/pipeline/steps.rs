@@ -1,4 +1,4 @@
-//! The steps behind the pipeline: each consumes what the last one made.
+//! The steps after the record. Each consumes the result of the previous one.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,7 +28,7 @@ pub(super) struct Signed<T> {
     signable: T,
 }
 
-/// Checked, not yet concluded: nobody can reach the certificate in it.
+/// Checked, but its outcome is not recorded: the certificate in it cannot be reached.
 pub(super) struct Checked<O> {
     open: OpenIntent,
     signature: Vec<u8>,
@@ -36,36 +36,36 @@ pub(super) struct Checked<O> {
 }
 
 impl<T: Signable> Recorded<T> {
-    pub(super) async fn sign(self, until: Instant) -> Result<Signed<T>, IssueError> {
-        let (outcome, error): (Outcome, IssueError) =
-            match self.permit.sign(Arc::clone(&self.tbs), until).await {
-                Ok(signature) => match assemble(&self.tbs, self.algorithm, &signature) {
-                    Ok(der) => {
-                        return Ok(Signed {
-                            open: self.open,
-                            tbs: self.tbs,
-                            signature,
-                            der,
-                            signable: self.signable,
-                        });
-                    }
-                    Err(error) => (unknown(&error), error.into()),
-                },
-                // Only this answer leaves open whether a signature exists.
-                Err(error @ SignError::Unknown(_)) => (unknown(&error), error.into()),
-                Err(error) => {
-                    let reason = error.to_string();
-                    (Outcome::Failed { reason }, error.into())
+    pub(super) async fn sign(self, deadline: Instant) -> Result<Signed<T>, IssueError> {
+        let signed = self.permit.sign(Arc::clone(&self.tbs), deadline).await;
+        let (outcome, error): (Outcome, IssueError) = match signed {
+            Ok(signature) => match assemble(&self.tbs, self.algorithm, &signature) {
+                Ok(der) => {
+                    return Ok(Signed {
+                        open: self.open,
+                        tbs: self.tbs,
+                        signature,
+                        der,
+                        signable: self.signable,
+                    });
                 }
-            };
+                Err(error) => (unknown(&error), error.into()),
+            },
+            // The only error after which a signature may exist.
+            Err(error @ SignError::Unknown(_)) => (unknown(&error), error.into()),
+            Err(error) => {
+                let reason = error.to_string();
+                (Outcome::Failed { reason }, error.into())
+            }
+        };
         self.open.failed(outcome).await?;
         Err(error)
     }
 }
 
 impl<T: Signable> Signed<T> {
-    /// Parses and verifies in software what the HSM made; what fails is on record as `unknown`,
-    /// because bytes that were signed exist.
+    /// Parses the certificate and verifies its signature in software. A failure is recorded as
+    /// `unknown`, because signed bytes exist.
     pub(super) async fn check(self) -> Result<Checked<T::Out>, IssueError> {
         match self.signable.check(&self.tbs, &self.signature, self.der) {
             Ok(out) => Ok(Checked {
@@ -84,7 +84,7 @@ impl<T: Signable> Signed<T> {
 }
 
 impl<O> Checked<O> {
-    /// Makes the outcome durable and only then hands over what was made.
+    /// Makes the outcome durable, then returns what was signed.
     pub(super) async fn conclude(self) -> Result<O, IssueError> {
         self.open.issued(self.signature).await?;
         Ok(self.out)

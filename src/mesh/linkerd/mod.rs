@@ -24,9 +24,8 @@ use super::status::CallError;
 use crate::authn::{Api, AuthnError, Caller, Identity as CallerIdentity};
 use crate::clock::{Clock, UnixTime};
 use crate::cluster::Notices;
-use crate::hsm::SignError;
-use crate::issuance::{Authorities, IssuanceRequest, IssueError, Issued, Naming};
-use crate::policy::{Denial, Scope};
+use crate::issuance::{Authorities, Category, IssuanceRequest, Issued, Naming};
+use crate::policy::Scope;
 use crate::x509::{Certificate, LinkerdMesh};
 
 use account::Account;
@@ -178,13 +177,14 @@ fn status(error: &CallError, request_id: &str) -> Status {
         CallError::Authn(AuthnError::Missing | AuthnError::Rejected { .. })
         | CallError::Mismatch { .. } => Some(Code::FailedPrecondition),
         CallError::Authn(AuthnError::Unavailable(_)) => Some(Code::Internal),
-        CallError::Issue(IssueError::Hsm(SignError::Busy)) => Some(Code::Unavailable),
         CallError::Csr(error) if check::names_something_else(error) => {
             Some(Code::FailedPrecondition)
         }
-        CallError::Issue(IssueError::Denied(
-            Denial::CsrNamesDiffer { .. } | Denial::NoRule { .. },
-        )) => Some(Code::FailedPrecondition),
+        CallError::Issue(error) => match error.category() {
+            Category::HsmBusy => Some(Code::Unavailable),
+            Category::CsrNamesDiffer | Category::NameDenied => Some(Code::FailedPrecondition),
+            _ => None,
+        },
         _ => None,
     };
     error.status_as(code, request_id)

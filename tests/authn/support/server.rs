@@ -1,13 +1,12 @@
-//! An https server of key sets that can be taken down, moved and made to misbehave.
+//! An HTTPS server of key sets that tests stop and make misbehave.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rootbridge_test_support::tls_server::server_config;
 use rustls::ServerConfig;
-use rustls_pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
@@ -18,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 pub(crate) enum Answer {
     Set(String),
     Slow(Duration, String),
-    /// To another place, which would have the set.
+    /// To another URL, which would have the set.
     Redirect(u16, String),
     Status(u16),
     /// More than a megabyte, announced or not.
@@ -29,7 +28,7 @@ pub(crate) enum Answer {
     Cut,
 }
 
-pub(crate) struct Server {
+pub(crate) struct KeyServer {
     pub(crate) address: SocketAddr,
     pub(crate) ca_pem: String,
     tls: Arc<ServerConfig>,
@@ -42,28 +41,9 @@ struct State {
     hits: AtomicUsize,
 }
 
-impl Server {
+impl KeyServer {
     pub(crate) async fn start(answer: Answer) -> Self {
-        let ca_key = KeyPair::generate().unwrap();
-        let mut ca = CertificateParams::new(Vec::new()).unwrap();
-        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
-        let issuer = Issuer::new(ca, ca_key);
-        let key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(["localhost".to_owned()])
-            .unwrap()
-            .signed_by(&key, &issuer)
-            .unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![leaf.der().clone()],
-                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-            )
-            .unwrap();
+        let (tls, ca_pem) = server_config(&["localhost"]);
         let state = Arc::new(State {
             answer: Mutex::new(answer),
             hits: AtomicUsize::new(0),

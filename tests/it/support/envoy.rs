@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use rootbridge_test_support::files::repository;
+use rootbridge_test_support::free_port;
+use rootbridge_test_support::openssl::Material;
+use rootbridge_test_support::process::Process;
+
 use super::http::{get, wait_ready};
-use super::openssl::Material;
-use super::process::Process;
-use super::{free_port, repository};
 
 /// An Envoy with one listener.
 pub(crate) struct Envoy {
@@ -41,10 +43,11 @@ impl Envoy {
                 "-c",
             ])
             .arg(&path);
-        let mut process =
-            Process::start(name, &mut command, &directory.join(format!("{name}.log")));
-        wait_ready(admin, "/ready", Duration::from_secs(60), || process.ended())
-            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        let mut process = Process::start(&mut command, &directory.join(format!("{name}.log")));
+        wait_ready(admin, "/ready", Duration::from_secs(60), || {
+            process.exited()
+        })
+        .unwrap_or_else(|e| panic!("{name}: {e}"));
         Self {
             process,
             port,

@@ -9,9 +9,12 @@ use std::process::{Command, Stdio};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::mesh::{Mesh, TRUST_DOMAIN};
-use super::openssl::{self, Material};
-use super::{repository, run};
+use rootbridge_test_support::command::run;
+use rootbridge_test_support::files::repository;
+use rootbridge_test_support::openssl::{self, Material};
+use rootbridge_test_support::{TD, TestServer};
+
+use super::ledger;
 
 /// One call; the fields are described in `tests/interop/istio/calls.go`.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -54,20 +57,20 @@ pub(crate) struct Facts {
 }
 
 /// The driver in one of its modes, pointed at a CA.
-pub(crate) fn driver(mode: &str, mesh: &Mesh) -> Command {
+pub(crate) fn driver(mode: &str, setup: &TestServer) -> Command {
     let mut command = Command::new(repository("build/interop/istio"));
     command
         .arg(mode)
         .arg("-address")
-        .arg(format!("127.0.0.1:{}", mesh.port))
+        .arg(format!("127.0.0.1:{}", setup.port))
         .arg("-roots")
-        .arg(mesh.roots());
+        .arg(ledger::anchors(&setup));
     command
 }
 
 /// Makes the calls in order.
-pub(crate) fn calls(mesh: &Mesh, list: &[Call]) -> Vec<Answer> {
-    let mut child = driver("calls", mesh)
+pub(crate) fn calls(setup: &TestServer, list: &[Call]) -> Vec<Answer> {
+    let mut child = driver("calls", setup)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -92,24 +95,24 @@ pub(crate) fn calls(mesh: &Mesh, list: &[Call]) -> Vec<Answer> {
 
 /// A key and a CSR of the workload's own process (openssl), certified over Istio's API.
 pub(crate) fn certify(
-    mesh: &Mesh,
+    setup: &TestServer,
     name: &str,
     namespace: &str,
     account: &str,
     kind: &str,
 ) -> Material {
-    let key = openssl::key(&mesh.path(""), name, kind);
-    let identity = format!("spiffe://{TRUST_DOMAIN}/ns/{namespace}/sa/{account}");
+    let key = openssl::key(&setup.path(""), name, kind);
+    let identity = format!("spiffe://{TD}/ns/{namespace}/sa/{account}");
     let csr = openssl::csr(&key, &format!("URI:{identity}"));
     let call = Call {
         name: name.to_owned(),
-        token_file: mesh.issuer.token_file(namespace, account, "istio-ca"),
+        token_file: setup.issuer.token_file(namespace, account, "istio-ca"),
         identity,
         csr: fs::read_to_string(csr).unwrap(),
         ttl: 3600,
         ..Call::default()
     };
-    let answer = calls(mesh, &[call]).remove(0);
+    let answer = calls(setup, &[call]).remove(0);
     assert_eq!(
         (answer.code.as_str(), answer.problem.as_str()),
         ("OK", ""),
@@ -128,39 +131,24 @@ pub(crate) fn certify(
 }
 
 /// Writes the list of callers that `issue` works for: `count` accounts in one namespace.
-pub(crate) fn workloads(mesh: &Mesh, count: usize) -> PathBuf {
+pub(crate) fn workloads(setup: &TestServer, count: usize) -> PathBuf {
     let entry = |n: usize| {
         let account = format!("load-{n}");
         json!({
             "identity": format!("spiffe://cluster.local/ns/load/sa/{account}"),
-            "token_file": mesh.issuer.token_file("load", &account, "istio-ca"),
+            "token_file": setup.issuer.token_file("load", &account, "istio-ca"),
         })
     };
-    let path = mesh.path("workloads.json");
+    let path = setup.path("workloads.json");
     fs::write(&path, Value::from_iter((0..count).map(entry)).to_string()).unwrap();
     path
 }
 
 /// The `issue` mode to its end: its tally.
-pub(crate) fn issue(mesh: &Mesh, workloads: &Path, arguments: &[&str]) -> Value {
-    let text = run(driver("issue", mesh)
+pub(crate) fn issue(setup: &TestServer, workloads: &Path, arguments: &[&str]) -> Value {
+    let text = run(driver("issue", setup)
         .arg("-workloads")
         .arg(workloads)
         .args(arguments));
     serde_json::from_str(&text).unwrap()
-}
-
-/// Go's verifier on any chain.
-pub(crate) fn go_verify(chain: &Path, roots: &Path, usage: &str, dns: &str) -> Result<(), String> {
-    let mut command = Command::new(repository("build/interop/istio"));
-    command
-        .args(["verify", "-usage", usage, "-dns", dns, "-chain"])
-        .arg(chain)
-        .arg("-roots")
-        .arg(roots);
-    let output = super::output(&mut command);
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(String::from_utf8_lossy(&output.stderr).into_owned())
 }

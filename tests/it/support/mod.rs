@@ -1,49 +1,56 @@
-//! What the tests of the real binary share: a directory, a token, a configured CA, its process,
-//! callers' tokens, other people's tools.
+//! What the tests with third-party clients share.
 
 pub(crate) mod envoy;
 pub(crate) mod http;
 pub(crate) mod interop;
-pub(crate) mod jwt;
-pub(crate) mod mesh;
-pub(crate) mod openssl;
-pub(crate) mod process;
+pub(crate) mod ledger;
 pub(crate) mod trace;
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Stdio};
 
-/// A file of this repository.
-pub(crate) fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
+use rootbridge_test_support::command::{output, run};
 
-/// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
+/// A name of the listener's certificate.
+pub(crate) const NAME: &str = "rootbridge.rootbridge.svc";
 
-/// Runs a command to its end.
-pub(crate) fn output(command: &mut Command) -> Output {
+fn s_client(port: u16) -> Command {
+    let mut command = Command::new("openssl");
     command
-        .output()
-        .unwrap_or_else(|e| panic!("{command:?}: {e}; does `make setup` still pass?"))
+        .args(["s_client", "-servername", NAME, "-alpn", "h2", "-showcerts"])
+        .arg("-connect")
+        .arg(format!("127.0.0.1:{port}"))
+        .stdin(Stdio::null());
+    command
 }
 
-/// Runs a command that must succeed; what it printed on standard output.
-pub(crate) fn run(command: &mut Command) -> String {
-    let output = output(command);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{text}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    text
+/// Whether a TLS handshake with a server on this machine succeeds now.
+pub(crate) fn handshake(port: u16) -> bool {
+    output(&mut s_client(port)).status.success()
+}
+
+/// The chain that a TLS server on this machine presents, in a file.
+pub(crate) fn presented_chain(port: u16, directory: &Path) -> PathBuf {
+    let text = run(&mut s_client(port));
+    let begin = "-----BEGIN CERTIFICATE-----";
+    let end = "-----END CERTIFICATE-----\n";
+    let blocks = text
+        .split(begin)
+        .skip(1)
+        .filter_map(|rest| rest.split_once(end));
+    let chain: Vec<String> = blocks
+        .map(|(body, _)| format!("{begin}{body}{end}"))
+        .collect();
+    let path = directory.join(format!("presented-{port}.pem"));
+    std::fs::write(&path, chain.concat()).unwrap();
+    path
+}
+
+/// `sha256:…` of a certificate.
+pub(crate) fn fingerprint(certificate: &Path) -> String {
+    let mut command = Command::new("openssl");
+    command.args(["x509", "-noout", "-fingerprint", "-sha256", "-in"]);
+    let text = run(command.arg(certificate));
+    let digits = text.trim().rsplit('=').next().unwrap().replace(':', "");
+    format!("sha256:{}", digits.to_lowercase())
 }

@@ -113,7 +113,7 @@ async fn a_stalled_hsm_hangs_nobody_and_collects_nothing() {
 async fn a_restart_is_answered_on_the_next_try() {
     const PROXIES: usize = 20;
     let scene = Scene::new("certify-restart").await;
-    let port = crate::server::free_port();
+    let port = rootbridge_test_support::free_port();
     let fixed = LISTENER.replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
     scene.setup.edit(LISTENER, &fixed);
     let own = name(scene.ns, "app");

@@ -12,12 +12,13 @@ use super::proxy::{Proxy, code, name, take};
 use super::transport::own_address;
 use super::{AUDIENCE, app};
 use crate::access::Credential;
-use crate::linkerd::tools::{Tools, repository};
+use crate::linkerd::tools::Tools;
 use crate::objects::{namespace, token, token_for};
 use crate::server::ApiServer;
 use rootbridge_test_support::command::run;
 use rootbridge_test_support::csr::KeyAndCsr;
-use rootbridge_test_support::openssl::EnterpriseCa;
+use rootbridge_test_support::files::repository;
+use rootbridge_test_support::openssl::OpensslCa;
 use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually};
 
 const CONFIGURATION: &str = "deploy/linkerd/in-place/prepare/rootbridge.toml";
@@ -84,7 +85,7 @@ async fn the_prepared_server_answers_as_the_controller_does() {
     assert_eq!(running.get("/ping").await, (200, "pong\n".to_owned()));
     assert_eq!(running.get("/ready").await.0, 200);
     // The old roots join the bundle before anything of it is published.
-    let old = EnterpriseCa::new(&setup.path(""), "old").pem();
+    let old = OpensslCa::new(&setup.path(""), "old").pem();
     fs::write(setup.path("old.pem"), &old).unwrap();
     let add = ["anchors", "add", "-", "--trust-domain", TD];
     let mut add = setup.command(&[&add[..], &["--source", "Linkerd before"]].concat());

@@ -1,4 +1,4 @@
-//! docs/reference/chart.md is made from the comments in values.yaml.
+//! docs/reference/chart.md is generated from the comments in values.yaml.
 
 use std::fs;
 use std::path::Path;
@@ -8,11 +8,10 @@ use super::chart;
 const HEAD: &str = "\
 # The Helm chart's values
 
-Made from `deploy/charts/rootbridge/values.yaml`, whose comments these are.
+Generated from the comments in `deploy/charts/rootbridge/values.yaml`.
 
-What the server may do in a cluster follows from the values; [rbac.md](rbac.md) explains it. The keys
-of the configuration file, which `config` and the tables of the features take, are in
-[config.md](config.md).
+The values determine the server's permissions in a cluster; [rbac.md](rbac.md) explains them. The keys of
+the configuration file, for `config` and the tables of the features, are in [config.md](config.md).
 
 | value | meaning | default |
 |---|---|---|

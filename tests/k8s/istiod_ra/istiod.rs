@@ -14,9 +14,10 @@ use tempfile::TempDir;
 use super::{NAMESPACE, block, built};
 use crate::access::Credential;
 use crate::chart;
-use crate::kept::Kept;
+use crate::guarded_process::GuardedProcess;
 use crate::objects::token;
-use crate::server::{ApiServer, free_port};
+use crate::server::ApiServer;
+use rootbridge_test_support::free_port;
 use rootbridge_test_support::{PATIENCE, eventually};
 
 /// What istiod has of its chart besides its own Deployment. Its webhooks would be called for each
@@ -31,7 +32,7 @@ const KINDS: [&str; 6] = [
 ];
 
 pub(super) struct Istiod {
-    process: Kept,
+    process: GuardedProcess,
     pod: Value,
     directory: TempDir,
     webhooks: u16,
@@ -91,7 +92,7 @@ impl Istiod {
             format!("--ctrlz_port={}", free_port()),
         ]);
         let log = directory.path().join("istiod.log");
-        let process = Kept::start(Path::new("env"), &arguments, &log, None);
+        let process = GuardedProcess::start(Path::new("env"), &arguments, &log, None);
         let ready = format!("http://127.0.0.1:{http}/ready");
         eventually(PATIENCE * 2, "istiod", async || {
             assert!(!process.ended(), "{}", process.log());

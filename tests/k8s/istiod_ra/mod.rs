@@ -145,7 +145,7 @@ async fn istiod_has_its_workloads_certified_here() {
 
 /// A second trust anchor, as a rotation begins.
 fn add_a_root(setup: &TestServer) {
-    let other = openssl::EnterpriseCa::new(&setup.path(""), "other");
+    let other = openssl::OpensslCa::new(&setup.path(""), "other");
     let root = setup.path("other-root.pem");
     std::fs::write(&root, other.pem()).unwrap();
     let add = ["anchors", "add", "--trust-domain", TD, "--source", "test"];

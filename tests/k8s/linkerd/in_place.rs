@@ -6,10 +6,11 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::tools::{Tools, named, repository};
+use super::tools::{Tools, named};
 use crate::chart::rules::{asked, rights};
 use crate::objects::namespace;
 use crate::server::ApiServer;
+use rootbridge_test_support::files::repository;
 
 const IDENTITY: &str = "deploy/linkerd-identity";
 

@@ -10,7 +10,7 @@ use kube::{Api, Client, ResourceExt as _};
 use rootbridge::x509::{Certificate, KeyKind, parse_pem_chain};
 use serde_json::{Value, json};
 
-use super::verify::{judged, sign_and_verify};
+use super::verify::{sign_and_verify, verify_issuer, verify_ledger};
 use crate::chart;
 use crate::objects::create;
 use crate::rootbridge::rootbridge_of;
@@ -125,7 +125,7 @@ async fn the_issuer_is_made_kept_and_taken() {
     );
     assert!(own.not_after() <= path[1].not_after());
     sign_and_verify(&setup, &first);
-    judged(&setup, &first);
+    verify_issuer(&setup, &first);
 
     // It said nothing, then that it could not, then that it did.
     running.wait_for_log("it said nothing within 5 s").await;
@@ -214,7 +214,7 @@ async fn the_issuer_is_made_kept_and_taken() {
             "{found}"
         );
     }
-    super::verify::ledger(&setup);
+    verify_ledger(&setup);
     for secret in [&first, &last, &now] {
         for line in data(secret, "tls.key")
             .lines()
@@ -278,7 +278,7 @@ async fn an_issuing_ca_without_room_makes_none_until_it_has() {
     assert!(recorded(&setup).is_empty());
 
     // As the command says: another issuing CA, below the enterprise's root.
-    let enterprise = openssl::EnterpriseCa::new(&setup.path(""), "enterprise");
+    let enterprise = openssl::OpensslCa::new(&setup.path(""), "enterprise");
     let root = setup.path("enterprise.pem");
     fs::write(&root, enterprise.pem()).unwrap();
     let add = ["anchors", "add", "--trust-domain", TD, "--source", "test"];
@@ -298,7 +298,7 @@ async fn an_issuing_ca_without_room_makes_none_until_it_has() {
     assert_eq!(checked()["result"], "ok");
 
     // Another bundle: in the secret a moment later, with another key.
-    let next = openssl::EnterpriseCa::new(&setup.path(""), "next");
+    let next = openssl::OpensslCa::new(&setup.path(""), "next");
     fs::write(&root, next.pem()).unwrap();
     setup.cli(&[&add[..], &[root.to_str().unwrap()]].concat());
     let second = secret(&api, "three roots", |secret| {
@@ -370,5 +370,5 @@ async fn an_hsm_that_is_away_leaves_what_stands() {
     );
     sign_and_verify(&setup, &next);
     running.stop().await;
-    super::verify::ledger(&setup);
+    verify_ledger(&setup);
 }

@@ -4,10 +4,11 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::tools::{Tools, named, repository};
+use super::tools::{Tools, named};
 use crate::chart;
 use crate::objects::namespace;
 use crate::server::ApiServer;
+use rootbridge_test_support::files::repository;
 
 const ADDRESS: &str = "LINKERD2_PROXY_IDENTITY_SVC_ADDR";
 const STOCK: &str = "linkerd-identity-headless.linkerd.svc.cluster.local.:8080";

@@ -176,7 +176,7 @@ async fn who_runs_with_which_roots() {
     counts(&running, 3.0, 1.0, 0.0).await;
 
     // Old and new roots together: what runs has only the old one.
-    let other = rootbridge_test_support::openssl::EnterpriseCa::new(&setup.path(""), "next");
+    let other = rootbridge_test_support::openssl::OpensslCa::new(&setup.path(""), "next");
     let file = setup.path("next.pem");
     std::fs::write(&file, other.pem()).unwrap();
     let add = ["anchors", "add", "--trust-domain", TD, "--source", "test"];
@@ -283,7 +283,7 @@ async fn pages_and_the_control_planes_own_pods() {
     assert_eq!(code, Some(1));
 
     // The bundle changes: whoever began before it does not know it.
-    let other = rootbridge_test_support::openssl::EnterpriseCa::new(&setup.path(""), "next");
+    let other = rootbridge_test_support::openssl::OpensslCa::new(&setup.path(""), "next");
     let file = setup.path("next.pem");
     std::fs::write(&file, other.pem()).unwrap();
     let add = ["anchors", "add", "--trust-domain", TD, "--source", "test"];

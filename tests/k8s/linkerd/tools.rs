@@ -1,9 +1,10 @@
 //! helm and kubectl, at a cluster with a control plane of Linkerd's shape (`stock/`).
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use rootbridge_test_support::files::repository;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -11,11 +12,6 @@ use crate::server::{ApiServer, built};
 
 /// The release of the control plane.
 const RELEASE: &str = "stock";
-
-/// A file of the repository.
-pub(crate) fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
 
 /// The administrator's programs in one namespace.
 pub(crate) struct Tools {

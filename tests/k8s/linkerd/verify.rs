@@ -1,14 +1,15 @@
-//! What is made for Linkerd's controller, before verifiers that share no code with us.
+//! What Linkerd's controller gets, verified by programs that share no code with Rootbridge.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use k8s_openapi::api::core::v1::Secret;
-use serde_json::{Value, json};
+use rootbridge_test_support::verifiers::{self, go_verify, verify_certificates};
+use rootbridge_test_support::{TestServer, command};
+use serde_json::json;
 
 use super::issuer::{chain, data};
-use rootbridge_test_support::{TestServer, command};
 
 /// A leaf for a proxy, signed with the secret's key as the controller would, and its verification.
 pub(super) fn sign_and_verify(setup: &TestServer, secret: &Secret) {
@@ -86,54 +87,25 @@ pub(super) fn sign_and_verify(setup: &TestServer, secret: &Secret) {
         "whole.pem",
         &(fs::read_to_string(&leaf).unwrap() + &data(secret, "tls.crt")),
     );
-    go_verify(&whole, &roots, "both", name);
-    go_verify(&path, &roots, "server", own.strip_prefix("dns:").unwrap());
+    go_verify(&whole, &roots, "both", name).unwrap();
+    go_verify(&path, &roots, "server", own.strip_prefix("dns:").unwrap()).unwrap();
 }
 
-fn repository(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
-
-/// Go's crypto/x509, as `scripts` build it for the tests of Istio.
-fn go_verify(chain: &Path, roots: &Path, usage: &str, dns: &str) {
-    command::run(
-        Command::new(repository("build/interop/istio"))
-            .args(["verify", "-usage", usage, "-dns", dns, "-chain"])
-            .arg(chain)
-            .arg("-roots")
-            .arg(roots),
-    );
-}
-
-/// The issuer before pkilint and openssl: `tests/judges/judge.py` describes cases and findings.
-pub(super) fn judged(setup: &TestServer, secret: &Secret) {
+/// Verifies the issuer with pkilint and openssl.
+pub(super) fn verify_issuer(setup: &TestServer, secret: &Secret) {
     let file = |key: &str| {
-        let path = setup.path(&format!("judged-{key}"));
+        let path = setup.path(&format!("issuer-{key}"));
         fs::write(&path, data(secret, key)).unwrap();
         path
     };
-    let case = json!([{
+    let case = json!({
         "name": "linkerd issuer", "shape": "issuing",
         "chain": file("tls.crt"), "roots": file("ca.crt"),
-    }]);
-    let cases = setup.path("cases.json");
-    fs::write(&cases, case.to_string()).unwrap();
-    let said = command::run(
-        Command::new(repository("build/venv/bin/python"))
-            .arg(repository("tests/judges/judge.py"))
-            .stdin(fs::File::open(&cases).unwrap()),
-    );
-    let said: Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(said, json!({ "cases": 1, "findings": [] }));
+    });
+    assert_eq!(verify_certificates(&[case]), Vec::<String>::new());
 }
 
-/// The ledger's invariants, by a program that shares no code with us.
-pub(super) fn ledger(setup: &TestServer) {
-    let said = command::run(
-        Command::new(repository("build/venv/bin/python"))
-            .arg(repository("tests/judges/ledger.py"))
-            .arg(setup.path("ledger.db")),
-    );
-    let said: Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(said["findings"], json!([]), "{said:#}");
+/// Verifies the ledger's invariants.
+pub(super) fn verify_ledger(setup: &TestServer) {
+    verifiers::verify_ledger::<&Path>(&setup.path("ledger.db"), &[]);
 }

@@ -11,7 +11,7 @@ use super::{Pods, stub};
 use crate::server::shared;
 use crate::signing::Scene;
 use rootbridge_test_support::fake_clock::FakeClock;
-use rootbridge_test_support::openssl::EnterpriseCa;
+use rootbridge_test_support::openssl::OpensslCa;
 use rootbridge_test_support::{PATIENCE, RunningServer, TD, eventually};
 
 impl Pods {
@@ -45,7 +45,7 @@ async fn a_ca_within_an_hour_of_its_end_is_waited_for() {
     pods.waits(&name, &running, "its operator must renew it")
         .await;
 
-    let enterprise = EnterpriseCa::new(&setup.path(""), "root");
+    let enterprise = OpensslCa::new(&setup.path(""), "root");
     let (root, chain) = (setup.path("root.pem"), setup.path("chain.pem"));
     fs::write(&root, enterprise.pem()).unwrap();
     let of = ["--trust-domain", TD];

@@ -9,7 +9,7 @@ async fn one_writes_and_another_takes_over() {
     let cluster = Cluster::of_chart().await;
     // Two CAs with bundles of their own, so that it shows who has written.
     let (one, two) = (cluster.setup(ISTIO), cluster.setup(ISTIO));
-    two.edit("name = \"line-0\"", "name = \"line-1\"");
+    two.edit("name = \"test-0\"", "name = \"test-1\"");
     let (first, second) = (published(&one), published(&two));
     assert_ne!(first, second);
 
@@ -20,7 +20,7 @@ async fn one_writes_and_another_takes_over() {
     .await;
     let follower = two.serve().await;
     stands(&two, &follower, "the second waits", |status| {
-        status["writer"]["state"] == "other" && status["writer"]["holder"] == "line-0"
+        status["writer"]["state"] == "other" && status["writer"]["holder"] == "test-0"
     })
     .await;
     // Longer than the Lease: the holder renews it.
@@ -40,7 +40,7 @@ async fn one_writes_and_another_takes_over() {
     // Stopped in order, it gives the Lease up.
     let leader = one.serve().await;
     stands(&one, &leader, "the first waits now", |status| {
-        status["writer"]["holder"] == "line-1"
+        status["writer"]["holder"] == "test-1"
     })
     .await;
     follower.stop().await;

@@ -1,12 +1,7 @@
 //! Programs that tests run: the one under test, and others.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
-
-/// A file of this repository.
-pub fn repository(path: &str) -> PathBuf {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(path)
-}
 
 /// The `rootbridge` under test: `ROOTBRIDGE_BIN` (such as an installed one), else the one that was
 /// built with the running test. It finds no configuration of this machine.

@@ -5,36 +5,36 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-/// An ES256 key, its JWKS file, and every token that it has signed.
+use crate::jwk::{JwtKey, jwks};
+
+/// `iss` of service account tokens.
+pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// A key, its JWKS file, and every token that it has signed.
 pub struct TokenIssuer {
-    key: EcdsaKeyPair,
-    jwks: PathBuf,
+    key: JwtKey,
+    directory: PathBuf,
     pub minted: Arc<Mutex<Vec<String>>>,
 }
 
 impl TokenIssuer {
-    pub fn new(jwks: &Path) -> Self {
+    /// Publishes `key`; token files go to `directory` too.
+    pub fn new(key: JwtKey, directory: &Path) -> Self {
+        fs::create_dir_all(directory).unwrap();
         let issuer = Self {
-            key: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap(),
-            jwks: jwks.to_owned(),
+            key,
+            directory: directory.to_owned(),
             minted: Arc::default(),
         };
         issuer.publish();
         issuer
     }
 
-    /// Writes the JWKS file.
+    /// Writes `jwks.json`.
     pub fn publish(&self) {
-        let point = &self.key.public_key().as_ref()[1..];
-        let (x, y) = point.split_at(32);
-        let key = json!({ "kty": "EC", "crv": "P-256", "kid": "one", "x": b64(x), "y": b64(y) });
-        fs::write(&self.jwks, json!({ "keys": [key] }).to_string()).unwrap();
+        fs::write(self.directory.join("jwks.json"), jwks(&[&self.key])).unwrap();
     }
 
     /// A pod's token for Istio's API.
@@ -42,7 +42,7 @@ impl TokenIssuer {
         self.mint(&claims(namespace, account, "istio-ca"))
     }
 
-    /// A pod's token for our own API.
+    /// A pod's token for Rootbridge's own API.
     pub fn own(&self, namespace: &str, account: &str) -> String {
         self.mint(&claims(namespace, account, "rootbridge"))
     }
@@ -56,30 +56,32 @@ impl TokenIssuer {
     }
 
     pub fn mint(&self, claims: &Value) -> String {
-        let header = json!({ "alg": "ES256", "kid": "one", "typ": "JWT" }).to_string();
-        let signed = format!(
-            "{}.{}",
-            b64(header.as_bytes()),
-            b64(claims.to_string().as_bytes())
-        );
-        let signature = self
-            .key
-            .sign(&SystemRandom::new(), signed.as_bytes())
-            .unwrap();
-        let token = format!("{signed}.{}", b64(signature.as_ref()));
+        let token = self.key.token(claims);
         self.minted.lock().unwrap().push(token.clone());
         token
     }
+
+    /// A valid token in a file, as a pod finds it.
+    pub fn token_file(&self, namespace: &str, account: &str, audience: &str) -> PathBuf {
+        let token = self.mint(&claims(namespace, account, audience));
+        self.file(&format!("{namespace}.{account}.{audience}"), &token)
+    }
+
+    /// Any text as a token file.
+    pub fn file(&self, name: &str, token: &str) -> PathBuf {
+        let path = self.directory.join(format!("{name}.token"));
+        fs::write(&path, token).unwrap();
+        path
+    }
 }
 
-/// What a Kubernetes API server says of a pod; good for a year, so that tests may move the clock.
+/// The claims of a service account token that is bound to a pod. Valid for a year, so that tests
+/// may move the clock.
 pub fn claims(namespace: &str, account: &str, audience: &str) -> Value {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let now = now.as_secs();
     json!({
-        "iss": "https://kubernetes.default.svc.cluster.local",
+        "iss": ISSUER,
         "sub": format!("system:serviceaccount:{namespace}:{account}"),
         "aud": [audience],
         "iat": now - 10,
@@ -92,8 +94,4 @@ pub fn claims(namespace: &str, account: &str, audience: &str) -> Value {
             "serviceaccount": { "name": account, "uid": "0b2c7b4e-8a51-4f0b-9d8f-1f3a2b4c5d6e" },
         },
     })
-}
-
-pub fn b64(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
 }

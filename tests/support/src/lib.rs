@@ -5,38 +5,31 @@ pub mod chain;
 pub mod command;
 pub mod csr;
 pub mod fake_clock;
+pub mod files;
 pub mod grpc;
+pub mod jwk;
 pub mod jwt;
 pub mod openssl;
+pub mod process;
 pub mod random;
 pub mod running;
 pub mod server;
 pub mod softhsm;
 pub mod tls_client;
 pub mod tls_server;
-
-use std::time::{Duration, Instant};
+pub mod verifiers;
+pub mod wait;
 
 pub use grpc::Client;
 pub use running::RunningServer;
 pub use server::TestServer;
+pub use wait::{PATIENCE, eventually};
 
 /// The trust domain of most tests.
 pub const TD: &str = "cluster.local";
 
-/// A limit for what takes moments, on a machine that is busy with other things.
-pub const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Waits until `done` returns true, for at most `limit`; returns how long that took.
-pub async fn eventually<F: AsyncFnMut() -> bool>(
-    limit: Duration,
-    what: &str,
-    mut done: F,
-) -> Duration {
-    let start = Instant::now();
-    while !done().await {
-        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    start.elapsed()
+/// A port that was free just now.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }

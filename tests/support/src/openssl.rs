@@ -1,4 +1,4 @@
-//! CAs whose keys openssl holds.
+//! Keys, requests and CAs that the openssl command makes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,64 +6,113 @@ use std::process::Command;
 
 use crate::command::run;
 
-/// An enterprise's CA.
-pub struct EnterpriseCa {
+const P256: [&str; 4] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+
+/// Kinds of keys that a client may have, as `openssl genpkey` spells them.
+pub const KEYS: &[(&str, &[&str])] = &[
+    (
+        "ecdsa-p256",
+        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+    ),
+    (
+        "ecdsa-p384",
+        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
+    ),
+    (
+        "ecdsa-p521",
+        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
+    ),
+    (
+        "rsa-2048",
+        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+    ),
+    (
+        "rsa-3072",
+        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"],
+    ),
+    (
+        "rsa-4096",
+        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:4096"],
+    ),
+    ("ed25519", &["-algorithm", "ED25519"]),
+];
+
+/// A key (PKCS#8) in `directory/name.key`.
+pub fn key(directory: &Path, name: &str, kind: &str) -> PathBuf {
+    let (_, arguments) = KEYS.iter().find(|(known, _)| *known == kind).unwrap();
+    let path = directory.join(format!("{name}.key"));
+    let mut command = Command::new("openssl");
+    command.arg("genpkey").args(*arguments).arg("-out");
+    run(command.arg(&path));
+    path
+}
+
+/// A CSR with an empty subject and the given names, beside its key.
+pub fn csr(key: &Path, names: &str) -> PathBuf {
+    let path = key.with_extension("csr");
+    let names = format!("subjectAltName=critical,{names}");
+    let mut command = Command::new("openssl");
+    command.args(["req", "-new", "-subj", "/", "-addext", &names, "-key"]);
+    run(command.arg(key).arg("-out").arg(&path));
+    path
+}
+
+/// What a TLS endpoint needs: certificates without the root, key, roots to trust.
+#[derive(Clone)]
+pub struct Material {
+    pub chain: PathBuf,
+    pub key: PathBuf,
+    pub roots: PathBuf,
+}
+
+/// A CA with its key and its certificate in files.
+pub struct OpensslCa {
     directory: PathBuf,
 }
 
-impl EnterpriseCa {
-    /// A P-256 root that is valid for ten years.
+impl OpensslCa {
+    /// A P-256 root, valid for ten years.
     pub fn new(directory: &Path, name: &str) -> Self {
-        let directory = directory.join(name);
-        fs::create_dir_all(&directory).unwrap();
-        let root = Self { directory };
-        run(Command::new("openssl")
-            .args([
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-            ])
-            .args([
-                "-days",
-                "3650",
-                "-subj",
-                &format!("/O=EnterpriseCa/CN={name}"),
-            ])
-            .args(["-addext", "keyUsage=critical,keyCertSign,cRLSign"])
-            .arg("-keyout")
-            .arg(root.path("key"))
-            .arg("-out")
-            .arg(root.path("pem")));
+        let root = Self::in_directory(directory.join(name));
+        let mut command = Command::new("openssl");
+        command
+            .args(["req", "-x509", "-nodes", "-days", "3650"])
+            .args(P256)
+            .args(["-subj", &format!("/O=Enterprise/CN={name}")])
+            .args(["-addext", "keyUsage=critical,keyCertSign,cRLSign"]);
+        command.arg("-keyout").arg(root.path("key"));
+        run(command.arg("-out").arg(root.pem_file()));
         root
+    }
+
+    fn in_directory(directory: PathBuf) -> Self {
+        fs::create_dir_all(&directory).unwrap();
+        Self { directory }
     }
 
     fn path(&self, extension: &str) -> PathBuf {
         self.directory.join("ca").with_extension(extension)
     }
 
-    pub fn pem(&self) -> String {
-        fs::read_to_string(self.path("pem")).unwrap()
+    /// Its certificate.
+    pub fn pem_file(&self) -> PathBuf {
+        self.path("pem")
     }
 
-    /// Signs a request for a CA, with these lines of openssl's extension file and more arguments.
+    pub fn pem(&self) -> String {
+        fs::read_to_string(self.pem_file()).unwrap()
+    }
+
+    /// Signs a request in PEM with these lines of openssl's extension file and more arguments.
     pub fn sign(&self, csr: &str, extensions: &str, more: &[&str]) -> String {
         let (request, extfile) = (self.path("csr"), self.path("ext"));
         fs::write(&request, csr).unwrap();
         let ids = "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n";
         fs::write(&extfile, format!("{extensions}\n{ids}")).unwrap();
         let mut command = Command::new("openssl");
-        command
-            .args(["x509", "-req", "-CAcreateserial", "-in"])
-            .arg(&request);
-        command
-            .arg("-CA")
-            .arg(self.path("pem"))
-            .arg("-CAkey")
-            .arg(self.path("key"));
+        command.args(["x509", "-req", "-CAcreateserial", "-in"]);
+        command.arg(&request).arg("-CA").arg(self.pem_file());
+        command.arg("-CAkey").arg(self.path("key"));
         command.arg("-extfile").arg(&extfile);
         if !more.contains(&"-not_after") && !more.contains(&"-days") {
             command.args(["-days", "365"]);
@@ -76,29 +125,49 @@ impl EnterpriseCa {
         self.sign(csr, &ca(Some(path_len)), &[])
     }
 
-    /// An intermediate CA below this one.
+    /// A P-256 CA below this one.
     pub fn intermediate(&self, name: &str) -> Self {
-        let directory = self.directory.join(name);
-        fs::create_dir_all(&directory).unwrap();
-        let below = Self { directory };
-        run(Command::new("openssl")
-            .args([
-                "req",
-                "-new",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-            ])
-            .args(["-subj", &format!("/O=EnterpriseCa/CN={name}")])
-            .arg("-keyout")
-            .arg(below.path("key"))
-            .arg("-out")
-            .arg(below.path("csr")));
+        self.intermediate_with(name, &P256, None)
+    }
+
+    /// A CA below this one, with these arguments of `openssl req` for its key.
+    pub fn intermediate_with(&self, name: &str, key: &[&str], path_len: Option<u8>) -> Self {
+        let below = Self::in_directory(self.directory.join(name));
+        let mut command = Command::new("openssl");
+        command.args(["req", "-new", "-nodes"]).args(key);
+        command.args(["-subj", &format!("/O=Enterprise/CN={name}")]);
+        command.arg("-keyout").arg(below.path("key"));
+        run(command.arg("-out").arg(below.path("csr")));
         let csr = fs::read_to_string(below.path("csr")).unwrap();
-        fs::write(below.path("pem"), self.sign(&csr, &ca(None), &[])).unwrap();
+        let certificate = self.sign(&csr, &ca(path_len), &[]);
+        fs::write(below.pem_file(), certificate).unwrap();
         below
+    }
+
+    /// Signs a workload's CSR for a day, beside it; `san` and `usage` are what follows `=` in
+    /// openssl's extension file.
+    pub fn sign_leaf(&self, csr: &Path, san: &str, usage: &str) -> PathBuf {
+        let extensions = format!(
+            "subjectAltName={san}\nkeyUsage={usage}\nbasicConstraints=critical,CA:FALSE\n\
+             extendedKeyUsage=serverAuth,clientAuth"
+        );
+        let request = fs::read_to_string(csr).unwrap();
+        let certificate = self.sign(&request, &extensions, &["-days", "1"]);
+        let path = csr.with_extension("pem");
+        fs::write(&path, certificate).unwrap();
+        path
+    }
+
+    /// Key, CSR and certificate of a workload.
+    pub fn workload(&self, name: &str, id: &str) -> Material {
+        let key = key(&self.directory, name, "ecdsa-p256");
+        let san = format!("critical,URI:{id}");
+        let csr = csr(&key, &format!("URI:{id}"));
+        Material {
+            chain: self.sign_leaf(&csr, &san, "critical,digitalSignature"),
+            key,
+            roots: self.pem_file(),
+        }
     }
 }
 

@@ -1,24 +1,23 @@
 //! A running server.
 
-use std::fs::{self, File};
+use std::fs;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use reqwest::Method;
 use reqwest::header::AUTHORIZATION;
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::{Client, PATIENCE, eventually};
+use crate::grpc::Client;
+use crate::process::Process;
+use crate::wait::{PATIENCE, eventually};
 
-/// A process that serves. Dropped, it is killed, and its log is searched for secrets.
+/// A [`Process`] that serves. When it is dropped, its log is searched for secrets.
 pub struct RunningServer {
-    child: Child,
-    log: PathBuf,
+    process: Process,
     directory: PathBuf,
     secrets: Vec<String>,
     minted: Arc<Mutex<Vec<String>>>,
@@ -27,28 +26,19 @@ pub struct RunningServer {
 }
 
 impl RunningServer {
-    /// Starts `command` and waits until it listens everywhere.
+    /// Starts `command` and waits until it listens everywhere. Its log is `serve.log` in
+    /// `directory`; neither `secrets` nor what is `minted` may appear there.
     pub async fn start(
         mut command: Command,
-        directory: &TempDir,
+        directory: PathBuf,
         secrets: Vec<String>,
         minted: Arc<Mutex<Vec<String>>>,
     ) -> Self {
-        let log = directory.path().join("serve.log");
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .unwrap();
-        let from = file.metadata().unwrap().len();
-        command
-            .stdin(Stdio::null())
-            .stdout(file.try_clone().unwrap())
-            .stderr(file);
+        let log = directory.join("serve.log");
+        let from = log.metadata().map_or(0, |file| file.len());
         let mut server = Self {
-            child: command.spawn().unwrap(),
-            log,
-            directory: directory.path().to_owned(),
+            process: Process::start(&mut command, &log),
+            directory,
             secrets,
             minted,
             listeners: Vec::new(),
@@ -56,14 +46,11 @@ impl RunningServer {
         };
         let start = Instant::now();
         while !server.log_from(from).contains("\"message\":\"serving\"") {
-            if let Some(status) = server.child.try_wait().unwrap() {
-                panic!("it wait_exit: {status}\n{}", server.log());
+            if let Some(status) = server.exited() {
+                panic!("{status}");
             }
-            assert!(
-                start.elapsed() < PATIENCE,
-                "it does not listen:\n{}",
-                server.log()
-            );
+            let late = start.elapsed() > PATIENCE;
+            assert!(!late, "it does not listen:\n{}", server.log());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let log = server.log_from(from);
@@ -86,6 +73,11 @@ impl RunningServer {
         server
     }
 
+    /// Does not search the log: a PKCS#11 module that logs its calls shows the PIN.
+    pub fn may_log_secrets(&mut self) {
+        self.secrets.clear();
+    }
+
     /// The port of a listener.
     pub fn port_of(&self, listener: &str) -> u16 {
         self.listeners
@@ -99,20 +91,9 @@ impl RunningServer {
         self.port_of("mesh")
     }
 
-    /// Everything logged so far, earlier runs in this directory included.
-    pub fn log(&self) -> String {
-        self.log_from(0)
-    }
-
-    fn log_from(&self, from: u64) -> String {
-        let bytes = fs::read(&self.log).unwrap_or_default();
-        let from = usize::try_from(from).unwrap().min(bytes.len());
-        String::from_utf8_lossy(&bytes[from..]).into_owned()
-    }
-
-    /// Waits for a line of the log with these words.
-    pub async fn wait_for_log(&self, words: &str) {
-        eventually(PATIENCE, words, async || self.log().contains(words)).await;
+    /// Waits until the log contains `text`.
+    pub async fn wait_for_log(&self, text: &str) {
+        eventually(PATIENCE, text, async || self.log().contains(text)).await;
     }
 
     /// A request to the admin port.
@@ -135,7 +116,7 @@ impl RunningServer {
         self.admin_request(Method::GET, path, None).await
     }
 
-    /// Waits until traffic may come, and the listener has a certificate to show.
+    /// Waits until `/readyz` succeeds.
     pub async fn ready(&self) {
         eventually(PATIENCE, "/readyz", async || {
             self.get("/readyz").await.0 == 200
@@ -156,9 +137,9 @@ impl RunningServer {
                     "info" => "_info",
                     _ => "",
                 };
-                let begins = format!("| `{name}{end}` | {kind} |");
-                let found = docs.lines().find(|row| row.starts_with(&begins));
-                row = found.unwrap_or_else(|| panic!("no row of the reference begins {begins}"));
+                let head = format!("| `{name}{end}` | {kind} |");
+                let found = docs.lines().find(|row| row.starts_with(&head));
+                row = found.unwrap_or_else(|| panic!("no row of the reference starts with {head}"));
                 seen += 1;
             }
             let Some((_, labels)) = line.split_once('{').filter(|_| !line.starts_with('#')) else {
@@ -175,7 +156,7 @@ impl RunningServer {
         assert!(seen > 10, "{page}");
     }
 
-    /// A metric without labels, or with these, as it is written.
+    /// A metric's value; `name` includes the labels as the page spells them.
     pub async fn metric(&self, name: &str) -> Option<f64> {
         let (_, text) = self.get("/metrics").await;
         let line = text.lines().find(|line| {
@@ -185,9 +166,9 @@ impl RunningServer {
         line.rsplit(' ').next()?.parse().ok()
     }
 
-    /// Signatures by the token, without test signatures.
+    /// Signatures by the token without self-tests.
     pub async fn signatures(&self) -> f64 {
-        // The prober reads the counter every half second.
+        // The prober updates the counter every half second.
         tokio::time::sleep(Duration::from_millis(1200)).await;
         let (_, text) = self.get("/metrics").await;
         let mut lines = text
@@ -214,64 +195,40 @@ impl RunningServer {
         client.unwrap()
     }
 
-    pub fn id(&self) -> Pid {
-        Pid::from_raw(i32::try_from(self.child.id()).unwrap())
-    }
-
-    pub fn signal(&self, signal: Signal) {
-        kill(self.id(), signal).unwrap();
-    }
-
-    /// Waits for its end.
-    pub async fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
-        let mut status = None;
-        eventually(limit, "its end", async || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        })
-        .await;
-        status.unwrap()
-    }
-
-    /// SIGTERM, and a clean end.
+    /// Sends SIGTERM; the server must exit with success.
     pub async fn stop(mut self) {
-        self.signal(Signal::SIGTERM);
-        let status = self.wait_exit(PATIENCE).await;
+        let status = self.terminate(PATIENCE).await;
         assert!(status.success(), "{status}\n{}", self.log());
     }
+}
 
-    /// Ends it as a crash does.
-    pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Deref for RunningServer {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+impl DerefMut for RunningServer {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.process
     }
 }
 
 impl Drop for RunningServer {
     fn drop(&mut self) {
         self.kill();
-        let log = self.log();
         if std::thread::panicking() {
-            let ours =
-                |line: &&str| line.contains("target\":\"rootbridge") || !line.starts_with('{');
-            let lines: Vec<_> = log.lines().filter(ours).collect();
-            let from = lines.len().saturating_sub(60);
-            eprintln!(
-                "== the end of {} ==\n{}",
-                self.log.display(),
-                lines[from..].join("\n")
-            );
             return;
         }
+        let log = self.log();
         let minted = self.minted.lock().unwrap();
         for secret in self.secrets.iter().chain(minted.iter()) {
             // Of a token, the signature is the secret part.
             let secret = secret.rsplit('.').next().unwrap();
-            assert!(
-                !log.contains(secret),
-                "a secret is in the log {}",
-                self.log.display()
-            );
+            let file = self.directory.display();
+            assert!(!log.contains(secret), "a secret is in {file}/serve.log");
         }
     }
 }

@@ -1,7 +1,6 @@
 //! A configured CA in a directory of its own: a token, a configuration file and the files it names.
 
 use std::fs;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -9,11 +8,13 @@ use rootbridge::x509::{Certificate, parse_pem_chain};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::TD;
-use crate::command::{repository, rootbridge, run};
-use crate::jwt::TokenIssuer;
+use crate::command::{rootbridge, run};
+use crate::files::{repository, write_secret};
+use crate::jwk::{JwtKey, b64};
+use crate::jwt::{ISSUER, TokenIssuer};
 use crate::running::RunningServer;
 use crate::softhsm;
+use crate::{TD, free_port};
 
 /// Everything that `rootbridge serve` needs. [`Self::serve`] starts it.
 pub struct TestServer {
@@ -21,11 +22,41 @@ pub struct TestServer {
     pub issuer: TokenIssuer,
     pub operator: String,
     pub other_operator: String,
+    /// Of the listener `mesh`. 0: the system chooses one at each start, which
+    /// [`RunningServer::port`] returns.
+    pub port: u16,
+    /// The same of the admin endpoint, which [`RunningServer::admin`] holds.
+    pub admin: u16,
 }
 
 impl TestServer {
     /// With a token and a configuration, without an authority.
     pub fn bare() -> Self {
+        Self::configured(JwtKey::p256("one"), (0, 0))
+    }
+
+    /// The same for clients that outlive a server or know nothing of its log: on fixed ports, with
+    /// RSA keys for tokens, a name that linters accept, logging at `info`, and the default probe
+    /// interval.
+    pub fn bare_on_fixed_ports() -> Self {
+        let setup = Self::configured(JwtKey::rsa("one"), (free_port(), free_port()));
+        setup.edit("level = \"trace\"", "level = \"info\"");
+        setup.edit("probe_interval = \"500ms\"\n", "");
+        setup.edit(
+            "dns = [\"localhost\"]",
+            "dns = [\"rootbridge.rootbridge.svc\"]",
+        );
+        setup
+    }
+
+    /// [`Self::bare_on_fixed_ports`] with a root and an active issuing CA.
+    pub fn on_fixed_ports() -> Self {
+        let setup = Self::bare_on_fixed_ports();
+        setup.init(TD, &[]);
+        setup
+    }
+
+    fn configured(key: JwtKey, (port, admin): (u16, u16)) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("rb-server-")
             .tempdir()
@@ -34,10 +65,12 @@ impl TestServer {
         let make = repository("softhsm/new-token");
         run(Command::new(make).arg(path.join("token")));
         let setup = Self {
-            issuer: TokenIssuer::new(&path.join("jwks.json")),
+            issuer: TokenIssuer::new(key, path),
             operator: operator(&path.join("operator.token")),
             other_operator: operator(&path.join("other.token")),
             directory,
+            port,
+            admin,
         };
         fs::write(setup.config(), setup.configuration()).unwrap();
         setup
@@ -83,7 +116,7 @@ label = "rootbridge"
 pin_file = "{pin}"
 
 [listeners.mesh]
-address = "127.0.0.1:0"
+address = "127.0.0.1:{port}"
 apis = ["istio", "certificates", "bundles"]
 jwt = ["cluster", "people"]
 operators = ["admin"]
@@ -95,7 +128,7 @@ dns = ["localhost"]
 ip = ["127.0.0.1"]
 
 [jwt.cluster]
-issuer = "https://kubernetes.default.svc.cluster.local"
+issuer = "{ISSUER}"
 trust_domain = "{TD}"
 subject = "kubernetes"
 audiences = {{ istio = "istio-ca", certificates = "rootbridge" }}
@@ -147,13 +180,15 @@ profiles = ["short", "gold", "workload"]
 names = ["self"]
 
 [admin]
-address = "127.0.0.1:0"
+address = "127.0.0.1:{admin}"
 operators = ["admin"]
 
 [log]
 format = "json"
 level = "trace"
 "#,
+            port = self.port,
+            admin = self.admin,
             module = softhsm::module().display(),
             ledger = at("ledger.db"),
             softhsm = at("token/softhsm2.conf"),
@@ -262,34 +297,27 @@ level = "trace"
 
     /// The same with the caller's command.
     pub async fn start_with(&self, command: Command) -> RunningServer {
-        let pin = |name: &str| fs::read_to_string(self.path(name)).unwrap();
+        let read = |name: &str| fs::read_to_string(self.path(name)).unwrap();
         let secrets = vec![
-            pin("token/pin"),
-            pin("token/so-pin"),
+            read("token/pin"),
+            read("token/so-pin"),
             self.operator.clone(),
             self.other_operator.clone(),
         ];
-        RunningServer::start(
-            command,
-            &self.directory,
-            secrets,
-            self.issuer.minted.clone(),
-        )
-        .await
+        let directory = self.directory.path().to_owned();
+        let minted = self.issuer.minted.clone();
+        let mut server = RunningServer::start(command, directory, secrets, minted).await;
+        if self.admin != 0 {
+            server.admin = self.admin;
+        }
+        server
     }
 }
 
 fn operator(path: &Path) -> String {
     let mut random = [0_u8; 32];
     aws_lc_rs::rand::fill(&mut random).unwrap();
-    let token = format!("rb_op_{}", crate::jwt::b64(&random));
-    let mut file = fs::OpenOptions::new();
-    let mut file = file
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .unwrap();
-    std::io::Write::write_all(&mut file, token.as_bytes()).unwrap();
+    let token = format!("rb_op_{}", b64(&random));
+    write_secret(path, &token);
     token
 }

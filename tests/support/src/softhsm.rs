@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::command::{repository, run};
+use crate::command::run;
+use crate::files::repository;
 
 /// SoftHSM's module.
 pub fn module() -> PathBuf {

@@ -63,11 +63,11 @@
 {{- with .Values.linkerd.outageMargin }}{{ $_ := set $linkerd "outage_margin" . }}{{ end }}
 {{- with .Values.linkerd.jitter }}{{ $_ := set $linkerd "jitter" . }}{{ end }}
 {{- if .Values.linkerd.events }}{{ $_ := set $linkerd "events" true }}{{ end }}
-{{- /* The server adds the name that proxies ask for. */}}
+{{- /* The server adds the name that proxies verify. */}}
 {{- $_ := set (get $config "listeners") "linkerd" (dict
   "address" (printf "0.0.0.0:%v" .Values.linkerd.port)
   "apis" (list "linkerd")
-  "clusters" (list (required "cluster.name: proxies' tokens are judged by this cluster; name it" .Values.cluster.name))
+  "clusters" (list (required "cluster.name: this cluster verifies the proxies' tokens; name it" .Values.cluster.name))
   "tls" (dict "trust_domain" .Values.trustDomain)
   "linkerd" $linkerd) }}
 {{- end }}

@@ -203,8 +203,8 @@ impl ValidRequest {
     ) -> Result<IssuanceRequest, SigningError> {
         let path = issuer.path().map(|each| Certificate::to_pem(each).len());
         let ca = Ca {
-            begins: issuer.begins(),
-            ends: issuer.ends(),
+            begins: issuer.not_before(),
+            ends: issuer.not_after(),
             path: path.sum(),
         };
         let ttl = lifetime(profile, self.longest, ca, clocks)?;

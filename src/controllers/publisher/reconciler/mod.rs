@@ -240,7 +240,7 @@ impl Reconciler {
                 object.observed = None;
                 true
             }
-            Outcome::Refused(why) | Outcome::Trouble(why, _) | Outcome::Down(why) => {
+            Outcome::Refused(why) | Outcome::Overloaded(why, _) | Outcome::Unreachable(why) => {
                 object.failure = Some(why);
                 false
             }

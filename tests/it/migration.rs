@@ -1,6 +1,6 @@
-//! A live mesh moves in: its workloads have certificates of another CA (a `cacerts` secret, or
-//! istiod's self-signed root), and traffic goes on while they change to this one, and back, and
-//! forth again.
+//! A live mesh moves to Rootbridge: its workloads have certificates of another CA (a `cacerts`
+//! secret, or istiod's self-signed root), and traffic continues while they change to this one, back,
+//! and to this one again.
 
 use std::fs;
 use std::path::Path;
@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rootbridge_test_support::openssl::{Material, OpensslCa};
+use rootbridge_test_support::{TD, TestServer};
+
 use crate::support::envoy::{Envoy, Secrets, client, server, watched};
 use crate::support::http::get;
 use crate::support::interop::certify;
-use crate::support::mesh::{Mesh, TRUST_DOMAIN};
-use crate::support::openssl::{Material, ScratchCa, fingerprint};
+use crate::support::{fingerprint, ledger};
 
 const SERVER: &str = "spiffe://cluster.local/ns/shop/sa/server";
 const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
@@ -104,8 +106,8 @@ impl Traffic {
 }
 
 /// Two sides with certificates and roots of the old CA.
-fn old_mesh(directory: &Path, old: &ScratchCa) -> (Side, Side) {
-    let roots = fs::read_to_string(old.roots()).unwrap();
+fn old_sides(directory: &Path, old: &OpensslCa) -> (Side, Side) {
+    let roots = fs::read_to_string(old.pem_file()).unwrap();
     let secrets = |name: &str, id: &str| {
         let secrets = Secrets::new(directory.join(name));
         secrets.set_own(&old.workload(name, id));
@@ -120,47 +122,40 @@ fn old_mesh(directory: &Path, old: &ScratchCa) -> (Side, Side) {
 }
 
 /// The bundle as anybody downloads it now.
-fn published(mesh: &Mesh) -> String {
-    let endpoint = format!("https://127.0.0.1:{}", mesh.port);
-    let roots = mesh.roots();
+fn published(setup: &TestServer) -> String {
+    let endpoint = format!("https://127.0.0.1:{}", setup.port);
+    let roots = ledger::anchors(&setup);
     let at = ["--endpoint", &endpoint, "--bundle", roots.to_str().unwrap()];
-    mesh.cli(
+    setup.cli(
         &[
-            &[
-                "bundle",
-                "show",
-                "-o",
-                "pem",
-                "--trust-domain",
-                TRUST_DOMAIN,
-            ][..],
+            &["bundle", "show", "-o", "pem", "--trust-domain", TD][..],
             &at,
         ]
         .concat(),
     )
 }
 
-#[test]
-fn without_a_failed_handshake() {
-    let mesh = Mesh::new();
-    let _server = mesh.serve();
-    let old = ScratchCa::new(&mesh.path("old"));
-    let (to, from) = old_mesh(&mesh.path(""), &old);
+#[tokio::test]
+async fn without_a_failed_handshake() {
+    let setup = TestServer::on_fixed_ports();
+    let _server = setup.serve().await;
+    let old = OpensslCa::new(&setup.path(""), "old");
+    let (to, from) = old_sides(&setup.path(""), &old);
     let traffic = Traffic::through(from.envoy.port);
     traffic.goes_on();
 
     // The old root joins the bundle; whatever follows is trusted by both sides.
-    let root = old.roots();
+    let root = old.pem_file();
     let add = [
         "anchors",
         "add",
         "--trust-domain",
-        TRUST_DOMAIN,
+        TD,
         "--source",
         "cacerts",
     ];
-    mesh.cli(&[&add[..], &[root.to_str().unwrap()]].concat());
-    let both = published(&mesh);
+    setup.cli(&[&add[..], &[root.to_str().unwrap()]].concat());
+    let both = published(&setup);
     assert_eq!(both.matches("BEGIN CERTIFICATE").count(), 2, "{both}");
     for side in [&to, &from] {
         side.roots(&both);
@@ -168,7 +163,7 @@ fn without_a_failed_handshake() {
     }
 
     // The CA is changed, one workload after another.
-    let new = |name: &str, account: &str| certify(&mesh, name, "shop", account, "ecdsa-p256");
+    let new = |name: &str, account: &str| certify(&setup, name, "shop", account, "ecdsa-p256");
     let certified = new("new-client", "client");
     let sent = fs::read_to_string(&certified.roots).unwrap();
     assert_eq!(
@@ -188,8 +183,8 @@ fn without_a_failed_handshake() {
     traffic.goes_on();
 
     // Nobody has a certificate of the old CA any more: its root goes.
-    mesh.cli(&["anchors", "remove", &fingerprint(&root)]);
-    let alone = published(&mesh);
+    setup.cli(&["anchors", "remove", &fingerprint(&root)]);
+    let alone = published(&setup);
     assert_eq!(alone.matches("BEGIN CERTIFICATE").count(), 1, "{alone}");
     for side in [&from, &to] {
         side.roots(&alone);

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 /// Waits for the end of its standard input, which only this process holds open, then ends the
 /// child and clears its directory away. A signal on the parent's death would follow the thread
 /// that started the child, and tests are threads that end.
-pub(crate) const KEEPER: &str = r#"
+pub(crate) const GUARD: &str = r#"
 log=$1; remove=$2; shift 2
 "$@" </dev/null >>"$log" 2>&1 &
 child=$!
@@ -25,13 +25,13 @@ wait $child 2>/dev/null
 "#;
 
 /// A running child; killed when dropped, or when this process dies.
-pub(crate) struct Kept {
-    keeper: Child,
+pub(crate) struct GuardedProcess {
+    guard: Child,
     child: Pid,
     log: PathBuf,
 }
 
-impl Kept {
+impl GuardedProcess {
     /// Starts a program with its output in `log`; `remove` is cleared away when it has ended.
     pub(crate) fn start(
         program: &Path,
@@ -39,25 +39,25 @@ impl Kept {
         log: &Path,
         remove: Option<&Path>,
     ) -> Self {
-        let mut keeper = Command::new("sh")
-            .args(["-c", KEEPER, "keeper"])
+        let mut guard = Command::new("sh")
+            .args(["-c", GUARD, "guard"])
             .arg(log)
             .arg(remove.unwrap_or(Path::new("")))
             .arg(program)
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // What a terminal sends to the tests is not for the keeper.
+            // What a terminal sends to the tests is not for the guard.
             .process_group(0)
             .spawn()
             .unwrap();
-        let mut said = String::new();
-        BufReader::new(keeper.stdout.take().unwrap())
-            .read_line(&mut said)
+        let mut line = String::new();
+        BufReader::new(guard.stdout.take().unwrap())
+            .read_line(&mut line)
             .unwrap();
         Self {
-            keeper,
-            child: Pid::from_raw(said.trim().parse().unwrap()),
+            guard,
+            child: Pid::from_raw(line.trim().parse().unwrap()),
             log: log.to_owned(),
         }
     }
@@ -89,9 +89,9 @@ pub(crate) fn runs(id: Pid) -> bool {
         .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
 }
 
-impl Drop for Kept {
+impl Drop for GuardedProcess {
     fn drop(&mut self) {
-        drop(self.keeper.stdin.take());
-        let _ = self.keeper.wait();
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
     }
 }

@@ -1,26 +1,29 @@
-//! What Istio's client is told when it gets nothing: the codes are part of the contract.
+//! The codes that Istio's client gets for refused calls, which are part of the contract.
 
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use crate::istio::{DAY, good, now};
-use crate::support::interop::{Call, calls};
-use crate::support::jwt::Issuer;
-use crate::support::mesh::Mesh;
+use rootbridge_test_support::TestServer;
+use rootbridge_test_support::jwk::JwtKey;
+use rootbridge_test_support::jwt::{TokenIssuer, claims};
 
-#[test]
-fn what_is_refused_and_how() {
-    let mesh = Mesh::new();
-    let _server = mesh.serve();
+use crate::support::interop::{Call, calls};
+use crate::support::ledger;
+
+#[tokio::test]
+async fn what_is_refused_and_how() {
+    let setup = TestServer::on_fixed_ports();
+    let _server = setup.serve().await;
     let token = |name: &str, change: &dyn Fn(&mut Value)| -> PathBuf {
-        let mut claims = Issuer::claims("foo", "bar", "istio-ca");
+        let mut claims = claims("foo", "bar", "istio-ca");
         change(&mut claims);
-        mesh.issuer.file(name, &mesh.issuer.sign(&claims))
+        setup.issuer.file(name, &setup.issuer.mint(&claims))
     };
     let tokens: Vec<(&str, PathBuf)> = vec![
         ("no token", PathBuf::new()),
-        ("garbage", mesh.issuer.file("garbage", "garbage")),
+        ("garbage", setup.issuer.file("garbage", "garbage")),
         (
             "expired",
             token("expired", &|claims| claims["exp"] = json!(now() - 3600)),
@@ -58,11 +61,8 @@ fn what_is_refused_and_how() {
             }),
         ),
         ("another key", {
-            let other = Issuer::new(&mesh.path("other-issuer"));
-            mesh.issuer.file(
-                "foreign",
-                &other.sign(&Issuer::claims("foo", "bar", "istio-ca")),
-            )
+            let other = TokenIssuer::new(JwtKey::rsa("one"), &setup.path("other-issuer"));
+            setup.issuer.file("foreign", &other.istio("foo", "bar"))
         }),
     ];
     let mut list: Vec<(Call, &str)> = tokens
@@ -71,7 +71,7 @@ fn what_is_refused_and_how() {
             (
                 Call {
                     token_file,
-                    ..good(&mesh, name)
+                    ..good(&setup, name)
                 },
                 "Unauthenticated",
             )
@@ -82,11 +82,12 @@ fn what_is_refused_and_how() {
         "ImpersonatedIdentity",
         "spiffe://cluster.local/ns/other/sa/victim",
     )];
-    let bearer = std::fs::read_to_string(mesh.issuer.token_file("foo", "bar", "istio-ca")).unwrap();
+    let bearer =
+        std::fs::read_to_string(setup.issuer.token_file("foo", "bar", "istio-ca")).unwrap();
     let raw = Call {
         client: "raw".to_owned(),
         headers: [("authorization".to_owned(), format!("Bearer {bearer}"))].into(),
-        ..good(&mesh, "by the stub")
+        ..good(&setup, "by the stub")
     };
     let impersonation = Call {
         name: "impersonation".to_owned(),
@@ -110,33 +111,33 @@ fn what_is_refused_and_how() {
     list.push((
         Call {
             ttl: 91 * DAY,
-            ..good(&mesh, "too long")
+            ..good(&setup, "too long")
         },
         "InvalidArgument",
     ));
     list.push((
         Call {
             ttl: i64::MAX,
-            ..good(&mesh, "far too long")
+            ..good(&setup, "far too long")
         },
         "InvalidArgument",
     ));
     list.push((
         Call {
             csr: "garbage".to_owned(),
-            ..good(&mesh, "no CSR")
+            ..good(&setup, "no CSR")
         },
         "InvalidArgument",
     ));
     list.push((
         Call {
             signer: "nobody".to_owned(),
-            ..good(&mesh, "signer")
+            ..good(&setup, "signer")
         },
         "InvalidArgument",
     ));
     let (calls_made, codes): (Vec<Call>, Vec<&str>) = list.into_iter().unzip();
-    let answers = calls(&mesh, &calls_made);
+    let answers = calls(&setup, &calls_made);
     let got: Vec<String> = answers
         .iter()
         .map(|a| format!("{}: {} {}", a.name, a.code, a.problem))
@@ -154,13 +155,13 @@ fn what_is_refused_and_how() {
         "spiffe://evil.example/ns/foo/sa/bar",
         "spiffe://cluster.local/ns/foo/sa/bar,spiffe://cluster.local/ns/foo/sa/evil",
     ];
-    let before = issued(&mesh);
+    let before = issued(&setup);
     for identity in foreign {
         let call = Call {
             identity: identity.to_owned(),
-            ..good(&mesh, identity)
+            ..good(&setup, identity)
         };
-        let answer = &calls(&mesh, &[call])[0];
+        let answer = &calls(&setup, &[call])[0];
         assert!(
             ["PermissionDenied", "InvalidArgument"].contains(&answer.code.as_str()),
             "{answer:?}"
@@ -170,9 +171,9 @@ fn what_is_refused_and_how() {
             "the token came back: {answer:?}"
         );
     }
-    assert_eq!(issued(&mesh), before);
+    assert_eq!(issued(&setup), before);
 }
 
-fn issued(mesh: &Mesh) -> Value {
-    mesh.judge_ledger(&[])["counts"].clone()
+fn issued(setup: &TestServer) -> Value {
+    ledger::verify(&setup, &[])["counts"].clone()
 }

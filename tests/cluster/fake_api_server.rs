@@ -36,7 +36,7 @@ pub(crate) struct Collection {
     events: broadcast::Sender<Option<String>>,
 }
 
-pub(crate) struct Fake {
+pub(crate) struct FakeApiServer {
     port: u16,
     ca: String,
     state: Arc<Answers>,
@@ -140,7 +140,7 @@ struct Asked {
     seconds: u64,
 }
 
-impl Fake {
+impl FakeApiServer {
     pub(crate) async fn start(issuer: &str) -> Self {
         let state = Arc::new(Answers {
             review: Mutex::new(Answer::Status(500)),
@@ -223,7 +223,7 @@ impl Fake {
     }
 }
 
-impl std::ops::Deref for Fake {
+impl std::ops::Deref for FakeApiServer {
     type Target = Answers;
     fn deref(&self) -> &Answers {
         &self.state

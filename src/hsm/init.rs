@@ -1,5 +1,5 @@
-//! Making a token usable: for `dev` and tests. In production the security officer does it
-//! with the vendor's tool.
+//! Initializes a token, for `dev` and tests. In production the security officer does it with the
+//! vendor's tool.
 
 use cryptoki::session::UserType;
 use cryptoki::slot::Slot;
@@ -9,8 +9,8 @@ use super::error::HsmError;
 use super::fault::Fault;
 use super::module::{Module, TokenInfo};
 
-/// Initializes the token in the first free slot, and sets its PINs. A token that is initialized
-/// already is never touched.
+/// Initializes the token in `slot` or in the first free slot, and sets its PINs. An initialized token
+/// is never changed.
 pub(super) fn init_token(
     module: &Module,
     slot: Option<u64>,
@@ -27,7 +27,7 @@ pub(super) fn init_token(
         token: label.to_owned(),
         fault,
     };
-    let _guard = module.provisioning();
+    let _guard = module.lock_for_init();
     let tokens: Vec<TokenInfo> = module
         .slots()
         .map_err(call)?
@@ -56,11 +56,11 @@ pub(super) fn init_token(
         None => tokens.iter().find(|token| !token.initialized),
     };
     let slot = free.ok_or(HsmError::NoFreeSlot)?.slot;
-    set_up(module, slot, label, so_pin, user_pin).map_err(call)?;
+    init(module, slot, label, so_pin, user_pin).map_err(call)?;
     module.token_info(slot).map_err(call)
 }
 
-fn set_up(
+fn init(
     module: &Module,
     slot: u64,
     label: &str,
@@ -73,7 +73,7 @@ fn set_up(
     let session = module.writable_session(slot)?;
     session.login(UserType::So, Some(so_pin))?;
     session.init_pin(user_pin)?;
-    // Closing the session logs the officer out as well, if it comes to that.
+    // On an error above, closing the session logs the officer out.
     session.logout()?;
     Ok(())
 }

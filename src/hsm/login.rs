@@ -1,0 +1,336 @@
+//! A PKCS#11 login belongs to the process and lasts as long as any session does. The login thread's
+//! session signs only self-tests, so it outlives every worker's; this thread alone logs in, and it
+//! decides the token's state.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use cryptoki::error::RvError;
+use cryptoki::session::{Session, SessionState, UserType};
+
+use super::fault::Fault;
+use super::keys;
+use super::module::{TokenInfo, select};
+use super::pin::{LoginDecision, Pin, PinDigest, decide_login};
+use super::token_inner::TokenInner;
+use super::token_state::TokenState;
+use crate::backoff::Backoff;
+
+/// How often the PIN's source is read after the token refused a PIN.
+const PIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+/// Short, because the token is usable only after the next attempt.
+const LONGEST_RETRY: Duration = Duration::from_secs(4);
+
+enum LoginRequest {
+    /// A worker lost its session or login of this generation.
+    Restore {
+        generation: u64,
+        not_logged_in: bool,
+        reply: Sender<Result<(), String>>,
+    },
+    /// Signing failed, and a new session did not help.
+    CheckFailure(String),
+}
+
+/// The way from workers and callers to the login thread.
+#[derive(Clone)]
+pub(super) struct LoginClient {
+    inner: Arc<TokenInner>,
+    requests: Sender<LoginRequest>,
+}
+
+impl LoginClient {
+    /// Returns once a new session will be logged in, or fails, at the latest at `deadline`.
+    pub(super) fn restore(
+        &self,
+        generation: u64,
+        not_logged_in: bool,
+        deadline: Instant,
+    ) -> Result<(), String> {
+        let (reply, answer) = bounded(1);
+        let closing = || "the token is being closed".to_owned();
+        self.requests
+            .send(LoginRequest::Restore {
+                generation,
+                not_logged_in,
+                reply,
+            })
+            .map_err(|_| closing())?;
+        answer
+            .recv_deadline(deadline)
+            .map_err(|error| match error {
+                RecvTimeoutError::Timeout => {
+                    "the session was not restored before the deadline".into()
+                }
+                RecvTimeoutError::Disconnected => closing(),
+            })?
+    }
+
+    /// Requests a self-test; one at a time.
+    pub(super) fn report_failure(&self, reason: String) {
+        if self.inner.mark_failure_reported() {
+            let _ = self.requests.send(LoginRequest::CheckFailure(reason));
+        }
+    }
+}
+
+pub(super) struct LoginThread {
+    inner: Arc<TokenInner>,
+    requests: Receiver<LoginRequest>,
+    session: Option<Session>,
+    rejected: Option<PinDigest>,
+    final_try: bool,
+    /// True after the token was ready once: a token that lost its device may log in and find keys,
+    /// and fail only when it signs, so it must pass a self-test before it is ready again.
+    needs_self_test: bool,
+    backoff: Backoff,
+    next_check: Instant,
+}
+
+impl LoginThread {
+    pub(super) fn new(inner: &Arc<TokenInner>) -> (Self, LoginClient) {
+        let (sender, requests) = unbounded();
+        let client = LoginClient {
+            inner: Arc::clone(inner),
+            requests: sender,
+        };
+        let thread = Self {
+            inner: Arc::clone(inner),
+            requests,
+            session: None,
+            rejected: None,
+            final_try: inner.config.final_try,
+            needs_self_test: false,
+            backoff: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
+            next_check: Instant::now(),
+        };
+        (thread, client)
+    }
+
+    /// Ends when every [`LoginClient`] is dropped.
+    pub(super) fn run(mut self) {
+        loop {
+            match self.requests.recv_deadline(self.next_check) {
+                Ok(LoginRequest::Restore {
+                    generation,
+                    not_logged_in,
+                    reply,
+                }) => {
+                    // The worker may have passed its deadline.
+                    let _ = reply.send(self.restore(generation, not_logged_in));
+                }
+                Ok(LoginRequest::CheckFailure(reason)) => self.check_failure(&reason),
+                Err(RecvTimeoutError::Timeout) if self.session.is_some() => self.check(),
+                Err(RecvTimeoutError::Timeout) => self.connect(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Finds the token, opens a session and logs in.
+    fn connect(&mut self) {
+        match self.try_connect() {
+            Ok(()) => self.set_ready(),
+            Err(state) => self.set_not_ready(state),
+        }
+    }
+
+    fn try_connect(&mut self) -> Result<(), TokenState> {
+        let pin = self.inner.config.pin.read();
+        if let Ok(pin) = &pin
+            && self.rejected == Some(pin.digest)
+        {
+            return Err(TokenState::PinRejected);
+        }
+        let inner = Arc::clone(&self.inner);
+        let guard = inner.module.lock_for_login();
+        let slots = inner.module.slots().map_err(unavailable)?;
+        let info = select(slots, &inner.config).map_err(unavailable)?;
+        let session = inner.module.session(info.slot).map_err(unavailable)?;
+        // A worker's session may have preserved the login.
+        if !is_logged_in(&session).map_err(unavailable)? {
+            self.login(&session, &info, &pin.map_err(unavailable)?)?;
+        }
+        drop(guard);
+        inner.set_logged_in(info);
+        if self.needs_self_test {
+            self.self_test(&session).map_err(unavailable)?;
+        }
+        self.session = Some(session);
+        Ok(())
+    }
+
+    /// The only caller of C_Login for the user: one attempt, and never with a PIN that the token
+    /// refused before.
+    fn login(&mut self, session: &Session, info: &TokenInfo, pin: &Pin) -> Result<(), TokenState> {
+        if !info.pin_initialized {
+            return Err(unavailable(format!(
+                "token {:?} has no user PIN yet",
+                info.label
+            )));
+        }
+        match decide_login(info.pin, self.rejected, pin.digest, self.final_try) {
+            LoginDecision::Attempt => {}
+            // `--final-try` allows one attempt.
+            LoginDecision::FinalAttempt => self.final_try = false,
+            LoginDecision::Rejected => return Err(TokenState::PinRejected),
+            LoginDecision::FinalTry => return Err(TokenState::FinalTry),
+        }
+        let fault = match session.login(UserType::User, Some(&pin.secret)) {
+            Ok(()) => {
+                self.rejected = None;
+                return Ok(());
+            }
+            Err(error) => Fault::from(error),
+        };
+        match fault.code() {
+            Some(RvError::UserAlreadyLoggedIn) => Ok(()),
+            Some(
+                RvError::PinIncorrect
+                | RvError::PinLocked
+                | RvError::PinLenRange
+                | RvError::PinInvalid
+                | RvError::PinExpired,
+            ) => {
+                tracing::error!(
+                    token = self.inner.name,
+                    source = %self.inner.config.pin,
+                    error = %fault,
+                    "the token refuses the PIN"
+                );
+                self.rejected = Some(pin.digest);
+                Err(TokenState::PinRejected)
+            }
+            _ => Err(unavailable(fault)),
+        }
+    }
+
+    /// The periodic check of a token that is ready.
+    fn check(&mut self) {
+        let is_same_token = self.inner.info().is_some_and(|known| {
+            let now = self.inner.module.token_info(known.slot);
+            now.is_ok_and(|now| now.serial == known.serial)
+        });
+        if is_same_token {
+            // The state shows the result.
+            let _ = self.restore(self.inner.login_generation(), false);
+        } else {
+            self.session = None;
+            self.connect();
+        }
+    }
+
+    /// Makes sure that a new session will be logged in: first checks the session, then logs in
+    /// again, then connects again; with one login at most.
+    fn restore(&mut self, generation: u64, not_logged_in: bool) -> Result<(), String> {
+        let Some(session) = self.session.take() else {
+            return Err(self.inner.state().to_string());
+        };
+        if self.inner.login_generation() > generation {
+            // Restored for another worker already.
+            self.session = Some(session);
+            return Ok(());
+        }
+        match is_logged_in(&session) {
+            Ok(true) if !not_logged_in => {
+                self.session = Some(session);
+                self.next_check = Instant::now() + self.inner.probe_interval;
+                return Ok(());
+            }
+            Ok(_) => match self.login_again(&session) {
+                Ok(()) => {
+                    tracing::warn!(
+                        token = self.inner.name,
+                        "the token's login was lost and is restored"
+                    );
+                    self.session = Some(session);
+                    self.set_ready();
+                }
+                Err(state) => self.set_not_ready(state),
+            },
+            Err(fault) => {
+                tracing::warn!(token = self.inner.name, error = %fault, "the login session was lost");
+                drop(session);
+                self.connect();
+            }
+        }
+        if self.session.is_some() {
+            Ok(())
+        } else {
+            Err(self.inner.state().to_string())
+        }
+    }
+
+    fn login_again(&mut self, session: &Session) -> Result<(), TokenState> {
+        let slot = self.inner.slot().map_err(unavailable)?;
+        let info = self.inner.module.token_info(slot).map_err(unavailable)?;
+        let pin = self.inner.config.pin.read().map_err(unavailable)?;
+        self.login(session, &info, &pin)?;
+        self.inner.set_logged_in(info);
+        Ok(())
+    }
+
+    /// The token stays ready if it passes a self-test.
+    fn check_failure(&mut self, reason: &str) {
+        self.inner.start_failure_check();
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        match self.self_test(&session) {
+            Ok(()) => {
+                self.session = Some(session);
+                self.set_ready();
+            }
+            Err(fault) => {
+                drop(session);
+                self.set_not_ready(unavailable(format!(
+                    "{reason}; the test signature failed as well: {fault}"
+                )));
+            }
+        }
+    }
+
+    /// Passes when one open key makes a valid test signature, or no key is open.
+    fn self_test(&self, session: &Session) -> Result<(), Fault> {
+        let mut result = Ok(());
+        for key in self.inner.open_keys() {
+            result = keys::self_test(&self.inner, session, &key);
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
+    }
+
+    fn set_ready(&mut self) {
+        self.needs_self_test = true;
+        self.backoff.reset();
+        self.next_check = Instant::now() + self.inner.probe_interval;
+        self.inner.set_state(TokenState::Ready);
+    }
+
+    fn set_not_ready(&mut self, state: TokenState) {
+        self.session = None;
+        let delay = match state {
+            TokenState::PinRejected | TokenState::FinalTry => PIN_POLL_INTERVAL,
+            _ => self.backoff.next_delay(),
+        };
+        self.next_check = Instant::now() + delay;
+        self.inner.set_state(state);
+    }
+}
+
+/// Whether the user is logged in, as the session reports it.
+pub(super) fn is_logged_in(session: &Session) -> Result<bool, Fault> {
+    let info = session.get_session_info()?;
+    Ok(matches!(
+        info.session_state(),
+        SessionState::RoUser | SessionState::RwUser
+    ))
+}
+
+fn unavailable(reason: impl ToString) -> TokenState {
+    TokenState::Unavailable(reason.to_string())
+}

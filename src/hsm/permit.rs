@@ -1,0 +1,64 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::error::SignError;
+use super::signing_key::SigningKey;
+use super::worker_pool::WorkerPool;
+
+/// The right to one signature: a reserved slot in the token's queue, released when it is dropped.
+#[derive(Debug)]
+#[must_use = "a permit that is dropped releases its queue slot"]
+pub struct Permit {
+    workers: Arc<WorkerPool>,
+    key: Arc<SigningKey>,
+    queue_slot: OwnedSemaphorePermit,
+}
+
+impl Permit {
+    /// # Errors
+    /// [`SignError::Busy`] when the queue is full; [`SignError::Unavailable`] when the token is not
+    /// ready, or every worker hangs.
+    pub(super) fn reserve(
+        workers: &Arc<WorkerPool>,
+        key: &Arc<SigningKey>,
+    ) -> Result<Self, SignError> {
+        let queue_slot = workers.reserve()?;
+        if !workers.inner.is_ready() {
+            return Err(SignError::Unavailable(workers.inner.state().to_string()));
+        }
+        if workers.inner.is_stuck() {
+            return Err(SignError::Unavailable(
+                "every worker waits for the token".into(),
+            ));
+        }
+        Ok(Self {
+            workers: Arc::clone(workers),
+            key: Arc::clone(key),
+            queue_slot,
+        })
+    }
+
+    /// Signs `message`: the result is an ECDSA-Sig-Value in DER, or a PKCS#1 v1.5 signature. It
+    /// returns when the worker does, even after `deadline`: the caller sets its own time limit. When
+    /// the future is dropped before a worker takes the request, nothing is signed.
+    ///
+    /// # Errors
+    /// Never [`SignError::Busy`]. [`SignError::Expired`] when `deadline` passed before a worker took
+    /// the request. Only after [`SignError::Unknown`] a signature may exist.
+    pub async fn sign(
+        self,
+        message: impl AsRef<[u8]>,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, SignError> {
+        let Self {
+            workers,
+            key,
+            queue_slot,
+        } = self;
+        workers
+            .sign(&key, message.as_ref(), deadline, false, queue_slot)
+            .await
+    }
+}

@@ -1,0 +1,246 @@
+//! Each worker is a thread with a session of its own, because a PKCS#11 session runs one operation at
+//! a time. It finds a key's handle once for each session. A call into the module cannot be cancelled:
+//! when one hangs, only its worker hangs; callers have their own time limits, and the queue is
+//! bounded.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+use cryptoki::object::ObjectHandle;
+use cryptoki::session::Session;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::error::{HsmError, SignError};
+use super::fault::{Class, Fault};
+use super::keys;
+use super::login::{LoginClient, is_logged_in};
+use super::mechanism;
+use super::signing_key::SigningKey;
+use super::token_inner::TokenInner;
+
+/// Queued work, with its queue slot, which is released when a worker takes the job.
+pub(super) struct Job {
+    pub(super) work: Work,
+    pub(super) queue_slot: OwnedSemaphorePermit,
+}
+
+pub(super) enum Work {
+    Sign(Signing),
+    /// Any other call; it sends its own reply.
+    Call(Box<dyn FnOnce(&mut Worker) + Send>),
+}
+
+pub(super) struct Signing {
+    pub(super) key: Arc<SigningKey>,
+    /// As [`mechanism::input`] returns it.
+    pub(super) input: Vec<u8>,
+    pub(super) deadline: Instant,
+    /// A test signature has its own counter.
+    pub(super) test: bool,
+    pub(super) reply: oneshot::Sender<Result<Vec<u8>, SignError>>,
+}
+
+pub(super) struct Worker {
+    inner: Arc<TokenInner>,
+    login: LoginClient,
+    number: usize,
+    open: Option<OpenSession>,
+}
+
+struct OpenSession {
+    session: Session,
+    login_generation: u64,
+    /// By CKA_ID.
+    handles: HashMap<Vec<u8>, ObjectHandle>,
+}
+
+impl Worker {
+    pub(super) fn new(inner: Arc<TokenInner>, login: LoginClient, number: usize) -> Self {
+        Self {
+            inner,
+            login,
+            number,
+            open: None,
+        }
+    }
+
+    /// Ends when the queue's sender is dropped.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        while let Ok(Job { work, queue_slot }) = jobs.recv() {
+            drop(queue_slot);
+            match work {
+                Work::Call(call) => call(&mut self),
+                // The caller is gone: nothing is signed.
+                Work::Sign(job) if job.reply.is_closed() => {}
+                Work::Sign(job) => {
+                    self.inner.set_busy(self.number, true);
+                    let result = self.sign(&job);
+                    self.inner.set_busy(self.number, false);
+                    let _ = job.reply.send(result);
+                }
+            }
+        }
+    }
+
+    /// Signs; after a lost session or login once more, over the same bytes.
+    fn sign(&mut self, job: &Signing) -> Result<Vec<u8>, SignError> {
+        if Instant::now() >= job.deadline {
+            return Err(SignError::Expired);
+        }
+        let generation = self.inner.login_generation();
+        let first = match self.attempt(job) {
+            Ok(raw) => return self.finish(job, raw),
+            Err(fault) => fault,
+        };
+        match first.class() {
+            Class::Refused => return Err(SignError::Refused(first.to_string())),
+            Class::Busy => return Err(SignError::Unavailable(first.to_string())),
+            Class::Lost => {}
+        }
+        tracing::warn!(token = self.inner.name, error = %first, "signing failed; the session is opened again");
+        let may_have_signed = first.may_have_signed();
+        let fail = |reason: String, may_have_signed: bool| {
+            if may_have_signed {
+                Err(SignError::Unknown(reason))
+            } else {
+                Err(SignError::Unavailable(reason))
+            }
+        };
+        self.open = None;
+        if let Err(reason) = self
+            .login
+            .restore(generation, first.not_logged_in(), job.deadline)
+        {
+            return fail(format!("{first}; {reason}"), may_have_signed);
+        }
+        if Instant::now() >= job.deadline {
+            return fail(
+                format!("{first}; the deadline passed before the second attempt"),
+                may_have_signed,
+            );
+        }
+        let second = match self.attempt(job) {
+            Ok(raw) => return self.finish(job, raw),
+            Err(fault) => fault,
+        };
+        self.open = None;
+        if second.class() == Class::Refused && !may_have_signed {
+            return Err(SignError::Refused(second.to_string()));
+        }
+        self.login.report_failure(second.to_string());
+        fail(
+            format!("{second} (after {first})"),
+            may_have_signed || second.may_have_signed(),
+        )
+    }
+
+    /// C_SignInit and C_Sign.
+    fn attempt(&mut self, job: &Signing) -> Result<Vec<u8>, Fault> {
+        let open = current_session(&self.inner, &mut self.open)?;
+        let id = &job.key.id;
+        let handle = match open.handles.get(id) {
+            Some(known) => *known,
+            None => {
+                let found = keys::find(&open.session, id)?;
+                open.handles.insert(id.clone(), found);
+                found
+            }
+        };
+        let signed = open.session.sign(
+            &mechanism::signing(job.key.public.kind()),
+            handle,
+            &job.input,
+        );
+        signed.map_err(Fault::from).inspect_err(|fault| {
+            if fault.may_have_signed() {
+                self.inner
+                    .doubtful_signatures
+                    .fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    }
+
+    /// A signature exists, so every error from here on is [`SignError::Unknown`].
+    fn finish(&self, job: &Signing, raw: Vec<u8>) -> Result<Vec<u8>, SignError> {
+        let counter = if job.test {
+            &self.inner.test_signatures
+        } else {
+            &self.inner.signatures
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        mechanism::signature(job.key.public.kind(), raw).map_err(SignError::Unknown)
+    }
+
+    /// Runs `call` in a session that is logged in; after a lost session once more if `retry`.
+    pub(super) fn call<T>(
+        &mut self,
+        deadline: Instant,
+        retry: bool,
+        call: impl Fn(&TokenInner, &Session) -> Result<T, HsmError>,
+    ) -> Result<T, HsmError> {
+        let inner = Arc::clone(&self.inner);
+        let mut attempts = if retry { 2 } else { 1 };
+        loop {
+            attempts -= 1;
+            let generation = inner.login_generation();
+            let result = logged_in_session(&inner, &mut self.open)
+                .map_err(|fault| inner.call_error(fault))
+                .and_then(|open| call(&inner, &open.session));
+            match result {
+                Err(HsmError::Call { fault, .. })
+                    if fault.class() == Class::Lost && attempts > 0 =>
+                {
+                    self.open = None;
+                    self.login
+                        .restore(generation, fault.not_logged_in(), deadline)
+                        .map_err(|reason| {
+                            inner.call_error(Fault::other("C_OpenSession", reason))
+                        })?;
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+/// Opens a session when there is none, or when a login has made it stale.
+fn current_session<'a>(
+    inner: &TokenInner,
+    open: &'a mut Option<OpenSession>,
+) -> Result<&'a mut OpenSession, Fault> {
+    let login_generation = inner.login_generation();
+    if open
+        .as_ref()
+        .is_none_or(|open| open.login_generation != login_generation)
+    {
+        // The stale session is closed before the next one opens: tokens limit sessions.
+        *open = None;
+        let session = inner.module.session(inner.slot()?)?;
+        *open = Some(OpenSession {
+            session,
+            login_generation,
+            handles: HashMap::new(),
+        });
+    }
+    open.as_mut()
+        .ok_or_else(|| Fault::other("C_OpenSession", "no session"))
+}
+
+/// Without a login the token hides private keys and reports no error, so the login is checked first.
+fn logged_in_session<'a>(
+    inner: &TokenInner,
+    open: &'a mut Option<OpenSession>,
+) -> Result<&'a mut OpenSession, Fault> {
+    let open = current_session(inner, open)?;
+    if is_logged_in(&open.session)? {
+        Ok(open)
+    } else {
+        Err(Fault::other(
+            "C_GetSessionInfo",
+            "nobody is logged in to the token",
+        ))
+    }
+}

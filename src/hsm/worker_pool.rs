@@ -1,0 +1,239 @@
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use cryptoki::session::Session;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::error::{HsmError, SignError};
+use super::login::{LoginClient, LoginThread};
+use super::mechanism;
+use super::signing_key::{SigningKey, TEST_MESSAGE};
+use super::token_inner::TokenInner;
+use super::token_state::TokenState;
+use super::worker::{Job, Signing, Work, Worker};
+
+/// How long dropping waits for threads that are inside the module.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A token's threads and their bounded queue. Dropped, it waits up to two seconds for the threads;
+/// one that hangs in the module is abandoned, and the module is then not finalized.
+pub(super) struct WorkerPool {
+    pub(super) inner: Arc<TokenInner>,
+    jobs: Option<Sender<Job>>,
+    login: Option<LoginClient>,
+    queue_slots: Arc<Semaphore>,
+    /// Disconnected when the last thread has dropped its session.
+    running: Receiver<Infallible>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// The result of a self-test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// How long the test signature took, waiting included; `None` when no key is open, so that only
+    /// the login was checked.
+    pub signed_in: Option<Duration>,
+}
+
+impl WorkerPool {
+    /// Succeeds although the token is missing or the PIN wrong: the state says so.
+    pub(super) fn start(inner: TokenInner, workers: usize) -> Result<Self, HsmError> {
+        let inner = Arc::new(inner);
+        // Unbounded, because each job has a queue slot, and their number is bounded.
+        let (jobs, queue) = unbounded();
+        let (alive, running) = bounded(0);
+        let spawn = |name: String, alive: Sender<Infallible>, work: Box<dyn FnOnce() + Send>| {
+            let body = move || {
+                work();
+                drop(alive);
+            };
+            thread::Builder::new()
+                .name(name)
+                .spawn(body)
+                .map_err(|error| HsmError::Thread {
+                    token: inner.name.clone(),
+                    reason: error.to_string(),
+                })
+        };
+        let (login_thread, login) = LoginThread::new(&inner);
+        let mut threads = Vec::with_capacity(workers + 1);
+        threads.push(spawn(
+            format!("hsm-{}", inner.name),
+            alive.clone(),
+            Box::new(move || login_thread.run()),
+        )?);
+        for number in 0..workers {
+            let worker = Worker::new(Arc::clone(&inner), login.clone(), number);
+            let queue = queue.clone();
+            let name = format!("hsm-{}-{number}", inner.name);
+            let work = Box::new(move || worker.run(&queue));
+            threads.push(spawn(name, alive.clone(), work)?);
+        }
+        Ok(Self {
+            queue_slots: Arc::new(Semaphore::new(inner.queue)),
+            inner,
+            jobs: Some(jobs),
+            login: Some(login),
+            running,
+            threads,
+        })
+    }
+
+    /// How many requests wait for a worker.
+    pub(super) fn queued(&self) -> usize {
+        self.inner
+            .queue
+            .saturating_sub(self.queue_slots.available_permits())
+    }
+
+    /// Reserves a queue slot.
+    pub(super) fn reserve(&self) -> Result<OwnedSemaphorePermit, SignError> {
+        Arc::clone(&self.queue_slots)
+            .try_acquire_owned()
+            .map_err(|_| SignError::Busy)
+    }
+
+    /// Runs `call` in a worker, and waits up to `limit` for its result; `what` is for the error.
+    /// After a lost session it runs once more if `retry`.
+    pub(super) async fn call<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        limit: Duration,
+        retry: bool,
+        call: impl Fn(&TokenInner, &Session) -> Result<T, HsmError> + Send + 'static,
+    ) -> Result<T, HsmError> {
+        self.inner.require_ready()?;
+        let queue_slot = self.reserve().map_err(|_| self.inner.busy_error())?;
+        let (reply, result) = oneshot::channel();
+        let deadline = Instant::now() + limit;
+        let work = Work::Call(Box::new(move |worker| {
+            // After the time limit the call must not run: its caller has returned an error.
+            if !reply.is_closed() {
+                let _ = reply.send(worker.call(deadline, retry, call));
+            }
+        }));
+        self.send(Job { work, queue_slot });
+        match tokio::time::timeout(limit, result).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(self.timeout_error(what, limit)),
+        }
+    }
+
+    /// As [`Permit::sign`](super::Permit::sign).
+    pub(super) async fn sign(
+        &self,
+        key: &Arc<SigningKey>,
+        message: &[u8],
+        deadline: Instant,
+        test: bool,
+        queue_slot: OwnedSemaphorePermit,
+    ) -> Result<Vec<u8>, SignError> {
+        let input = mechanism::input(key.algorithm, message)
+            .map_err(|fault| SignError::Refused(fault.to_string()))?;
+        let (reply, signature) = oneshot::channel();
+        let job = Signing {
+            key: Arc::clone(key),
+            input,
+            deadline,
+            test,
+            reply,
+        };
+        self.send(Job {
+            work: Work::Sign(job),
+            queue_slot,
+        });
+        signature.await.unwrap_or_else(|_| {
+            Err(SignError::Unknown(
+                "the worker ended before it replied".into(),
+            ))
+        })
+    }
+
+    /// As [`Token::probe`](super::Token::probe), with this key.
+    pub(super) async fn self_test(&self, key: &Arc<SigningKey>) -> Result<Probe, HsmError> {
+        self.inner.require_ready()?;
+        let queue_slot = self.reserve().map_err(|_| self.inner.busy_error())?;
+        let limit = self.inner.deadline;
+        let start = Instant::now();
+        let signing = self.sign(key, TEST_MESSAGE, start + limit, true, queue_slot);
+        let result = match tokio::time::timeout(limit, signing).await {
+            Ok(Ok(signature)) => key.verify_test_signature(&signature),
+            Ok(Err(SignError::Busy | SignError::Expired)) => return Err(self.inner.busy_error()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => {
+                let error = self.timeout_error("to make a test signature", limit);
+                // Set here, because the login thread may hang as well.
+                self.inner
+                    .set_state(TokenState::Unavailable(error.to_string()));
+                self.report_failure(error.to_string());
+                return Err(error);
+            }
+        };
+        match result {
+            Ok(()) => Ok(Probe {
+                signed_in: Some(start.elapsed()),
+            }),
+            Err(reason) => {
+                self.report_failure(reason.clone());
+                Err(HsmError::Probe {
+                    token: self.inner.name.clone(),
+                    reason,
+                })
+            }
+        }
+    }
+
+    fn report_failure(&self, reason: String) {
+        if let Some(login) = &self.login {
+            login.report_failure(reason);
+        }
+    }
+
+    fn send(&self, job: Job) {
+        // Without workers the job is dropped with its reply, which the caller notices.
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(job);
+        }
+    }
+
+    fn timeout_error(&self, what: &'static str, after: Duration) -> HsmError {
+        HsmError::Timeout {
+            token: self.inner.name.clone(),
+            what,
+            after,
+        }
+    }
+}
+
+impl Drop for WorkerPool {
+    fn drop(&mut self) {
+        self.jobs = None;
+        self.login = None;
+        // A thread that hangs in the module still has an Arc of it, so C_Finalize is not called.
+        if self.running.recv_timeout(CLOSE_TIMEOUT) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!(
+                token = self.inner.name,
+                "a thread hangs in the PKCS#11 module and is abandoned"
+            );
+            return;
+        }
+        // The module's libraries free their thread-local data when a thread ends, which must not
+        // coincide with C_Finalize or the end of the process.
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for WorkerPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerPool")
+            .field("token", &self.inner.name)
+            .field("state", &self.inner.state())
+            .finish_non_exhaustive()
+    }
+}

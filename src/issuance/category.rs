@@ -1,0 +1,163 @@
+//! The classification of issuance errors. Metric labels, gRPC codes, conditions of Kubernetes
+//! objects and exit codes are looked up by [`Category`], never by the error itself.
+
+use super::error::IssueError;
+use crate::hsm::SignError;
+use crate::ledger::LedgerError;
+use crate::policy::Denial;
+
+/// What an error is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Category {
+    UnknownProfile,
+    KeyKind,
+    KeyReserved,
+    LifetimeTooLong,
+    LifetimeTooShort,
+    /// No name, or too many.
+    NameCount,
+    CsrNamesDiffer,
+    NameDenied,
+    IdempotencyKeyConflict,
+    IdempotencyKeyExpired,
+    IdempotencyKeyPending,
+    NoIssuer,
+    IssuerExpiring,
+    HsmBusy,
+    HsmUnavailable,
+    HsmRefused,
+    Timeout,
+    LedgerUnavailable,
+    LedgerRefused,
+    Internal,
+}
+
+/// Who can do something about an error, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The caller: the request is wrong.
+    Invalid,
+    /// The operator, by another policy.
+    Denied,
+    /// The caller: retry later, when fewer requests are waiting.
+    Busy,
+    /// The caller: retry later.
+    Unavailable,
+    /// The operator: something is wrong here, and a retry does not help.
+    Internal,
+}
+
+impl Category {
+    pub fn class(self) -> Class {
+        self.row().0
+    }
+
+    /// The label `cause` of `certificates_refused`.
+    pub(super) fn metric_label(self) -> &'static str {
+        self.row().1
+    }
+
+    fn row(self) -> (Class, &'static str) {
+        match self {
+            Self::UnknownProfile
+            | Self::KeyKind
+            | Self::LifetimeTooLong
+            | Self::LifetimeTooShort
+            | Self::NameCount => (Class::Invalid, "denied"),
+            Self::KeyReserved => (Class::Invalid, "key_taken"),
+            Self::CsrNamesDiffer | Self::NameDenied => (Class::Denied, "denied"),
+            Self::IdempotencyKeyConflict | Self::IdempotencyKeyExpired => {
+                (Class::Invalid, "origin")
+            }
+            Self::IdempotencyKeyPending => (Class::Unavailable, "origin"),
+            Self::NoIssuer | Self::IssuerExpiring => (Class::Unavailable, "not_ready"),
+            Self::HsmBusy => (Class::Busy, "hsm"),
+            Self::HsmUnavailable | Self::Timeout => (Class::Unavailable, "hsm"),
+            Self::HsmRefused => (Class::Internal, "hsm"),
+            Self::LedgerUnavailable => (Class::Unavailable, "ledger"),
+            Self::LedgerRefused => (Class::Internal, "ledger"),
+            Self::Internal => (Class::Internal, "internal"),
+        }
+    }
+}
+
+impl IssueError {
+    pub fn category(&self) -> Category {
+        match self {
+            Self::Denied(denial) => match denial {
+                Denial::UnknownProfile(_) => Category::UnknownProfile,
+                Denial::TtlTooLong { .. } => Category::LifetimeTooLong,
+                Denial::NoNames | Denial::TooManyNames(..) => Category::NameCount,
+                Denial::KeyKind { .. } => Category::KeyKind,
+                Denial::CsrNamesDiffer { .. } => Category::CsrNamesDiffer,
+                Denial::ForeignTrustDomain { .. } | Denial::NoRule { .. } => Category::NameDenied,
+            },
+            Self::KeyReserved => Category::KeyReserved,
+            Self::TtlTooShort { .. } => Category::LifetimeTooShort,
+            Self::NoAuthority(_) | Self::NotReady { .. } => Category::NoIssuer,
+            Self::IssuerExpiring { .. } => Category::IssuerExpiring,
+            Self::Hsm(error) => match error {
+                SignError::Busy => Category::HsmBusy,
+                SignError::Expired => Category::Timeout,
+                SignError::Unavailable(_) | SignError::Unknown(_) => Category::HsmUnavailable,
+                SignError::Refused(_) => Category::HsmRefused,
+            },
+            Self::Timeout(_) => Category::Timeout,
+            // A retry may succeed: the store recovers, the epoch is registered again, or another
+            // issuer becomes active.
+            Self::Ledger(
+                LedgerError::Unavailable { .. }
+                | LedgerError::UnknownEpoch { .. }
+                | LedgerError::IssuerNotActive { .. }
+                | LedgerError::AlreadyConcluded { .. },
+            ) => Category::LedgerUnavailable,
+            Self::Ledger(_) => Category::LedgerRefused,
+            Self::IdempotencyKeyConflict(_) => Category::IdempotencyKeyConflict,
+            Self::IdempotencyKeyExpired(_) => Category::IdempotencyKeyExpired,
+            Self::IdempotencyKeyPending(_) => Category::IdempotencyKeyPending,
+            Self::Build(_) | Self::Check(_) | Self::Malformed(_) | Self::TaskFailed => {
+                Category::Internal
+            }
+        }
+    }
+
+    /// What the caller may read. It names no rule and nothing internal.
+    pub fn public_message(&self) -> String {
+        let text = match self.category() {
+            Category::UnknownProfile
+            | Category::KeyKind
+            | Category::LifetimeTooLong
+            | Category::LifetimeTooShort
+            | Category::NameCount => {
+                return match self {
+                    Self::Denied(denial) => denial.to_string(),
+                    other => other.to_string(),
+                };
+            }
+            Category::KeyReserved => "csr: this key cannot be certified",
+            Category::CsrNamesDiffer => "the CSR names something else than is certified",
+            // Names and their rules are not disclosed to a caller that may not have them.
+            Category::NameDenied => {
+                "policy does not let this caller have this name under this profile"
+            }
+            Category::IdempotencyKeyConflict => "idempotency_key: it was used for another request",
+            Category::IdempotencyKeyExpired => {
+                "idempotency_key: its certificate has expired or its issuer has changed; use \
+                 another key"
+            }
+            Category::IdempotencyKeyPending => "the same request is in progress; try again",
+            Category::NoIssuer => "this trust domain has no active issuer yet; try again",
+            Category::IssuerExpiring => {
+                "the issuing CA is about to expire; its operator must renew it"
+            }
+            Category::HsmBusy => "too many requests are waiting for the HSM; try again",
+            Category::HsmUnavailable => "the HSM is unavailable now; try again",
+            Category::Timeout => "signing takes too long now; try again",
+            Category::LedgerUnavailable => "the ledger is unavailable now; try again",
+            Category::HsmRefused | Category::LedgerRefused | Category::Internal => {
+                "an internal error; the server's log has its cause under this request id"
+            }
+        };
+        text.to_owned()
+    }
+}
