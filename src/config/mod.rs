@@ -30,7 +30,7 @@ use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::controllers::publisher;
 use crate::{admin, authn, cluster, controllers, hsm, mesh, policy};
 
-/// The whole file as it is written.
+/// The whole file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawConfig {
@@ -252,7 +252,7 @@ impl Config {
         &self.publisher
     }
 
-    /// What is done in clusters: `[csr_signers.*]`, `[pod_signers.*]`, `[istiod_tls.*]`,
+    /// Controllers in clusters: `[csr_signers.*]`, `[pod_signers.*]`, `[istiod_tls.*]`,
     /// `[linkerd_issuers.*]`.
     pub fn controllers(&self) -> &controllers::Config {
         &self.controllers

@@ -1,4 +1,4 @@
-//! The APIs that workloads and meshes speak.
+//! The APIs for workloads and meshes.
 
 mod authentication;
 mod bundles;
@@ -19,7 +19,7 @@ pub use config::{
     Api, ListenerConfig, OwnCertificate, RawIstio, RawListener, RawSni, RawTls, TlsConfig,
 };
 pub use linkerd::{
-    LinkerdConfig, RawLinkerd, Schedule, warn_of_algorithms, what_linkerd_check_says,
+    LinkerdConfig, RawLinkerd, Schedule, linkerd_check_problems, warn_of_algorithms,
 };
 pub use refusals::Metrics;
 pub use router::{Services, router};
