@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use tokio_util::sync::CancellationToken;
 
+use super::api::ApiClient;
 use super::config::ClusterConfig;
 use super::error::ClusterUnavailable;
 use crate::digest::sha256;
@@ -28,14 +29,6 @@ pub struct Connection {
     read: Mutex<Option<[u8; 32]>>,
 }
 
-struct ApiClient(Client);
-
-impl std::fmt::Debug for ApiClient {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Client")
-    }
-}
-
 impl Connection {
     pub(super) fn new(config: ClusterConfig) -> Self {
         Self {
@@ -45,13 +38,18 @@ impl Connection {
         }
     }
 
+    /// The cluster's name in the configuration.
+    pub fn cluster(&self) -> &str {
+        self.config.name()
+    }
+
     /// A client for the API server. That there is one does not say that anybody answers.
     ///
     /// # Errors
     /// [`ClusterUnavailable`] when the kubeconfig, or the cluster that this process should run in, is not to be had.
-    pub fn client(&self) -> Result<Client, ClusterUnavailable> {
+    pub fn client(&self) -> Result<ApiClient, ClusterUnavailable> {
         match &**self.client.load() {
-            Ok(client) => Ok(client.0.clone()),
+            Ok(client) => Ok(client.clone()),
             Err(why) => Err(ClusterUnavailable {
                 cluster: self.config.name().to_owned(),
                 why: why.clone(),
@@ -100,9 +98,7 @@ impl Connection {
 
     async fn connect(&self, kubeconfig: Option<&str>) -> Result<ApiClient, String> {
         let config = client_config(&self.config, kubeconfig).await?;
-        Client::try_from(config)
-            .map(ApiClient)
-            .map_err(|error| error_chain(&error))
+        ApiClient::new(config)
     }
 
     fn set(&self, next: Result<ApiClient, String>) {

@@ -2,30 +2,28 @@
 //! the credential that the server has.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::Request;
-use kube::client::Body;
-use kube::{Client, Config};
+use kube::Config;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
+use super::api::{ApiClient, ApiError, Bounds, Collection, date, get, post};
 use super::config::ClusterConfig;
 use super::connection::client_config;
 use super::permission::Permission;
-use super::request::ask;
 use crate::clock::UnixTime;
-use crate::error_chain::error_chain;
 
-const TIME: Duration = Duration::from_secs(5);
-/// A page of a list.
-const MAX_ANSWER: usize = 16 * 1024 * 1024;
+const BOUNDS: Bounds = Bounds {
+    bytes: 256 * 1024,
+    time: Duration::from_secs(5),
+};
 
 /// A way to a cluster's API server, for questions.
 pub struct Inspector {
-    client: Client,
+    client: ApiClient,
     /// The credential, where it is a token.
     token: Option<String>,
 }
@@ -72,58 +70,51 @@ impl Inspector {
         };
         let settings = client_config(config, text.as_deref()).await?;
         let token = token(&settings).await;
-        let client = Client::try_from(settings).map_err(|error| error_chain(&error))?;
+        let client = ApiClient::new(settings)?;
         Ok(Self { client, token })
     }
 
-    /// Whether it answers, as what, and when.
-    ///
-    /// # Errors
-    /// What came instead of an answer.
+    /// Its version and its clock; an API server that refuses to tell its version answers as well.
     pub async fn server_info(&self) -> Result<ServerInfo, String> {
-        let request = Request::get("/version")
-            .body(Body::empty())
-            .map_err(|error| error.to_string())?;
-        let response = tokio::time::timeout(TIME, self.client.send(request))
-            .await
-            .map_err(|_| format!("no answer within {} s", TIME.as_secs()))?
-            .map_err(|error| error_chain(&error))?;
-        let date = response.headers().get(http::header::DATE);
-        let date = date
-            .and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok())
-            .and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok())
-            .and_then(|since| i64::try_from(since.as_secs()).ok())
-            .map(UnixTime::from_secs);
+        let response = async { self.client.exchange(get("/version")?, BOUNDS).await };
+        let response = response.await.map_err(text)?;
         let version = match response.status().is_success() {
-            true => text(&self.get("/version").await?, "/gitVersion"),
+            true => {
+                let version: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+                let version = version.get("gitVersion").and_then(Value::as_str);
+                version.unwrap_or("an unknown version").to_owned()
+            }
             false => format!("answers {}", response.status()),
         };
-        Ok(ServerInfo { version, date })
+        Ok(ServerInfo {
+            version,
+            date: date(response.headers()),
+        })
     }
 
     /// Whether the credential has a right (SelfSubjectAccessReview).
     ///
     /// # Errors
     /// When the API server does not say.
-    pub async fn has_permission(&self, right: &Permission) -> Result<bool, String> {
-        let (resource, subresource) = match right.resource.split_once('/') {
+    pub async fn has_permission(&self, permission: &Permission) -> Result<bool, String> {
+        let (resource, subresource) = match permission.resource.split_once('/') {
             Some((resource, sub)) => (resource, sub),
-            None => (right.resource, ""),
+            None => (permission.resource, ""),
         };
         let review = json!({
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",
             "spec": { "resourceAttributes": {
-                "verb": right.verb,
-                "group": right.group,
+                "verb": permission.verb,
+                "group": permission.group,
                 "resource": resource,
                 "subresource": subresource,
-                "name": right.name.as_deref().unwrap_or_default(),
-                "namespace": right.namespace.as_deref().unwrap_or_default(),
+                "name": permission.name.as_deref().unwrap_or_default(),
+                "namespace": permission.namespace.as_deref().unwrap_or_default(),
             }},
         });
         let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-        let answer = self.post(path, &review).await?;
+        let answer = self.review(path, &review).await?;
         let allowed = answer.pointer("/status/allowed").and_then(Value::as_bool);
         allowed.ok_or_else(|| "the answer is no SelfSubjectAccessReview".to_owned())
     }
@@ -143,7 +134,7 @@ impl Inspector {
             "spec": { "token": token, "audiences": [audience] },
         });
         let path = "/apis/authentication.k8s.io/v1/tokenreviews";
-        let answer = self.post(path, &review).await?;
+        let answer = self.review(path, &review).await?;
         if answer.pointer("/status/authenticated") != Some(&Value::Bool(true)) {
             return Ok(AudienceCheck::NotTested);
         }
@@ -158,61 +149,35 @@ impl Inspector {
         })
     }
 
-    /// Any object or list, as JSON.
-    ///
-    /// # Errors
-    /// What came instead of it.
+    /// What is at a path, as JSON.
     pub async fn get(&self, path: &str) -> Result<Value, String> {
-        let request = Request::get(path).body(Vec::new());
-        self.json(request.map_err(|error| error.to_string())?).await
+        let found = self.client.get_path(path).await.map_err(text)?;
+        found.ok_or_else(|| format!("{path} is not there"))
     }
 
-    /// Hands over every object of a list, `limit` on a page. `path` has its query begun.
-    ///
-    /// # Errors
-    /// What came instead of a page; some objects may have been handed over.
+    /// Passes every object of a collection to `found`; some of them also when it fails.
     pub async fn for_each(
         &self,
-        path: &str,
-        limit: usize,
-        mut found: impl FnMut(Value),
+        collection: Collection,
+        found: impl FnMut(Value),
     ) -> Result<(), String> {
-        let mut next = String::new();
-        loop {
-            let page = format!("{path}&limit={limit}&continue={next}");
-            let mut answer = self.get(&page).await?;
-            if let Some(Value::Array(items)) = answer.get_mut("items").map(Value::take) {
-                items.into_iter().for_each(&mut found);
-            }
-            let token = answer.pointer("/metadata/continue").and_then(Value::as_str);
-            match token.filter(|token| !token.is_empty()) {
-                // Base64 for URLs: nothing in it needs escaping but its padding.
-                Some(token) => {
-                    let token = token.replace('=', "%3D");
-                    if token == next {
-                        return Err("the list does not go on".to_owned());
-                    }
-                    next = token;
-                }
-                None => return Ok(()),
-            }
-        }
+        self.client.for_each(collection, found).await.map_err(text)
     }
 
-    async fn post(&self, path: &str, body: &Value) -> Result<Value, String> {
-        let request = Request::post(path)
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .body(body.to_string().into_bytes())
-            .map_err(|error| error.to_string())?;
-        self.json(request).await
+    async fn review(&self, path: &str, review: &Value) -> Result<Value, String> {
+        let answer = async {
+            self.client
+                .send_confidential(post(path, review)?, BOUNDS)
+                .await
+        };
+        // The parser's text may quote a token.
+        serde_json::from_slice(&answer.await.map_err(text)?)
+            .map_err(|_| "the answer is not JSON".to_owned())
     }
+}
 
-    async fn json(&self, request: Request<Vec<u8>>) -> Result<Value, String> {
-        let answer = ask(&self.client, request, MAX_ANSWER, TIME).await;
-        let answer = answer.map_err(|error| error.to_string())?;
-        // Its errors quote what they found, which may be a token.
-        serde_json::from_slice(&answer).map_err(|_| "the answer is not JSON".to_owned())
-    }
+fn text(error: ApiError) -> String {
+    error.to_string()
 }
 
 /// The credential of a kubeconfig or a pod, where it is a token.
@@ -234,11 +199,6 @@ fn audience(token: &str) -> Option<String> {
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
     let named = claims.pointer("/aud/0").or_else(|| claims.get("aud"))?;
     named.as_str().map(str::to_owned)
-}
-
-fn text(value: &Value, path: &str) -> String {
-    let found = value.pointer(path).and_then(Value::as_str);
-    found.unwrap_or("a version it does not say").to_owned()
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! Kubernetes clusters, as Rootbridge sees them from outside: how each is reached, and what its API
 //! server says. What is written there is the business of `controllers`.
 
+mod api;
 mod authenticate;
 mod callers;
 mod config;
 mod connection;
 mod error;
+mod follower;
 mod index;
 mod inspector;
 mod metrics;
@@ -15,7 +17,6 @@ mod notices;
 mod offline;
 mod permission;
 mod probe;
-mod request;
 mod selection;
 mod token_review;
 
@@ -23,10 +24,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use api::{ApiClient, ApiError, Collection};
 pub use callers::{CallersConfig, RawClusterAudiences, VerificationMode};
 pub use config::{ClusterConfig, RawCluster, check_clusters, clusters};
 pub use connection::Connection;
 pub use error::ClusterUnavailable;
+pub use follower::{Follower, Source, Versioned, WATCH_TIME, WatchEvent};
 pub use index::{AccountRecord, Index, PodRecord};
 pub use inspector::{AudienceCheck, Inspector, ServerInfo};
 use metrics::Metrics;
@@ -40,7 +43,7 @@ use token_review::TokenReviewer;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::authn::KeysReport;
+use crate::authn::KeyCacheReport;
 use crate::clock::Clock;
 
 /// Every configured cluster, by name.
@@ -122,7 +125,7 @@ impl Cluster {
     }
 
     /// How its API server is reached.
-    pub fn connection(&self) -> &Connection {
+    pub fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
 
@@ -132,7 +135,7 @@ impl Cluster {
     }
 
     /// Its API server's published keys; `None` where tokens are not verified by them.
-    pub fn keys(&self) -> Option<KeysReport> {
+    pub fn keys(&self) -> Option<KeyCacheReport> {
         self.offline.as_ref().map(OfflineVerifier::report)
     }
 

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
-use http::Request;
 use serde::Deserialize;
 
+use super::api::{Bounds, get};
 use super::connection::Connection;
 use super::index::Index;
-use super::request::ask;
 use super::token_review::TokenSubject;
-use crate::authn::{AuthnError, BoundToken, KeySource, KeysReport, ServiceAccountKeys};
+use crate::authn::{AuthnError, BoundToken, KeyCacheReport, KeySource, ServiceAccountKeys};
 use crate::clock::{Clock, UnixTime};
 
 const DISCOVERY: &str = "/.well-known/openid-configuration";
@@ -89,7 +88,7 @@ impl OfflineVerifier {
     }
 
     /// How the keys stand.
-    pub(super) fn report(&self) -> KeysReport {
+    pub(super) fn report(&self) -> KeyCacheReport {
         self.keys.report()
     }
 
@@ -169,11 +168,12 @@ impl KeySource for DiscoveryKeys {
 impl DiscoveryKeys {
     async fn fetch(&self, path: &str, most: usize) -> Result<Vec<u8>, String> {
         let client = self.connection.client().map_err(|down| down.why)?;
-        let request = Request::get(path)
-            .body(Vec::new())
-            .map_err(|e| e.to_string())?;
-        ask(&client, request, most, TIME)
-            .await
-            .map_err(|error| format!("{path}: {error}"))
+        let bounds = Bounds {
+            bytes: most,
+            time: TIME,
+        };
+        let answer = async { client.send(get(path)?, bounds).await };
+        let answer = answer.await.map_err(|error| format!("{path}: {error}"))?;
+        Ok(answer.into_body().to_vec())
     }
 }

@@ -4,16 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
 use tokio_util::sync::CancellationToken;
 
 use super::Cluster;
-use super::request::{RequestError, ask};
+use super::api::{ApiError, Bounds, get};
 
 /// How often it is looked at.
 const INTERVAL: Duration = Duration::from_secs(5);
-const TIME: Duration = Duration::from_secs(5);
-const MAX_ANSWER: usize = 64 * 1024;
+const BOUNDS: Bounds = Bounds {
+    bytes: 64 * 1024,
+    time: Duration::from_secs(5),
+};
 
 /// Probes until `stop`.
 pub(super) async fn run(cluster: Arc<Cluster>, stop: CancellationToken) {
@@ -25,7 +26,9 @@ pub(super) async fn run(cluster: Arc<Cluster>, stop: CancellationToken) {
         if answered != Some(found.is_ok()) {
             match &found {
                 Ok(()) => tracing::info!(cluster = name, "the API server answers"),
-                Err(why) => tracing::warn!(cluster = name, why, "the API server does not answer"),
+                Err(why) => {
+                    tracing::warn!(cluster = name, %why, "the API server does not answer");
+                }
             }
             answered = Some(found.is_ok());
         }
@@ -41,15 +44,12 @@ pub(super) async fn run(cluster: Arc<Cluster>, stop: CancellationToken) {
     }
 }
 
-async fn probe(cluster: &Cluster) -> Result<(), String> {
-    let client = cluster.connection.client().map_err(|down| down.why)?;
-    let request = Request::get("/version")
-        .body(Vec::new())
-        .map_err(|error| error.to_string())?;
-    match ask(&client, request, MAX_ANSWER, TIME).await {
+async fn probe(cluster: &Cluster) -> Result<(), ApiError> {
+    let client = cluster.connection.client()?;
+    match client.send(get("/version")?, BOUNDS).await {
         Ok(_) => Ok(()),
         // It answers, though it does not let this account see its version.
-        Err(RequestError::Status(http::StatusCode::FORBIDDEN)) => Ok(()),
-        Err(error) => Err(error.to_string()),
+        Err(error) if error.code() == Some(403) => Ok(()),
+        Err(error) => Err(error),
     }
 }

@@ -7,15 +7,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::Request;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::api::{ApiError, Bounds, post};
 use super::callers::CallersConfig;
 use super::connection::Connection;
-use super::request::{RequestError, ask};
 use crate::authn::{AuthnError, Pod, Quoted, service_account};
 
 const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
@@ -75,18 +74,16 @@ impl TokenReviewer {
             "kind": "TokenReview",
             "spec": { "token": token, "audiences": [audience] },
         });
-        let request = Request::post(PATH)
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .body(body.to_string().into_bytes())
-            .map_err(unavailable)?;
-        let left = self.time.saturating_sub(started.elapsed());
-        let answer =
-            ask(&client, request, MAX_ANSWER, left)
-                .await
-                .map_err(|error| match error {
-                    RequestError::Slow(_) => timeout(error),
-                    _ => unavailable(error),
-                })?;
+        let bounds = Bounds {
+            bytes: MAX_ANSWER,
+            time: self.time.saturating_sub(started.elapsed()),
+        };
+        let request = post(PATH, &body).map_err(unavailable)?;
+        let answer = client.send_confidential(request, bounds).await;
+        let answer = answer.map_err(|error| match error {
+            ApiError::Timeout(_) => timeout(error),
+            _ => unavailable(error),
+        })?;
         evaluate(&answer, token, audience)
     }
 }

@@ -4,7 +4,6 @@
 mod config;
 mod csr;
 mod dependencies;
-mod http;
 mod istiod;
 pub mod linkerd;
 mod managed_secret;

@@ -4,15 +4,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::runtime::watcher;
-use kube::{Api, Client, Resource};
+use kube::Resource;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::metrics::Metrics;
 use super::queue::SharedQueue;
-use super::watch::{self, Watched};
-use crate::cluster::Cluster;
+use super::watch::{WatchHandler, watch};
+use crate::cluster::{ApiClient, ApiError, Cluster, Collection};
 use crate::log_limit::Interval;
 
 /// How many objects are worked on at once.
@@ -37,14 +36,11 @@ pub(super) trait Work: Send + Sync + 'static {
     /// The cluster that it works in.
     fn cluster(&self) -> &Arc<Cluster>;
 
-    /// Where its objects are watched.
-    fn api(
+    /// The objects of this signer.
+    fn collection(
         &self,
-        client: Client,
-    ) -> impl Future<Output = Result<Api<Self::Object>, kube::Error>> + Send;
-
-    /// The objects' field selector.
-    fn selector(&self) -> String;
+        client: &ApiClient,
+    ) -> impl Future<Output = Result<Collection, ApiError>> + Send;
 
     /// Whether there is anything to do for an object.
     fn wants(&self, object: &Self::Object) -> bool;
@@ -52,7 +48,7 @@ pub(super) trait Work: Send + Sync + 'static {
     /// Brings one object to its end, or says why not yet. `None`: there was nothing to do.
     fn handle(
         &self,
-        client: Client,
+        client: &ApiClient,
         namespace: &str,
         name: &str,
     ) -> impl Future<Output = Result<Option<&'static str>, String>> + Send;
@@ -74,7 +70,7 @@ pub(super) fn start<W: Work>(
     let (watching, stopping) = (Arc::clone(&runner), stop.clone());
     tasks.spawn(async move {
         let cluster = Arc::clone(watching.work.cluster());
-        watch::follow(&*watching, &cluster, watching.work.name(), &stopping).await;
+        watch(&*watching, &cluster, watching.work.name(), &stopping).await;
     });
     for _ in 0..WORKERS {
         let (runner, stop) = (Arc::clone(&runner), stop.clone());
@@ -110,7 +106,7 @@ impl<W: Work> Runner<W> {
         let (signer, cluster) = (self.work.name(), self.work.cluster().config().name());
         let outcome = match self.work.cluster().connection().client() {
             Ok(client) => {
-                let step = self.work.handle(client, &key.namespace, &key.name);
+                let step = self.work.handle(&client, &key.namespace, &key.name);
                 match tokio::time::timeout(DEADLINE, step).await {
                     Ok(outcome) => outcome,
                     Err(_) => Err(format!("not done within {}s", DEADLINE.as_secs())),
@@ -148,18 +144,14 @@ impl<W: Work> Runner<W> {
     }
 }
 
-impl<W: Work> Watched for Runner<W> {
+impl<W: Work> WatchHandler for Runner<W> {
     type Object = W::Object;
 
-    async fn api(&self, client: Client) -> Result<Api<W::Object>, kube::Error> {
-        self.work.api(client).await
+    async fn collection(&self, client: &ApiClient) -> Result<Collection, ApiError> {
+        self.work.collection(client).await
     }
 
-    fn selector(&self) -> watcher::Config {
-        watcher::Config::default().fields(&self.work.selector())
-    }
-
-    async fn seen(&self, object: W::Object) {
+    async fn on_object(&self, object: W::Object) {
         if !self.work.wants(&object) {
             return;
         }
@@ -173,7 +165,7 @@ impl<W: Work> Watched for Runner<W> {
         self.metrics.waiting(signer, cluster, self.queue.len());
     }
 
-    fn up(&self, up: bool) {
+    fn set_up(&self, up: bool) {
         let cluster = self.work.cluster().config().name();
         self.metrics.watch(self.work.name(), cluster, up);
     }

@@ -1,4 +1,4 @@
-//! Who is calling, through the public door of `authn` alone.
+//! Authentication of callers, through the public API of `authn` alone.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -50,7 +50,7 @@ async fn a_new_key_is_fetched_once_for_everybody_who_waits() {
     assert_eq!(accepted(&fixture, &old.token(&claims()), 100).await, 100);
     assert_eq!(server.hits(), 1);
 
-    // Rotated a moment after that fetch: nobody is told that the key does not exist.
+    // Rotated just after that fetch: no caller is refused for an unknown key.
     server.answer(slow(&[&old, &new]));
     assert_eq!(accepted(&fixture, &new.token(&claims()), 100).await, 100);
     assert_eq!(server.hits(), 2);

@@ -8,7 +8,7 @@ use crate::support::Home;
 const CA: &str = "basicConstraints=critical,CA:TRUE";
 const DOMAIN: &str = "cluster.local";
 
-/// A root of somebody else's.
+/// Another organization's root.
 fn root(home: &Home, name: &str) -> (String, String) {
     home.certificate(
         name,

@@ -1,4 +1,4 @@
-//! A plain, obedient API server: what each path answers is set by the test.
+//! An API server whose answers the test sets, path by path.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -33,6 +33,8 @@ pub(crate) struct Collection {
     pub(crate) watches: AtomicUsize,
     /// Watches are not answered.
     pub(crate) deaf: AtomicBool,
+    /// Watches are refused with 403; lists are answered.
+    pub(crate) refuses_watches: AtomicBool,
     events: broadcast::Sender<Option<String>>,
 }
 
@@ -59,17 +61,18 @@ impl Collection {
             lists: AtomicUsize::new(0),
             watches: AtomicUsize::new(0),
             deaf: AtomicBool::new(false),
+            refuses_watches: AtomicBool::new(false),
             events: broadcast::channel(64).0,
         }
     }
 
-    /// Adds an object, and tells those who watch.
+    /// Adds an object, and sends the event to watches.
     pub(crate) fn add(&self, object: Value) {
         self.items.lock().unwrap().push(object.clone());
-        self.tell(&json!({ "type": "ADDED", "object": object }));
+        self.send(&json!({ "type": "ADDED", "object": object }));
     }
 
-    pub(crate) fn tell(&self, event: &Value) {
+    pub(crate) fn send(&self, event: &Value) {
         let _ = self.events.send(Some(format!("{event}\n")));
     }
 
@@ -84,6 +87,9 @@ impl Collection {
                 tokio::time::sleep(Duration::from_secs(3600)).await;
             }
             self.watches.fetch_add(1, Ordering::SeqCst);
+            if self.refuses_watches.load(Ordering::SeqCst) {
+                return plain(Answer::Status(403));
+            }
             let events = self.events.subscribe();
             let stream = futures_util::stream::unfold(events, |mut events| async {
                 let line = events.recv().await.ok()??;
@@ -118,7 +124,7 @@ fn plain(answer: Answer) -> Response {
         Answer::Json(value) => axum::Json(value).into_response(),
         Answer::Text(text) => text.into_response(),
         Answer::Status(code) => {
-            let status = json!({ "kind": "Status", "code": code, "message": "told to" });
+            let status = json!({ "kind": "Status", "code": code, "message": "set by the test" });
             (StatusCode::from_u16(code).unwrap(), axum::Json(status)).into_response()
         }
         Answer::Never => unreachable!("waited for by the caller"),

@@ -163,16 +163,16 @@ async fn what_is_deleted_is_not_accepted_here() {
         }
     };
     // Its last moments are its own.
-    fake.pods.tell(&with_end("2100-01-01T00:00:00Z"));
+    fake.pods.send(&with_end("2100-01-01T00:00:00Z"));
     eventually(PATIENCE, "it is ending", async || index("ending")()).await;
     let (verdict, asked) = ask(&fixture, &fake, &token).await;
     assert!(verdict.is_ok() && !asked);
-    fake.pods.tell(&with_end("2020-01-01T00:00:00Z"));
+    fake.pods.send(&with_end("2020-01-01T00:00:00Z"));
     eventually(PATIENCE, "it has ended", async || index("ended")()).await;
     assert!(ask(&fixture, &fake, &token).await.1);
     let object = pod("shop", "cart-0", POD, "cart", "n1");
     fake.pods
-        .tell(&json!({ "type": "DELETED", "object": object }));
+        .send(&json!({ "type": "DELETED", "object": object }));
     eventually(PATIENCE, "it is gone", async || index("gone")()).await;
     assert!(ask(&fixture, &fake, &token).await.1);
 }
@@ -202,7 +202,7 @@ async fn a_watch_that_breaks_goes_on_and_one_that_is_too_old_begins_again() {
         json!({ "kind": "Status", "status": "Failure", "code": 410, "reason": "Expired" });
     fake.pods.items.lock().unwrap().clear();
     fake.pods
-        .tell(&json!({ "type": "ERROR", "object": forgotten }));
+        .send(&json!({ "type": "ERROR", "object": forgotten }));
     eventually(PATIENCE, "a new list", async || {
         fake.pods.lists.load(Ordering::SeqCst) > lists
     })
@@ -214,7 +214,7 @@ async fn a_watch_that_breaks_goes_on_and_one_that_is_too_old_begins_again() {
 
     // What cannot be read does not stop it for ever.
     fake.pods
-        .tell(&json!({ "type": "ADDED", "object": { "metadata": 1 } }));
+        .send(&json!({ "type": "ADDED", "object": { "metadata": 1 } }));
     let before = watches();
     eventually(PATIENCE, "another watch", async || watches() > before).await;
     fake.pods.add(pod("shop", "cart-2", "x", "cart", "n1"));
@@ -262,8 +262,32 @@ async fn a_new_key_is_fetched_when_it_is_met() {
         assert!(begun.elapsed() < Duration::from_secs(30), "never fetched");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    // And the one that is published no more is for the API server to judge.
+    // And the one that is no longer published goes to the API server.
     assert!(ask(&fixture, &fake, &key.token(&claims())).await.1);
+}
+
+/// RBAC may allow a list and not the watch after it: that the list succeeds is no reason to retry
+/// without a pause.
+#[tokio::test]
+async fn a_refused_watch_is_retried_later_and_later() {
+    let (fake, key) = (FakeApiServer::start(ISSUER).await, JwtKey::p256("one"));
+    fake.pods.refuses_watches.store(true, Ordering::SeqCst);
+    let fixture = ready(&fake, &key).await;
+    let requests = || {
+        let lists = fake.pods.lists.load(Ordering::SeqCst);
+        (lists, fake.pods.watches.load(Ordering::SeqCst))
+    };
+    let before = requests();
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let after = requests();
+    assert!(
+        after.0 - before.0 <= 3 && after.1 - before.1 <= 8,
+        "{before:?} {after:?}"
+    );
+    fake.pods.refuses_watches.store(false, Ordering::SeqCst);
+    let cluster = fixture.cluster("east");
+    let recent = || cluster.index().unwrap().silent_for().unwrap() < Duration::from_secs(8);
+    eventually(PATIENCE, "the watch is allowed again", async || recent()).await;
 }
 
 /// Nothing is heard: past the bound the index says nothing any more, until it is heard again.
@@ -296,7 +320,7 @@ async fn a_silent_watch_is_not_believed() {
         "apiVersion": "v1", "kind": "Pod", "metadata": { "resourceVersion": "9" } } });
     let heard = || {
         for each in [&fake.pods, &fake.accounts] {
-            each.tell(&bookmark);
+            each.send(&bookmark);
         }
         cluster.index().unwrap().silent_for().unwrap() < Duration::from_millis(900)
     };

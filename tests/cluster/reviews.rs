@@ -199,7 +199,7 @@ async fn the_call_names_its_cluster() {
 }
 
 /// A kubeconfig that cannot be used leaves its callers without a verdict, says why, and is taken again
-/// when it is mended.
+/// once it is repaired.
 #[tokio::test]
 async fn a_kubeconfig_that_cannot_be_used_is_not_used() {
     let fake = FakeApiServer::start(ISSUER).await;

@@ -1,4 +1,4 @@
-//! Each wrong setting is told apart, and says what to do.
+//! Each wrong setting has its own error, which says what to do.
 
 use std::path::Path;
 use std::time::Duration;

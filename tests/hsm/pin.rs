@@ -7,7 +7,7 @@ use rootbridge::hsm::{Hsm, HsmError, TokenState};
 use crate::support::{Module, PIN, SO_PIN, new_key, secret, sign_and_verify, until};
 
 const LIMIT: Duration = Duration::from_secs(5);
-/// Longer than the keeper takes to look at the PIN's source three times.
+/// Longer than the periodic check takes to read the PIN's source three times.
 const A_WHILE: Duration = Duration::from_millis(3500);
 
 scenario!(
@@ -37,7 +37,7 @@ scenario!(
 
         tokio::time::sleep(A_WHILE).await;
         assert_eq!(scenario.calls("C_Login"), 2, "the wrong PIN was sent again");
-        // Written anew, and the same but for a line end: still no other PIN.
+        // Written again with another line end: still the same PIN.
         scenario.write_pin("4711-wrong\n");
         tokio::time::sleep(A_WHILE).await;
         assert_eq!(
@@ -105,7 +105,7 @@ scenario!(
                 .to_string()
                 .contains("--final-try")
         );
-        // The flag goes when somebody else logs in with the right PIN.
+        // The flag goes when another process logs in with the right PIN.
         scenario.command("");
         until(&token, LIMIT, |state| *state == TokenState::Ready).await;
         drop((token, hsm));

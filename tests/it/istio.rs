@@ -1,5 +1,4 @@
-//! Istio's own, unmodified client against the real binary: what it gets, and what it is told when
-//! it gets nothing.
+//! Istio's own, unmodified client against the real binary: what it gets, and which errors.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

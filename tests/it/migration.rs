@@ -55,7 +55,7 @@ impl Side {
     }
 }
 
-/// Requests one after another, until it is told to stop.
+/// Requests one after another, until it is stopped.
 struct Traffic {
     stop: Arc<AtomicBool>,
     good: Arc<AtomicU64>,

@@ -1,4 +1,4 @@
-//! Pods as callers: their real tokens, judged by a real API server and by its keys.
+//! Pods as callers: their real tokens, verified by a real API server and by its keys.
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -146,7 +146,7 @@ async fn a_pods_token_is_its_accounts_identity_by_both_ways() {
         let name = format!("{ns}/app-0 {}", app.uid().unwrap());
         assert_eq!(on_record["pod"], name.as_str());
 
-        // Bound to no pod: for the API server to judge, and nothing is known of a pod.
+        // Bound to no pod: the API server verifies it, and no pod is recorded.
         let before = recorded(&setup, "token_review").len();
         for token in [&free, &held] {
             caller.ask(token, None).await.unwrap();
@@ -238,7 +238,7 @@ async fn nobody_outlives_its_pod_or_its_account() {
     server.stop().await;
 }
 
-/// One API server stands still: its callers are told to come back, in time, and those of another
+/// One API server hangs: its callers get an error that allows retries, in time, and those of another
 /// cluster notice nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_stands_still_keeps_nobody_elses_callers() {
@@ -308,7 +308,7 @@ async fn a_cluster_that_stands_still_keeps_nobody_elses_callers() {
     server.stop().await;
 }
 
-/// Istio's own client, whose token only the API server can judge.
+/// Istio's own client, whose token only the API server can verify.
 #[tokio::test(flavor = "multi_thread")]
 async fn istios_own_client_by_token_review() {
     let client = shared().client().await;

@@ -44,7 +44,7 @@ async fn what_is_approved_is_signed() {
     assert_eq!(
         life,
         Duration::from_secs(3600 + 120),
-        "the wish, and the backdating"
+        "the requested lifetime, and the backdating"
     );
 
     // Earlier than the one that was signed, and still as they were.

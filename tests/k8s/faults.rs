@@ -7,7 +7,7 @@ use http::Method;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 
-use super::faulty::{Faulty, How};
+use super::faulty_proxy::{Faulty, How};
 use super::objects::namespace;
 use super::rootbridge::rootbridge;
 use super::server::shared;

@@ -1,4 +1,4 @@
-//! The ground that the other tests stand on.
+//! Tests of what the other tests use: API servers, credentials, processes.
 
 use std::time::Duration;
 
@@ -123,14 +123,14 @@ async fn a_server_stops_and_ends() {
     assert!(!directory.exists());
 }
 
-/// A keeper whose parent dies without a word ends its child.
+/// A guard whose parent is killed ends its child.
 #[tokio::test]
 async fn nothing_outlives_the_tests() {
     let directory = tempfile::tempdir().unwrap();
     let inner = directory.path().join("inner");
     std::fs::create_dir(&inner).unwrap();
-    // The parent is a shell here that holds the keeper's standard input, as this process would.
-    let script = r#"mkfifo "$1/in"; sh -c "$2" keeper "$1/log" "$1/inner" sleep 1000 <"$1/in" & exec 3>"$1/in"; exec sleep 1000"#;
+    // The parent is a shell here that holds the guard's standard input, as this process would.
+    let script = r#"mkfifo "$1/in"; sh -c "$2" guard "$1/log" "$1/inner" sleep 1000 <"$1/in" & exec 3>"$1/in"; exec sleep 1000"#;
     let parent = GuardedProcess::start(
         "sh".as_ref(),
         &[

@@ -172,9 +172,7 @@ async fn nothing_is_signed_that_cannot_be_written() {
     let kubeconfig = shared().kubeconfig(&wide);
     std::fs::write(scene.setup.path("east.kubeconfig"), kubeconfig).unwrap();
     let running = scene.setup.serve().await;
-    running
-        .wait_for_log("the namespace istiod-late is not there")
-        .await;
+    running.wait_for_log("404 NotFound").await;
     namespace(&scene.admin, "istiod-late").await;
     let api: Api<Secret> = Api::namespaced(scene.admin.clone(), "istiod-late");
     let made = secret(&api, "the secret", |_| true).await;

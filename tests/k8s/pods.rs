@@ -1,5 +1,5 @@
 //! PodCertificateRequests on the v1 API: a kubelet under NodeRestriction makes them, and the API
-//! server judges the answers.
+//! server validates the answers.
 
 mod time;
 

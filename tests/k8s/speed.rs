@@ -1,4 +1,4 @@
-//! How fast callers are judged: `cargo test --test k8s -- --ignored --nocapture both_ways`.
+//! How fast callers are verified: `cargo test --test k8s -- --ignored --nocapture both_ways`.
 //! TOKENS (1000) and TASKS (32) may be given.
 
 use std::sync::Arc;

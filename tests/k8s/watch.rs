@@ -17,7 +17,7 @@ use super::objects::{namespace, node, pod, service_account, token_for};
 use super::server::ApiServer;
 use rootbridge_test_support::{PATIENCE, eventually};
 
-/// One cluster that is judged offline, as the library has it; ends with the guard.
+/// One cluster that verifies offline, as the library has it; ends with the guard.
 pub(crate) fn reach(
     server: &ApiServer,
     credential: &Credential,

@@ -9,7 +9,7 @@ use rootbridge::ledger::{
 use rootbridge::x509::Serial;
 
 use crate::support::{
-    House, Key, NOW, Store, add_issuer, failed, intent, issued, new, operator, unknown,
+    Fixture, Key, NOW, Store, add_issuer, failed, intent, issued, new, operator, unknown,
 };
 
 /// The row of an intent with a serial.
@@ -18,9 +18,9 @@ async fn row(ledger: &dyn Ledger, serial: &Serial) -> rootbridge::ledger::Certif
 }
 
 pub async fn records_and_concludes(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
-    let ledger = &*house.ledger;
-    let intent = house.leaf("bar");
+    let fixture = Fixture::build(store.server().await).await;
+    let ledger = &*fixture.ledger;
+    let intent = fixture.leaf("bar");
     let serial = intent.serial.unwrap();
     let id = new(ledger.record(intent.clone()).await.unwrap());
     let pending = row(ledger, &serial).await;
@@ -30,7 +30,7 @@ pub async fn records_and_concludes(store: &dyn Store) {
     );
     assert_eq!((pending.concluded_at, &pending.tbs), (None, &intent.tbs));
 
-    let signature = house.issuing.sign(&intent.tbs);
+    let signature = fixture.issuing.sign(&intent.tbs);
     store.clock().set(NOW.plus(Duration::from_secs(2)));
     ledger.conclude(id, issued(&signature)).await.unwrap();
     // Another process sees it.
@@ -39,14 +39,16 @@ pub async fn records_and_concludes(store: &dyn Store) {
     assert_eq!(seen.concluded_at, Some(NOW.plus(Duration::from_secs(2))));
     let der = seen.der().unwrap().unwrap();
     let certificate = rootbridge::x509::Certificate::parse(der).unwrap();
-    certificate.verify_signed_by(&house.issuing.public).unwrap();
+    certificate
+        .verify_signed_by(&fixture.issuing.public)
+        .unwrap();
     assert_eq!(certificate.serial(), &serial);
 
     for (outcome, state) in [
         (failed("token gone"), State::Failed),
         (unknown("no answer"), State::Unknown),
     ] {
-        let intent = house.leaf("bar");
+        let intent = fixture.leaf("bar");
         let serial = intent.serial.unwrap();
         let id = new(ledger.record(intent).await.unwrap());
         ledger.conclude(id, outcome).await.unwrap();
@@ -57,10 +59,10 @@ pub async fn records_and_concludes(store: &dyn Store) {
 }
 
 pub async fn reopens_what_failed(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
-    let ledger = &*house.ledger;
+    let fixture = Fixture::build(store.server().await).await;
+    let ledger = &*fixture.ledger;
     for outcome in [failed("token gone"), unknown("no answer")] {
-        let intent = house.intent("spiffe://mesh.example/ns/foo/sa/bar");
+        let intent = fixture.intent("spiffe://mesh.example/ns/foo/sa/bar");
         let serial = intent.serial.unwrap();
         let id = new(ledger.record(intent).await.unwrap());
         let early = ledger.reopen(id, issued(b"s")).await.unwrap_err();
@@ -106,21 +108,21 @@ pub async fn reopens_what_failed(store: &dyn Store) {
 }
 
 pub async fn an_origin_is_recorded_once(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
-    let ledger = &*house.ledger;
+    let fixture = Fixture::build(store.server().await).await;
+    let ledger = &*fixture.ledger;
     let repeated = |key: &str| Intent {
         idempotency_key: Some(key.into()),
-        ca_certificate: Some(house.certificate),
-        ..house.intent("spiffe://mesh.example/ns/foo/sa/bar")
+        ca_certificate: Some(fixture.certificate),
+        ..fixture.intent("spiffe://mesh.example/ns/foo/sa/bar")
     };
     let first = repeated("csr/foo/1");
     let id = new(ledger.record(first.clone()).await.unwrap());
     let existing = |outcome| Record::Existing {
         id,
         tbs: first.tbs.clone(),
-        issuer_id: house.issuing.id(),
+        issuer_id: fixture.issuing.id(),
         algorithm: first.algorithm,
-        ca_certificate: Some(house.certificate),
+        ca_certificate: Some(fixture.certificate),
         outcome,
     };
     // Another serial, even other bytes: what counts is what was recorded.
@@ -135,7 +137,7 @@ pub async fn an_origin_is_recorded_once(store: &dyn Store) {
     ledger.reopen(id, issued(b"s")).await.unwrap();
     // The issuer's retirement does not take the answer away.
     let retire = Change::SetIssuerState {
-        issuer: house.issuing.id(),
+        issuer: fixture.issuing.id(),
         state: IssuerState::Retired,
     };
     ledger.apply(retire, &operator()).await.unwrap();
@@ -149,17 +151,17 @@ pub async fn an_origin_is_recorded_once(store: &dyn Store) {
 }
 
 pub async fn only_a_fit_issuer_signs(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
-    let ledger = &*house.ledger;
+    let fixture = Fixture::build(store.server().await).await;
+    let ledger = &*fixture.ledger;
     let by = operator();
     let pending = Key::new();
     ledger
-        .apply(add_issuer(&house.domain, &pending, Role::Issuing), &by)
+        .apply(add_issuer(&fixture.domain, &pending, Role::Issuing), &by)
         .await
         .unwrap();
     let stranger = Key::new();
     let ask = |key: &Key, kind| {
-        let mut asked = intent(&key.id(), &house.domain, &house.epoch, "bar");
+        let mut asked = intent(&key.id(), &fixture.domain, &fixture.epoch, "bar");
         asked.kind = kind;
         if kind == Kind::Request {
             (asked.serial, asked.not_before, asked.not_after) = (None, None, None);
@@ -171,7 +173,7 @@ pub async fn only_a_fit_issuer_signs(store: &dyn Store) {
         state,
     };
     for kind in [Kind::Leaf, Kind::Ca, Kind::Request] {
-        new(ask(&house.issuing, kind).await.unwrap());
+        new(ask(&fixture.issuing, kind).await.unwrap());
         let unknown = LedgerError::UnknownIssuer(stranger.id());
         assert_eq!(ask(&stranger, kind).await.unwrap_err(), unknown);
     }
@@ -181,21 +183,21 @@ pub async fn only_a_fit_issuer_signs(store: &dyn Store) {
     new(ask(&pending, Kind::Request).await.unwrap());
     // A change by another process is seen by the very next intent.
     let retire = Change::SetIssuerState {
-        issuer: house.issuing.id(),
+        issuer: fixture.issuing.id(),
         state: IssuerState::Retired,
     };
     store.other().await.apply(retire, &by).await.unwrap();
     for kind in [Kind::Leaf, Kind::Ca, Kind::Request] {
-        let error = ask(&house.issuing, kind).await.unwrap_err();
-        assert_eq!(error, refused(&house.issuing, IssuerState::Retired));
+        let error = ask(&fixture.issuing, kind).await.unwrap_err();
+        assert_eq!(error, refused(&fixture.issuing, IssuerState::Retired));
     }
     let strange = Intent {
         epoch: Epoch {
             instance: "nobody".into(),
             boot: 1,
         },
-        issuer: house.root.id(),
-        ..house.intent("bar")
+        issuer: fixture.root.id(),
+        ..fixture.intent("bar")
     };
     let error = ledger.record(strange).await.unwrap_err();
     assert_eq!(
@@ -208,13 +210,13 @@ pub async fn only_a_fit_issuer_signs(store: &dyn Store) {
 }
 
 pub async fn a_serial_is_used_once(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
-    let ledger = &*house.ledger;
-    let first = house.intent("bar");
+    let fixture = Fixture::build(store.server().await).await;
+    let ledger = &*fixture.ledger;
+    let first = fixture.intent("bar");
     let serial = first.serial.unwrap();
     let id = new(ledger.record(first.clone()).await.unwrap());
     let taken = LedgerError::DuplicateSerial {
-        issuer: house.issuing.id(),
+        issuer: fixture.issuing.id(),
         serial,
     };
     assert_eq!(ledger.record(first.clone()).await.unwrap_err(), taken);
@@ -222,18 +224,18 @@ pub async fn a_serial_is_used_once(store: &dyn Store) {
     assert_eq!(ledger.record(first.clone()).await.unwrap_err(), taken);
     // Another issuer counts for itself.
     let root = Intent {
-        issuer: house.root.id(),
+        issuer: fixture.root.id(),
         ..first
     };
     new(ledger.record(root).await.unwrap());
 }
 
 pub async fn an_outcome_is_final(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
-    let ledger = &*house.ledger;
+    let fixture = Fixture::build(store.server().await).await;
+    let ledger = &*fixture.ledger;
     let outcomes = [issued(b"s"), failed("f"), unknown("u")];
     for first in &outcomes {
-        let id = new(ledger.record(house.intent("bar")).await.unwrap());
+        let id = new(ledger.record(fixture.intent("bar")).await.unwrap());
         ledger.conclude(id, first.clone()).await.unwrap();
         for second in &outcomes {
             let said = ledger.conclude(id, second.clone()).await;
@@ -255,16 +257,16 @@ pub async fn an_outcome_is_final(store: &dyn Store) {
 }
 
 pub async fn one_failure_does_not_spread(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
-    let ledger = &*house.ledger;
-    let taken = house.intent("bar");
+    let fixture = Fixture::build(store.server().await).await;
+    let ledger = &*fixture.ledger;
+    let taken = fixture.intent("bar");
     new(ledger.record(taken.clone()).await.unwrap());
     let seen = Intent {
         idempotency_key: Some("once".into()),
-        ..house.intent("bar")
+        ..fixture.intent("bar")
     };
     let seen_id = new(ledger.record(seen.clone()).await.unwrap());
-    let concluded = new(ledger.record(house.intent("bar")).await.unwrap());
+    let concluded = new(ledger.record(fixture.intent("bar")).await.unwrap());
     ledger.conclude(concluded, failed("f")).await.unwrap();
     for round in 0..20 {
         // All of these wait while the writer works on the first: they are one batch or two.
@@ -276,18 +278,18 @@ pub async fn one_failure_does_not_spread(store: &dyn Store) {
             },
             2 => Intent {
                 issuer: Key::new().id(),
-                ..house.intent("bar")
+                ..fixture.intent("bar")
             },
             // Only the schema knows about this one.
             3 => Intent {
                 ca_certificate: Some(CaCertificateId::new(99)),
-                ..house.intent("bar")
+                ..fixture.intent("bar")
             },
             4 => Intent {
                 idempotency_key: Some(format!("pair {round}")),
-                ..house.intent("bar")
+                ..fixture.intent("bar")
             },
-            _ => house.intent("bar"),
+            _ => fixture.intent("bar"),
         };
         let records = futures_util::future::join_all((0..48).map(|n| ledger.record(bad_record(n))));
         let conclusions = [

@@ -3,21 +3,21 @@
 use rootbridge::ledger::{AnchorOrigin, AnchorState, Change, IssuerState, LedgerError, Role};
 
 use crate::contract_records::{apply, authority, foreign, published, retire_anchor, set};
-use crate::support::{DAY, House, Key, NOW, Store, add_certificate, add_issuer, domain};
+use crate::support::{DAY, Fixture, Key, NOW, Store, add_certificate, add_issuer, domain};
 
 pub async fn foreign_anchors_come_and_go(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
+    let fixture = Fixture::build(store.server().await).await;
     let (a, b) = (Key::new().root("a"), Key::new().root("b"));
-    apply(&house, foreign(&house, &a, Some(NOW.plus(DAY))))
+    apply(&fixture, foreign(&fixture, &a, Some(NOW.plus(DAY))))
         .await
         .unwrap();
-    let applied = apply(&house, foreign(&house, &b, None)).await.unwrap();
+    let applied = apply(&fixture, foreign(&fixture, &b, None)).await.unwrap();
     assert_eq!(applied.bundles[0].sequence, 3);
-    let again = apply(&house, foreign(&house, &a, None)).await;
+    let again = apply(&fixture, foreign(&fixture, &a, None)).await;
     assert!(matches!(again, Err(LedgerError::Refused(_))), "{again:?}");
-    let all = published(&*house.ledger, &house).await.1;
-    assert_eq!(all, [house.root_der.clone(), a.clone(), b.clone()]);
-    let record = authority(&house).await.anchors[2].clone();
+    let all = published(&*fixture.ledger, &fixture).await.1;
+    assert_eq!(all, [fixture.root_der.clone(), a.clone(), b.clone()]);
+    let record = authority(&fixture).await.anchors[2].clone();
     assert_eq!(
         record.expires_at,
         Some(NOW.plus(365 * DAY)),
@@ -29,61 +29,66 @@ pub async fn foreign_anchors_come_and_go(store: &dyn Store) {
     );
 
     // Time passes. Before its end nothing is written, not even that someone looked.
-    let revision = house.ledger.revision().await.unwrap();
+    let revision = fixture.ledger.revision().await.unwrap();
     let refresh = |now| Change::RefreshBundles { now };
-    let applied = apply(&house, refresh(NOW.plus(DAY / 2))).await.unwrap();
+    let applied = apply(&fixture, refresh(NOW.plus(DAY / 2))).await.unwrap();
     assert_eq!((applied.revision, applied.bundles.len()), (revision, 0));
-    let applied = apply(&house, refresh(NOW.plus(DAY))).await.unwrap();
+    let applied = apply(&fixture, refresh(NOW.plus(DAY))).await.unwrap();
     assert_eq!(
         (applied.revision, applied.bundles[0].sequence),
         (revision + 1, 4)
     );
     assert_eq!(
-        published(&*house.ledger, &house).await.1,
-        [house.root_der.clone(), b.clone()]
+        published(&*fixture.ledger, &fixture).await.1,
+        [fixture.root_der.clone(), b.clone()]
     );
 
     store.clock().set(NOW.plus(DAY));
-    apply(&house, retire_anchor(&house, &b)).await.unwrap();
+    apply(&fixture, retire_anchor(&fixture, &b)).await.unwrap();
     assert_eq!(
-        published(&*house.ledger, &house).await.1,
-        std::slice::from_ref(&house.root_der)
+        published(&*fixture.ledger, &fixture).await.1,
+        std::slice::from_ref(&fixture.root_der)
     );
-    let gone = apply(&house, retire_anchor(&house, &b)).await.unwrap_err();
+    let gone = apply(&fixture, retire_anchor(&fixture, &b))
+        .await
+        .unwrap_err();
     assert!(matches!(gone, LedgerError::UnknownAnchor { .. }), "{gone}");
     // It may come again, and its history stays.
-    apply(&house, foreign(&house, &b, None)).await.unwrap();
-    let anchors = authority(&house).await.anchors;
+    apply(&fixture, foreign(&fixture, &b, None)).await.unwrap();
+    let anchors = authority(&fixture).await.anchors;
     let of_b: Vec<_> = anchors.iter().filter(|anchor| anchor.der == b).collect();
     assert_eq!(
         (of_b[0].state, of_b[1].state),
         (AnchorState::Retired, AnchorState::Active)
     );
     assert_eq!(of_b[0].retired_at, Some(NOW.plus(DAY)));
-    let expired = foreign(&house, &Key::new().root("c"), Some(NOW.plus(DAY)));
+    let expired = foreign(&fixture, &Key::new().root("c"), Some(NOW.plus(DAY)));
     assert!(matches!(
-        apply(&house, expired).await,
+        apply(&fixture, expired).await,
         Err(LedgerError::Refused(_))
     ));
-    let garbage = foreign(&house, b"no certificate", None);
+    let garbage = foreign(&fixture, b"no certificate", None);
     assert!(matches!(
-        apply(&house, garbage).await,
+        apply(&fixture, garbage).await,
         Err(LedgerError::Refused(_))
     ));
 }
 
 pub async fn anchors_are_published_before_they_are_used(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
+    let fixture = Fixture::build(store.server().await).await;
     let stranger = Key::new().root("stranger");
-    apply(&house, foreign(&house, &stranger, None))
+    apply(&fixture, foreign(&fixture, &stranger, None))
         .await
         .unwrap();
     let (root, issuing) = (Key::new(), Key::new());
     let root_der = root.root("next root");
     let issuing_der = root.certify("next root", &issuing, "next issuing");
-    apply(&house, add_issuer(&house.domain, &issuing, Role::Issuing))
-        .await
-        .unwrap();
+    apply(
+        &fixture,
+        add_issuer(&fixture.domain, &issuing, Role::Issuing),
+    )
+    .await
+    .unwrap();
     let Change::AddCaCertificate {
         issuer,
         der,
@@ -107,24 +112,24 @@ pub async fn anchors_are_published_before_they_are_used(store: &dyn Store) {
         activate,
         retire,
     };
-    apply(&house, prepare).await.unwrap();
-    let record = authority(&house).await;
+    apply(&fixture, prepare).await.unwrap();
+    let record = authority(&fixture).await;
     let next = record.issuers.last().unwrap();
     assert_eq!(
         (next.state, next.certificates[0].state),
         (IssuerState::Pending, IssuerState::Pending)
     );
     assert_eq!(record.anchors.last().unwrap().state, AnchorState::Pending);
-    let anchors = [house.root_der.clone(), root_der.clone(), stranger.clone()];
+    let anchors = [fixture.root_der.clone(), root_der.clone(), stranger.clone()];
     assert_eq!(
-        published(&*house.ledger, &house).await,
+        published(&*fixture.ledger, &fixture).await,
         (3, anchors.to_vec())
     );
 
-    apply(&house, set(&issuing, IssuerState::Active))
+    apply(&fixture, set(&issuing, IssuerState::Active))
         .await
         .unwrap();
-    let record = authority(&house).await;
+    let record = authority(&fixture).await;
     let next = record.issuers.last().unwrap();
     assert_eq!(
         (next.state, next.certificates[0].state),
@@ -133,78 +138,82 @@ pub async fn anchors_are_published_before_they_are_used(store: &dyn Store) {
     assert_eq!(record.anchors.last().unwrap().state, AnchorState::Active);
     // The same anchors in the same order are the same bundle.
     assert_eq!(
-        published(&*house.ledger, &house).await,
+        published(&*fixture.ledger, &fixture).await,
         (3, anchors.to_vec())
     );
 }
 
 pub async fn a_bundle_is_never_empty(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
-    let retire = retire_anchor(&house, &house.root_der);
-    let error = apply(&house, retire.clone()).await.unwrap_err();
+    let fixture = Fixture::build(store.server().await).await;
+    let retire = retire_anchor(&fixture, &fixture.root_der);
+    let error = apply(&fixture, retire.clone()).await.unwrap_err();
     assert!(
         error.to_string().contains("retire the issuer first"),
         "{error}"
     );
-    for key in [&house.issuing, &house.root] {
-        apply(&house, set(key, IssuerState::Retired)).await.unwrap();
+    for key in [&fixture.issuing, &fixture.root] {
+        apply(&fixture, set(key, IssuerState::Retired))
+            .await
+            .unwrap();
     }
-    let error = apply(&house, retire.clone()).await.unwrap_err();
-    assert!(error.to_string().contains("never empty"), "{error}");
+    let error = apply(&fixture, retire.clone()).await.unwrap_err();
+    assert!(error.to_string().contains("must not be empty"), "{error}");
     let other = Key::new().root("other");
-    apply(&house, foreign(&house, &other, Some(NOW.plus(DAY))))
+    apply(&fixture, foreign(&fixture, &other, Some(NOW.plus(DAY))))
         .await
         .unwrap();
-    apply(&house, retire).await.unwrap();
+    apply(&fixture, retire).await.unwrap();
     assert_eq!(
-        published(&*house.ledger, &house).await.1,
+        published(&*fixture.ledger, &fixture).await.1,
         std::slice::from_ref(&other)
     );
     // The last one expires: the last bundle stays.
     apply(
-        &house,
+        &fixture,
         Change::RefreshBundles {
             now: NOW.plus(2 * DAY),
         },
     )
     .await
     .unwrap();
-    assert_eq!(published(&*house.ledger, &house).await.1, [other]);
+    assert_eq!(published(&*fixture.ledger, &fixture).await.1, [other]);
 
     // An authority without anchors has no bundle at all.
     let bare = domain("bare.example");
     apply(
-        &house,
+        &fixture,
         Change::CreateAuthority {
             trust_domain: bare.clone(),
         },
     )
     .await
     .unwrap();
-    assert_eq!(house.ledger.bundle(&bare, None).await.unwrap(), None);
+    assert_eq!(fixture.ledger.bundle(&bare, None).await.unwrap(), None);
     let nobody = domain("nobody.example");
-    let error = house.ledger.bundle(&nobody, None).await.unwrap_err();
+    let error = fixture.ledger.bundle(&nobody, None).await.unwrap_err();
     assert_eq!(error, LedgerError::UnknownAuthority(nobody));
 }
 
 pub async fn bundle_versions_stay(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
-    let mut expected = vec![vec![house.root_der.clone()]];
+    let fixture = Fixture::build(store.server().await).await;
+    let mut expected = vec![vec![fixture.root_der.clone()]];
     for n in 0..5 {
         let der = Key::new().root(&format!("foreign {n}"));
-        apply(&house, foreign(&house, &der, None)).await.unwrap();
+        apply(&fixture, foreign(&fixture, &der, None))
+            .await
+            .unwrap();
         expected.push([expected.last().unwrap().clone(), vec![der]].concat());
     }
     let other = store.other().await;
     for (sequence, anchors) in (1..).zip(&expected) {
         let bundle = other
-            .bundle(&house.domain, Some(sequence))
+            .bundle(&fixture.domain, Some(sequence))
             .await
             .unwrap()
             .unwrap();
         assert_eq!((bundle.sequence, &bundle.anchors), (sequence, anchors));
         assert_eq!(bundle.created_at, NOW);
     }
-    assert_eq!(other.bundle(&house.domain, Some(7)).await.unwrap(), None);
-    assert_eq!(published(&*other, &house).await.0, 6);
+    assert_eq!(other.bundle(&fixture.domain, Some(7)).await.unwrap(), None);
+    assert_eq!(published(&*other, &fixture).await.0, 6);
 }

@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use rootbridge::ledger::{Change, Epoch, Filter, Intent, LedgerError, Outcome, State};
 
-use crate::support::{DAY, House, LEASE, NOW, Store, issued, new, operator};
+use crate::support::{DAY, Fixture, LEASE, NOW, Store, issued, new, operator};
 
 pub async fn callers_who_leave_harm_nobody(store: &dyn Store) {
-    let house = Arc::new(House::build(store.server().await).await);
+    let fixture = Arc::new(Fixture::build(store.server().await).await);
     let mut tasks = Vec::new();
     for n in 0..200 {
-        let house = Arc::clone(&house);
+        let fixture = Arc::clone(&fixture);
         tasks.push(tokio::spawn(async move {
             if n % 3 == 0 {
                 let change = Change::RefreshBundles { now: NOW };
-                house.ledger.apply(change, &operator()).await.map(drop)
+                fixture.ledger.apply(change, &operator()).await.map(drop)
             } else {
-                house.ledger.record(house.intent("bar")).await.map(drop)
+                fixture.ledger.record(fixture.intent("bar")).await.map(drop)
             }
         }));
     }
@@ -31,7 +31,7 @@ pub async fn callers_who_leave_harm_nobody(store: &dyn Store) {
             done.unwrap();
         }
     }
-    new(house.ledger.record(house.intent("bar")).await.unwrap());
+    new(fixture.ledger.record(fixture.intent("bar")).await.unwrap());
 }
 
 pub async fn epochs_and_leases(store: &dyn Store) {
@@ -59,15 +59,15 @@ pub async fn epochs_and_leases(store: &dyn Store) {
 }
 
 pub async fn reconciles_only_what_is_abandoned(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
-    let ledger = &*house.ledger;
+    let fixture = Fixture::build(store.server().await).await;
+    let ledger = &*fixture.ledger;
     let by_epoch = |epoch: &Epoch| Intent {
         epoch: epoch.clone(),
-        ..house.intent("bar")
+        ..fixture.intent("bar")
     };
     let record = async |epoch: &Epoch| new(ledger.record(by_epoch(epoch)).await.unwrap());
 
-    let mine_before = house.epoch.clone();
+    let mine_before = fixture.epoch.clone();
     let theirs_before = ledger.register("server-1", LEASE, NOW).await.unwrap();
     let (a, b) = (record(&mine_before).await, record(&theirs_before).await);
     let concluded = record(&mine_before).await;
@@ -115,15 +115,15 @@ pub async fn reconciles_only_what_is_abandoned(store: &dyn Store) {
 }
 
 pub async fn reconciling_looks_behind_the_settled(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
-    let ledger = &*house.ledger;
-    let mut epoch = house.epoch.clone();
+    let fixture = Fixture::build(store.server().await).await;
+    let ledger = &*fixture.ledger;
+    let mut epoch = fixture.epoch.clone();
     for round in 0..5 {
         let mut open = 0;
         for n in 0..40 {
             let asked = Intent {
                 epoch: epoch.clone(),
-                ..house.intent("bar")
+                ..fixture.intent("bar")
             };
             let id = new(ledger.record(asked).await.unwrap());
             if n % (round + 2) == 0 {
@@ -151,21 +151,21 @@ pub async fn reconciling_looks_behind_the_settled(store: &dyn Store) {
 }
 
 pub async fn closes(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
-    let id = new(house.ledger.record(house.intent("bar")).await.unwrap());
-    let waiting = (0..50).map(|_| house.ledger.record(house.intent("bar")));
+    let fixture = Fixture::build(store.server().await).await;
+    let id = new(fixture.ledger.record(fixture.intent("bar")).await.unwrap());
+    let waiting = (0..50).map(|_| fixture.ledger.record(fixture.intent("bar")));
     let (waiting, ()) = tokio::join!(
         futures_util::future::join_all(waiting),
-        house.ledger.close()
+        fixture.ledger.close()
     );
     let recorded = waiting.iter().filter(|done| done.is_ok()).count() as u64;
     for late in [
-        house.ledger.record(house.intent("bar")).await.map(drop),
-        house
+        fixture.ledger.record(fixture.intent("bar")).await.map(drop),
+        fixture
             .ledger
             .conclude(id, Outcome::Issued { signature: vec![1] })
             .await,
-        house.ledger.snapshot().await.map(drop),
+        fixture.ledger.snapshot().await.map(drop),
     ] {
         assert!(matches!(late, Err(LedgerError::Unavailable { .. })));
     }

@@ -6,11 +6,11 @@ use rootbridge::ledger::{Filter, Intent, Kind, State};
 use rootbridge::x509::Serial;
 
 use crate::contract_queries::ids;
-use crate::support::{DAY, House, NOW, Store, failed, issued, new, unknown};
+use crate::support::{DAY, Fixture, NOW, Store, failed, issued, new, unknown};
 
 pub async fn finds_by_subject(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
-    let ledger = &*house.ledger;
+    let fixture = Fixture::build(store.server().await).await;
+    let ledger = &*fixture.ledger;
     let subjects = [
         "spiffe://mesh.example/ns/foo/sa/bar",
         "spiffe://mesh.example/ns/foo/sa/bar dns:bar.foo.svc",
@@ -22,7 +22,7 @@ pub async fn finds_by_subject(store: &dyn Store) {
     ];
     let mut made = Vec::new();
     for subject in subjects {
-        made.push(new(ledger.record(house.intent(subject)).await.unwrap()));
+        made.push(new(ledger.record(fixture.intent(subject)).await.unwrap()));
     }
     let ask = async |subject: &str| {
         let mut found = ids(
@@ -64,13 +64,13 @@ pub async fn finds_by_subject(store: &dyn Store) {
 }
 
 pub async fn finds_by_everything_else(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
-    let other = House::build_for(store.other().await, "other.example").await;
-    let ledger = &*house.ledger;
+    let fixture = Fixture::build(store.server().await).await;
+    let other = Fixture::build_for(store.other().await, "other.example").await;
+    let ledger = &*fixture.ledger;
     let mut rows = Vec::new();
     for n in 0..24_u64 {
         let at = NOW.plus(Duration::from_secs(n * 60));
-        let whose = if n % 3 == 0 { &other } else { &house };
+        let whose = if n % 3 == 0 { &other } else { &fixture };
         let asked = Intent {
             recorded_at: at,
             not_after: Some(at.plus(DAY * u32::try_from(1 + n % 4).unwrap())),
@@ -99,20 +99,20 @@ pub async fn finds_by_everything_else(store: &dyn Store) {
     let mut filters = vec![
         base(),
         Filter {
-            issuer: Some(house.issuing.id()),
+            issuer: Some(fixture.issuing.id()),
             ..base()
         },
         Filter {
-            issuer: Some(house.root.id()),
-            ..base()
-        },
-        Filter {
-            trust_domain: Some(other.domain.clone()),
+            issuer: Some(fixture.root.id()),
             ..base()
         },
         Filter {
             trust_domain: Some(other.domain.clone()),
-            issuer: Some(house.issuing.id()),
+            ..base()
+        },
+        Filter {
+            trust_domain: Some(other.domain.clone()),
+            issuer: Some(fixture.issuing.id()),
             ..base()
         },
         Filter {
@@ -180,7 +180,7 @@ pub async fn finds_by_everything_else(store: &dyn Store) {
         if *td == other.domain {
             other.issuing.id()
         } else {
-            house.issuing.id()
+            fixture.issuing.id()
         }
     };
     for filter in filters {
@@ -236,6 +236,6 @@ pub async fn finds_by_everything_else(store: &dyn Store) {
             *id
         );
     }
-    let root = Some(house.root.id());
+    let root = Some(fixture.root.id());
     assert!(ledger.certificate(root, &serial).await.unwrap().is_none());
 }

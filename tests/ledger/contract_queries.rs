@@ -4,7 +4,7 @@ use rootbridge::ledger::{
     CallerMethod, CertificateRow, Filter, Intent, IntentId, Kind, Ledger, State,
 };
 
-use crate::support::{DAY, House, NOW, Store, issued, new};
+use crate::support::{DAY, Fixture, NOW, Store, issued, new};
 
 pub async fn ids(ledger: &dyn Ledger, filter: Filter) -> Vec<IntentId> {
     ledger
@@ -17,14 +17,14 @@ pub async fn ids(ledger: &dyn Ledger, filter: Filter) -> Vec<IntentId> {
 }
 
 pub async fn shows_all_that_was_recorded(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
-    let ledger = &*house.ledger;
+    let fixture = Fixture::build(store.server().await).await;
+    let ledger = &*fixture.ledger;
     let mut full = Intent {
         idempotency_key: Some("csr/1".into()),
-        ..house.leaf("bar")
+        ..fixture.leaf("bar")
     };
     full.caller.method = CallerMethod::Certificate;
-    let mut bare = house.intent("Request of mesh.example");
+    let mut bare = fixture.intent("Request of mesh.example");
     (bare.kind, bare.serial, bare.not_before, bare.not_after) = (Kind::Request, None, None, None);
     bare.bundle_digest = None;
     let caller = &mut bare.caller;
@@ -68,8 +68,8 @@ pub async fn shows_all_that_was_recorded(store: &dyn Store) {
 }
 
 pub async fn pages_through_thousands(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
-    let ledger = &*house.ledger;
+    let fixture = Fixture::build(store.server().await).await;
+    let ledger = &*fixture.ledger;
     let records = (0..9000).map(|n| {
         // Every 2,000th is what the narrow questions below are about.
         let special = n % 2000 == 0;
@@ -78,9 +78,9 @@ pub async fn pages_through_thousands(store: &dyn Store) {
         } else {
             "spiffe://mesh.example/common"
         };
-        let mut asked = house.intent(subject);
+        let mut asked = fixture.intent(subject);
         if special {
-            asked.issuer = house.root.id();
+            asked.issuer = fixture.root.id();
             asked.not_after = Some(NOW.plus(DAY * 300));
         }
         ledger.record(asked)
@@ -95,7 +95,7 @@ pub async fn pages_through_thousands(store: &dyn Store) {
     for done in futures_util::future::join_all(conclusions).await {
         done.unwrap();
     }
-    assert_eq!(ledger.reconcile(&house.epoch, NOW).await.unwrap(), 0);
+    assert_eq!(ledger.reconcile(&fixture.epoch, NOW).await.unwrap(), 0);
     let page = |filter: Filter| async move {
         let (mut seen, mut before_id) = (Vec::new(), None);
         loop {
@@ -144,7 +144,7 @@ pub async fn pages_through_thousands(store: &dyn Store) {
         ),
         (
             Filter {
-                issuer: Some(house.root.id()),
+                issuer: Some(fixture.root.id()),
                 ..base()
             },
             5,
@@ -182,11 +182,11 @@ pub async fn pages_through_thousands(store: &dyn Store) {
 }
 
 pub async fn examines_itself(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
+    let fixture = Fixture::build(store.server().await).await;
     for n in 0..20 {
-        house.issue(house.leaf(&format!("bar-{n}"))).await;
+        fixture.issue(fixture.leaf(&format!("bar-{n}"))).await;
     }
-    let report = house.ledger.check().await.unwrap();
+    let report = fixture.ledger.check().await.unwrap();
     assert_eq!(report.problems, [""; 0]);
     assert_eq!(
         (report.intents, report.conclusions, report.authorities),
@@ -196,14 +196,14 @@ pub async fn examines_itself(store: &dyn Store) {
     // I6: a row that says something else than the certificate it became.
     let lie = Intent {
         not_after: Some(NOW),
-        ..house.leaf("liar")
+        ..fixture.leaf("liar")
     };
-    house.issue(lie).await;
+    fixture.issue(lie).await;
     let late = Intent {
         not_after: Some(NOW.plus(DAY * 9999)),
-        ..house.leaf("late")
+        ..fixture.leaf("late")
     };
-    new(house.ledger.record(late).await.unwrap());
-    let problems = house.ledger.check().await.unwrap().problems;
+    new(fixture.ledger.record(late).await.unwrap());
+    let problems = fixture.ledger.check().await.unwrap().problems;
     assert_eq!(problems.len(), 2, "{problems:?}");
 }

@@ -8,30 +8,30 @@ use rootbridge::ledger::{
 use rootbridge::x509::TrustBundle;
 
 use crate::support::{
-    DAY, House, Key, NOW, Store, add_certificate, add_issuer, domain, operator, place, sha256,
+    DAY, Fixture, Key, NOW, Store, add_certificate, add_issuer, domain, operator, place, sha256,
 };
 
-pub async fn authority(house: &House) -> AuthorityRecord {
-    let snapshot = house.ledger.snapshot().await.unwrap();
-    snapshot.authority(&house.domain).unwrap().clone()
+pub async fn authority(fixture: &Fixture) -> AuthorityRecord {
+    let snapshot = fixture.ledger.snapshot().await.unwrap();
+    snapshot.authority(&fixture.domain).unwrap().clone()
 }
 
-pub async fn apply(house: &House, change: Change) -> Result<Applied, LedgerError> {
-    house.ledger.apply(change, &operator()).await
+pub async fn apply(fixture: &Fixture, change: Change) -> Result<Applied, LedgerError> {
+    fixture.ledger.apply(change, &operator()).await
 }
 
-pub fn foreign(house: &House, der: &[u8], expires_at: Option<UnixTime>) -> Change {
+pub fn foreign(fixture: &Fixture, der: &[u8], expires_at: Option<UnixTime>) -> Change {
     Change::AddAnchor {
-        trust_domain: house.domain.clone(),
+        trust_domain: fixture.domain.clone(),
         der: der.to_vec(),
         source: "old mesh".into(),
         expires_at,
     }
 }
 
-pub fn retire_anchor(house: &House, der: &[u8]) -> Change {
+pub fn retire_anchor(fixture: &Fixture, der: &[u8]) -> Change {
     Change::RetireAnchor {
-        trust_domain: house.domain.clone(),
+        trust_domain: fixture.domain.clone(),
         sha256: sha256(der),
     }
 }
@@ -44,10 +44,10 @@ pub fn set(key: &Key, state: IssuerState) -> Change {
 }
 
 /// The published anchors, after a look at whether the bundle is in itself right.
-pub async fn published(ledger: &dyn Ledger, house: &House) -> (u64, Vec<Vec<u8>>) {
-    let bundle = ledger.bundle(&house.domain, None).await.unwrap().unwrap();
+pub async fn published(ledger: &dyn Ledger, fixture: &Fixture) -> (u64, Vec<Vec<u8>>) {
+    let bundle = ledger.bundle(&fixture.domain, None).await.unwrap().unwrap();
     let made = TrustBundle::new(
-        house.domain.clone(),
+        fixture.domain.clone(),
         bundle.sequence,
         bundle.anchors.clone(),
     );
@@ -59,14 +59,14 @@ pub async fn an_authority_comes_to_be(store: &dyn Store) {
     let ledger = store.server().await;
     assert_eq!(ledger.revision().await.unwrap(), 0);
     assert!(ledger.snapshot().await.unwrap().authorities.is_empty());
-    let house = House::build(ledger).await;
-    let other = House::build_for(store.other().await, "other.example").await;
+    let fixture = Fixture::build(ledger).await;
+    let other = Fixture::build_for(store.other().await, "other.example").await;
 
-    let snapshot = house.ledger.snapshot().await.unwrap();
+    let snapshot = fixture.ledger.snapshot().await.unwrap();
     assert_eq!(snapshot.revision, 10);
-    assert_eq!(house.ledger.revision().await.unwrap(), 10);
+    assert_eq!(fixture.ledger.revision().await.unwrap(), 10);
     assert_eq!(snapshot.authorities.len(), 2);
-    let authority = snapshot.authority(&house.domain).unwrap();
+    let authority = snapshot.authority(&fixture.domain).unwrap();
     assert_eq!(
         (authority.created_at, authority.created_by.as_str()),
         (NOW, "alice")
@@ -80,16 +80,16 @@ pub async fn an_authority_comes_to_be(store: &dyn Store) {
         (Role::Issuing, IssuerState::Active)
     );
     assert_eq!((root.path_len, issuing.path_len), (None, Some(0)));
-    assert_eq!(issuing.public_key, house.issuing.public.spki_der());
+    assert_eq!(issuing.public_key, fixture.issuing.public.spki_der());
     assert_eq!(issuing.locations, [place("first")]);
     let [certificate] = issuing.certificates.as_slice() else {
         panic!("{issuing:?}")
     };
     assert_eq!(
         (certificate.id, &certificate.der),
-        (house.certificate, &house.issuing_der)
+        (fixture.certificate, &fixture.issuing_der)
     );
-    assert_eq!(certificate.anchor, sha256(&house.root_der));
+    assert_eq!(certificate.anchor, sha256(&fixture.root_der));
     assert_eq!(certificate.not_after, NOW.plus(365 * DAY));
     let [anchor] = authority.anchors.as_slice() else {
         panic!("{authority:?}")
@@ -100,7 +100,7 @@ pub async fn an_authority_comes_to_be(store: &dyn Store) {
     );
     assert_eq!(
         authority.bundle.as_ref().unwrap().anchors,
-        std::slice::from_ref(&house.root_der)
+        std::slice::from_ref(&fixture.root_der)
     );
     assert_eq!(authority.bundle.as_ref().unwrap().sequence, 1);
     let (owner, found) = snapshot.issuer(&other.issuing.id()).unwrap();
@@ -111,50 +111,58 @@ pub async fn an_authority_comes_to_be(store: &dyn Store) {
 }
 
 pub async fn states_only_move_forward(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
+    let fixture = Fixture::build(store.server().await).await;
     use IssuerState::{Active, Pending, Retired};
     let refused = |done| matches!(done, Err(LedgerError::Refused(_)));
-    assert!(refused(apply(&house, set(&house.issuing, Active)).await));
-    assert!(refused(apply(&house, set(&house.issuing, Pending)).await));
+    assert!(refused(
+        apply(&fixture, set(&fixture.issuing, Active)).await
+    ));
+    assert!(refused(
+        apply(&fixture, set(&fixture.issuing, Pending)).await
+    ));
     let bare = Key::new();
-    apply(&house, add_issuer(&house.domain, &bare, Role::Issuing))
+    apply(&fixture, add_issuer(&fixture.domain, &bare, Role::Issuing))
         .await
         .unwrap();
     assert!(
-        refused(apply(&house, set(&bare, Active)).await),
+        refused(apply(&fixture, set(&bare, Active)).await),
         "it has no certificate"
     );
-    apply(&house, set(&house.issuing, Retired)).await.unwrap();
+    apply(&fixture, set(&fixture.issuing, Retired))
+        .await
+        .unwrap();
     for state in [Pending, Active, Retired] {
-        assert!(refused(apply(&house, set(&house.issuing, state)).await));
+        assert!(refused(apply(&fixture, set(&fixture.issuing, state)).await));
     }
-    let late = add_certificate(&house.issuing, &house.issuing_der, &house.root_der);
-    let error = apply(&house, late).await.unwrap_err();
+    let late = add_certificate(&fixture.issuing, &fixture.issuing_der, &fixture.root_der);
+    let error = apply(&fixture, late).await.unwrap_err();
     assert!(
         matches!(error, LedgerError::IssuerNotActive { state: Retired, .. }),
         "{error}"
     );
-    let issuing = &authority(&house).await.issuers[1];
+    let issuing = &authority(&fixture).await.issuers[1];
     assert_eq!(issuing.certificates[0].state, CertificateState::Retired);
     let stranger = Key::new();
-    let error = apply(&house, set(&stranger, Active)).await.unwrap_err();
+    let error = apply(&fixture, set(&stranger, Active)).await.unwrap_err();
     assert_eq!(error, LedgerError::UnknownIssuer(stranger.id()));
 }
 
 pub async fn several_certificates_and_places(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
+    let fixture = Fixture::build(store.server().await).await;
     // The same key, renewed, and crossed by another root over an intermediate.
-    let renewed = house
-        .root
-        .certify("mesh.example root", &house.issuing, "mesh.example issuing");
-    let add = add_certificate(&house.issuing, &renewed, &house.root_der);
-    apply(&house, add.clone()).await.unwrap();
+    let renewed = fixture.root.certify(
+        "mesh.example root",
+        &fixture.issuing,
+        "mesh.example issuing",
+    );
+    let add = add_certificate(&fixture.issuing, &renewed, &fixture.root_der);
+    apply(&fixture, add.clone()).await.unwrap();
     let (enterprise, middle) = (Key::new(), Key::new());
     let enterprise_der = enterprise.root("enterprise");
     let middle_der = enterprise.certify("enterprise", &middle, "middle");
-    let crossed = middle.certify("middle", &house.issuing, "mesh.example issuing");
+    let crossed = middle.certify("middle", &fixture.issuing, "mesh.example issuing");
     let cross = Change::AddCaCertificate {
-        issuer: house.issuing.id(),
+        issuer: fixture.issuing.id(),
         der: crossed.clone(),
         path: vec![middle_der.clone()],
         anchor: enterprise_der.clone(),
@@ -163,24 +171,24 @@ pub async fn several_certificates_and_places(store: &dyn Store) {
         activate: true,
         retire: false,
     };
-    let id = apply(&house, cross).await.unwrap().certificate.unwrap();
+    let id = apply(&fixture, cross).await.unwrap().certificate.unwrap();
     let moved = |token: &str, label: &str| Change::AddLocation {
-        issuer: house.issuing.id(),
+        issuer: fixture.issuing.id(),
         location: rootbridge::ledger::KeyLocation {
             label: label.into(),
             ..place(token)
         },
     };
-    apply(&house, moved("second", "copy")).await.unwrap();
-    apply(&house, moved("first", "renamed")).await.unwrap();
+    apply(&fixture, moved("second", "copy")).await.unwrap();
+    apply(&fixture, moved("first", "renamed")).await.unwrap();
 
-    let issuing = &authority(&house).await.issuers[1];
+    let issuing = &authority(&fixture).await.issuers[1];
     let ders: Vec<_> = issuing
         .certificates
         .iter()
         .map(|row| row.der.clone())
         .collect();
-    assert_eq!(ders, [house.issuing_der.clone(), renewed, crossed]);
+    assert_eq!(ders, [fixture.issuing_der.clone(), renewed, crossed]);
     let crossed = &issuing.certificates[2];
     assert_eq!((crossed.id, &crossed.path), (id, &vec![middle_der]));
     assert_eq!(crossed.anchor, sha256(&enterprise_der));
@@ -190,39 +198,41 @@ pub async fn several_certificates_and_places(store: &dyn Store) {
         .map(|at| (at.token.as_str(), at.label.as_str()))
         .collect();
     assert_eq!(places, [("first", "renamed"), ("second", "copy")]);
-    let (sequence, anchors) = published(&*house.ledger, &house).await;
+    let (sequence, anchors) = published(&*fixture.ledger, &fixture).await;
     assert_eq!(
         (sequence, anchors),
-        (2, vec![house.root_der.clone(), enterprise_der])
+        (2, vec![fixture.root_der.clone(), enterprise_der])
     );
 
     apply(
-        &house,
+        &fixture,
         Change::RetireCaCertificate {
-            certificate: house.certificate,
+            certificate: fixture.certificate,
         },
     )
     .await
     .unwrap();
-    let issuing = &authority(&house).await.issuers[1];
+    let issuing = &authority(&fixture).await.issuers[1];
     assert_eq!(issuing.certificates[0].state, CertificateState::Retired);
     let again = Change::RetireCaCertificate {
-        certificate: house.certificate,
+        certificate: fixture.certificate,
     };
-    assert!(apply(&house, again).await.is_err());
-    assert!(apply(&house, add).await.is_err(), "it is on record");
+    assert!(apply(&fixture, again).await.is_err());
+    assert!(apply(&fixture, add).await.is_err(), "it is on record");
 }
 
 pub async fn refused_changes_change_nothing(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
-    let before = house.ledger.snapshot().await.unwrap();
+    let fixture = Fixture::build(store.server().await).await;
+    let before = fixture.ledger.snapshot().await.unwrap();
     let stranger = Key::new();
     let nobody = domain("nobody.example");
-    let other_key = house.root.certify("mesh.example root", &stranger, "x");
-    let fresh = house
-        .root
-        .certify("mesh.example root", &house.issuing, "mesh.example issuing");
-    let foreign_above = match add_certificate(&house.issuing, &fresh, &house.root_der) {
+    let other_key = fixture.root.certify("mesh.example root", &stranger, "x");
+    let fresh = fixture.root.certify(
+        "mesh.example root",
+        &fixture.issuing,
+        "mesh.example issuing",
+    );
+    let foreign_above = match add_certificate(&fixture.issuing, &fresh, &fixture.root_der) {
         Change::AddCaCertificate {
             issuer,
             der,
@@ -249,31 +259,31 @@ pub async fn refused_changes_change_nothing(store: &dyn Store) {
     };
     for change in [
         Change::CreateAuthority {
-            trust_domain: house.domain.clone(),
+            trust_domain: fixture.domain.clone(),
         },
-        add_issuer(&house.domain, &house.issuing, Role::Issuing),
+        add_issuer(&fixture.domain, &fixture.issuing, Role::Issuing),
         add_issuer(&nobody, &stranger, Role::Issuing),
-        add_certificate(&house.issuing, &other_key, &house.root_der),
-        add_certificate(&house.issuing, b"garbage", &house.root_der),
-        add_certificate(&house.issuing, &fresh, b"garbage"),
-        add_certificate(&house.issuing, &house.issuing_der, &house.root_der),
+        add_certificate(&fixture.issuing, &other_key, &fixture.root_der),
+        add_certificate(&fixture.issuing, b"garbage", &fixture.root_der),
+        add_certificate(&fixture.issuing, &fresh, b"garbage"),
+        add_certificate(&fixture.issuing, &fixture.issuing_der, &fixture.root_der),
         foreign_above,
-        foreign(&house, &house.root_der, None),
-        retire_anchor(&house, &fresh),
+        foreign(&fixture, &fixture.root_der, None),
+        retire_anchor(&fixture, &fresh),
     ] {
-        let refused = apply(&house, change.clone()).await;
+        let refused = apply(&fixture, change.clone()).await;
         assert!(refused.is_err(), "{change:?}");
     }
-    assert_eq!(house.ledger.snapshot().await.unwrap(), before);
+    assert_eq!(fixture.ledger.snapshot().await.unwrap(), before);
 }
 
 pub async fn one_issuer_succeeds_another(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
+    let fixture = Fixture::build(store.server().await).await;
     let next = Key::new();
-    let der = house
+    let der = fixture
         .root
         .certify("mesh.example root", &next, "mesh.example issuing 2");
-    apply(&house, add_issuer(&house.domain, &next, Role::Issuing))
+    apply(&fixture, add_issuer(&fixture.domain, &next, Role::Issuing))
         .await
         .unwrap();
     let Change::AddCaCertificate {
@@ -284,7 +294,7 @@ pub async fn one_issuer_succeeds_another(store: &dyn Store) {
         origin,
         source,
         ..
-    } = add_certificate(&next, &der, &house.root_der)
+    } = add_certificate(&next, &der, &fixture.root_der)
     else {
         unreachable!()
     };
@@ -299,9 +309,9 @@ pub async fn one_issuer_succeeds_another(store: &dyn Store) {
         activate,
         retire,
     };
-    let applied = apply(&house, succeed).await.unwrap();
+    let applied = apply(&fixture, succeed).await.unwrap();
     assert!(applied.bundles.is_empty(), "the anchors are the same");
-    let states: Vec<_> = authority(&house)
+    let states: Vec<_> = authority(&fixture)
         .await
         .issuers
         .iter()

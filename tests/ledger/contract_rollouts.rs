@@ -3,13 +3,13 @@
 use rootbridge::ledger::{BundleRollout, LedgerError};
 
 use crate::contract_records::{apply, foreign, published};
-use crate::support::{DAY, House, Key, NOW, Store, domain, sha256};
+use crate::support::{DAY, Fixture, Key, NOW, Store, domain, sha256};
 
-fn rollout(house: &House, sequence: u64, digest: [u8; 32]) -> BundleRollout {
+fn rollout(fixture: &Fixture, sequence: u64, digest: [u8; 32]) -> BundleRollout {
     BundleRollout {
         cluster: "east".into(),
         target: "istio".into(),
-        trust_domain: house.domain.clone(),
+        trust_domain: fixture.domain.clone(),
         sequence,
         digest,
         objects: 300,
@@ -18,22 +18,24 @@ fn rollout(house: &House, sequence: u64, digest: [u8; 32]) -> BundleRollout {
     }
 }
 
-async fn digest(house: &House, sequence: u64) -> [u8; 32] {
-    let bundle = house.ledger.bundle(&house.domain, Some(sequence)).await;
+async fn digest(fixture: &Fixture, sequence: u64) -> [u8; 32] {
+    let bundle = fixture.ledger.bundle(&fixture.domain, Some(sequence)).await;
     bundle.unwrap().unwrap().digest
 }
 
 pub async fn the_newest_delivery_of_each_place_is_kept(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
+    let fixture = Fixture::build(store.server().await).await;
     let other = Key::new().root("other");
     assert_ne!(sha256(&other), [0; 32]);
-    apply(&house, foreign(&house, &other, None)).await.unwrap();
-    assert_eq!(published(&*house.ledger, &house).await.0, 2);
-    assert_eq!(house.ledger.rollouts().await.unwrap(), []);
+    apply(&fixture, foreign(&fixture, &other, None))
+        .await
+        .unwrap();
+    assert_eq!(published(&*fixture.ledger, &fixture).await.0, 2);
+    assert_eq!(fixture.ledger.rollouts().await.unwrap(), []);
 
-    let first = rollout(&house, 1, digest(&house, 1).await);
+    let first = rollout(&fixture, 1, digest(&fixture, 1).await);
     assert_eq!(
-        house.ledger.record_rollout(first.clone()).await.unwrap(),
+        fixture.ledger.record_rollout(first.clone()).await.unwrap(),
         NOW
     );
     // Said again later, by another: the first moment stays.
@@ -43,48 +45,48 @@ pub async fn the_newest_delivery_of_each_place_is_kept(store: &dyn Store) {
         by: "rootbridge-1".into(),
         ..first.clone()
     };
-    assert_eq!(house.ledger.record_rollout(again).await.unwrap(), NOW);
+    assert_eq!(fixture.ledger.record_rollout(again).await.unwrap(), NOW);
     let west = BundleRollout {
         cluster: "west".into(),
         ..first.clone()
     };
-    house.ledger.record_rollout(west.clone()).await.unwrap();
+    fixture.ledger.record_rollout(west.clone()).await.unwrap();
     let ledger = store.other().await;
     assert_eq!(ledger.rollouts().await.unwrap(), [first, west.clone()]);
 
     let second = BundleRollout {
         at: later,
         objects: 301,
-        ..rollout(&house, 2, digest(&house, 2).await)
+        ..rollout(&fixture, 2, digest(&fixture, 2).await)
     };
     assert_eq!(
-        house.ledger.record_rollout(second.clone()).await.unwrap(),
+        fixture.ledger.record_rollout(second.clone()).await.unwrap(),
         later
     );
     assert_eq!(ledger.rollouts().await.unwrap(), [second, west]);
     // It is no change of the records: nobody has to read them again.
     let revision = ledger.revision().await.unwrap();
-    house
+    fixture
         .ledger
-        .record_rollout(rollout(&house, 1, digest(&house, 1).await))
+        .record_rollout(rollout(&fixture, 1, digest(&fixture, 1).await))
         .await
         .unwrap();
     assert_eq!(ledger.revision().await.unwrap(), revision);
 }
 
 pub async fn what_was_never_made_is_not_delivered(store: &dyn Store) {
-    let house = House::build(store.server().await).await;
-    let digest = digest(&house, 1).await;
-    for wrong in [rollout(&house, 2, digest), rollout(&house, 1, [7; 32])] {
-        let refused = house.ledger.record_rollout(wrong).await.unwrap_err();
+    let fixture = Fixture::build(store.server().await).await;
+    let digest = digest(&fixture, 1).await;
+    for wrong in [rollout(&fixture, 2, digest), rollout(&fixture, 1, [7; 32])] {
+        let refused = fixture.ledger.record_rollout(wrong).await.unwrap_err();
         assert!(matches!(refused, LedgerError::Refused(_)), "{refused}");
     }
     let nobody = domain("nobody.example");
     let wrong = BundleRollout {
         trust_domain: nobody.clone(),
-        ..rollout(&house, 1, digest)
+        ..rollout(&fixture, 1, digest)
     };
-    let refused = house.ledger.record_rollout(wrong).await.unwrap_err();
+    let refused = fixture.ledger.record_rollout(wrong).await.unwrap_err();
     assert_eq!(refused, LedgerError::UnknownAuthority(nobody));
-    assert_eq!(house.ledger.rollouts().await.unwrap(), []);
+    assert_eq!(fixture.ledger.rollouts().await.unwrap(), []);
 }

@@ -11,7 +11,7 @@ use rootbridge::ledger::{Filter, Intent, Ledger, OpenMode, Outcome, State};
 use rootbridge::x509::Serial;
 
 use crate::sqlite::{SqliteStore, open};
-use crate::support::{House, LEASE, NOW, block_on, failed, intent, issued, new};
+use crate::support::{Fixture, LEASE, NOW, block_on, failed, intent, issued, new};
 
 const PATH: &str = "ROOTBRIDGE_TEST_LEDGER";
 
@@ -71,8 +71,8 @@ fn say(line: &str) {
 fn survives_kill_9() {
     let store = SqliteStore::new();
     block_on(async {
-        let house = House::build(Arc::new(store.open(OpenMode::Server).await.unwrap())).await;
-        house.ledger.close().await;
+        let fixture = Fixture::build(Arc::new(store.open(OpenMode::Server).await.unwrap())).await;
+        fixture.ledger.close().await;
     });
     let mut recorded: HashMap<i64, Serial> = HashMap::new();
     let mut concluded: HashMap<i64, State> = HashMap::new();
@@ -161,7 +161,7 @@ async fn after(
         .filter(|said| !said.contains("assemble"))
         .collect();
     assert!(other.is_empty(), "{other:?}");
-    // What was judged stays judged.
+    // What was reconciled stays as it is.
     let unknown = Filter {
         state: Some(State::Unknown),
         limit: 1,

@@ -10,7 +10,7 @@ use rootbridge::clock::{Clock, SystemClock};
 use rootbridge::ledger::{Filter, Intent, OpenMode, Sqlite, State};
 use rootbridge::x509::Serial;
 
-use crate::support::{House, block_on, issued, new};
+use crate::support::{Fixture, block_on, issued, new};
 
 fn setting(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |value| value.parse().unwrap())
@@ -34,24 +34,24 @@ pub struct Run {
     pub cpu_us: f64,
 }
 
-fn made(house: &House, n: u64) -> Intent {
+fn made(fixture: &Fixture, n: u64) -> Intent {
     let now = SystemClock.now();
     let subject = format!("spiffe://mesh.example/ns/ns-{}/sa/workload-{n:x}", n % 97);
     Intent {
         serial: Some(Serial::new(now)),
         recorded_at: now,
-        ..house.intent(&subject)
+        ..fixture.intent(&subject)
     }
 }
 
 /// `count` certificates by `callers` at once, each recorded, then concluded.
-pub async fn run(house: &Arc<House>, callers: u64, count: u64) -> Run {
+pub async fn run(fixture: &Arc<Fixture>, callers: u64, count: u64) -> Run {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let left = Arc::new(AtomicU64::new(count));
     let (begun, cpu_before) = (Instant::now(), cpu());
     let tasks: Vec<_> = (0..callers)
         .map(|_| {
-            let (house, left) = (Arc::clone(house), Arc::clone(&left));
+            let (fixture, left) = (Arc::clone(fixture), Arc::clone(&left));
             tokio::spawn(async move {
                 let more = |left: u64| left.checked_sub(1);
                 while left
@@ -61,8 +61,8 @@ pub async fn run(house: &Arc<House>, callers: u64, count: u64) -> Run {
                     let n = NEXT
                         .fetch_add(1, Ordering::Relaxed)
                         .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                    let id = new(house.ledger.record(made(&house, n)).await.unwrap());
-                    house.ledger.conclude(id, issued(&[5; 71])).await.unwrap();
+                    let id = new(fixture.ledger.record(made(&fixture, n)).await.unwrap());
+                    fixture.ledger.conclude(id, issued(&[5; 71])).await.unwrap();
                 }
             })
         })
@@ -78,11 +78,11 @@ pub async fn run(house: &Arc<House>, callers: u64, count: u64) -> Run {
 }
 
 /// The file with one more authority in it.
-async fn house(path: &Path, domain: &str) -> Arc<House> {
+async fn open(path: &Path, domain: &str) -> Arc<Fixture> {
     let ledger = Sqlite::open(path, OpenMode::Server, Arc::new(SystemClock))
         .await
         .unwrap();
-    Arc::new(House::build_for(Arc::new(ledger), domain).await)
+    Arc::new(Fixture::build_for(Arc::new(ledger), domain).await)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -90,9 +90,9 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-async fn timed(house: &House, what: &str, filter: Filter) {
+async fn timed(fixture: &Fixture, what: &str, filter: Filter) {
     let begun = Instant::now();
-    let found = house.ledger.certificates(filter).await.unwrap().len();
+    let found = fixture.ledger.certificates(filter).await.unwrap().len();
     println!("  {what}: {found} rows in {:?}", begun.elapsed());
 }
 
@@ -104,7 +104,7 @@ pub async fn show() {
     );
     let dir = tempfile::tempdir_in(std::env::var("DIR").unwrap_or_else(|_| ".".into())).unwrap();
     let at = |name: &str| -> PathBuf { dir.path().join(name) };
-    let big = house(&at("big.db"), "big.example").await;
+    let big = open(&at("big.db"), "big.example").await;
 
     let begun = cpu();
     for n in 0..count {
@@ -136,11 +136,11 @@ pub async fn show() {
         for (name, runs) in [("small", &mut empty), ("big", &mut full)] {
             // Never both at once: SQLite's page caches may share their room.
             let _ = std::fs::remove_file(at("small.db"));
-            let house = house(&at(&format!("{name}.db")), &format!("pair-{pair}.example")).await;
+            let fixture = open(&at(&format!("{name}.db")), &format!("pair-{pair}.example")).await;
             // A file that has just been made or opened is slower for a moment.
-            run(&house, callers, 20_000).await;
-            let run = run(&house, callers, count).await;
-            house.ledger.close().await;
+            run(&fixture, callers, 20_000).await;
+            let run = run(&fixture, callers, count).await;
+            fixture.ledger.close().await;
             println!(
                 "{name:>6}: {:.0}/s, {:.1} us CPU",
                 run.per_second, run.cpu_us
@@ -153,7 +153,7 @@ pub async fn show() {
         let cpu_us = median(runs.iter().map(|run| run.cpu_us).collect());
         println!("{what}, {callers} callers: {per_second:.0}/s, {cpu_us:.1} us CPU for each");
     }
-    let big = house(&at("big.db"), "questions.example").await;
+    let big = open(&at("big.db"), "questions.example").await;
     let subject = big
         .ledger
         .certificates(Filter {

@@ -13,7 +13,7 @@ use rootbridge::ledger::{
 use rootbridge::x509::Serial;
 
 use crate::sqlite::SqliteStore;
-use crate::support::{House, LEASE, NOW, block_on, failed, issued, unknown};
+use crate::support::{Fixture, LEASE, NOW, block_on, failed, issued, unknown};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -66,7 +66,7 @@ struct Expected {
 }
 
 struct Model {
-    house: House,
+    fixture: Fixture,
     serials: Vec<Serial>,
     now: UnixTime,
     epochs: Vec<Epoch>,
@@ -80,11 +80,11 @@ struct Model {
 impl Model {
     async fn new(store: &SqliteStore) -> Self {
         let ledger = Arc::new(store.open(OpenMode::Server).await.unwrap());
-        let house = House::build(ledger).await;
+        let fixture = Fixture::build(ledger).await;
         let mut epochs = Vec::new();
         for n in 0..3 {
             epochs.push(
-                house
+                fixture
                     .ledger
                     .register(&format!("i{n}"), LEASE, NOW)
                     .await
@@ -92,7 +92,7 @@ impl Model {
             );
         }
         Self {
-            house,
+            fixture,
             serials: (0..40).map(|_| Serial::new(NOW)).collect(),
             now: NOW,
             epochs,
@@ -111,7 +111,7 @@ impl Model {
             idempotency_key: idempotency_key
                 .map(|idempotency_key| format!("wish {idempotency_key}")),
             epoch: self.epochs[instance].clone(),
-            ..self.house.intent("bar")
+            ..self.fixture.intent("bar")
         }
     }
 
@@ -159,7 +159,7 @@ impl Model {
     }
 
     async fn step(&mut self, step: Step) {
-        let ledger = Arc::clone(&self.house.ledger);
+        let ledger = Arc::clone(&self.fixture.ledger);
         match step {
             Step::Record {
                 instance,
@@ -226,10 +226,15 @@ impl Model {
         }
     }
 
-    /// Only what is abandoned is judged.
+    /// Only abandoned intents are reconciled.
     async fn reconcile(&mut self, instance: usize) {
-        let judge = self.epochs[instance].clone();
-        let count = self.house.ledger.reconcile(&judge, self.now).await.unwrap();
+        let current = self.epochs[instance].clone();
+        let count = self
+            .fixture
+            .ledger
+            .reconcile(&current, self.now)
+            .await
+            .unwrap();
         let mut expected = 0;
         let rows = self.rows().await;
         for (id, intent) in &mut self.intents {
@@ -240,7 +245,7 @@ impl Model {
                 .position(|e| e.instance == epoch.instance)
                 .unwrap();
             let abandoned = if whose == instance {
-                epoch.boot < judge.boot
+                epoch.boot < current.boot
             } else {
                 self.leases[whose] <= self.now
             };
@@ -258,7 +263,7 @@ impl Model {
             limit: u32::MAX,
             ..Filter::default()
         };
-        let rows = self.house.ledger.certificates(all).await.unwrap();
+        let rows = self.fixture.ledger.certificates(all).await.unwrap();
         rows.into_iter().map(|row| (row.id, row)).collect()
     }
 
@@ -310,7 +315,7 @@ proptest! {
         block_on(async {
             let store = SqliteStore::new();
             let mut model = Model::new(&store).await;
-            let ledger = Arc::clone(&model.house.ledger);
+            let ledger = Arc::clone(&model.fixture.ledger);
             let asked: Vec<_> = records.iter().map(|(i, s, o)| model.intent(*i, *s, *o)).collect();
             let answers = futures_util::future::join_all(
                 asked.iter().map(|asked| ledger.record(asked.clone())),
@@ -322,7 +327,7 @@ proptest! {
             for (asked, answer) in answers {
                 model.recorded(asked, answer);
             }
-            let judge = ledger.register("i0", LEASE, NOW).await.unwrap();
+            let current = ledger.register("i0", LEASE, NOW).await.unwrap();
             let asked: Vec<_> = conclusions.iter().map(|(which, outcome)| {
                 let id = model.which(*which).unwrap();
                 (id, if *outcome == 0 { failed("f") } else { issued(&[*outcome]) })
@@ -330,7 +335,7 @@ proptest! {
             let concluding = futures_util::future::join_all(
                 asked.iter().map(|(id, outcome)| ledger.conclude(*id, outcome.clone())),
             );
-            let reconciling = async { ledger.reconcile(&judge, NOW).await.unwrap() }.boxed();
+            let reconciling = async { ledger.reconcile(&current, NOW).await.unwrap() }.boxed();
             let (done, _) = tokio::join!(concluding, reconciling);
             let rows = model.rows().await;
             for ((id, outcome), done) in asked.iter().zip(done) {

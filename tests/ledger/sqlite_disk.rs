@@ -8,7 +8,7 @@ use std::time::Duration;
 use rootbridge::ledger::{Change, Filter, Ledger, LedgerError, OpenMode, State};
 
 use crate::sqlite::{SqliteStore, open};
-use crate::support::{House, NOW, Store, block_on, domain, operator};
+use crate::support::{Fixture, NOW, Store, block_on, domain, operator};
 
 /// A small file system of its own; `None` where this process may not mount one.
 struct Tmpfs(tempfile::TempDir);
@@ -37,10 +37,10 @@ impl Drop for Tmpfs {
 }
 
 /// Fills the ledger until it says that it cannot go on; answers what was durable.
-async fn fill(house: &House) -> (u64, LedgerError) {
+async fn fill(fixture: &Fixture) -> (u64, LedgerError) {
     let mut durable = 0;
     for _ in 0..20_000 {
-        let asked = (0..32).map(|_| house.ledger.record(house.intent("bar")));
+        let asked = (0..32).map(|_| fixture.ledger.record(fixture.intent("bar")));
         for record in futures_util::future::join_all(asked).await {
             match record {
                 Ok(_) => durable += 1,
@@ -60,8 +60,8 @@ fn a_full_disk_is_said_and_survived() {
         let path = disk.0.path().join("ledger.db");
         let ballast = disk.0.path().join("ballast");
         fs::write(&ballast, vec![0; 1 << 20]).unwrap();
-        let house = House::build(Arc::new(open(&path, OpenMode::Server).await.unwrap())).await;
-        let (durable, error) = fill(&house).await;
+        let fixture = Fixture::build(Arc::new(open(&path, OpenMode::Server).await.unwrap())).await;
+        let (durable, error) = fill(&fixture).await;
         let LedgerError::Unavailable { reason } = &error else {
             panic!("{error:?}")
         };
@@ -74,25 +74,33 @@ fn a_full_disk_is_said_and_survived() {
             let change = Change::CreateAuthority {
                 trust_domain: domain(&format!("b{n}.example")),
             };
-            let apply = house.ledger.apply(change, &operator()).await;
-            let record = house.ledger.record(house.intent("bar")).await;
+            let apply = fixture.ledger.apply(change, &operator()).await;
+            let record = fixture.ledger.record(fixture.intent("bar")).await;
             for error in [apply.err(), record.err()].into_iter().flatten() {
                 assert!(
                     matches!(error, LedgerError::Unavailable { .. }),
                     "{error:?}"
                 );
             }
-            house.ledger.snapshot().await.unwrap();
+            fixture.ledger.snapshot().await.unwrap();
         }
         let all = Filter {
             limit: u32::MAX,
             ..Filter::default()
         };
-        assert!(house.ledger.certificates(all.clone()).await.unwrap().len() as u64 >= durable);
-        // Room is made, and it goes on without a restart.
+        assert!(
+            fixture
+                .ledger
+                .certificates(all.clone())
+                .await
+                .unwrap()
+                .len() as u64
+                >= durable
+        );
+        // With free space, it works without a restart.
         fs::remove_file(&ballast).unwrap();
-        house.issue(house.leaf("after")).await;
-        house.ledger.close().await;
+        fixture.issue(fixture.leaf("after")).await;
+        fixture.ledger.close().await;
         let again = open(&path, OpenMode::Server).await.unwrap();
         assert_eq!(again.check().await.unwrap().problems, [""; 0]);
         assert!(again.certificates(all).await.unwrap().len() as u64 > durable);
@@ -121,13 +129,13 @@ fn full_by_limit() {
 fn child_with_a_limit() {
     block_on(async {
         let store = SqliteStore::new();
-        let house = House::build(store.server().await).await;
-        let (_, error) = fill(&house).await;
+        let fixture = Fixture::build(store.server().await).await;
+        let (_, error) = fill(&fixture).await;
         assert!(
             matches!(error, LedgerError::Unavailable { .. }),
             "{error:?}"
         );
-        house.ledger.snapshot().await.unwrap();
+        fixture.ledger.snapshot().await.unwrap();
     });
 }
 
@@ -139,9 +147,9 @@ fn a_read_only_disk_is_said_and_survived() {
     };
     block_on(async {
         let path = disk.0.path().join("ledger.db");
-        let house = House::build(Arc::new(open(&path, OpenMode::Server).await.unwrap())).await;
-        house.issue(house.leaf("bar")).await;
-        house.ledger.close().await;
+        let fixture = Fixture::build(Arc::new(open(&path, OpenMode::Server).await.unwrap())).await;
+        fixture.issue(fixture.leaf("bar")).await;
+        fixture.ledger.close().await;
         assert!(disk.run(&["-o", "remount,ro"]));
         for mode in [OpenMode::Server, OpenMode::Shared] {
             let error = match open(&path, mode).await {

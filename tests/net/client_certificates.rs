@@ -1,4 +1,4 @@
-//! A client certificate proves something only with its key: whoever has seen a workload's
+//! A client certificate proves something only with its key: a client that has seen a workload's
 //! certificate, which is public, must not pass for it.
 
 use std::io;
@@ -141,7 +141,7 @@ fn a_certificate_is_accepted_with_its_key_alone() {
     }
 }
 
-/// An anonymous listener asks for none, and has none to judge.
+/// An anonymous listener asks for none, and verifies none.
 #[test]
 fn an_anonymous_listener_takes_no_certificate() {
     let workload = KeyPair::generate().unwrap();

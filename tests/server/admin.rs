@@ -52,7 +52,7 @@ async fn probes_and_metrics_are_open_and_name_no_workload() {
     server.stop().await;
 }
 
-/// Turned away at the gate: counted by what was called and why, and by nothing that the caller said.
+/// Failed authentications are counted by API and reason, and by nothing that the caller chooses.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_turned_away_is_counted() {
     let setup = TestServer::new();
@@ -119,6 +119,6 @@ async fn what_is_missing_is_said_with_care() {
     let (_, page) = server
         .admin_request(Method::GET, "/v1/status", Some(&setup.operator))
         .await;
-    assert!(page.contains("gone"), "the operator is told more: {page}");
+    assert!(page.contains("gone"), "the operator sees more: {page}");
     server.stop().await;
 }

@@ -129,7 +129,7 @@ async fn the_download() {
     let answer = ask(Method::POST, TD).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert!(answer.headers()[ALLOW].to_str().unwrap().contains("GET"));
-    // Elsewhere on the port: a browser is told 404, not gRPC's 200.
+    // Other paths on the port: a browser gets 404, not gRPC's 200.
     let nowhere = client
         .get(format!("https://localhost:{}/", server.port()))
         .send()

@@ -1,4 +1,4 @@
-//! Idempotency keys: the same wish gets the same bytes, another wish is refused.
+//! Idempotency keys: the same request gets the same bytes, another request is refused.
 
 use prost_types::Duration as Span;
 use rootbridge::mesh::proto::rootbridge_v1::SignCertificateRequest;
@@ -18,7 +18,7 @@ fn keyed(csr: &KeyAndCsr, key: &str) -> SignCertificateRequest {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_wish_gets_the_same_bytes() {
+async fn the_same_request_gets_the_same_bytes() {
     let setup = TestServer::new();
     let server = setup.serve().await;
     let client = server.client(TD).await;
@@ -28,7 +28,7 @@ async fn the_same_wish_gets_the_same_bytes() {
     let before = server.signatures().await;
     let again = client.sign(operator, keyed(&csr, "one")).await.unwrap();
     assert_eq!(first, again);
-    // The same key by a CSR with the name in it is the same wish.
+    // The same key by a CSR with the name in it is the same request.
     let named = KeyAndCsr::with(
         rcgen::KeyPair::from_pem(&csr.key.serialize_pem()).unwrap(),
         &[&id("foo", "bar")],
@@ -106,7 +106,7 @@ async fn the_same_wish_gets_the_same_bytes() {
     client.sign(operator, short.clone()).await.unwrap();
     tokio::time::sleep(std::time::Duration::from_secs(9)).await;
     let said = refusal(client.sign(operator, short).await, Code::InvalidArgument);
-    assert!(said.contains("has ended"), "{said}");
+    assert!(said.contains("has expired"), "{said}");
     server.stop().await;
 }
 

@@ -77,7 +77,7 @@ async fn messages_and_headers_have_a_size() {
     server.stop().await;
 }
 
-/// Whoever says nothing is let go: before the handshake, after it, and between two requests.
+/// Silent clients are disconnected: before the handshake, after it, and between two requests.
 #[tokio::test(flavor = "multi_thread")]
 async fn silence_is_bounded() {
     let (setup, server) = limited().await;

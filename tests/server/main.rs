@@ -1,4 +1,4 @@
-//! The line from end to end: the real binary on a real SoftHSM token with its real ledger, and
+//! The request path from end to end: the real binary on a real SoftHSM token with its real ledger, and
 //! clients over real TLS.
 //!
 //! Every server logs at `trace`, and every test ends with a search of its log for secrets.
@@ -12,20 +12,20 @@
     missing_docs
 )]
 
+mod access_matrix;
 mod admin;
 mod bundles;
 mod ceremonies;
+mod concurrent_calls;
+mod concurrent_changes;
 mod enterprise;
 mod idempotency;
 mod issuance;
 mod istio;
-mod life;
+mod lifecycle;
 mod limits;
-mod matrix;
-mod moments;
 mod mtls;
 mod outage;
 mod resumption;
 mod serving;
-mod storm;
-mod token;
+mod token_failures;

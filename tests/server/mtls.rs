@@ -59,7 +59,7 @@ async fn a_certificate_of_ours_renews_itself() {
     // What was renewed renews again.
     let second = (renewed.pem(), csr.key.serialize_pem());
     renew(&connect(&server, &second).await, &csr).await.unwrap();
-    // A credential in the header is judged alone.
+    // Only the credential in the header counts.
     let body = || istio_request(&csr.pem, 0, &[]);
     refusal(
         client.create(body(), bearer("nonsense")).await,
@@ -116,7 +116,7 @@ async fn certificates_that_do_not_count() {
     refusal(renew(&client, &csr).await, Code::Unauthenticated);
     client.istio(&token, &csr).await.unwrap();
 
-    // An operator's wish: its holder never came with a token.
+    // Requested by an operator: its holder never had a token.
     let wished = KeyAndCsr::workload("foo", "wished");
     let answer = plain
         .sign(&setup.operator, sign_request(&wished, "workload", &[]))
@@ -158,7 +158,7 @@ async fn certificates_that_do_not_count() {
     server.stop().await;
 }
 
-/// Judged at every call, on a connection that is kept alive too.
+/// Verified at every call, also on an open connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_certificate_ends_neither_handshake_nor_token() {
     let setup = TestServer::with(&[(

@@ -169,7 +169,7 @@ async fn what_was_caught_between_record_and_conclusion_is_unknown() {
 
 /// At the start, what this instance left open earlier is concluded, and nobody else's.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_judges_its_own_past_only() {
+async fn a_start_reconciles_only_its_own_records() {
     let setup = TestServer::with(&[("level = \"trace\"", "level = \"info\"")]);
     let mut server = setup.serve().await;
     let client = server.client(TD).await;
@@ -187,7 +187,7 @@ async fn a_start_judges_its_own_past_only() {
         worker.await.unwrap();
     }
     drop(server);
-    // Somebody else's open record, under a lease that has not run out.
+    // Another instance's open record, under an active lease.
     crate::ceremonies::sql(
         &setup,
         "INSERT INTO instance VALUES ('other-0', 1, 3600, strftime('%s','now') + 3600)",
@@ -210,7 +210,7 @@ async fn a_start_judges_its_own_past_only() {
     let open = setup.certificates(&["--state", "pending"]);
     assert_eq!(open.len(), 1, "{open:#?}");
     assert_eq!(open[0]["request_id"], "others");
-    // Its lease runs out: then it is anybody's to judge.
+    // Its lease expires: any instance may reconcile it.
     crate::ceremonies::sql(
         &setup,
         "UPDATE instance SET lease_until = 0 WHERE name = 'other-0'",
@@ -274,7 +274,7 @@ async fn a_full_disk_signs_nothing() {
     .await;
 
     std::fs::remove_file(format!("{inside}/filler")).unwrap();
-    eventually(PATIENCE, "room again", async || {
+    eventually(PATIENCE, "space again", async || {
         client.istio(&token, &csr).await.is_ok()
     })
     .await;

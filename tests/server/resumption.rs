@@ -1,4 +1,4 @@
-//! A resumed session brings its client certificate along: it is judged like any other.
+//! A resumed session brings its client certificate along: it is verified like any other.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ async fn connect(port: u16, config: &Arc<ClientConfig>) -> (Client, HandshakeKin
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_resumed_connection_is_judged_again() {
+async fn a_resumed_connection_is_verified_again() {
     let setup = TestServer::new();
     let server = setup.serve().await;
     let csr = KeyAndCsr::workload("foo", "bar");

@@ -192,7 +192,7 @@ async fn files_are_reloaded_when_they_are_swapped() {
     let server = setup.serve().await;
     let port = server.port();
     leaf(port, "localhost", &first).await.unwrap();
-    // What is wrong is told once, and the last good one stays.
+    // The error is logged once; the last valid certificate stays in use.
     let (second, second_key) = certificate();
     swap("..2", &second, &first_key);
     server
@@ -243,9 +243,9 @@ async fn nobody_else_gets_the_listeners_names() {
     let client = server.client(TD).await;
     let csr = KeyAndCsr::new(&["localhost"]);
     for profile in ["serving", "workload"] {
-        let wish = rootbridge_test_support::grpc::sign_request(&csr, profile, &[]);
+        let request = rootbridge_test_support::grpc::sign_request(&csr, profile, &[]);
         refusal(
-            client.sign(&setup.operator, wish).await,
+            client.sign(&setup.operator, request).await,
             Code::PermissionDenied,
         );
     }

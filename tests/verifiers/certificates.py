@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Judges certificates with programs that Rootbridge shares no line with.
+"""Verifies certificates with programs that share no code with Rootbridge.
 
 Standard input is a JSON list of cases:
 
@@ -7,7 +7,7 @@ Standard input is a JSON list of cases:
      "chain": PEM file (the certificate, then its intermediates), "roots": PEM file,
      "key": PKCS#8 PEM file (leaf only), "spiffe_id": text (leaf only), "dns": text (server only)}
 
-Standard output is a JSON list of findings, empty when every judge is content.
+Standard output is a JSON list of findings, empty when every verifier accepts.
 """
 
 import json
@@ -58,7 +58,7 @@ def openssl(case):
     purposes = {"leaf": ["sslserver", "sslclient"], "server": ["sslserver"]}.get(case["shape"], ["any"])
     for purpose in purposes:
         with tempfile.TemporaryDirectory() as directory:
-            # -untrusted takes the intermediates; the file to judge holds the leaf alone, as
+            # -untrusted takes the intermediates; the file to verify holds the leaf alone, as
             # openssl reads only its first certificate.
             target = os.path.join(directory, "target.pem")
             with open(target, "wb") as file:
@@ -102,7 +102,7 @@ def first(path):
     return pem.parse_file(path)[0].as_bytes()
 
 
-JUDGES = {
+VERIFIERS = {
     "leaf": {"pkilint": lambda case: pkilint(case["chain"]), "openssl": openssl, "spiffe": svid},
     "server": {"pkilint": lambda case: pkilint(case["chain"]), "openssl": openssl, "cryptography": rust_webpki},
     "issuing": {"pkilint": lambda case: pkilint(case["chain"]), "openssl": openssl},
@@ -114,12 +114,12 @@ def main():
     findings = []
     cases = json.load(sys.stdin)
     for case in cases:
-        for judge, ask in JUDGES[case["shape"]].items():
+        for verifier, verify in VERIFIERS[case["shape"]].items():
             try:
-                said = list(ask(case))
-            except Exception as error:  # a judge that cannot take it has refused it
-                said = [f"{type(error).__name__}: {error}"]
-            findings += [f"{case['name']}: {judge}: {text}" for text in said]
+                texts = list(verify(case))
+            except Exception as error:  # a verifier that cannot parse it refuses it
+                texts = [f"{type(error).__name__}: {error}"]
+            findings += [f"{case['name']}: {verifier}: {text}" for text in texts]
     json.dump({"cases": len(cases), "findings": findings}, sys.stdout, indent=1)
 
 

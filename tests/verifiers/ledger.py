@@ -87,7 +87,7 @@ def rows(connection):
     )
 
 
-def judge_row(row):
+def check_row(row):
     """I6, and that an issued row's signature is one over its TBS."""
     key = serialization.load_der_public_key(row["public_key"])
     if row["concluded_at"] is not None and row["concluded_at"] < row["recorded_at"]:
@@ -199,7 +199,7 @@ def main():
     by_tbs, by_serial = {}, {}
     for row in rows(connection):
         counts[STATES.get(row["state"], "other")] += 1
-        findings += [f"I6: intent {row['id']}: {said}" for said in judge_row(row)]
+        findings += [f"I6: intent {row['id']}: {text}" for text in check_row(row)]
         by_tbs[row["tbs"]] = row
         if row["serial"] is not None:
             known = by_serial.setdefault((row["issuer"], row["serial"]), row["tbs"])

@@ -1,4 +1,4 @@
-//! What is issued, before other judges: `openssl verify -x509_strict`, webpki, x509-cert.
+//! Issued certificates, verified by others: `openssl verify -x509_strict`, webpki, x509-cert.
 
 use std::path::Path;
 use std::time::Duration;
@@ -49,13 +49,10 @@ fn openssl_strict_and_webpki_accept_every_shape() {
 fn each_usage_alone_is_that_usage_alone() {
     let root = Ca::root("Root", CaTerms::usual(KeyKind::EcdsaP256, Some(0)));
     let key = SoftKey::p256().public_key();
-    for (server_auth, client_auth) in [(true, false), (false, true)] {
-        let usage = ExtendedKeyUsage {
-            server_auth,
-            client_auth,
-        };
+    for usage in [ExtendedKeyUsage::SERVER_AUTH, ExtendedKeyUsage::CLIENT_AUTH] {
+        let server_auth = usage == ExtendedKeyUsage::SERVER_AUTH;
         let leaf = root.leaf(&sans(&[ID]), &key, usage);
-        webpki_accepts(&leaf, &[], &root.certificate, server_auth, client_auth);
+        webpki_accepts(&leaf, &[], &root.certificate, server_auth, !server_auth);
     }
 }
 
@@ -146,9 +143,9 @@ fn a_leaf_says_exactly_what_rfc_5280_wants() {
         let rsa = matches!(kind, KeyKind::Rsa { .. });
         assert_eq!(usage.contains(KeyUsage::KEY_ENCIPHERMENT), rsa);
 
-        let judge = x509_cert::Certificate::from_der(leaf.der()).unwrap();
-        assert_eq!(judge.to_der().unwrap(), leaf.der());
-        let tbs = judge.tbs_certificate();
+        let reparsed = x509_cert::Certificate::from_der(leaf.der()).unwrap();
+        assert_eq!(reparsed.to_der().unwrap(), leaf.der());
+        let tbs = reparsed.tbs_certificate();
         assert_eq!(tbs.to_der().unwrap(), leaf.tbs_der());
         assert_eq!(tbs.serial_number().as_bytes(), leaf.serial().as_bytes());
         assert_eq!(leaf.serial().as_bytes().len(), 20);
@@ -218,8 +215,8 @@ fn a_request_for_the_enterprise_is_accepted_by_openssl() {
             if let Some(path_len) = path_len {
                 assert!(said.contains(&format!("pathlen:{path_len}")), "{said}");
             }
-            let judge = x509_cert::request::CertReq::from_der(&der).unwrap();
-            assert_eq!(judge.to_der().unwrap(), der);
+            let reparsed = x509_cert::request::CertReq::from_der(&der).unwrap();
+            assert_eq!(reparsed.to_der().unwrap(), der);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The X.509 room against others' tools and others' mistakes: openssl, webpki, rcgen, x509-cert,
+//! The `x509` module with the tools and the mistakes of others: openssl, webpki, rcgen, x509-cert,
 //! Wycheproof and the vectors of Python's cryptography.
 #![allow(
     clippy::unwrap_used,

@@ -96,7 +96,7 @@ fn not_valid_at_the_time() {
     let chain = [issuing, middle, root.clone()];
     let anchors = [root];
     let (index, expired) = fault(&chain, &anchors, now().plus(DAY * 2));
-    // The one below it ends no later, so it is told first.
+    // The one below it ends no later, so it is reported first.
     assert_eq!(index, 1);
     assert!(matches!(expired, PathFault::Expired { .. }), "{expired}");
     let (index, early) = fault(&chain, &anchors, now().minus(DAY * 9));
@@ -175,7 +175,7 @@ fn path_lengths_that_do_not_suffice() {
 /// The narrowest of all above counts, less those that stand below it already.
 #[test]
 fn how_many_cas_may_stand_below() {
-    for (root, middle, issuing, room) in [
+    for (root, middle, issuing, remaining) in [
         (None, None, None, None),
         (None, None, Some(0), Some(0)),
         (None, None, Some(1), Some(1)),
@@ -189,7 +189,7 @@ fn how_many_cas_may_stand_below() {
         let path = [&all.issuing, &all.middle, &all.root];
         assert_eq!(
             remaining_path_len(path),
-            room,
+            remaining,
             "{root:?} {middle:?} {issuing:?}"
         );
     }
@@ -230,7 +230,7 @@ fn order_and_completeness() {
     );
 }
 
-/// A root of the same name and another key, as after a root was made anew.
+/// A root of the same name and another key, as after a root was replaced.
 #[test]
 fn the_same_name_with_another_key() {
     let (old, new) = (Ca::root("Root", terms(None)), Ca::root("Root", terms(None)));
@@ -300,7 +300,7 @@ fn extensions_made_by_hand() {
             .to_string()
             .contains("more than 256")
     );
-    // Names of other kinds are told, not returned.
+    // Names of other kinds are reported, not returned.
     let wildcard = tlv(
         0x30,
         &[&tlv(0x82, &[b"*.example"]), &tlv(0x81, &[b"a@b.example"])],

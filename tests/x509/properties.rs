@@ -36,15 +36,15 @@ fn base() -> Request {
 
 /// What was accepted is what another parser reads, byte for byte and name for name.
 fn agrees_with_x509_cert(der: &[u8], csr: &Csr) {
-    let judge = CertReq::from_der(der).unwrap();
-    assert_eq!(judge.to_der().unwrap(), der);
+    let reparsed = CertReq::from_der(der).unwrap();
+    assert_eq!(reparsed.to_der().unwrap(), der);
     assert_eq!(csr.der(), der);
     assert_eq!(
-        judge.info.public_key.to_der().unwrap(),
+        reparsed.info.public_key.to_der().unwrap(),
         csr.public_key().spki_der()
     );
     let mut names = Vec::new();
-    for attribute in judge.info.attributes.iter() {
+    for attribute in reparsed.info.attributes.iter() {
         if attribute.oid.as_bytes() != oid::EXTENSION_REQUEST {
             continue;
         }
@@ -77,7 +77,7 @@ fn agrees_with_x509_cert(der: &[u8], csr: &Csr) {
         .collect();
     let ours: Vec<String> = csr.names().iter().map(San::to_string).collect();
     assert_eq!(texts, ours);
-    let empty = judge
+    let empty = reparsed
         .info
         .subject
         .iter()
@@ -245,8 +245,8 @@ proptest! {
         }
         if let Ok(certificate) = Certificate::parse(der.as_slice()) {
             prop_assert_eq!(certificate.der(), &der);
-            if let Ok(judge) = x509_cert::Certificate::from_der(&der) {
-                let tbs = judge.tbs_certificate();
+            if let Ok(reparsed) = x509_cert::Certificate::from_der(&der) {
+                let tbs = reparsed.tbs_certificate();
                 let serial = Serial::from_bytes(tbs.serial_number().as_bytes()).unwrap();
                 prop_assert_eq!(&serial, certificate.serial());
                 let end = tbs.validity().not_after.to_unix_duration().as_secs();

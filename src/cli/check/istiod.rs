@@ -4,13 +4,9 @@ use serde_json::Value;
 
 use super::CLUSTERS as CATEGORY;
 use super::report::Report;
-use crate::cluster::{ClusterConfig, Inspector};
+use crate::cluster::{ClusterConfig, Collection, Inspector};
 use crate::controllers::IstiodTls;
 use crate::controllers::publisher::TargetConfig;
-
-/// Istio's chart gives every revision's Deployment this label.
-const DEPLOYMENTS: &str = "/apis/apps/v1/deployments?labelSelector=app%3Distiod";
-const PAGE_SIZE: usize = 100;
 
 /// Compares istiod's trust domain and CA settings with this server's.
 pub(super) async fn examine(
@@ -70,10 +66,10 @@ pub(super) async fn competing_writers(
 ) {
     let item = format!("{} bundle {}", cluster.name(), target.name());
     let mut writers = Vec::new();
+    // Istio's chart gives every revision's Deployment this label.
+    let istiods = Collection::new("/apis/apps/v1/deployments").labels("app=istiod");
     let listed = inspector
-        .for_each(DEPLOYMENTS, PAGE_SIZE, |found| {
-            writers.extend(writing_istiod(&found))
-        })
+        .for_each(istiods, |found| writers.extend(writing_istiod(&found)))
         .await;
     for name in &writers {
         let detail = format!("istiod {name} writes its own root there: each overwrites the other");

@@ -2,18 +2,18 @@
 
 mod objects;
 mod records;
+mod synced_table;
 mod tables;
-mod watch;
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 pub use records::{AccountRecord, PodRecord};
+use synced_table::SyncedTable;
 use tables::{Accounts, Pods};
 use tokio::sync::watch as channel;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use watch::{Follower, SyncedTable};
 
 use super::config::ClusterConfig;
 use super::connection::Connection;
@@ -34,31 +34,23 @@ impl Index {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
-        let (pods, accounts) = (Arc::default(), Arc::default());
+        let pods = Arc::<SyncedTable<Pods>>::default();
+        let accounts = Arc::<SyncedTable<Accounts>>::default();
         let changed = channel::Sender::new(0);
         // Two watches begin within the bound, so that one may be late.
-        let turn = config.callers().watch_silence() / 2;
-        let cluster = || config.name().to_owned();
-        tasks.spawn(
-            Follower {
-                cluster: cluster(),
-                connection: Arc::clone(connection),
-                table: Arc::clone(&pods),
-                changed: changed.clone(),
-                turn,
-            }
-            .run(stop.clone()),
-        );
-        tasks.spawn(
-            Follower {
-                cluster: cluster(),
-                connection: Arc::clone(connection),
-                table: Arc::clone(&accounts),
-                changed: changed.clone(),
-                turn,
-            }
-            .run(stop.clone()),
-        );
+        let watch_time = config.callers().watch_silence() / 2;
+        tasks.spawn(Arc::clone(&pods).run(
+            Arc::clone(connection),
+            watch_time,
+            changed.clone(),
+            stop.clone(),
+        ));
+        tasks.spawn(Arc::clone(&accounts).run(
+            Arc::clone(connection),
+            watch_time,
+            changed.clone(),
+            stop.clone(),
+        ));
         Self {
             pods,
             accounts,

@@ -3,6 +3,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;
 
+use crate::cluster::follower::Versioned;
+
 /// A pod.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct PodObject {
@@ -62,19 +64,14 @@ pub(super) struct PodStatus {
     pub(super) phase: String,
 }
 
-/// A page of a list.
-#[derive(Debug, Deserialize)]
-pub(super) struct Page<T> {
-    pub(super) metadata: PageMeta,
-    /// Go writes an empty list as null.
-    pub(super) items: Option<Vec<T>>,
+impl Versioned for PodObject {
+    fn resource_version(&self) -> Option<&str> {
+        Some(&self.metadata.resource_version)
+    }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct PageMeta {
-    #[serde(default)]
-    pub(super) resource_version: String,
-    #[serde(default, rename = "continue")]
-    pub(super) more: String,
+impl Versioned for AccountObject {
+    fn resource_version(&self) -> Option<&str> {
+        Some(&self.metadata.resource_version)
+    }
 }

@@ -4,22 +4,24 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
+
 use super::objects::{AccountObject, PodObject};
 use super::records::{AccountRecord, PodRecord, Uid, deletion};
+use crate::cluster::follower::Versioned;
 
 /// The longest annotation that is kept, in bytes; a SHA-256 in hex has 64.
 const MAX_ANNOTATION: usize = 128;
 
 /// A table that a watch keeps.
 pub(super) trait Table: Default + Send + Sync + 'static {
-    type Object: for<'de> serde::Deserialize<'de> + Clone + Send + 'static;
+    type Object: DeserializeOwned + Versioned + Send;
     /// Where its objects are listed.
     const PATH: &'static str;
     /// What they are called, for the log.
     const KIND: &'static str;
     fn insert(&mut self, object: Self::Object);
     fn remove(&mut self, object: &Self::Object);
-    fn version(object: &Self::Object) -> &str;
     fn len(&self) -> usize;
 }
 
@@ -136,10 +138,6 @@ impl Table for Pods {
         self.remove_named(&object.metadata.namespace, &object.metadata.name);
     }
 
-    fn version(object: &PodObject) -> &str {
-        &object.metadata.resource_version
-    }
-
     fn len(&self) -> usize {
         self.count
     }
@@ -184,10 +182,6 @@ impl Table for Accounts {
             }
         }
         self.pool.release(namespace);
-    }
-
-    fn version(object: &AccountObject) -> &str {
-        &object.metadata.resource_version
     }
 
     fn len(&self) -> usize {

@@ -8,15 +8,13 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{
     CertificateSigningRequest, CertificateSigningRequestCondition,
 };
-use kube::api::PostParams;
-use kube::{Api, Client};
+use kube::Resource as _;
 
 use super::config::CsrSigner;
-use super::http::told;
 use super::signer::Work;
 use super::signing_error::{Refusal, SigningError};
 use crate::authn::Quoted;
-use crate::cluster::Cluster;
+use crate::cluster::{ApiClient, ApiError, Cluster, Collection};
 use crate::issuance::{Authorities, Issued};
 
 /// One `[csr_signers.*]` in one cluster.
@@ -74,12 +72,9 @@ impl Work for CsrWork {
         &self.cluster
     }
 
-    async fn api(&self, client: Client) -> Result<Api<CertificateSigningRequest>, kube::Error> {
-        Ok(Api::all(client))
-    }
-
-    fn selector(&self) -> String {
-        format!("spec.signerName={}", self.config.signer_name)
+    async fn collection(&self, _: &ApiClient) -> Result<Collection, ApiError> {
+        let signer = format!("spec.signerName={}", self.config.signer_name);
+        Ok(Collection::new(path()).fields(signer))
     }
 
     fn wants(&self, csr: &CertificateSigningRequest) -> bool {
@@ -88,13 +83,13 @@ impl Work for CsrWork {
 
     async fn handle(
         &self,
-        client: Client,
+        client: &ApiClient,
         _: &str,
         name: &str,
     ) -> Result<Option<&'static str>, String> {
-        let api: Api<CertificateSigningRequest> = Api::all(client);
         // As it is now: while its key waited it may have been denied, deleted or answered.
-        let found = api.get_opt(name).await.map_err(|error| told(&error))?;
+        let found = client.get(&path(), name).await;
+        let found: Option<CertificateSigningRequest> = found.map_err(|error| error.to_string())?;
         let Some(mut csr) = found.filter(|csr| self.wants(csr)) else {
             return Ok(None);
         };
@@ -117,10 +112,14 @@ impl Work for CsrWork {
         };
         // With the version that was read: whoever changed the object meanwhile wins, and the next
         // try judges what it is then. A certificate that was made waits in the ledger.
-        let written = api.replace_status(name, &PostParams::default(), &csr).await;
-        written.map_err(|error| told(&error))?;
+        let written = client.replace_status(&path(), name, &csr).await;
+        written.map_err(|error| error.to_string())?;
         Ok(Some(result))
     }
+}
+
+fn path() -> String {
+    CertificateSigningRequest::url_path(&(), None)
 }
 
 fn condition(refusal: Refusal) -> CertificateSigningRequestCondition {

@@ -8,16 +8,14 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::Api;
-use kube::api::PostParams;
+use kube::Resource as _;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, UnixTime};
-use crate::cluster::{Cluster, Notice, Notices, Permission};
-use crate::controllers::http::told;
+use crate::cluster::{ApiError, Cluster, Notice, Notices, Permission};
 use crate::controllers::metrics::Metrics;
 use crate::digest::hex;
 
@@ -27,9 +25,6 @@ const COMPONENT: &str = "rootbridge";
 const WAITING: usize = 1024;
 /// The shortest time between two writes to one cluster.
 const PACE: Duration = Duration::from_millis(100);
-/// For one write.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// What writing needs in a cluster; `why` names the key that wants it.
 pub fn event_permission(why: impl Into<String>) -> Permission {
     Permission::new("create", "", "events", why)
@@ -86,7 +81,8 @@ impl Writer {
                     last.clear();
                     self.metrics.events(name, "written").inc();
                 }
-                Err(why) => {
+                Err(error) => {
+                    let why = error.to_string();
                     self.metrics.events(name, "failed").inc();
                     // One line for each new reason, not one for each event.
                     if why != last {
@@ -98,21 +94,12 @@ impl Writer {
         }
     }
 
-    async fn write_one(&self, notice: &Notice) -> Result<(), String> {
-        let client = self
-            .cluster
-            .connection()
-            .client()
-            .map_err(|down| down.why)?;
-        let api: Api<Event> = Api::namespaced(client, &notice.namespace);
+    async fn write_one(&self, notice: &Notice) -> Result<(), ApiError> {
+        let client = self.cluster.connection().client()?;
+        let path = Event::url_path(&(), Some(&notice.namespace));
         let event = event(notice, self.clock.now());
-        let params = PostParams::default();
-        let write = api.create(&params, &event);
-        match tokio::time::timeout(PATIENCE, write).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(told(&error)),
-            Err(_) => Err("the API server does not answer".to_owned()),
-        }
+        client.create(&path, &event).await?;
+        Ok(())
     }
 }
 

@@ -10,24 +10,20 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::ListParams;
-use kube::{Api, Client};
+use kube::Resource as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::UnixTime;
-use crate::cluster::Cluster;
+use crate::cluster::{ApiClient, ApiError, Cluster, Collection};
 use crate::controllers::config::LinkerdIssuer;
-use crate::controllers::http::told;
 use crate::controllers::managed_secret::Observer;
 use crate::controllers::metrics::Metrics;
 
 const DEPLOYMENT: &str = "linkerd-identity";
 const ACCEPTED: &str = "IssuerUpdated";
 const SKIPPED: &str = "IssuerUpdateSkipped";
-/// Events of one Deployment; they are forgotten after an hour.
-const PAGE: u32 = 500;
 /// For one list.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Of what somebody else wrote, for the log.
@@ -115,7 +111,7 @@ impl IssuerAcceptance {
                     }
                     Reply::Skipped(_) | Reply::Pending => {}
                 },
-                Err(why) => tracing::debug!(issuer = self.name, why, "events not listed"),
+                Err(why) => tracing::debug!(issuer = self.name, %why, "events not listed"),
             }
             if since.elapsed() >= self.timeout {
                 let why = match listed {
@@ -169,25 +165,20 @@ impl IssuerAcceptance {
         }
     }
 
-    async fn list(&self) -> Result<Vec<Event>, String> {
-        let client = self
-            .cluster
-            .connection()
-            .client()
-            .map_err(|down| down.why)?;
-        list(client, &self.namespace).await
+    async fn list(&self) -> Result<Vec<Event>, ApiError> {
+        list(&self.cluster.connection().client()?, &self.namespace).await
     }
 }
 
 impl Observer for Arc<IssuerAcceptance> {
-    async fn before_write(&self, client: &Client) {
-        let seen = list(client.clone(), &self.namespace).await;
+    async fn before_write(&self, client: &ApiClient) {
+        let seen = list(client, &self.namespace).await;
         if let Err(why) = &seen {
             let cluster = self.cluster.config().name();
             tracing::warn!(
                 cluster,
                 section = self.name,
-                why,
+                %why,
                 "events cannot be listed: it will not be known whether Linkerd's controller took its issuer"
             );
         }
@@ -211,15 +202,11 @@ impl Observer for Arc<IssuerAcceptance> {
     }
 }
 
-async fn list(client: Client, namespace: &str) -> Result<Vec<Event>, String> {
-    let api: Api<Event> = Api::namespaced(client, namespace);
+async fn list(client: &ApiClient, namespace: &str) -> Result<Vec<Event>, ApiError> {
     let of = format!("involvedObject.kind=Deployment,involvedObject.name={DEPLOYMENT}");
-    let params = ListParams::default().fields(&of).limit(PAGE);
-    match tokio::time::timeout(DEADLINE, api.list(&params)).await {
-        Ok(Ok(list)) => Ok(list.items),
-        Ok(Err(error)) => Err(told(&error)),
-        Err(_) => Err("the API server does not answer".to_owned()),
-    }
+    let events = Collection::new(Event::url_path(&(), Some(namespace))).fields(of);
+    let listed = tokio::time::timeout(DEADLINE, client.list(events)).await;
+    listed.unwrap_or(Err(ApiError::Timeout(DEADLINE)))
 }
 
 fn version(event: &Event) -> (String, String) {

@@ -7,12 +7,12 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::workloads::{Counts, PublishedRoots, Workload, count};
-use crate::cluster::{ClusterConfig, Inspector};
+use crate::cluster::{ClusterConfig, Collection, Inspector};
 use crate::controllers::publisher::{LINKERD_KEY, LINKERD_ROOTS, TargetConfig};
 use crate::digest::{hex, sha256};
 
-/// Pods per page: the API server sends whole pods, of which little is used.
-const PAGE: usize = 200;
+/// Pods on a page: whole ones are sent, and most of each is thrown away.
+const PAGE: u32 = 200;
 
 /// A control plane and the pods of its mesh.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,11 +34,10 @@ pub async fn control_planes(
     inspector: &Inspector,
 ) -> Result<Vec<ControlPlane>, String> {
     let mut found = Vec::new();
-    let named = format!("/api/v1/configmaps?fieldSelector=metadata.name%3D{LINKERD_ROOTS}");
+    let named = format!("metadata.name={LINKERD_ROOTS}");
+    let named = Collection::new("/api/v1/configmaps").fields(named);
     let mut maps = Vec::new();
-    inspector
-        .for_each(&named, PAGE, |map| maps.push(map))
-        .await?;
+    inspector.for_each(named, |map| maps.push(map)).await?;
     for namespace in target.namespaces(cluster, inspector).await? {
         let roots = maps.iter().find_map(|map| published_roots(map, &namespace));
         let roots = roots.ok_or_else(|| {
@@ -48,14 +47,16 @@ pub async fn control_planes(
         })?;
         found.push((roots, BTreeMap::new()));
     }
-    // The API server leaves out pods that have ended.
-    let running = "/api/v1/pods?fieldSelector=status.phase!%3DSucceeded,status.phase!%3DFailed";
+    // What has ended is not even sent.
+    let running = Collection::new("/api/v1/pods")
+        .fields("status.phase!=Succeeded,status.phase!=Failed")
+        .page_size(PAGE);
     let each = |pod: Value| {
         for (roots, workloads) in &mut found {
             count(workloads, &pod, roots);
         }
     };
-    inspector.for_each(running, PAGE, each).await?;
+    inspector.for_each(running, each).await?;
     let planes = found.into_iter().map(|(roots, workloads)| ControlPlane {
         namespace: roots.namespace,
         sha256: roots.sha256,

@@ -11,20 +11,17 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher;
-use kube::{Api, Client};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::dependencies::Dependencies;
-use super::http::told;
 use super::metrics::Metrics;
-use super::watch::{self, Watched};
+use super::watch::{WatchHandler, watch};
 use crate::backoff::{self, Backoff};
 use crate::clock::{Clock, UnixTime};
-use crate::cluster::Cluster;
+use crate::cluster::{ApiClient, ApiError, Cluster, Collection};
 use crate::issuance::{Authorities, NO_REMAINING_PATH_LEN, OwnKeyRequest, path_len_remedy};
 use crate::log_limit::OnChange;
 use secret::Material;
@@ -47,7 +44,7 @@ const MAX_ISSUE_DELAY: Duration = Duration::from_secs(60);
 
 /// Is notified of what happens to a secret.
 pub(super) trait Observer: Send + Sync {
-    fn before_write(&self, client: &Client) -> impl Future<Output = ()> + Send;
+    fn before_write(&self, client: &ApiClient) -> impl Future<Output = ()> + Send;
 
     fn on_written(&self);
 
@@ -56,7 +53,7 @@ pub(super) trait Observer: Send + Sync {
 }
 
 impl Observer for () {
-    async fn before_write(&self, _: &Client) {}
+    async fn before_write(&self, _: &ApiClient) {}
 
     fn on_written(&self) {}
 
@@ -96,7 +93,7 @@ impl<W: Observer> ManagedSecret<W> {
     pub(super) async fn run(&self, stop: &CancellationToken) {
         let cluster = Arc::clone(&self.cluster);
         tokio::select! {
-            () = watch::follow(self, &cluster, &self.spec.name, stop) => {}
+            () = watch(self, &cluster, &self.spec.name, stop) => {}
             never = self.reconcile_loop() => match never {},
             () = stop.cancelled() => {}
         }
@@ -143,7 +140,7 @@ impl<W: Observer> ManagedSecret<W> {
         may_issue: bool,
         issued_at: &mut Vec<Instant>,
     ) -> Result<Outcome, String> {
-        let down = |error: kube::Error| told(&error);
+        let down = |error: ApiError| error.to_string();
         let cluster = self.cluster.config();
         let client = self
             .cluster
@@ -256,27 +253,26 @@ enum Outcome {
     Deferred,
 }
 
-impl<W: Observer> Watched for ManagedSecret<W> {
-    /// Its metadata is enough to know that it changed; the key stays where it is.
+impl<W: Observer> WatchHandler for ManagedSecret<W> {
+    /// Metadata shows that a secret has changed; its key is not sent.
     type Object = PartialObjectMeta<Secret>;
 
-    async fn api(&self, client: Client) -> Result<Api<Self::Object>, kube::Error> {
-        Ok(Api::namespaced(client, &self.spec.namespace))
+    async fn collection(&self, _: &ApiClient) -> Result<Collection, ApiError> {
+        let name = format!("metadata.name={}", self.spec.secret);
+        Ok(Collection::new(secret::path(&self.spec.namespace))
+            .fields(name)
+            .metadata_only())
     }
 
-    fn selector(&self) -> watcher::Config {
-        watcher::Config::default().fields(&format!("metadata.name={}", self.spec.secret))
-    }
-
-    async fn seen(&self, _: Self::Object) {
+    async fn on_object(&self, _: Self::Object) {
         self.changed.notify_one();
     }
 
-    async fn gone(&self, _: Self::Object) {
+    async fn on_deleted(&self, _: Self::Object) {
         self.changed.notify_one();
     }
 
-    fn up(&self, up: bool) {
+    fn set_up(&self, up: bool) {
         let cluster = self.cluster.config().name();
         self.metrics.watch(&self.spec.name, cluster, up);
     }

@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
-use kube::Client;
-use kube::api::{GetParams, Patch, PatchParams, Request};
-use kube::core::Status;
+use kube::Resource as _;
+use kube::api::{Patch, PatchParams, Request};
 use rcgen::{KeyPair, PublicKeyData as _};
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::spec::{CertificateRole, SecretSpec};
 use crate::clock::UnixTime;
-use crate::controllers::http;
+use crate::cluster::{ApiClient, ApiError};
 use crate::issuance::Issuer;
 use crate::x509::{Certificate, KeyKind, PublicKey, parse_pem_chain};
 
@@ -45,37 +45,32 @@ pub(super) struct SecretStatus {
 
 /// Reads the secret; `None` when there is none.
 pub(super) async fn read(
-    client: &Client,
+    client: &ApiClient,
     namespace: &str,
     name: &str,
-) -> Result<Option<Found>, kube::Error> {
-    let request = Request::new(path(namespace)).get(name, &GetParams::default());
-    let request = request.map_err(kube::Error::BuildRequest)?;
-    let Some((_, body)) = http::send(client, request).await? else {
-        return Ok(None);
-    };
-    let secret = serde_json::from_slice(&body).map_err(kube::Error::SerdeError)?;
-    Ok(Some(Found(secret)))
+) -> Result<Option<Found>, ApiError> {
+    let secret = client.get(&path(namespace), name).await?;
+    Ok(secret.map(Found))
 }
 
 /// Writes the secret, as its owner: what others wrote over our fields is put back, what they added
 /// beside them is left.
 pub(super) async fn apply(
-    client: &Client,
+    client: &ApiClient,
     namespace: &str,
     name: &str,
     issued_at: &Material,
-) -> Result<(), kube::Error> {
+) -> Result<(), ApiError> {
     patch(client, namespace, name, issued_at, &parameters()).await
 }
 
 /// The same without effect, to know that it would be taken: the namespace is there, the secret's
 /// type is right, and RBAC lets us.
 pub(super) async fn dry_run(
-    client: &Client,
+    client: &ApiClient,
     namespace: &str,
     name: &str,
-) -> Result<(), kube::Error> {
+) -> Result<(), ApiError> {
     let nothing = Material {
         chain: String::new(),
         key: Zeroizing::default(),
@@ -89,12 +84,12 @@ fn parameters() -> PatchParams {
 }
 
 async fn patch(
-    client: &Client,
+    client: &ApiClient,
     namespace: &str,
     name: &str,
     issued_at: &Material,
     parameters: &PatchParams,
-) -> Result<(), kube::Error> {
+) -> Result<(), ApiError> {
     let mut wanted = json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -115,19 +110,12 @@ async fn patch(
     if let Some(Value::String(key)) = wanted.pointer_mut("/data/tls.key") {
         key.zeroize();
     }
-    let request = request.map_err(kube::Error::BuildRequest)?;
-    match http::send(client, request).await? {
-        Some(_) => Ok(()),
-        None => {
-            let why = format!("the namespace {namespace} is not there");
-            let said = Status::failure(&why, "NotFound").with_code(404);
-            Err(kube::Error::Api(Box::new(said)))
-        }
-    }
+    client.call::<IgnoredAny>(request?).await?;
+    Ok(())
 }
 
-fn path(namespace: &str) -> String {
-    format!("/api/v1/namespaces/{namespace}/secrets")
+pub(super) fn path(namespace: &str) -> String {
+    Secret::url_path(&(), Some(namespace))
 }
 
 impl Found {

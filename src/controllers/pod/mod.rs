@@ -1,20 +1,20 @@
 //! PodCertificateRequests (KEP-4317): certificates that the kubelet mounts into pods.
 
-mod api;
+mod api_version;
 mod status;
 mod validate;
 
 use std::sync::Arc;
 
-use kube::api::{DynamicObject, PostParams};
-use kube::{Api, Client};
+use kube::Resource as _;
+use kube::core::DynamicObject;
 
+use self::api_version::ApiVersion;
 use super::config::PodSigner;
-use super::http::told;
 use super::signer::Work;
 use super::signing_error::{Refusal, SigningError};
-use crate::clock::Clock;
-use crate::cluster::Cluster;
+use crate::clock::{Clock, UnixTime};
+use crate::cluster::{ApiClient, ApiError, Cluster, Collection};
 use crate::issuance::Authorities;
 
 /// One `[pod_signers.*]` in one cluster.
@@ -24,7 +24,7 @@ pub(super) struct PodWork {
     cluster: Arc<Cluster>,
     authorities: Arc<Authorities>,
     clock: Arc<dyn Clock>,
-    version: api::Version,
+    version: ApiVersion,
 }
 
 impl PodWork {
@@ -40,12 +40,16 @@ impl PodWork {
             cluster,
             authorities,
             clock,
-            version: api::Version::default(),
+            version: ApiVersion::default(),
         }
     }
 
     /// The status of an object that was issued for.
-    async fn certify(&self, found: &api::Found) -> Result<serde_json::Value, SigningError> {
+    async fn certify(
+        &self,
+        object: &DynamicObject,
+        server_time: UnixTime,
+    ) -> Result<serde_json::Value, SigningError> {
         let cluster = self.cluster.config();
         let profile = self
             .authorities
@@ -57,9 +61,9 @@ impl PodWork {
             .ok_or_else(|| SigningError::Retry("the authority cannot sign".to_owned()))?;
         let clocks = validate::Clocks {
             now: self.clock.now(),
-            server: found.server,
+            server: server_time,
         };
-        let valid = validate::validate(&found.object, &self.config, cluster, &profile)?;
+        let valid = validate::validate(object, &self.config, cluster, &profile)?;
         let request = valid.request(&profile, &issuer, clocks)?;
         let issued = self.authorities.issue(request).await?;
         status::issued(&issued, &valid, clocks.server)
@@ -89,13 +93,10 @@ impl Work for PodWork {
         &self.cluster
     }
 
-    async fn api(&self, client: Client) -> Result<Api<DynamicObject>, kube::Error> {
-        let resource = self.version.discover(&client).await?;
-        Ok(Api::all_with(client, &resource))
-    }
-
-    fn selector(&self) -> String {
-        format!("spec.signerName={}", self.config.signer_name)
+    async fn collection(&self, client: &ApiClient) -> Result<Collection, ApiError> {
+        let resource = self.version.discover(client).await?;
+        let signer = format!("spec.signerName={}", self.config.signer_name);
+        Ok(Collection::new(DynamicObject::url_path(&resource, None)).fields(signer))
     }
 
     fn wants(&self, object: &DynamicObject) -> bool {
@@ -104,34 +105,32 @@ impl Work for PodWork {
 
     async fn handle(
         &self,
-        client: Client,
+        client: &ApiClient,
         namespace: &str,
         name: &str,
     ) -> Result<Option<&'static str>, String> {
-        let resource = self.version.known();
-        let read = api::read(&client, &resource, namespace, name).await;
-        let read = read.map_err(|error| told(&error))?;
-        let Some(mut found) = read.filter(|found| validate::is_open(&found.object)) else {
+        let path = DynamicObject::url_path(&self.version.known(), Some(namespace));
+        let read = client.get_with_date(&path, name).await;
+        let read = read.map_err(|error| error.to_string())?;
+        let Some((mut object, server_time)) = read.filter(|(object, _)| validate::is_open(object))
+        else {
             return Ok(None);
         };
-        let (status, result) = match self.certify(&found).await {
+        let (status, result) = match self.certify(&object, server_time).await {
             Ok(status) => (status, "issued"),
             Err(SigningError::Retry(why)) => return Err(why),
             Err(SigningError::Refused(refusal)) => {
                 self.log_refusal(namespace, name, &refusal);
                 let result = if refusal.denied { "denied" } else { "failed" };
-                (status::refused(&refusal, found.server), result)
+                (status::refused(&refusal, server_time), result)
             }
         };
-        if let Some(data) = found.object.data.as_object_mut() {
+        if let Some(data) = object.data.as_object_mut() {
             data.insert("status".to_owned(), status);
         }
         // With the version that was read: the status is written once, by whoever comes first.
-        let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, &resource);
-        let written = api
-            .replace_status(name, &PostParams::default(), &found.object)
-            .await;
-        written.map_err(|error| told(&error))?;
+        let written = client.replace_status(&path, name, &object).await;
+        written.map_err(|error| error.to_string())?;
         Ok(Some(result))
     }
 }

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::config::PublisherConfig;
 use super::target::{TargetConfig, TargetKind};
-use crate::cluster::{ClusterConfig, Inspector, Permission};
+use crate::cluster::{ClusterConfig, Collection, Inspector, Permission};
 
-const BUNDLES: &str = "/apis/certificates.k8s.io";
-const PAGE: usize = 500;
+const BUNDLES: &str = "/apis/certificates.k8s.io/v1/clustertrustbundles";
+const OLDER_BUNDLES: &str = "/apis/certificates.k8s.io/v1beta1/clustertrustbundles";
 
 /// The differences of one target in one cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,19 +33,12 @@ impl TargetConfig {
         inspector: &Inspector,
         pem: &str,
     ) -> Result<Drift, String> {
-        let named = format!(
-            "fieldSelector=metadata.name%3D{}",
-            self.object().replace(':', "%3A")
-        );
+        let named =
+            |path: &str| Collection::new(path).fields(format!("metadata.name={}", self.object()));
         let TargetKind::ConfigMap { key, .. } = self.kind() else {
-            let mut found = list(
-                inspector,
-                &format!("{BUNDLES}/v1/clustertrustbundles?{named}"),
-            )
-            .await;
+            let mut found = list(inspector, named(BUNDLES)).await;
             if found.is_err() {
-                let older = format!("{BUNDLES}/v1beta1/clustertrustbundles?{named}");
-                found = list(inspector, &older).await;
+                found = list(inspector, named(OLDER_BUNDLES)).await;
             }
             let found = found?;
             let held = found
@@ -58,7 +51,7 @@ impl TargetConfig {
             });
         };
         let namespaces = self.namespaces(cluster, inspector).await?;
-        let maps = list(inspector, &format!("/api/v1/configmaps?{named}")).await?;
+        let maps = list(inspector, named("/api/v1/configmaps")).await?;
         let held: BTreeMap<&str, Option<&str>> = maps
             .iter()
             .filter_map(|map| {
@@ -88,7 +81,7 @@ impl TargetConfig {
         cluster: &ClusterConfig,
         inspector: &Inspector,
     ) -> Result<BTreeSet<String>, String> {
-        let all = list(inspector, "/api/v1/namespaces?").await?;
+        let all = list(inspector, Collection::new("/api/v1/namespaces")).await?;
         let chosen = all
             .iter()
             .filter(|each| text(each, "/status/phase") != Some("Terminating"))
@@ -145,11 +138,10 @@ fn differs(held: Option<Option<&str>>, pem: &str) -> Option<&'static str> {
     }
 }
 
-/// Every object of a list. `path` already contains the `?` of its query.
-async fn list(inspector: &Inspector, path: &str) -> Result<Vec<Value>, String> {
+async fn list(inspector: &Inspector, collection: Collection) -> Result<Vec<Value>, String> {
     let mut all = Vec::new();
     inspector
-        .for_each(path, PAGE, |object| all.push(object))
+        .for_each(collection, |object| all.push(object))
         .await?;
     Ok(all)
 }

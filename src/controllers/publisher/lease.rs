@@ -10,15 +10,13 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::PostParams;
-use kube::{Api, Client};
+use kube::Resource as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::config::PublisherConfig;
-use super::error::said;
 use crate::clock::Clock;
-use crate::cluster::Cluster;
+use crate::cluster::{ApiClient, ApiError, Cluster};
 
 /// Which server publishes to a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +66,7 @@ impl Election {
                 }
                 failed => {
                     let why = match failed {
-                        Ok(Err(why)) => why,
+                        Ok(Err(error)) => error.to_string(),
                         _ => "no answer in time".to_owned(),
                     };
                     match held_until.filter(|until| Instant::now() < *until) {
@@ -97,10 +95,10 @@ impl Election {
     async fn try_acquire(
         &self,
         observed: &mut Option<ObservedRecord>,
-    ) -> Result<Option<String>, String> {
-        let api = self.api()?;
+    ) -> Result<Option<String>, ApiError> {
+        let (client, path) = (self.client()?, self.path());
         let name = self.config.lease_name();
-        let Some(mut lease) = api.get_opt(name).await.map_err(|error| said(&error))? else {
+        let Some(mut lease) = client.get::<Lease>(&path, name).await? else {
             let lease = Lease {
                 metadata: ObjectMeta {
                     name: Some(name.to_owned()),
@@ -108,7 +106,7 @@ impl Election {
                 },
                 spec: Some(self.spec(0)),
             };
-            return self.acquired(api.create(&PostParams::default(), &lease).await);
+            return acquired(client.create(&path, &lease).await);
         };
         let spec = lease.spec.clone().unwrap_or_default();
         let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
@@ -123,18 +121,7 @@ impl Election {
             }
             _ => self.spec(transitions.saturating_add(1)),
         });
-        self.acquired(api.replace(name, &PostParams::default(), &lease).await)
-    }
-
-    fn acquired(&self, answer: kube::Result<Lease>) -> Result<Option<String>, String> {
-        match answer {
-            Ok(_) => Ok(None),
-            // Another server was faster.
-            Err(kube::Error::Api(status)) if status.code == 409 => {
-                Ok(Some("another server, a moment ago".to_owned()))
-            }
-            Err(error) => Err(said(&error)),
-        }
+        acquired(client.replace(&path, name, &lease).await)
     }
 
     /// Whether another holder's record has not changed for its duration.
@@ -175,28 +162,38 @@ impl Election {
         }
     }
 
-    async fn release(&self) -> Result<(), String> {
-        let api = self.api()?;
+    async fn release(&self) -> Result<(), ApiError> {
+        let (client, path) = (self.client()?, self.path());
         let name = self.config.lease_name();
-        let mut lease = api.get(name).await.map_err(|error| said(&error))?;
+        let Some(mut lease) = client.get::<Lease>(&path, name).await? else {
+            return Ok(());
+        };
         let Some(spec) = lease.spec.as_mut() else {
             return Ok(());
         };
         if spec.holder_identity.as_ref() == Some(&self.identity) {
             spec.holder_identity = None;
-            api.replace(name, &PostParams::default(), &lease)
-                .await
-                .map_err(|error| said(&error))?;
+            client.replace(&path, name, &lease).await?;
         }
         Ok(())
     }
 
-    fn api(&self) -> Result<Api<Lease>, String> {
-        let client: Client = self
-            .cluster
-            .connection()
-            .client()
-            .map_err(|down| down.why)?;
-        Ok(Api::namespaced(client, self.config.lease_namespace()))
+    fn client(&self) -> Result<ApiClient, ApiError> {
+        Ok(self.cluster.connection().client()?)
+    }
+
+    fn path(&self) -> String {
+        Lease::url_path(&(), Some(self.config.lease_namespace()))
+    }
+}
+
+fn acquired(answer: Result<Lease, ApiError>) -> Result<Option<String>, ApiError> {
+    match answer {
+        Ok(_) => Ok(None),
+        // Another server was faster.
+        Err(error) if error.code() == Some(409) => {
+            Ok(Some("another server, a moment ago".to_owned()))
+        }
+        Err(error) => Err(error),
     }
 }

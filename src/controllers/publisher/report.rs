@@ -90,8 +90,8 @@ fn error(reconciler: &Reconciler, state: &TargetState) -> Option<String> {
     let refused = state.refused.as_ref();
     refused
         .map(|why| format!("the newest bundle is not published: {why}"))
-        .or_else(|| watch("namespaces", reconciler.listing.trouble()))
-        .or_else(|| watch("objects", state.listing.trouble()))
+        .or_else(|| watch("namespaces", reconciler.list.error()))
+        .or_else(|| watch("objects", state.list.error()))
 }
 
 fn version(bundle: &PublishedBundle) -> Version {

@@ -13,7 +13,7 @@ use super::object_state::{ObjectKey, Observed};
 use super::reconciler::{Index, Reconciler};
 use super::report::{self, Applied};
 use super::target::{TargetConfig, TargetKind};
-use super::watch::{self, NamespaceSeen, News};
+use super::watch::{self, KeyedEvent, NamespaceState};
 use super::write::{self, Outcome};
 use crate::backoff::Backoff;
 use crate::clock::UnixTime;
@@ -31,8 +31,8 @@ const OVERLOAD_THRESHOLD: u32 = 3;
 const PAUSE: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(15));
 
 enum Event {
-    Namespaces(News<NamespaceSeen>),
-    Objects(Index, News<Observed>),
+    Namespaces(KeyedEvent<NamespaceState>),
+    Objects(Index, KeyedEvent<Observed>),
     Bundle(Index, Arc<PublishedBundle>),
 }
 
@@ -66,12 +66,16 @@ impl Session {
         let in_namespaces =
             |target: &Arc<TargetConfig>| matches!(target.kind(), TargetKind::ConfigMap { .. });
         if targets.iter().any(in_namespaces) {
-            let news = watch::namespaces(Arc::clone(&cluster));
-            events.push(news.map(Event::Namespaces).boxed());
+            let events_of = watch::namespaces(&cluster);
+            events.push(events_of.map(Event::Namespaces).boxed());
         }
         for (index, (target, kinds)) in targets.iter().zip(&kinds).enumerate() {
-            let news = watch::objects(Arc::clone(&cluster), Arc::clone(target), Arc::clone(kinds));
-            events.push(news.map(move |news| Event::Objects(index, news)).boxed());
+            let events_of = watch::objects(&cluster, Arc::clone(target), Arc::clone(kinds));
+            events.push(
+                events_of
+                    .map(move |event| Event::Objects(index, event))
+                    .boxed(),
+            );
             let subscription = dependencies
                 .bundles
                 .subscribe(target.trust_domain().clone());
@@ -129,8 +133,8 @@ impl Session {
         let now = Instant::now();
         self.has_changed = true;
         match event {
-            Event::Namespaces(news) => self.reconciler.on_namespace_event(news, now),
-            Event::Objects(index, news) => self.reconciler.on_object_event(index, news, now),
+            Event::Namespaces(event) => self.reconciler.on_namespace_event(event, now),
+            Event::Objects(index, event) => self.reconciler.on_object_event(index, event, now),
             Event::Bundle(index, bundle) => self.reconciler.set_bundle(index, &bundle, now),
         }
     }

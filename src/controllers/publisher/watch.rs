@@ -1,220 +1,100 @@
-//! What a cluster says of itself, as one stream that never ends: a watch that breaks is begun
-//! again with the client as it then is, later and later while it keeps breaking.
+//! The watches of a publisher's session, as streams that never end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::Api;
-use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::Resource as _;
+use kube::core::{DynamicObject, PartialObjectMeta};
+use serde::de::DeserializeOwned;
 
 use super::desired::observe;
-use super::error::said;
 use super::kinds::Kinds;
 use super::object_state::{ObjectKey, Observed};
 use super::target::TargetConfig;
-use crate::backoff::Backoff;
-use crate::cluster::Cluster;
+use crate::cluster::{
+    ApiClient, ApiError, Cluster, Collection, Follower, Source, Versioned, WATCH_TIME, WatchEvent,
+};
 
-/// A watch ends at the server after so many seconds; one that says nothing for a little longer is
-/// taken for dead.
-const WATCH_SECS: u32 = 60;
 /// Objects in one answer: each may be as large as etcd takes, whatever others have put into it.
-const PAGE: u32 = 100;
+const PAGE_SIZE: u32 = 100;
 
-/// What a watch says of things that are called by their key.
-#[derive(Debug)]
-pub(super) enum News<T> {
-    /// All that exist follow.
-    Begin,
-    /// It exists, and did when the watch began.
-    Listed(ObjectKey, T),
-    /// All that exist have been said.
-    Complete,
-    /// It has come or changed.
-    Changed(ObjectKey, T),
-    /// It has gone; the version of its end.
-    Gone(ObjectKey, u64),
-    /// The watch is broken, and why; it comes again with [`News::Begin`].
-    Broken(String),
-}
+/// What a watch reports of objects and their keys.
+pub(super) type KeyedEvent<T> = WatchEvent<(ObjectKey, T)>;
 
-/// What counts of a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct NamespaceSeen {
+pub(super) struct NamespaceState {
     pub(super) labels: BTreeMap<String, String>,
-    pub(super) is_going: bool,
+    pub(super) is_terminating: bool,
 }
 
 /// Every namespace of a cluster.
-pub(super) fn namespaces(cluster: Arc<Cluster>) -> BoxStream<'static, News<NamespaceSeen>> {
-    let open = move || {
-        let client = cluster.connection().client().map_err(|down| down.why)?;
-        let watch = watcher(Api::<PartialObjectMeta<Namespace>>::all(client), config());
-        let watch = watch.map(|event| event.map(namespace_news).map_err(Failed::of));
-        Ok(watch.boxed())
-    };
-    endless(open, |_| {})
-}
-
-fn namespace_news(event: Event<PartialObjectMeta<Namespace>>) -> News<NamespaceSeen> {
-    news(event, |object| {
+pub(super) fn namespaces(cluster: &Cluster) -> BoxStream<'static, KeyedEvent<NamespaceState>> {
+    let all = Collection::new(Namespace::url_path(&(), None)).metadata_only();
+    let events = follow(cluster, all, "namespaces".to_owned());
+    let state = |object: PartialObjectMeta<Namespace>| {
         let metadata = object.metadata;
-        let version = metadata.resource_version.and_then(|text| text.parse().ok());
-        let seen = NamespaceSeen {
+        let state = NamespaceState {
             labels: metadata.labels.unwrap_or_default(),
-            is_going: metadata.deletion_timestamp.is_some(),
+            is_terminating: metadata.deletion_timestamp.is_some(),
         };
-        (metadata.name, version.unwrap_or(0), seen)
-    })
+        (metadata.name, state)
+    };
+    events.map(move |event| event.map(state)).boxed()
 }
 
 /// Every object of a target.
 pub(super) fn objects(
-    cluster: Arc<Cluster>,
+    cluster: &Cluster,
     target: Arc<TargetConfig>,
     kinds: Arc<Kinds>,
-) -> BoxStream<'static, News<Observed>> {
-    let others = Arc::clone(&kinds);
-    let open = move || {
-        let client = cluster.connection().client().map_err(|down| down.why)?;
-        let api = Api::all_with(client, kinds.resource());
-        let name = format!("metadata.name={}", target.object());
-        let target = Arc::clone(&target);
-        let watch = watcher(api, config().fields(&name)).map(move |event| {
-            let target = &target;
-            let read = |event| {
-                news(event, |object: kube::core::DynamicObject| {
-                    let found = observe(target, &object);
-                    (object.metadata.namespace, found.version, found)
-                })
-            };
-            event.map(read).map_err(Failed::of)
-        });
-        Ok(watch.boxed())
+) -> BoxStream<'static, KeyedEvent<Observed>> {
+    let what = format!("objects of bundle target {}", target.name());
+    let source = TargetObjects {
+        name: target.object().to_owned(),
+        kinds: Arc::clone(&kinds),
     };
-    // Where the server does not know one version of the kind, it may know another.
-    endless(open, move |code| {
-        if code == Some(404) {
-            others.try_another();
+    let events = follow(cluster, source, what).map(move |event| {
+        // The API server may serve another version of the kind.
+        if let WatchEvent::Failed(error) = &event
+            && error.code() == Some(404)
+        {
+            kinds.try_another();
         }
-    })
+        event.map(|object: DynamicObject| {
+            let observed = observe(&target, &object);
+            (object.metadata.namespace, observed)
+        })
+    });
+    events.boxed()
 }
 
-fn news<K, T>(event: Event<K>, read: impl FnOnce(K) -> (ObjectKey, u64, T)) -> News<T> {
-    match event {
-        Event::Init => News::Begin,
-        Event::InitApply(object) => {
-            let (key, _, seen) = read(object);
-            News::Listed(key, seen)
-        }
-        Event::InitDone => News::Complete,
-        Event::Apply(object) => {
-            let (key, _, seen) = read(object);
-            News::Changed(key, seen)
-        }
-        Event::Delete(object) => {
-            let (key, version, _) = read(object);
-            News::Gone(key, version)
-        }
+struct TargetObjects {
+    name: String,
+    kinds: Arc<Kinds>,
+}
+
+impl Source for TargetObjects {
+    async fn locate(&self, _: &ApiClient) -> Result<Collection, ApiError> {
+        let path = DynamicObject::url_path(self.kinds.resource(), None);
+        let name = format!("metadata.name={}", self.name);
+        Ok(Collection::new(path).fields(name).page_size(PAGE_SIZE))
     }
 }
 
-fn config() -> watcher::Config {
-    watcher::Config::default()
-        .timeout(WATCH_SECS)
-        .page_size(PAGE)
-}
-
-/// A watch's failure: the status code where the server gave one, and what was said.
-struct Failed(Option<u16>, String);
-
-impl Failed {
-    fn of(error: watcher::Error) -> Self {
-        match error {
-            watcher::Error::InitialListFailed(error)
-            | watcher::Error::WatchStartFailed(error)
-            | watcher::Error::WatchFailed(error) => {
-                let code = match &error {
-                    kube::Error::Api(status) => Some(status.code),
-                    _ => None,
-                };
-                Self(code, said(&error))
-            }
-            watcher::Error::WatchError(status) => {
-                let error = kube::Error::Api(status);
-                Self(None, said(&error))
-            }
-            watcher::Error::NoResourceVersion => Self(None, error.to_string()),
-        }
-    }
-}
-
-type Watch<T> = BoxStream<'static, Result<News<T>, Failed>>;
-
-fn endless<T: Send + 'static>(
-    open: impl FnMut() -> Result<Watch<T>, String> + Send + 'static,
-    failed: impl FnMut(Option<u16>) + Send + 'static,
-) -> BoxStream<'static, News<T>> {
-    let begin = Follow {
-        open,
-        failed,
-        watch: None,
-        backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(15)),
-        wait: None,
-    };
-    let next = |mut follow: Follow<_, _, T>| async move {
-        let news = follow.next().await;
-        Some((news, follow))
-    };
-    stream::unfold(begin, next).boxed()
-}
-
-struct Follow<O, F, T> {
-    open: O,
-    failed: F,
-    watch: Option<Watch<T>>,
-    backoff: Backoff,
-    wait: Option<Duration>,
-}
-
-impl<O, F, T> Follow<O, F, T>
+fn follow<T>(
+    cluster: &Cluster,
+    source: impl Source + Sync + 'static,
+    what: String,
+) -> BoxStream<'static, WatchEvent<T>>
 where
-    O: FnMut() -> Result<Watch<T>, String>,
-    F: FnMut(Option<u16>),
+    T: DeserializeOwned + Versioned + Send + 'static,
 {
-    async fn next(&mut self) -> News<T> {
-        if let Some(wait) = self.wait.take() {
-            tokio::time::sleep(wait).await;
-        }
-        let watch = match &mut self.watch {
-            Some(watch) => watch,
-            None => match (self.open)() {
-                Ok(watch) => self.watch.insert(watch),
-                Err(why) => return self.broken(why),
-            },
-        };
-        match watch.next().await {
-            Some(Ok(news)) => {
-                if matches!(news, News::Complete | News::Changed(..) | News::Gone(..)) {
-                    self.backoff.reset();
-                }
-                news
-            }
-            Some(Err(Failed(code, why))) => {
-                (self.failed)(code);
-                self.broken(why)
-            }
-            None => self.broken("the watch ended".to_owned()),
-        }
-    }
-
-    fn broken(&mut self, why: String) -> News<T> {
-        self.watch = None;
-        self.wait = Some(self.backoff.next_delay());
-        News::Broken(why)
-    }
+    let follower = Follower::new(cluster.connection(), source, what, WATCH_TIME);
+    let next = |mut follower: Follower<T, _>| async move {
+        let event = follower.next().await;
+        Some((event, follower))
+    };
+    stream::unfold(follower, next).boxed()
 }

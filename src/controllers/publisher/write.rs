@@ -2,18 +2,15 @@
 
 use std::time::Duration;
 
-use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::Resource as _;
+use kube::api::PatchParams;
 use kube::core::{ApiResource, DynamicObject};
 use serde_json::Value;
 
 use super::desired::observe;
-use super::error::said;
 use super::object_state::{MANAGER, ObjectKey, Observed};
 use super::target::TargetConfig;
-use crate::cluster::Cluster;
-
-const DEADLINE: Duration = Duration::from_secs(10);
+use crate::cluster::{ApiError, Cluster};
 
 /// The result of a write.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,23 +41,18 @@ pub(super) async fn write(
     if let Some(object) = object.as_object_mut() {
         object.insert("apiVersion".to_owned(), resource.api_version.clone().into());
     }
-    let api: Api<DynamicObject> = match key {
-        Some(namespace) => Api::namespaced_with(client, namespace, resource),
-        None => Api::all_with(client, resource),
-    };
+    let path = DynamicObject::url_path(resource, key.as_deref());
     let params = PatchParams::apply(MANAGER).force();
-    let patch = Patch::Apply(&object);
-    let apply = api.patch(target.object(), &params, &patch);
-    match tokio::time::timeout(DEADLINE, apply).await {
-        Ok(Ok(object)) => Outcome::Written(observe(target, &object)),
-        Ok(Err(error)) => classify(&error, key.is_some()),
-        Err(_) => Outcome::Unreachable(format!("no answer within {DEADLINE:?}")),
+    let written = client.apply(&path, target.object(), &object, &params);
+    match written.await {
+        Ok(object) => Outcome::Written(observe(target, &object)),
+        Err(error) => classify(&error, key.is_some()),
     }
 }
 
-fn classify(error: &kube::Error, in_namespace: bool) -> Outcome {
-    let why = said(error);
-    let kube::Error::Api(status) = error else {
+fn classify(error: &ApiError, in_namespace: bool) -> Outcome {
+    let why = error.to_string();
+    let ApiError::Status(status) = error else {
         return Outcome::Unreachable(why);
     };
     let cause = |reason: &str| {
@@ -91,7 +83,7 @@ mod tests {
 
     fn classified(status: Value) -> Outcome {
         let status = serde_json::from_value(status).unwrap();
-        classify(&kube::Error::Api(Box::new(status)), true)
+        classify(&ApiError::Status(Box::new(status)), true)
     }
 
     #[test]
@@ -104,7 +96,7 @@ mod tests {
         let denied = json!({"code": 403, "reason": "Forbidden", "message": "no"});
         assert_eq!(
             classified(denied),
-            Outcome::Refused("403 Forbidden: no".to_owned())
+            Outcome::Refused("the API server answers 403 Forbidden: no".to_owned())
         );
         for code in [409, 413, 422] {
             let status = json!({"code": code, "reason": "", "message": ""});

@@ -89,7 +89,7 @@ func (s *server) call(one call) (*answer, error) {
 		if expected == "" {
 			expected = one.Identity
 		}
-		got.Facts, err = judgeAnswer(chain, expected, made.public)
+		got.Facts, err = checkAnswer(chain, expected, made.public)
 		if err != nil {
 			got.Problem = err.Error()
 		}

@@ -22,7 +22,7 @@ import (
 	"istio.io/istio/security/pkg/nodeagent/caclient/providers/citadel"
 )
 
-// options are what a sidecar's agent would hand to its client: the token is read from a file anew
+// options are what a sidecar's agent would hand to its client: the token is read from a file again
 // for each call.
 func (s *server) options(tokenFile, signer string) *security.Options {
 	return &security.Options{

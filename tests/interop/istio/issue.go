@@ -28,7 +28,7 @@ type tally struct {
 	out   *os.File
 }
 
-// issue asks for many certificates at once, each worker with a client of its own, and judges every
+// issue asks for many certificates at once, each worker with a client of its own, and checks every
 // answer. With -out each chain is appended to a file, as soon as it has come, as one JSON line: the
 // outside witness of what the CA has released.
 func issue(args []string) (any, error) {
@@ -123,12 +123,12 @@ func (t *tally) fail(err error) {
 }
 
 func (t *tally) keep(chain []string, identity string, made *request) {
-	found, problem := judgeAnswer(chain, identity, made.public)
+	found, problem := checkAnswer(chain, identity, made.public)
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	t.Issued++
 	if problem != nil {
-		t.Codes["Judge"]++
+		t.Codes["CheckFailed"]++
 		t.Problems = append(t.Problems, problem.Error())
 		return
 	}

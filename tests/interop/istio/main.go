@@ -1,4 +1,4 @@
-// Command istio drives Istio's own, unmodified CA client against Rootbridge and judges what comes
+// Command istio drives Istio's own, unmodified CA client against Rootbridge and checks what comes
 // back with Go's crypto/x509. The Rust tests call it; each mode prints one JSON document.
 package main
 
@@ -24,7 +24,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: istio issue|calls|agent|verify [flags]; -h after a mode lists its flags")
 		os.Exit(2)
 	}
-	// The client logs to standard output unless told; that is where our JSON goes.
+	// The client logs to standard output unless configured; that is where our JSON goes.
 	options := log.DefaultOptions()
 	options.OutputPaths = []string{"stderr"}
 	if err := log.Configure(options); err != nil {

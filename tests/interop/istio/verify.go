@@ -6,7 +6,7 @@ import (
 	"os"
 )
 
-// verify judges any chain with Go's crypto/x509: leaf first, intermediates after it.
+// verify checks any chain with Go's crypto/x509: leaf first, intermediates after it.
 func verify(args []string) (any, error) {
 	set := flag.NewFlagSet("verify", flag.ExitOnError)
 	chainFile := set.String("chain", "", "PEM file: the leaf, then its intermediates")

@@ -1,4 +1,4 @@
-//! Certificates told in events on the service accounts that they are for.
+//! Events about certificates on the service accounts that they are for.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use k8s_openapi::api::core::v1::Event;
@@ -37,13 +37,13 @@ async fn a_certificate_is_told_to_its_service_account() {
 
     let api: Api<Event> = Api::namespaced(scene.client.clone(), scene.ns);
     let of = ListParams::default().fields("involvedObject.kind=ServiceAccount");
-    let mut told = Vec::new();
+    let mut events = Vec::new();
     eventually(PATIENCE, "the event", async || {
-        told = api.list(&of).await.unwrap().items;
-        !told.is_empty()
+        events = api.list(&of).await.unwrap().items;
+        !events.is_empty()
     })
     .await;
-    let event = told.pop().unwrap();
+    let event = events.pop().unwrap();
     assert_eq!(event.reason.as_deref(), Some("IssuedLeafCertificate"));
     assert_eq!(event.involved_object.name.as_deref(), Some("app"));
     let message = event.message.unwrap();

@@ -1,4 +1,4 @@
-//! What a proxy is told when something behind Rootbridge fails: always something, and in time.
+//! The error that a proxy gets when something behind Rootbridge fails: always one, and in time.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use tonic::Code;
 
 use super::proxy::{Proxy, code, name, path, request, take};
 use super::{LISTENER, Scene};
-use crate::faulty::{Faulty, How};
+use crate::faulty_proxy::{Faulty, How};
 use rootbridge_test_support::csr::KeyAndCsr;
 use rootbridge_test_support::{PATIENCE, TD, eventually};
 

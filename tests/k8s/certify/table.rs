@@ -203,7 +203,7 @@ async fn every_check_of_the_contract_in_its_order() {
     bytes.token = vec![0xff; 40];
     rows.add("a token that is no text", bytes, FailedPrecondition, words);
 
-    // A token that is somebody else's.
+    // Another account's token.
     let not = "not the name of the token's service account";
     let other_ns = name("certify-elsewhere", "app");
     rows.add(
@@ -298,7 +298,7 @@ async fn every_check_of_the_contract_in_its_order() {
         assert!(said.contains(row.words), "{}: {said}", row.what);
         issued += usize::from(outcome.is_ok());
     }
-    // Two tokens for others were the cluster's to judge. What is no JWT was nobody's; one that was
+    // Two tokens for others went to the cluster. What is no JWT went to no cluster; one that was
     // cut short may be either.
     let counted = async |cluster: &str| {
         let labels = format!(

@@ -69,7 +69,7 @@ fn proxies_reach_pods_that_can_answer() {
     }
 }
 
-/// Beside Istio's audiences, and with the way of judging that the values choose.
+/// Beside Istio's audiences, and with the verification that the values choose.
 #[test]
 fn it_stands_beside_the_mesh() {
     let values = set(&["linkerd.enabled=true", "authentication.method=offline"]);
@@ -122,13 +122,17 @@ fn the_notes_say_what_comes_first() {
         chart.to_str().unwrap(),
         "--dry-run=client",
     ];
-    for (name, told) in [("linkerd", true), ("softhsm", false)] {
+    for (name, expected) in [("linkerd", true), ("softhsm", false)] {
         let said = in_cluster(home.path(), &arguments, &values(name));
         let notes = said.split("NOTES:").nth(1).unwrap();
-        assert_eq!(notes.contains("docs/how-to/linkerd.md"), told, "{notes}");
+        assert_eq!(
+            notes.contains("docs/how-to/linkerd.md"),
+            expected,
+            "{notes}"
+        );
         assert_eq!(
             notes.contains("rb-rootbridge-linkerd.chart-install.svc"),
-            told
+            expected
         );
     }
 }

@@ -81,8 +81,8 @@ pub(super) struct Answer {
 impl Answer {
     /// What Go found in the chain, which it found nothing wrong with.
     pub(super) fn granted(&self) -> &Value {
-        let told = (&self.code[..], &self.problem[..]);
-        assert_eq!(told, ("OK", ""), "{self:?}");
+        let outcome = (&self.code[..], &self.problem[..]);
+        assert_eq!(outcome, ("OK", ""), "{self:?}");
         &self.facts
     }
 }

@@ -147,7 +147,7 @@ impl Istiod {
         String::from_utf8(patch).unwrap()
     }
 
-    /// Mounts anew what changed in the cluster, as a kubelet does within a minute, until the roots
+    /// Mounts again what changed in the cluster, as a kubelet does within a minute, until the roots
     /// are right.
     pub(super) async fn remount(&self, admin: &Client, right: impl Fn(&str) -> bool) {
         let root = self.directory.path();

@@ -75,7 +75,7 @@ async fn requests(admin: &Client) -> Vec<CertificateSigningRequest> {
 }
 
 /// Workloads' calls to istiod end as certificates of this CA, and nobody gets another's name. While
-/// the CA is away calls fail, and come right with it. Another root is told to namespaces and workloads by
+/// the CA is away calls fail, and come right with it. Another root reaches namespaces and workloads by
 /// an istiod that was started since.
 #[tokio::test(flavor = "multi_thread")]
 async fn istiod_has_its_workloads_certified_here() {
@@ -132,7 +132,7 @@ async fn istiod_has_its_workloads_certified_here() {
     // istiod may not approve for that one.
     assert_eq!(answers[1].code, "Internal", "{answers:?}");
     assert!(answers[1].message.contains("approve"), "{answers:?}");
-    // And no CA is made, but sidecars are not told of the roots.
+    // And no CA is made, but sidecars do not get the roots.
     assert!(
         !istiod
             .injects(&setup.roots(TD))
@@ -193,7 +193,7 @@ async fn who_asks_has_its_own_name(shop: &Shop, istiod: &Istiod, setup: &TestSer
     }
 }
 
-/// Ambient: istiod judges whom a node's proxy may ask for, and asks us for that name.
+/// Ambient: istiod decides whom a node's proxy may ask for, and asks us for that name.
 async fn ztunnel_speaks_for_its_node(shop: &Shop, istiod: &Istiod) {
     let on_its_node = Call::of("ztunnel", WEB, "ecdsa-p256").on_behalf();
     let elsewhere = Call::of("ztunnel", TILL, "ecdsa-p256").on_behalf();

@@ -20,7 +20,7 @@ use crate::watch::reach;
 use rootbridge_test_support::{PATIENCE, eventually};
 
 /// A way to tell one cluster, and what is counted of it.
-struct Told {
+struct Recorder {
     notices: Notices,
     metrics: Registry,
     tasks: TaskTracker,
@@ -28,7 +28,7 @@ struct Told {
     _world: (tempfile::TempDir, tokio_util::sync::DropGuard),
 }
 
-impl Told {
+impl Recorder {
     async fn new(server: &ApiServer, ns: &str) -> (Self, Client) {
         let admin = server.client().await;
         namespace(&admin, ns).await;
@@ -46,14 +46,14 @@ impl Told {
         counted.register(&mut metrics);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let notices = start_events([cluster], &clock, &counted, &tasks, &stop);
-        let told = Self {
+        let recorder = Self {
             notices,
             metrics,
             tasks,
             stop,
             _world: (files, guard),
         };
-        (told, admin)
+        (recorder, admin)
     }
 
     fn count(&self, result: &str) -> u64 {
@@ -79,14 +79,16 @@ fn notice(ns: &str, account: &str, uid: Option<String>) -> Notice {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_stands_on_the_account() {
     let ns = "lk-events";
-    let (told, admin) = Told::new(shared(), ns).await;
+    let (recorder, admin) = Recorder::new(shared(), ns).await;
     let account = service_account(&admin, ns, "web").await;
     let uid = account.uid().unwrap();
     // What cannot be written holds up nothing that comes after it.
-    told.notices
+    recorder
+        .notices
         .send("east", notice("lk-events-none", "web", None));
-    told.notices.send("elsewhere", notice(ns, "web", None));
-    told.notices
+    recorder.notices.send("elsewhere", notice(ns, "web", None));
+    recorder
+        .notices
         .send("east", notice(ns, "web", Some(uid.clone())));
     let events: Api<Event> = Api::namespaced(admin.clone(), ns);
     // As `kubectl describe serviceaccount` finds them.
@@ -115,28 +117,32 @@ async fn an_event_stands_on_the_account() {
          2026-09-21 14:13:20 +0000 UTC: {hash}"
     );
     assert_eq!(event.message.as_deref(), Some(&message[..]));
-    eventually(PATIENCE, "the count", async || told.count("written") == 1).await;
+    eventually(PATIENCE, "the count", async || {
+        recorder.count("written") == 1
+    })
+    .await;
     assert_eq!(
         (
-            told.count("written"),
-            told.count("failed"),
-            told.count("dropped")
+            recorder.count("written"),
+            recorder.count("failed"),
+            recorder.count("dropped")
         ),
         (1, 1, 0)
     );
-    told.stop.cancel();
-    told.tasks.close();
-    told.tasks.wait().await;
+    recorder.stop.cancel();
+    recorder.tasks.close();
+    recorder.tasks.wait().await;
 }
 
-/// Ten thousand at once: told without waiting, most are dropped, and few are written in a second.
+/// Ten thousand at once: sent without waiting, most are dropped, and few are written in a second.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_is_bounded() {
     let ns = "lk-flood";
-    let (told, admin) = Told::new(shared(), ns).await;
+    let (recorder, admin) = Recorder::new(shared(), ns).await;
     let begun = Instant::now();
     for n in 0..10_000 {
-        told.notices
+        recorder
+            .notices
             .send("east", notice(ns, &format!("web-{n}"), None));
     }
     assert!(
@@ -144,21 +150,21 @@ async fn a_flood_is_bounded() {
         "{:?}",
         begun.elapsed()
     );
-    let dropped = told.count("dropped");
-    // Room for 1,024, and for the few that were taken meanwhile.
+    let dropped = recorder.count("dropped");
+    // The queue holds 1,024, and a few were written meanwhile.
     assert!((8_900..=8_976).contains(&dropped), "{dropped}");
     eventually(PATIENCE, "some are written", async || {
-        told.count("written") > 5
+        recorder.count("written") > 5
     })
     .await;
-    let written = told.count("written") as f64;
+    let written = recorder.count("written") as f64;
     let rate = written / begun.elapsed().as_secs_f64();
     assert!(rate < 20.0, "{rate} in a second");
     // A shutdown does not wait for those that are left.
-    told.stop.cancel();
-    told.tasks.close();
+    recorder.stop.cancel();
+    recorder.tasks.close();
     let ended = Instant::now();
-    told.tasks.wait().await;
+    recorder.tasks.wait().await;
     assert!(ended.elapsed() < Duration::from_secs(5));
     let events: Api<Event> = Api::namespaced(admin, ns);
     let there = events

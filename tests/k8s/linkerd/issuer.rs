@@ -20,7 +20,7 @@ use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventuall
 const NAME: &str = "linkerd-identity-issuer";
 const PROFILE: &str = "linkerd-issuer";
 
-/// A CA with that much room below it, and what the chart lets it do for a controller in `control`.
+/// A CA with this path length, and what the chart lets it do for a controller in `control`.
 async fn feeder(
     server: &ApiServer,
     control: &str,
@@ -250,10 +250,10 @@ async fn it_is_renewed_at_half_of_its_life() {
     running.stop().await;
 }
 
-/// No room below the issuing CA: nothing is made, and it is said what makes room. Then there is.
+/// Path length 0: no issuer is made, and the log says what to do. Then with path length 1.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_issuing_ca_without_room_makes_none_until_it_has() {
-    let control = "lk-room";
+    let control = "lk-path-len";
     let (setup, admin) = feeder(shared(), control, "0", "").await;
     let api: Api<Secret> = Api::namespaced(admin.clone(), control);
     let checked = || {
@@ -307,7 +307,7 @@ async fn an_issuing_ca_without_room_makes_none_until_it_has() {
     .await;
     assert_ne!(data(&first, "tls.key"), data(&second, "tls.key"));
 
-    // And without room again: what stands stays, and nothing more is made.
+    // And with path length 0 again: existing objects are unchanged, and no issuer is made.
     let mut request: Vec<&str> = vec!["ca", "request", "--trust-domain", TD];
     request.extend(["--organization", "Third"]);
     let csr = setup.cli(&request);

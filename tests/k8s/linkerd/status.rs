@@ -225,7 +225,7 @@ async fn who_runs_with_which_roots() {
     running.stop().await;
 }
 
-/// More pods than a page holds; and the control plane's own, which are judged by their age.
+/// More pods than a page holds; and the control plane's own, which are classified by their age.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_and_the_control_planes_own_pods() {
     let server = shared();
@@ -282,7 +282,7 @@ async fn pages_and_the_control_planes_own_pods() {
     assert_eq!(rows, wanted, "{said}");
     assert_eq!(code, Some(1));
 
-    // The bundle changes: whoever began before it does not know it.
+    // The bundle changes: pods that started before it do not have it.
     let other = rootbridge_test_support::openssl::OpensslCa::new(&setup.path(""), "next");
     let file = setup.path("next.pem");
     std::fs::write(&file, other.pem()).unwrap();

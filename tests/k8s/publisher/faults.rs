@@ -82,7 +82,7 @@ async fn what_may_not_be_written_is_said_and_heals() {
     server.stop().await;
 }
 
-/// Somebody who puts his own bundle back at once, whenever ours comes.
+/// Another writer that puts its own bundle back at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fight_is_said_once_and_slows_down() {
     let cluster = Cluster::of_chart().await;

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::desired::Desired;
-use super::listing::Listing;
+use super::list_state::ListState;
 use super::object_state::{ObjectKey, ObjectState, Observed};
 use super::target::{TargetConfig, TargetKind};
-use super::watch::{NamespaceSeen, News};
+use super::watch::{KeyedEvent, NamespaceState};
 use super::write::Outcome;
+use crate::cluster::WatchEvent;
 use crate::controllers::queue::{Priority, WorkQueue};
 use crate::trust::PublishedBundle;
 
@@ -25,7 +26,7 @@ const TERMINATING_DELAY: Duration = Duration::from_secs(5);
 /// A target's index in [`Reconciler::targets`].
 pub(super) type Index = usize;
 type Task = (Index, ObjectKey);
-type Namespaces = BTreeMap<ObjectKey, NamespaceSeen>;
+type Namespaces = BTreeMap<ObjectKey, NamespaceState>;
 
 /// A write to be made now.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ pub(super) struct Reconciler {
     cluster: String,
     pub(super) targets: Vec<TargetState>,
     namespaces: Namespaces,
-    pub(super) listing: Listing,
+    pub(super) list: ListState,
     queue: WorkQueue<Task>,
 }
 
@@ -54,7 +55,7 @@ pub(super) struct TargetState {
     /// Why the newest bundle is not published.
     pub(super) refused: Option<String>,
     pub(super) objects: BTreeMap<ObjectKey, ObjectState>,
-    pub(super) listing: Listing,
+    pub(super) list: ListState,
     pub(super) writes: u64,
 }
 
@@ -65,7 +66,7 @@ impl TargetState {
             desired: None,
             refused: None,
             objects: BTreeMap::new(),
-            listing: Listing::default(),
+            list: ListState::default(),
             writes: 0,
         }
     }
@@ -89,8 +90,8 @@ impl TargetState {
         }
     }
 
-    fn selects(&self, namespace: &NamespaceSeen) -> bool {
-        !namespace.is_going && self.target.wants(&namespace.labels)
+    fn selects(&self, namespace: &NamespaceState) -> bool {
+        !namespace.is_terminating && self.target.wants(&namespace.labels)
     }
 }
 
@@ -100,7 +101,7 @@ impl Reconciler {
             cluster: cluster.to_owned(),
             targets: targets.map(TargetState::new).collect(),
             namespaces: BTreeMap::new(),
-            listing: Listing::default(),
+            list: ListState::default(),
             queue: WorkQueue::new(FIRST_DELAY, MAX_DELAY),
         }
     }
@@ -129,57 +130,66 @@ impl Reconciler {
         self.update_queue_for_all(index, now);
     }
 
-    pub(super) fn on_namespace_event(&mut self, news: News<NamespaceSeen>, now: Instant) {
-        match news {
-            News::Begin => self.listing.begin(),
-            News::Listed(name, seen) => {
-                self.listing.listed(&name);
+    pub(super) fn on_namespace_event(&mut self, event: KeyedEvent<NamespaceState>, now: Instant) {
+        match event {
+            WatchEvent::ListStarted => self.list.start(),
+            WatchEvent::Listed((name, seen)) => {
+                self.list.add(&name);
                 self.namespaces.insert(name, seen);
             }
-            News::Complete => {
-                for name in self.listing.finish(self.namespaces.keys()) {
+            WatchEvent::ListComplete(_) => {
+                for name in self.list.complete(self.namespaces.keys()) {
                     self.forget(&name);
                 }
                 (0..self.targets.len()).for_each(|index| self.update_queue_for_all(index, now));
             }
-            News::Changed(name, seen) => {
-                self.listing.follows();
+            WatchEvent::Changed((name, seen)) => {
+                self.list.recover();
                 self.namespaces.insert(name.clone(), seen);
                 for index in 0..self.targets.len() {
                     self.update_queue((index, name.clone()), Priority::Fresh, now);
                 }
             }
-            News::Gone(name, _) => self.forget(&name),
-            News::Broken(why) => self.listing.broke(why),
+            WatchEvent::Deleted((name, _)) => self.forget(&name),
+            WatchEvent::UpToDate(_) => self.list.recover(),
+            WatchEvent::Failed(error) => self.list.fail(error.to_string()),
         }
     }
 
-    pub(super) fn on_object_event(&mut self, index: Index, news: News<Observed>, now: Instant) {
+    pub(super) fn on_object_event(
+        &mut self,
+        index: Index,
+        event: KeyedEvent<Observed>,
+        now: Instant,
+    ) {
         let Some(state) = self.targets.get_mut(index) else {
             return;
         };
-        match news {
-            News::Begin => state.listing.begin(),
-            News::Listed(key, observed) => {
-                state.listing.listed(&key);
+        match event {
+            WatchEvent::ListStarted => state.list.start(),
+            WatchEvent::Listed((key, observed)) => {
+                state.list.add(&key);
                 let version = observed.version;
                 let object = state.objects.entry(key).or_default();
                 object.on_watch(Some(observed), version);
             }
-            News::Complete => {
-                for key in state.listing.finish(state.objects.keys()) {
+            WatchEvent::ListComplete(_) => {
+                for key in state.list.complete(state.objects.keys()) {
                     if let Some(object) = state.objects.get_mut(&key) {
                         object.observed = None;
                     }
                 }
                 self.update_queue_for_all(index, now);
             }
-            News::Changed(key, observed) => {
+            WatchEvent::Changed((key, observed)) => {
                 let version = observed.version;
                 self.on_object_change((index, key), Some(observed), version, now);
             }
-            News::Gone(key, version) => self.on_object_change((index, key), None, version, now),
-            News::Broken(why) => state.listing.broke(why),
+            WatchEvent::Deleted((key, last)) => {
+                self.on_object_change((index, key), None, last.version, now);
+            }
+            WatchEvent::UpToDate(_) => state.list.recover(),
+            WatchEvent::Failed(error) => state.list.fail(error.to_string()),
         }
     }
 
@@ -194,7 +204,7 @@ impl Reconciler {
         let Some(state) = self.targets.get_mut(*index) else {
             return;
         };
-        state.listing.follows();
+        state.list.recover();
         let was_up_to_date = state.is_up_to_date(key);
         let other = observed.as_ref().and_then(|found| found.other.clone());
         let object = state.objects.entry(key.clone()).or_default();
@@ -298,7 +308,7 @@ impl Reconciler {
 
     /// Whether every list is complete, so that an object that was not observed does not exist.
     pub(super) fn is_synced(&self, state: &TargetState) -> bool {
-        state.listing.is_complete() && (!state.is_in_namespaces() || self.listing.is_complete())
+        state.list.is_complete() && (!state.is_in_namespaces() || self.list.is_complete())
     }
 
     fn update_queue_for_all(&mut self, index: Index, now: Instant) {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::clock::UnixTime;
+use crate::cluster::ApiError;
 use crate::controllers::publisher::desired::observe;
 use crate::controllers::publisher::targets;
 use crate::ledger::{AuthorityRecord, BundleRecord, Snapshot};
@@ -47,24 +48,28 @@ fn reconciler(namespaces: &[&str], now: Instant) -> Reconciler {
     let text = "[istio]\ntrust_domain = 'td'\nclusters = ['east']\npreset = 'istio'\n";
     let all = targets(toml::from_str(text).unwrap()).unwrap();
     let mut reconciler = Reconciler::new("east", all.into_iter().map(Arc::new));
-    reconciler.on_namespace_event(News::Begin, now);
+    reconciler.on_namespace_event(WatchEvent::ListStarted, now);
     for name in namespaces {
-        reconciler.on_namespace_event(News::Listed(key(name), seen(false)), now);
+        reconciler.on_namespace_event(WatchEvent::Listed((key(name), seen(false))), now);
     }
-    reconciler.on_namespace_event(News::Complete, now);
-    reconciler.on_object_event(0, News::Begin, now);
-    reconciler.on_object_event(0, News::Complete, now);
+    reconciler.on_namespace_event(WatchEvent::ListComplete(now.into()), now);
+    reconciler.on_object_event(0, WatchEvent::ListStarted, now);
+    reconciler.on_object_event(0, WatchEvent::ListComplete(now.into()), now);
     reconciler
+}
+
+fn cut() -> ApiError {
+    ApiError::Unreachable("cut".to_owned())
 }
 
 fn key(name: &str) -> ObjectKey {
     Some(name.to_owned())
 }
 
-fn seen(is_going: bool) -> NamespaceSeen {
-    NamespaceSeen {
+fn seen(is_terminating: bool) -> NamespaceState {
+    NamespaceState {
         labels: BTreeMap::new(),
-        is_going,
+        is_terminating,
     }
 }
 
@@ -98,12 +103,12 @@ fn nothing_is_written_before_the_lists_are_complete() {
     let all = targets(toml::from_str(text).unwrap()).unwrap();
     let mut reconciler = Reconciler::new("east", all.into_iter().map(Arc::new));
     reconciler.set_bundle(0, &bundle(1), now);
-    reconciler.on_object_event(0, News::Begin, now);
-    reconciler.on_object_event(0, News::Complete, now);
-    reconciler.on_namespace_event(News::Begin, now);
-    reconciler.on_namespace_event(News::Listed(key("a"), seen(false)), now);
+    reconciler.on_object_event(0, WatchEvent::ListStarted, now);
+    reconciler.on_object_event(0, WatchEvent::ListComplete(now.into()), now);
+    reconciler.on_namespace_event(WatchEvent::ListStarted, now);
+    reconciler.on_namespace_event(WatchEvent::Listed((key("a"), seen(false))), now);
     assert!(!reconciler.is_ready(now) && reconciler.next(now).is_none());
-    reconciler.on_namespace_event(News::Complete, now);
+    reconciler.on_namespace_event(WatchEvent::ListComplete(now.into()), now);
     assert_eq!(names(&mut reconciler, now), ["a"]);
 }
 
@@ -111,10 +116,10 @@ fn nothing_is_written_before_the_lists_are_complete() {
 fn new_namespaces_go_first_and_terminating_ones_are_left_out() {
     let now = Instant::now();
     let mut reconciler = reconciler(&["a", "b"], now);
-    reconciler.on_namespace_event(News::Listed(key("going"), seen(true)), now);
+    reconciler.on_namespace_event(WatchEvent::Listed((key("going"), seen(true))), now);
     reconciler.set_bundle(0, &bundle(1), now);
-    reconciler.on_namespace_event(News::Changed(key("new"), seen(false)), now);
-    reconciler.on_namespace_event(News::Changed(key("b"), seen(true)), now);
+    reconciler.on_namespace_event(WatchEvent::Changed((key("new"), seen(false))), now);
+    reconciler.on_namespace_event(WatchEvent::Changed((key("b"), seen(true))), now);
     assert_eq!(names(&mut reconciler, now), ["new", "a"]);
 }
 
@@ -125,14 +130,14 @@ fn a_written_object_is_up_to_date_until_it_changes_or_the_bundle_does() {
     reconciler.set_bundle(0, &bundle(1), now);
     let write = reconciler.next(now).unwrap();
     // A write in progress is not repeated.
-    reconciler.on_object_event(0, News::Changed(key("a"), edited(3)), now);
+    reconciler.on_object_event(0, WatchEvent::Changed((key("a"), edited(3))), now);
     assert!(reconciler.next(now).is_none());
     reconciler.on_outcome(0, &key("a"), Outcome::Written(written(&write, 5)), now);
     assert!(reconciler.next(now).is_none());
     // An event from before the write.
-    reconciler.on_object_event(0, News::Changed(key("a"), edited(4)), now);
+    reconciler.on_object_event(0, WatchEvent::Changed((key("a"), edited(4))), now);
     assert!(reconciler.next(now).is_none());
-    reconciler.on_object_event(0, News::Gone(key("a"), 6), now);
+    reconciler.on_object_event(0, WatchEvent::Deleted((key("a"), edited(6))), now);
     let write = reconciler.next(now).unwrap();
     reconciler.on_outcome(0, &key("a"), Outcome::Written(written(&write, 7)), now);
     reconciler.set_bundle(0, &bundle(2), now);
@@ -154,11 +159,11 @@ fn a_failed_write_waits_longer_each_time_but_not_after_a_change() {
     assert!(reconciler.next(later + SECOND).is_none());
     let object = &reconciler.targets[0].objects[&key("a")];
     assert_eq!(object.failure.as_deref(), Some("403"));
-    reconciler.on_object_event(0, News::Changed(key("a"), edited(9)), later);
+    reconciler.on_object_event(0, WatchEvent::Changed((key("a"), edited(9))), later);
     assert!(reconciler.next(later).is_some());
     // A terminating namespace is not a failure.
     reconciler.on_outcome(0, &key("a"), Outcome::NamespaceGone, later);
-    reconciler.on_namespace_event(News::Changed(key("a"), seen(true)), later);
+    reconciler.on_namespace_event(WatchEvent::Changed((key("a"), seen(true))), later);
     assert!(reconciler.next(later + 600 * SECOND).is_none());
 }
 
@@ -178,13 +183,13 @@ fn another_writer_is_answered_more_and_more_slowly() {
             Outcome::Written(written(&write, version)),
             now,
         );
-        reconciler.on_object_event(0, News::Changed(key("a"), edited(version + 1)), now);
+        reconciler.on_object_event(0, WatchEvent::Changed((key("a"), edited(version + 1))), now);
         version += 2;
     }
     // Further overwrites change nothing about the wait.
     for n in 1..5 {
         let at = now + n * SECOND;
-        reconciler.on_object_event(0, News::Changed(key("a"), edited(version)), at);
+        reconciler.on_object_event(0, WatchEvent::Changed((key("a"), edited(version))), at);
         version += 1;
         assert!(reconciler.next(at).is_none(), "after {n} s");
     }
@@ -199,13 +204,16 @@ fn an_object_missing_from_a_new_list_is_gone() {
     while let Some(write) = reconciler.next(now) {
         reconciler.on_outcome(0, &write.key, Outcome::Written(written(&write, 5)), now);
     }
-    reconciler.on_object_event(0, News::Broken("cut".to_owned()), now);
-    assert_eq!(reconciler.targets[0].listing.trouble(), Some("cut"));
-    reconciler.on_namespace_event(News::Begin, now);
-    reconciler.on_namespace_event(News::Listed(key("b"), seen(false)), now);
-    reconciler.on_namespace_event(News::Complete, now);
-    reconciler.on_object_event(0, News::Begin, now);
-    reconciler.on_object_event(0, News::Complete, now);
-    assert_eq!(reconciler.targets[0].listing.trouble(), None);
+    reconciler.on_object_event(0, WatchEvent::Failed(cut()), now);
+    assert_eq!(
+        reconciler.targets[0].list.error(),
+        Some(cut().to_string().as_str())
+    );
+    reconciler.on_namespace_event(WatchEvent::ListStarted, now);
+    reconciler.on_namespace_event(WatchEvent::Listed((key("b"), seen(false))), now);
+    reconciler.on_namespace_event(WatchEvent::ListComplete(now.into()), now);
+    reconciler.on_object_event(0, WatchEvent::ListStarted, now);
+    reconciler.on_object_event(0, WatchEvent::ListComplete(now.into()), now);
+    assert_eq!(reconciler.targets[0].list.error(), None);
     assert_eq!(names(&mut reconciler, now), ["b"]);
 }

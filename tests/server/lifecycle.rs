@@ -52,7 +52,7 @@ async fn a_reload_takes_policy_and_callers_or_changes_nothing() {
     };
     refusal(ask().await, Code::PermissionDenied);
 
-    // Wrong: told, and the old one stays.
+    // Invalid: logged, and the old configuration stays active.
     let good = std::fs::read_to_string(setup.config()).unwrap();
     for (wrong, why) in [
         (
@@ -132,7 +132,7 @@ async fn a_reload_takes_policy_and_callers_or_changes_nothing() {
 
 /// SIGTERM: what was begun is brought to its end, answered or not, and on record.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_leaves_nothing_open() {
+async fn a_shutdown_leaves_nothing_open() {
     let setup = TestServer::with(&[("level = \"trace\"", "level = \"info\"")]);
     for round in 0..3 {
         let mut server = setup.serve().await;
@@ -176,7 +176,7 @@ async fn until_it_ends(client: Client, token: String, csr: std::sync::Arc<KeyAnd
     }
 }
 
-/// Health is told before the end, and its watchers do not hold it up.
+/// Health changes before the exit, and its watchers do not delay it.
 #[tokio::test(flavor = "multi_thread")]
 async fn health_by_service() {
     use tonic_health::pb::HealthCheckRequest;
@@ -219,7 +219,7 @@ async fn health_by_service() {
         ServingStatus::Serving
     );
     let begun = Instant::now();
-    let told = tokio::spawn(async move {
+    let last = tokio::spawn(async move {
         let mut last = None;
         while let Ok(Some(status)) = watch.message().await {
             last = Some(status.status());
@@ -232,5 +232,5 @@ async fn health_by_service() {
         "{:?}",
         begun.elapsed()
     );
-    assert_eq!(told.await.unwrap(), Some(ServingStatus::NotServing));
+    assert_eq!(last.await.unwrap(), Some(ServingStatus::NotServing));
 }

@@ -29,8 +29,8 @@ import (
 
 const identity = "spiffe://cluster.local/ns/foo/sa/bar"
 
-// scratch is a CA that answers as the contract says, so that the driver and its judge are
-// themselves tested: a judge that never refuses proves nothing.
+// scratch is a CA that answers as the contract says, so that the driver and its checks are
+// themselves tested: a check that never fails proves nothing.
 type scratch struct {
 	pb.UnimplementedIstioCertificateServiceServer
 	key    *ecdsa.PrivateKey
@@ -129,7 +129,7 @@ func (s *scratch) serve(t *testing.T) server {
 	return server{address: listener.Addr().String(), roots: write(t, "roots.pem", text(s.root.Raw))}
 }
 
-func TestCodesAndJudgement(t *testing.T) {
+func TestCodesAndChecks(t *testing.T) {
 	ca := newScratch(t)
 	at := ca.serve(t)
 	good, bad := write(t, "good", "good\n"), write(t, "bad", "bad")
@@ -162,7 +162,7 @@ func TestCodesAndJudgement(t *testing.T) {
 	} {
 		ca.tamper = change
 		if got := one(call{TokenFile: good}); got.Problem == "" {
-			t.Errorf("%s: not refused by the judge", name)
+			t.Errorf("%s: not refused by the check", name)
 		}
 	}
 }

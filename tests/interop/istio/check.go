@@ -24,10 +24,10 @@ type facts struct {
 	Roots         int      `json:"roots"`
 }
 
-// judgeAnswer holds a CA's answer against the contract: the leaf, one PEM for each intermediate,
+// checkAnswer checks a CA's answer against the contract: the leaf, one PEM for each intermediate,
 // and one last element that is the whole root bundle; a chain that Go verifies for both usages;
 // the identity, and nothing else, in the certificate.
-func judgeAnswer(chain []string, identity string, key crypto.PublicKey) (*facts, error) {
+func checkAnswer(chain []string, identity string, key crypto.PublicKey) (*facts, error) {
 	if len(chain) < 2 {
 		return nil, fmt.Errorf("%d elements: a leaf and a root bundle at least", len(chain))
 	}
@@ -56,7 +56,7 @@ func judgeAnswer(chain []string, identity string, key crypto.PublicKey) (*facts,
 		return nil, err
 	}
 	leaf := path[0]
-	if err := judgeLeaf(leaf, identity, key); err != nil {
+	if err := checkLeaf(leaf, identity, key); err != nil {
 		return nil, err
 	}
 	for _, issuer := range slices.Concat(path[1:], bundle) {
@@ -74,7 +74,7 @@ func judgeAnswer(chain []string, identity string, key crypto.PublicKey) (*facts,
 	}, nil
 }
 
-func judgeLeaf(leaf *x509.Certificate, identity string, key crypto.PublicKey) error {
+func checkLeaf(leaf *x509.Certificate, identity string, key crypto.PublicKey) error {
 	names := len(leaf.DNSNames) + len(leaf.IPAddresses) + len(leaf.EmailAddresses)
 	if len(leaf.URIs) != 1 || names != 0 || leaf.URIs[0].String() != identity {
 		return fmt.Errorf("names %v and %d others instead of %q alone", leaf.URIs, names, identity)

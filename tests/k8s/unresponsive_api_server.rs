@@ -1,4 +1,4 @@
-//! An API server that takes connections and answers nothing, where tokens are judged by its keys.
+//! An API server that accepts connections and does not answer, where tokens are verified with its keys.
 
 use std::time::{Duration, Instant};
 
@@ -30,10 +30,10 @@ async fn tokens(client: &Client, count: usize) -> Vec<String> {
     tokens
 }
 
-/// What keys and index can judge goes on until the index is too old to be believed; then nobody is
+/// What keys and index can verify is verified until the index is too old; then nobody is
 /// accepted and nobody waits, and the other cluster's callers notice nothing of all this.
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_are_judged_here_until_the_index_is_too_old() {
+async fn tokens_are_verified_here_until_the_index_is_too_old() {
     let stopped = ApiServer::start();
     let (east, west) = (stopped.client().await, shared().client().await);
     let (ours, theirs) = (tokens(&east, 2).await, tokens(&west, 1).await);
@@ -94,7 +94,7 @@ async fn tokens_are_judged_here_until_the_index_is_too_old() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     assert!(accepted > 0);
-    eprintln!("judged here for {:?} after it stopped", paused.elapsed());
+    eprintln!("verified here for {:?} after it stopped", paused.elapsed());
     let silence = server.metric(silent).await.unwrap();
     assert!(silence >= SILENCE.as_secs_f64(), "{silence} s are too few");
     for token in [known, fresh, &free] {
@@ -103,7 +103,7 @@ async fn tokens_are_judged_here_until_the_index_is_too_old() {
 
     stopped.resume();
     let before = recorded(&setup, "cluster_keys").len();
-    let healed = eventually(PATIENCE, "keys and index judge again", async || {
+    let healed = eventually(PATIENCE, "keys and index verify again", async || {
         let _ = asked(known).await;
         recorded(&setup, "cluster_keys").len() > before
     })

@@ -1,0 +1,240 @@
+//! Requests to an API server, each bounded in time and in the bytes of its answer.
+//!
+//! kube's own `Api` reads bodies without a bound and logs an answer that it cannot read, which may
+//! hold a token or a private key. Here no answer reaches the log.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, DATE};
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use kube::api::{GetParams, Patch, PatchParams, PostParams};
+use kube::client::Body;
+use kube::core::Request as Resource;
+use kube::{Client, Config};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::error::ApiError;
+use crate::clock::UnixTime;
+use crate::error_chain::error_chain;
+
+/// The limits of one request.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cluster) struct Bounds {
+    /// Of the answer's body.
+    pub(in crate::cluster) bytes: usize,
+    pub(in crate::cluster) time: Duration,
+}
+
+const MIB: usize = 1024 * 1024;
+/// One object: etcd takes 1.5 MiB by default.
+const OBJECT: Bounds = Bounds {
+    bytes: 16 * MIB,
+    time: Duration::from_secs(10),
+};
+/// A page of a list, which may hold hundreds of whole objects.
+pub(super) const PAGE: Bounds = Bounds {
+    bytes: 512 * MIB,
+    time: Duration::from_secs(30),
+};
+/// A client for one API server. Clones share its connections.
+#[derive(Clone)]
+pub struct ApiClient(Client);
+
+impl fmt::Debug for ApiClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiClient")
+    }
+}
+
+impl ApiClient {
+    pub(in crate::cluster) fn new(config: Config) -> Result<Self, String> {
+        let client = Client::try_from(config);
+        client.map(Self).map_err(|error| error_chain(&error))
+    }
+
+    /// The answer, whatever its status.
+    pub(in crate::cluster) async fn exchange(
+        &self,
+        request: Request<Vec<u8>>,
+        bounds: Bounds,
+    ) -> Result<Response<Bytes>, ApiError> {
+        let answer = async {
+            let (parts, body) = self.open(request).await?.into_parts();
+            Ok(Response::from_parts(parts, read(body, bounds.bytes).await?))
+        };
+        let answer = tokio::time::timeout(bounds.time, answer).await;
+        answer.unwrap_or(Err(ApiError::Timeout(bounds.time)))
+    }
+
+    pub(in crate::cluster) async fn send(
+        &self,
+        request: Request<Vec<u8>>,
+        bounds: Bounds,
+    ) -> Result<Response<Bytes>, ApiError> {
+        let response = self.exchange(request, bounds).await?;
+        match response.status() {
+            status if status.is_success() => Ok(response),
+            status => Err(ApiError::refusal(status, response.body())),
+        }
+    }
+
+    /// Of an answer that is an error, only the status is read: what the API server says about a
+    /// TokenReview may repeat the token.
+    pub(in crate::cluster) async fn send_confidential(
+        &self,
+        request: Request<Vec<u8>>,
+        bounds: Bounds,
+    ) -> Result<Bytes, ApiError> {
+        let response = self.exchange(request, bounds).await?;
+        match response.status() {
+            status if status.is_success() => Ok(response.into_body()),
+            status => Err(ApiError::refusal(status, &[])),
+        }
+    }
+
+    /// The answer's head, whatever its status; its body is not read yet.
+    pub(super) async fn open(&self, request: Request<Vec<u8>>) -> Result<Response<Body>, ApiError> {
+        let response = self.0.send(request.map(Body::from)).await;
+        response.map_err(|error| ApiError::Unreachable(error_chain(&error)))
+    }
+
+    pub(super) async fn call_within<T: DeserializeOwned>(
+        &self,
+        request: Request<Vec<u8>>,
+        bounds: Bounds,
+    ) -> Result<T, ApiError> {
+        parse(self.send(request, bounds).await?.body())
+    }
+
+    /// Sends a request for one object and reads the answer.
+    pub async fn call<T: DeserializeOwned>(
+        &self,
+        request: Request<Vec<u8>>,
+    ) -> Result<T, ApiError> {
+        self.call_within(request, OBJECT).await
+    }
+
+    /// What is at a path; `None` when the API server answers 404.
+    pub async fn get_path<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, ApiError> {
+        optional(self.call(get(path)?).await)
+    }
+
+    /// An object of the collection at `path`.
+    pub async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        name: &str,
+    ) -> Result<Option<T>, ApiError> {
+        let request = Resource::new(path).get(name, &GetParams::default())?;
+        optional(self.call(request).await)
+    }
+
+    /// An object, and the API server's time when it answered.
+    pub async fn get_with_date<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        name: &str,
+    ) -> Result<Option<(T, UnixTime)>, ApiError> {
+        let request = Resource::new(path).get(name, &GetParams::default())?;
+        let Some(response) = optional(self.send(request, OBJECT).await)? else {
+            return Ok(None);
+        };
+        let date = date(response.headers()).ok_or(ApiError::Unreadable("it has no Date"))?;
+        Ok(Some((parse(response.body())?, date)))
+    }
+
+    pub async fn create<T: Serialize + DeserializeOwned>(
+        &self,
+        path: &str,
+        object: &T,
+    ) -> Result<T, ApiError> {
+        let body = serialize(object)?;
+        self.call(Resource::new(path).create(&PostParams::default(), body)?)
+            .await
+    }
+
+    /// Replaces an object; 409 when it has another resourceVersion.
+    pub async fn replace<T: Serialize + DeserializeOwned>(
+        &self,
+        path: &str,
+        name: &str,
+        object: &T,
+    ) -> Result<T, ApiError> {
+        let body = serialize(object)?;
+        self.call(Resource::new(path).replace(name, &PostParams::default(), body)?)
+            .await
+    }
+
+    /// Replaces an object's status; 409 when it has another resourceVersion.
+    pub async fn replace_status<T: Serialize + DeserializeOwned>(
+        &self,
+        path: &str,
+        name: &str,
+        object: &T,
+    ) -> Result<T, ApiError> {
+        let body = serialize(object)?;
+        let resource = Resource::new(path);
+        self.call(resource.replace_subresource("status", name, &PostParams::default(), body)?)
+            .await
+    }
+
+    /// Server-side apply: `object` holds the fields that this server owns, and no others.
+    pub async fn apply<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        name: &str,
+        object: &Value,
+        params: &PatchParams,
+    ) -> Result<T, ApiError> {
+        let request = Resource::new(path).patch(name, params, &Patch::Apply(object))?;
+        self.call(request).await
+    }
+}
+
+pub(in crate::cluster) fn get(path: &str) -> Result<Request<Vec<u8>>, ApiError> {
+    let request = Request::get(path).body(Vec::new());
+    request.map_err(|error| ApiError::Request(error.to_string()))
+}
+
+pub(in crate::cluster) fn post(path: &str, body: &Value) -> Result<Request<Vec<u8>>, ApiError> {
+    let request = Request::post(path).header(CONTENT_TYPE, "application/json");
+    let request = request.body(body.to_string().into_bytes());
+    request.map_err(|error| ApiError::Request(error.to_string()))
+}
+
+pub(super) async fn read(body: Body, most: usize) -> Result<Bytes, ApiError> {
+    let body = Limited::new(body, most).collect().await;
+    let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+        true => ApiError::TooLarge(most),
+        false => ApiError::Unreachable(error_chain(&*error)),
+    })?;
+    Ok(body.to_bytes())
+}
+
+fn optional<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
+    match answer {
+        Err(error) if error.code() == Some(404) => Ok(None),
+        answer => answer.map(Some),
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(|error| ApiError::from_json(&error))
+}
+
+fn serialize(object: &impl Serialize) -> Result<Vec<u8>, ApiError> {
+    let body = serde_json::to_vec(object);
+    body.map_err(|_| ApiError::Request("the object cannot be serialized".to_owned()))
+}
+
+/// The API server's clock, to the second.
+pub(in crate::cluster) fn date(headers: &HeaderMap) -> Option<UnixTime> {
+    let at = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some(UnixTime::from_secs(i64::try_from(since.as_secs()).ok()?))
+}
