@@ -73,8 +73,7 @@ async fn a_reload_takes_policy_and_callers_or_changes_nothing() {
         server.signal(Signal::SIGHUP);
         eventually(PATIENCE, why, async || {
             let log = server.log();
-            log.matches("the old configuration stays active").count() > before
-                && log.contains(why)
+            log.matches("the old configuration stays active").count() > before && log.contains(why)
         })
         .await;
         refusal(ask().await, Code::PermissionDenied);
