@@ -68,13 +68,12 @@ async fn a_reload_takes_policy_and_callers_or_changes_nothing() {
         std::fs::write(setup.config(), wrong).unwrap();
         let before = server
             .log()
-            .matches("the old configuration stays in force")
+            .matches("the old configuration stays active")
             .count();
         server.signal(Signal::SIGHUP);
         eventually(PATIENCE, why, async || {
             let log = server.log();
-            log.matches("the old configuration stays in force").count() > before
-                && log.contains(why)
+            log.matches("the old configuration stays active").count() > before && log.contains(why)
         })
         .await;
         refusal(ask().await, Code::PermissionDenied);

@@ -196,7 +196,7 @@ async fn files_are_reloaded_when_they_are_swapped() {
     let (second, second_key) = certificate();
     swap("..2", &second, &first_key);
     server
-        .wait_for_log("the last good certificate stays in use")
+        .wait_for_log("the last valid certificate stays in use")
         .await;
     leaf(port, "localhost", &first).await.unwrap();
     swap("..3", &second, &second_key);
@@ -210,7 +210,7 @@ async fn files_are_reloaded_when_they_are_swapped() {
     leaf(port, "localhost", &second).await.unwrap();
     let warned = server
         .log()
-        .matches("the last good certificate stays in use")
+        .matches("the last valid certificate stays in use")
         .count();
     assert_eq!(warned, 2, "once for each reason");
     // A hundred swaps, and the last one counts.

@@ -62,7 +62,7 @@ async fn proxies_take_what_linkerds_check_may_not_know() {
         assert_eq!(has("supports its keys"), issuer_known && anchor_known);
         let log = server.log();
         let logged = log.lines().filter(|line| line.contains(&domain));
-        let logged = logged.filter(|line| line.contains("proxies take it"));
+        let logged = logged.filter(|line| line.contains("proxies accept it"));
         assert_eq!(
             logged.count(),
             message.len() - usize::from(issuer_known && anchor_known)
