@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
 use super::core::Core;
-use crate::authn::{CertificateCallers, JwtVerifiers, Operators};
+use crate::authn::{CertificateVerifier, JwtVerifiers, Operators};
 use crate::cluster::Clusters;
 use crate::issuance::LedgerStatusSource;
 use crate::mesh::{
@@ -41,7 +41,7 @@ impl Callers {
         let callers = listener.callers().clone();
         let certificates = callers.client_certificates().map(|config| {
             let standings = Arc::new(LedgerStatusSource::new(Arc::clone(&core.ledger)));
-            CertificateCallers::new(config.clone(), standings, Arc::clone(&core.clock))
+            CertificateVerifier::new(config.clone(), standings, Arc::clone(&core.clock))
         });
         Verifiers {
             jwt: Arc::clone(&self.jwt),

@@ -1,4 +1,4 @@
-//! The one result of authentication.
+//! The result of authentication.
 
 use std::fmt;
 
@@ -6,29 +6,27 @@ use super::error::AuthnError;
 use crate::clock::UnixTime;
 use crate::x509::{Serial, SpiffeId, TrustDomain};
 
-/// Who is calling, and how that is known.
+/// An authenticated caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// The trust domain of the verifier that accepted the caller; never from the request.
+    /// That of the verifier that accepted the caller; never from the request.
     pub trust_domain: TrustDomain,
-    /// Who it is.
     pub identity: Identity,
-    /// How that was proved.
     pub method: Method,
-    /// The cluster that vouched, where the verifier is bound to one.
+    /// The cluster that the verifier is bound to.
     pub cluster: Option<String>,
     /// The pod that the token is bound to.
     pub pod: Option<Pod>,
     /// The name of the node that the token's pod runs on.
     pub node: Option<String>,
-    /// When this caller last proved itself by a token: now for a JWT; for a certificate, what the
-    /// ledger holds, because each renewal hands it on. Operators have none, so that certificates
-    /// they ask for do not renew themselves.
+    /// When the caller last presented a token: now for a JWT; for a certificate, what the ledger
+    /// holds, because each renewal inherits it. Operators have none, so that the certificates that
+    /// they request cannot be renewed by certificate.
     pub token_authenticated_at: Option<UnixTime>,
 }
 
 impl Caller {
-    /// This server, asking itself for `purpose` in one of its trust domains.
+    /// This server itself, for `purpose`.
     pub fn local(trust_domain: TrustDomain, purpose: &'static str) -> Self {
         Self {
             trust_domain,
@@ -42,22 +40,20 @@ impl Caller {
     }
 }
 
-/// An authenticated name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Identity {
-    /// A workload of the caller's trust domain.
     Workload(SpiffeId),
     /// An operator, by its name in the configuration.
     Operator(String),
     /// The opaque `sub` of a JWT, as `verifier:sub`. No verifier's name holds a colon.
     Subject(String),
-    /// This server itself, for its own needs.
+    /// This server itself, by purpose.
     Local(&'static str),
 }
 
 impl fmt::Display for Identity {
-    /// `spiffe://…`, `operator:name`, `subject:verifier:sub` or `local:purpose`: no kind can be taken for another,
-    /// whatever a verifier is called.
+    /// `spiffe://…`, `operator:name`, `subject:verifier:sub` or `local:purpose`. The kinds cannot be
+    /// confused, whatever a verifier is called.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Workload(id) => id.fmt(f),
@@ -71,41 +67,37 @@ impl fmt::Display for Identity {
 /// How a caller was authenticated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// A JWT.
     Jwt {
         /// The verifier's name in the configuration.
         verifier: String,
         /// The token's `iss`.
         issuer: String,
-        /// The `kid` of the key that verified it, where the key has one.
+        /// The `kid` of the key that verified it.
         key_id: Option<String>,
     },
     /// A TLS client certificate of this trust domain's own authority.
     Certificate {
-        /// Its serial number.
         serial: Serial,
-        /// Its authority key identifier, where it has one.
+        /// Its authority key identifier.
         issuer_key_id: Option<Vec<u8>>,
     },
     /// A service account's token that the API server of [`Caller::cluster`] accepted (TokenReview).
     TokenReview,
-    /// A service account's token that the keys of the API server of [`Caller::cluster`] verified
-    /// here, and whose pod and account stood in that cluster.
+    /// A service account's token that was verified here with the keys of the API server of
+    /// [`Caller::cluster`], and whose pod and account existed in that cluster.
     ClusterKeys {
         /// The token's `iss`.
         issuer: String,
-        /// The `kid` of the key that verified it, where the key has one.
+        /// The `kid` of the key that verified it.
         key_id: Option<String>,
     },
-    /// An operator's credential.
     Operator,
-    /// No credential: the server asks itself.
+    /// No credential: this server itself.
     Local,
-    /// An object of Kubernetes, on which a cluster's API server has written who made it.
+    /// A Kubernetes object, on which the API server recorded who created it.
     Object {
         /// Its kind, such as `CertificateSigningRequest`.
         kind: &'static str,
-        /// Its UID.
         uid: String,
     },
 }
@@ -124,34 +116,28 @@ impl Method {
         }
     }
 
-    /// Whether a cluster vouched at this very call, by name `Caller::cluster`. A `[jwt.*]` verifier
-    /// may have a cluster's name too, for the record, but nothing of that cluster was asked.
+    /// Whether `Caller::cluster` itself authenticated this call. A `[jwt.*]` verifier may also have a
+    /// cluster's name, for the record, without any request to that cluster.
     pub fn is_by_cluster(&self) -> bool {
         matches!(self, Self::TokenReview | Self::ClusterKeys { .. })
     }
 }
 
-/// A pod of Kubernetes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
-    /// Its name.
     pub name: String,
-    /// Its UID.
     pub uid: String,
-    /// Its namespace.
     pub namespace: String,
 }
 
-/// The API that is called; a verifier may want another audience for each.
+/// The called API. A verifier may require another audience for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {
-    /// Istio's certificate service.
     Istio,
-    /// Our own gRPC.
+    /// `rootbridge.v1` over gRPC.
     Certificates,
-    /// Linkerd's identity service.
     Linkerd,
-    /// The operators' HTTP.
+    /// The operators' HTTP API.
     Admin,
 }
 

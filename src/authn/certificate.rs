@@ -1,9 +1,9 @@
 //! TLS client certificates: a workload renews with the certificate that it holds.
 //!
-//! The handshake has proved that the caller has the key. No path is built here: a certificate
-//! counts because the ledger of its trust domain holds exactly it, and is judged anew at every
-//! call, on kept-alive and resumed connections too. A foreign or expired one must not end the
-//! handshake, for its holder may come with a token.
+//! The handshake proved possession of the key. No path is built here: a certificate is accepted
+//! if the ledger of its trust domain holds exactly it. Every call checks it again, also on open and
+//! resumed connections. A foreign or expired certificate does not fail the handshake, because
+//! its holder may present a token.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use super::error::AuthnError;
 use crate::clock::{Clock, UnixTime};
 use crate::x509::{Certificate, San, SpiffeId, TrustDomain};
 
-/// The longest certificate that is looked at, in bytes.
+/// The longest certificate that is parsed, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
 
-/// The certificates that were issued; implemented upstairs, over the ledger.
-pub trait IssuedCertificates: Send + Sync + std::fmt::Debug {
-    /// How the certificate whose DER is exactly `leaf`'s stands in `trust_domain`'s ledger;
-    /// `None` when it is not there, though one with its serial number may be.
+/// The status of issued certificates. The ledger implements it, in a higher layer.
+pub trait CertificateStatusSource: Send + Sync + std::fmt::Debug {
+    /// The status of the certificate with exactly `leaf`'s DER in `trust_domain`'s ledger; `None`
+    /// when the ledger does not hold it, whatever it holds under its serial number.
     fn find<'a>(
         &'a self,
         trust_domain: &'a TrustDomain,
@@ -29,43 +29,39 @@ pub trait IssuedCertificates: Send + Sync + std::fmt::Debug {
     ) -> BoxFuture<'a, Result<Option<CertificateStatus>, LookupError>>;
 }
 
-/// The ledger cannot be asked; the text is for the log.
+/// The ledger is unavailable. The text is for the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct LookupError(pub String);
 
-/// How an issued certificate stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateStatus {
-    /// It was concluded as issued, so that its holder had it from us.
+    /// Whether it was recorded as issued, so that its holder received it from this server.
     pub released: bool,
-    /// It was revoked.
     pub revoked: bool,
-    /// The issuer that signed it is retired.
     pub issuer_retired: bool,
-    /// Its end, as recorded.
+    /// As recorded.
     pub not_after: UnixTime,
-    /// The trust domain of the issuer that signed it.
+    /// That of the issuer that signed it.
     pub trust_domain: TrustDomain,
     /// Its names as recorded, joined by spaces, the primary one first.
     pub subject: String,
-    /// When its holder last proved itself by a token, over all renewals since.
+    /// When its holder last presented a token, inherited by all renewals since.
     pub token_authenticated_at: Option<UnixTime>,
 }
 
-/// The judge of client certificates on one listener.
+/// Authenticates the client certificates of one listener.
 #[derive(Debug)]
-pub struct CertificateCallers {
+pub struct CertificateVerifier {
     config: ClientCertificatesConfig,
-    issued: Arc<dyn IssuedCertificates>,
+    issued: Arc<dyn CertificateStatusSource>,
     clock: Arc<dyn Clock>,
 }
 
-impl CertificateCallers {
-    /// A judge that asks `issued`.
+impl CertificateVerifier {
     pub fn new(
         config: ClientCertificatesConfig,
-        issued: Arc<dyn IssuedCertificates>,
+        issued: Arc<dyn CertificateStatusSource>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
@@ -75,16 +71,15 @@ impl CertificateCallers {
         }
     }
 
-    /// Who holds the end-entity certificate `leaf`, in DER, as the handshake left it. To be asked
-    /// at every call.
+    /// The holder of the certificate `leaf` (DER) of the handshake. To be called for every request.
     ///
     /// # Errors
-    /// [`AuthnError::Rejected`] when the certificate does not count;
-    /// [`AuthnError::Unavailable`] when the ledger cannot be asked.
+    /// [`AuthnError::Rejected`] when the certificate is not accepted, [`AuthnError::Unavailable`]
+    /// when the ledger is unavailable.
     pub async fn authenticate(&self, leaf: &[u8]) -> Result<Caller, AuthnError> {
         if leaf.len() > MAX_BYTES {
             return Err(rejected(format_args!(
-                "it has {} bytes, and {MAX_BYTES} are the most",
+                "it has {} bytes, more than {MAX_BYTES}",
                 leaf.len()
             )));
         }
@@ -98,7 +93,7 @@ impl CertificateCallers {
             .find(|domain| id.in_domain(domain));
         let domain = domain.ok_or_else(|| {
             rejected(format_args!(
-                "{id} is in a trust domain whose certificates do not count here"
+                "{id} is in a trust domain whose certificates are not accepted here"
             ))
         })?;
         let now = self.clock.now();
@@ -122,7 +117,7 @@ impl CertificateCallers {
                 ))
             })?;
         let authenticated_at = self
-            .judge(&status, id, domain, now)
+            .check(&status, id, domain, now)
             .map_err(|why| rejected(format_args!("{} of {id}: {why}", leaf.serial())))?;
         Ok(Caller {
             trust_domain: domain.clone(),
@@ -138,8 +133,8 @@ impl CertificateCallers {
         })
     }
 
-    /// When the holder last came with a token.
-    fn judge(
+    /// Returns when the holder last presented a token.
+    fn check(
         &self,
         status: &CertificateStatus,
         id: &SpiffeId,
@@ -166,9 +161,9 @@ impl CertificateCallers {
         }
         let at = status
             .token_authenticated_at
-            .ok_or("its holder never came with a token")?;
+            .ok_or("its holder never presented a token")?;
         if now >= at.plus(self.config.reauthenticate_after()) {
-            return Err("its holder must come with a token again (reauthenticate_after)");
+            return Err("its holder must present a token again (reauthenticate_after)");
         }
         Ok(at)
     }
@@ -178,9 +173,9 @@ fn rejected(why: impl std::fmt::Display) -> AuthnError {
     AuthnError::rejected(format_args!("client certificate: {why}"))
 }
 
-/// The one URI of the certificate; a second would make it a choice whose identity it is.
+/// The only URI of the certificate: with two, its identity would be ambiguous.
 fn only_uri(leaf: &Certificate) -> Result<&SpiffeId, AuthnError> {
-    // A URI that is no SPIFFE ID is among these.
+    // They include URIs that are no SPIFFE IDs.
     if leaf.has_other_names() {
         return Err(rejected("it has names of other kinds than URI, DNS and IP"));
     }

@@ -1,6 +1,6 @@
 //! A token's header and claims, typed strictly: a claim of the wrong type is an error, never a
-//! default and never a panic (CVE-2026-25537). The errors name the claim and keep its
-//! value to themselves, because they go to the log.
+//! default and never a panic (CVE-2026-25537). Errors go to the log, so they name the claim and
+//! hide its value.
 
 use std::borrow::Cow;
 
@@ -9,22 +9,22 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::strict::{Audiences, Object, fields, present};
+use super::strict::{Audiences, Object, fields, non_null};
 
-/// The three parts of a compact JWS (RFC 7515 §3.1), decoded but not yet believed. No `Debug`: it
-/// is the credential.
+/// The parts of a compact JWS (RFC 7515 §3.1), decoded but not verified. It is a credential: no
+/// `Debug`.
 pub(super) struct Parts<'t> {
     header: Vec<u8>,
     payload: Vec<u8>,
-    /// What the signature covers: the first two parts as they were sent.
+    /// The signed bytes: the first two parts as sent.
     pub(super) signed: &'t [u8],
     pub(super) signature: Vec<u8>,
 }
 
-/// Why a token cannot be read. Never holds any of the token's own text.
+/// Why a token cannot be parsed. The text holds nothing of the token.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Malformed {
-    #[error("not a compact JWS: three parts separated by dots are wanted")]
+    #[error("not a compact JWS: expected three parts separated by dots")]
     Shape,
     #[error("its {0} is not unpadded base64url")]
     Base64(&'static str),
@@ -33,12 +33,12 @@ pub(super) enum Malformed {
         part: &'static str,
         why: serde_json::Error,
     },
-    #[error("its header asks for extensions (crit), and none is understood here")]
+    #[error("its header requires extensions (crit), and none is supported")]
     Critical,
 }
 
 impl<'t> Parts<'t> {
-    /// Splits and decodes `token`; the caller has bounded its length.
+    /// Splits and decodes `token`, whose length the caller has limited.
     pub(super) fn split(token: &'t str) -> Result<Self, Malformed> {
         let (signed, signature) = token.rsplit_once('.').ok_or(Malformed::Shape)?;
         let (header, payload) = signed.split_once('.').ok_or(Malformed::Shape)?;
@@ -53,7 +53,7 @@ impl<'t> Parts<'t> {
         })
     }
 
-    /// The header (RFC 7515 §4.1).
+    /// RFC 7515 §4.1.
     pub(super) fn header(&self) -> Result<Header<'_>, Malformed> {
         let header: Header<'_> = parse("header", &self.header)?;
         if header.crit.is_some() {
@@ -62,19 +62,19 @@ impl<'t> Parts<'t> {
         Ok(header)
     }
 
-    /// The issuer alone, which chooses who judges the rest.
+    /// The issuer only. It selects the verifier of the rest.
     pub(super) fn issuer(&self) -> Result<Cow<'_, str>, Malformed> {
         let claims: IssuerOnly<'_> = parse("payload", &self.payload)?;
         Ok(claims.iss)
     }
 
-    /// The claims (RFC 7519 §4.1).
+    /// RFC 7519 §4.1.
     pub(super) fn claims(&self) -> Result<Claims<'_>, Malformed> {
         parse("payload", &self.payload)
     }
 }
 
-/// The parameters of the header that decide something; others are ignored.
+/// The header parameters in use; others are ignored.
 #[derive(Deserialize)]
 pub(super) struct Header<'a> {
     #[serde(borrow, deserialize_with = "fields::alg")]
@@ -93,7 +93,7 @@ struct IssuerOnly<'a> {
     iss: Cow<'a, str>,
 }
 
-/// The claims that decide something; others are ignored.
+/// The claims in use; others are ignored.
 #[derive(Deserialize)]
 pub(super) struct Claims<'a> {
     #[serde(borrow, deserialize_with = "fields::iss")]
@@ -113,33 +113,32 @@ pub(super) struct Claims<'a> {
     #[serde(
         borrow,
         default,
-        deserialize_with = "present",
+        deserialize_with = "non_null",
         rename = "kubernetes.io"
     )]
-    pub(super) kubernetes: Option<Kubernetes<'a>>,
+    pub(super) kubernetes: Option<KubernetesClaims<'a>>,
 }
 
-/// What Kubernetes binds a service account's token to (KEP-1205, KEP-4193).
+/// The objects that a service account's token is bound to (KEP-1205, KEP-4193).
 #[derive(Deserialize)]
-pub(super) struct Kubernetes<'a> {
+pub(super) struct KubernetesClaims<'a> {
     #[serde(borrow, default, deserialize_with = "fields::namespace")]
     pub(super) namespace: Option<Cow<'a, str>>,
     #[serde(
         borrow,
         default,
-        deserialize_with = "present",
+        deserialize_with = "non_null",
         rename = "serviceaccount"
     )]
-    pub(super) service_account: Option<Bound<'a>>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    pub(super) pod: Option<Bound<'a>>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    pub(super) node: Option<Bound<'a>>,
+    pub(super) service_account: Option<ObjectReference<'a>>,
+    #[serde(borrow, default, deserialize_with = "non_null")]
+    pub(super) pod: Option<ObjectReference<'a>>,
+    #[serde(borrow, default, deserialize_with = "non_null")]
+    pub(super) node: Option<ObjectReference<'a>>,
 }
 
-/// An object of the cluster, by name and UID.
 #[derive(Deserialize)]
-pub(super) struct Bound<'a> {
+pub(super) struct ObjectReference<'a> {
     #[serde(borrow, deserialize_with = "fields::name")]
     pub(super) name: Cow<'a, str>,
     #[serde(borrow, deserialize_with = "fields::uid")]

@@ -1,33 +1,30 @@
-//! Why a caller is not known, in two messages: the variant decides
-//! what the caller is told, its text is for the log.
+//! Why authentication failed. The variant determines the response, the text is for the log.
 
 use std::fmt;
 
-/// Why no [`Caller`](super::Caller) came of a credential.
-///
-/// The text names issuers, keys and claims but never holds a credential; whatever it quotes of
-/// the sender's is escaped and cut.
+/// Why a credential was not accepted. The text names issuers, keys and claims but never holds a
+/// credential. What it quotes from the sender is escaped and cut.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthnError {
-    /// No credential was presented: UNAUTHENTICATED, 401.
+    /// UNAUTHENTICATED, 401.
     #[error("no credential was presented")]
     Missing,
-    /// The one verifier whose credential this is says no: UNAUTHENTICATED, 401.
+    /// The responsible verifier rejects the credential: UNAUTHENTICATED, 401.
     #[error("credential rejected: {reason}")]
     Rejected {
-        /// For the log; the caller is told no more than that he was rejected.
+        /// For the log. The caller learns only that the credential was rejected.
         reason: String,
     },
-    /// The verifier cannot judge now, through no fault of the caller: UNAVAILABLE, 503.
-    #[error("cannot tell who is calling: {0}")]
+    /// The verifier cannot decide now, through no fault of the caller: UNAVAILABLE, 503.
+    #[error("authentication is unavailable: {0}")]
     Unavailable(String),
-    /// The verifier did not answer in time: UNAVAILABLE, 503.
-    #[error("cannot tell in time who is calling: {0}")]
+    /// UNAVAILABLE, 503.
+    #[error("authentication timed out: {0}")]
     Timeout(String),
 }
 
 impl AuthnError {
-    /// A rejection for `reason`, which must not hold the credential.
+    /// `reason` must not hold the credential.
     pub fn rejected(reason: impl fmt::Display) -> Self {
         Self::Rejected {
             reason: reason.to_string(),
@@ -35,7 +32,7 @@ impl AuthnError {
     }
 }
 
-/// Text of an unknown sender in a log line: escaped, and cut so that it cannot carry a credential.
+/// Untrusted text for a log line: escaped, and cut so that it cannot hold a credential.
 #[derive(Clone, Copy, Debug)]
 pub struct Quoted<'a>(pub &'a str);
 

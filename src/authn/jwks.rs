@@ -1,13 +1,13 @@
-//! A JSON Web Key Set (RFC 7517): the keys of one issuer of tokens.
+//! JSON Web Key Sets (RFC 7517).
 
 use serde::Deserialize;
 
-use super::key::{Algorithm, Refused, VerifyingKey};
+use super::key::{Algorithm, SignatureError, VerifyingKey};
 
 /// The largest set that is read, in bytes.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
 
-/// The most members that a set may have: each usable RSA key is prepared for six algorithms.
+/// The most members of a set: each usable RSA key is prepared for six algorithms.
 const MAX_KEYS: usize = 256;
 
 /// The usable keys of a set; at least one.
@@ -16,12 +16,11 @@ pub(super) struct KeySet {
     keys: Vec<VerifyingKey>,
 }
 
-/// Why a set is refused as a whole.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeySetError {
     #[error("not a JSON Web Key Set: {0}")]
     Shape(#[from] serde_json::Error),
-    #[error("it has {0} keys, and {MAX_KEYS} are the most")]
+    #[error("it has {0} keys, more than {MAX_KEYS}")]
     TooMany(usize),
     #[error("it has no key that can verify a token{}", .first.as_deref().map(|why| format!(" ({why})")).unwrap_or_default())]
     Empty { first: Option<String> },
@@ -33,8 +32,8 @@ struct Raw {
 }
 
 impl KeySet {
-    /// Parses a set and prepares its keys. Members that are not for verifying tokens are left
-    /// out (RFC 7517 §5), the set without any other is refused.
+    /// Parses a set and prepares its keys. Members that cannot verify tokens are skipped (RFC 7517
+    /// §5); a set without any other is an error.
     pub(super) fn parse(json: &[u8]) -> Result<Self, KeySetError> {
         let raw: Raw = serde_json::from_slice(json)?;
         if raw.keys.len() > MAX_KEYS {
@@ -54,27 +53,26 @@ impl KeySet {
         Ok(Self { keys })
     }
 
-    /// How many keys can be used.
     pub(super) fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Checks a signature with the key that `kid` names; `None` when the set has no such key.
-    /// The id that is returned is the key's own.
+    /// Verifies a signature with the key that `kid` names, and returns that key's own id; `None` when
+    /// the set has no such key.
     pub(super) fn verify(
         &self,
         kid: Option<&str>,
         with: Algorithm,
         message: &[u8],
         signature: &[u8],
-    ) -> Option<Result<Option<&str>, Refused>> {
+    ) -> Option<Result<Option<&str>, SignatureError>> {
         let alone = self.keys.len() == 1;
         if kid.is_none() && !alone {
-            return Some(Err(Refused::NoKeyId));
+            return Some(Err(SignatureError::NoKeyId));
         }
         let mut refused = None;
         for key in &self.keys {
-            // A missing id, the token's or the key's, is made up for only when there is no choice.
+            // An id may be missing, in the token or the key, only if there is a single key.
             let fits = match (kid, key.id()) {
                 (Some(wanted), Some(id)) => wanted == id,
                 (None, _) | (_, None) => alone,
@@ -82,8 +80,8 @@ impl KeySet {
             if !fits {
                 continue;
             }
-            // Ids are doubled in a clumsy rotation; each such key is the issuer's, so each may
-            // have signed.
+            // A rotation may leave several keys with one id. All are the issuer's, so any of them
+            // may have signed.
             match key.verify(with, message, signature) {
                 Ok(()) => return Some(Ok(key.id())),
                 Err(why) => refused = refused.max(Some(why)),
@@ -122,15 +120,18 @@ mod tests {
         let signature =
             base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, signature)
                 .unwrap();
-        let ask =
+        let verify =
             |kid, message: &str| set.verify(kid, Algorithm::EdDsa, message.as_bytes(), &signature);
-        assert_eq!(ask(Some("a"), signed), Some(Ok(Some("a"))));
-        assert_eq!(ask(None, signed), Some(Ok(Some("a"))));
-        assert_eq!(ask(Some("b"), signed), None);
-        assert_eq!(ask(Some("a"), "other"), Some(Err(Refused::Signature)));
+        assert_eq!(verify(Some("a"), signed), Some(Ok(Some("a"))));
+        assert_eq!(verify(None, signed), Some(Ok(Some("a"))));
+        assert_eq!(verify(Some("b"), signed), None);
+        assert_eq!(
+            verify(Some("a"), "other"),
+            Some(Err(SignatureError::Signature))
+        );
         assert_eq!(
             set.verify(Some("a"), Algorithm::Rs256, signed.as_bytes(), &signature),
-            Some(Err(Refused::Algorithm))
+            Some(Err(SignatureError::Algorithm))
         );
     }
 

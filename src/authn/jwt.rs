@@ -1,4 +1,4 @@
-//! JSON Web Tokens (RFC 7519): `iss` names the one verifier that judges.
+//! JSON Web Tokens (RFC 7519). `iss` selects the verifier.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use super::claims::{Claims, Parts};
 use super::config::{Config, JwtConfig};
 use super::error::{AuthnError, Quoted};
 use super::key::Algorithm;
-use super::keys::{KeysReport, LiveKeys};
+use super::key_cache::{KeyCache, KeyCacheReport};
 use crate::clock::{Clock, UnixTime};
 
-/// The longest token that is looked at.
+/// The longest token that is parsed, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// Every verifier of JWTs, by name.
@@ -25,12 +25,12 @@ pub struct JwtVerifiers {
 pub(super) struct Verifier {
     pub(super) name: String,
     pub(super) config: JwtConfig,
-    keys: Arc<LiveKeys>,
+    keys: Arc<KeyCache>,
 }
 
 impl JwtVerifiers {
-    /// Starts reading each verifier's keys. To be called inside a tokio runtime: the tasks that
-    /// keep the keys fresh end when the last of their owners is dropped.
+    /// Starts reading each verifier's keys, inside a tokio runtime. The tasks that refresh the keys
+    /// end when their last owner is dropped.
     pub fn new(config: &Config, clock: Arc<dyn Clock>) -> Self {
         Self {
             verifiers: BTreeMap::new(),
@@ -39,15 +39,15 @@ impl JwtVerifiers {
         .reconfigured(config)
     }
 
-    /// Verifiers for a new configuration that go on with the keys of those whose source is the
-    /// same, so that a reload during an issuer's outage forgets nothing.
+    /// Verifiers for a new configuration. Those with an unchanged source keep their keys, so that a
+    /// reload during an issuer's outage loses none.
     #[must_use]
     pub fn reconfigured(&self, config: &Config) -> Self {
         let verifiers = config.jwt().iter().map(|(name, config)| {
-            let same = |before: &&Verifier| before.keys.config() == config.keys();
-            let keys = self.verifiers.get(name).filter(same).map_or_else(
+            let is_same = |before: &&Verifier| before.keys.config() == config.keys();
+            let keys = self.verifiers.get(name).filter(is_same).map_or_else(
                 || {
-                    Arc::new(LiveKeys::start(
+                    Arc::new(KeyCache::start(
                         name,
                         config.keys().clone(),
                         Arc::clone(&self.clock),
@@ -70,8 +70,8 @@ impl JwtVerifiers {
         }
     }
 
-    /// Whether `token` says that it is from the issuer of one of the verifiers in `allowed`, so that
-    /// this verifier alone judges it. Nothing about the token is believed by that.
+    /// Whether `token` claims the issuer of one of the verifiers in `allowed`, so that this verifier
+    /// decides on it. The claim is not verified.
     ///
     /// # Errors
     /// [`AuthnError::Rejected`] when it is no token that names its issuer.
@@ -82,12 +82,12 @@ impl JwtVerifiers {
         Ok(verifiers.any(|verifier| verifier.config.issuer() == issuer))
     }
 
-    /// Who presents `token` to `api`, as judged by the one verifier among `allowed` whose issuer
-    /// the token names.
+    /// The caller that presents `token` to `api`. The verifier among `allowed` whose issuer the token
+    /// names decides.
     ///
     /// # Errors
-    /// [`AuthnError::Rejected`] when that verifier says no or there is none;
-    /// [`AuthnError::Unavailable`] when its keys are not to be had.
+    /// [`AuthnError::Rejected`] when that verifier rejects it or there is none,
+    /// [`AuthnError::Unavailable`] when its keys are.
     pub async fn authenticate(
         &self,
         token: &str,
@@ -97,9 +97,9 @@ impl JwtVerifiers {
         let parts = split(token)?;
         let header = parts.header().map_err(AuthnError::rejected)?;
         let claims = parts.claims().map_err(AuthnError::rejected)?;
-        let verifier = self.choose(&claims.iss, allowed)?;
+        let verifier = self.select(&claims.iss, allowed)?;
         let now = self.clock.now();
-        // All that costs nothing comes before the signature; nothing is believed before it.
+        // The cheap checks come first. Nothing is trusted before the signature is verified.
         verifier.check_claims(&claims, api, now)?;
         let algorithm = Algorithm::parse(&header.alg).ok_or_else(|| {
             verifier.rejected(format_args!(
@@ -113,24 +113,24 @@ impl JwtVerifiers {
         verifier.caller(&claims, key_id, now)
     }
 
-    /// How each verifier's keys stand.
-    pub fn reports(&self) -> impl Iterator<Item = (&str, KeysReport)> {
+    /// The state of each verifier's keys.
+    pub fn reports(&self) -> impl Iterator<Item = (&str, KeyCacheReport)> {
         self.verifiers
             .iter()
             .map(|(name, verifier)| (name.as_str(), verifier.keys.report()))
     }
 
-    /// The configuration refuses two verifiers for one issuer on a listener; should two be named
-    /// here all the same, neither is taken.
-    fn choose(&self, issuer: &str, allowed: &[String]) -> Result<&Verifier, AuthnError> {
-        let mut fitting = allowed
+    /// The configuration refuses two verifiers for one issuer on a listener. If there are two all the
+    /// same, neither is used.
+    fn select(&self, issuer: &str, allowed: &[String]) -> Result<&Verifier, AuthnError> {
+        let mut matching = allowed
             .iter()
             .filter_map(|name| self.verifiers.get(name))
             .filter(|verifier| verifier.config.issuer() == issuer);
-        match (fitting.next(), fitting.next()) {
+        match (matching.next(), matching.next()) {
             (Some(verifier), None) => Ok(verifier),
             (None, _) => Err(AuthnError::rejected(format_args!(
-                "the issuer {} may not vouch here",
+                "the issuer {} is not accepted here",
                 Quoted(issuer)
             ))),
             (Some(_), Some(_)) => Err(AuthnError::rejected(format_args!(
@@ -141,11 +141,11 @@ impl JwtVerifiers {
     }
 }
 
-/// The parts of a token that is not too long to be looked at.
+/// Splits a token that is not too long.
 pub(super) fn split(token: &str) -> Result<Parts<'_>, AuthnError> {
     if token.len() > MAX_TOKEN_BYTES {
         return Err(AuthnError::rejected(format_args!(
-            "the token has {} bytes, and {MAX_TOKEN_BYTES} are the most",
+            "the token has {} bytes, more than {MAX_TOKEN_BYTES}",
             token.len()
         )));
     }
@@ -171,7 +171,9 @@ impl Verifier {
             return Err(self.rejected(format_args!("the token was issued in the future, at {iat}")));
         }
         match self.config.audience(api) {
-            None => Err(self.rejected(format_args!("its tokens do not count for the API {api}"))),
+            None => {
+                Err(self.rejected(format_args!("its tokens are not accepted by the API {api}")))
+            }
             Some(audience) if !claims.aud.include(audience) => {
                 Err(self.rejected(format_args!("the token is not for the audience {audience}")))
             }
@@ -179,7 +181,7 @@ impl Verifier {
         }
     }
 
-    /// The id of the key that signed, where it has one.
+    /// Returns the id of the key that signed.
     async fn check_signature(
         &self,
         parts: &Parts<'_>,
@@ -188,7 +190,7 @@ impl Verifier {
     ) -> Result<Option<String>, AuthnError> {
         let verdict = self
             .keys
-            .ask(|set| {
+            .query(|set| {
                 let verdict = set.verify(kid, algorithm, parts.signed, &parts.signature)?;
                 Some(verdict.map(|id| id.map(str::to_owned)))
             })

@@ -1,7 +1,7 @@
 //! One public key of a JSON Web Key Set, prepared for verification when the set is loaded.
 //!
-//! aws-lc-rs is called directly: jsonwebtoken 11 copies and parses the key again for every token,
-//! which makes an RSA verification dearer by about a quarter.
+//! This calls aws-lc-rs directly: jsonwebtoken 11 copies and parses the key for every token, which
+//! makes an RSA verification slower by about a quarter.
 
 use aws_lc_rs::rsa::PublicKeyComponents;
 use aws_lc_rs::signature::{self, ParsedPublicKey, RsaParameters, VerificationAlgorithm};
@@ -9,8 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-/// The algorithms that are accepted (RFC 7518 §3.1, RFC 8037); `none` and the symmetrical ones
-/// have no name here and so cannot be asked for.
+/// The accepted algorithms (RFC 7518 §3.1, RFC 8037); not `none`, and no symmetric one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Algorithm {
     Rs256,
@@ -42,16 +41,16 @@ impl Algorithm {
     }
 }
 
-/// A key and the algorithms it may be used with.
+/// A key, prepared for each algorithm that it may be used with.
 #[derive(Debug)]
 pub(super) struct VerifyingKey {
     id: Option<String>,
     prepared: Vec<(Algorithm, ParsedPublicKey)>,
 }
 
-/// Why a member of a key set is not used; a set may hold such members (RFC 7517 §5).
+/// Why a member of a key set cannot be used. A set may hold such members (RFC 7517 §5).
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unusable {
+pub(super) enum JwkError {
     #[error("not a JSON Web Key: {0}")]
     Shape(#[from] serde_json::Error),
     #[error("its `use` or `key_ops` is not for verifying signatures")]
@@ -60,13 +59,13 @@ pub(super) enum Unusable {
     Type,
     #[error("its `alg` is not one that its key type may be used with")]
     Algorithm,
-    #[error("its public key is missing a part, badly encoded, too small or no point of its curve")]
+    #[error("its public key is incomplete, malformed, too small or not a point of its curve")]
     Material,
 }
 
-/// Why a token's signature does not hold; the later, the more was found out.
+/// Why a token's signature is not accepted. A later variant is more specific.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-pub(super) enum Refused {
+pub(super) enum SignatureError {
     #[error("its header names no key (kid), and the issuer has several")]
     NoKeyId,
     #[error("its header's algorithm is not one that the key is for")]
@@ -76,8 +75,7 @@ pub(super) enum Refused {
 }
 
 impl VerifyingKey {
-    /// From a member of a key set.
-    pub(super) fn from_jwk(value: serde_json::Value) -> Result<Self, Unusable> {
+    pub(super) fn from_jwk(value: serde_json::Value) -> Result<Self, JwkError> {
         let jwk = Jwk::deserialize(value)?;
         let signs = jwk.usage.as_deref().is_none_or(|usage| usage == "sig");
         let verifies = jwk
@@ -85,11 +83,11 @@ impl VerifyingKey {
             .as_ref()
             .is_none_or(|ops| ops.iter().any(|op| op == "verify"));
         if !signs || !verifies {
-            return Err(Unusable::Purpose);
+            return Err(JwkError::Purpose);
         }
         let only = match jwk.alg.as_deref() {
             None => None,
-            Some(name) => Some(Algorithm::parse(name).ok_or(Unusable::Algorithm)?),
+            Some(name) => Some(Algorithm::parse(name).ok_or(JwkError::Algorithm)?),
         };
         let prepared = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
             ("RSA", _) => jwk.rsa(only)?,
@@ -103,14 +101,14 @@ impl VerifyingKey {
                 let x = sized(jwk.x.as_deref(), 32)?;
                 vec![(Algorithm::EdDsa, parsed(&signature::ED25519, &x)?)]
             }
-            _ => return Err(Unusable::Type),
+            _ => return Err(JwkError::Type),
         };
         let prepared: Vec<_> = prepared
             .into_iter()
             .filter(|(each, _)| only.is_none_or(|only| only == *each))
             .collect();
         if prepared.is_empty() {
-            return Err(Unusable::Algorithm);
+            return Err(JwkError::Algorithm);
         }
         Ok(Self {
             id: jwk.kid,
@@ -118,25 +116,23 @@ impl VerifyingKey {
         })
     }
 
-    /// The key's `kid`.
     pub(super) fn id(&self) -> Option<&str> {
         self.id.as_deref()
     }
 
-    /// Checks `signature` over `message`.
     pub(super) fn verify(
         &self,
         with: Algorithm,
         message: &[u8],
         signature: &[u8],
-    ) -> Result<(), Refused> {
+    ) -> Result<(), SignatureError> {
         let (_, key) = self
             .prepared
             .iter()
             .find(|(each, _)| *each == with)
-            .ok_or(Refused::Algorithm)?;
+            .ok_or(SignatureError::Algorithm)?;
         key.verify_sig(message, signature)
-            .map_err(|_| Refused::Signature)
+            .map_err(|_| SignatureError::Signature)
     }
 }
 
@@ -155,7 +151,7 @@ struct Jwk {
     y: Option<String>,
 }
 
-/// What an RSA key may be used with when its own `alg` does not say.
+/// The algorithms of an RSA key without `alg`.
 const RSA: [(Algorithm, &RsaParameters); 6] = [
     (Algorithm::Rs256, &signature::RSA_PKCS1_2048_8192_SHA256),
     (Algorithm::Rs384, &signature::RSA_PKCS1_2048_8192_SHA384),
@@ -166,17 +162,17 @@ const RSA: [(Algorithm, &RsaParameters); 6] = [
 ];
 
 impl Jwk {
-    fn rsa(&self, only: Option<Algorithm>) -> Result<Vec<(Algorithm, ParsedPublicKey)>, Unusable> {
+    fn rsa(&self, only: Option<Algorithm>) -> Result<Vec<(Algorithm, ParsedPublicKey)>, JwkError> {
         let n: Vec<u8> = decoded(self.n.as_deref())?
             .into_iter()
             .skip_while(|byte| *byte == 0)
             .collect();
         let e = decoded(self.e.as_deref())?;
-        // aws-lc-rs checks the size at each verification; a key that can never verify is said
-        // to be unusable here instead.
+        // aws-lc-rs checks the size at each verification. Report a key that can never verify here
+        // instead.
         let spare = n.first().map_or(0, |top| top.leading_zeros() as usize);
         if !(2048..=8192).contains(&(n.len() * 8 - spare)) {
-            return Err(Unusable::Material);
+            return Err(JwkError::Material);
         }
         let components = PublicKeyComponents { n, e };
         RSA.into_iter()
@@ -185,7 +181,7 @@ impl Jwk {
                 components
                     .to_parsed_public_key(parameters)
                     .map(|key| (each, key))
-                    .map_err(|_| Unusable::Material)
+                    .map_err(|_| JwkError::Material)
             })
             .collect()
     }
@@ -195,7 +191,7 @@ impl Jwk {
         size: usize,
         algorithm: Algorithm,
         verification: &'static dyn VerificationAlgorithm,
-    ) -> Result<Vec<(Algorithm, ParsedPublicKey)>, Unusable> {
+    ) -> Result<Vec<(Algorithm, ParsedPublicKey)>, JwkError> {
         let mut point = vec![0x04];
         point.extend(sized(self.x.as_deref(), size)?);
         point.extend(sized(self.y.as_deref(), size)?);
@@ -206,23 +202,23 @@ impl Jwk {
 fn parsed(
     with: &'static dyn VerificationAlgorithm,
     key: &[u8],
-) -> Result<ParsedPublicKey, Unusable> {
-    ParsedPublicKey::new(with, key).map_err(|_| Unusable::Material)
+) -> Result<ParsedPublicKey, JwkError> {
+    ParsedPublicKey::new(with, key).map_err(|_| JwkError::Material)
 }
 
-fn decoded(text: Option<&str>) -> Result<Vec<u8>, Unusable> {
+fn decoded(text: Option<&str>) -> Result<Vec<u8>, JwkError> {
     URL_SAFE_NO_PAD
-        .decode(text.ok_or(Unusable::Material)?)
-        .map_err(|_| Unusable::Material)
+        .decode(text.ok_or(JwkError::Material)?)
+        .map_err(|_| JwkError::Material)
 }
 
 /// A coordinate has exactly the length of its field (RFC 7518 §6.2.1.2).
-fn sized(text: Option<&str>, size: usize) -> Result<Vec<u8>, Unusable> {
+fn sized(text: Option<&str>, size: usize) -> Result<Vec<u8>, JwkError> {
     decoded(text).and_then(|bytes| {
         if bytes.len() == size {
             Ok(bytes)
         } else {
-            Err(Unusable::Material)
+            Err(JwkError::Material)
         }
     })
 }

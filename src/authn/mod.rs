@@ -1,9 +1,9 @@
-//! Who is calling: every way of authentication yields one [`Caller`].
+//! Authentication: every method yields a [`Caller`].
 //!
-//! A credential is judged by exactly one verifier, and its no is final: a bearer token by the
-//! operators when it starts with [`OPERATOR_PREFIX`], else by the one JWT verifier that its `iss`
-//! names among those of the listener, or else by the cluster that the call chose (`cluster`); a
-//! client certificate by the ledger of its trust domain.
+//! Exactly one verifier decides on a credential, and its decision is final. A bearer token that
+//! starts with [`OPERATOR_PREFIX`] goes to the operators, another one to the listener's JWT verifier
+//! for its `iss`, or else to the cluster that the call selects (`cluster`). A client certificate
+//! is checked against the ledger of its trust domain.
 
 mod caller;
 mod certificate;
@@ -13,7 +13,7 @@ mod error;
 mod jwks;
 mod jwt;
 mod key;
-mod keys;
+mod key_cache;
 mod operator;
 mod service_account;
 mod source;
@@ -21,17 +21,19 @@ mod strict;
 mod subject;
 
 pub use caller::{Api, Caller, Identity, Method, Pod, bearer};
-pub use certificate::{CertificateCallers, CertificateStatus, IssuedCertificates, LookupError};
+pub use certificate::{
+    CertificateStatus, CertificateStatusSource, CertificateVerifier, LookupError,
+};
 pub use config::{
     Callers, ClientCertificatesConfig, Config, JwtConfig, OperatorConfig, RawAudiences, RawCallers,
     RawClientCertificates, RawConfig, RawJwtConfig, RawOperatorConfig, SubjectForm,
 };
 pub use error::{AuthnError, Quoted};
 pub use jwt::{JwtVerifiers, MAX_TOKEN_BYTES};
-pub use keys::KeysReport;
+pub use key_cache::KeyCacheReport;
 pub use operator::{
     CredentialError, OPERATOR_PREFIX, Operators, create_credential, read_credential,
 };
-pub use service_account::{BoundToken, ServiceAccountKeys, Unsure};
+pub use service_account::{BoundToken, NeedsReview, ServiceAccountKeys};
 pub use source::KeySource;
 pub use subject::service_account;

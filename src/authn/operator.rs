@@ -1,4 +1,4 @@
-//! Operators: each has a file with one random token, and who presents the token is that operator.
+//! Operators: each has a file with a random token. Whoever presents the token is that operator.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -20,18 +20,18 @@ use super::config::{Config, OperatorConfig};
 use super::error::AuthnError;
 use crate::digest::sha256;
 
-/// What every operator's credential starts with. No JWT does: decoded, it is not JSON.
+/// The prefix of every operator's credential, and of no JWT: decoded, it is not JSON.
 pub const OPERATOR_PREFIX: &str = "rb_op_";
 
 /// The random part of a credential, in bytes.
 const RANDOM: usize = 32;
 
-/// The longest file that is looked at.
+/// The longest file that is read, in bytes.
 const MAX_BYTES: usize = 1024;
 
-/// How long a reading counts: a replaced file is noticed by then, and callers who guess cannot
-/// keep the disk busy.
-const FRESH: Duration = Duration::from_millis(100);
+/// How long a digest is cached: replaced files are noticed soon, and callers that guess cannot keep
+/// the disk busy.
+const CACHE_TIME: Duration = Duration::from_millis(100);
 
 /// Every operator, by name.
 #[derive(Debug)]
@@ -40,50 +40,35 @@ pub struct Operators(BTreeMap<String, Operator>);
 #[derive(Debug)]
 struct Operator {
     config: OperatorConfig,
-    reading: ArcSwapOption<Reading>,
+    cached: ArcSwapOption<CachedDigest>,
 }
 
-/// What the file held: the SHA-256 of its token, never the token.
-struct Reading {
+/// The SHA-256 of the file's token, or why it could not be read.
+struct CachedDigest {
     at: Instant,
     digest: Result<[u8; 32], String>,
 }
 
-impl std::fmt::Debug for Reading {
+impl std::fmt::Debug for CachedDigest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reading").finish_non_exhaustive()
+        f.debug_struct("CachedDigest").finish_non_exhaustive()
     }
 }
 
-/// A credential file that cannot be used; the text names the file, never its content.
+/// Why a credential file cannot be used. The text names the file, never its content.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
-    /// The file cannot be read.
     #[error("cannot read the credential file {path}: {why}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        why: std::io::Error,
-    },
-    /// The file holds no credential.
+    Read { path: PathBuf, why: std::io::Error },
     #[error("{path} does not hold one operator credential ({OPERATOR_PREFIX}…)")]
-    Content {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file cannot be made; one that is there is never overwritten.
-    #[error("cannot make the credential file {path}: {why}")]
-    Create {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        why: std::io::Error,
-    },
+    Content { path: PathBuf },
+    /// An existing file is never overwritten.
+    #[error("cannot create the credential file {path}: {why}")]
+    Create { path: PathBuf, why: std::io::Error },
 }
 
 impl Operators {
-    /// The operators of `config`. Files are read when a credential is presented.
+    /// The files are read when a credential is presented.
     pub fn new(config: &Config) -> Self {
         let operators = config.operators().iter();
         Self(
@@ -93,16 +78,16 @@ impl Operators {
         )
     }
 
-    /// Whether `token` is for operators to judge.
-    pub fn judge(token: &str) -> bool {
+    /// Whether `token` is an operator's, by its prefix.
+    pub fn is_operator_token(token: &str) -> bool {
         token.starts_with(OPERATOR_PREFIX)
     }
 
-    /// Which of the operators named in `allowed` presents `token`.
+    /// The operator among `allowed` that presents `token`.
     ///
     /// # Errors
-    /// [`AuthnError::Rejected`] when it is none's; [`AuthnError::Unavailable`] when it may be one's
-    /// whose file cannot be read.
+    /// [`AuthnError::Rejected`] when no operator has it, [`AuthnError::Unavailable`] when a file that
+    /// may hold it cannot be read.
     pub async fn authenticate(
         &self,
         token: &str,
@@ -134,7 +119,7 @@ impl Operators {
                 token_authenticated_at: None,
             }),
             (None, Some(why)) => Err(AuthnError::Unavailable(why)),
-            (None, None) => Err(AuthnError::rejected("the credential is no operator's here")),
+            (None, None) => Err(AuthnError::rejected("no operator here has this credential")),
         }
     }
 }
@@ -143,17 +128,17 @@ impl Operator {
     fn new(config: OperatorConfig) -> Self {
         Self {
             config,
-            reading: ArcSwapOption::empty(),
+            cached: ArcSwapOption::empty(),
         }
     }
 
-    async fn current(&self) -> Arc<Reading> {
-        if let Some(reading) = self
-            .reading
+    async fn current(&self) -> Arc<CachedDigest> {
+        if let Some(cached) = self
+            .cached
             .load_full()
-            .filter(|last| last.at.elapsed() < FRESH)
+            .filter(|last| last.at.elapsed() < CACHE_TIME)
         {
-            return reading;
+            return cached;
         }
         let path = self.config.credential_file().to_owned();
         let read = tokio::task::spawn_blocking(move || {
@@ -164,19 +149,16 @@ impl Operator {
         let digest = read
             .await
             .unwrap_or_else(|stopped| Err(stopped.to_string()));
-        let reading = Arc::new(Reading {
+        let cached = Arc::new(CachedDigest {
             at: Instant::now(),
             digest,
         });
-        self.reading.store(Some(Arc::clone(&reading)));
-        reading
+        self.cached.store(Some(Arc::clone(&cached)));
+        cached
     }
 }
 
-/// The credential in a file; white space around it is ignored. Blocks.
-///
-/// # Errors
-/// When the file cannot be read or holds anything but one credential.
+/// Reads the credential in a file, ignoring white space around it. Blocks.
 pub fn read_credential(path: &Path) -> Result<SecretString, CredentialError> {
     let failed = |why| CredentialError::Read {
         path: path.to_owned(),
@@ -196,10 +178,7 @@ pub fn read_credential(path: &Path) -> Result<SecretString, CredentialError> {
     Ok(SecretString::from(token))
 }
 
-/// Makes a credential file with a new random token, readable by its owner only. Blocks.
-///
-/// # Errors
-/// When the file is there already or cannot be written.
+/// Creates a credential file with a new random token, readable by its owner only. Blocks.
 pub fn create_credential(path: &Path) -> Result<SecretString, CredentialError> {
     let failed = |why| CredentialError::Create {
         path: path.to_owned(),
@@ -207,7 +186,7 @@ pub fn create_credential(path: &Path) -> Result<SecretString, CredentialError> {
     };
     let mut random = Zeroizing::new([0_u8; RANDOM]);
     aws_lc_rs::rand::fill(random.as_mut())
-        .map_err(|_| failed(std::io::Error::other("no random bytes are to be had")))?;
+        .map_err(|_| failed(std::io::Error::other("no random bytes are available")))?;
     let token = Zeroizing::new(format!(
         "{OPERATOR_PREFIX}{}\n",
         Zeroizing::new(URL_SAFE_NO_PAD.encode(random.as_ref())).as_str()
@@ -224,7 +203,7 @@ pub fn create_credential(path: &Path) -> Result<SecretString, CredentialError> {
     Ok(SecretString::from(token.trim_end()))
 }
 
-/// The prefix and at least as much after it as is generated: a short one could be guessed.
+/// Whether it has the prefix and at least the generated length: a shorter one could be guessed.
 fn well_formed(token: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     token.strip_prefix(OPERATOR_PREFIX).is_some_and(|rest| {

@@ -1,9 +1,9 @@
-//! Service account tokens of one cluster, verified here by its API server's own keys.
+//! Service account tokens of one cluster, verified here with its API server's keys.
 //!
-//! The API server knows more than its keys: whether the token's pod and account still stand, keys
-//! and issuers that it does not publish, tokens bound to other objects. So there are three answers
-//! and not two: bound to this pod and account, rejected, and [`Unsure`], which is the API server's
-//! own to judge. It is rejected here only where the API server would be sure to say no as well.
+//! The API server knows more than its published keys: whether the token's pod and account exist,
+//! unpublished keys and issuers, tokens bound to other objects. So there are three results: bound
+//! to this pod and account, rejected, and [`NeedsReview`], which only the API server can decide. A
+//! token is rejected here only where the API server would reject it too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,54 +12,51 @@ use super::caller::Pod;
 use super::claims::Claims;
 use super::error::{AuthnError, Quoted};
 use super::jwt::split;
-use super::key::{Algorithm, Refused};
-use super::keys::{KeysConfig, KeysReport, LiveKeys};
+use super::key::{Algorithm, SignatureError};
+use super::key_cache::{KeyCache, KeyCacheConfig, KeyCacheReport};
 use super::source::{KeySource, Source};
-use super::subject::{named, service_account};
+use super::subject::{name_and_uid, service_account};
 use crate::clock::{Clock, UnixTime};
 
 /// How often the keys are fetched.
 const REFRESH: Duration = Duration::from_secs(5 * 60);
-/// How long the last good copy counts; past it the API server is asked about each token.
+/// How long cached keys may be used. After that, the API server reviews each token.
 const KEEP: Duration = Duration::from_secs(60 * 60);
 /// How far the API server's clock may be ahead of this one.
 const AHEAD: Duration = Duration::from_secs(60);
 
-/// The keys of one cluster's API server.
+/// Verifies tokens with the keys of one cluster's API server.
 #[derive(Debug)]
 pub struct ServiceAccountKeys {
     name: String,
-    keys: LiveKeys,
+    keys: KeyCache,
     clock: Arc<dyn Clock>,
 }
 
-/// What a verified token is bound to. That these objects still stand is not known by that.
+/// The objects that a verified token is bound to. They may no longer exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundToken {
-    /// The name of the service account, in the pod's namespace.
+    /// The service account's name; its namespace is the pod's.
     pub account: String,
-    /// The service account's UID.
     pub account_uid: String,
-    /// The pod.
     pub pod: Pod,
-    /// The node that the pod was on when the token was made.
+    /// The pod's node when the token was issued.
     pub node: Option<String>,
-    /// The `kid` of the key that signed, where the key has one.
+    /// The `kid` of the key that signed.
     pub key_id: Option<String>,
 }
 
-/// Why a token cannot be judged by keys alone: the API server must be asked.
+/// Why the keys cannot decide on a token, so that it needs a TokenReview.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Unsure(String);
+pub struct NeedsReview(String);
 
 impl ServiceAccountKeys {
-    /// Starts reading the keys of the cluster `name` from `source`; to be called inside a tokio
-    /// runtime.
+    /// Starts fetching the keys of the cluster `name` from `source`, inside a tokio runtime.
     pub fn start(name: &str, source: Arc<dyn KeySource>, clock: Arc<dyn Clock>) -> Self {
         let name = format!("cluster {name}");
-        let config = KeysConfig {
-            source: Source::Given {
+        let config = KeyCacheConfig {
+            source: Source::External {
                 name: name.clone(),
                 source,
             },
@@ -67,13 +64,13 @@ impl ServiceAccountKeys {
             keep: KEEP,
         };
         Self {
-            keys: LiveKeys::start(&name, config, Arc::clone(&clock)),
+            keys: KeyCache::start(&name, config, Arc::clone(&clock)),
             name,
             clock,
         }
     }
 
-    /// What `token` is bound to, if `issuer` made it for `audience`.
+    /// The objects that `token` is bound to, if `issuer` issued it for `audience`.
     ///
     /// # Errors
     /// [`AuthnError::Rejected`] when it is expired, for another audience or badly signed.
@@ -82,49 +79,48 @@ impl ServiceAccountKeys {
         token: &str,
         issuer: &str,
         audience: &str,
-    ) -> Result<Result<BoundToken, Unsure>, AuthnError> {
+    ) -> Result<Result<BoundToken, NeedsReview>, AuthnError> {
         let parts = split(token)?;
         let header = parts.header().map_err(AuthnError::rejected)?;
         let claims = parts.claims().map_err(AuthnError::rejected)?;
         if claims.iss != issuer {
-            return unsure(format_args!(
+            return needs_review(format_args!(
                 "its issuer is {}, and the API server publishes another",
                 Quoted(&claims.iss)
             ));
         }
         if let Some(why) = self.check(&claims, audience)? {
-            return unsure(why);
+            return needs_review(why);
         }
         let Some(bound) = bindings(&claims) else {
-            return unsure("it is not bound to a pod and its account");
+            return needs_review("it is not bound to a pod and its account");
         };
         let (kid, Some(algorithm)) = (header.kid.as_deref(), Algorithm::parse(&header.alg)) else {
-            return unsure(format_args!(
+            return needs_review(format_args!(
                 "its algorithm is {}, which is not verified here",
                 Quoted(&header.alg)
             ));
         };
-        let verdict = self.keys.ask(|set| {
+        let verdict = self.keys.query(|set| {
             let verdict = set.verify(kid, algorithm, parts.signed, &parts.signature)?;
             Some(verdict.map(|id| id.map(str::to_owned)))
         });
         match verdict.await {
             Ok(Some(Ok(key_id))) => Ok(Ok(BoundToken { key_id, ..bound })),
-            Ok(Some(Err(why @ (Refused::Signature | Refused::Algorithm)))) => {
+            Ok(Some(Err(why @ (SignatureError::Signature | SignatureError::Algorithm)))) => {
                 Err(self.rejected(why))
             }
-            Ok(Some(Err(why @ Refused::NoKeyId))) => unsure(why),
-            Ok(None) => unsure("the API server publishes no such key"),
-            Err(why) => unsure(why),
+            Ok(Some(Err(why @ SignatureError::NoKeyId))) => needs_review(why),
+            Ok(None) => needs_review("the API server publishes no such key"),
+            Err(why) => needs_review(why),
         }
     }
 
-    /// How the keys stand.
-    pub fn report(&self) -> KeysReport {
+    pub fn report(&self) -> KeyCacheReport {
         self.keys.report()
     }
 
-    /// What is wrong with the claims: an error when it is certain, a text when this clock may be.
+    /// An error when the claims are certainly wrong; a text when this server's clock may be.
     fn check(
         &self,
         claims: &Claims<'_>,
@@ -139,9 +135,9 @@ impl ServiceAccountKeys {
             return Err(self.rejected(format_args!("the token is not for the audience {audience}")));
         }
         let latest = now.plus(AHEAD);
-        let begins = [claims.nbf, claims.iat].into_iter().flatten().map(at);
-        let early = begins.into_iter().any(|begin| begin > latest);
-        Ok(early.then_some("by this clock its time has not come yet"))
+        let starts = [claims.nbf, claims.iat].into_iter().flatten().map(at);
+        let early = starts.into_iter().any(|start| start > latest);
+        Ok(early.then_some("it is not valid yet by this server's clock"))
     }
 
     fn rejected(&self, why: impl std::fmt::Display) -> AuthnError {
@@ -149,22 +145,22 @@ impl ServiceAccountKeys {
     }
 }
 
-fn unsure<T>(why: impl std::fmt::Display) -> Result<Result<T, Unsure>, AuthnError> {
-    Ok(Err(Unsure(why.to_string())))
+fn needs_review<T>(why: impl std::fmt::Display) -> Result<Result<T, NeedsReview>, AuthnError> {
+    Ok(Err(NeedsReview(why.to_string())))
 }
 
-/// Pod and account, where the token is bound to both and its claims agree with each other.
+/// Pod and account, if the token is bound to both and its claims agree.
 fn bindings(claims: &Claims<'_>) -> Option<BoundToken> {
     let (namespace, account) = service_account(&claims.sub)?;
     let bound = claims.kubernetes.as_ref()?;
-    let (account_name, account_uid) = named(bound.service_account.as_ref()?)?;
-    let (name, uid) = named(bound.pod.as_ref()?)?;
+    let (account_name, account_uid) = name_and_uid(bound.service_account.as_ref()?)?;
+    let (name, uid) = name_and_uid(bound.pod.as_ref()?)?;
     if account_name != account || bound.namespace.as_deref() != Some(namespace) {
         return None;
     }
     let node = match &bound.node {
         None => None,
-        Some(node) => Some(named(node)?.0),
+        Some(node) => Some(name_and_uid(node)?.0),
     };
     Some(BoundToken {
         account: account_name,

@@ -1,4 +1,4 @@
-//! Where a key set is read from: a file, or an https URL with roots of its own.
+//! Sources of key sets: files, https URLs, and other modules.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -11,41 +11,39 @@ use reqwest::{Certificate, Client, StatusCode, Url, header, redirect};
 use super::jwks::MAX_BYTES;
 use crate::error_chain::error_chain;
 
-/// How long one fetch may take, from the name's resolution to the last byte.
+/// For one fetch, from name resolution to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A key set that another room knows how to read, such as a cluster's by its API server.
+/// Reads a key set for another module, such as a cluster's from its API server.
 pub trait KeySource: Send + Sync + std::fmt::Debug {
-    /// The set as it stands now; `most` bytes of it at most. The error says what was tried, for the
-    /// log.
-    fn read(&self, most: usize) -> BoxFuture<'_, Result<Vec<u8>, String>>;
+    /// Reads at most `limit` bytes. The error is for the log.
+    fn read(&self, limit: usize) -> BoxFuture<'_, Result<Vec<u8>, String>>;
 }
 
-/// A key set's place.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
-    /// Read by somebody else; the name is for the log.
-    Given {
+    /// The name is for the log.
+    External {
         name: String,
         source: Arc<dyn KeySource>,
     },
     File(PathBuf),
     Https {
         url: Url,
-        /// The only roots that are trusted; without it the system's are.
+        /// The only trusted roots; the system's without it.
         ca_file: Option<PathBuf>,
     },
 }
 
-/// Why a key set could not be read; the text names the file or the URL.
+/// Why a key set could not be read. The text names the file or the URL.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SourceError {
     #[error("{name}: {why}")]
-    Given { name: String, why: String },
+    External { name: String, why: String },
     #[error("cannot read {path}: {why}")]
     File { path: PathBuf, why: std::io::Error },
-    #[error("{place} is larger than {MAX_BYTES} bytes")]
-    TooLarge { place: String },
+    #[error("{location} is larger than {MAX_BYTES} bytes")]
+    TooLarge { location: String },
     #[error("{path} holds no usable CA certificate: {why}")]
     Roots { path: PathBuf, why: String },
     #[error("cannot fetch {url}: {why}")]
@@ -65,7 +63,7 @@ impl PartialEq for Source {
                     ca_file: other_file,
                 },
             ) => url == other_url && ca_file == other_file,
-            (Self::Given { source, .. }, Self::Given { source: other, .. }) => {
+            (Self::External { source, .. }, Self::External { source: other, .. }) => {
                 Arc::ptr_eq(source, other)
             }
             _ => false,
@@ -76,14 +74,14 @@ impl PartialEq for Source {
 impl Eq for Source {}
 
 impl Source {
-    /// Reads the set's bytes, at most [`MAX_BYTES`] of them.
+    /// Reads at most [`MAX_BYTES`].
     pub(super) async fn read(&self) -> Result<Vec<u8>, SourceError> {
         match self {
-            Self::Given { name, source } => {
+            Self::External { name, source } => {
                 source
                     .read(MAX_BYTES)
                     .await
-                    .map_err(|why| SourceError::Given {
+                    .map_err(|why| SourceError::External {
                         name: name.clone(),
                         why,
                     })
@@ -98,7 +96,7 @@ async fn read_file(path: &Path) -> Result<Vec<u8>, SourceError> {
     let owned = path.to_owned();
     let read = tokio::task::spawn_blocking(move || {
         let mut bytes = Vec::new();
-        // The path is opened anew each time: behind a `..data` symlink it is a new file.
+        // Opened by path each time: behind a `..data` symlink it may be a new file.
         std::fs::File::open(owned)?
             .take(MAX_BYTES as u64 + 1)
             .read_to_end(&mut bytes)?;
@@ -113,14 +111,14 @@ async fn read_file(path: &Path) -> Result<Vec<u8>, SourceError> {
         })?;
     if bytes.len() > MAX_BYTES {
         return Err(SourceError::TooLarge {
-            place: path.display().to_string(),
+            location: path.display().to_string(),
         });
     }
     Ok(bytes)
 }
 
-/// The client is made for each fetch, so that a CA file that was replaced counts at once; fetches
-/// are minutes apart.
+/// Builds a client for each fetch, so that a replaced CA file takes effect at once. Fetches are
+/// minutes apart.
 async fn fetch(url: &Url, ca_file: Option<&Path>) -> Result<Vec<u8>, SourceError> {
     let failed = |why: reqwest::Error| SourceError::Fetch {
         url: url.clone(),
@@ -148,7 +146,7 @@ async fn fetch(url: &Url, ca_file: Option<&Path>) -> Result<Vec<u8>, SourceError
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
         if bytes.len() + chunk.len() > MAX_BYTES {
             return Err(SourceError::TooLarge {
-                place: url.to_string(),
+                location: url.to_string(),
             });
         }
         bytes.extend_from_slice(&chunk);
@@ -172,7 +170,7 @@ async fn roots(path: &Path) -> Result<Vec<Certificate>, SourceError> {
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Given { name, .. } => f.write_str(name),
+            Self::External { name, .. } => f.write_str(name),
             Self::File(path) => path.display().fmt(f),
             Self::Https { url, .. } => url.fmt(f),
         }

@@ -1,5 +1,5 @@
-//! Readers of JSON that take exactly the type they are for: no null for absent, no array for an
-//! object, no float for an integer. Their errors name the field and hide its value.
+//! Deserializers of JSON that accept exactly one type: no null for an absent value, no array for an
+//! object, no float for an integer. Errors name the field and hide its value.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,7 +13,6 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 pub(super) struct Audiences<'a>(Vec<Cow<'a, str>>);
 
 impl Audiences<'_> {
-    /// Whether the token is meant for `audience`.
     pub(super) fn include(&self, audience: &str) -> bool {
         self.0.iter().any(|each| each == audience)
     }
@@ -26,7 +25,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Audiences<'a> {
     }
 }
 
-/// The one field type of JSON strings, borrowed where the token has no escapes in them.
+/// A JSON string, borrowed if it has no escapes.
 struct Text<'a>(Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
@@ -79,13 +78,13 @@ impl<'de> Visitor<'de> for OneOrMany {
     }
 }
 
-/// A JSON object and nothing else: serde would also fill a struct from an array, by position.
+/// A JSON object. Serde alone would also fill a struct from an array, by position.
 pub(super) struct Object<T>(pub(super) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        // Not `deserialize_map`: serde_json answers it for another type with an error that shows
-        // the value.
+        // Not `deserialize_map`: for another type, serde_json returns an error that shows the
+        // value.
         from.deserialize_any(ObjectVisitor(PhantomData)).map(Object)
     }
 }
@@ -104,11 +103,11 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 
     fn visit_str<E: de::Error>(self, _hidden: &str) -> Result<T, E> {
-        Err(E::custom("a string stands where a JSON object must be"))
+        Err(E::custom("a string instead of a JSON object"))
     }
 
     fn visit_i64<E: de::Error>(self, _hidden: i64) -> Result<T, E> {
-        Err(E::custom("a number stands where a JSON object must be"))
+        Err(E::custom("a number instead of a JSON object"))
     }
 
     fn visit_u64<E: de::Error>(self, _hidden: u64) -> Result<T, E> {
@@ -120,14 +119,14 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-/// An object that may be absent but not null: serde's own `Option` would take null for absent.
-pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+/// An object that may be absent but not null. Serde's `Option` would treat null as absent.
+pub(super) fn non_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     from: D,
 ) -> Result<Option<T>, D::Error> {
     Object::deserialize(from).map(|object| Some(object.0))
 }
 
-/// One reader for each field, so that an error names the field and hides its value.
+/// One deserializer for each field, so that errors can name it.
 pub(super) mod fields {
     use super::{Cow, Deserialize, Deserializer, IgnoredAny, Text, de};
 

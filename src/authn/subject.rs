@@ -1,7 +1,7 @@
-//! From a token's `sub` to the caller: each issuer is bound to one form.
+//! From a token's `sub` to the caller. Each issuer has one form of `sub`.
 
 use super::caller::{Caller, Identity, Method, Pod};
-use super::claims::{Bound, Claims, Kubernetes};
+use super::claims::{Claims, KubernetesClaims, ObjectReference};
 use super::config::SubjectForm;
 use super::error::AuthnError;
 use super::jwt::Verifier;
@@ -9,7 +9,7 @@ use crate::clock::UnixTime;
 use crate::x509::SpiffeId;
 
 impl Verifier {
-    /// The caller that an accepted token speaks for.
+    /// The caller that a verified token is for.
     pub(super) fn caller(
         &self,
         claims: &Claims<'_>,
@@ -70,31 +70,30 @@ impl Verifier {
         }
     }
 
-    /// What the token is bound to, which must agree with whose it is.
+    /// Adds the token's pod and node. Its bindings must agree with `sub`.
     fn bind(
         &self,
         caller: &mut Caller,
         sub: &str,
-        bindings: &Kubernetes<'_>,
+        bindings: &KubernetesClaims<'_>,
     ) -> Result<(), AuthnError> {
         let (namespace, account) = service_account(sub).unwrap_or_default();
-        let elsewhere = bindings
+        let other_namespace = bindings
             .namespace
             .as_ref()
             .is_some_and(|each| each != namespace);
-        let other = bindings
+        let other_account = bindings
             .service_account
             .as_ref()
             .is_some_and(|each| each.name != account);
-        if elsewhere || other {
+        if other_namespace || other_account {
             return Err(self.rejected("`kubernetes.io` and `sub` name different accounts"));
         }
-        let named = |bound: &Bound<'_>| {
-            named(bound).ok_or_else(|| {
-                self.rejected("`kubernetes.io` names something that is no object of a cluster")
-            })
+        let checked = |object: &ObjectReference<'_>| {
+            name_and_uid(object)
+                .ok_or_else(|| self.rejected("`kubernetes.io` holds an invalid name or UID"))
         };
-        if let Some((name, uid)) = bindings.pod.as_ref().map(named).transpose()? {
+        if let Some((name, uid)) = bindings.pod.as_ref().map(checked).transpose()? {
             caller.pod = Some(Pod {
                 name,
                 uid,
@@ -104,15 +103,15 @@ impl Verifier {
         caller.node = bindings
             .node
             .as_ref()
-            .map(named)
+            .map(checked)
             .transpose()?
             .map(|(name, _)| name);
         Ok(())
     }
 }
 
-/// Name and UID of an object of a cluster; `None` when they cannot be those of one.
-pub(super) fn named(bound: &Bound<'_>) -> Option<(String, String)> {
+/// An object's name and UID, if they are valid.
+pub(super) fn name_and_uid(bound: &ObjectReference<'_>) -> Option<(String, String)> {
     let plain = |text: &str| {
         (1..=253).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
     };

@@ -167,7 +167,7 @@ fn print_facts(row: &CertificateRow, serial: &Serial) -> Result<(), Failure> {
     let now = SystemClock.now();
     let caller = &row.caller;
     let or_dash = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-    let instance = format!("{} (start {})", row.epoch.instance, row.epoch.boot);
+    let instance = format!("{} (epoch {})", row.epoch.instance, row.epoch.boot);
     output::facts([
         ("subject", row.subject.clone()),
         ("serial", serial.to_string()),

@@ -14,7 +14,7 @@ use super::metrics::Metrics;
 use super::offline::OfflineVerifier;
 use super::raw::VerificationMode;
 use super::token_review::{TokenReviewer, TokenSubject};
-use crate::authn::{Api, AuthnError, Caller, Identity, KeysReport, Method};
+use crate::authn::{Api, AuthnError, Caller, Identity, KeyCacheReport, Method};
 use crate::clock::Clock;
 use crate::x509::SpiffeId;
 
@@ -75,7 +75,7 @@ impl Cluster {
     }
 
     /// The API server's published keys; `None` where tokens are not verified with them.
-    pub fn keys(&self) -> Option<KeysReport> {
+    pub fn keys(&self) -> Option<KeyCacheReport> {
         self.offline.as_ref().map(OfflineVerifier::report)
     }
 

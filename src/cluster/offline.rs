@@ -12,7 +12,7 @@ use super::api::{Bounds, get};
 use super::connection::Connection;
 use super::index::Index;
 use super::token_review::TokenSubject;
-use crate::authn::{AuthnError, BoundToken, KeySource, KeysReport, ServiceAccountKeys};
+use crate::authn::{AuthnError, BoundToken, KeyCacheReport, KeySource, ServiceAccountKeys};
 use crate::clock::{Clock, UnixTime};
 
 const DISCOVERY: &str = "/.well-known/openid-configuration";
@@ -83,7 +83,7 @@ impl OfflineVerifier {
             .map_err(str::to_owned))
     }
 
-    pub(super) fn report(&self) -> KeysReport {
+    pub(super) fn report(&self) -> KeyCacheReport {
         self.keys.report()
     }
 

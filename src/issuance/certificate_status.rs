@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 
-use crate::authn::{CertificateStatus, IssuedCertificates, LookupError};
+use crate::authn::{CertificateStatus, CertificateStatusSource, LookupError};
 use crate::ledger::{
     IssuerId, IssuerRecord, IssuerState, Ledger, LedgerError, Role, Snapshot, State,
 };
@@ -71,7 +71,7 @@ impl LedgerStatusSource {
     }
 }
 
-impl IssuedCertificates for LedgerStatusSource {
+impl CertificateStatusSource for LedgerStatusSource {
     fn find<'a>(
         &'a self,
         trust_domain: &'a TrustDomain,

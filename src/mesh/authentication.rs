@@ -8,7 +8,7 @@ use http::header::AUTHORIZATION;
 
 use super::refusals::{Metrics, delegation_reason, reason};
 use crate::authn::{
-    self, Api, AuthnError, Caller, Callers, CertificateCallers, JwtVerifiers, Operators,
+    self, Api, AuthnError, Caller, Callers, CertificateVerifier, JwtVerifiers, Operators,
 };
 use crate::cluster::{Clusters, ListenerClusters, NodeAuthorizationError};
 use crate::net::Peer;
@@ -43,7 +43,7 @@ pub struct Verifiers {
     /// The clusters whose tokens this listener accepts.
     pub accepted: ListenerClusters,
     /// TLS client certificates, where the listener accepts them.
-    pub certificates: Option<CertificateCallers>,
+    pub certificates: Option<CertificateVerifier>,
 }
 
 /// A failed authentication, with the name of the cluster that verified the token, if one did.
@@ -140,7 +140,7 @@ impl Verifiers {
         api: Api,
     ) -> Result<Caller, Failure> {
         if let Some(token) = bearer(headers)? {
-            return match Operators::judge(token) {
+            return match Operators::is_operator_token(token) {
                 true => {
                     let names = self.callers.operators();
                     Ok(self.operators.authenticate(token, names).await?)

@@ -55,7 +55,7 @@ const TOKENS: &[(&str, &[&str], &str)] = &[
         ". sign (",
         &[
             "src/hsm/",
-            "src/issuance/door/",
+            "src/issuance/pipeline/",
             "src/cli/",
             "src/controllers/pod/validate/tests.rs",
         ],
@@ -79,7 +79,7 @@ const TOKENS: &[(&str, &[&str], &str)] = &[
 const ITEMS: &[(&str, &str, &[&str], &str)] = &[(
     "hsm",
     "Permit",
-    &["src/hsm/", "src/issuance/door/"],
+    &["src/hsm/", "src/issuance/pipeline/"],
     "a permit is the right to one signature, and nothing may be signed unrecorded",
 )];
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::BoxFuture;
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair, SanType};
 use rootbridge::authn::{
-    AuthnError, Caller, CertificateCallers, CertificateStatus, IssuedCertificates, LookupError,
-    Method, RawCallers,
+    AuthnError, Caller, CertificateStatus, CertificateStatusSource, CertificateVerifier,
+    LookupError, Method, RawCallers,
 };
 use rootbridge::clock::{FixedClock, UnixTime};
 use rootbridge::x509::{Certificate, TrustDomain};
@@ -28,7 +28,7 @@ struct Ledger {
     down: Mutex<bool>,
 }
 
-impl IssuedCertificates for Ledger {
+impl CertificateStatusSource for Ledger {
     fn find<'a>(
         &'a self,
         trust_domain: &'a TrustDomain,
@@ -48,7 +48,7 @@ impl IssuedCertificates for Ledger {
 struct Fixture {
     ledger: Arc<Ledger>,
     clock: Arc<FixedClock>,
-    callers: CertificateCallers,
+    callers: CertificateVerifier,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
@@ -69,7 +69,7 @@ impl Fixture {
         let mut ca = CertificateParams::new(Vec::new()).unwrap();
         ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         Self {
-            callers: CertificateCallers::new(config, ledger.clone(), clock.clone()),
+            callers: CertificateVerifier::new(config, ledger.clone(), clock.clone()),
             issuer: CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap(),
             ledger,
             clock,
@@ -232,7 +232,7 @@ async fn whatever_is_wrong_with_its_standing_it_does_not_count() {
                 token_authenticated_at: None,
                 ..good()
             },
-            "never came with a token",
+            "never presented a token",
         ),
         (
             CertificateStatus {
@@ -311,12 +311,12 @@ async fn names_decide_before_the_ledger_is_asked() {
         (
             &["spiffe://evil.example/ns/foo/sa/vm"],
             &[],
-            "do not count here",
+            "are not accepted here",
         ),
         (
             &["spiffe://cluster.local.evil.example/ns/foo/sa/vm"],
             &[],
-            "do not count here",
+            "are not accepted here",
         ),
         (&["spiffe://a,cluster.local,b/ns/x/sa/y"], &[], ""),
     ] {

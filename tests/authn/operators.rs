@@ -68,7 +68,7 @@ async fn each_credential_is_one_operators() {
     let fixture = Fixture::new();
     let (anna, bert) = (fixture.create("anna"), fixture.create("bert"));
     assert_ne!(anna, bert);
-    assert!(anna.starts_with(OPERATOR_PREFIX) && Operators::judge(&anna));
+    assert!(anna.starts_with(OPERATOR_PREFIX) && Operators::is_operator_token(&anna));
     assert_eq!(fixture.who(&anna, &["anna", "bert"]).await.unwrap(), "anna");
     assert_eq!(fixture.who(&bert, &["anna", "bert"]).await.unwrap(), "bert");
     assert!(rejected(&fixture.who(&bert, &["anna"]).await));

@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use proptest::prelude::*;
 use rootbridge::authn::{
-    Api, AuthnError, CertificateCallers, CertificateStatus, IssuedCertificates, LookupError,
+    Api, AuthnError, CertificateStatus, CertificateStatusSource, CertificateVerifier, LookupError,
     Operators, RawCallers, RawConfig, bearer,
 };
 use rootbridge::clock::{FixedClock, UnixTime};
@@ -28,7 +28,7 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
 #[derive(Debug)]
 struct Empty;
 
-impl IssuedCertificates for Empty {
+impl CertificateStatusSource for Empty {
     fn find<'a>(
         &'a self,
         _: &'a TrustDomain,
@@ -143,7 +143,7 @@ proptest! {
         }
         let raw: RawCallers = toml::from_str("client_certificates = { trust_domains = [\"a\"] }").unwrap();
         let callers = parse("").callers("x", raw).unwrap();
-        let callers = CertificateCallers::new(
+        let callers = CertificateVerifier::new(
             callers.client_certificates().unwrap().clone(),
             Arc::new(Empty),
             Arc::new(FixedClock::new(UnixTime::from_secs(NOW))),

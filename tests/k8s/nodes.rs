@@ -180,7 +180,7 @@ async fn what_a_proxy_got_for_a_workload_renews_nothing() {
         } else {
             refusal(by_istio, Code::Unauthenticated);
             refusal(by_ours, Code::Unauthenticated);
-            let why = "its holder never came with a token";
+            let why = "its holder never presented a token";
             assert!(server.log().contains(why), "another reason");
             // A token in the header still counts on that connection.
             let body = body(&[]);

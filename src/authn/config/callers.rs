@@ -1,4 +1,4 @@
-//! A listener's keys that say which of those who may vouch do so there.
+//! A listener's keys that select its verifiers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct RawCallers {
     /// Names of `[operators.NAME]`.
     #[serde(default)]
     pub operators: Vec<String>,
-    /// TLS client certificates; off when absent.
+    /// Off when absent.
     pub client_certificates: Option<RawClientCertificates>,
 }
 
@@ -29,15 +29,15 @@ pub struct RawCallers {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawClientCertificates {
-    /// The trust domains whose certificates count.
+    /// The trust domains whose certificates are accepted.
     pub trust_domains: Vec<String>,
-    /// How long after its last authentication by token a caller may renew by certificate; default
+    /// How long after its last authentication by token a caller may renew by certificate. Default
     /// 30 days.
     #[serde(default, with = "humantime_serde")]
     pub reauthenticate_after: Option<Duration>,
 }
 
-/// Who may vouch on one listener.
+/// The verifiers of one listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Callers {
     jwt: Vec<String>,
@@ -45,7 +45,7 @@ pub struct Callers {
     client_certificates: Option<ClientCertificatesConfig>,
 }
 
-/// Which client certificates count, and for how long.
+/// Which client certificates are accepted, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificatesConfig {
     trust_domains: Vec<TrustDomain>,
@@ -63,14 +63,14 @@ impl Callers {
         &self.operators
     }
 
-    /// Client certificates; `None` when they do not count here.
+    /// `None` when client certificates are not accepted here.
     pub fn client_certificates(&self) -> Option<&ClientCertificatesConfig> {
         self.client_certificates.as_ref()
     }
 }
 
 impl ClientCertificatesConfig {
-    /// The trust domains whose certificates count.
+    /// The trust domains whose certificates are accepted.
     pub fn trust_domains(&self) -> &[TrustDomain] {
         &self.trust_domains
     }

@@ -1,4 +1,4 @@
-//! `[jwt.NAME]`: one issuer of tokens, bound to one trust domain.
+//! `[jwt.NAME]`: an issuer of tokens, bound to one trust domain.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{file, trust_domain, within};
 use crate::authn::caller::Api;
-use crate::authn::keys::KeysConfig;
+use crate::authn::key_cache::KeyCacheConfig;
 use crate::authn::source::Source;
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::x509::TrustDomain;
@@ -18,52 +18,47 @@ const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
 const LEEWAY: Duration = Duration::from_secs(30);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// `[jwt.NAME]` as it stands in the file.
+/// `[jwt.NAME]` of the configuration file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawJwtConfig {
     /// The tokens' `iss`, exactly.
     pub issuer: String,
-    /// The trust domain of the callers that this issuer vouches for.
+    /// The trust domain of the callers.
     pub trust_domain: String,
-    /// What the tokens' `sub` looks like.
     pub subject: SubjectForm,
     /// The tokens' `aud`, for each API.
     pub audiences: RawAudiences,
-    /// The cluster whose API server this is; for the record of what was issued.
+    /// The cluster whose API server this is, for the record.
     pub cluster: Option<String>,
-    /// The issuer's keys: a file,
+    /// The issuer's keys, as a file.
     pub jwks_file: Option<PathBuf>,
-    /// or an https URL,
+    /// The issuer's keys, as an https URL.
     pub jwks_url: Option<String>,
-    /// whose server has a certificate under these roots; the system's when absent.
+    /// The roots of that URL's server; the system's when absent.
     pub jwks_ca_file: Option<PathBuf>,
-    /// How often the keys are fetched; default 5 minutes.
+    /// How often the keys are fetched. Default 5 minutes.
     #[serde(default, with = "humantime_serde")]
     pub refresh: Option<Duration>,
-    /// How long the last good copy of the keys may be used; default 24 hours.
+    /// How long cached keys may be used. Default 24 hours.
     #[serde(default, with = "humantime_serde")]
     pub keep: Option<Duration>,
-    /// How far the issuer's clock may be off; default 30 seconds.
+    /// The allowed skew of the issuer's clock. Default 30 seconds.
     #[serde(default, with = "humantime_serde")]
     pub leeway: Option<Duration>,
 }
 
-/// `audiences` of `[jwt.NAME]`: for an API without one, the issuer's tokens do not count.
+/// `audiences` of `[jwt.NAME]`. An API without one does not accept the issuer's tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawAudiences {
-    /// For Istio's certificate service.
     pub istio: Option<String>,
-    /// For our own gRPC.
     pub certificates: Option<String>,
-    /// For Linkerd's identity service.
     pub linkerd: Option<String>,
-    /// For the operators' HTTP.
     pub admin: Option<String>,
 }
 
-/// What the `sub` of an issuer's tokens looks like.
+/// The form of `sub` in an issuer's tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SubjectForm {
@@ -71,11 +66,10 @@ pub enum SubjectForm {
     Kubernetes,
     /// A SPIFFE ID of the verifier's trust domain.
     Spiffe,
-    /// Anything printable; the caller is a subject, no workload.
+    /// Any printable text. The caller is a subject, not a workload.
     Opaque,
 }
 
-/// One issuer of tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwtConfig {
     issuer: String,
@@ -83,7 +77,7 @@ pub struct JwtConfig {
     subject: SubjectForm,
     audiences: RawAudiences,
     cluster: Option<String>,
-    keys: KeysConfig,
+    keys: KeyCacheConfig,
     leeway: Duration,
 }
 
@@ -136,7 +130,7 @@ impl JwtConfig {
                 subject: raw.subject,
                 audiences: raw.audiences,
                 cluster: raw.cluster,
-                keys: KeysConfig {
+                keys: KeyCacheConfig {
                     source: source?,
                     refresh: refresh?,
                     keep: keep?,
@@ -146,22 +140,19 @@ impl JwtConfig {
         issues.into_result(config())
     }
 
-    /// The tokens' `iss`.
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// The trust domain of its callers.
     pub fn trust_domain(&self) -> &TrustDomain {
         &self.trust_domain
     }
 
-    /// What the tokens' `sub` looks like.
     pub fn subject(&self) -> SubjectForm {
         self.subject
     }
 
-    /// The audience that a token must have to call `api`.
+    /// The audience that `api` requires of a token.
     pub fn audience(&self, api: Api) -> Option<&str> {
         match api {
             Api::Istio => self.audiences.istio.as_deref(),
@@ -171,17 +162,15 @@ impl JwtConfig {
         }
     }
 
-    /// The cluster whose API server this is.
     pub fn cluster(&self) -> Option<&str> {
         self.cluster.as_deref()
     }
 
-    /// How far the issuer's clock may be off.
     pub fn leeway(&self) -> Duration {
         self.leeway
     }
 
-    pub(in crate::authn) fn keys(&self) -> &KeysConfig {
+    pub(in crate::authn) fn keys(&self) -> &KeyCacheConfig {
         &self.keys
     }
 }

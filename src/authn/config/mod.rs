@@ -1,5 +1,5 @@
-//! What the configuration says about callers: `[jwt.NAME]`, `[operators.NAME]` and a listener's
-//! own keys. Raw structs mirror the file; the others can only hold what was checked.
+//! Configuration of callers: `[jwt.NAME]`, `[operators.NAME]` and a listener's own keys. Raw structs
+//! mirror the file; the others hold only valid values.
 
 mod callers;
 mod jwt;
@@ -16,36 +16,30 @@ use serde::Deserialize;
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::x509::TrustDomain;
 
-/// The tables of the file that say who may vouch for callers.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawConfig {
-    /// `[jwt.NAME]`
     #[serde(default)]
     pub jwt: BTreeMap<String, RawJwtConfig>,
-    /// `[operators.NAME]`
     #[serde(default)]
     pub operators: BTreeMap<String, RawOperatorConfig>,
 }
 
-/// `[operators.NAME]` as it stands in the file.
+/// `[operators.NAME]` of the configuration file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawOperatorConfig {
-    /// The trust domain that the operator works in.
     pub trust_domain: String,
-    /// The file with the credential.
     pub credential_file: PathBuf,
 }
 
-/// Everyone who may vouch, by name.
+/// JWT verifiers and operators, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     jwt: BTreeMap<String, JwtConfig>,
     operators: BTreeMap<String, OperatorConfig>,
 }
 
-/// An operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorConfig {
     trust_domain: TrustDomain,
@@ -53,24 +47,20 @@ pub struct OperatorConfig {
 }
 
 impl Config {
-    /// The verifiers of JWTs.
     pub fn jwt(&self) -> &BTreeMap<String, JwtConfig> {
         &self.jwt
     }
 
-    /// The operators.
     pub fn operators(&self) -> &BTreeMap<String, OperatorConfig> {
         &self.operators
     }
 }
 
 impl OperatorConfig {
-    /// The trust domain that the operator works in.
     pub fn trust_domain(&self) -> &TrustDomain {
         &self.trust_domain
     }
 
-    /// The file with the credential.
     pub fn credential_file(&self) -> &Path {
         &self.credential_file
     }

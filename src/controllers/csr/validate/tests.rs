@@ -127,7 +127,7 @@ fn a_cluster_speaks_for_its_namespaces_only() {
     assert!(validate(&object(&[NAME]), &config(), &both, &profile("")).is_ok());
 }
 
-/// istiod passes on a workload's CSR that names nobody: it must not become istiod's certificate.
+/// A workload's CSR without names, forwarded by istiod, must not become istiod's certificate.
 #[test]
 fn a_csr_without_names_is_nobodys() {
     for text in ["", "[workload]\ncsr_names = 'ignore'"] {
@@ -183,7 +183,7 @@ fn only_approved_objects_without_an_answer_are_open() {
     assert!(!is_open(&answered));
 }
 
-/// What stands on the object and in the log is harmless there.
+/// What a refusal and the log quote is harmless.
 fn assert_sayable(text: &str) {
     assert!((1..=1000).contains(&text.chars().count()), "{}", text.len());
     assert!(!text.chars().any(char::is_control), "{text:?}");

@@ -1,7 +1,7 @@
-//! The keys of one issuer as they stand now: read, kept fresh, and kept through an outage.
+//! The keys of one issuer: fetched, refreshed, and cached through an outage.
 //!
-//! A good copy is replaced by a good copy only. It may be used until it is older than `keep`;
-//! after that nobody can tell who signed, which is not the caller's fault.
+//! Only a valid key set replaces another. It may be used until it is older than `keep`; after that
+//! authentication is unavailable.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,39 +17,38 @@ use crate::clock::{Clock, UnixTime};
 use crate::digest::sha256;
 use crate::error_chain::error_chain;
 
-/// How often a file is read to see whether its content changed.
+/// How often a file is read to find changes.
 const FILE_POLL: Duration = Duration::from_secs(1);
 
-/// The least time between the end of a fetch and the next, or a tenth of `refresh` if that is less:
-/// what tokens with made-up key ids can cost the issuer, and how long they can delay a token that is
-/// signed by a new key.
+/// The pause after a fetch, or a tenth of `refresh` if that is less. It bounds the requests that
+/// tokens with random key ids cause, and the delay of a token that is signed by a new key.
 const SPACING: Duration = Duration::from_secs(1);
 
-/// How soon the issuer is asked again after a failure, or a tenth of `refresh` if that is less.
+/// The pause after a failed fetch, or a tenth of `refresh` if that is less.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Where an issuer's keys come from and how long they count.
+/// The source of an issuer's keys, how often they are fetched, and how long they may be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct KeysConfig {
+pub(super) struct KeyCacheConfig {
     pub(super) source: Source,
     pub(super) refresh: Duration,
     pub(super) keep: Duration,
 }
 
-/// How an issuer's keys stand, for health reports.
+/// The state of an issuer's keys, for health reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeysReport {
-    /// How many keys can be used; zero when none were ever read.
+pub struct KeyCacheReport {
+    /// The number of usable keys; zero if none were ever read.
     pub keys: usize,
-    /// When these keys were last seen at their source.
+    /// When the source last returned these keys.
     pub as_of: Option<UnixTime>,
-    /// Why the last reading failed, when it did.
+    /// Why the last fetch failed.
     pub failure: Option<String>,
 }
 
-/// An issuer's keys, with the task that keeps them fresh; it ends when this is dropped.
+/// An issuer's keys. The task that refreshes them ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct LiveKeys {
+pub(super) struct KeyCache {
     shared: Arc<Shared>,
     refresher: AbortHandle,
 }
@@ -58,11 +57,11 @@ pub(super) struct LiveKeys {
 struct Shared {
     /// The verifier's name, for the log.
     name: String,
-    config: KeysConfig,
+    config: KeyCacheConfig,
     clock: Arc<dyn Clock>,
-    current: ArcSwapOption<Copy>,
+    current: ArcSwapOption<CachedSet>,
     failure: ArcSwapOption<String>,
-    /// Held by the one fetch in flight.
+    /// Locked during a fetch.
     last_fetch: Arc<Mutex<Option<Fetch>>>,
 }
 
@@ -73,17 +72,17 @@ struct Fetch {
     ended: Instant,
 }
 
-/// One good copy. The set is shared by the copies that differ only in their age.
+/// A valid key set. Copies that differ only in their age share the set.
 #[derive(Debug)]
-struct Copy {
+struct CachedSet {
     set: Arc<KeySet>,
     digest: [u8; 32],
     as_of: UnixTime,
 }
 
-impl LiveKeys {
-    /// Starts reading; to be called inside a tokio runtime.
-    pub(super) fn start(name: &str, config: KeysConfig, clock: Arc<dyn Clock>) -> Self {
+impl KeyCache {
+    /// Starts fetching, inside a tokio runtime.
+    pub(super) fn start(name: &str, config: KeyCacheConfig, clock: Arc<dyn Clock>) -> Self {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             config,
@@ -92,48 +91,45 @@ impl LiveKeys {
             failure: ArcSwapOption::empty(),
             last_fetch: Arc::default(),
         });
-        let refresher = tokio::spawn(keep_fresh(Arc::clone(&shared))).abort_handle();
+        let refresher = tokio::spawn(refresh_loop(Arc::clone(&shared))).abort_handle();
         Self { shared, refresher }
     }
 
-    /// What these keys were configured from.
-    pub(super) fn config(&self) -> &KeysConfig {
+    pub(super) fn config(&self) -> &KeyCacheConfig {
         &self.shared.config
     }
 
-    /// Puts `question` to the keys that stand; when they have no answer, once more to newer ones.
-    /// `Ok(None)`: the issuer had no such key when it was asked after this call. `Err`: there is no
-    /// telling, and why.
-    pub(super) async fn ask<T>(
+    /// Runs `lookup` on the cached keys and, if it finds nothing, on newer ones. `Ok(None)`: the issuer
+    /// has no such key, by a fetch that started after this call. `Err`: why that is unknown.
+    pub(super) async fn query<T>(
         &self,
-        question: impl Fn(&KeySet) -> Option<T>,
+        lookup: impl Fn(&KeySet) -> Option<T>,
     ) -> Result<Option<T>, String> {
-        if let Some(answer) = self.shared.standing().and_then(|copy| question(&copy.set)) {
+        if let Some(answer) = self.shared.usable().and_then(|copy| lookup(&copy.set)) {
             return Ok(Some(answer));
         }
-        let asked = Instant::now();
+        let called = Instant::now();
         let last = Arc::clone(&self.shared.last_fetch).lock_owned().await;
-        // A fetch that was in flight may have brought it.
-        if let Some(answer) = self.shared.standing().and_then(|copy| question(&copy.set)) {
+        // A fetch that was in progress may have brought it.
+        if let Some(answer) = self.shared.usable().and_then(|copy| lookup(&copy.set)) {
             return Ok(Some(answer));
         }
-        self.shared.refetch(last, asked).await;
+        self.shared.refetch(last, called).await;
         let failure = self.shared.failure.load();
-        match (self.shared.standing(), failure.as_deref()) {
-            (Some(copy), None) => Ok(question(&copy.set)),
-            (Some(copy), Some(why)) => match question(&copy.set) {
+        match (self.shared.usable(), failure.as_deref()) {
+            (Some(copy), None) => Ok(lookup(&copy.set)),
+            (Some(copy), Some(why)) => match lookup(&copy.set) {
                 Some(answer) => Ok(Some(answer)),
-                None => Err(format!("the key is not in the last good copy, and {why}")),
+                None => Err(format!("the key is not in the cached set, and {why}")),
             },
             (None, Some(why)) => Err(why.clone()),
             (None, None) => Err("its keys have not been read".to_owned()),
         }
     }
 
-    /// How the keys stand.
-    pub(super) fn report(&self) -> KeysReport {
+    pub(super) fn report(&self) -> KeyCacheReport {
         let copy = self.shared.current.load();
-        KeysReport {
+        KeyCacheReport {
             keys: copy.as_ref().map_or(0, |copy| copy.set.len()),
             as_of: copy.as_ref().map(|copy| copy.as_of),
             failure: self.shared.failure.load().as_deref().cloned(),
@@ -141,33 +137,33 @@ impl LiveKeys {
     }
 }
 
-impl Drop for LiveKeys {
+impl Drop for KeyCache {
     fn drop(&mut self) {
         self.refresher.abort();
     }
 }
 
 impl Shared {
-    /// The good copy, while it is not older than `keep`.
-    fn standing(&self) -> Option<Arc<Copy>> {
+    /// The cached set, unless it is older than `keep`.
+    fn usable(&self) -> Option<Arc<CachedSet>> {
         let copy = self.current.load_full()?;
         (self.clock.now().since(copy.as_of) <= self.config.keep).then_some(copy)
     }
 
-    /// Reads the keys, unless a fetch that started after this call already has. Within the spacing
-    /// this waits for the next fetch, which serves everybody who waits, so that "no such key" is
-    /// only said of keys that are younger than the question. After a failure nobody waits.
-    async fn refetch(self: &Arc<Self>, mut last: OwnedMutexGuard<Option<Fetch>>, asked: Instant) {
+    /// Fetches the keys, unless a fetch has started since `called`. During the pause after a fetch this
+    /// waits for the next one, so that "no such key" is decided by keys newer than the call. After a
+    /// failed fetch it does not wait.
+    async fn refetch(self: &Arc<Self>, mut last: OwnedMutexGuard<Option<Fetch>>, called: Instant) {
         if let Some(fetch) = *last {
             let pause = self.spacing().saturating_sub(fetch.ended.elapsed());
             let failed = self.failure.load().is_some() && !pause.is_zero();
-            if fetch.started >= asked || failed {
+            if fetch.started >= called || failed {
                 return;
             }
             sleep(pause).await;
         }
         let shared = Arc::clone(self);
-        // A task of its own: a caller who hangs up must not end the fetch that others wait for.
+        // A task of its own: a caller that hangs up must not cancel a fetch that others wait for.
         let fetch = tokio::spawn(async move {
             let started = Instant::now();
             shared.load().await;
@@ -214,31 +210,33 @@ impl Shared {
             }
         };
         self.current
-            .store(Some(Arc::new(Copy { set, digest, as_of })));
+            .store(Some(Arc::new(CachedSet { set, digest, as_of })));
         Ok(())
     }
 
-    /// The least time between two fetches.
+    /// The minimum pause between two fetches.
     fn spacing(&self) -> Duration {
         match self.config.source {
             Source::File(_) => self.config.refresh.min(FILE_POLL),
-            Source::Https { .. } | Source::Given { .. } => (self.config.refresh / 10).min(SPACING),
+            Source::Https { .. } | Source::External { .. } => {
+                (self.config.refresh / 10).min(SPACING)
+            }
         }
     }
 }
 
-async fn keep_fresh(shared: Arc<Shared>) {
+async fn refresh_loop(shared: Arc<Shared>) {
     loop {
-        let asked = Instant::now();
+        let called = Instant::now();
         let last = Arc::clone(&shared.last_fetch).lock_owned().await;
-        shared.refetch(last, asked).await;
+        shared.refetch(last, called).await;
         let failed = shared.failure.load().is_some();
         let pause = match shared.config.source {
             Source::File(_) => shared.spacing(),
-            Source::Https { .. } | Source::Given { .. } if failed => {
+            Source::Https { .. } | Source::External { .. } if failed => {
                 (shared.config.refresh / 10).min(RETRY)
             }
-            Source::Https { .. } | Source::Given { .. } => shared.config.refresh,
+            Source::Https { .. } | Source::External { .. } => shared.config.refresh,
         };
         sleep(pause).await;
     }
