@@ -12,7 +12,7 @@ use crate::issuance::{IssuanceRequest, Naming};
 use crate::policy::{Profile, Scope};
 use crate::x509::{Csr, ExtendedKeyUsage, San, SpiffeId};
 
-/// The kind, as it stands in the ledger and in origins.
+/// The kind, as the ledger records it.
 const KIND: &str = "CertificateSigningRequest";
 
 /// Whether an object is approved and not answered.

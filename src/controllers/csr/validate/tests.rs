@@ -91,7 +91,11 @@ fn what_istiod_asks_for() {
     assert_eq!(request.ttl, Some(Duration::from_secs(3600)));
     object.spec.expiration_seconds = Some(i32::MAX);
     let request = validate(&object, &config(), &cluster("[]"), &profile("")).unwrap();
-    assert_eq!(request.ttl, Some(profile("").max_ttl()), "a wish, clamped");
+    assert_eq!(
+        request.ttl,
+        Some(profile("").max_ttl()),
+        "the requested lifetime, shortened"
+    );
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::issuance::{IssuanceRequest, Issuer, Naming};
 use crate::policy::{Profile, Scope};
 use crate::x509::{Certificate, Csr, CsrError, CsrSubject, KeyError, KeyKind, San, SpiffeId};
 
-/// The kind, as it stands in the ledger and in origins.
+/// The kind, as the ledger records it.
 const KIND: &str = "PodCertificateRequest";
 /// The shortest lifetime of a pod certificate.
 pub(super) const SHORTEST: Duration = Duration::from_secs(3600);
