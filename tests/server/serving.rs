@@ -66,8 +66,8 @@ async fn the_certificate_is_renewed_without_a_restart() {
     let kept = server.client(TD).await;
     let roots = setup.roots(TD);
     let mut serials = std::collections::BTreeSet::new();
-    let begun = std::time::Instant::now();
-    while begun.elapsed() < Duration::from_secs(15) {
+    let started = std::time::Instant::now();
+    while started.elapsed() < Duration::from_secs(15) {
         // Verified by the client: it is never shown past its end.
         let leaf = leaf(server.port(), "localhost", &roots).await.unwrap();
         serials.insert(leaf.serial().to_string());
@@ -228,16 +228,16 @@ async fn files_are_reloaded_when_they_are_swapped() {
 
     // At the start a wrong file is an error that names it.
     swap("..5", "nonsense", "nonsense");
-    let said = setup.refused(&["serve"]);
+    let message = setup.refused(&["serve"]);
     assert!(
-        said.contains("listeners.mesh.tls") && said.contains("tls.crt"),
-        "{said}"
+        message.contains("listeners.mesh.tls") && message.contains("tls.crt"),
+        "{message}"
     );
 }
 
 /// Certificates for the names of listeners are this server's alone.
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_else_gets_the_listeners_names() {
+async fn no_other_caller_gets_the_listeners_names() {
     let setup = TestServer::new();
     let server = setup.serve().await;
     let client = server.client(TD).await;
