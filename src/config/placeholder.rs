@@ -1,9 +1,34 @@
 //! Values that any type of the configuration accepts, to find the keys that it cannot do without.
 
+use std::fmt;
+
 use serde::de::value::{MapDeserializer, SeqDeserializer, StrDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer as _, MapAccess, Visitor};
 
-use super::probe::ProbeError;
+/// Why a probe stopped.
+#[derive(Debug)]
+pub(super) enum ProbeError {
+    Missing(&'static str),
+    Stopped,
+}
+
+impl fmt::Display for ProbeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl std::error::Error for ProbeError {}
+
+impl serde::de::Error for ProbeError {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self::Stopped
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::Missing(field)
+    }
+}
 
 /// A table with these keys.
 pub(super) struct Placeholders<'p>(std::slice::Iter<'p, &'static str>);

@@ -2,7 +2,6 @@
 //! the file, so what is checked cannot differ from what is read.
 
 use std::cell::RefCell;
-use std::fmt;
 
 use ::config::{ConfigError as ValueError, Value};
 use serde::de::{
@@ -10,7 +9,7 @@ use serde::de::{
     Visitor,
 };
 
-use super::placeholder::Placeholders;
+use super::placeholder::{Placeholders, ProbeError};
 
 /// A step from a value to one inside it.
 #[derive(Clone, Copy)]
@@ -84,31 +83,6 @@ enum Outcome {
     Kind(Kind),
     Missing(&'static str),
     Rejected(ValueError),
-}
-
-/// Why a probe stopped.
-#[derive(Debug)]
-pub(super) enum ProbeError {
-    Missing(&'static str),
-    Stopped,
-}
-
-impl fmt::Display for ProbeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
-    }
-}
-
-impl std::error::Error for ProbeError {}
-
-impl serde::de::Error for ProbeError {
-    fn custom<T: fmt::Display>(_: T) -> Self {
-        Self::Stopped
-    }
-
-    fn missing_field(field: &'static str) -> Self {
-        Self::Missing(field)
-    }
 }
 
 #[derive(Clone, Copy)]

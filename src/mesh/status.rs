@@ -75,7 +75,7 @@ impl CallError {
                 unauthenticated("the credential was rejected")
             }
             Self::Authn(AuthnError::Unavailable(_) | AuthnError::Timeout(_)) => {
-                unavailable("the credential cannot be judged now; try again")
+                unavailable("the credential cannot be verified now; try again")
             }
             Self::Csr(error) => invalid(format!("csr: {error}")),
             Self::Field { .. } => invalid(self.to_string()),

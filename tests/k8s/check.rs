@@ -26,7 +26,7 @@ fn found(setup: &TestServer) -> Vec<(String, String, String, String)> {
         .filter(|check| check["category"] == "clusters")
         .map(|check| {
             let part = |key| text(check, key);
-            (part("name"), part("result"), part("message"), part("hint"))
+            (part("name"), part("result"), part("said"), part("hint"))
         })
         .collect();
     let fails = all.iter().any(|(_, result, ..)| result == "failed");

@@ -140,7 +140,7 @@ async fn nothing_outlives_the_tests() {
             directory.path().display().to_string(),
             super::guarded_process::GUARD.to_owned(),
         ],
-        &directory.path().join("message"),
+        &directory.path().join("output"),
         None,
     );
     let mut child = None;

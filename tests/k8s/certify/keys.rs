@@ -50,7 +50,7 @@ async fn proxies_take_what_linkerds_check_may_not_know() {
             .unwrap()
             .iter()
             .filter(|each| each["category"] == "linkerd" && each["name"] == domain.as_str())
-            .map(|each| each["message"].as_str().unwrap().to_owned())
+            .map(|each| each["said"].as_str().unwrap().to_owned())
             .collect();
         let has = |words: &str| message.iter().any(|each| each.contains(words));
         assert_eq!(has("the issuing CA's key is"), !issuer_known, "{message:?}");
