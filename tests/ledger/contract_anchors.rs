@@ -217,3 +217,85 @@ pub async fn bundle_versions_stay(store: &dyn Store) {
     assert_eq!(other.bundle(&fixture.domain, Some(7)).await.unwrap(), None);
     assert_eq!(published(&*other, &fixture).await.0, 6);
 }
+
+/// One issuing key under two roots, and a foreign anchor: either root may go, never both, however
+/// the other one's certificate is taken away.
+pub async fn an_active_issuer_keeps_a_usable_certificate(store: &dyn Store) {
+    let fixture = Fixture::build(store.server().await).await;
+    let second = Key::new();
+    let second_der = second.root("second");
+    let under_second = second.certify("second", &fixture.issuing, "mesh.example issuing");
+    let added = apply(
+        &fixture,
+        add_certificate(&fixture.issuing, &under_second, &second_der),
+    );
+    let certificate = added.await.unwrap().certificate.unwrap();
+    let foreign_der = Key::new().root("foreign");
+    apply(&fixture, foreign(&fixture, &foreign_der, None))
+        .await
+        .unwrap();
+
+    // The root's own issuer is retired first: it signs under its own anchor only.
+    apply(&fixture, set(&fixture.root, IssuerState::Retired))
+        .await
+        .unwrap();
+    apply(&fixture, retire_anchor(&fixture, &fixture.root_der))
+        .await
+        .unwrap();
+    let refused = |outcome: Result<_, LedgerError>| {
+        let error = outcome.unwrap_err();
+        assert!(
+            error.to_string().contains("retire the issuer first"),
+            "{error}"
+        );
+    };
+    // The first certificate is still active, but its anchor is not.
+    refused(apply(&fixture, retire_anchor(&fixture, &second_der)).await);
+    refused(apply(&fixture, Change::RetireCaCertificate { certificate }).await);
+    let anchors = published(&*fixture.ledger, &fixture).await.1;
+    assert_eq!(
+        anchors,
+        [second_der.clone(), foreign_der.clone()],
+        "nothing has changed"
+    );
+
+    // Without the issuer, the anchor may go.
+    apply(&fixture, set(&fixture.issuing, IssuerState::Retired))
+        .await
+        .unwrap();
+    apply(&fixture, retire_anchor(&fixture, &second_der))
+        .await
+        .unwrap();
+    assert_eq!(published(&*fixture.ledger, &fixture).await.1, [foreign_der]);
+}
+
+/// A prepared issuer whose anchor was retired meanwhile has nothing to sign under.
+pub async fn an_issuer_whose_anchor_is_gone_is_not_activated(store: &dyn Store) {
+    let fixture = Fixture::build(store.server().await).await;
+    let (root, issuing) = (Key::new(), Key::new());
+    let root_der = root.root("next root");
+    let issuing_der = root.certify("next root", &issuing, "next issuing");
+    apply(
+        &fixture,
+        add_issuer(&fixture.domain, &issuing, Role::Issuing),
+    )
+    .await
+    .unwrap();
+    let mut prepare = add_certificate(&issuing, &issuing_der, &root_der);
+    if let Change::AddCaCertificate { activate, .. } = &mut prepare {
+        *activate = false;
+    }
+    apply(&fixture, prepare).await.unwrap();
+    apply(&fixture, retire_anchor(&fixture, &root_der))
+        .await
+        .unwrap();
+    let error = apply(&fixture, set(&issuing, IssuerState::Active))
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("whose anchor is published"),
+        "{error}"
+    );
+    let issuers = authority(&fixture).await.issuers;
+    assert_eq!(issuers.last().unwrap().state, IssuerState::Pending);
+}

@@ -69,6 +69,8 @@ mod on_sqlite {
         anchors_are_published_before_they_are_used,
         a_bundle_is_never_empty,
         bundle_versions_stay,
+        an_active_issuer_keeps_a_usable_certificate,
+        an_issuer_whose_anchor_is_gone_is_not_activated,
     );
     contract!(crate::sqlite::SqliteStore::new(), contract_rollouts:
         the_newest_rollout_of_each_target_is_stored,

@@ -152,23 +152,8 @@ impl ChangeContext<'_> {
             trust_domain: trust_domain.clone(),
             sha256: hex(sha256),
         })?;
-        let dependent: Option<String> = sqlx::query_scalar(
-            "SELECT issuer.key FROM issuer JOIN ca_certificate ON ca_certificate.issuer = issuer.id
-             WHERE authority = ? AND anchor = ? AND issuer.state = 'active'
-               AND ca_certificate.state = 'active'
-               AND NOT EXISTS (SELECT 1 FROM ca_certificate other WHERE other.issuer = issuer.id
-                    AND other.state = 'active' AND other.anchor <> ca_certificate.anchor)",
-        )
-        .bind(authority)
-        .bind(sha256.as_slice())
-        .fetch_optional(&mut *self.conn)
-        .await?;
-        if let Some(issuer) = dependent {
-            return Err(LedgerError::Refused(format!(
-                "issuer {issuer} is active and all its paths end in this anchor: retire the issuer first"
-            )));
-        }
         self.retire_anchor_row(row).await?;
+        self.check_active_issuers(authority).await?;
         if published(self.conn, authority, self.now).await?.is_empty() {
             return Err(LedgerError::Refused(format!(
                 "it is the last anchor of {trust_domain}, and a trust bundle must not be empty"

@@ -243,17 +243,7 @@ impl ChangeContext<'_> {
         }
         if state == IssuerState::Active {
             self.activate(&issuer).await?;
-            let usable: i64 = sqlx::query_scalar(
-                "SELECT count(*) FROM ca_certificate WHERE issuer = ? AND state = 'active'",
-            )
-            .bind(issuer.row)
-            .fetch_one(&mut *self.conn)
-            .await?;
-            if usable == 0 {
-                return Err(LedgerError::Refused(format!(
-                    "issuer {id} has no certificate: add one with `rootbridge ca import`"
-                )));
-            }
+            self.check_active_issuers(issuer.authority).await?;
         } else {
             self.retire_issuer(issuer.row).await?;
         }
@@ -264,21 +254,45 @@ impl ChangeContext<'_> {
         })
     }
 
+    /// Refuses a change after which an active issuer of `authority` has nothing to sign under: an
+    /// active certificate whose anchor is active too. The caller's transaction is rolled back.
+    pub(super) async fn check_active_issuers(&mut self, authority: i64) -> Result<(), LedgerError> {
+        let unusable: Option<String> = sqlx::query_scalar(
+            "SELECT key FROM issuer WHERE authority = ? AND state = 'active'
+               AND NOT EXISTS (SELECT 1 FROM ca_certificate JOIN anchor
+                    ON anchor.authority = issuer.authority AND anchor.sha256 = ca_certificate.anchor
+                    WHERE ca_certificate.issuer = issuer.id
+                    AND ca_certificate.state = 'active' AND anchor.state = 'active')",
+        )
+        .bind(authority)
+        .fetch_optional(&mut *self.conn)
+        .await?;
+        match unusable {
+            None => Ok(()),
+            Some(issuer) => Err(LedgerError::Refused(format!(
+                "issuer {issuer} would be active without a certificate whose anchor is published: \
+                 retire the issuer first, or add a certificate with `rootbridge ca import`"
+            ))),
+        }
+    }
+
     pub(super) async fn retire_certificate(
         &mut self,
         id: CaCertificateId,
     ) -> Result<ChangeResult, LedgerError> {
-        let updated = sqlx::query(
-            "UPDATE ca_certificate SET state = 'retired' WHERE id = ? AND state <> 'retired'",
+        let authority: Option<i64> = sqlx::query_scalar(
+            "UPDATE ca_certificate SET state = 'retired' WHERE id = ? AND state <> 'retired'
+             RETURNING (SELECT authority FROM issuer WHERE issuer.id = ca_certificate.issuer)",
         )
         .bind(id.get())
-        .execute(&mut *self.conn)
+        .fetch_optional(&mut *self.conn)
         .await?;
-        if updated.rows_affected() == 0 {
-            return Err(LedgerError::Refused(format!(
+        let authority = authority.ok_or_else(|| {
+            LedgerError::Refused(format!(
                 "CA certificate {id} is not on record, or is retired"
-            )));
-        }
+            ))
+        })?;
+        self.check_active_issuers(authority).await?;
         let action = Some(("retire-ca-certificate", id.to_string(), String::new()));
         Ok(ChangeResult {
             action,
