@@ -141,7 +141,7 @@ fn issuer_without_anchor<'a>(
 }
 
 impl PublishedBundle {
-    fn new(bundle: TrustBundle) -> Self {
+    pub fn new(bundle: TrustBundle) -> Self {
         let digest = hex(&bundle.digest());
         Self {
             pem: bundle.to_pem(),

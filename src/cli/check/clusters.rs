@@ -183,14 +183,15 @@ async fn drift(
     let Some(bundle) = authority.and_then(|authority| authority.bundle.as_ref()) else {
         return;
     };
-    let pem = match TrustBundle::new(domain.clone(), bundle.sequence, bundle.anchors.clone()) {
-        Ok(bundle) => bundle.to_pem(),
+    let published = bundle.sequence;
+    let bundle = match TrustBundle::new(domain.clone(), published, bundle.anchors.clone()) {
+        Ok(bundle) => bundle,
         Err(error) => return report.error(CATEGORY, &item, error),
     };
-    match target.drift(cluster, inspector, &pem).await {
+    match target.drift(cluster, inspector, bundle).await {
         Ok(drift) if drift.mismatches.is_empty() => {
             let objects = count(drift.desired, "object");
-            let detail = format!("version {} in {objects}", bundle.sequence);
+            let detail = format!("version {} in {objects}", published);
             report.pass(CATEGORY, &item, detail);
         }
         Ok(drift) => {

@@ -2,12 +2,17 @@
 //! whichever server publishes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use kube::core::DynamicObject;
 use serde_json::Value;
 
 use super::config::PublisherConfig;
+use super::desired::{Desired, observe};
 use super::target::{TargetConfig, TargetKind};
 use crate::cluster::{ClusterConfig, Collection, Inspector, Permission};
+use crate::trust::PublishedBundle;
+use crate::x509::TrustBundle;
 
 const BUNDLES: &str = "/apis/certificates.k8s.io/v1/clustertrustbundles";
 const OLDER_BUNDLES: &str = "/apis/certificates.k8s.io/v1beta1/clustertrustbundles";
@@ -23,52 +28,64 @@ pub struct Drift {
 }
 
 impl TargetConfig {
-    /// Compares `cluster` with a bundle in PEM.
+    /// Compares `cluster` with a bundle, by the rule of the publisher.
     ///
     /// # Errors
-    /// What the API server answered instead.
+    /// What the API server answered instead, or why the bundle cannot be published.
     pub async fn drift(
         &self,
         cluster: &ClusterConfig,
         inspector: &Inspector,
-        pem: &str,
+        bundle: TrustBundle,
     ) -> Result<Drift, String> {
+        let desired = Desired::new(&Arc::new(PublishedBundle::new(bundle)), self)?;
         let named =
             |path: &str| Collection::new(path).fields(format!("metadata.name={}", self.object()));
-        let TargetKind::ConfigMap { key, .. } = self.kind() else {
+        let TargetKind::ConfigMap { .. } = self.kind() else {
             let mut found = list(inspector, named(BUNDLES)).await;
             if found.is_err() {
                 found = list(inspector, named(OLDER_BUNDLES)).await;
             }
-            let found = found?;
-            let held = found
-                .first()
-                .map(|object| text(object, "/spec/trustBundle"));
-            let mismatches = differs(held, pem);
+            let mismatch = self.mismatch(&desired, found?.into_iter().next())?;
             return Ok(Drift {
                 desired: 1,
-                mismatches: mismatches.into_iter().map(str::to_owned).collect(),
+                mismatches: mismatch.into_iter().map(str::to_owned).collect(),
             });
         };
         let namespaces = self.namespaces(cluster, inspector).await?;
         let maps = list(inspector, named("/api/v1/configmaps")).await?;
-        let held: BTreeMap<&str, Option<&str>> = maps
-            .iter()
-            .filter_map(|map| {
-                let value = map.get("data").and_then(|data| data.get(key));
-                Some((
-                    text(map, "/metadata/namespace")?,
-                    value.and_then(Value::as_str),
-                ))
-            })
+        let mut maps: BTreeMap<String, Value> = maps
+            .into_iter()
+            .filter_map(|map| Some((text(&map, "/metadata/namespace")?.to_owned(), map)))
             .collect();
-        let mismatches = namespaces.iter().filter_map(|namespace| {
-            let why = differs(held.get(namespace.as_str()).copied(), pem)?;
-            Some(format!("{namespace}: {why}"))
-        });
+        let mut mismatches = Vec::new();
+        for namespace in &namespaces {
+            if let Some(why) = self.mismatch(&desired, maps.remove(namespace))? {
+                mismatches.push(format!("{namespace}: {why}"));
+            }
+        }
         Ok(Drift {
             desired: namespaces.len(),
-            mismatches: mismatches.collect(),
+            mismatches,
+        })
+    }
+
+    /// How an object differs from what it is to be.
+    fn mismatch(
+        &self,
+        desired: &Desired,
+        object: Option<Value>,
+    ) -> Result<Option<&'static str>, String> {
+        let Some(object) = object else {
+            return Ok(Some("missing"));
+        };
+        let object: DynamicObject =
+            serde_json::from_value(object).map_err(|error| error.to_string())?;
+        let observed = observe(self, &object);
+        Ok(match desired.is_in(&observed) {
+            true => None,
+            false if observed.labels_match => Some("another bundle"),
+            false => Some("without the labels of the target"),
         })
     }
 
@@ -129,15 +146,6 @@ impl TargetConfig {
     }
 }
 
-/// `held` is `None` without an object, and `Some(None)` for an object without the key.
-fn differs(held: Option<Option<&str>>, pem: &str) -> Option<&'static str> {
-    match held {
-        None => Some("missing"),
-        Some(Some(held)) if held == pem => None,
-        Some(_) => Some("another bundle"),
-    }
-}
-
 async fn list(inspector: &Inspector, collection: Collection) -> Result<Vec<Value>, String> {
     let mut all = Vec::new();
     inspector
@@ -156,17 +164,4 @@ fn labels(object: &Value) -> BTreeMap<String, String> {
         .and_then(Value::as_object);
     let text = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
     labels.into_iter().flatten().filter_map(text).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn missing_and_different_objects_are_distinguished() {
-        assert_eq!(differs(None, "a"), Some("missing"));
-        assert_eq!(differs(Some(None), "a"), Some("another bundle"));
-        assert_eq!(differs(Some(Some("b")), "a"), Some("another bundle"));
-        assert_eq!(differs(Some(Some("a")), "a"), None);
-    }
 }

@@ -15,6 +15,14 @@ pub(super) struct Applied {
     pub(super) at: UnixTime,
 }
 
+impl Applied {
+    /// Whether it is this version. The same anchors may have been published before and after
+    /// others, so that the digest alone does not tell.
+    pub(super) fn is_of(&self, published: &PublishedBundle) -> bool {
+        self.sequence == published.bundle.sequence() && self.digest == published.digest
+    }
+}
+
 /// The status of a target that this server does not publish.
 pub(super) fn bare(cluster: &str, target: &TargetConfig, writer: TargetWriter) -> TargetStatus {
     TargetStatus {

@@ -196,7 +196,7 @@ impl Session {
             let status = report::status(name, &self.reconciler, state, applied, Instant::now());
             if report::is_everywhere(&self.reconciler, state, &status)
                 && let Some(desired) = &state.desired
-                && applied.is_none_or(|known| known.digest != desired.bundle.digest)
+                && applied.is_none_or(|known| !known.is_of(&desired.bundle))
                 && self.records.is_empty()
             {
                 let rollout = BundleRollout {

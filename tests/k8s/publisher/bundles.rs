@@ -197,9 +197,31 @@ lease_duration = "5s"
         let again = stands(&setup, &server, "in step", |status| status["in_step"] == 1).await;
         assert_eq!(again["writes"], 0);
         assert_eq!(bytes().await, first);
+        // `check` compares by the same rule as the publisher.
+        let item = "east bundle java";
+        assert_eq!(check_item(&setup, item)["level"], "pass", "{format}");
+        server.stop().await;
+        maps.patch("java-trust", &PatchParams::default(), &edit)
+            .await
+            .unwrap();
+        let edited = check_item(&setup, item);
+        assert_eq!(edited["level"], "fail", "{edited}");
+        maps.delete("java-trust", &DeleteParams::default()).await.unwrap();
+        let missing = check_item(&setup, item);
+        assert!(missing.to_string().contains("default: missing"), "{missing}");
+        let server = setup.serve().await;
         server.metrics_are_listed().await;
         server.stop().await;
     }
+}
+
+/// One item of `rootbridge check`.
+fn check_item(setup: &TestServer, item: &str) -> serde_json::Value {
+    let output = setup.try_cli(&["check", "-o", "json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let items = report["checks"].as_array().or(report.as_array()).unwrap();
+    let found = items.iter().find(|each| each["item"] == item);
+    found.unwrap_or_else(|| panic!("no {item} in {report}")).clone()
 }
 
 /// What `keytool` says of a truststore, whose password it checks as Java does; the aliases are in it.
