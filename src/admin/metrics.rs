@@ -40,6 +40,7 @@ pub struct Metrics {
     issuer_ready: Family<DomainLabels, Gauge>,
     issuer_not_after: Family<DomainLabels, Gauge>,
     issuer_expires_in: Family<DomainLabels, Gauge>,
+    issuer_shortens: Family<DomainLabels, Gauge>,
     bundle_sequence: Family<DomainLabels, Gauge>,
     bundle_targets: BundleTargets,
 }
@@ -58,6 +59,7 @@ impl Default for Metrics {
             issuer_ready: Family::default(),
             issuer_not_after: Family::default(),
             issuer_expires_in: Family::default(),
+            issuer_shortens: Family::default(),
             bundle_sequence: Family::default(),
             bundle_targets: BundleTargets::default(),
         };
@@ -113,13 +115,18 @@ impl Metrics {
         );
         registry.register(
             "issuer_not_after_timestamp_seconds",
-            "notAfter of the issuing certificate, seconds since 1970",
+            "Earliest notAfter of the issuing CA's certification path, seconds since 1970",
             self.issuer_not_after.clone(),
         );
         registry.register(
             "issuer_expires_in_seconds",
-            "Seconds until the issuing certificate expires",
+            "Seconds until the issuing CA's certification path ends",
             self.issuer_expires_in.clone(),
+        );
+        registry.register(
+            "issuer_shortens_certificates",
+            "1 when the issuing CA ends before a certificate of the default lifetime would",
+            self.issuer_shortens.clone(),
         );
         registry.register(
             "bundle_sequence",
@@ -175,6 +182,9 @@ impl Metrics {
             self.issuer_ready
                 .get_or_create(&labels)
                 .set(i64::from(authority.issuer.is_some()));
+            self.issuer_shortens
+                .get_or_create(&labels)
+                .set(i64::from(authority.warning.is_some()));
             if let Some(not_after) = authority.issuer_not_after_secs {
                 self.issuer_not_after.get_or_create(&labels).set(not_after);
                 self.issuer_expires_in

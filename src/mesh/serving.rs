@@ -128,7 +128,7 @@ impl ServingCertificate {
         };
         Ok(Shown {
             entry,
-            renew_at: renew_at(&issued),
+            renew_at: renew_at(self.clock.now(), issued.certificate().not_after()),
             under: issued.issuer().certificate_id(),
         })
     }
@@ -139,11 +139,11 @@ fn chain(issued: &Issued) -> Vec<CertificateDer<'static>> {
     issued.chain().map(der).collect()
 }
 
-/// Two thirds of the lifetime remain to survive an outage of the HSM or the ledger.
-fn renew_at(issued: &Issued) -> UnixTime {
-    let leaf = issued.certificate();
-    leaf.not_before()
-        .plus(leaf.not_after().since(leaf.not_before()) / 3)
+/// After a third of the life that is left at issuance: the rest is for an HSM or a ledger that is
+/// unavailable. Backdating is no life: counted from notBefore, a short certificate would be due as
+/// soon as it is issued.
+fn renew_at(issued_at: UnixTime, not_after: UnixTime) -> UnixTime {
+    issued_at.plus(not_after.since(issued_at) / 3)
 }
 
 fn dns_names(names: &[San]) -> Vec<String> {
@@ -152,4 +152,21 @@ fn dns_names(names: &[San]) -> Vec<String> {
         _ => None,
     };
     names.iter().filter_map(dns).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_third_of_the_remaining_life_is_between_renewals() {
+        let now = UnixTime::from_secs(1_000_000);
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        for ttl in [minutes(1), minutes(4), minutes(60 * 24)] {
+            let pause = renew_at(now, now.plus(ttl)).since(now);
+            assert_eq!(pause, Duration::from_secs(ttl.as_secs() / 3));
+        }
+        // An issuer that has ended leaves nothing to wait for.
+        assert_eq!(renew_at(now, now.minus(minutes(1))), now);
+    }
 }

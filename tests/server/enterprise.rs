@@ -3,10 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
+use reqwest::Method;
 use rootbridge::ledger::IssuerId;
 use serde_json::Value;
 
 use rootbridge_test_support::csr::KeyAndCsr;
+use rootbridge_test_support::fake_clock::FakeClock;
 use rootbridge_test_support::openssl::{OpensslCa, ca};
 use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually};
 
@@ -282,5 +284,86 @@ async fn a_path_whose_root_was_removed_is_not_returned() {
         answer.roots.len() == 1 && issuer(&answer) == subject(&first)
     })
     .await;
+    server.stop().await;
+}
+
+/// An intermediate above the issuing CA ends first. Health says ahead what requests will meet, and
+/// a renewed path heals it without a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn health_follows_the_earliest_end_of_the_path() {
+    let setup = TestServer::bare();
+    let enterprise = OpensslCa::new(&setup.path(""), "root");
+    let middle = enterprise.intermediate("middle");
+    enterprise.recertify(&middle, 1);
+    let csr = request(&setup, &[]);
+    import(
+        &setup,
+        &(middle.certify(&csr, 0) + &middle.pem() + &enterprise.pem()),
+    )
+    .unwrap();
+    let clock = FakeClock::new(&setup, "+0");
+    let server = setup.start_with(clock.serve(&setup)).await;
+    server.ready().await;
+    let authority = async || {
+        let page = server
+            .admin_request(Method::GET, "/v1/status", Some(&setup.operator))
+            .await
+            .1;
+        let page: Value = serde_json::from_str(&page).unwrap();
+        page["authorities"][0].clone()
+    };
+    let metric = async |name: &str| {
+        let name = format!("rootbridge_issuer_{name}{{trust_domain=\"{TD}\"}}");
+        server.metric(&name).await.unwrap()
+    };
+    let end = rootbridge::x509::parse_pem_chain(middle.pem().as_bytes()).unwrap()[0].not_after();
+
+    // A certificate of the default 24 hours no longer fits, one of the shortest life does.
+    let status = authority().await;
+    assert_eq!(status["issuer_not_after"], end.to_string());
+    assert!(status["issuer"].is_string(), "{status}");
+    assert!(
+        status["warning"].as_str().unwrap().contains("renew"),
+        "{status}"
+    );
+    assert_eq!(
+        metric("not_after_timestamp_seconds").await,
+        end.secs() as f64
+    );
+    assert_eq!(
+        (metric("ready").await, metric("shortens_certificates").await),
+        (1.0, 1.0)
+    );
+    let checked = String::from_utf8(setup.try_cli(&["check"]).stdout).unwrap();
+    assert!(
+        checked.contains("do not get their default lifetime"),
+        "{checked}"
+    );
+
+    // Three minutes are left: less than twice the backdating of two.
+    clock.move_to("+1437m").await;
+    eventually(PATIENCE, "it is not ready", async || {
+        metric("ready").await == 0.0
+    })
+    .await;
+    let (status, said) = server.get("/readyz").await;
+    assert_eq!(status, 503);
+    assert!(said.contains("renew it"), "{said}");
+    let status = authority().await;
+    assert!(status["issuer"].is_null(), "{status}");
+    assert!(
+        status["why"].as_str().unwrap().contains("expires in"),
+        "{status}"
+    );
+    assert!(status["warning"].is_null(), "{status}");
+
+    // The same key under a path that lasts.
+    import(&setup, &(enterprise.certify(&csr, 0) + &enterprise.pem())).unwrap();
+    server.ready().await;
+    assert_eq!(
+        (metric("ready").await, metric("shortens_certificates").await),
+        (1.0, 0.0)
+    );
+    assert!(authority().await["warning"].is_null());
     server.stop().await;
 }

@@ -102,7 +102,12 @@ async fn leaves_end_with_their_issuer() {
         "[profiles.gold]",
         "[profiles.serving]\ndefault_ttl = \"20s\"\nbackdate = \"1s\"\n\n[profiles.gold]",
     );
-    let server = setup.serve().await;
+    // Readiness says it before a request meets it.
+    let server = setup.start().await;
+    server.wait_for_log("certificate issued").await;
+    let (status, said) = server.get("/readyz").await;
+    assert_eq!(status, 503);
+    assert!(said.contains("about to: renew it"), "{said}");
     let client = server.client(TD).await;
     let token = setup.issuer.istio("foo", "bar");
     let message = refusal(client.istio(&token, &csr).await, Code::Unavailable);
