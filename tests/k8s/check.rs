@@ -15,7 +15,7 @@ use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually};
 const CALLERS: &str = "audiences.istio = \"istio-ca\"\nauthenticate = \"offline\"\n";
 
 /// What was found in a cluster: `(name, result, said, hint)`.
-fn found(setup: &TestServer) -> Vec<(String, String, String, String)> {
+pub(crate) fn found(setup: &TestServer) -> Vec<(String, String, String, String)> {
     let output = setup.try_cli(&["check", "-o", "json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let text = |check: &Value, key: &str| check[key].as_str().unwrap_or_default().to_owned();

@@ -270,7 +270,7 @@ impl ChangeContext<'_> {
         match unusable {
             None => Ok(()),
             Some(issuer) => Err(LedgerError::Refused(format!(
-                "issuer {issuer} would be active without a certificate whose anchor is published: \
+                "issuer {issuer} is active and would have no certificate whose anchor is published: \
                  retire the issuer first, or add a certificate with `rootbridge ca import`"
             ))),
         }

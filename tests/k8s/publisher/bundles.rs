@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Cluster, ISTIO, NAME, SOON, published, rules, stands};
 use crate::objects::rule;
-use rootbridge_test_support::eventually;
+use rootbridge_test_support::{TestServer, eventually};
 
 const BUNDLE: &str = "example.com:mesh:bundle";
 const TARGET: &str = r#"
@@ -199,29 +199,34 @@ lease_duration = "5s"
         assert_eq!(bytes().await, first);
         // `check` compares by the same rule as the publisher.
         let item = "east bundle java";
-        assert_eq!(check_item(&setup, item)["level"], "pass", "{format}");
+        assert_eq!(check_item(&setup, item).0, "ok", "{format}");
         server.stop().await;
         maps.patch("java-trust", &PatchParams::default(), &edit)
             .await
             .unwrap();
         let edited = check_item(&setup, item);
-        assert_eq!(edited["level"], "fail", "{edited}");
-        maps.delete("java-trust", &DeleteParams::default()).await.unwrap();
+        assert!(edited.1.contains("default: another bundle"), "{edited:?}");
+        maps.delete("java-trust", &DeleteParams::default())
+            .await
+            .unwrap();
         let missing = check_item(&setup, item);
-        assert!(missing.to_string().contains("default: missing"), "{missing}");
+        assert_eq!(
+            (missing.0.as_str(), edited.0.as_str()),
+            ("failed", "failed")
+        );
+        assert!(missing.1.contains("default: missing"), "{missing:?}");
         let server = setup.serve().await;
         server.metrics_are_listed().await;
         server.stop().await;
     }
 }
 
-/// One item of `rootbridge check`.
-fn check_item(setup: &TestServer, item: &str) -> serde_json::Value {
-    let output = setup.try_cli(&["check", "-o", "json"]);
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let items = report["checks"].as_array().or(report.as_array()).unwrap();
-    let found = items.iter().find(|each| each["item"] == item);
-    found.unwrap_or_else(|| panic!("no {item} in {report}")).clone()
+/// Result and detail of one item of `rootbridge check`.
+fn check_item(setup: &TestServer, item: &str) -> (String, String) {
+    let all = crate::check::found(setup);
+    let found = all.iter().find(|(name, ..)| name == item);
+    let (_, result, detail, _) = found.unwrap_or_else(|| panic!("no {item} in {all:#?}"));
+    (result.clone(), detail.clone())
 }
 
 /// What `keytool` says of a truststore, whose password it checks as Java does; the aliases are in it.

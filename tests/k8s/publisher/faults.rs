@@ -7,6 +7,7 @@ use std::time::Duration;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
+use super::bundles::other_root;
 use super::{Cluster, ISTIO, KEY, NAME, SOON, published, rules, stands, status};
 use crate::objects::{namespace, rule};
 use crate::rootbridge::rootbridge;
@@ -79,6 +80,45 @@ async fn a_missing_write_permission_is_reported_and_recovers() {
         status["in_step"] == 5 && status["failing"] == 0 && status["error"] == json!(null)
     })
     .await;
+    server.stop().await;
+}
+
+/// An anchor is added and removed while the cluster takes no writes: the newest version has the
+/// anchors of an older one, which all objects hold. It counts as published, by its own sequence.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_with_the_anchors_of_an_older_one_is_recorded() {
+    let cluster = Cluster::start(rules(NAME)).await;
+    let setup = cluster.setup(ISTIO);
+    let server = setup.serve().await;
+    let applied = async |what: &str, sequence: u64| {
+        stands(&setup, &server, what, |status| {
+            status["applied"]["sequence"] == sequence
+        })
+        .await;
+    };
+    applied("the first", 1).await;
+
+    let roles: kube::Api<k8s_openapi::api::rbac::v1::ClusterRole> =
+        kube::Api::all(cluster.client.clone());
+    let mut few = rules(NAME);
+    few.remove(1);
+    few.push(rule("", &["configmaps"], &["list", "watch"], &[NAME]));
+    let patch = Patch::Merge(json!({ "rules": few }));
+    roles
+        .patch("rootbridge-rootbridge", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    std::fs::write(setup.path("other.pem"), other_root()).unwrap();
+    super::add_anchor(&setup, &setup.path("other.pem").display().to_string());
+    stands(&setup, &server, "the second fails", |status| {
+        status["wanted"]["sequence"] == 2 && status["failing"] == 5
+    })
+    .await;
+    let pem = std::fs::read(setup.path("other.pem")).unwrap();
+    let other = rootbridge::x509::parse_pem_chain(&pem).unwrap();
+    let fingerprint = rootbridge::digest::hex(&other[0].fingerprint());
+    setup.cli(&["anchors", "remove", &fingerprint]);
+    applied("the third", 3).await;
     server.stop().await;
 }
 
