@@ -1,6 +1,6 @@
-//! Time as a parameter: nothing else in the house reads the system's clock.
+//! Time as a parameter: only this module reads the system's clock.
 
-// A contract that others implement: each of its items says what it promises.
+// A contract with several implementations: each item documents its promise.
 #![warn(missing_docs)]
 
 use std::fmt;
@@ -12,34 +12,34 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct UnixTime(i64);
 
 impl UnixTime {
-    /// From seconds since the epoch.
+    /// From seconds since 1970.
     pub const fn from_secs(secs: i64) -> Self {
         Self(secs)
     }
 
-    /// Seconds since the epoch.
+    /// Seconds since 1970.
     pub const fn secs(self) -> i64 {
         self.0
     }
 
-    /// This moment and `span` more; sub-second parts are dropped.
+    /// Adds whole seconds of `span`; saturates.
     pub fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add_unsigned(span.as_secs()))
     }
 
-    /// This moment less `span`; sub-second parts are dropped.
+    /// Subtracts whole seconds of `span`; saturates.
     pub fn minus(self, span: Duration) -> Self {
         Self(self.0.saturating_sub_unsigned(span.as_secs()))
     }
 
-    /// How long after `earlier` this is; zero when it is not after it.
+    /// The time since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_secs(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 }
 
 impl fmt::Display for UnixTime {
-    /// RFC 3339 in UTC, to the second; a time before 1970 is shown as `@seconds`.
+    /// RFC 3339 in UTC, to the second; `@seconds` before 1970 and after 9999.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = u64::try_from(self.0)
             .ok()
@@ -51,13 +51,13 @@ impl fmt::Display for UnixTime {
     }
 }
 
-/// Where the time comes from.
+/// A source of time.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The time now.
+    /// The current time.
     fn now(&self) -> UnixTime;
 }
 
-/// The machine's own clock.
+/// The system's clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -71,17 +71,17 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands where it was put, for simulated time.
+/// A clock that is set by hand, for simulated time.
 #[derive(Debug)]
 pub struct FixedClock(AtomicI64);
 
 impl FixedClock {
-    /// A clock that shows `at`.
+    /// Starts at `at`.
     pub const fn new(at: UnixTime) -> Self {
         Self(AtomicI64::new(at.0))
     }
 
-    /// Moves the clock to `at`.
+    /// Sets the time.
     pub fn set(&self, at: UnixTime) {
         self.0.store(at.0, Ordering::SeqCst);
     }

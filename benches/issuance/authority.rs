@@ -1,5 +1,6 @@
 //! An authority with its key in software.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::encoding::AsDer as _;
@@ -11,8 +12,8 @@ use rootbridge::ledger::{
     Ledger, Role,
 };
 use rootbridge::x509::{
-    CaTemplate, IssuerIdentity, PublicKey, Serial, SignatureAlgorithm, TrustDomain, assemble,
-    ca_name,
+    CertificateSpec, IssuerIdentity, PublicKey, Serial, SignatureAlgorithm, SubjectSpec,
+    TrustDomain, assemble, ca_name,
 };
 
 const TRUST_DOMAIN: &str = "cluster.local";
@@ -20,7 +21,7 @@ const TRUST_DOMAIN: &str = "cluster.local";
 pub(crate) struct Authority {
     key: EcdsaKeyPair,
     pub(crate) public_key: PublicKey,
-    pub(crate) identity: IssuerIdentity,
+    pub(crate) identity: Arc<IssuerIdentity>,
 }
 
 impl Authority {
@@ -29,6 +30,8 @@ impl Authority {
         let public_key = PublicKey::from_spki_der(key.public_key().as_der().unwrap().as_ref());
         let public_key = public_key.unwrap();
         let identity = IssuerIdentity {
+            public_key: public_key.clone(),
+            not_after: None,
             name_der: ca_name("cluster.local issuing CA", None).unwrap(),
             key_id: public_key.key_id().to_vec(),
             algorithm: SignatureAlgorithm::EcdsaSha256,
@@ -36,7 +39,7 @@ impl Authority {
         Self {
             key,
             public_key,
-            identity,
+            identity: Arc::new(identity),
         }
     }
 
@@ -122,17 +125,19 @@ impl Authority {
     /// Self-signed.
     fn certificate(&self) -> Vec<u8> {
         let now = SystemClock.now();
-        let tbs = CaTemplate {
-            serial: &Serial::new(now),
-            issuer: &self.identity,
-            subject_der: &self.identity.name_der,
+        let spec = CertificateSpec {
+            serial: Serial::new(now),
+            issuer: Arc::clone(&self.identity),
             not_before: now,
             not_after: now.plus(Duration::from_secs(365 * 86_400)),
-            public_key: &self.public_key,
-            names: &[],
-            path_len: Some(0),
+            names: Vec::new(),
+            public_key: self.public_key.clone(),
+            subject: SubjectSpec::Ca {
+                name_der: self.identity.name_der.clone(),
+                path_len: Some(0),
+            },
         };
-        let tbs = tbs.to_tbs().unwrap();
+        let tbs = spec.to_tbs().unwrap();
         assemble(&tbs, self.identity.algorithm, &self.sign(&tbs)).unwrap()
     }
 }

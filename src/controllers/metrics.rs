@@ -1,4 +1,4 @@
-//! What the signers count. No label ever holds a name of a workload.
+//! Metrics of the controllers. No label contains a workload's name.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -33,7 +33,7 @@ struct EventLabels {
     result: &'static str,
 }
 
-/// Counters of the signers; clones share them.
+/// Clones share the metrics.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     objects: Family<ResultLabels, Counter>,
@@ -45,7 +45,6 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Puts the metrics under the names that docs/reference/metrics.md lists.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "cluster_objects",
@@ -54,28 +53,28 @@ impl Metrics {
         );
         registry.register(
             "cluster_watch_up",
-            "1 while the watch of a signer's objects stands",
+            "1 while the watch of a signer's objects is up to date",
             self.watches.clone(),
         );
         registry.register(
             "cluster_objects_waiting",
-            "Objects that wait to be handled or are worked on",
+            "Objects that wait to be handled or are in progress",
             self.waiting.clone(),
         );
         registry.register(
             "linkerd_issuer_taken",
-            "1 once Linkerd's controller said that it took the last issuer written for it",
+            "1 once Linkerd's controller reported that it accepted the last issuer written for it",
             self.issuer_accepted.clone(),
         );
         registry.register_with_unit(
             "linkerd_issuer_not_after_timestamp",
-            "End of the issuer that was written for Linkerd's controller",
+            "notAfter of the issuer that was written for Linkerd's controller",
             Unit::Seconds,
             self.issuer_not_after.clone(),
         );
         registry.register(
             "linkerd_events",
-            "Events of issued certificates, by what became of them",
+            "Events of issued certificates, by result",
             self.events.clone(),
         );
     }

@@ -15,7 +15,7 @@ use super::token_inner::TokenInner;
 use super::token_state::TokenState;
 use super::worker_pool::{Probe, WorkerPool};
 use crate::digest::hex;
-use crate::x509::{KeyKind, PublicKey, SignatureAlgorithm};
+use crate::x509::{KeyKind, PublicKey};
 
 /// A large RSA key takes long.
 const GENERATION_TIMEOUT: Duration = Duration::from_secs(120);
@@ -151,8 +151,9 @@ impl Token {
             Err(reason) => return Err(HsmError::NoPublicKey { token, id, reason }),
         };
         let kind = public.kind();
-        let algorithm =
-            SignatureAlgorithm::for_ca_key(kind).ok_or(HsmError::UnsupportedKey { kind })?;
+        let algorithm = kind
+            .ca_algorithm()
+            .ok_or(HsmError::UnsupportedKey { kind })?;
         let missing = report.attestation.missing();
         if !missing.is_empty() {
             let which = missing.join(", ");

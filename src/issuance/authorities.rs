@@ -16,7 +16,7 @@ use super::pipeline::{Prepared, SigningPipeline};
 use super::request::IssuanceRequest;
 use super::signable::Signable;
 use super::status::AuthorityStatus;
-use super::{leaf, refresh, subordinate};
+use super::{refresh, requested_certificate, subordinate};
 use crate::clock::{Clock, UnixTime};
 use crate::hsm::Hsm;
 use crate::ledger::{CaCertificateId, Snapshot};
@@ -62,7 +62,9 @@ impl Authorities {
 
     /// Issues a leaf certificate.
     pub async fn issue(&self, request: IssuanceRequest) -> Result<Issued, IssueError> {
-        let outcome = self.run(&request, leaf::prepare).await;
+        let outcome = self
+            .run(&request, requested_certificate::prepare_leaf)
+            .await;
         self.report(&request, &outcome);
         outcome
     }

@@ -11,7 +11,7 @@ use crate::authn::Method;
 use crate::clock::UnixTime;
 use crate::ledger::{CallerMethod, CallerRecord, Intent, Kind};
 use crate::policy::Grant;
-use crate::x509::{San, Serial, TrustBundle};
+use crate::x509::{CertificateSpec, San, TrustBundle};
 
 /// The state that one request is issued with. It is read once, so its parts belong together.
 pub(super) struct IssuanceContext {
@@ -42,27 +42,28 @@ impl IssuanceContext {
         Ok((not_before, not_after))
     }
 
-    /// The intent to sign a TBSCertificate with this serial number and validity.
+    /// The intent to sign `tbs`, the encoding of `spec`.
     pub(super) fn intent(
         &self,
         kind: Kind,
         grant: &Grant,
         request: &IssuanceRequest,
-        (serial, tbs, (not_before, not_after)): (Serial, Vec<u8>, (UnixTime, UnixTime)),
+        spec: &CertificateSpec,
+        tbs: Vec<u8>,
     ) -> Intent {
         let issuer = &self.issuer;
         Intent {
             kind,
             issuer: issuer.id().clone(),
             ca_certificate: Some(issuer.certificate_id()),
-            serial: Some(serial),
+            serial: Some(spec.serial),
             tbs,
-            algorithm: issuer.identity().algorithm,
-            not_before: Some(not_before),
-            not_after: Some(not_after),
-            subject: subject(grant.names()),
+            algorithm: spec.issuer.algorithm,
+            not_before: Some(spec.not_before),
+            not_after: Some(spec.not_after),
+            subject: subject(&spec.names),
             profile: grant.profile().name().to_owned(),
-            spki_sha256: request.csr.public_key().fingerprint(),
+            spki_sha256: spec.public_key.fingerprint(),
             bundle_digest: Some(self.bundle.digest()),
             caller: caller_record(request),
             request_id: request.request_id.clone(),

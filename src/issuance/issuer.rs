@@ -1,5 +1,7 @@
 //! An issuer: a key in a token, and the certification path that it signs under.
 
+use std::sync::Arc;
+
 use crate::clock::UnixTime;
 use crate::hsm::Key;
 use crate::ledger::{CaCertificateId, IssuerId};
@@ -13,7 +15,7 @@ pub struct Issuer {
     certificate: Certificate,
     certificate_id: CaCertificateId,
     intermediates: Vec<Certificate>,
-    identity: IssuerIdentity,
+    identity: Arc<IssuerIdentity>,
     not_before: UnixTime,
     not_after: UnixTime,
     remaining_path_len: Option<u8>,
@@ -30,7 +32,7 @@ impl Issuer {
         intermediates: Vec<Certificate>,
         anchor: Option<&Certificate>,
     ) -> Option<Self> {
-        let identity = IssuerIdentity::of(&certificate)?;
+        let mut identity = IssuerIdentity::of(&certificate)?;
         // A leaf is valid only while every certificate above it is.
         let above = || intermediates.iter().chain(anchor);
         let not_before = above().map(Certificate::not_before);
@@ -39,13 +41,15 @@ impl Issuer {
         let not_after = not_after.fold(certificate.not_after(), UnixTime::min);
         let path = std::iter::once(&certificate).chain(above());
         let remaining_path_len = remaining_path_len(path);
+        identity.public_key = key.public_key().clone();
+        identity.not_after = Some(not_after);
         Some(Self {
             id,
             key,
             certificate,
             certificate_id,
             intermediates,
-            identity,
+            identity: Arc::new(identity),
             not_before,
             not_after,
             remaining_path_len,
@@ -86,8 +90,8 @@ impl Issuer {
         self.remaining_path_len
     }
 
-    /// Name, key identifier and algorithm as they appear in what it signs.
-    pub(super) fn identity(&self) -> &IssuerIdentity {
+    /// What it signs as; `not_after` is the path's.
+    pub(super) fn identity(&self) -> &Arc<IssuerIdentity> {
         &self.identity
     }
 

@@ -10,7 +10,10 @@ pub(super) trait Signable: Send + 'static {
     fn check(self, tbs: &[u8], signature: &[u8], der: Vec<u8>) -> Result<Self::Out, IssueError>;
 
     /// Takes over what an earlier request with the same idempotency key recorded.
-    fn resume(&mut self, tbs: &[u8], algorithm: SignatureAlgorithm) -> Result<(), ReplayMismatch>;
+    fn resume(&mut self, _: &[u8], _: SignatureAlgorithm) -> Result<(), ReplayMismatch> {
+        // Ceremonies have no idempotency key: they find unfinished work by its key.
+        Err(ReplayMismatch::DifferentRequest)
+    }
 }
 
 /// Why an earlier record does not answer a repeated idempotency key.

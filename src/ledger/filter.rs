@@ -1,36 +1,27 @@
-//! Which certificates are asked for.
+//! The filter of a search for certificates.
 
 use super::{IntentId, IssuerId, Kind, State};
 use crate::clock::UnixTime;
 use crate::x509::{Serial, TrustDomain};
 
-/// A question to [`Ledger::certificates`](super::Ledger::certificates). What is `None` does not
-/// narrow; answers come newest first.
+/// The filter of [`Ledger::certificates`](super::Ledger::certificates). A field that is `None` admits
+/// every row; each range includes its start and excludes its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
-    /// The subject's names, or the first of them; with a trailing `*`, what they begin with.
+    /// The subject's names or the first of them; with a trailing `*`, a prefix.
     pub subject: Option<String>,
-    /// The serial number.
     pub serial: Option<Serial>,
-    /// What became of it.
     pub state: Option<State>,
-    /// What was asked to be signed.
     pub kind: Option<Kind>,
-    /// The issuer.
     pub issuer: Option<IssuerId>,
-    /// The trust domain of the issuer's authority.
     pub trust_domain: Option<TrustDomain>,
-    /// Recorded at this moment or later.
     pub recorded_after: Option<UnixTime>,
-    /// Recorded before this moment.
     pub recorded_before: Option<UnixTime>,
-    /// Expires (notAfter) at this moment or later.
+    /// notAfter.
     pub expires_after: Option<UnixTime>,
-    /// Expires (notAfter) before this moment.
     pub expires_before: Option<UnixTime>,
-    /// At most so many rows.
     pub limit: u32,
-    /// Only what was recorded before this intent: the last id of a page asks for the next page.
+    /// Only intents with a smaller id: the last id of one page leads to the next page.
     pub before_id: Option<IntentId>,
 }
 

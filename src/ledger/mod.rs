@@ -1,13 +1,10 @@
-//! All that is durable: intents and conclusions, authorities, issuers, anchors and bundles.
+//! Durable records: intents and their outcomes, authorities, issuers, anchors and bundles.
 //!
-//! [`Ledger`] is the contract and `tests/ledger` its suite, run against whatever implements it.
-//! Two kinds of fact live here. An [`Intent`] says what a key is about to sign and its [`Outcome`]
-//! what came of it: both are only ever added. Authorities, issuers and anchors are records with a
-//! state that moves one way (pending, active, retired), and every [`Change`] of them names who made
-//! it and leaves an immutable bundle version where the published anchors differ.
-
-// A contract that others implement: each of its items says what it promises.
-#![warn(missing_docs)]
+//! [`Ledger`] is the contract; `tests/ledger` is its suite, for every implementation. An [`Intent`]
+//! says what a key is about to sign, its [`Outcome`] what happened; both are append-only. Authorities,
+//! issuers and anchors have a state that only moves forward (pending, active, retired). Every
+//! [`Change`] of them names its author, and creates an immutable bundle version where it changes the
+//! published anchors.
 
 mod error;
 mod filter;
@@ -39,87 +36,87 @@ pub use sqlite::{OpenMode, Sqlite};
 use crate::clock::UnixTime;
 use crate::x509::{Serial, TrustDomain};
 
-/// What a ledger's method answers, some time later.
+/// The result of a ledger's method.
 pub type LedgerFuture<'a, T> = BoxFuture<'a, Result<T, LedgerError>>;
 
-/// The durable memory of the house.
+/// The store of everything that must survive a restart.
 ///
-/// A call whose future is dropped may still take effect: the caller runs what must be concluded in
-/// a task of its own.
+/// A call may take effect even if its future is dropped: callers run calls that must be concluded in
+/// a task of their own.
+#[warn(missing_docs)]
 pub trait Ledger: Send + Sync + fmt::Debug {
-    /// Writes down what is about to be signed; durable when it returns.
+    /// Records what is about to be signed; durable when it returns.
     ///
-    /// The issuer's state is checked in the same transaction: a leaf needs an active issuer, a CA
-    /// certificate or a request a pending or active one. An `origin` seen before answers
-    /// [`Record::Existing`], whatever became of the issuer since.
+    /// It checks the issuer's state in the same transaction: a leaf needs an active issuer, a CA
+    /// certificate or a request a pending or active one. An idempotency key that is on record gives
+    /// [`Record::Existing`], whatever the issuer's state is now.
     ///
     /// # Errors
     /// [`LedgerError::IssuerNotActive`], [`LedgerError::UnknownIssuer`],
     /// [`LedgerError::DuplicateSerial`], [`LedgerError::UnknownEpoch`], [`LedgerError::Unavailable`]:
-    /// then nothing may be signed.
+    /// nothing may be signed.
     fn record(&self, intent: Intent) -> LedgerFuture<'_, Record>;
 
-    /// Writes down what became of an intent; durable when it returns. Saying the same again is no
-    /// error, so that a caller may repeat it after [`LedgerError::Unavailable`].
+    /// Records the outcome of an intent; durable when it returns. Repeating the same outcome is no
+    /// error, so a caller may retry after [`LedgerError::Unavailable`].
     ///
     /// # Errors
-    /// [`LedgerError::AlreadyConcluded`] when a reconciler was first: then nothing may be released.
+    /// [`LedgerError::AlreadyConcluded`] when another outcome is on record: nothing may be released.
     fn conclude(&self, intent: IntentId, outcome: Outcome) -> LedgerFuture<'_, ()>;
 
-    /// For a repeated origin whose bytes are signed again. Before the HSM is asked, a failed intent
-    /// becomes [`Outcome::Unknown`], because `failed` says that no signature exists; afterwards it
-    /// becomes [`Outcome::Issued`]. Nothing else is a way back.
+    /// Changes the outcome of an intent whose bytes are signed again for a repeated idempotency key:
+    /// before the HSM signs, failed becomes [`Outcome::Unknown`], because `failed` says that no
+    /// signature exists; afterwards it becomes [`Outcome::Issued`]. No other change is possible.
     ///
     /// # Errors
-    /// [`LedgerError::AlreadyConcluded`] when another signature is already on record,
-    /// [`LedgerError::Refused`] when the intent has no conclusion yet (conclude it), or for any
-    /// other outcome.
+    /// [`LedgerError::AlreadyConcluded`] when another signature is on record,
+    /// [`LedgerError::Refused`] when the intent is not concluded, or for any other outcome.
     fn reopen(&self, intent: IntentId, outcome: Outcome) -> LedgerFuture<'_, ()>;
 
-    /// What was recorded, newest first.
+    /// The intents that match the filter, newest first.
     fn certificates(&self, filter: Filter) -> LedgerFuture<'_, Vec<CertificateRow>>;
 
-    /// The one certificate with this serial; without an issuer, the newest with it.
+    /// The certificate with this serial; without an issuer, the newest one.
     fn certificate<'a>(
         &'a self,
         issuer: Option<IssuerId>,
         serial: &'a Serial,
     ) -> LedgerFuture<'a, Option<CertificateRow>>;
 
-    /// All records at one moment.
+    /// A consistent view of all records.
     fn snapshot(&self) -> LedgerFuture<'_, Snapshot>;
 
-    /// Grows with every change of the records; cheap to ask.
+    /// A number that grows with every change of the records; cheap to read.
     fn revision(&self) -> LedgerFuture<'_, u64>;
 
-    /// One bundle version of a trust domain, the newest when no `sequence` is given.
+    /// A bundle version of a trust domain, without `sequence` the newest one.
     fn bundle<'a>(
         &'a self,
         trust_domain: &'a TrustDomain,
         sequence: Option<u64>,
     ) -> LedgerFuture<'a, Option<BundleRecord>>;
 
-    /// Changes the records: the change, who made it, and a new bundle version where the published
-    /// anchors differ, in one transaction.
+    /// Changes the records, and creates a bundle version where the published anchors change, in one
+    /// transaction.
     ///
     /// # Errors
-    /// [`LedgerError::Refused`] and the `Unknown…` errors say why nothing was changed.
+    /// [`LedgerError::Refused`] and the `Unknown…` errors: nothing was changed.
     fn apply<'a>(&'a self, change: Change, by: &'a Actor) -> LedgerFuture<'a, Applied>;
 
-    /// Writes down that a bundle version stands in every place of a target, and answers since when.
-    /// The newest of each cluster and target is kept; said again, the first moment stays.
+    /// Records that every object of a target contains a bundle version, and returns since when. It
+    /// stores the newest version of each cluster and target, and the first time of each version.
     ///
     /// # Errors
-    /// [`LedgerError::UnknownAuthority`], and [`LedgerError::Refused`] for a version that was never
-    /// made.
+    /// [`LedgerError::UnknownAuthority`], and [`LedgerError::Refused`] for a version that does not
+    /// exist.
     fn record_rollout(&self, rollout: BundleRollout) -> LedgerFuture<'_, UnixTime>;
 
-    /// The newest delivery of every target in every cluster, by their names.
+    /// The newest rollout of every target in every cluster, ordered by their names.
     fn rollouts(&self) -> LedgerFuture<'_, Vec<BundleRollout>>;
 
-    /// Begins a new epoch of `instance`, which others may judge when `lease` has run out without a
-    /// [`renew`](Ledger::renew). Names of short-lived processes must be unique: an instance's
-    /// earlier epochs are taken for dead.
+    /// Starts a new epoch of `instance`. Other instances may conclude its intents once `lease` has
+    /// passed without a [`renew`](Ledger::renew). A short-lived process needs a unique name: all
+    /// earlier epochs of an instance count as ended.
     fn register<'a>(
         &'a self,
         instance: &'a str,
@@ -133,14 +130,14 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     /// [`LedgerError::UnknownEpoch`] when the instance has registered again since.
     fn renew<'a>(&'a self, epoch: &'a Epoch, now: UnixTime) -> LedgerFuture<'a, ()>;
 
-    /// Concludes as unknown what `epoch`'s instance left open in earlier epochs and what instances
-    /// left open whose lease has run out; answers how many intents that were.
+    /// Concludes as unknown the open intents of the instance's earlier epochs and of instances whose
+    /// lease has expired, and returns how many there were.
     fn reconcile<'a>(&'a self, epoch: &'a Epoch, now: UnixTime) -> LedgerFuture<'a, u64>;
 
-    /// Examines the store: its own integrity, its schema, the invariants that are cheap to see.
+    /// Checks the store: its integrity, its schema, and the invariants that are cheap to check.
     fn check(&self) -> LedgerFuture<'_, CheckReport>;
 
-    /// Finishes what was asked, then closes the store and gives up its lock; later calls answer
+    /// Finishes all queued calls, then closes the store and releases its lock; later calls fail with
     /// [`LedgerError::Unavailable`].
     fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -1,24 +1,21 @@
-//! Which version of a trust bundle has come to its places.
+//! The rollout of trust bundle versions.
 
 use crate::clock::UnixTime;
 use crate::x509::TrustDomain;
 
-/// A version of a bundle that stood in every place of one target in one cluster.
+/// A bundle version that every object of one target in one cluster contained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BundleRollout {
     /// The cluster's name in the configuration.
     pub cluster: String,
     /// The target's name in the configuration.
     pub target: String,
-    /// Whose bundle.
     pub trust_domain: TrustDomain,
-    /// The version's sequence number.
     pub sequence: u64,
-    /// The version's digest.
     pub digest: [u8; 32],
-    /// How many objects held it then.
+    /// How many objects contained the version.
     pub objects: u64,
-    /// When it first stood everywhere.
+    /// When all objects first contained it.
     pub at: UnixTime,
     /// The instance that wrote it.
     pub by: String,

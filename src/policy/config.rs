@@ -52,6 +52,15 @@ pub enum Usage {
     Client,
 }
 
+impl Usage {
+    const fn to_x509(self) -> ExtendedKeyUsage {
+        match self {
+            Self::Server => ExtendedKeyUsage::SERVER_AUTH,
+            Self::Client => ExtendedKeyUsage::CLIENT_AUTH,
+        }
+    }
+}
+
 impl Default for RawProfile {
     fn default() -> Self {
         Self {
@@ -252,10 +261,12 @@ fn profile(name: String, raw: &RawProfile) -> Result<Profile, ConfigIssues> {
         let kind = kind.parse::<KeyKind>();
         keys.extend(issues.collect(kind.map_err(|error| ConfigIssue::new(at("keys"), error))));
     }
-    let usage = ExtendedKeyUsage {
-        server_auth: raw.usages.contains(&Usage::Server),
-        client_auth: raw.usages.contains(&Usage::Client),
-    };
+    let usage = raw
+        .usages
+        .iter()
+        .fold(ExtendedKeyUsage::NONE, |all, usage| {
+            all.with(usage.to_x509())
+        });
     issues.into_result(Some(Profile {
         default_ttl: raw.default_ttl,
         max_ttl: raw.max_ttl,

@@ -1,88 +1,77 @@
-//! Who has the bundle: how far each place in each cluster is in step with what is published.
+//! The distribution of the published bundles: the status of each target in each cluster.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-/// Who writes to a cluster.
+/// The server that writes to a target.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "state")]
 pub enum TargetWriter {
-    /// Nothing is known yet.
     #[default]
     Unknown,
-    /// This server.
     This,
-    /// Another one.
     Other {
-        /// Its instance's name.
+        /// The instance's name.
         holder: String,
     },
-    /// It cannot be said, so nobody here writes.
+    /// The lease is unavailable, so this server does not write.
     Unreachable {
-        /// What was tried and what came of it.
         why: String,
     },
 }
 
-/// How one target stands in one cluster.
+/// The status of a target in a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TargetStatus {
-    /// The cluster.
     pub cluster: String,
-    /// The target's name in the configuration.
+    /// The name in the configuration.
     pub target: String,
-    /// Whose bundle.
     pub trust_domain: String,
-    /// The object's kind and name.
+    /// The objects' kind and name.
     pub object: String,
-    /// Who writes.
     pub writer: TargetWriter,
-    /// The newest bundle that is to be there; `None` before there is one.
+    /// The newest published bundle.
     pub wanted: Option<Version>,
-    /// The newest bundle that stood everywhere at once.
+    /// The newest bundle that all objects contained.
     pub applied: Option<Version>,
-    /// When it first did, RFC 3339.
+    /// When they first did, RFC 3339.
     pub applied_at: Option<String>,
-    /// The same, seconds since 1970.
+    /// The same in seconds since 1970.
     #[serde(skip)]
     pub applied_at_secs: Option<i64>,
-    /// Objects that hold what is wanted.
+    /// Objects that contain the wanted bundle.
     pub in_step: usize,
-    /// Objects that do not yet.
+    /// Objects that do not.
     pub behind: usize,
-    /// Of those, objects whose last write has failed.
+    /// Of those, objects whose last write failed.
     pub failing: usize,
-    /// Objects that somebody else rewrites again and again.
+    /// Objects that another writer keeps changing.
     pub contested: usize,
-    /// Writes since this server began to write here.
+    /// Writes since this server became the writer.
     pub writes: u64,
-    /// What is wrong, where anything is.
     pub error: Option<String>,
 }
 
-/// One version of a bundle.
+/// A version of a bundle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Version {
-    /// Its sequence number.
     pub sequence: u64,
-    /// SHA-256 of its anchors, lower-case hexadecimal.
+    /// SHA-256 of the anchors, lower-case hex.
     pub digest: String,
 }
 
-/// How every target stands in every cluster.
+/// The status of every target in every cluster.
 #[derive(Debug, Default)]
 pub struct Distribution(Mutex<BTreeMap<(String, String), TargetStatus>>);
 
 impl Distribution {
-    /// Puts down how a target stands.
     pub fn set(&self, status: TargetStatus) {
         let key = (status.cluster.clone(), status.target.clone());
         self.lock().insert(key, status);
     }
 
-    /// Every target in every cluster.
     pub fn all(&self) -> Vec<TargetStatus> {
         self.lock().values().cloned().collect()
     }

@@ -1,4 +1,4 @@
-//! The trust bundle's life: what is published for a trust domain, and who is told of a change.
+//! The trust bundles that this server publishes, and the status of their distribution.
 
 mod distribution;
 
@@ -15,29 +15,28 @@ use crate::ledger::{
 };
 use crate::x509::{TrustBundle, TrustDomain};
 
-/// How often SPIFFE clients are told to look for a newer bundle (SPIFFE Trust Domain and Bundle
-/// §4.1.2): short, because a rotation waits for the slowest of them.
+/// How often SPIFFE clients are to fetch the bundle (SPIFFE Trust Domain and Bundle §4.1.2): short,
+/// because a rotation waits for the slowest of them.
 const REFRESH_HINT: Duration = Duration::from_secs(300);
 
-/// One version of a bundle in the forms in which it is downloaded.
+/// A bundle version in its published encodings.
 #[derive(Debug)]
 pub struct PublishedBundle {
-    /// The bundle.
     pub bundle: TrustBundle,
     /// PEM, one block for each anchor.
     pub pem: String,
     /// The SPIFFE bundle format (JWK set).
     pub spiffe_json: String,
-    /// SHA-256 of the anchors, lower-case hexadecimal.
+    /// SHA-256 of the anchors, lower-case hex.
     pub digest: String,
 }
 
-type Map = BTreeMap<TrustDomain, Arc<PublishedBundle>>;
+type BundleMap = BTreeMap<TrustDomain, Arc<PublishedBundle>>;
 
-/// What is published now, for every trust domain; a change wakes the watchers at once.
+/// The bundles that are published now, and their subscriptions.
 #[derive(Debug)]
 pub struct Bundles {
-    sender: watch::Sender<Arc<Map>>,
+    sender: watch::Sender<Arc<BundleMap>>,
 }
 
 impl Default for Bundles {
@@ -49,25 +48,25 @@ impl Default for Bundles {
 }
 
 impl Bundles {
-    /// Publishes what the records say. A bundle that the records do not have, that is invalid, or
-    /// with which nothing would verify that an active issuer signs, never replaces a good one.
+    /// Publishes the newest bundles of `records`. A missing or invalid bundle, or one with which no
+    /// certificate of an active issuer would verify, never replaces a valid one.
     pub fn refresh(&self, records: &Snapshot) {
         let last = self.sender.borrow().clone();
-        let mut next = Map::clone(&last);
+        let mut next = BundleMap::clone(&last);
         let mut changed = false;
         for authority in &records.authorities {
             let Some(record) = &authority.bundle else {
                 continue;
             };
-            let known = last.get(&authority.trust_domain);
-            if known.is_some_and(|known| known.bundle.sequence() == record.sequence) {
+            let published = last.get(&authority.trust_domain);
+            if published.is_some_and(|published| published.bundle.sequence() == record.sequence) {
                 continue;
             }
             let domain = authority.trust_domain.clone();
             if let Some(issuer) = issuer_without_anchor(authority, record) {
                 tracing::error!(
                     trust_domain = %domain, sequence = record.sequence, %issuer,
-                    "a bundle that has lost the anchor of an active issuer is not published"
+                    "a bundle without the anchor of an active issuer is not published"
                 );
                 continue;
             }
@@ -90,12 +89,12 @@ impl Bundles {
         }
     }
 
-    /// The bundle of `trust_domain` as it is published now.
+    /// The published bundle of `trust_domain`.
     pub fn current(&self, trust_domain: &TrustDomain) -> Option<Arc<PublishedBundle>> {
         self.sender.borrow().get(trust_domain).cloned()
     }
 
-    /// The trust domain, where there is exactly one.
+    /// The trust domain, if there is exactly one.
     pub fn only_trust_domain(&self) -> Option<TrustDomain> {
         let map = self.sender.borrow();
         let mut domains = map.keys();
@@ -105,12 +104,10 @@ impl Bundles {
         }
     }
 
-    /// Whether anything is published.
     pub fn is_empty(&self) -> bool {
         self.sender.borrow().is_empty()
     }
 
-    /// Follows one trust domain's bundle.
     pub fn subscribe(&self, trust_domain: TrustDomain) -> BundleSubscription {
         BundleSubscription {
             trust_domain,
@@ -120,8 +117,8 @@ impl Bundles {
     }
 }
 
-/// An active issuer of which no path ends in an anchor of the bundle. The ledger retires no such
-/// anchor; that a record says so all the same is no reason to break a mesh.
+/// An active issuer none of whose paths ends in an anchor of the bundle. The ledger never retires
+/// such an anchor, but a faulty record must not break a mesh.
 fn issuer_without_anchor<'a>(
     authority: &'a AuthorityRecord,
     bundle: &BundleRecord,
@@ -155,28 +152,28 @@ impl PublishedBundle {
     }
 }
 
-/// Yields the bundle now, then each later version.
+/// Yields the current bundle, then each later version.
 #[derive(Debug)]
 pub struct BundleSubscription {
     trust_domain: TrustDomain,
     seen: Option<u64>,
-    receiver: watch::Receiver<Arc<Map>>,
+    receiver: watch::Receiver<Arc<BundleMap>>,
 }
 
 impl BundleSubscription {
-    /// The next version that this follower has not seen; `None` when nothing will ever come.
+    /// The next version; `None` once the publisher is gone.
     pub async fn next(&mut self) -> Option<Arc<PublishedBundle>> {
         loop {
-            let now = self
+            let current = self
                 .receiver
                 .borrow_and_update()
                 .get(&self.trust_domain)
                 .cloned();
-            if let Some(now) = now
-                && self.seen != Some(now.bundle.sequence())
+            if let Some(current) = current
+                && self.seen != Some(current.bundle.sequence())
             {
-                self.seen = Some(now.bundle.sequence());
-                return Some(now);
+                self.seen = Some(current.bundle.sequence());
+                return Some(current);
             }
             self.receiver.changed().await.ok()?;
         }
@@ -213,7 +210,7 @@ mod tests {
         }
     }
 
-    /// An issuer in some state whose path ends in the first anchor, and a bundle of `published`.
+    /// An issuer whose path ends in the first anchor, and a bundle of `published`.
     fn records(
         state: IssuerState,
         anchors: &[AnchorRecord],

@@ -1,27 +1,22 @@
-//! Signature algorithms: what signs, and what is verified.
+//! Signature algorithms.
 
 use std::fmt;
 use std::str::FromStr;
 
 use der::oid::ObjectIdentifier;
 
-use super::key::KeyKind;
 use super::read::DerReader;
 
-/// A signature algorithm as an AlgorithmIdentifier names it: for ECDSA the hash, not the curve.
+/// A signature algorithm as an AlgorithmIdentifier gives it: for ECDSA the hash, not the curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SignatureAlgorithm {
     /// ecdsa-with-SHA256 (RFC 5758 §3.2).
     EcdsaSha256,
-    /// ecdsa-with-SHA384.
     EcdsaSha384,
-    /// ecdsa-with-SHA512.
     EcdsaSha512,
     /// sha256WithRSAEncryption, PKCS#1 v1.5 (RFC 4055 §5).
     RsaSha256,
-    /// sha384WithRSAEncryption.
     RsaSha384,
-    /// sha512WithRSAEncryption.
     RsaSha512,
     /// Ed25519 (RFC 8410 §3).
     Ed25519,
@@ -38,16 +33,6 @@ impl SignatureAlgorithm {
         Self::Ed25519,
     ];
 
-    /// What a CA's key in a token signs with; `None` for kinds that no CA key has here.
-    pub const fn for_ca_key(kind: KeyKind) -> Option<Self> {
-        match kind {
-            KeyKind::EcdsaP256 => Some(Self::EcdsaSha256),
-            KeyKind::EcdsaP384 => Some(Self::EcdsaSha384),
-            KeyKind::Rsa { .. } => Some(Self::RsaSha256),
-            KeyKind::EcdsaP521 | KeyKind::Ed25519 => None,
-        }
-    }
-
     /// The AlgorithmIdentifier in DER, with its SEQUENCE header.
     pub const fn der(self) -> &'static [u8] {
         match self {
@@ -61,18 +46,15 @@ impl SignatureAlgorithm {
         }
     }
 
-    /// Reads an AlgorithmIdentifier, which must be one of these byte for byte.
-    ///
-    /// # Errors
-    /// [`UnknownAlgorithm`] with the name that the identifier has elsewhere.
+    /// Reads an AlgorithmIdentifier, which must equal one of these byte for byte.
     pub fn from_der(der: &[u8]) -> Result<Self, UnknownAlgorithm> {
         Self::ALL
             .into_iter()
             .find(|algorithm| algorithm.der() == der)
-            .ok_or_else(|| UnknownAlgorithm(named(der)))
+            .ok_or_else(|| UnknownAlgorithm(unsupported_name(der)))
     }
 
-    /// A short name in lower case, which [`FromStr`] reads back: `ecdsa-sha256`.
+    /// The name that [`FromStr`] reads, such as `ecdsa-sha256`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::EcdsaSha256 => "ecdsa-sha256",
@@ -86,8 +68,8 @@ impl SignatureAlgorithm {
     }
 }
 
-/// The name of an identifier that is not supported, so that the message says more than an OID.
-fn named(der: &[u8]) -> String {
+/// The name of an unsupported algorithm, for the message.
+fn unsupported_name(der: &[u8]) -> String {
     let oid = DerReader::within(der, der::Tag::Sequence, "AlgorithmIdentifier")
         .and_then(|mut inner| inner.expect(der::Tag::ObjectIdentifier))
         .ok()
@@ -127,7 +109,7 @@ impl FromStr for SignatureAlgorithm {
     }
 }
 
-/// A signature algorithm that is not verified here; it holds the algorithm's name.
+/// An unsupported signature algorithm, by its name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "signature algorithm {0} is not supported; sign with ECDSA or RSA PKCS#1 v1.5 and SHA-256, \

@@ -14,7 +14,7 @@ use super::key::{KeyKind, PublicKey};
 use super::name::TrustDomain;
 use super::read::{self, DerReader};
 
-/// A version of a trust domain's anchors: never empty, none twice, in the order of publication.
+/// A version of a trust domain's anchors: not empty, without duplicates, in published order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustBundle {
     trust_domain: TrustDomain,
@@ -23,10 +23,7 @@ pub struct TrustBundle {
 }
 
 impl TrustBundle {
-    /// From the anchors in DER, in the order in which they are published.
-    ///
-    /// # Errors
-    /// [`BundleError`] when there is none, one stands there twice or does not parse.
+    /// From the anchors in DER, in published order.
     pub fn new(
         trust_domain: TrustDomain,
         sequence: u64,
@@ -52,22 +49,20 @@ impl TrustBundle {
         })
     }
 
-    /// The trust domain that the anchors speak for.
     pub fn trust_domain(&self) -> &TrustDomain {
         &self.trust_domain
     }
 
-    /// The number of this version; a later one is larger.
+    /// The number of this version; a later one is greater.
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// The anchors.
     pub fn anchors(&self) -> &[Certificate] {
         &self.anchors
     }
 
-    /// SHA-256 over the anchors, each after its length in eight octets.
+    /// SHA-256 over the anchors, each preceded by its length in eight octets.
     pub fn digest(&self) -> [u8; 32] {
         let mut hash = digest::Context::new(&digest::SHA256);
         for anchor in &self.anchors {
@@ -82,13 +77,12 @@ impl TrustBundle {
         out
     }
 
-    /// The anchors as PEM, one block after the other.
     pub fn to_pem(&self) -> String {
         self.anchors.iter().map(Certificate::to_pem).collect()
     }
 
-    /// The bundle in SPIFFE's JSON; `refresh_hint` says how often a client should look again, in
-    /// whole seconds.
+    /// The bundle in SPIFFE's JSON. `refresh_hint`, in whole seconds, tells clients how often to
+    /// fetch it.
     pub fn to_spiffe_json(&self, refresh_hint: Duration) -> String {
         let keys: Vec<Value> = self.anchors.iter().map(jwk).collect();
         json!({
@@ -135,7 +129,7 @@ fn parameters(key: &PublicKey) -> Vec<(&'static str, String)> {
             ];
         }
     };
-    // An uncompressed point: 04, then x and y of the same length.
+    // An uncompressed point: 04, then x and y of equal length.
     let point = bytes.get(1..).unwrap_or_default();
     let (x, y) = point.split_at(point.len() / 2);
     vec![
@@ -146,7 +140,7 @@ fn parameters(key: &PublicKey) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Modulus and exponent of an RSAPublicKey, which the key's parsing has checked.
+/// Modulus and exponent of a valid RSAPublicKey.
 fn rsa(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     const WHAT: &str = "RSAPublicKey";
     let mut fields = DerReader::within(bytes, Tag::Sequence, WHAT).ok()?;
@@ -155,27 +149,20 @@ fn rsa(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((modulus, exponent))
 }
 
-/// Why certificates are not a trust bundle.
+/// Why certificates do not form a trust bundle.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BundleError {
-    /// No anchor.
-    #[error("the trust bundle of {trust_domain} would be empty, and nothing would verify with it")]
-    Empty {
-        /// Whose bundle.
-        trust_domain: TrustDomain,
-    },
-    /// An anchor twice.
-    #[error("anchor {index} of the trust bundle stands there twice")]
+    #[error("the trust bundle of {trust_domain} would be empty: nothing would verify with it")]
+    Empty { trust_domain: TrustDomain },
+    #[error("anchor {index} of the trust bundle is a duplicate")]
     Duplicate {
-        /// Its place, counted from one.
+        /// Counted from one.
         index: usize,
     },
-    /// An anchor that does not parse.
     #[error("anchor {index} of the trust bundle: {cause}")]
     Certificate {
-        /// Its place, counted from one.
+        /// Counted from one.
         index: usize,
-        /// What is wrong with it.
         cause: CertError,
     },
 }

@@ -1,4 +1,4 @@
-//! Distinguished names: making a CA's, and showing anyone's (RFC 4514).
+//! Distinguished names: a CA's new name, and any name as text (RFC 4514).
 
 use std::fmt::Write;
 
@@ -6,21 +6,19 @@ use der::asn1::AnyRef;
 use der::{Encode, Tag, Tagged};
 
 use super::extension::oid_text;
+use super::name::{NameError, printable};
 use super::read::{self, DerReader, Malformed};
-use super::tbs::TbsError;
 use super::write;
 
 const WHAT: &str = "distinguished name";
 const COMMON_NAME: &[u8] = b"\x55\x04\x03";
 const ORGANIZATION: &[u8] = b"\x55\x04\x0a";
-/// The longest commonName or organizationName, in characters (RFC 5280 Appendix A.1).
+/// In characters (RFC 5280 Appendix A.1).
 const MAX_CHARACTERS: usize = 64;
 
-/// A CA's Name in DER: the organization, if given, then the common name, as UTF8Strings.
-///
-/// # Errors
-/// [`TbsError::CaName`] when one is empty, longer than 64 characters or holds a control character.
-pub fn ca_name(common_name: &str, organization: Option<&str>) -> Result<Vec<u8>, TbsError> {
+/// A CA's Name in DER: the organization, if any, then the common name, as UTF8Strings. Each has 1
+/// to 64 characters, none of them a control character.
+pub fn ca_name(common_name: &str, organization: Option<&str>) -> Result<Vec<u8>, NameError> {
     let mut rdns = Vec::with_capacity(160);
     for (oid, value) in organization
         .map(|organization| (ORGANIZATION, organization))
@@ -31,8 +29,8 @@ pub fn ca_name(common_name: &str, organization: Option<&str>) -> Result<Vec<u8>,
             || value.chars().count() > MAX_CHARACTERS
             || value.chars().any(char::is_control)
         {
-            return Err(TbsError::CaName {
-                name: super::name::printable(value),
+            return Err(NameError::CaName {
+                name: printable(value),
             });
         }
         let oid = write::element(write::OID, &[oid]);
@@ -43,9 +41,9 @@ pub fn ca_name(common_name: &str, organization: Option<&str>) -> Result<Vec<u8>,
     Ok(write::element(write::SEQUENCE, &[&rdns]))
 }
 
-/// Checks that a Name's contents are well formed, and tells whether they say nothing: no RDN at all,
-/// or only empty strings, as in the `O=""` of Istio's Go client.
-pub(super) fn is_empty_name(contents: &[u8]) -> Result<bool, Malformed> {
+/// Whether a well-formed Name has no RDN, or only empty strings, as in the `O=""` of Istio's Go
+/// client.
+pub(super) fn is_empty(contents: &[u8]) -> Result<bool, Malformed> {
     let mut nothing = true;
     each_attribute(contents, |_, value, _| {
         nothing &= value.value().is_empty();
@@ -53,7 +51,7 @@ pub(super) fn is_empty_name(contents: &[u8]) -> Result<bool, Malformed> {
     Ok(nothing)
 }
 
-/// Every commonName in order; `None` for one that is no text.
+/// Every commonName in order; `None` for one that is not text.
 pub(super) fn common_names(contents: &[u8]) -> Result<Vec<Option<String>>, Malformed> {
     let mut names = Vec::new();
     each_attribute(contents, |oid, value, _| {
@@ -64,8 +62,8 @@ pub(super) fn common_names(contents: &[u8]) -> Result<Vec<Option<String>>, Malfo
     Ok(names)
 }
 
-/// Whether each RDN's attributes stand in the order of DER. A CA's certificate may break that, as
-/// some do; a request may not, also because sorting a long SET is slow.
+/// Whether the attributes of each RDN are in DER's order. Some CAs' certificates violate it;
+/// requests must not, also because sorting a long SET is slow.
 pub(super) fn is_sorted(contents: &[u8]) -> Result<bool, Malformed> {
     let mut rdns = DerReader::new(contents, WHAT)?;
     while !rdns.is_empty() {
@@ -76,7 +74,7 @@ pub(super) fn is_sorted(contents: &[u8]) -> Result<bool, Malformed> {
     Ok(true)
 }
 
-/// A Name's contents as RFC 4514 writes them: the last RDN first.
+/// A Name's contents in RFC 4514 form: the last RDN first.
 pub(super) fn text(contents: &[u8]) -> Result<String, Malformed> {
     let mut rdns: Vec<String> = Vec::new();
     each_attribute(contents, |oid, value, first| {
@@ -146,7 +144,7 @@ fn string(value: AnyRef<'_>) -> Option<String> {
         Tag::PrintableString | Tag::Ia5String if octets.is_ascii() => {
             std::str::from_utf8(octets).ok().map(Into::into)
         }
-        // T.61 as it is met in practice: Latin-1.
+        // T.61 in practice: Latin-1.
         Tag::TeletexString => Some(octets.iter().copied().map(char::from).collect()),
         Tag::BmpString if octets.len() % 2 == 0 => {
             let units: Vec<u16> = octets
@@ -162,7 +160,7 @@ fn string(value: AnyRef<'_>) -> Option<String> {
     }
 }
 
-/// RFC 4514 §2.4, and control characters as hexadecimal pairs too, so that none reaches a terminal.
+/// RFC 4514 §2.4, and control characters as hex pairs too, so that none reaches a terminal.
 fn escaped(value: &str) -> String {
     let mut out = String::with_capacity(value.len());
     let last = value.chars().count().saturating_sub(1);
@@ -234,7 +232,7 @@ mod tests {
             printable(&rdn(b"\x06\x03\x55\x04\x03\x0c\x01\xff")),
             "CN=#0c01ff"
         );
-        // An empty SET is no RDN.
+        // A SET must not be empty.
         assert!(text(b"\x31\x00").is_err());
     }
 }

@@ -1,5 +1,4 @@
-//! Certificate extensions (RFC 5280 §4.2): reading those that are understood, writing those that
-//! are issued.
+//! Certificate extensions (RFC 5280 §4.2): those that are understood, and those that are issued.
 
 use der::Tag;
 use der::oid::ObjectIdentifier;
@@ -7,7 +6,7 @@ use der::oid::ObjectIdentifier;
 use super::read::{self, DerReader, Malformed};
 use super::write;
 
-/// The contents of the extensions' object identifiers.
+/// The contents of the extensions' OIDs.
 pub(super) const SUBJECT_KEY_ID: &[u8] = b"\x55\x1d\x0e";
 pub(super) const KEY_USAGE: &[u8] = b"\x55\x1d\x0f";
 pub(super) const SUBJECT_ALT_NAME: &[u8] = b"\x55\x1d\x11";
@@ -17,12 +16,11 @@ pub(super) const CRL_DISTRIBUTION_POINTS: &[u8] = b"\x55\x1d\x1f";
 pub(super) const AUTHORITY_KEY_ID: &[u8] = b"\x55\x1d\x23";
 pub(super) const EXTENDED_KEY_USAGE: &[u8] = b"\x55\x1d\x25";
 
-/// The contents of the key purposes' object identifiers.
+/// The contents of the key purposes' OIDs.
 pub(super) const SERVER_AUTH: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x03\x01";
 pub(super) const CLIENT_AUTH: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x03\x02";
-pub(super) const ANY_PURPOSE: &[u8] = b"\x55\x1d\x25\x00";
+const ANY_PURPOSE: &[u8] = b"\x55\x1d\x25\x00";
 
-/// One Extension, borrowed.
 #[derive(Clone, Copy)]
 pub(super) struct Extension<'a> {
     pub(super) oid: &'a [u8],
@@ -31,7 +29,6 @@ pub(super) struct Extension<'a> {
     pub(super) value: &'a [u8],
 }
 
-/// Why a list of extensions is refused.
 pub(super) enum ExtensionListError {
     Malformed(Malformed),
     TooMany,
@@ -44,7 +41,7 @@ impl From<Malformed> for ExtensionListError {
     }
 }
 
-/// Reads the contents of Extensions: at least one, at most `limit`, each once (RFC 5280 §4.2).
+/// Reads the contents of Extensions: at least one, at most `limit`, no duplicates (RFC 5280 §4.2).
 pub(super) fn list(
     contents: &[u8],
     limit: usize,
@@ -79,37 +76,30 @@ pub(super) fn list(
     Ok(found)
 }
 
-/// An object identifier's contents in dotted form.
+/// An OID's contents in dotted form.
 pub(super) fn oid_text(contents: &[u8]) -> String {
     ObjectIdentifier::from_bytes(contents)
         .map_or_else(|_| "a malformed OID".into(), |oid| oid.to_string())
 }
 
-/// The bits of keyUsage (RFC 5280 §4.2.1.3), the first of the standard's in the highest place.
+/// The bits of keyUsage (RFC 5280 §4.2.1.3); the standard's bit 0 is the highest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyUsage(u16);
 
 impl KeyUsage {
-    /// digitalSignature.
     pub const DIGITAL_SIGNATURE: Self = Self(0x8000);
-    /// keyEncipherment.
     pub const KEY_ENCIPHERMENT: Self = Self(0x2000);
-    /// keyCertSign.
     pub const KEY_CERT_SIGN: Self = Self(0x0400);
-    /// cRLSign.
     pub const CRL_SIGN: Self = Self(0x0200);
 
-    /// These bits and those of `other`.
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether every bit of `other` is set.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Reads the extension's value.
     pub(super) fn from_der(value: &[u8]) -> Result<Self, Malformed> {
         const WHAT: &str = "keyUsage extension";
         let (unused, bits) = match read::whole(value, Tag::BitString, WHAT)? {
@@ -156,13 +146,13 @@ impl BasicConstraints {
             None => false,
         };
         let path_len = match fields.optional(Tag::Integer)? {
-            // No path is longer than 255, so a larger number says nothing more.
+            // No path is longer than 255, so a larger number has the same effect.
             Some(number) => Some(read::small(number, WHAT)?.unwrap_or(u8::MAX)),
             None => None,
         };
         fields.finish()?;
         if path_len.is_some() && !ca {
-            return Err(Malformed::new(WHAT, "a path length stands with CA:FALSE"));
+            return Err(Malformed::new(WHAT, "there is a path length with CA:FALSE"));
         }
         Ok(Self { ca, path_len })
     }
@@ -179,23 +169,49 @@ impl BasicConstraints {
     }
 }
 
-/// Reads extKeyUsage (RFC 5280 §4.2.1.12): the contents of each purpose's object identifier.
-pub(super) fn key_purposes(value: &[u8]) -> Result<Vec<&[u8]>, Malformed> {
-    const WHAT: &str = "extKeyUsage extension";
-    let mut list = DerReader::within(value, Tag::Sequence, WHAT)?;
-    let mut found = Vec::with_capacity(2);
-    while !list.is_empty() {
-        let oid = list.expect(Tag::ObjectIdentifier)?;
-        ObjectIdentifier::from_bytes(oid).map_err(|e| Malformed::new(WHAT, e.to_string()))?;
-        found.push(oid);
+/// extKeyUsage (RFC 5280 §4.2.1.12). Only parsed certificates and requests have purposes other than
+/// serverAuth and clientAuth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExtendedKeyUsage(u8);
+
+impl ExtendedKeyUsage {
+    pub const NONE: Self = Self(0);
+    pub const SERVER_AUTH: Self = Self(1);
+    pub const CLIENT_AUTH: Self = Self(2);
+    pub const SERVER_AND_CLIENT: Self = Self(3);
+    pub(super) const ANY: Self = Self(4);
+    const OTHER: Self = Self(8);
+
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
-    if found.is_empty() {
-        return Err(Malformed::new(WHAT, "it is empty"));
+
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
     }
-    Ok(found)
+
+    pub(super) fn from_der(value: &[u8]) -> Result<Self, Malformed> {
+        const WHAT: &str = "extKeyUsage extension";
+        let mut list = DerReader::within(value, Tag::Sequence, WHAT)?;
+        let mut found = Self::NONE;
+        while !list.is_empty() {
+            let oid = list.expect(Tag::ObjectIdentifier)?;
+            ObjectIdentifier::from_bytes(oid).map_err(|e| Malformed::new(WHAT, e.to_string()))?;
+            found = found.with(match oid {
+                SERVER_AUTH => Self::SERVER_AUTH,
+                CLIENT_AUTH => Self::CLIENT_AUTH,
+                ANY_PURPOSE => Self::ANY,
+                _ => Self::OTHER,
+            });
+        }
+        match found {
+            Self::NONE => Err(Malformed::new(WHAT, "it is empty")),
+            found => Ok(found),
+        }
+    }
 }
 
-/// Reads the keyIdentifier of authorityKeyIdentifier (RFC 5280 §4.2.1.1), which may be absent.
+/// The keyIdentifier of authorityKeyIdentifier (RFC 5280 §4.2.1.1), which may be absent.
 pub(super) fn authority_key_id(value: &[u8]) -> Result<Option<&[u8]>, Malformed> {
     const WHAT: &str = "authorityKeyIdentifier extension";
     let mut fields = DerReader::within(value, Tag::Sequence, WHAT)?;
@@ -222,7 +238,7 @@ pub(super) fn constrains_uris(value: &[u8]) -> Result<bool, Malformed> {
     Ok(found)
 }
 
-/// Appends an Extension whose value is the DER in `value`.
+/// Appends an Extension with the DER `value`.
 pub(super) fn write_extension(out: &mut Vec<u8>, oid: &[u8], critical: bool, value: &[u8]) {
     const CRITICAL: &[u8] = b"\x01\x01\xff";
     let mut head = Vec::with_capacity(16);
@@ -278,7 +294,7 @@ mod tests {
             let value = BasicConstraints { ca, path_len };
             assert_eq!(BasicConstraints::from_der(&value.to_der()).unwrap(), value);
         }
-        // A path length without CA; a negative one; a BOOLEAN of 01; something after.
+        // A path length without CA; a negative one; a BOOLEAN of 01; a trailing octet.
         for bad in [
             &b"\x30\x03\x02\x01\x00"[..],
             b"\x30\x06\x01\x01\xff\x02\x01\xff",

@@ -1,186 +1,92 @@
-//! The last look at what was signed: what came back is what was granted, and its signature holds.
+//! The check between signing and release: the signed certificate is what was granted. It reads the
+//! parsed certificate and shares no code with the encoder.
 
 use super::algorithm::SignatureAlgorithm;
-use super::cert::Purposes;
 use super::cert::{CertError, Certificate, assemble};
+use super::certificate_spec::{CertificateSpec, SubjectSpec};
 use super::extension::{BasicConstraints, KeyUsage};
-use super::key::{KeyError, KeyKind, PublicKey};
-use super::san::San;
-use super::serial::Serial;
-use super::tbs::{CaTemplate, ExtendedKeyUsage, IssuerIdentity, LeafTemplate};
-use crate::clock::UnixTime;
+use super::key::{KeyKind, PublicKey};
 
-/// What was granted, to be compared with what was made.
-#[derive(Clone, Copy, Debug)]
-pub struct Expected<'a> {
-    /// The serial number.
-    pub serial: &'a Serial,
-    /// Who signed.
-    pub issuer: &'a IssuerIdentity,
-    /// The subject's Name in DER.
-    pub subject_der: &'a [u8],
-    /// The names, in order.
-    pub names: &'a [San],
-    /// The certified key.
-    pub public_key: &'a PublicKey,
-    /// The first second of its validity.
-    pub not_before: UnixTime,
-    /// The last second of its validity.
-    pub not_after: UnixTime,
-    /// When the issuer's own certificate ends; `None` for a root, which has no issuer above it.
-    pub issuer_not_after: Option<UnixTime>,
-    /// What sort of certificate it is.
-    pub role: ExpectedRole,
-}
-
-/// An end entity or a CA.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExpectedRole {
-    /// An end entity, for servers, clients or both.
-    Leaf(ExtendedKeyUsage),
-    /// A CA.
-    Ca {
-        /// How many CAs may stand below it.
-        path_len: Option<u8>,
-    },
-}
-
-impl<'a> Expected<'a> {
-    /// What a leaf made from `template` must say.
-    pub fn leaf(template: &LeafTemplate<'a>, issuer_not_after: UnixTime) -> Self {
-        Self {
-            serial: template.serial,
-            issuer: template.issuer,
-            subject_der: b"\x30\x00",
-            names: template.names,
-            public_key: template.public_key,
-            not_before: template.not_before,
-            not_after: template.not_after,
-            issuer_not_after: Some(issuer_not_after),
-            role: ExpectedRole::Leaf(template.usage),
-        }
-    }
-
-    /// What a CA certificate made from `template` must say.
-    pub fn ca(template: &CaTemplate<'a>, issuer_not_after: Option<UnixTime>) -> Self {
-        Self {
-            serial: template.serial,
-            issuer: template.issuer,
-            subject_der: template.subject_der,
-            names: template.names,
-            public_key: template.public_key,
-            not_before: template.not_before,
-            not_after: template.not_after,
-            issuer_not_after,
-            role: ExpectedRole::Ca {
-                path_len: template.path_len,
-            },
-        }
-    }
-}
-
-/// Checks a certificate that was parsed again after it was signed: it holds `tbs`, which is on
-/// record, byte for byte; each of its fields is what was granted; the signature verifies in software.
+/// Checks a certificate that was parsed again after it was signed: it holds `tbs`, the bytes on
+/// record, each field is what `spec` says, and the signature verifies in software.
 ///
 /// # Errors
-/// [`IssuedError`] names the first thing that differs. Such a certificate must not leave.
+/// [`IssuedError`] names the first difference. Such a certificate must not be released.
 pub fn check_issued(
     certificate: &Certificate,
     tbs: &[u8],
-    issuer_key: &PublicKey,
-    expected: &Expected<'_>,
+    spec: &CertificateSpec,
 ) -> Result<(), IssuedError> {
-    let same = |is: bool, field: &'static str| {
-        if is {
-            Ok(())
-        } else {
-            Err(IssuedError::Differs { field })
-        }
-    };
+    let issuer = &spec.issuer;
     same(certificate.tbs_der() == tbs, "TBSCertificate")?;
-    same(certificate.serial() == expected.serial, "serialNumber")?;
-    let algorithm = Some(expected.issuer.algorithm);
+    same(certificate.serial() == &spec.serial, "serialNumber")?;
     same(
-        certificate.signature_algorithm() == algorithm,
+        certificate.signature_algorithm() == Some(issuer.algorithm),
         "signatureAlgorithm",
     )?;
-    same(
-        certificate.issuer_der() == expected.issuer.name_der,
-        "issuer",
-    )?;
-    same(certificate.subject_der() == expected.subject_der, "subject")?;
-    same(certificate.not_before() == expected.not_before, "notBefore")?;
-    same(certificate.not_after() == expected.not_after, "notAfter")?;
-    if expected
-        .issuer_not_after
-        .is_some_and(|end| certificate.not_after() > end)
+    same(certificate.issuer_der() == issuer.name_der, "issuer")?;
+    let subject_der = match &spec.subject {
+        SubjectSpec::EndEntity(_) => b"\x30\x00",
+        SubjectSpec::Ca { name_der, .. } => name_der.as_slice(),
+    };
+    same(certificate.subject_der() == subject_der, "subject")?;
+    same(certificate.not_before() == spec.not_before, "notBefore")?;
+    same(certificate.not_after() == spec.not_after, "notAfter")?;
+    if issuer
+        .not_after
+        .is_some_and(|not_after| certificate.not_after() > not_after)
     {
         return Err(IssuedError::OutlivesIssuer);
     }
     same(
-        certificate.public_key() == expected.public_key,
+        certificate.public_key() == &spec.public_key,
         "subjectPublicKeyInfo",
     )?;
-    check_extensions(certificate, expected)?;
+    check_extensions(certificate, spec)?;
     certificate
-        .verify_signed_by(issuer_key)
+        .verify_signed_by(&issuer.public_key)
         .map_err(IssuedError::Signature)
 }
 
-fn check_extensions(certificate: &Certificate, expected: &Expected<'_>) -> Result<(), IssuedError> {
-    let same = |is: bool, field: &'static str| {
-        if is {
-            Ok(())
-        } else {
-            Err(IssuedError::Differs { field })
-        }
-    };
+fn check_extensions(certificate: &Certificate, spec: &CertificateSpec) -> Result<(), IssuedError> {
     let found = &certificate.extensions;
     same(
-        certificate.names() == expected.names && !found.other_names,
+        certificate.names() == spec.names && !found.other_names,
         "subjectAltName",
     )?;
-    let subject_key_id = expected.public_key.key_id();
     same(
-        certificate.subject_key_id() == Some(&subject_key_id),
+        certificate.subject_key_id() == Some(&spec.public_key.key_id()),
         "subjectKeyIdentifier",
     )?;
-    let authority_key_id = Some(expected.issuer.key_id.as_slice());
     same(
-        certificate.authority_key_id() == authority_key_id,
+        certificate.authority_key_id() == Some(&spec.issuer.key_id),
         "authorityKeyIdentifier",
     )?;
-    // RFC 5280 §4.2.1.6: critical where the subject is empty, as a leaf's is, and else not.
-    let (basic, usage, purposes, count, critical) = match expected.role {
-        ExpectedRole::Leaf(usage) => (
+    let (basic, key_usage, extended, count) = match spec.subject {
+        SubjectSpec::EndEntity(extended) => (
             BasicConstraints {
                 ca: false,
                 path_len: None,
             },
-            match expected.public_key.kind() {
+            match spec.public_key.kind() {
                 KeyKind::Rsa { .. } => KeyUsage::DIGITAL_SIGNATURE.with(KeyUsage::KEY_ENCIPHERMENT),
                 _ => KeyUsage::DIGITAL_SIGNATURE,
             },
-            Some(Purposes {
-                server_auth: usage.server_auth,
-                client_auth: usage.client_auth,
-                any: false,
-                other: false,
-            }),
+            Some(extended),
             6,
-            true,
         ),
-        ExpectedRole::Ca { path_len } => (
+        SubjectSpec::Ca { path_len, .. } => (
             BasicConstraints { ca: true, path_len },
             KeyUsage::KEY_CERT_SIGN.with(KeyUsage::CRL_SIGN),
             None,
-            4 + usize::from(!expected.names.is_empty()),
-            false,
+            4 + usize::from(!spec.names.is_empty()),
         ),
     };
-    same(found.basic == Some(basic), "basicConstraints")?;
-    same(found.key_usage == Some(usage), "keyUsage")?;
-    same(found.purposes == purposes, "extKeyUsage")?;
+    same(found.basic_constraints == Some(basic), "basicConstraints")?;
+    same(found.key_usage == Some(key_usage), "keyUsage")?;
+    same(found.extended_key_usage == extended, "extKeyUsage")?;
+    // RFC 5280 §4.2.1.6: critical where the subject is empty, and not critical elsewhere.
+    let critical = !basic.ca;
     same(
         found.names.is_empty() || found.names_critical == critical,
         "subjectAltName's criticality",
@@ -188,11 +94,16 @@ fn check_extensions(certificate: &Certificate, expected: &Expected<'_>) -> Resul
     same(found.count == count, "number of extensions")
 }
 
-/// Checks a certification request of our own that was just signed: it holds `info`, which is on
-/// record, byte for byte, and its signature verifies.
-///
-/// # Errors
-/// [`IssuedError`] when it does not.
+fn same(is_same: bool, field: &'static str) -> Result<(), IssuedError> {
+    if is_same {
+        Ok(())
+    } else {
+        Err(IssuedError::Differs { field })
+    }
+}
+
+/// Checks a certification request for one of the authority's own keys after it was signed: it holds
+/// `info`, the bytes on record, and its signature verifies.
 pub fn check_request(
     der: &[u8],
     info: &[u8],
@@ -200,28 +111,22 @@ pub fn check_request(
     signature: &[u8],
     key: &PublicKey,
 ) -> Result<(), IssuedError> {
-    if assemble(info, algorithm, signature).map_err(IssuedError::Signature)? != der {
-        return Err(IssuedError::Differs {
-            field: "CertificationRequestInfo",
-        });
-    }
+    let assembled = assemble(info, algorithm, signature).map_err(IssuedError::Signature)?;
+    same(assembled == der, "CertificationRequestInfo")?;
     key.verify(algorithm, info, signature)
-        .map_err(|e: KeyError| IssuedError::Signature(e.into()))
+        .map_err(|error| IssuedError::Signature(error.into()))
 }
 
-/// Why something that was signed must not leave.
+/// Why a signed certificate or request must not be released.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IssuedError {
-    /// A field is not what was granted.
     #[error("the signed certificate's {field} is not what was granted; it is not released")]
     Differs {
         /// The field, by its name in RFC 5280.
         field: &'static str,
     },
-    /// It would be valid for longer than its issuer.
     #[error("the signed certificate outlives its issuer; it is not released")]
     OutlivesIssuer,
-    /// The signature does not hold.
-    #[error("what came back from the token does not verify: {0}; it is not released")]
+    #[error("the token's signature does not verify: {0}; it is not released")]
     Signature(#[source] CertError),
 }

@@ -1,11 +1,12 @@
 //! Pure X.509: names, keys, requests, certificates and bundles, with no I/O.
 //!
-//! What comes from outside is parsed into types that cannot be wrong (a [`Csr`] has proved possession
-//! of its key, a [`SpiffeId`] is one), what goes out is built from those types alone.
+//! Untrusted input is parsed into types that are valid by construction (a [`Csr`] has proved
+//! possession of its key, a [`SpiffeId`] is one); all output is built from those types.
 
 mod algorithm;
 mod bundle;
 mod cert;
+mod certificate_spec;
 mod csr;
 mod dn;
 mod extension;
@@ -17,21 +18,20 @@ mod pem;
 mod read;
 mod san;
 mod serial;
-mod tbs;
 mod write;
 
 pub use algorithm::{SignatureAlgorithm, UnknownAlgorithm};
 pub use bundle::{BundleError, TrustBundle};
-pub use cert::{CertError, Certificate, assemble};
+pub use cert::{CertError, Certificate, assemble, parse_pem_chain};
+pub use certificate_spec::{CertificateSpec, IssuerIdentity, SubjectSpec, TbsError, request_info};
 pub use csr::{Csr, CsrError, CsrSubject};
 pub use dn::ca_name;
-pub use extension::KeyUsage;
-pub use issued::{Expected, ExpectedRole, IssuedError, check_issued, check_request};
-pub use key::{KeyError, KeyKind, PublicKey};
-pub use name::{LinkerdMesh, LinkerdName, NameError, SpiffeId, TrustDomain};
+pub use extension::{ExtendedKeyUsage, KeyUsage};
+pub use issued::{IssuedError, check_issued, check_request};
+pub use key::{KeyError, KeyKind, PublicKey, UnknownKeyKind};
+pub use name::{DnsName, LinkerdMesh, LinkerdName, NameError, SpiffeId, TrustDomain};
 pub use path::{CaPath, PathError, PathFault, remaining_path_len, verify_ca_path};
-pub use pem::{PemError, parse_pem_chain, to_pem};
+pub use pem::{PemError, to_pem};
 pub use read::Malformed;
-pub use san::{DnsName, San};
+pub use san::San;
 pub use serial::{Serial, SerialError};
-pub use tbs::{CaTemplate, ExtendedKeyUsage, IssuerIdentity, LeafTemplate, TbsError, request_info};

@@ -1,72 +1,28 @@
-//! PEM (RFC 7468): strict about what is inside a block, bounded in what is read.
+//! PEM (RFC 7468), strict inside the blocks and bounded in size.
 
 use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::cert::{CertError, Certificate};
+use super::name::printable;
 
-/// The most bytes of a chain or bundle that are read.
-const CHAIN_BYTES: usize = 1 << 20;
-/// The most certificates of a chain or bundle that are read.
-const CHAIN_CERTIFICATES: usize = 100;
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
-/// One block: its label, and what its base64 said.
 pub(super) struct Block<'a> {
     pub(super) label: &'a str,
     pub(super) der: Vec<u8>,
 }
 
-/// What [`blocks`] found.
 pub(super) struct Blocks<'a> {
     pub(super) blocks: Vec<Block<'a>>,
-    /// Whether other text than white space stands before, between or after them.
+    /// Whether any text other than white space is before, between or after the blocks.
     pub(super) other_text: bool,
 }
 
-/// Reads the PEM certificates in `pem`, in order. Explanatory text between the blocks is skipped, as
-/// RFC 7468 §2 has it.
-///
-/// # Errors
-/// [`CertError`] when there is none, more than 100, more than 1 MiB, a block of another label (a
-/// private key, say), or a certificate that does not parse: the message says which.
-pub fn parse_pem_chain(pem: &[u8]) -> Result<Vec<Certificate>, CertError> {
-    if pem.len() > CHAIN_BYTES {
-        return Err(PemError::TooLarge {
-            bytes: pem.len(),
-            limit: CHAIN_BYTES,
-        }
-        .into());
-    }
-    let found = blocks(pem, CHAIN_CERTIFICATES)?.blocks;
-    if found.is_empty() {
-        return Err(PemError::NoBlock {
-            label: "CERTIFICATE",
-        }
-        .into());
-    }
-    found
-        .into_iter()
-        .enumerate()
-        .map(|(index, block)| match block.label {
-            "CERTIFICATE" | "X509 CERTIFICATE" => {
-                Certificate::parse(block.der).map_err(|error| error.at(index + 1))
-            }
-            // The label of a secret is printable, its contents never are.
-            other => Err(PemError::Label {
-                found: super::name::printable(other),
-                wanted: "CERTIFICATE",
-            }
-            .into()),
-        })
-        .collect()
-}
-
-/// One PEM block of `der`, in lines of 64 characters.
+/// One PEM block, in lines of 64 characters.
 pub fn to_pem(label: &str, der: &[u8]) -> String {
     let base64 = STANDARD.encode(der);
     let mut out = String::with_capacity(base64.len() + base64.len() / 64 + label.len() * 2 + 40);
@@ -81,7 +37,7 @@ pub fn to_pem(label: &str, der: &[u8]) -> String {
     out
 }
 
-/// Reads at most `limit` blocks of whatever label.
+/// Reads at most `limit` blocks of any label.
 pub(super) fn blocks(pem: &[u8], limit: usize) -> Result<Blocks<'_>, PemError> {
     let text = std::str::from_utf8(pem).map_err(|_| PemError::NotText)?;
     let mut found = Blocks {
@@ -97,14 +53,14 @@ pub(super) fn blocks(pem: &[u8], limit: usize) -> Result<Blocks<'_>, PemError> {
         if label.contains(['\n', '\r']) {
             return Err(PemError::BeginLine);
         }
-        let (base64, tail) = body.split_once(END).ok_or_else(|| PemError::Unended {
-            label: super::name::printable(label),
+        let (base64, tail) = body.split_once(END).ok_or_else(|| PemError::Unterminated {
+            label: printable(label),
         })?;
         rest = tail
             .strip_prefix(label)
             .and_then(|tail| tail.strip_prefix(DASHES))
-            .ok_or_else(|| PemError::Unended {
-                label: super::name::printable(label),
+            .ok_or_else(|| PemError::Unterminated {
+                label: printable(label),
             })?;
         if found.blocks.len() == limit {
             return Err(PemError::TooMany { limit });
@@ -128,61 +84,36 @@ fn decode(base64: &str, label: &str) -> Result<Vec<u8>, PemError> {
     STANDARD
         .decode(packed.as_bytes())
         .map_err(|_| PemError::Base64 {
-            label: super::name::printable(label),
+            label: printable(label),
         })
 }
 
-/// Why a text is not the PEM that it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PemError {
-    /// Not text at all.
     #[error("the PEM is not text; DER must be converted first (openssl … -inform DER)")]
     NotText,
-    /// Too many bytes.
     #[error("the PEM has {bytes} bytes; at most {limit} are read")]
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-        /// What is allowed.
-        limit: usize,
-    },
-    /// Too many blocks.
+    TooLarge { bytes: usize, limit: usize },
     #[error("the PEM has more than {limit} block(s)")]
-    TooMany {
-        /// What is allowed.
-        limit: usize,
-    },
-    /// Nothing there.
-    #[error("the PEM holds no {label} block (-----BEGIN {label}-----)")]
+    TooMany { limit: usize },
+    #[error("the PEM has no {label} block (-----BEGIN {label}-----)")]
     NoBlock {
         /// The label that is wanted.
         label: &'static str,
     },
-    /// A first line that does not end.
-    #[error("a PEM block's first line does not end in -----")]
+    #[error("a PEM block's first line does not end with -----")]
     BeginLine,
-    /// A block without its last line.
     #[error("the PEM block \"{label}\" has no matching -----END line")]
-    Unended {
-        /// Its label.
-        label: String,
-    },
-    /// A block whose contents are not base64.
+    Unterminated { label: String },
     #[error("the PEM block \"{label}\" is not base64 (RFC 4648 §4, padded, no headers)")]
-    Base64 {
-        /// Its label.
-        label: String,
-    },
-    /// A block of another kind.
-    #[error("the PEM holds a block \"{found}\"; only {wanted} may stand there")]
+    Base64 { label: String },
+    #[error("the PEM has a block \"{found}\"; only {wanted} is allowed")]
     Label {
-        /// Its label.
         found: String,
         /// The label that is wanted.
         wanted: &'static str,
     },
-    /// Text beside the block.
-    #[error("text stands before or after the PEM block; send the block alone")]
+    #[error("the PEM has text before or after the block; send the block alone")]
     OtherText,
 }
 
@@ -208,35 +139,5 @@ mod tests {
             let crlf = pem.replace('\n', "\r\n");
             assert_eq!(blocks(crlf.as_bytes(), 1).unwrap().blocks[0].der, der);
         }
-    }
-
-    #[test]
-    fn says_what_is_wrong() {
-        let fault = |pem: &str| parse_pem_chain(pem.as_bytes()).unwrap_err().to_string();
-        assert!(fault("").contains("no CERTIFICATE block"));
-        assert!(fault("-----BEGIN X").contains("first line"));
-        assert!(fault("-----BEGIN X-----\nAA==\n").contains("END"));
-        assert!(fault("-----BEGIN X-----\nAA==\n-----END Y-----\n").contains("END"));
-        assert!(fault("-----BEGIN X-----\nA*==\n-----END X-----\n").contains("base64"));
-        assert!(fault("-----BEGIN X-----\nAB==\n-----END X-----\n").contains("base64"));
-        let key = to_pem("EC PRIVATE KEY", b"secret");
-        assert!(
-            fault(&key).contains("\"EC PRIVATE KEY\""),
-            "{}",
-            fault(&key)
-        );
-        assert!(fault(&to_pem("CERTIFICATE", &[]).repeat(101)).contains("more than 100"));
-        assert!(parse_pem_chain(&[0xff]).is_err());
-        assert!(parse_pem_chain(&vec![b' '; CHAIN_BYTES + 1]).is_err());
-        assert!(
-            blocks(b"x -----BEGIN X-----AA==-----END X-----", 1)
-                .unwrap()
-                .other_text
-        );
-        assert!(
-            blocks(b"-----BEGIN X-----AA==-----END X-----x", 1)
-                .unwrap()
-                .other_text
-        );
     }
 }

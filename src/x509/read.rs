@@ -1,5 +1,5 @@
-//! Reading DER strictly, over borrowed bytes: a thin cursor on `der`'s reader, which refuses
-//! indefinite and over-long lengths.
+//! Strict reading of DER over borrowed bytes, on the reader of `der`, which refuses indefinite and
+//! over-long lengths.
 
 use std::ops::Range;
 
@@ -8,13 +8,12 @@ use der::{Decode, Reader, SliceReader, Tag, Tagged};
 
 use crate::clock::UnixTime;
 
-/// A structure that is not the DER that it should be.
+/// Malformed DER.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the {what} is not well-formed DER: {why}")]
 pub struct Malformed {
     /// The structure, by its name in the standard.
     pub what: &'static str,
-    /// What is wrong with it.
     pub why: String,
 }
 
@@ -31,7 +30,7 @@ impl Malformed {
     }
 }
 
-/// A cursor over the contents of one structure, which its errors name.
+/// A reader of one structure's contents; errors name the structure.
 pub(super) struct DerReader<'a> {
     reader: SliceReader<'a>,
     what: &'static str,
@@ -43,7 +42,7 @@ impl<'a> DerReader<'a> {
         Ok(Self { reader, what })
     }
 
-    /// A cursor inside the one element of tag `tag` that `bytes` must be, with nothing after it.
+    /// Reads the contents of the only element in `bytes`, which must have tag `tag`.
     pub(super) fn within(bytes: &'a [u8], tag: Tag, what: &'static str) -> Result<Self, Malformed> {
         Self::new(whole(bytes, tag, what)?, what)
     }
@@ -52,12 +51,11 @@ impl<'a> DerReader<'a> {
         self.reader.is_finished()
     }
 
-    /// The next element, of whatever tag.
+    /// The next element.
     pub(super) fn any(&mut self) -> Result<AnyRef<'a>, Malformed> {
         AnyRef::decode(&mut self.reader).map_err(Malformed::der(self.what))
     }
 
-    /// The next element's tag.
     pub(super) fn peek(&self) -> Option<Tag> {
         Tag::peek(&self.reader).ok()
     }
@@ -73,7 +71,7 @@ impl<'a> DerReader<'a> {
         }
     }
 
-    /// The contents of the next element if it has tag `tag`.
+    /// The contents of the next element, if it has tag `tag`.
     pub(super) fn optional(&mut self, tag: Tag) -> Result<Option<&'a [u8]>, Malformed> {
         if self.peek() == Some(tag) {
             self.expect(tag).map(Some)
@@ -82,7 +80,7 @@ impl<'a> DerReader<'a> {
         }
     }
 
-    /// The next element with its tag and length, which must have tag `tag`.
+    /// The whole next element, which must have tag `tag`.
     pub(super) fn raw(&mut self, tag: Tag) -> Result<&'a [u8], Malformed> {
         match self.peek() {
             Some(found) if found != tag => Err(Malformed::new(
@@ -93,7 +91,7 @@ impl<'a> DerReader<'a> {
         }
     }
 
-    /// The octets of a BIT STRING that has no unused bits.
+    /// The octets of a BIT STRING without unused bits.
     pub(super) fn octet_bits(&mut self) -> Result<&'a [u8], Malformed> {
         match self.expect(Tag::BitString)?.split_first() {
             Some((0, octets)) => Ok(octets),
@@ -121,13 +119,13 @@ impl<'a> DerReader<'a> {
         ))
     }
 
-    /// Ends the structure: nothing may be left over.
+    /// Ends the structure; nothing may follow.
     pub(super) fn finish(self) -> Result<(), Malformed> {
         self.reader.finish().map_err(Malformed::der(self.what))
     }
 }
 
-/// The contents of the one element of tag `tag` that `bytes` must be.
+/// The contents of the only element in `bytes`, which must have tag `tag`.
 pub(super) fn whole<'a>(
     bytes: &'a [u8],
     tag: Tag,
@@ -139,7 +137,7 @@ pub(super) fn whole<'a>(
     Ok(contents)
 }
 
-/// A BOOLEAN's contents, which DER allows two of.
+/// DER allows two values of a BOOLEAN (X.690 §11.1).
 pub(super) fn boolean(contents: &[u8], what: &'static str) -> Result<bool, Malformed> {
     match contents {
         [0x00] => Ok(false),
@@ -148,14 +146,14 @@ pub(super) fn boolean(contents: &[u8], what: &'static str) -> Result<bool, Malfo
     }
 }
 
-/// The octets of a non-negative INTEGER's contents without the leading zero.
+/// The octets of a non-negative INTEGER's contents, without the leading zero.
 pub(super) fn unsigned<'a>(contents: &'a [u8], what: &'static str) -> Result<&'a [u8], Malformed> {
     match contents {
         [] => Err(Malformed::new(what, "an INTEGER is empty")),
         [0] => Ok(contents),
         [0, second, ..] if *second < 0x80 => Err(Malformed::new(
             what,
-            "an INTEGER has a needless leading zero",
+            "an INTEGER has a redundant leading zero",
         )),
         [0, rest @ ..] => Ok(rest),
         [first, ..] if *first >= 0x80 => Err(Malformed::new(what, "an INTEGER is negative")),
@@ -163,7 +161,7 @@ pub(super) fn unsigned<'a>(contents: &'a [u8], what: &'static str) -> Result<&'a
     }
 }
 
-/// An INTEGER's contents as a small number; `None` when it does not fit.
+/// An INTEGER's contents as a small number; `None` if it does not fit.
 pub(super) fn small(contents: &[u8], what: &'static str) -> Result<Option<u8>, Malformed> {
     match unsigned(contents, what)? {
         [number] => Ok(Some(*number)),
@@ -171,13 +169,12 @@ pub(super) fn small(contents: &[u8], what: &'static str) -> Result<Option<u8>, M
     }
 }
 
-/// Where `inner`, a slice of `outer`, lies in it.
+/// The position in `outer` of its subslice `inner`.
 pub(super) fn range_of(outer: &[u8], inner: &[u8]) -> Range<usize> {
     let start = inner.as_ptr().addr().saturating_sub(outer.as_ptr().addr());
     start..start.saturating_add(inner.len())
 }
 
-/// A context-specific tag.
 pub(super) fn context(number: u32, constructed: bool) -> Tag {
     Tag::ContextSpecific {
         constructed,
@@ -185,8 +182,8 @@ pub(super) fn context(number: u32, constructed: bool) -> Tag {
     }
 }
 
-/// Whether each element of a SET OF's contents is no smaller than the one before it, as DER orders
-/// them (X.690 §11.6); duplicates are refused too.
+/// Whether the elements of a SET OF's contents are in DER's order (X.690 §11.6), without
+/// duplicates.
 pub(super) fn is_sorted_set(contents: &[u8], what: &'static str) -> Result<bool, Malformed> {
     let mut set = DerReader::new(contents, what)?;
     let mut last: &[u8] = &[];

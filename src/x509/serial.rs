@@ -7,7 +7,7 @@ use aws_lc_rs::rand;
 
 use crate::clock::UnixTime;
 
-/// The most octets of a serial number that are taken from a foreign certificate.
+/// The longest serial number (RFC 5280 §4.1.2.2).
 const MAX_OCTETS: usize = 20;
 /// 2020-01-01T00:00:00Z.
 const EPOCH: i64 = 1_577_836_800;
@@ -15,34 +15,31 @@ const EPOCH: i64 = 1_577_836_800;
 /// A serial number: not negative, at most 20 octets.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Serial {
-    // Length first, so that the derived order is the order of the numbers.
+    // First, so that the derived order is the numbers' order.
     length: u8,
     octets: [u8; MAX_OCTETS],
 }
 
 impl Serial {
-    /// A fresh serial number: four octets of seconds since 2020, then sixteen random octets.
+    /// A new serial number: four octets of seconds since 2020, then sixteen random octets.
     ///
-    /// Time comes first so that the ledger's unique index is appended to, not scattered over; the
-    /// 128 random bits are twice what the CA/Browser Forum asks.
+    /// The time comes first so that the ledger's unique index grows at its end. The CA/Browser
+    /// Forum requires half as many random bits.
     pub fn new(now: UnixTime) -> Self {
         let mut octets = [0u8; MAX_OCTETS];
         let since = u32::try_from(now.secs().saturating_sub(EPOCH).max(0)).unwrap_or(u32::MAX);
-        // The top bit stays clear, so that the INTEGER is positive in exactly 20 octets.
+        // The top bit is clear, so the INTEGER is positive and has exactly 20 octets.
         let time = (since & 0x7fff_ffff).to_be_bytes();
         let (first, random) = octets.split_at_mut(4);
         first.copy_from_slice(&time);
-        // aws-lc's generator ends the process itself rather than give bad bytes, so this never fires;
-        // going on with a serial that can be guessed would be worse than stopping.
+        // aws-lc's generator ends the process rather than fail. A predictable serial number would
+        // be worse than a panic.
         #[allow(clippy::expect_used)]
         rand::fill(random).expect("aws-lc's random generator does not fail");
-        Self::minimal(octets, MAX_OCTETS)
+        Self::left_aligned(octets, MAX_OCTETS)
     }
 
     /// From the octets of a non-negative number, most significant first.
-    ///
-    /// # Errors
-    /// [`SerialError`] when there are none, or more than 20 after leading zeros.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SerialError> {
         if bytes.is_empty() {
             return Err(SerialError::Empty);
@@ -53,16 +50,16 @@ impl Serial {
             .unwrap_or(bytes.len() - 1);
         let significant = bytes.get(start..).unwrap_or_default();
         let mut octets = [0u8; MAX_OCTETS];
-        let Some(room) = octets.get_mut(..significant.len()) else {
+        let Some(target) = octets.get_mut(..significant.len()) else {
             return Err(SerialError::TooLong {
                 octets: significant.len(),
             });
         };
-        room.copy_from_slice(significant);
-        Ok(Self::minimal(octets, significant.len()))
+        target.copy_from_slice(significant);
+        Ok(Self::left_aligned(octets, significant.len()))
     }
 
-    /// The number's octets, most significant first, without leading zeros (zero itself is one octet).
+    /// Most significant first, without leading zeros; zero is one octet.
     pub fn as_bytes(&self) -> &[u8] {
         self.octets
             .get(..usize::from(self.length))
@@ -78,8 +75,8 @@ impl Serial {
         }
     }
 
-    /// Left-aligns `octets`, of which the first `length` count, without leading zeros.
-    fn minimal(octets: [u8; MAX_OCTETS], length: usize) -> Self {
+    /// Left-aligns the first `length` of `octets`, without leading zeros.
+    fn left_aligned(octets: [u8; MAX_OCTETS], length: usize) -> Self {
         let zeros = octets
             .iter()
             .take(length.saturating_sub(1))
@@ -101,7 +98,7 @@ impl Serial {
 }
 
 impl fmt::Display for Serial {
-    /// Lower-case hexadecimal without separators, two digits for each octet.
+    /// Lower-case hex without separators, two digits for each octet.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_bytes()
             .iter()
@@ -118,7 +115,7 @@ impl fmt::Debug for Serial {
 impl FromStr for Serial {
     type Err = SerialError;
 
-    /// Reads hexadecimal of either case; colons, as openssl prints them, are skipped.
+    /// Reads hex of either case and skips colons, which openssl prints.
     fn from_str(text: &str) -> Result<Self, SerialError> {
         let digits: Vec<u8> = text
             .chars()
@@ -126,7 +123,7 @@ impl FromStr for Serial {
             .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
             .collect::<Option<_>>()
             .ok_or(SerialError::NotHex)?;
-        // An odd number of digits has half an octet in front.
+        // With an odd number of digits, the first is half an octet.
         let (head, pairs) = digits.split_at(digits.len() % 2);
         let octets: Vec<u8> = head
             .iter()
@@ -141,25 +138,17 @@ impl FromStr for Serial {
     }
 }
 
-/// Why octets or digits are not a serial number.
+/// Why a serial number is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SerialError {
-    /// Nothing there.
     #[error("the serial number is empty")]
     Empty,
-    /// Below zero.
     #[error("the serial number is negative (RFC 5280 §4.1.2.2)")]
     Negative,
-    /// A longer encoding than needed.
-    #[error("the serial number's INTEGER has a needless leading zero (X.690 §8.3.2)")]
+    #[error("the serial number's INTEGER has a redundant leading zero (X.690 §8.3.2)")]
     LeadingZero,
-    /// More than 20 octets.
     #[error("the serial number has {octets} octets; RFC 5280 allows 20")]
-    TooLong {
-        /// How many.
-        octets: usize,
-    },
-    /// Another character than a digit or a colon.
+    TooLong { octets: usize },
     #[error("a serial number is written in hexadecimal digits, with or without colons")]
     NotHex,
 }
@@ -181,7 +170,7 @@ mod tests {
         assert_eq!(early.as_bytes().len(), 20);
         assert!(early < late);
         assert_ne!(at(1_790_000_000), early);
-        // A clock before 2020, or past 2088, still gives a positive number.
+        // A clock before 2020 or after 2088 still gives a positive number.
         for secs in [
             i64::MIN,
             0,

@@ -1,4 +1,4 @@
-//! Writing DER: a tag, a length, and the parts of the contents.
+//! Writing of DER.
 
 use std::time::Duration;
 
@@ -17,14 +17,13 @@ pub(super) const GENERALIZED_TIME: u8 = 0x18;
 pub(super) const SEQUENCE: u8 = 0x30;
 pub(super) const SET: u8 = 0x31;
 
-/// Appends an element whose contents are `parts`, one after the other.
+/// Appends an element whose contents are the concatenated `parts`.
 pub(super) fn tlv(out: &mut Vec<u8>, tag: u8, parts: &[&[u8]]) {
     let length = parts.iter().map(|part| part.len()).sum();
     header(out, tag, length);
     parts.iter().for_each(|part| out.extend_from_slice(part));
 }
 
-/// An element by itself.
 pub(super) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::with_capacity(6 + parts.iter().map(|part| part.len()).sum::<usize>());
     tlv(&mut out, tag, parts);
@@ -46,7 +45,7 @@ pub(super) fn header(out: &mut Vec<u8>, tag: u8, length: usize) {
     }
 }
 
-/// Appends a non-negative INTEGER given as octets without leading zeros.
+/// Appends a non-negative INTEGER, given without leading zeros.
 pub(super) fn unsigned(out: &mut Vec<u8>, octets: &[u8]) {
     let pad: &[u8] = match octets.first() {
         Some(first) if *first < 0x80 => &[],
@@ -60,8 +59,8 @@ pub(super) fn bit_string(out: &mut Vec<u8>, octets: &[u8]) {
     tlv(out, BIT_STRING, &[&[0], octets]);
 }
 
-/// Appends a Time: UTCTime through 2049, GeneralizedTime from 2050 (RFC 5280 §4.1.2.5). `None`, and
-/// nothing appended, when the time lies before 1970 or after 9999.
+/// Appends a Time: UTCTime through 2049, GeneralizedTime from 2050 (RFC 5280 §4.1.2.5). Before 1970
+/// or after 9999 it appends nothing and returns `None`.
 pub(super) fn time(out: &mut Vec<u8>, at: UnixTime) -> Option<()> {
     let since = Duration::from_secs(u64::try_from(at.secs()).ok()?);
     let date = DateTime::from_unix_duration(since).ok()?;
@@ -89,7 +88,7 @@ pub(super) fn time(out: &mut Vec<u8>, at: UnixTime) -> Option<()> {
 
 fn decimal(out: &mut Vec<u8>, number: u16, digits: usize) {
     for divisor in [1000u16, 100, 10, 1].iter().skip(4 - digits) {
-        // A remainder of ten fits in an octet.
+        // A digit fits in an octet.
         out.push(b'0' + u8::try_from(number / divisor % 10).unwrap_or(0));
     }
 }

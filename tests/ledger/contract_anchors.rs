@@ -157,7 +157,7 @@ pub async fn a_bundle_is_never_empty(store: &dyn Store) {
             .unwrap();
     }
     let error = apply(&fixture, retire.clone()).await.unwrap_err();
-    assert!(error.to_string().contains("never empty"), "{error}");
+    assert!(error.to_string().contains("must not be empty"), "{error}");
     let other = Key::new().root("other");
     apply(&fixture, foreign(&fixture, &other, Some(NOW.plus(DAY))))
         .await

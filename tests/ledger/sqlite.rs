@@ -246,10 +246,7 @@ fn what_is_no_ledger_is_left_alone() {
         fs::write(&empty, "").unwrap();
         open(&empty, OpenMode::Server).await.unwrap();
         for (path, says) in [
-            (
-                dir.path().join("no/such/ledger.db"),
-                "there is no directory",
-            ),
+            (dir.path().join("no/such/ledger.db"), "does not exist"),
             (dir.path().to_owned(), "cannot be"),
         ] {
             let error = open(&path, OpenMode::Server).await.unwrap_err();

@@ -13,8 +13,8 @@ use rootbridge::ledger::{
     IssuerId, KeyLocation, Kind, Ledger, Outcome, Record, Role,
 };
 use rootbridge::x509::{
-    CaTemplate, Certificate, ExtendedKeyUsage, IssuerIdentity, LeafTemplate, PublicKey, San,
-    Serial, SignatureAlgorithm, SpiffeId, TrustDomain, assemble, ca_name,
+    Certificate, CertificateSpec, ExtendedKeyUsage, IssuerIdentity, PublicKey, San, Serial,
+    SignatureAlgorithm, SpiffeId, SubjectSpec, TrustDomain, assemble, ca_name,
 };
 
 /// 2026-09-21T14:13:20Z, when every test begins.
@@ -94,23 +94,20 @@ impl Key {
         not_after: UnixTime,
     ) -> Vec<u8> {
         let algorithm = SignatureAlgorithm::EcdsaSha256;
-        let issuer = IssuerIdentity {
-            name_der: ca_name(name, None).unwrap(),
-            key_id: self.public.key_id().to_vec(),
-            algorithm,
-        };
-        let subject_der = ca_name(subject_name, None).unwrap();
-        let template = CaTemplate {
-            serial: &Serial::new(NOW),
-            issuer: &issuer,
-            subject_der: &subject_der,
+        let issuer = IssuerIdentity::root(ca_name(name, None).unwrap(), &self.public, algorithm);
+        let spec = CertificateSpec {
+            serial: Serial::new(NOW),
+            issuer: Arc::new(issuer),
             not_before: NOW.minus(DAY),
             not_after,
-            public_key: &subject.public,
-            path_len: None,
-            names: &[],
+            names: Vec::new(),
+            public_key: subject.public.clone(),
+            subject: SubjectSpec::Ca {
+                name_der: ca_name(subject_name, None).unwrap(),
+                path_len: None,
+            },
         };
-        let tbs = template.to_tbs().unwrap();
+        let tbs = spec.to_tbs().unwrap();
         assemble(&tbs, algorithm, &self.sign(&tbs)).unwrap()
     }
 
@@ -195,20 +192,17 @@ impl Fixture {
         let subject = name.to_string();
         let key = Key::new();
         let issuing = Certificate::parse(self.issuing_der.as_slice()).unwrap();
-        let template = LeafTemplate {
-            serial: &serial,
-            issuer: &IssuerIdentity::of(&issuing).unwrap(),
+        let spec = CertificateSpec {
+            serial,
+            issuer: Arc::new(IssuerIdentity::of(&issuing).unwrap()),
             not_before: NOW,
             not_after: NOW.plus(DAY),
-            names: &[San::Spiffe(name)],
-            public_key: &key.public,
-            usage: ExtendedKeyUsage {
-                server_auth: true,
-                client_auth: true,
-            },
+            names: vec![San::Spiffe(name)],
+            public_key: key.public.clone(),
+            subject: SubjectSpec::EndEntity(ExtendedKeyUsage::SERVER_AND_CLIENT),
         };
         Intent {
-            tbs: template.to_tbs().unwrap(),
+            tbs: spec.to_tbs().unwrap(),
             serial: Some(serial),
             spki_sha256: key.public.fingerprint(),
             ca_certificate: Some(self.certificate),

@@ -106,7 +106,7 @@ async fn the_same_request_gets_the_same_bytes() {
     client.sign(operator, short.clone()).await.unwrap();
     tokio::time::sleep(std::time::Duration::from_secs(9)).await;
     let said = refusal(client.sign(operator, short).await, Code::InvalidArgument);
-    assert!(said.contains("has ended"), "{said}");
+    assert!(said.contains("has expired"), "{said}");
     server.stop().await;
 }
 

@@ -1,241 +1,158 @@
-//! What is not made, and what is caught between the signature and the answer.
+//! Certificates that are not encoded, and differences that are caught before a release.
+
+use std::sync::Arc;
 
 use rootbridge::clock::UnixTime;
 use rootbridge::x509::{
-    CaTemplate, Certificate, Expected, ExpectedRole, ExtendedKeyUsage, IssuedError, IssuerIdentity,
-    KeyKind, LeafTemplate, Serial, SignatureAlgorithm, TbsError, assemble, ca_name, check_issued,
-    request_info,
+    Certificate, CertificateSpec, ExtendedKeyUsage, IssuedError, IssuerIdentity, KeyKind, Serial,
+    SignatureAlgorithm, SubjectSpec, TbsError, assemble, ca_name, check_issued, request_info,
 };
 
 use crate::support::{BOTH, Ca, CaTerms, DAY, SoftKey, now, sans};
 
 const ID: &str = "spiffe://cluster.local/ns/foo/sa/bar";
 
-#[test]
-fn templates_that_cannot_be_certified() {
-    let key = SoftKey::p256().public_key();
-    let issuer = IssuerIdentity {
-        name_der: ca_name("Root", None).unwrap(),
-        key_id: key.key_id().to_vec(),
-        algorithm: SignatureAlgorithm::EcdsaSha256,
-    };
-    let serial = Serial::new(now());
-    let names = sans(&[ID]);
-    let good = LeafTemplate {
-        serial: &serial,
-        issuer: &issuer,
+fn leaf_spec(issuer: IssuerIdentity) -> CertificateSpec {
+    CertificateSpec {
+        serial: Serial::new(now()),
+        issuer: Arc::new(issuer),
         not_before: now(),
         not_after: now().plus(DAY),
-        names: &names,
-        public_key: &key,
-        usage: BOTH,
-    };
+        names: sans(&[ID]),
+        public_key: SoftKey::p256().public_key(),
+        subject: SubjectSpec::EndEntity(BOTH),
+    }
+}
+
+#[test]
+fn specs_that_cannot_be_certified() {
+    let key = SoftKey::p256().public_key();
+    let algorithm = SignatureAlgorithm::EcdsaSha256;
+    let issuer = IssuerIdentity::root(ca_name("Root", None).unwrap(), &key, algorithm);
+    let good = leaf_spec(issuer);
     good.to_tbs().unwrap();
-    let fault = |template: LeafTemplate<'_>| template.to_tbs().unwrap_err();
-    assert_eq!(
-        fault(LeafTemplate { names: &[], ..good }),
-        TbsError::NoNames
-    );
-    let domain = sans(&["spiffe://cluster.local"]);
-    assert!(matches!(
-        fault(LeafTemplate {
-            names: &domain,
-            ..good
-        }),
-        TbsError::Name(_)
-    ));
-    let none = ExtendedKeyUsage {
-        server_auth: false,
-        client_auth: false,
+    let error = |change: &dyn Fn(&mut CertificateSpec)| {
+        let mut spec = good.clone();
+        change(&mut spec);
+        spec.to_tbs().unwrap_err()
     };
+    assert_eq!(error(&|spec| spec.names.clear()), TbsError::NoNames);
+    let domain = error(&|spec| spec.names = sans(&["spiffe://cluster.local"]));
+    assert!(matches!(domain, TbsError::Name(_)));
+    let none = SubjectSpec::EndEntity(ExtendedKeyUsage::NONE);
     assert_eq!(
-        fault(LeafTemplate {
-            usage: none,
-            ..good
-        }),
+        error(&|spec| spec.subject = none.clone()),
         TbsError::NoUsage
     );
-    let ended = LeafTemplate {
-        not_after: good.not_before,
-        ..good
-    };
-    assert!(matches!(fault(ended), TbsError::Validity { .. }));
-    let early = LeafTemplate {
-        not_before: UnixTime::from_secs(-1),
-        ..good
-    };
-    assert!(matches!(fault(early), TbsError::Time { .. }));
-    let late = LeafTemplate {
-        not_after: UnixTime::from_secs(i64::MAX),
-        ..good
-    };
-    assert!(matches!(fault(late), TbsError::Time { .. }));
-    let ca = CaTemplate {
-        serial: &serial,
-        issuer: &issuer,
-        subject_der: b"\x30\x00",
-        not_before: now(),
-        not_after: now().plus(DAY),
-        public_key: &key,
+    let ended = error(&|spec| spec.not_after = spec.not_before);
+    assert!(matches!(ended, TbsError::Validity { .. }));
+    let early = error(&|spec| spec.not_before = UnixTime::from_secs(-1));
+    assert!(matches!(early, TbsError::Time { .. }));
+    let late = error(&|spec| spec.not_after = UnixTime::from_secs(i64::MAX));
+    assert!(matches!(late, TbsError::Time { .. }));
+    let nameless = SubjectSpec::Ca {
+        name_der: b"\x30\x00".to_vec(),
         path_len: None,
-        names: &[],
     };
-    assert_eq!(ca.to_tbs().unwrap_err(), TbsError::CaSubject);
+    let ca = error(&|spec| spec.subject = nameless.clone());
+    assert_eq!(ca, TbsError::CaSubject);
     assert_eq!(
         request_info(b"", &key, None).unwrap_err(),
         TbsError::CaSubject
     );
 }
 
-/// Each field of what was granted, changed by itself: the check names it.
+/// Each field of the grant, changed by itself: the check names it.
 #[test]
-fn whatever_differs_from_the_grant_is_caught() {
+fn each_difference_from_the_grant_is_caught() {
     let root = Ca::root("Root", CaTerms::usual(KeyKind::EcdsaP256, Some(0)));
-    let issuer = root.identity();
-    let (serial, names) = (Serial::new(now()), sans(&[ID]));
-    let key = SoftKey::p256().public_key();
-    let template = LeafTemplate {
-        serial: &serial,
-        issuer: &issuer,
-        not_before: now(),
-        not_after: now().plus(DAY),
-        names: &names,
-        public_key: &key,
-        usage: BOTH,
-    };
-    let tbs = template.to_tbs().unwrap();
+    let good = leaf_spec(root.identity());
+    let tbs = good.to_tbs().unwrap();
     let leaf = Certificate::parse(root.key.seal(&tbs)).unwrap();
-    let ca_key = root.key.public_key();
-    let end = root.certificate.not_after();
-    let good = Expected::leaf(&template, end);
-    check_issued(&leaf, &tbs, &ca_key, &good).unwrap();
-    let differs = |expected: Expected<'_>| match check_issued(&leaf, &tbs, &ca_key, &expected) {
-        Err(IssuedError::Differs { field }) => field,
+    check_issued(&leaf, &tbs, &good).unwrap();
+    let changed = |change: &dyn Fn(&mut CertificateSpec)| {
+        let mut spec = good.clone();
+        change(&mut spec);
+        check_issued(&leaf, &tbs, &spec).unwrap_err()
+    };
+    let differs = |change: &dyn Fn(&mut CertificateSpec)| match changed(change) {
+        IssuedError::Differs { field } => field,
+        other => panic!("{other:?}"),
+    };
+    let issuer = |change: &dyn Fn(&mut IssuerIdentity)| {
+        changed(&|spec| change(Arc::make_mut(&mut spec.issuer)))
+    };
+    let issuer_differs = |change: &dyn Fn(&mut IssuerIdentity)| match issuer(change) {
+        IssuedError::Differs { field } => field,
         other => panic!("{other:?}"),
     };
 
     let other_serial = Serial::new(now());
+    assert_eq!(differs(&|spec| spec.serial = other_serial), "serialNumber");
+    let other_name = ca_name("x", None).unwrap();
     assert_eq!(
-        differs(Expected {
-            serial: &other_serial,
-            ..good
-        }),
-        "serialNumber"
-    );
-    let other_name = IssuerIdentity {
-        name_der: ca_name("x", None).unwrap(),
-        ..issuer.clone()
-    };
-    assert_eq!(
-        differs(Expected {
-            issuer: &other_name,
-            ..good
-        }),
+        issuer_differs(&|issuer| issuer.name_der.clone_from(&other_name)),
         "issuer"
     );
-    let other_id = IssuerIdentity {
-        key_id: vec![0; 20],
-        ..issuer.clone()
-    };
     assert_eq!(
-        differs(Expected {
-            issuer: &other_id,
-            ..good
-        }),
+        issuer_differs(&|issuer| issuer.key_id = vec![0; 20]),
         "authorityKeyIdentifier"
     );
-    let other_algorithm = IssuerIdentity {
-        algorithm: SignatureAlgorithm::RsaSha256,
-        ..issuer.clone()
-    };
     assert_eq!(
-        differs(Expected {
-            issuer: &other_algorithm,
-            ..good
-        }),
+        issuer_differs(&|issuer| issuer.algorithm = SignatureAlgorithm::RsaSha256),
         "signatureAlgorithm"
     );
-    let subject = ca_name("x", None).unwrap();
-    assert_eq!(
-        differs(Expected {
-            subject_der: &subject,
-            ..good
-        }),
-        "subject"
-    );
+    let ca = |name_der: &[u8]| SubjectSpec::Ca {
+        name_der: name_der.to_vec(),
+        path_len: None,
+    };
+    assert_eq!(differs(&|spec| spec.subject = ca(&other_name)), "subject");
     for other in [
         &[][..],
-        &sans(&[ID, "dns:a.example"]),
-        &sans(&["spiffe://cluster.local/x"]),
+        &[ID, "dns:a.example"],
+        &["spiffe://cluster.local/x"],
     ] {
-        assert_eq!(
-            differs(Expected {
-                names: other,
-                ..good
-            }),
-            "subjectAltName"
-        );
+        assert_eq!(differs(&|spec| spec.names = sans(other)), "subjectAltName");
     }
     let other_key = SoftKey::p256().public_key();
     assert_eq!(
-        differs(Expected {
-            public_key: &other_key,
-            ..good
-        }),
+        differs(&|spec| spec.public_key = other_key.clone()),
         "subjectPublicKeyInfo"
     );
     let early = now().minus(DAY);
+    assert_eq!(differs(&|spec| spec.not_before = early), "notBefore");
+    assert_eq!(differs(&|spec| spec.not_after = early), "notAfter");
+    let one = SubjectSpec::EndEntity(ExtendedKeyUsage::SERVER_AUTH);
+    assert_eq!(differs(&|spec| spec.subject = one.clone()), "extKeyUsage");
     assert_eq!(
-        differs(Expected {
-            not_before: early,
-            ..good
-        }),
-        "notBefore"
+        differs(&|spec| spec.subject = ca(b"\x30\x00")),
+        "basicConstraints"
     );
     assert_eq!(
-        differs(Expected {
-            not_after: early,
-            ..good
-        }),
-        "notAfter"
-    );
-    let one = ExtendedKeyUsage {
-        client_auth: false,
-        ..BOTH
-    };
-    let role = ExpectedRole::Leaf(one);
-    assert_eq!(differs(Expected { role, ..good }), "extKeyUsage");
-    let role = ExpectedRole::Ca { path_len: None };
-    assert_eq!(differs(Expected { role, ..good }), "basicConstraints");
-
-    let outlives = Expected {
-        issuer_not_after: Some(now()),
-        ..good
-    };
-    assert_eq!(
-        check_issued(&leaf, &tbs, &ca_key, &outlives).unwrap_err(),
+        issuer(&|issuer| issuer.not_after = Some(now())),
         IssuedError::OutlivesIssuer
     );
-    let another_tbs = LeafTemplate {
-        serial: &other_serial,
-        ..template
-    }
-    .to_tbs()
-    .unwrap();
+    assert!(matches!(
+        issuer(&|issuer| issuer.public_key = other_key.clone()),
+        IssuedError::Signature(_)
+    ));
+
+    let mut other_tbs = good.clone();
+    other_tbs.serial = other_serial;
     assert_eq!(
-        check_issued(&leaf, &another_tbs, &ca_key, &good).unwrap_err(),
+        check_issued(&leaf, &other_tbs.to_tbs().unwrap(), &good).unwrap_err(),
         IssuedError::Differs {
             field: "TBSCertificate"
         }
     );
-    // A flipped bit anywhere in the signature, and another key's signature.
+    // A flipped bit in the signature, and another key's signature.
     let mut signature = leaf.signature().to_vec();
     *signature.last_mut().unwrap() ^= 1;
     for signature in [signature, SoftKey::p256().sign(&tbs)] {
-        let der = assemble(&tbs, issuer.algorithm, &signature).unwrap();
+        let der = assemble(&tbs, good.issuer.algorithm, &signature).unwrap();
         let spoiled = Certificate::parse(der).unwrap();
         assert!(matches!(
-            check_issued(&spoiled, &tbs, &ca_key, &good).unwrap_err(),
+            check_issued(&spoiled, &tbs, &good).unwrap_err(),
             IssuedError::Signature(_)
         ));
     }
@@ -245,30 +162,17 @@ fn whatever_differs_from_the_grant_is_caught() {
 #[test]
 fn a_flipped_bit_is_never_released() {
     let root = Ca::root("Root", CaTerms::usual(KeyKind::EcdsaP256, Some(0)));
-    let issuer = root.identity();
-    let (serial, names) = (Serial::new(now()), sans(&[ID]));
-    let key = SoftKey::p256().public_key();
-    let template = LeafTemplate {
-        serial: &serial,
-        issuer: &issuer,
-        not_before: now(),
-        not_after: now().plus(DAY),
-        names: &names,
-        public_key: &key,
-        usage: BOTH,
-    };
-    let tbs = template.to_tbs().unwrap();
+    let spec = leaf_spec(root.identity());
+    let tbs = spec.to_tbs().unwrap();
     let der = root.key.seal(&tbs);
-    let ca_key = root.key.public_key();
-    let expected = Expected::leaf(&template, root.certificate.not_after());
     let mut parsed = 0;
     for bit in 0..der.len() * 8 {
         let mut spoiled = der.clone();
         spoiled[bit / 8] ^= 1 << (bit % 8);
-        if let Ok(certificate) = Certificate::parse_with_key(spoiled, Some(&key)) {
+        if let Ok(certificate) = Certificate::parse_with_key(spoiled, Some(&spec.public_key)) {
             parsed += 1;
             assert!(
-                check_issued(&certificate, &tbs, &ca_key, &expected).is_err(),
+                check_issued(&certificate, &tbs, &spec).is_err(),
                 "bit {bit}"
             );
         }
@@ -276,50 +180,35 @@ fn a_flipped_bit_is_never_released() {
     assert!(parsed > 100, "{parsed}");
 }
 
-/// A CA with names: what it says, and that each of its names counts when it is checked.
+/// A CA with names: its contents, and that each of its names is checked.
 #[test]
 fn a_ca_with_names() {
     let root = Ca::root("Root", CaTerms::usual(KeyKind::EcdsaP256, Some(2)));
-    let issuer = root.identity();
-    let key = SoftKey::p256().public_key();
-    let (serial, names) = (Serial::new(now()), sans(&["dns:identity.linkerd.td"]));
-    let subject = ca_name("identity.linkerd.td", None).unwrap();
-    let template = CaTemplate {
-        serial: &serial,
-        issuer: &issuer,
-        subject_der: &subject,
-        not_before: now(),
-        not_after: now().plus(DAY),
-        public_key: &key,
-        path_len: Some(0),
-        names: &names,
+    let good = CertificateSpec {
+        names: sans(&["dns:identity.linkerd.td"]),
+        subject: SubjectSpec::Ca {
+            name_der: ca_name("identity.linkerd.td", None).unwrap(),
+            path_len: Some(0),
+        },
+        ..leaf_spec(root.identity())
     };
-    let tbs = template.to_tbs().unwrap();
-    let made = Certificate::parse(root.key.seal(&tbs)).unwrap();
-    assert!(made.is_ca() && made.path_len() == Some(0));
-    assert_eq!(made.names(), names);
-    let end = Some(root.certificate.not_after());
-    let good = Expected::ca(&template, end);
-    let check = |of: &Certificate, tbs: &[u8], expected: &Expected<'_>| {
-        check_issued(of, tbs, &root.key.public_key(), expected)
+    let tbs = good.to_tbs().unwrap();
+    let ca = Certificate::parse(root.key.seal(&tbs)).unwrap();
+    assert!(ca.is_ca() && ca.path_len() == Some(0));
+    assert_eq!(ca.names(), good.names);
+    check_issued(&ca, &tbs, &good).unwrap();
+    let with_names = |names: &[&str]| CertificateSpec {
+        names: sans(names),
+        ..good.clone()
     };
-    check(&made, &tbs, &good).unwrap();
-    for other in [&[][..], &sans(&["dns:identity.linkerd.other"])] {
-        let expected = Expected {
-            names: other,
-            ..good
-        };
+    for other in [&[][..], &["dns:identity.linkerd.other"]] {
         let field = "subjectAltName";
         assert_eq!(
-            check(&made, &tbs, &expected),
+            check_issued(&ca, &tbs, &with_names(other)),
             Err(IssuedError::Differs { field })
         );
     }
-    let bare = CaTemplate {
-        names: &[],
-        ..template
-    };
-    let tbs = bare.to_tbs().unwrap();
+    let tbs = with_names(&[]).to_tbs().unwrap();
     let bare = Certificate::parse(root.key.seal(&tbs)).unwrap();
-    assert!(check(&bare, &tbs, &good).is_err());
+    assert!(check_issued(&bare, &tbs, &good).is_err());
 }

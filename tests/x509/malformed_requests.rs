@@ -311,7 +311,7 @@ fn pem_must_be_one_block_and_nothing_else() {
     assert!(matches!(fault(""), PemError::NoBlock { .. }));
     assert!(matches!(
         fault(&pem.replace("-----END", "----END")),
-        PemError::Unended { .. }
+        PemError::Unterminated { .. }
     ));
     let headers = pem.replacen('\n', "\nProc-Type: 4,ENCRYPTED\n\n", 1);
     assert!(matches!(fault(&headers), PemError::Base64 { .. }));

@@ -51,8 +51,8 @@ fn names_that_would_widen_or_hide_something() {
         (0xa5, "ediPartyName"),
         (0x88, "registeredID"),
         (0x80, "otherName"),
-        (0x16, "no known kind"),
-        (0xa6, "no known kind"),
+        (0x16, "unknown kind"),
+        (0xa6, "unknown kind"),
     ] {
         says(&asking(&[general(tag, b"")]), part);
     }
@@ -108,7 +108,7 @@ fn proof_of_possession() {
     let request = good(&key);
     let error = Csr::from_der(&request.signed(&other)).unwrap_err();
     assert!(matches!(error, CsrError::ProofOfPossession(_)));
-    says(&error, "sign the request with the key it asks for");
+    says(&error, "sign the request with the key in it");
 
     // A byte of the signed part changed: the name of another.
     let der = request.signed(&key);

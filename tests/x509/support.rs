@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
@@ -13,8 +14,8 @@ use aws_lc_rs::signature::{
 };
 use rootbridge::clock::UnixTime;
 use rootbridge::x509::{
-    CaTemplate, Certificate, Csr, CsrError, Expected, ExtendedKeyUsage, IssuerIdentity, KeyKind,
-    LeafTemplate, PublicKey, San, Serial, SignatureAlgorithm, assemble, ca_name, check_issued,
+    Certificate, CertificateSpec, Csr, CsrError, ExtendedKeyUsage, IssuerIdentity, KeyKind,
+    PublicKey, San, Serial, SignatureAlgorithm, SubjectSpec, assemble, ca_name, check_issued,
 };
 
 /// A moment at which the openssl command, which uses the machine's clock, agrees.
@@ -94,6 +95,13 @@ impl SoftKey {
         }
     }
 
+    pub(crate) fn issue(&self, spec: &CertificateSpec) -> Certificate {
+        let tbs = spec.to_tbs().unwrap();
+        let certificate = Certificate::parse(self.seal(&tbs)).unwrap();
+        check_issued(&certificate, &tbs, spec).unwrap();
+        certificate
+    }
+
     /// `tbs` with this key's signature.
     pub(crate) fn seal(&self, tbs: &[u8]) -> Vec<u8> {
         assemble(tbs, self.algorithm(), &self.sign(tbs)).unwrap()
@@ -129,12 +137,9 @@ impl CaTerms {
 impl Ca {
     pub(crate) fn root(name: &str, terms: CaTerms) -> Self {
         let key = SoftKey::generate(terms.kind);
-        let issuer = IssuerIdentity {
-            name_der: ca_name(name, Some("Rootbridge test")).unwrap(),
-            key_id: key.public_key().key_id().to_vec(),
-            algorithm: key.algorithm(),
-        };
-        let certificate = issue_ca(&key, &issuer, None, &issuer.name_der, &key, terms);
+        let name_der = ca_name(name, Some("Rootbridge test")).unwrap();
+        let issuer = IssuerIdentity::root(name_der.clone(), &key.public_key(), key.algorithm());
+        let certificate = issue_ca(&key, issuer, name_der, &key, terms);
         Self { key, certificate }
     }
 
@@ -147,14 +152,7 @@ impl Ca {
             not_after: terms.not_after.min(end),
             ..terms
         };
-        let certificate = issue_ca(
-            &self.key,
-            &self.identity(),
-            Some(end),
-            &subject,
-            &key,
-            terms,
-        );
+        let certificate = issue_ca(&self.key, self.identity(), subject, &key, terms);
         Self { key, certificate }
     }
 
@@ -168,56 +166,41 @@ impl Ca {
         key: &PublicKey,
         usage: ExtendedKeyUsage,
     ) -> Certificate {
-        let serial = Serial::new(now());
-        let issuer = self.identity();
-        let template = LeafTemplate {
-            serial: &serial,
-            issuer: &issuer,
+        let spec = CertificateSpec {
+            serial: Serial::new(now()),
+            issuer: Arc::new(self.identity()),
             not_before: now().minus(Duration::from_secs(120)),
             not_after: now().plus(DAY),
-            names,
-            public_key: key,
-            usage,
+            names: names.to_vec(),
+            public_key: key.clone(),
+            subject: SubjectSpec::EndEntity(usage),
         };
-        let tbs = template.to_tbs().unwrap();
-        let leaf = Certificate::parse(self.key.seal(&tbs)).unwrap();
-        let expected = Expected::leaf(&template, self.certificate.not_after());
-        check_issued(&leaf, &tbs, &self.key.public_key(), &expected).unwrap();
-        leaf
+        self.key.issue(&spec)
     }
 }
 
 fn issue_ca(
     signer: &SoftKey,
-    issuer: &IssuerIdentity,
-    issuer_not_after: Option<UnixTime>,
-    subject: &[u8],
+    issuer: IssuerIdentity,
+    name_der: Vec<u8>,
     key: &SoftKey,
     terms: CaTerms,
 ) -> Certificate {
-    let serial = Serial::new(now());
-    let public_key = key.public_key();
-    let template = CaTemplate {
-        serial: &serial,
-        issuer,
-        subject_der: subject,
+    signer.issue(&CertificateSpec {
+        serial: Serial::new(now()),
+        issuer: Arc::new(issuer),
         not_before: terms.not_before,
         not_after: terms.not_after,
-        public_key: &public_key,
-        path_len: terms.path_len,
-        names: &[],
-    };
-    let tbs = template.to_tbs().unwrap();
-    let certificate = Certificate::parse(signer.seal(&tbs)).unwrap();
-    let expected = Expected::ca(&template, issuer_not_after);
-    check_issued(&certificate, &tbs, &signer.public_key(), &expected).unwrap();
-    certificate
+        names: Vec::new(),
+        public_key: key.public_key(),
+        subject: SubjectSpec::Ca {
+            name_der,
+            path_len: terms.path_len,
+        },
+    })
 }
 
-pub(crate) const BOTH: ExtendedKeyUsage = ExtendedKeyUsage {
-    server_auth: true,
-    client_auth: true,
-};
+pub(crate) const BOTH: ExtendedKeyUsage = ExtendedKeyUsage::SERVER_AND_CLIENT;
 
 pub(crate) fn sans(names: &[&str]) -> Vec<San> {
     names.iter().map(|name| name.parse().unwrap()).collect()

@@ -1,4 +1,4 @@
-//! `[linkerd_issuers.NAME]`: an issuer for Linkerd's own identity controller.
+//! `[linkerd_issuers.NAME]`: an issuer for Linkerd's identity controller.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::x509::{DnsName, TrustDomain};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// `[linkerd_issuers.NAME]` as it is written.
+/// `[linkerd_issuers.NAME]` as in the file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawLinkerdIssuer {
@@ -20,20 +20,18 @@ pub struct RawLinkerdIssuer {
     pub cluster: String,
     /// Its namespace. Default `linkerd`.
     pub control_namespace: Option<String>,
-    /// Life of the issuer's certificate. Default 48h.
+    /// Lifetime of the issuer's certificate. Default 48h.
     #[serde(default, with = "humantime_serde")]
     pub lifetime: Option<Duration>,
     /// The secret's name. Default `linkerd-identity-issuer`.
     pub secret: Option<String>,
-    /// How long the controller may take to say that it took it. Default 5m.
+    /// How long the controller may take to report that it accepted a new issuer. Default 5m.
     #[serde(default, with = "humantime_serde")]
     pub acceptance_timeout: Option<Duration>,
 }
 
-/// `[linkerd_issuers.NAME]`: one issuer for one identity controller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkerdIssuer {
-    /// Its name in the configuration.
     pub(super) name: String,
     pub(super) cluster: String,
     pub(super) control_namespace: String,
@@ -43,38 +41,35 @@ pub struct LinkerdIssuer {
 }
 
 impl LinkerdIssuer {
-    /// Its name in the configuration.
+    /// The section's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The cluster that the secret is in.
     pub fn cluster(&self) -> &str {
         &self.cluster
     }
 
-    /// The control plane's namespace.
+    /// The namespace of Linkerd's control plane, which has the secret.
     pub fn control_namespace(&self) -> &str {
         &self.control_namespace
     }
 
-    /// The secret's name.
     pub fn secret(&self) -> &str {
         &self.secret
     }
 
-    /// Life of the issuer's certificate; what is above it may shorten it.
+    /// Lifetime of the issuer's certificate, which its profile and the path above it may shorten.
     pub fn lifetime(&self) -> Duration {
         self.lifetime
     }
 
-    /// How long the controller may take to say that it took it.
     pub fn acceptance_timeout(&self) -> Duration {
         self.acceptance_timeout
     }
 
-    /// The name that the controller verifies its issuer by; `None` when the trust domain makes no
-    /// DNS name.
+    /// The name that the controller expects in its issuer; `None` when the trust domain makes no DNS
+    /// name.
     pub fn dns_name(&self, trust_domain: &TrustDomain) -> Option<DnsName> {
         DnsName::parse(&format!(
             "identity.{}.{trust_domain}",

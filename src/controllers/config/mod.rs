@@ -1,5 +1,4 @@
-//! `[csr_signers.*]`, `[pod_signers.*]` and `[istiod_tls.*]` and
-//! `[linkerd_issuers.*]`.
+//! `[csr_signers.*]`, `[pod_signers.*]`, `[istiod_tls.*]` and `[linkerd_issuers.*]`.
 
 mod linkerd;
 mod names;
@@ -18,14 +17,13 @@ pub use linkerd::{LinkerdIssuer, RawLinkerdIssuer};
 pub(crate) use names::{Account, NameTemplate};
 pub use raw::{RawConfig, RawCsrSigner, RawIstiodTls, RawPodSigner};
 
-/// A pod certificate's notBefore must be within 5 min of the API server's clock; the rest of that
+/// A pod certificate's notBefore must be within 5 min of the API server's clock; the remaining minute
 /// is for clocks that differ.
 const MAX_POD_BACKDATE: Duration = Duration::from_secs(240);
 
-/// `[csr_signers.NAME]`: which CertificateSigningRequests are signed.
+/// `[csr_signers.NAME]`: which CertificateSigningRequests to sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CsrSigner {
-    /// Its name in the configuration.
     pub(super) name: String,
     pub(super) signer_name: String,
     pub(super) clusters: Vec<String>,
@@ -33,10 +31,9 @@ pub struct CsrSigner {
     pub(super) requesters: BTreeSet<Account>,
 }
 
-/// `[pod_signers.NAME]`: which PodCertificateRequests are signed.
+/// `[pod_signers.NAME]`: which PodCertificateRequests to sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodSigner {
-    /// Its name in the configuration.
     pub(super) name: String,
     pub(super) signer_name: String,
     pub(super) clusters: Vec<String>,
@@ -47,7 +44,6 @@ pub struct PodSigner {
 /// `[istiod_tls.NAME]`: one istiod's serving certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IstiodTls {
-    /// Its name in the configuration.
     pub(super) name: String,
     pub(super) cluster: String,
     pub(super) namespace: String,
@@ -56,36 +52,32 @@ pub struct IstiodTls {
 }
 
 impl CsrSigner {
-    /// The clusters whose requests are signed.
     pub fn clusters(&self) -> &[String] {
         &self.clusters
     }
 }
 
 impl PodSigner {
-    /// The clusters whose requests are signed.
     pub fn clusters(&self) -> &[String] {
         &self.clusters
     }
 }
 
 impl IstiodTls {
-    /// The cluster that the secret is in.
     pub fn cluster(&self) -> &str {
         &self.cluster
     }
 
-    /// istiod's namespace.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
 
-    /// Its revision, where it is not the default one.
+    /// `None` for the default revision.
     pub fn revision(&self) -> Option<&str> {
         self.revision.as_deref()
     }
 
-    /// The names of the certificate, in a trust domain.
+    /// The subject alternative names of the certificate.
     pub fn names(&self, trust_domain: &TrustDomain) -> Vec<San> {
         let account = "istiod-service-account";
         let id = SpiffeId::service_account(trust_domain, &self.namespace, account);
@@ -98,7 +90,6 @@ impl IstiodTls {
     }
 }
 
-/// Everything that is done in clusters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     pub(super) csr_signers: Vec<CsrSigner>,
@@ -108,22 +99,18 @@ pub struct Config {
 }
 
 impl Config {
-    /// `[csr_signers.*]`, by name.
     pub fn csr_signers(&self) -> &[CsrSigner] {
         &self.csr_signers
     }
 
-    /// `[pod_signers.*]`, by name.
     pub fn pod_signers(&self) -> &[PodSigner] {
         &self.pod_signers
     }
 
-    /// `[istiod_tls.*]`, by name.
     pub fn istiod_tls(&self) -> &[IstiodTls] {
         &self.istiod_tls
     }
 
-    /// `[linkerd_issuers.*]`, by name.
     pub fn linkerd_issuers(&self) -> &[LinkerdIssuer] {
         &self.linkerd_issuers
     }

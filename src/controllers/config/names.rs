@@ -4,14 +4,14 @@ use crate::cluster::{is_label, is_subdomain};
 use crate::config_issue::ConfigIssue;
 use crate::x509::{DnsName, NameError};
 
-/// The key `room.name` of a section, for messages, once its name is found to be good.
-pub(super) fn section(room: &str, name: &str) -> Result<String, ConfigIssue> {
+/// The key `table.name` of a section with a valid name.
+pub(super) fn section(table: &str, name: &str) -> Result<String, ConfigIssue> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     if (1..=63).contains(&name.len()) && name.chars().all(plain) {
-        return Ok(format!("{room}.{name}"));
+        return Ok(format!("{table}.{name}"));
     }
     Err(ConfigIssue::new(
-        format!("{room}.{}", name.escape_default()),
+        format!("{table}.{}", name.escape_default()),
         "a name must be 1 to 63 lower-case letters, digits, `-` or `_`",
     ))
 }
@@ -19,20 +19,18 @@ pub(super) fn section(room: &str, name: &str) -> Result<String, ConfigIssue> {
 /// A service account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Account {
-    /// Its namespace.
     pub(crate) namespace: String,
-    /// Its name.
     pub(crate) name: String,
 }
 
 impl Account {
-    /// Reads `namespace/name`.
+    /// Parses `namespace/name`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (namespace, name) = text.split_once('/')?;
         Self::new(namespace, name)
     }
 
-    /// The account that a user of Kubernetes is, if it is one.
+    /// Parses a Kubernetes user name, `system:serviceaccount:NAMESPACE:NAME`.
     pub(crate) fn of_user(username: &str) -> Option<Self> {
         let (namespace, name) = username
             .strip_prefix("system:serviceaccount:")?
@@ -48,7 +46,7 @@ impl Account {
     }
 }
 
-/// A DNS name in which `{account}` and `{namespace}` stand for a pod's.
+/// A DNS name with the placeholders `{account}` and `{namespace}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NameTemplate(String);
 
@@ -70,10 +68,7 @@ impl NameTemplate {
         }
     }
 
-    /// The name for one account.
-    ///
-    /// # Errors
-    /// [`NameError`] when it is too long, say.
+    /// The DNS name for an account; it may be too long.
     pub(crate) fn fill(&self, namespace: &str, account: &str) -> Result<DnsName, NameError> {
         let text = self.0.replace("{account}", account);
         DnsName::parse(&text.replace("{namespace}", namespace))

@@ -1,4 +1,4 @@
-//! What the controllers' account must be allowed in a cluster (RBAC).
+//! The RBAC permissions that the controllers' account needs in a cluster.
 
 use super::Config;
 use crate::cluster::Permission;
@@ -7,7 +7,6 @@ const GROUP: &str = "certificates.k8s.io";
 const READ: [&str; 3] = ["get", "list", "watch"];
 
 impl Config {
-    /// The permissions that are needed in `cluster`.
     pub fn permissions(&self, cluster: &str) -> Vec<Permission> {
         let mut permissions = Vec::new();
         let here = |clusters: &[String]| clusters.iter().any(|each| each == cluster);
@@ -32,7 +31,7 @@ impl Config {
             let why = format!("istiod_tls.{}", istiod.name);
             let secret =
                 |verb| Permission::new(verb, "", "secrets", why.clone()).within(&istiod.namespace);
-            // It is applied, and the name of what is applied holds for its making too.
+            // With server-side apply, a resourceName also restricts `create`.
             for verb in ["create", "get", "list", "watch", "patch"] {
                 permissions.push(secret(verb).named(&istiod.secret));
             }
@@ -46,7 +45,7 @@ impl Config {
             for verb in ["create", "get", "list", "watch", "patch"] {
                 permissions.push(within(verb, "secrets").named(&issuer.secret));
             }
-            // Whether the controller took it; an event's name is nobody's choice.
+            // Whether the controller accepted the issuer; event names are generated.
             permissions.push(within("list", "events"));
         }
         permissions

@@ -1,4 +1,4 @@
-//! The sections as they are written, and what each value must be.
+//! The sections as in the file, and the checks of their values.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,59 +10,49 @@ use super::{Config, CsrSigner, IstiodTls, PodSigner};
 use crate::cluster::{is_label, is_subdomain};
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 
-/// `[csr_signers.NAME]` as it is written.
+/// `[csr_signers.NAME]` as in the file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawCsrSigner {
-    /// The `spec.signerName` that is answered: `domain/name`.
+    /// The `spec.signerName` to answer: `domain/name`.
     pub signer_name: String,
-    /// The clusters whose requests are signed.
     pub clusters: Vec<String>,
-    /// The profile of the certificates.
     pub profile: String,
-    /// The service accounts whose requests are signed: `namespace/name`.
+    /// The service accounts whose requests to sign: `namespace/name`.
     pub requesters: Vec<String>,
 }
 
-/// `[pod_signers.NAME]` as it is written.
+/// `[pod_signers.NAME]` as in the file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawPodSigner {
-    /// The `spec.signerName` that is answered: `domain/name`.
+    /// The `spec.signerName` to answer: `domain/name`.
     pub signer_name: String,
-    /// The clusters whose requests are signed.
     pub clusters: Vec<String>,
-    /// The profile of the certificates.
     pub profile: String,
-    /// DNS names beside the SPIFFE ID, with `{account}` and `{namespace}`.
+    /// DNS names besides the SPIFFE ID, with `{account}` and `{namespace}`.
     #[serde(default)]
     pub dns_names: Vec<String>,
 }
 
-/// `[istiod_tls.NAME]` as it is written.
+/// `[istiod_tls.NAME]` as in the file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawIstiodTls {
-    /// The cluster that istiod runs in.
     pub cluster: String,
-    /// Its namespace. Default `istio-system`.
+    /// istiod's namespace. Default `istio-system`.
     pub namespace: Option<String>,
-    /// Its revision, where it has one.
+    /// istiod's revision. Default: none.
     pub revision: Option<String>,
     /// The secret's name. Default `istiod-tls`.
     pub secret: Option<String>,
 }
 
-/// The sections together.
 #[derive(Clone, Debug, Default)]
 pub struct RawConfig {
-    /// `[csr_signers.*]`.
     pub csr_signers: BTreeMap<String, RawCsrSigner>,
-    /// `[pod_signers.*]`.
     pub pod_signers: BTreeMap<String, RawPodSigner>,
-    /// `[istiod_tls.*]`.
     pub istiod_tls: BTreeMap<String, RawIstiodTls>,
-    /// `[linkerd_issuers.*]`.
     pub linkerd_issuers: BTreeMap<String, RawLinkerdIssuer>,
 }
 

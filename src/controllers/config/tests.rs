@@ -27,7 +27,7 @@ const CSR: &str = "[csr_signers.a]\nsigner_name = 'd.example/mesh'\nclusters = [
                    profile = 'workload'\nrequesters = ['istio-system/istiod']\n";
 
 #[test]
-fn what_stands() {
+fn valid_sections_are_accepted() {
     let config = read(&format!(
         "{CSR}[pod_signers.p]\nsigner_name = 'd.example/pod'\nclusters = ['east']\n\
          profile = 'workload'\ndns_names = ['{{account}}.{{namespace}}.svc']\n\
@@ -53,7 +53,7 @@ fn what_stands() {
 }
 
 #[test]
-fn an_issuer_for_linkerd() {
+fn a_linkerd_issuer_has_defaults() {
     let config = read("[linkerd_issuers.main]\ncluster = 'east'\n").unwrap();
     let issuer = &config.linkerd_issuers()[0];
     let name = |td: &str| issuer.dns_name(&TrustDomain::parse(td).unwrap());
@@ -66,12 +66,12 @@ fn an_issuer_for_linkerd() {
         (&namespace[..], &secret[..]),
         ("linkerd", "linkerd-identity-issuer")
     );
-    // A trust domain may have what no DNS name has.
+    // A trust domain may contain characters that no DNS name has.
     assert_eq!(name("a_b"), None);
 }
 
 #[test]
-fn what_cannot_stand_is_named() {
+fn each_invalid_value_is_named() {
     for (from, to, key) in [
         ("d.example/mesh", "mesh", "csr_signers.a.signer_name"),
         ("d.example/mesh", "D/mesh", "csr_signers.a.signer_name"),
@@ -132,7 +132,7 @@ fn what_cannot_stand_is_named() {
 }
 
 #[test]
-fn only_service_accounts_are_accounts() {
+fn only_service_accounts_parse_as_accounts() {
     for user in [
         "admin",
         "system:serviceaccount",
@@ -147,9 +147,9 @@ fn only_service_accounts_are_accounts() {
     }
 }
 
-/// Names that would widen a selector, a role or a list of those who are trusted.
+/// Names that would widen a selector, a role or a list of trusted accounts.
 #[test]
-fn names_with_odd_characters_cannot_stand() {
+fn names_with_unusual_characters_are_refused() {
     for signer in [
         "d.example/mesh,spec.signerName=e.example/x",
         "d.example/mesh=x",
@@ -198,7 +198,7 @@ fn names_with_odd_characters_cannot_stand() {
         for odd in [
             "", "*", "a b", "a,b", "a/b", "..", "a\t", "\u{e4}", "-a", "a-", "A",
         ] {
-            // A revision is the end of a label that begins with `istiod-`.
+            // A revision is the rest of a label after `istiod-`.
             if (key, odd) == ("revision", "-a") {
                 continue;
             }

@@ -1,6 +1,6 @@
-//! The event `IssuedLeafCertificate` on the service account that a certificate was issued to, as
-//! Linkerd's own controller writes it. Nothing waits for it: what comes faster than it can be written
-//! is dropped, and what cannot be written is not tried again.
+//! The event `IssuedLeafCertificate` on the service account of an issued certificate, as Linkerd's own
+//! controller writes it. Issuance does not wait for it: events beyond the queue are dropped, and a
+//! failed write is not retried.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,19 +18,20 @@ use crate::clock::{Clock, UnixTime};
 use crate::cluster::{ApiError, Cluster, Notice, Notices, Permission};
 use crate::controllers::metrics::Metrics;
 use crate::digest::hex;
+use crate::log_limit::OnChange;
 
 const REASON: &str = "IssuedLeafCertificate";
 const COMPONENT: &str = "rootbridge";
-/// So many wait to be written; a mesh that starts all at once leaves the rest out.
-const WAITING: usize = 1024;
+/// The queue's capacity; a mesh that starts all at once loses the rest.
+const CAPACITY: usize = 1024;
 /// The shortest time between two writes to one cluster.
 const PACE: Duration = Duration::from_millis(100);
-/// What writing needs in a cluster; `why` names the key that wants it.
+/// The permission to write events; `why` names the configuration key that needs it.
 pub fn event_permission(why: impl Into<String>) -> Permission {
     Permission::new("create", "", "events", why)
 }
 
-/// Begins to write events in these clusters, until `stop`; answers where they are told.
+/// Writes events in these clusters until `stop`; returns the sender.
 pub fn start_events(
     clusters: impl IntoIterator<Item = Arc<Cluster>>,
     clock: &Arc<dyn Clock>,
@@ -43,9 +44,9 @@ pub fn start_events(
         let name = cluster.config().name();
         (name.to_owned(), metrics.events(name, "dropped"))
     });
-    let (notices, mut ends) = Notices::new(ways, WAITING);
+    let (notices, mut receivers) = Notices::new(ways, CAPACITY);
     for cluster in clusters {
-        let Some(told) = ends.remove(cluster.config().name()) else {
+        let Some(receiver) = receivers.remove(cluster.config().name()) else {
             continue;
         };
         let writer = Writer {
@@ -55,7 +56,7 @@ pub fn start_events(
         };
         let stop = stop.clone();
         tasks.spawn(async move {
-            stop.run_until_cancelled(writer.write(told)).await;
+            stop.run_until_cancelled(writer.run(receiver)).await;
         });
     }
     notices
@@ -69,32 +70,30 @@ struct Writer {
 }
 
 impl Writer {
-    async fn write(&self, mut told: mpsc::Receiver<Notice>) {
-        let mut last = String::new();
+    async fn run(&self, mut receiver: mpsc::Receiver<Notice>) {
+        let mut reasons = OnChange::default();
         let mut pace: Interval = tokio::time::interval(PACE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while let Some(notice) = told.recv().await {
+        while let Some(notice) = receiver.recv().await {
             pace.tick().await;
             let name = self.cluster.config().name();
-            match self.write_one(&notice).await {
+            match self.write(&notice).await {
                 Ok(()) => {
-                    last.clear();
+                    reasons.clear();
                     self.metrics.events(name, "written").inc();
                 }
                 Err(error) => {
                     let why = error.to_string();
                     self.metrics.events(name, "failed").inc();
-                    // One line for each new reason, not one for each event.
-                    if why != last {
+                    if reasons.is_new(&why) {
                         tracing::warn!(cluster = name, why, "{REASON} events are not written");
-                        last = why;
                     }
                 }
             }
         }
     }
 
-    async fn write_one(&self, notice: &Notice) -> Result<(), ApiError> {
+    async fn write(&self, notice: &Notice) -> Result<(), ApiError> {
         let client = self.cluster.connection().client()?;
         let path = Event::url_path(&(), Some(&notice.namespace));
         let event = event(notice, self.clock.now());
@@ -133,7 +132,7 @@ fn event(notice: &Notice, now: UnixTime) -> Event {
     }
 }
 
-/// In the words of Linkerd's controller, with the time as Go writes it.
+/// The text of Linkerd's controller, with the time in Go's format.
 fn message(notice: &Notice) -> String {
     let until = Timestamp::from_second(notice.not_after.secs());
     let until = until.map_or_else(
@@ -152,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_message_is_as_the_controllers() {
+    fn the_message_equals_that_of_linkerds_controller() {
         let notice = Notice {
             namespace: "shop".to_owned(),
             account: "web".to_owned(),

@@ -1,8 +1,8 @@
-//! Whether Linkerd's controller took the issuer that was written for it: it says so in an event, and
-//! it can miss a change (linkerd2 #15109), which nobody would notice before the old one has expired.
+//! Whether Linkerd's controller accepts the issuer that was written for it. The controller reports that
+//! in an event. It can miss a change (linkerd2 #15109), which would show only when the old issuer
+//! expires.
 //!
-//! No clocks are compared: what was there before the write is remembered by UID and version, and
-//! what is not among it came after.
+//! Clocks are not compared: an event is new when its UID and version were not listed before the write.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,13 +26,12 @@ const ACCEPTED: &str = "IssuerUpdated";
 const SKIPPED: &str = "IssuerUpdateSkipped";
 /// For one list.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Of what somebody else wrote, for the log.
+/// The length of an event's message in the log.
 const MAX_MESSAGE: usize = 300;
 
 /// Versions of events by UID.
 type EventVersions = HashMap<String, String>;
 
-/// Watches the events of one controller.
 #[derive(Debug)]
 pub(in crate::controllers) struct IssuerAcceptance {
     name: String,
@@ -46,17 +45,18 @@ pub(in crate::controllers) struct IssuerAcceptance {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What was there before the write; `None` when it could not be read.
+    /// The events before the last write; `None` when they could not be listed.
     before: Option<EventVersions>,
-    /// Since when it is waited for.
-    written: Option<Instant>,
+    /// When the secret was written, while the controller's event is awaited.
+    written_at: Option<Instant>,
 }
 
-/// What the controller has said since.
+/// What the controller reported after a write.
 #[derive(Debug, PartialEq, Eq)]
 enum Reply {
     Pending,
     Accepted,
+    /// It did not accept the issuer, and why.
     Skipped(String),
 }
 
@@ -77,7 +77,7 @@ impl IssuerAcceptance {
         }
     }
 
-    /// Looks for news of each write, until `stop`.
+    /// Follows each write until `stop`.
     pub(in crate::controllers) async fn run(&self, stop: &CancellationToken) {
         stop.run_until_cancelled(async {
             loop {
@@ -88,7 +88,7 @@ impl IssuerAcceptance {
         .await;
     }
 
-    /// From a write to what came of it; a later write begins anew.
+    /// From a write to the controller's reply; a later write starts over.
     async fn await_reply(&self) {
         let mut skipped = None;
         let pause = (self.timeout / 20).clamp(Duration::from_secs(1), Duration::from_secs(15));
@@ -97,7 +97,7 @@ impl IssuerAcceptance {
                 return;
             };
             let listed = self.list().await;
-            // What was listed before another write says nothing of that.
+            // Another write replaced this one while the events were listed.
             if self.pending().is_none_or(|(_, at)| at != since) {
                 skipped = None;
                 continue;
@@ -106,7 +106,7 @@ impl IssuerAcceptance {
                 Ok(events) => match reply(&before, events) {
                     Reply::Accepted => return self.on_accepted(since),
                     Reply::Skipped(why) if skipped.as_ref() != Some(&why) => {
-                        self.warn("skipped", &format!("the controller says: {why}"));
+                        self.warn("skipped", &format!("the controller reports: {why}"));
                         skipped = Some(why);
                     }
                     Reply::Skipped(_) | Reply::Pending => {}
@@ -116,7 +116,7 @@ impl IssuerAcceptance {
             if since.elapsed() >= self.timeout {
                 let why = match listed {
                     Err(why) => format!("its events cannot be listed: {why}"),
-                    Ok(_) => format!("it said nothing within {} s", self.timeout.as_secs()),
+                    Ok(_) => format!("it reported nothing within {} s", self.timeout.as_secs()),
                 };
                 self.forget(since);
                 return self.warn("unseen", &why);
@@ -136,7 +136,7 @@ impl IssuerAcceptance {
         tracing::info!(
             cluster,
             section = self.name,
-            "Linkerd's controller took its issuer"
+            "Linkerd's controller accepted its new issuer"
         );
     }
 
@@ -147,7 +147,7 @@ impl IssuerAcceptance {
             cluster,
             section = self.name,
             why,
-            "Linkerd's controller has not taken its issuer (linkerd2 #15109): kubectl rollout restart \
+            "Linkerd's controller has not accepted its new issuer (linkerd2 #15109): kubectl rollout restart \
              deploy/{DEPLOYMENT} -n {}",
             self.namespace
         );
@@ -155,13 +155,13 @@ impl IssuerAcceptance {
 
     fn pending(&self) -> Option<(EventVersions, Instant)> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        Some((state.before.clone()?, state.written?))
+        Some((state.before.clone()?, state.written_at?))
     }
 
     fn forget(&self, since: Instant) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.written == Some(since) {
-            state.written = None;
+        if state.written_at == Some(since) {
+            state.written_at = None;
         }
     }
 
@@ -179,19 +179,19 @@ impl Observer for Arc<IssuerAcceptance> {
                 cluster,
                 section = self.name,
                 %why,
-                "events cannot be listed: it will not be known whether Linkerd's controller took its issuer"
+                "events cannot be listed: it will not be known whether Linkerd's controller accepts its issuer"
             );
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.before = seen.ok().map(|events| events.iter().map(version).collect());
-        state.written = None;
+        state.written_at = None;
     }
 
     fn on_written(&self) {
         let cluster = self.cluster.config().name();
         self.metrics.issuer_accepted(&self.name, cluster, false);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.written = Some(Instant::now());
+        state.written_at = Some(Instant::now());
         self.wake.notify_one();
     }
 
@@ -217,27 +217,27 @@ fn version(event: &Event) -> (String, String) {
     )
 }
 
-/// What is not among `before`, the newest first: a controller that took it after all took it.
+/// The newest reply among the events that are not in `before`; at the same time, acceptance counts.
 fn reply(before: &EventVersions, events: &[Event]) -> Reply {
     let fresh = events.iter().filter(|event| {
         let (uid, version) = version(event);
         before.get(&uid) != Some(&version)
     });
-    let told = fresh.filter_map(|event| {
-        let news = match event.reason.as_deref() {
+    let replies = fresh.filter_map(|event| {
+        let reply = match event.reason.as_deref() {
             Some(ACCEPTED) => Reply::Accepted,
             Some(SKIPPED) => {
                 Reply::Skipped(printable(event.message.as_deref().unwrap_or_default()))
             }
             _ => return None,
         };
-        Some((time(event), news == Reply::Accepted, news))
+        Some((time(event), reply == Reply::Accepted, reply))
     });
-    let last = told.max_by_key(|(at, taken, _)| (*at, *taken));
-    last.map_or(Reply::Pending, |(_, _, news)| news)
+    let last = replies.max_by_key(|(at, is_accepted, _)| (*at, *is_accepted));
+    last.map_or(Reply::Pending, |(_, _, reply)| reply)
 }
 
-/// When it was last said: recorders count repetitions in one object.
+/// When the event last occurred: recorders count repetitions in one object.
 fn time(event: &Event) -> Option<Timestamp> {
     let series = event.series.as_ref();
     let series = series.and_then(|series| series.last_observed_time.as_ref());
@@ -272,7 +272,7 @@ mod tests {
     const LATE: &str = "2026-11-22T10:00:01Z";
 
     #[test]
-    fn only_what_is_new_is_news() {
+    fn only_new_events_count() {
         let old = [
             event("a", "1", ACCEPTED, EARLY),
             event("b", "2", SKIPPED, EARLY),
@@ -282,9 +282,9 @@ mod tests {
         assert_eq!(reply(&before, &[]), Reply::Pending);
         let other = event("c", "3", "ScalingReplicaSet", LATE);
         assert_eq!(reply(&before, &[other]), Reply::Pending);
-        // Said again: the same object at another version, even if the clock there stands.
-        let again = event("a", "4", ACCEPTED, EARLY);
-        assert_eq!(reply(&before, &[again]), Reply::Accepted);
+        // A repetition is the same object at another version, even at the same time.
+        let repeated = event("a", "4", ACCEPTED, EARLY);
+        assert_eq!(reply(&before, &[repeated]), Reply::Accepted);
         let skipped = event("b", "5", SKIPPED, LATE);
         assert_eq!(
             reply(&before, &[skipped]),
@@ -293,16 +293,19 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_counts() {
+    fn the_newest_event_counts() {
         let none = EventVersions::new();
-        let taken = |at| event("a", "1", ACCEPTED, at);
+        let accepted = |at| event("a", "1", ACCEPTED, at);
         let skipped = |at| event("b", "2", SKIPPED, at);
         assert_eq!(
-            reply(&none, &[skipped(EARLY), taken(LATE)]),
+            reply(&none, &[skipped(EARLY), accepted(LATE)]),
             Reply::Accepted
         );
-        assert_eq!(reply(&none, &[skipped(LATE), taken(LATE)]), Reply::Accepted);
-        let then = reply(&none, &[taken(EARLY), skipped(LATE)]);
+        assert_eq!(
+            reply(&none, &[skipped(LATE), accepted(LATE)]),
+            Reply::Accepted
+        );
+        let then = reply(&none, &[accepted(EARLY), skipped(LATE)]);
         assert!(matches!(then, Reply::Skipped(_)));
     }
 }

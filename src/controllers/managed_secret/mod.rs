@@ -156,7 +156,7 @@ impl<W: Observer> ManagedSecret<W> {
             .ok_or("the authority cannot sign")?;
         let anchors = bundle.to_pem();
         let why = match &found {
-            None => "it is not there",
+            None => "it does not exist",
             Some(found) => match found.status(&self.spec, &issuer, &anchors, now) {
                 Ok(status) => {
                     self.authorities.reserve_key(&status.key);
@@ -177,7 +177,7 @@ impl<W: Observer> ManagedSecret<W> {
                 path_len_remedy(trust_domain)
             ));
         }
-        // What the API server would refuse is not signed first.
+        // Nothing is signed that the API server would refuse.
         secret::dry_run(&client, namespace, name)
             .await
             .map_err(down)?;
@@ -245,11 +245,10 @@ fn issue_delay(recent: usize) -> Duration {
 
 /// What came of a reconciliation.
 enum Outcome {
-    /// It is as it should be, for so long.
+    /// Until it is to be renewed, after this time.
     UpToDate(Duration),
-    /// It was written.
     Written,
-    /// It is wrong, and may not be written yet.
+    /// It differs, but issuance is delayed.
     Deferred,
 }
 

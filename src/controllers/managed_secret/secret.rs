@@ -1,4 +1,4 @@
-//! The secret itself: read, judged, applied.
+//! Reads, checks and applies the secret.
 
 use std::collections::BTreeSet;
 
@@ -18,24 +18,22 @@ use crate::cluster::{ApiClient, ApiError};
 use crate::issuance::Issuer;
 use crate::x509::{Certificate, KeyKind, PublicKey, parse_pem_chain};
 
-/// Who we are to server-side apply.
+/// The field manager of server-side apply.
 const MANAGER: &str = "rootbridge";
 const TYPE: &str = "kubernetes.io/tls";
 
-/// What the secret is to hold.
 pub(super) struct Material {
-    /// The leaf, then the intermediates, PEM.
+    /// PEM, the secret's own certificate first.
     pub(super) chain: String,
-    /// The private key, PEM.
+    /// PEM.
     pub(super) key: Zeroizing<String>,
-    /// The whole bundle, PEM.
+    /// The trust bundle, PEM.
     pub(super) anchors: String,
 }
 
-/// What the secret holds now.
 pub(super) struct Found(Secret);
 
-/// A certificate that is as it should be; the key is only its public half.
+/// A secret that matches its specification.
 #[derive(Debug)]
 pub(super) struct SecretStatus {
     pub(super) renew_at: UnixTime,
@@ -53,30 +51,30 @@ pub(super) async fn read(
     Ok(secret.map(Found))
 }
 
-/// Writes the secret, as its owner: what others wrote over our fields is put back, what they added
-/// beside them is left.
+/// Applies the secret. This restores the fields that others changed, and leaves fields that they
+/// added.
 pub(super) async fn apply(
     client: &ApiClient,
     namespace: &str,
     name: &str,
-    issued_at: &Material,
+    material: &Material,
 ) -> Result<(), ApiError> {
-    patch(client, namespace, name, issued_at, &parameters()).await
+    patch(client, namespace, name, material, &parameters()).await
 }
 
-/// The same without effect, to know that it would be taken: the namespace is there, the secret's
-/// type is right, and RBAC lets us.
+/// Checks that [`apply`] would succeed: the namespace exists, the secret's type is correct, and RBAC
+/// allows it.
 pub(super) async fn dry_run(
     client: &ApiClient,
     namespace: &str,
     name: &str,
 ) -> Result<(), ApiError> {
-    let nothing = Material {
+    let empty = Material {
         chain: String::new(),
         key: Zeroizing::default(),
         anchors: String::new(),
     };
-    patch(client, namespace, name, &nothing, &parameters().dry_run()).await
+    patch(client, namespace, name, &empty, &parameters().dry_run()).await
 }
 
 fn parameters() -> PatchParams {
@@ -87,7 +85,7 @@ async fn patch(
     client: &ApiClient,
     namespace: &str,
     name: &str,
-    issued_at: &Material,
+    material: &Material,
     parameters: &PatchParams,
 ) -> Result<(), ApiError> {
     let mut wanted = json!({
@@ -100,13 +98,13 @@ async fn patch(
         },
         "type": TYPE,
         "data": {
-            "tls.crt": STANDARD.encode(&issued_at.chain),
-            "tls.key": STANDARD.encode(issued_at.key.as_bytes()),
-            "ca.crt": STANDARD.encode(&issued_at.anchors),
+            "tls.crt": STANDARD.encode(&material.chain),
+            "tls.key": STANDARD.encode(material.key.as_bytes()),
+            "ca.crt": STANDARD.encode(&material.anchors),
         },
     });
     let request = Request::new(path(namespace)).patch(name, parameters, &Patch::Apply(&wanted));
-    // The request has a copy of its own, which is sent; this one would stay in memory.
+    // The request has its own copy; this one would stay in memory.
     if let Some(Value::String(key)) = wanted.pointer_mut("/data/tls.key") {
         key.zeroize();
     }
@@ -119,7 +117,8 @@ pub(super) fn path(namespace: &str) -> String {
 }
 
 impl Found {
-    /// Whether the secret is as it should be, and until when; or what is wrong with it.
+    /// # Errors
+    /// How the secret differs from its specification.
     pub(super) fn status(
         &self,
         spec: &SecretSpec,
@@ -134,7 +133,8 @@ impl Found {
         if data("ca.crt") != anchors.as_bytes() {
             return Err("its ca.crt is not the trust bundle");
         }
-        let chain = parse_pem_chain(data("tls.crt")).map_err(|_| "its tls.crt is no chain")?;
+        let chain = parse_pem_chain(data("tls.crt"))
+            .map_err(|_| "its tls.crt is not a certificate chain")?;
         let Some((own, above)) = chain.split_first() else {
             return Err("its tls.crt is empty");
         };
@@ -148,13 +148,13 @@ impl Found {
         }
         matches_spec(own, spec)?;
         let key = std::str::from_utf8(data("tls.key")).unwrap_or_default();
-        let is_its = KeyPair::from_pem(key)
+        let key_matches = KeyPair::from_pem(key)
             .is_ok_and(|key| key.subject_public_key_info() == own.public_key().spki_der());
-        if !is_its {
-            return Err("its tls.key is not the certificate's");
+        if !key_matches {
+            return Err("its tls.key does not belong to the certificate");
         }
-        let life = own.not_after().since(own.not_before());
-        let renew_at = own.not_before().plus(spec.role.renewal(life));
+        let lifetime = own.not_after().since(own.not_before());
+        let renew_at = own.not_before().plus(spec.role.renewal_age(lifetime));
         if now >= renew_at {
             return Err("it is time to renew it");
         }
@@ -166,20 +166,19 @@ impl Found {
     }
 }
 
-/// Whether a certificate says what it should.
 fn matches_spec(own: &Certificate, spec: &SecretSpec) -> Result<(), &'static str> {
     let has: BTreeSet<_> = own.names().iter().collect();
     if has != spec.names.iter().collect() || own.has_other_names() {
         return Err("it has other names");
     }
-    let is_right = match spec.role {
+    let role_matches = match spec.role {
         CertificateRole::Leaf => !own.is_ca(),
         CertificateRole::Ca { .. } => own.is_ca() && own.path_len() == Some(0),
     };
-    if !is_right {
-        return Err("it is another role of certificate");
+    if !role_matches {
+        return Err("it has another role");
     }
-    // What is issued_at here; `linkerd check` takes no other for an issuer.
+    // The kind generated here; `linkerd check` accepts no other for an issuer.
     match own.public_key().kind() {
         KeyKind::EcdsaP256 => Ok(()),
         _ => Err("its key is of another kind"),

@@ -1,44 +1,38 @@
-//! What a kept secret is to hold.
+//! The specification of a managed secret.
 
 use std::time::Duration;
 
 use crate::x509::San;
 
-/// What a kept secret is to hold, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::controllers) struct SecretSpec {
-    /// The section's name in the configuration.
+    /// The section's name in the configuration, for logs and metrics.
     pub(in crate::controllers) name: String,
-    /// What it is, for the log: `istiod's certificate`.
+    /// For the log: `istiod's certificate`.
     pub(in crate::controllers) what: &'static str,
-    /// The secret's namespace.
     pub(in crate::controllers) namespace: String,
-    /// The secret's name.
     pub(in crate::controllers) secret: String,
-    /// The certificate's names.
+    /// The certificate's subject alternative names.
     pub(in crate::controllers) names: Vec<San>,
-    /// Its profile.
     pub(in crate::controllers) profile: &'static str,
-    /// What the caller is called after `local:`.
+    /// The caller's name after `local:`.
     pub(in crate::controllers) purpose: &'static str,
-    /// What role of certificate it is.
     pub(in crate::controllers) role: CertificateRole,
 }
 
-/// A role of certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::controllers) enum CertificateRole {
-    /// An end entity's, as long as its profile says.
+    /// An end entity's, with the lifetime of its profile.
     Leaf,
-    /// A CA's with nothing but leaves below it.
+    /// A CA's with path length 0.
     Ca {
-        /// How long, if its profile and the path above it allow that.
+        /// The requested lifetime, which its profile and the path above it may shorten.
         lifetime: Duration,
     },
 }
 
 impl CertificateRole {
-    /// How long it is asked for; `None` for what the profile says.
+    /// The lifetime to request; `None` for the profile's.
     pub(super) fn lifetime(self) -> Option<Duration> {
         match self {
             Self::Leaf => None,
@@ -46,12 +40,12 @@ impl CertificateRole {
         }
     }
 
-    /// After how much of its life it is renewed. What a CA has signed ends with it at the latest, so
-    /// that it is renewed earlier.
-    pub(super) fn renewal(self, life: Duration) -> Duration {
+    /// The age at which a certificate is renewed. A CA is renewed earlier, because what it signs ends
+    /// with it at the latest.
+    pub(super) fn renewal_age(self, lifetime: Duration) -> Duration {
         match self {
-            Self::Leaf => life * 2 / 3,
-            Self::Ca { .. } => life / 2,
+            Self::Leaf => lifetime * 2 / 3,
+            Self::Ca { .. } => lifetime / 2,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `[publisher]`: how fast is written, and who writes.
+//! `[publisher]`: the write rate and the Lease.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -7,7 +7,6 @@ use super::raw::RawPublisher;
 use crate::cluster::is_subdomain;
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 
-/// How fast is written, and who writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublisherConfig {
     writes_per_second: NonZeroU32,
@@ -22,17 +21,15 @@ impl PublisherConfig {
         Duration::from_secs(1) / self.writes_per_second.get()
     }
 
-    /// The namespace of the Lease.
     pub fn lease_namespace(&self) -> &str {
         &self.lease_namespace
     }
 
-    /// The Lease's name.
     pub fn lease_name(&self) -> &str {
         &self.lease_name
     }
 
-    /// How long another writer waits for the holder's next sign of life; whole seconds.
+    /// How long another server waits for the holder to renew; whole seconds.
     pub fn lease_duration(&self) -> Duration {
         self.lease_duration
     }

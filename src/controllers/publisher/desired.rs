@@ -8,7 +8,7 @@ use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
 use super::object_state::{MANAGER, Observed};
-use super::target::{Form, TargetConfig, TargetKind};
+use super::target::{BundleFormat, TargetConfig, TargetKind};
 use super::truststore::{self, ANNOTATION};
 use crate::digest::sha256;
 use crate::trust::PublishedBundle;
@@ -44,7 +44,7 @@ impl Desired {
         }
         let (value, hash, annotation) = match target.kind() {
             TargetKind::ConfigMap {
-                form: Form::Truststore { kind, password },
+                format: BundleFormat::Truststore { kind, password },
                 ..
             } => {
                 let bytes = kind.write(bundle, password)?;
@@ -53,7 +53,8 @@ impl Desired {
                 (STANDARD.encode(bytes), source, Some(annotation))
             }
             TargetKind::ConfigMap {
-                form: Form::Pem, ..
+                format: BundleFormat::Pem,
+                ..
             }
             | TargetKind::ClusterTrustBundle { .. } => {
                 (bundle.pem.clone(), sha256(bundle.pem.as_bytes()), None)
@@ -124,7 +125,7 @@ pub(super) fn observe(target: &TargetConfig, object: &DynamicObject) -> Observed
     let value = match target.kind() {
         TargetKind::ConfigMap {
             key,
-            form: Form::Truststore { .. },
+            format: BundleFormat::Truststore { .. },
             ..
         } => text("binaryData", key).and_then(|value| {
             let annotations = object.metadata.annotations.as_ref()?;

@@ -85,7 +85,7 @@ impl TargetConfig {
         let chosen = all
             .iter()
             .filter(|each| text(each, "/status/phase") != Some("Terminating"))
-            .filter(|each| self.wants(&labels(each)))
+            .filter(|each| self.selects(&labels(each)))
             .filter_map(|each| text(each, "/metadata/name").map(str::to_owned))
             .filter(|name| cluster.allows_namespace(name));
         Ok(chosen.collect())

@@ -1,21 +1,21 @@
-//! `[publisher]` and `[bundle_targets.NAME]` as they stand in the file.
+//! `[publisher]` and `[bundle_targets.NAME]` as in the file.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// `[publisher]` as it stands in the file.
+/// `[publisher]` as in the file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawPublisher {
-    /// The most writes to one cluster in a second. Default 50.
+    /// Maximum of writes to one cluster per second. Default 50.
     pub writes_per_second: u32,
     /// The namespace of the Lease, in every cluster. Default `rootbridge`.
     pub lease_namespace: String,
-    /// The Lease's name. Default `rootbridge-publisher`.
+    /// The name of the Lease. Default `rootbridge-publisher`.
     pub lease_name: String,
-    /// How long another writer waits for the holder's next sign of life. Default 15s.
+    /// How long another server waits for the holder to renew. Default 15s.
     #[serde(with = "humantime_serde")]
     pub lease_duration: Duration,
 }
@@ -31,7 +31,7 @@ impl Default for RawPublisher {
     }
 }
 
-/// What a mesh expects.
+/// The object that a mesh expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
@@ -41,50 +41,46 @@ pub enum Preset {
     Linkerd,
 }
 
-/// Which object holds the bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// A ConfigMap in each chosen namespace.
+    /// In each selected namespace.
     ConfigMap,
-    /// A ClusterTrustBundle, one for the cluster.
+    /// One for the cluster.
     ClusterTrustBundle,
 }
 
-/// How the bundle is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// PEM, one block for each anchor.
     Pem,
-    /// A PKCS#12 truststore, as Java reads it.
+    /// A PKCS#12 truststore for Java.
     Pkcs12,
-    /// A truststore in Java's own older format.
+    /// A truststore in Java's older format.
     Jks,
 }
 
-/// `[bundle_targets.NAME]` as it stands in the file.
+/// `[bundle_targets.NAME]` as in the file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawTarget {
-    /// Whose bundle.
     pub trust_domain: String,
-    /// Where to.
     pub clusters: Vec<String>,
-    /// What a mesh expects; the other keys then say what is to be different.
+    /// Defaults for the other keys.
     pub preset: Option<Preset>,
-    /// Which object holds the bundle. Default: a ConfigMap.
+    /// Default: a ConfigMap.
     pub kind: Option<Kind>,
     /// The object's name.
     pub name: Option<String>,
-    /// The key in the ConfigMap.
+    /// The ConfigMap's key for the bundle.
     pub key: Option<String>,
     /// Label selector of the namespaces. Default: all.
     pub namespaces: Option<String>,
-    /// Labels that the object is to have.
+    /// Labels for the object.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// How the bundle is written. Default PEM.
+    /// Default PEM.
     pub format: Option<Format>,
     /// A truststore's password. Default `changeit`.
     pub password: Option<String>,

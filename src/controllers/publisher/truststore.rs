@@ -11,13 +11,13 @@ use crate::x509::Certificate;
 pub(super) const ANNOTATION: &str = "rootbridge/bundle-source";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Store {
+pub(super) enum TruststoreKind {
     Pkcs12,
     /// Java's default until Java 8.
     Jks,
 }
 
-impl Store {
+impl TruststoreKind {
     /// Encodes the anchors as trusted certificates; each alias is the fingerprint.
     pub(super) fn write(self, bundle: &PublishedBundle, password: &str) -> Result<Vec<u8>, String> {
         let anchors = bundle.bundle.anchors();

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::ca::CaCertificate;
 use super::super::error::IssueError;
 use super::super::pipeline::Prepared;
 use super::keys::{KeySpec, describe};
@@ -15,7 +14,10 @@ use super::{Ceremony, CeremonyError, issuer_id};
 use crate::clock::UnixTime;
 use crate::hsm::{Key, Token};
 use crate::ledger::{AnchorOrigin, Change, Filter, IssuerRecord, IssuerState, Kind, Role, State};
-use crate::x509::{Certificate, IssuerIdentity, Serial, TrustDomain, ca_name};
+use crate::x509::{
+    Certificate, CertificateSpec, IssuerIdentity, Serial, SubjectSpec, TbsError, TrustDomain,
+    ca_name,
+};
 
 /// How far notBefore of a CA certificate is in the past, for clocks that are slow.
 const BACKDATE: Duration = Duration::from_secs(300);
@@ -32,8 +34,10 @@ impl Ceremony {
         let token = self.token(&options.token).await?;
         let now = self.clock.now();
         let organization = options.organization.as_deref();
-        let root_name = ca_name(&format!("{domain} root CA"), organization)?;
-        let issuing_name = ca_name(&format!("{domain} issuing CA"), organization)?;
+        let root_name =
+            ca_name(&format!("{domain} root CA"), organization).map_err(TbsError::from)?;
+        let issuing_name =
+            ca_name(&format!("{domain} issuing CA"), organization).map_err(TbsError::from)?;
 
         let root_len = options.path_len.saturating_add(1);
         let (root, existing) = self
@@ -50,19 +54,21 @@ impl Ceremony {
         let root_certificate = match existing {
             Some(certificate) => certificate,
             None => {
-                let certificate = CaCertificate {
+                let name_der = root_name.clone();
+                let key = root.public_key();
+                let spec = CertificateSpec {
                     serial: Serial::new(now),
-                    issuer: identity(&root_name, &root),
-                    issuer_key: root.public_key().clone(),
-                    issuer_not_after: None,
-                    subject_der: root_name,
+                    issuer: Arc::new(IssuerIdentity::root(root_name, key, root.algorithm())),
                     not_before: now.minus(BACKDATE),
                     not_after: now.plus(options.root_ttl),
-                    public_key: root.public_key().clone(),
-                    path_len: Some(root_len),
                     names: Vec::new(),
+                    public_key: key.clone(),
+                    subject: SubjectSpec::Ca {
+                        name_der,
+                        path_len: Some(root_len),
+                    },
                 };
-                let certificate = self.certify(domain, &root, certificate, now).await?;
+                let certificate = self.certify(domain, &root, spec, now).await?;
                 self.activate(&root, &certificate, &certificate).await?;
                 certificate
             }
@@ -76,19 +82,23 @@ impl Ceremony {
         };
         let issuing = self.issuing(&token, issuing).await?;
         let root_not_after = root_certificate.not_after();
-        let certificate = CaCertificate {
+        let root_name = root_certificate.subject_der().to_vec();
+        let spec = CertificateSpec {
             serial: Serial::new(now),
-            issuer: identity(root_certificate.subject_der(), &root),
-            issuer_key: root.public_key().clone(),
-            issuer_not_after: Some(root_not_after),
-            subject_der: issuing_name,
+            issuer: Arc::new(IssuerIdentity {
+                not_after: Some(root_not_after),
+                ..IssuerIdentity::root(root_name, root.public_key(), root.algorithm())
+            }),
             not_before: now.minus(BACKDATE).max(root_certificate.not_before()),
             not_after: now.plus(options.issuing_ttl).min(root_not_after),
-            public_key: issuing.public_key().clone(),
-            path_len: Some(options.path_len),
             names: Vec::new(),
+            public_key: issuing.public_key().clone(),
+            subject: SubjectSpec::Ca {
+                name_der: issuing_name,
+                path_len: Some(options.path_len),
+            },
         };
-        let issuing_certificate = self.certify(domain, &root, certificate, now).await?;
+        let issuing_certificate = self.certify(domain, &root, spec, now).await?;
         self.activate(&issuing, &issuing_certificate, &root_certificate)
             .await?;
         let bundle = self.ledger.bundle(domain, None).await?;
@@ -154,12 +164,12 @@ impl Ceremony {
         Ok(!self.ledger.certificates(signed).await?.is_empty())
     }
 
-    /// Signs `wanted`, unless an earlier run did: then returns that certificate.
+    /// Signs `spec`, unless an earlier run did: then returns that certificate.
     async fn certify(
         &self,
         domain: &TrustDomain,
         signer: &Key,
-        wanted: CaCertificate,
+        spec: CertificateSpec,
         now: UnixTime,
     ) -> Result<Certificate, CeremonyError> {
         let signed = Filter {
@@ -172,21 +182,21 @@ impl Ceremony {
                 continue;
             };
             let certificate = Certificate::parse(der)?;
-            if certificate.public_key() == &wanted.public_key
-                && certificate.subject_der() == wanted.subject_der
-                && certificate.path_len() == wanted.path_len
+            if certificate.public_key() == &spec.public_key
+                && matches!(&spec.subject, SubjectSpec::Ca { name_der, path_len }
+                    if certificate.subject_der() == name_der && certificate.path_len() == *path_len)
                 && certificate.not_after() > now
             {
                 return Ok(certificate);
             }
         }
         let in_flight = self.pipeline.begin();
-        let tbs = (Kind::Ca, wanted.template().to_tbs()?);
-        let mut intent = self.intent(&in_flight, domain, signer, &wanted.public_key, tbs, now);
-        intent.serial = Some(wanted.serial);
-        intent.not_before = Some(wanted.not_before);
-        intent.not_after = Some(wanted.not_after);
-        let role = match wanted.issuer_not_after {
+        let tbs = (Kind::Ca, spec.to_tbs()?);
+        let mut intent = self.intent(&in_flight, domain, signer, &spec.public_key, tbs, now);
+        intent.serial = Some(spec.serial);
+        intent.not_before = Some(spec.not_before);
+        intent.not_after = Some(spec.not_after);
+        let role = match spec.issuer.not_after {
             None => Role::Root,
             Some(_) => Role::Issuing,
         };
@@ -196,7 +206,7 @@ impl Ceremony {
             in_flight,
             intent,
             permit,
-            signable: wanted,
+            signable: spec,
         };
         Ok(self.pipeline.run(prepared).await?)
     }
@@ -219,13 +229,5 @@ impl Ceremony {
         })
         .await
         .map(drop)
-    }
-}
-
-fn identity(name: &[u8], key: &Key) -> IssuerIdentity {
-    IssuerIdentity {
-        name_der: name.to_vec(),
-        key_id: key.public_key().key_id().to_vec(),
-        algorithm: key.algorithm(),
     }
 }

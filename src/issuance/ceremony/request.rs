@@ -7,7 +7,7 @@ use super::keys::KeySpec;
 use super::options::{RequestOptions, RequestReport};
 use super::{Ceremony, CeremonyError, issuer_id};
 use crate::ledger::{IssuerState, Kind, Role};
-use crate::x509::{ca_name, request_info, to_pem};
+use crate::x509::{TbsError, ca_name, request_info, to_pem};
 
 impl Ceremony {
     /// Makes an issuing key and a certification request. A repeated call uses the pending key: a
@@ -36,7 +36,8 @@ impl Ceremony {
             None => self.make_key(&token, spec).await?,
         };
         let common_name = format!("{domain} issuing CA");
-        let name = ca_name(&common_name, options.organization.as_deref())?;
+        let name =
+            ca_name(&common_name, options.organization.as_deref()).map_err(TbsError::from)?;
         let info = request_info(&name, key.public_key(), Some(options.path_len))?;
         let signable = Request {
             public_key: key.public_key().clone(),

@@ -1,7 +1,7 @@
 //! Changes of trust anchors.
 
 use super::bundles::published;
-use super::change::{ChangeContext, ChangeResult, parse};
+use super::change_context::{ChangeContext, ChangeResult, parse};
 use super::columns::Columns;
 use super::issuers::NewCaCertificate;
 use super::lookup::authority;
@@ -11,7 +11,8 @@ use crate::ledger::{AnchorOrigin, AnchorState, LedgerError};
 use crate::x509::TrustDomain;
 
 impl ChangeContext<'_> {
-    /// The anchor of a path, in use by this authority; a foreign one becomes the authority's.
+    /// Makes the path's anchor an anchor of this authority; a foreign one becomes the authority's
+    /// own.
     pub(super) async fn ensure_anchor(
         &mut self,
         authority: i64,
@@ -20,7 +21,7 @@ impl ChangeContext<'_> {
     ) -> Result<(), LedgerError> {
         if new.origin == AnchorOrigin::Foreign {
             return Err(LedgerError::Refused(
-                "a foreign anchor cannot stand above an issuer of this authority".to_owned(),
+                "a foreign anchor cannot be the anchor of an issuer of this authority".to_owned(),
             ));
         }
         let in_use = sqlx::query(
@@ -64,7 +65,7 @@ impl ChangeContext<'_> {
         state: AnchorState,
         expires_at: Option<UnixTime>,
     ) -> Result<(), LedgerError> {
-        let made = sqlx::query(
+        let inserted = sqlx::query(
             "INSERT INTO anchor
                 (authority, sha256, der, origin, source, state, expires_at, added_at, added_by)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -80,9 +81,9 @@ impl ChangeContext<'_> {
         .bind(&self.by.name)
         .execute(&mut *self.conn)
         .await?;
-        if made.rows_affected() == 0 {
+        if inserted.rows_affected() == 0 {
             return Err(LedgerError::Refused(format!(
-                "the anchor sha256:{} is in use already",
+                "the anchor sha256:{} already is an anchor of this authority",
                 hex(sha256)
             )));
         }
@@ -98,18 +99,18 @@ impl ChangeContext<'_> {
     ) -> Result<ChangeResult, LedgerError> {
         let authority = authority(self.conn, trust_domain).await?;
         let certificate = parse("the anchor", der)?;
-        // Verifiers may take any certificate of a bundle for an issuer, a leaf included.
+        // Some verifiers accept any certificate of a bundle as an issuer, even a leaf.
         if !certificate.is_ca() {
             return Err(LedgerError::Refused(format!(
-                "{} is no CA certificate (CA:TRUE): give the root of the other CA",
+                "{} is no CA certificate (CA:TRUE): supply the root of the other CA",
                 certificate.subject()
             )));
         }
         let not_after = certificate.not_after();
-        let expires_at = expires_at.map_or(not_after, |asked| asked.min(not_after));
+        let expires_at = expires_at.map_or(not_after, |requested| requested.min(not_after));
         if expires_at <= self.now {
             return Err(LedgerError::Refused(format!(
-                "the anchor {} has expired at {expires_at}",
+                "the anchor {} expired at {expires_at}",
                 certificate.subject()
             )));
         }
@@ -151,7 +152,7 @@ impl ChangeContext<'_> {
             trust_domain: trust_domain.clone(),
             sha256: hex(sha256),
         })?;
-        let needed: Option<String> = sqlx::query_scalar(
+        let dependent: Option<String> = sqlx::query_scalar(
             "SELECT issuer.key FROM issuer JOIN ca_certificate ON ca_certificate.issuer = issuer.id
              WHERE authority = ? AND anchor = ? AND issuer.state = 'active'
                AND ca_certificate.state = 'active'
@@ -162,15 +163,15 @@ impl ChangeContext<'_> {
         .bind(sha256.as_slice())
         .fetch_optional(&mut *self.conn)
         .await?;
-        if let Some(issuer) = needed {
+        if let Some(issuer) = dependent {
             return Err(LedgerError::Refused(format!(
-                "issuer {issuer} is active and its certificates end in this anchor: retire the issuer first"
+                "issuer {issuer} is active and all its paths end in this anchor: retire the issuer first"
             )));
         }
         self.retire_anchor_row(row).await?;
         if published(self.conn, authority, self.now).await?.is_empty() {
             return Err(LedgerError::Refused(format!(
-                "it is the last anchor of {trust_domain}, and a trust bundle is never empty"
+                "it is the last anchor of {trust_domain}, and a trust bundle must not be empty"
             )));
         }
         let action = Some((

@@ -1,58 +1,33 @@
-//! One batch, one transaction, one sync: intents and conclusions together, each judged by itself.
+//! Group commit: intents and conclusions in one transaction with one sync, each with its own
+//! result.
 
-use sqlx::{Row, SqliteConnection};
+use sqlx::SqliteConnection;
 
 use super::bulk_insert::{BulkInsert, ConclusionRow, IntentRow};
-use super::columns::{Columns, is_busy, is_constraint};
+use super::columns::{Columns, is_constraint};
+use super::transaction::begin;
 use super::writer_state::WriterState;
 use crate::clock::UnixTime;
 use crate::ledger::{
     CaCertificateId, Intent, IntentId, IssuerState, Kind, LedgerError, Outcome, Record, State,
 };
-use std::time::{Duration, Instant};
 
-/// What each of a batch's requests came to, in their order.
+/// The results of a batch's requests, in their order.
 pub(super) struct BatchResults {
     pub(super) records: Vec<Result<Record, LedgerError>>,
     pub(super) conclusions: Vec<Result<(), LedgerError>>,
 }
 
-/// Why a batch came to nothing.
+/// Why a whole batch failed.
 #[derive(Debug)]
 pub(super) enum BatchError {
-    /// One of the rows is not acceptable, it is not state which; the connection is well.
+    /// One of the rows, not known which, violates a constraint; the connection remains usable.
     Constraint(LedgerError),
     /// The connection must not be used again.
     Connection(LedgerError),
 }
 
-/// How long a writer waits for its turn among processes.
-const WRITE_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two tries. A server under load leaves the lock free for microseconds at a time, which
-/// SQLite's own waiting, longer with every try, would miss for ever.
-const RETRY_INTERVAL: Duration = Duration::from_micros(300);
-
-/// Takes the write lock and answers the newest intent's number and the revision.
-pub(super) async fn begin(conn: &mut SqliteConnection) -> Result<(i64, i64), sqlx::Error> {
-    let deadline = Instant::now() + WRITE_LOCK_TIMEOUT;
-    loop {
-        let head = sqlx::query(
-            "BEGIN IMMEDIATE;
-             SELECT coalesce((SELECT max(id) FROM intent), 0), (SELECT value FROM revision)",
-        )
-        .fetch_one(&mut *conn)
-        .await;
-        match head {
-            Ok(row) => return Ok((row.try_get(0)?, row.try_get(1)?)),
-            Err(error) if is_busy(&error) && Instant::now() < deadline => {
-                tokio::time::sleep(RETRY_INTERVAL).await;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// The statements of the writer.
+/// The writer's statements.
 #[derive(Debug)]
 pub(super) struct Statements {
     intents: BulkInsert,
@@ -67,7 +42,7 @@ impl Statements {
         }
     }
 
-    /// Writes the batch; durable when it answers results.
+    /// Writes the batch; durable when it returns results.
     pub(super) async fn write(
         &self,
         conn: &mut SqliteConnection,
@@ -76,8 +51,8 @@ impl Statements {
         conclusions: &[(IntentId, Outcome)],
         now: UnixTime,
     ) -> Result<BatchResults, BatchError> {
-        let store = |error: sqlx::Error| BatchError::Connection(error.into());
-        let (newest, revision) = begin(conn).await.map_err(store)?;
+        let failed = |error: sqlx::Error| BatchError::Connection(error.into());
+        let (newest, revision) = begin(conn).await.map_err(failed)?;
         let written = async {
             state
                 .refresh(conn, revision)
@@ -95,7 +70,7 @@ impl Statements {
                 sqlx::query("COMMIT")
                     .execute(&mut *conn)
                     .await
-                    .map_err(store)?;
+                    .map_err(failed)?;
                 state.committed();
                 Ok(results)
             }
@@ -103,10 +78,10 @@ impl Statements {
                 sqlx::query("ROLLBACK")
                     .execute(&mut *conn)
                     .await
-                    .map_err(store)?;
+                    .map_err(failed)?;
                 Err(BatchError::Constraint(error.into()))
             }
-            Err(StatementError::Sql(error)) => Err(store(error)),
+            Err(StatementError::Sql(error)) => Err(failed(error)),
             Err(StatementError::Ledger(error)) => Err(BatchError::Connection(error)),
         }
     }
@@ -224,7 +199,7 @@ impl From<sqlx::Error> for StatementError {
     }
 }
 
-/// The issuer's row, when it may sign what is asked.
+/// The issuer's row, if its state allows the intent.
 fn admit(state: &WriterState, intent: &Intent) -> Result<i64, LedgerError> {
     let issuer = state
         .issuer(&intent.issuer)
@@ -240,7 +215,7 @@ fn admit(state: &WriterState, intent: &Intent) -> Result<i64, LedgerError> {
     }
 }
 
-/// Why there was no room for an intent: its idempotency key or its serial is on record.
+/// Why an intent was not inserted: its idempotency key or its serial is on record.
 async fn classify_conflict(
     conn: &mut SqliteConnection,
     intent: &Intent,
@@ -253,11 +228,13 @@ async fn classify_conflict(
             issuer: intent.issuer.clone(),
             serial: *serial,
         },
-        None => LedgerError::Damaged("an intent met a row that is not there".to_owned()),
+        None => {
+            LedgerError::Damaged("an intent conflicts with a row that does not exist".to_owned())
+        }
     }))
 }
 
-/// What was recorded before for the same idempotency key.
+/// The record with the same idempotency key.
 async fn existing_record(
     conn: &mut SqliteConnection,
     intent: &Intent,
@@ -296,7 +273,6 @@ async fn existing_record(
     }))
 }
 
-/// The conclusion on record.
 async fn outcome_of(
     conn: &mut SqliteConnection,
     intent: IntentId,
@@ -309,7 +285,6 @@ async fn outcome_of(
     outcome(&Columns(&row)).map_err(StatementError::Ledger)
 }
 
-/// The outcome in the columns `state`, `signature`, `reason`.
 fn outcome(row: &Columns<'_>) -> Result<Option<Outcome>, LedgerError> {
     Ok(match row.state("state")? {
         State::Pending => None,

@@ -1,16 +1,17 @@
-//! Complete spans are sealed: their subjects become searchable by a seek. That this is late, or has
-//! failed, costs a search some time and nothing else.
+//! The table `span` is a block range index: a row summarizes 4,096 consecutive intents. A complete
+//! span is sealed: its subjects become an index. If that is late or fails, searches are slower but
+//! correct.
 
 use sqlx::SqliteConnection;
 
 use super::writer_state::SPAN_BITS;
 use crate::ledger::LedgerError;
 
-/// The most spans that are sealed in one transaction: each holds up issuance for milliseconds.
+/// The most spans sealed in one transaction: each delays issuance by milliseconds.
 const AT_ONCE: i64 = 4;
 
-/// Seals spans that are complete and answers the first that is not sealed; the caller holds the
-/// transaction, so that no intent can come into them any more.
+/// Seals complete spans and returns the first unsealed one. The caller holds the transaction, so no
+/// intent can be added to them.
 pub(super) async fn seal_complete(conn: &mut SqliteConnection) -> Result<i64, LedgerError> {
     let next: i64 = sqlx::query_scalar("SELECT coalesce(max(id), 0) + 1 FROM intent")
         .fetch_one(&mut *conn)
@@ -42,7 +43,7 @@ pub(super) async fn seal_complete(conn: &mut SqliteConnection) -> Result<i64, Le
     Ok(spans.next().unwrap_or(current))
 }
 
-/// Settles sealed spans in which every intent is concluded: who looks for open ones passes them by.
+/// Marks sealed spans without open intents, so that searches for open intents skip them.
 pub(super) async fn mark_settled(conn: &mut SqliteConnection) -> Result<(), LedgerError> {
     sqlx::query(
         "UPDATE span SET settled = 1 WHERE settled = 0 AND sealed = 1 AND NOT EXISTS (

@@ -1,5 +1,5 @@
-//! Many rows in one statement: few sizes, so that all of them stay prepared, and one or two
-//! statements do for a batch.
+//! Inserts of many rows by one statement. There are few sizes, so all statements stay prepared, and
+//! one or two of them insert a batch.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::clock::UnixTime;
 use crate::ledger::{CaCertificateId, Intent, IntentId, Outcome};
 use crate::x509::Serial;
 
-/// An intent that may be inserted, under the number it will have.
+/// An intent to insert, with its id.
 pub(super) struct IntentRow<'a> {
     pub(super) id: IntentId,
     pub(super) issuer: i64,
@@ -21,14 +21,13 @@ pub(super) struct IntentRow<'a> {
     pub(super) intent: &'a Intent,
 }
 
-/// A conclusion that may be inserted.
 pub(super) struct ConclusionRow<'a> {
     pub(super) intent: IntentId,
     pub(super) outcome: &'a Outcome,
     pub(super) at: UnixTime,
 }
 
-/// Something that is a row of one table.
+/// A row of one table.
 pub(super) trait InsertRow {
     const COLUMNS: usize;
     fn bind(&self, values: &mut SqliteArguments) -> Result<(), BoxDynError>;
@@ -87,11 +86,11 @@ impl InsertRow for ConclusionRow<'_> {
     }
 }
 
-/// The statements that insert into one table, from the largest size to the smallest.
+/// The statements that insert into one table, largest first.
 #[derive(Debug)]
 pub(super) struct BulkInsert(Vec<(usize, Arc<str>)>);
 
-/// How many rows a statement may have: each statement is a trip to the connection's thread and back.
+/// Rows per statement. Each statement is a round trip to the connection's thread.
 fn sizes() -> impl Iterator<Item = usize> {
     [64].into_iter().chain((1..=32).rev())
 }
@@ -114,7 +113,7 @@ impl BulkInsert {
         )
     }
 
-    /// A row that meets a unique one is left out, not the whole batch with it.
+    /// A row that violates a unique constraint is skipped; the rest of the batch is inserted.
     fn new(head: &str, columns: usize) -> Self {
         let row = format!("({})", vec!["?"; columns].join(","));
         Self(
@@ -132,7 +131,7 @@ impl BulkInsert {
         )
     }
 
-    /// BulkInsert the rows and answers how many there was room for.
+    /// Returns how many rows were inserted.
     pub(super) async fn run<R: InsertRow>(
         &self,
         conn: &mut SqliteConnection,

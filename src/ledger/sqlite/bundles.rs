@@ -1,4 +1,4 @@
-//! Bundle versions: made where the published anchors differ from the newest, never changed.
+//! Bundle versions: created when the published anchors change, then immutable.
 
 use sqlx::SqliteConnection;
 
@@ -7,8 +7,8 @@ use crate::clock::UnixTime;
 use crate::ledger::{BundleRecord, LedgerError};
 use crate::x509::{TrustBundle, TrustDomain};
 
-/// The anchors that an authority publishes at `now`, in order: its own active ones, those that it
-/// prepares, then foreign ones that have not expired.
+/// The anchors that an authority publishes at `now`, in order: its active ones, its pending ones,
+/// then foreign ones that have not expired.
 pub(super) async fn published(
     conn: &mut SqliteConnection,
     authority: i64,
@@ -25,8 +25,9 @@ pub(super) async fn published(
     .await?)
 }
 
-/// Makes the next bundle version when the published anchors differ from the newest one's, and
-/// answers its sequence number. An empty bundle is never made: clients would trust nobody.
+/// Creates the next bundle version if the published anchors differ from the newest version's, and
+/// returns its sequence number. It never creates an empty bundle, with which clients would trust
+/// nobody.
 pub(super) async fn publish(
     conn: &mut SqliteConnection,
     authority: i64,
@@ -35,16 +36,16 @@ pub(super) async fn publish(
 ) -> Result<Option<u64>, LedgerError> {
     let anchors = published(conn, authority, now).await?;
     let newest = bundle(conn, authority, None).await?;
-    let same = newest
+    let unchanged = newest
         .as_ref()
         .is_some_and(|newest| newest.anchors == anchors);
-    if anchors.is_empty() || same {
+    if anchors.is_empty() || unchanged {
         return Ok(None);
     }
     let sequence = newest.map_or(1, |newest| newest.sequence + 1);
     let bundle = TrustBundle::new(trust_domain.clone(), sequence, anchors)
-        .map_err(|error| LedgerError::Refused(format!("no trust bundle can be made: {error}")))?;
-    let made = sqlx::query(
+        .map_err(|error| LedgerError::Refused(format!("the trust bundle is invalid: {error}")))?;
+    let inserted = sqlx::query(
         "INSERT INTO bundle (authority, sequence, digest, created_at) VALUES (?, ?, ?, ?)",
     )
     .bind(authority)
@@ -55,7 +56,7 @@ pub(super) async fn publish(
     .await?;
     for (position, anchor) in (0_i64..).zip(bundle.anchors()) {
         sqlx::query("INSERT INTO bundle_anchor (bundle, position, der) VALUES (?, ?, ?)")
-            .bind(made.last_insert_rowid())
+            .bind(inserted.last_insert_rowid())
             .bind(position)
             .bind(anchor.der())
             .execute(&mut *conn)
@@ -64,7 +65,7 @@ pub(super) async fn publish(
     Ok(Some(sequence))
 }
 
-/// One bundle version of an authority, the newest when no sequence number is given.
+/// A bundle version of an authority, without `sequence` the newest.
 pub(super) async fn bundle(
     conn: &mut SqliteConnection,
     authority: i64,

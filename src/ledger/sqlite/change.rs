@@ -1,28 +1,17 @@
-//! How the records change: each change in one transaction, with who made it and the bundles that
-//! follow from it.
+//! Changes of the records: each in one transaction, with its author and the bundle versions that it
+//! creates.
 
 use sqlx::SqliteConnection;
 
 use super::bundles::publish;
+use super::change_context::{ChangeContext, ChangeResult, revision};
 use super::columns::Columns;
 use super::issuers::NewCaCertificate;
 use crate::clock::UnixTime;
-use crate::ledger::{
-    Actor, Applied, BundleVersion, CaCertificateId, Change, IssuerState, LedgerError,
-};
-use crate::x509::{Certificate, TrustDomain};
+use crate::ledger::{Actor, Applied, BundleVersion, Change, IssuerState, LedgerError};
+use crate::x509::TrustDomain;
 
-/// What a change did, before its bundles.
-#[derive(Default)]
-pub(super) struct ChangeResult {
-    /// The row of `operator_action`; `None` when nothing was changed.
-    pub(super) action: Option<(&'static str, String, String)>,
-    /// Whose bundle may differ now.
-    pub(super) authority: Option<(i64, TrustDomain)>,
-    pub(super) certificate: Option<CaCertificateId>,
-}
-
-/// Changes the records. The caller holds the transaction.
+/// The caller holds the transaction.
 pub(super) async fn apply(
     conn: &mut SqliteConnection,
     change: Change,
@@ -33,9 +22,9 @@ pub(super) async fn apply(
         return refresh(conn, now, by).await;
     }
     let mut context = ChangeContext { conn, by, now };
-    let done = context.change(change).await?;
+    let result = context.change(change).await?;
     let mut bundles = Vec::new();
-    if let Some((row, trust_domain)) = done.authority
+    if let Some((row, trust_domain)) = result.authority
         && let Some(sequence) = publish(context.conn, row, &trust_domain, now).await?
     {
         bundles.push(BundleVersion {
@@ -43,14 +32,14 @@ pub(super) async fn apply(
             sequence,
         });
     }
-    let revision = match done.action {
-        Some((action, target, detail)) => context.note(action, &target, &detail).await?,
+    let revision = match result.action {
+        Some((action, target, detail)) => context.log_action(action, &target, &detail).await?,
         None => revision(context.conn).await?,
     };
     Ok(Applied {
         revision,
         bundles,
-        certificate: done.certificate,
+        certificate: result.certificate,
     })
 }
 
@@ -76,13 +65,13 @@ async fn refresh(
     let mut context = ChangeContext { conn, by, now };
     let revision = match bundles.as_slice() {
         [] => revision(context.conn).await?,
-        made => {
-            let made: Vec<_> = made
+        bundles => {
+            let versions: Vec<_> = bundles
                 .iter()
                 .map(|bundle| format!("{} {}", bundle.trust_domain, bundle.sequence))
                 .collect();
             context
-                .note("refresh-bundles", "all", &made.join(", "))
+                .log_action("refresh-bundles", "all", &versions.join(", "))
                 .await?
         }
     };
@@ -93,42 +82,7 @@ async fn refresh(
     })
 }
 
-pub(super) async fn revision(conn: &mut SqliteConnection) -> Result<u64, LedgerError> {
-    let row = sqlx::query("SELECT value FROM revision")
-        .fetch_one(conn)
-        .await?;
-    Columns(&row).number("value")
-}
-
-/// Where changes are made.
-pub(super) struct ChangeContext<'a> {
-    pub(super) conn: &'a mut SqliteConnection,
-    pub(super) by: &'a Actor,
-    pub(super) now: UnixTime,
-}
-
 impl ChangeContext<'_> {
-    /// Who did what, and the next revision.
-    async fn note(&mut self, action: &str, target: &str, detail: &str) -> Result<u64, LedgerError> {
-        let row = sqlx::query("UPDATE revision SET value = value + 1 RETURNING value")
-            .fetch_one(&mut *self.conn)
-            .await?;
-        let revision = Columns(&row).number("value")?;
-        sqlx::query(
-            "INSERT INTO operator_action (at, actor, via, action, target, detail, revision)
-             VALUES (?, ?, ?, ?, ?, ?, (SELECT value FROM revision))",
-        )
-        .bind(self.now.secs())
-        .bind(&self.by.name)
-        .bind(&self.by.via)
-        .bind(action)
-        .bind(target)
-        .bind(detail)
-        .execute(&mut *self.conn)
-        .await?;
-        Ok(revision)
-    }
-
     async fn change(&mut self, change: Change) -> Result<ChangeResult, LedgerError> {
         match change {
             Change::CreateAuthority { trust_domain } => self.create_authority(trust_domain).await,
@@ -185,7 +139,7 @@ impl ChangeContext<'_> {
                 trust_domain,
                 sha256,
             } => self.retire_anchor(&trust_domain, &sha256).await,
-            // `apply` has dealt with it: it concerns every authority.
+            // `apply` handles it, because it concerns every authority.
             Change::RefreshBundles { .. } => Ok(ChangeResult::default()),
         }
     }
@@ -194,7 +148,7 @@ impl ChangeContext<'_> {
         &mut self,
         trust_domain: TrustDomain,
     ) -> Result<ChangeResult, LedgerError> {
-        let made = sqlx::query(
+        let inserted = sqlx::query(
             "INSERT INTO authority (trust_domain, created_at, created_by) VALUES (?, ?, ?)
              ON CONFLICT DO NOTHING",
         )
@@ -203,9 +157,9 @@ impl ChangeContext<'_> {
         .bind(&self.by.name)
         .execute(&mut *self.conn)
         .await?;
-        if made.rows_affected() == 0 {
+        if inserted.rows_affected() == 0 {
             return Err(LedgerError::Refused(format!(
-                "trust domain {trust_domain} has an authority already"
+                "trust domain {trust_domain} already has an authority"
             )));
         }
         Ok(ChangeResult {
@@ -213,10 +167,4 @@ impl ChangeContext<'_> {
             ..ChangeResult::default()
         })
     }
-}
-
-/// A certificate that the operator gave, or why it is none.
-pub(super) fn parse(what: &str, der: &[u8]) -> Result<Certificate, LedgerError> {
-    Certificate::parse(der)
-        .map_err(|error| LedgerError::Refused(format!("{what} cannot be used: {error}")))
 }

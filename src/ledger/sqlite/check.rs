@@ -1,4 +1,4 @@
-//! An examination of the store.
+//! The check of the store.
 
 use sqlx::SqliteConnection;
 
@@ -8,16 +8,16 @@ use super::query::newest;
 use crate::ledger::{CertificateRow, CheckReport, Kind, LedgerError, State};
 use crate::x509::Certificate;
 
-/// How many of the newest rows are compared with the certificates they became (I6).
+/// How many of the newest rows are compared with their certificates (I6).
 const SAMPLE: i64 = 1000;
 
-/// The caller holds a transaction that reads.
+/// The caller holds a read transaction.
 pub(super) async fn check(conn: &mut SqliteConnection) -> Result<CheckReport, LedgerError> {
     let mut problems: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(10)")
         .fetch_all(&mut *conn)
         .await?;
-    problems.retain(|said| said != "ok");
-    let asked = [
+    problems.retain(|line| line != "ok");
+    let invariants = [
         // I1, and every other reference.
         (
             "SELECT count(*) FROM pragma_foreign_key_check",
@@ -29,7 +29,7 @@ pub(super) async fn check(conn: &mut SqliteConnection) -> Result<CheckReport, Le
                 GROUP BY issuer, serial HAVING count(*) > 1)",
             "serials were used more than once by one issuer (I2, I3)",
         ),
-        // I6: a leaf's notAfter against what its issuer's certificate allows.
+        // I6: a leaf's notAfter against its issuer's certificate.
         (
             "SELECT count(*) FROM (SELECT 1 FROM intent
                 JOIN ca_certificate ON ca_certificate.id = intent.ca_certificate
@@ -42,14 +42,16 @@ pub(super) async fn check(conn: &mut SqliteConnection) -> Result<CheckReport, Le
             "bundle versions are empty",
         ),
     ];
-    for (question, problem) in asked {
-        let count: i64 = sqlx::query_scalar(question).fetch_one(&mut *conn).await?;
+    for (count_violations, problem) in invariants {
+        let count: i64 = sqlx::query_scalar(count_violations)
+            .fetch_one(&mut *conn)
+            .await?;
         if count > 0 {
             problems.push(format!("{count} {problem}"));
         }
     }
     for row in newest(conn, SAMPLE).await? {
-        problems.extend(differs(&row));
+        problems.extend(difference(&row));
     }
     let row = sqlx::query(
         "SELECT (SELECT count(*) FROM intent) AS intents,
@@ -78,8 +80,8 @@ pub(super) async fn check(conn: &mut SqliteConnection) -> Result<CheckReport, Le
     })
 }
 
-/// How a row differs from the certificate that it became (I6).
-fn differs(row: &CertificateRow) -> Option<String> {
+/// How a row differs from its certificate (I6).
+fn difference(row: &CertificateRow) -> Option<String> {
     if row.state != State::Issued || row.kind == Kind::Request {
         return None;
     }
@@ -96,9 +98,9 @@ fn differs(row: &CertificateRow) -> Option<String> {
             ));
         }
     };
-    let same = row.serial.as_ref() == Some(certificate.serial())
+    let is_same = row.serial.as_ref() == Some(certificate.serial())
         && row.not_before == Some(certificate.not_before())
         && row.not_after == Some(certificate.not_after())
         && row.spki_sha256 == certificate.public_key().fingerprint();
-    (!same).then(|| format!("intent {id} differs from the certificate that it became (I6)"))
+    (!is_same).then(|| format!("intent {id} differs from its certificate (I6)"))
 }

@@ -1,4 +1,4 @@
-//! How values and faults look in SQLite.
+//! Values and errors as SQLite represents them.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -53,7 +53,7 @@ pub(super) const fn algorithm_code(algorithm: SignatureAlgorithm) -> i64 {
     }
 }
 
-/// A row's columns by name, with what cannot be there as [`LedgerError::Damaged`].
+/// A row's columns by name; an invalid value is [`LedgerError::Damaged`].
 pub(super) struct Columns<'r>(pub(super) &'r SqliteRow);
 
 impl<'r> Columns<'r> {
@@ -81,7 +81,7 @@ impl<'r> Columns<'r> {
         Ok(self.get::<Option<i64>>(column)?.map(UnixTime::from_secs))
     }
 
-    /// Text that has a type of its own.
+    /// Text that is parsed.
     pub(super) fn parsed<T: FromStr<Err: Display>>(
         &self,
         column: &'static str,
@@ -127,7 +127,7 @@ impl<'r> Columns<'r> {
         )
     }
 
-    /// The state in a conclusion's column, pending where there is no conclusion.
+    /// Pending where there is no conclusion.
     pub(super) fn state(&self, column: &'static str) -> Result<State, LedgerError> {
         if self.get::<Option<i64>>(column)?.is_none() {
             return Ok(State::Pending);
@@ -165,7 +165,7 @@ impl<'r> Columns<'r> {
         let code: i64 = self.get(column)?;
         all.into_iter()
             .find(|value| code_of(*value) == code)
-            .ok_or_else(|| damaged(column, format!("code {code} has no meaning")))
+            .ok_or_else(|| damaged(column, format!("unknown code {code}")))
     }
 }
 
@@ -173,7 +173,7 @@ fn damaged(column: &str, error: impl Display) -> LedgerError {
     LedgerError::Damaged(format!("column {column}: {error}"))
 }
 
-/// SQLite's primary result codes that are met in practice.
+/// SQLite's primary result codes, as far as they are handled.
 const BUSY: i32 = 5;
 const READONLY: i32 = 8;
 const IOERR: i32 = 10;
@@ -188,24 +188,23 @@ fn primary_code(error: &sqlx::Error) -> Option<i32> {
     code.parse::<i32>().ok().map(|code| code & 0xff)
 }
 
-/// Another connection holds the lock that is needed.
+/// Another connection holds the lock.
 pub(super) fn is_busy(error: &sqlx::Error) -> bool {
     primary_code(error) == Some(BUSY)
 }
 
-/// A constraint or a trigger of the schema said no: the row is wrong, the store is well.
+/// The schema rejects the row; the connection remains usable.
 pub(super) fn is_constraint(error: &sqlx::Error) -> bool {
     primary_code(error) == Some(CONSTRAINT)
 }
 
-/// The file is no SQLite database.
 pub(super) fn is_not_a_database(error: &sqlx::Error) -> bool {
     primary_code(error) == Some(NOTADB)
 }
 
 impl From<sqlx::Error> for LedgerError {
     fn from(error: sqlx::Error) -> Self {
-        let said = match primary_code(&error) {
+        let reason = match primary_code(&error) {
             Some(CONSTRAINT) => {
                 return Self::Refused(format!("the ledger's schema forbids it: {error}"));
             }
@@ -213,12 +212,12 @@ impl From<sqlx::Error> for LedgerError {
             Some(BUSY) => "another process holds its write lock; try again",
             Some(READONLY) => "the file, its directory or its file system is read-only",
             Some(IOERR) => "the disk failed to read, write or sync",
-            Some(FULL) => "the disk is full: make room",
+            Some(FULL) => "the disk is full: free some space",
             Some(CANTOPEN) => {
-                "a file cannot be opened or made: does the directory exist, may this user write there?"
+                "a file cannot be opened or created: check that the directory exists and that this user may write to it"
             }
             _ => "the store failed",
         };
-        Self::unavailable(format!("{said} ({error})"))
+        Self::unavailable(format!("{reason} ({error})"))
     }
 }

@@ -1,4 +1,4 @@
-//! Instances, their epochs and leases, and what they left open.
+//! Instances, their epochs and leases, and their open intents.
 
 use std::time::Duration;
 
@@ -46,24 +46,24 @@ pub(super) async fn renew(
     epoch: &Epoch,
     now: UnixTime,
 ) -> Result<(), LedgerError> {
-    let done =
+    let updated =
         sqlx::query("UPDATE instance SET lease_until = ? + lease WHERE name = ? AND boot = ?")
             .bind(now.secs())
             .bind(&epoch.instance)
             .bind(boot(epoch))
             .execute(conn)
             .await?;
-    if done.rows_affected() == 0 {
-        return Err(unknown(epoch));
+    if updated.rows_affected() == 0 {
+        return Err(unknown_epoch(epoch));
     }
     Ok(())
 }
 
-/// What reconciliation finds before it takes the write lock: the walk over a long time's intents
-/// must not hold up issuance.
+/// Open intents to conclude, found before the write lock is taken: the scan must not delay
+/// issuance.
 pub(super) struct OpenIntents(Vec<i64>);
 
-/// The caller holds a transaction that reads.
+/// The caller holds a read transaction.
 pub(super) async fn open_intents(
     conn: &mut SqliteConnection,
     epoch: &Epoch,
@@ -71,7 +71,7 @@ pub(super) async fn open_intents(
 ) -> Result<OpenIntents, LedgerError> {
     Ok(OpenIntents(
         sqlx::query_scalar(
-            // In this order: from the few spans that are not settled to their open intents.
+            // The join order matters: from the few unsettled spans to their open intents.
             "SELECT intent.id FROM span INDEXED BY span_open
              CROSS JOIN intent NOT INDEXED
                 ON intent.id >= span << 12 AND intent.id < (span + 1) << 12
@@ -91,11 +91,11 @@ pub(super) async fn open_intents(
     ))
 }
 
-/// Concludes what was left open, as far as that still holds; the caller holds the transaction.
+/// Concludes the open intents that still qualify; the caller holds the transaction.
 pub(super) async fn reconcile(
     conn: &mut SqliteConnection,
     epoch: &Epoch,
-    left: &OpenIntents,
+    open: &OpenIntents,
     now: UnixTime,
     concluded_at: UnixTime,
 ) -> Result<u64, LedgerError> {
@@ -103,14 +103,14 @@ pub(super) async fn reconcile(
         .bind(&epoch.instance)
         .fetch_optional(&mut *conn)
         .await?;
-    // A superseded epoch would judge its successor's work.
+    // A superseded epoch would conclude its successor's intents.
     if current != Some(boot(epoch)) {
-        return Err(unknown(epoch));
+        return Err(unknown_epoch(epoch));
     }
     let mut concluded = 0;
-    for id in &left.0 {
-        // Concluded since, or its instance has come back and renewed its lease: not ours to judge.
-        let done = sqlx::query(
+    for id in &open.0 {
+        // Skips an intent concluded since, or whose instance has renewed its lease.
+        let inserted = sqlx::query(
             "INSERT INTO conclusion (intent, state, reason, concluded_at)
              SELECT intent.id, 3, 'left open by epoch ' || epoch.boot || ' of ' || epoch.instance
                 || ', concluded by epoch ' || ?3 || ' of ' || ?2, ?5
@@ -128,7 +128,7 @@ pub(super) async fn reconcile(
         .bind(concluded_at.secs())
         .execute(&mut *conn)
         .await?;
-        concluded += done.rows_affected();
+        concluded += inserted.rows_affected();
     }
     mark_settled(conn).await?;
     Ok(concluded)
@@ -143,7 +143,7 @@ pub(super) async fn reopen(
 ) -> Result<(), LedgerError> {
     if let Outcome::Failed { .. } = outcome {
         return Err(LedgerError::Refused(format!(
-            "intent {intent} can only be reopened to be issued or unknown, not failed"
+            "intent {intent} can be reopened as issued or unknown, not as failed"
         )));
     }
     let row = sqlx::query(
@@ -158,7 +158,7 @@ pub(super) async fn reopen(
     let state = row.state("state")?;
     match (state, outcome) {
         (State::Pending, _) => Err(LedgerError::Refused(format!(
-            "intent {intent} has no conclusion yet: conclude it"
+            "intent {intent} is not concluded: conclude it"
         ))),
         (State::Issued, Outcome::Issued { signature })
             if row.get::<&[u8]>("signature")? == signature.as_slice() =>
@@ -199,7 +199,7 @@ fn boot(epoch: &Epoch) -> i64 {
     i64::try_from(epoch.boot).unwrap_or(i64::MAX)
 }
 
-fn unknown(epoch: &Epoch) -> LedgerError {
+fn unknown_epoch(epoch: &Epoch) -> LedgerError {
     LedgerError::UnknownEpoch {
         instance: epoch.instance.clone(),
         boot: epoch.boot,

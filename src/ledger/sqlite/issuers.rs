@@ -1,6 +1,6 @@
 //! Changes of issuers and of the certificates issued to them.
 
-use super::change::{ChangeContext, ChangeResult, parse};
+use super::change_context::{ChangeContext, ChangeResult, parse};
 use super::lookup::{IssuerRow, authority, issuer};
 use crate::digest::hex;
 use crate::ledger::{
@@ -8,7 +8,7 @@ use crate::ledger::{
 };
 use crate::x509::{Certificate, TrustDomain};
 
-/// A certificate to be added, with what stands above it.
+/// A certificate to add, with its path and anchor.
 pub(super) struct NewCaCertificate {
     pub(super) der: Vec<u8>,
     pub(super) path: Vec<Vec<u8>>,
@@ -29,7 +29,7 @@ impl ChangeContext<'_> {
     ) -> Result<ChangeResult, LedgerError> {
         let authority = authority(self.conn, trust_domain).await?;
         let id = IssuerId::of_spki(public_key);
-        let made = sqlx::query(
+        let inserted = sqlx::query(
             "INSERT INTO issuer
                 (key, authority, role, state, public_key, path_len, created_at, created_by)
              VALUES (?, ?, ?, 'pending', ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -43,13 +43,14 @@ impl ChangeContext<'_> {
         .bind(&self.by.name)
         .execute(&mut *self.conn)
         .await?;
-        if made.rows_affected() == 0 {
+        if inserted.rows_affected() == 0 {
             return Err(LedgerError::Refused(format!(
-                "the key {id} is an issuer already"
+                "the key {id} already is an issuer"
             )));
         }
-        self.locate(made.last_insert_rowid(), location).await?;
-        let detail = format!("{role} of {trust_domain}, {}", at(location));
+        self.set_location(inserted.last_insert_rowid(), location)
+            .await?;
+        let detail = format!("{role} of {trust_domain}, {}", describe(location));
         Ok(ChangeResult {
             action: Some(("add-issuer", id.to_string(), detail)),
             ..ChangeResult::default()
@@ -62,15 +63,15 @@ impl ChangeContext<'_> {
         location: &KeyLocation,
     ) -> Result<ChangeResult, LedgerError> {
         let issuer = issuer(self.conn, id).await?;
-        self.locate(issuer.row, location).await?;
-        let action = Some(("add-location", id.to_string(), at(location)));
+        self.set_location(issuer.row, location).await?;
+        let action = Some(("add-location", id.to_string(), describe(location)));
         Ok(ChangeResult {
             action,
             ..ChangeResult::default()
         })
     }
 
-    pub(super) async fn locate(
+    pub(super) async fn set_location(
         &mut self,
         issuer: i64,
         location: &KeyLocation,
@@ -107,12 +108,12 @@ impl ChangeContext<'_> {
         let certificate = parse("the CA certificate", &new.der)?;
         if IssuerId::of_spki(certificate.public_key().spki_der()) != *id {
             return Err(LedgerError::Refused(format!(
-                "the certificate of {} holds another key than issuer {id}",
+                "the certificate of {} has another key than issuer {id}",
                 certificate.subject()
             )));
         }
-        for above in &new.path {
-            parse("a certificate of the path", above)?;
+        for intermediate in &new.path {
+            parse("a certificate of the path", intermediate)?;
         }
         let anchor = parse("the anchor", &new.anchor)?.fingerprint();
         self.ensure_anchor(issuer.authority, &new, &anchor).await?;
@@ -146,7 +147,7 @@ impl ChangeContext<'_> {
         new: &NewCaCertificate,
         anchor: &[u8; 32],
     ) -> Result<i64, LedgerError> {
-        let made = sqlx::query(
+        let inserted = sqlx::query(
             "INSERT INTO ca_certificate
                 (issuer, der, sha256, state, anchor, not_before, not_after, added_at, added_by)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -162,25 +163,25 @@ impl ChangeContext<'_> {
         .bind(&self.by.name)
         .execute(&mut *self.conn)
         .await?;
-        if made.rows_affected() == 0 {
+        if inserted.rows_affected() == 0 {
             return Err(LedgerError::Refused(format!(
-                "the certificate of {} with this anchor is on record already",
+                "the certificate of {} with this anchor already is on record",
                 certificate.subject()
             )));
         }
-        let row = made.last_insert_rowid();
-        for (position, above) in (0_i64..).zip(&new.path) {
+        let row = inserted.last_insert_rowid();
+        for (position, der) in (0_i64..).zip(&new.path) {
             sqlx::query("INSERT INTO ca_path (ca_certificate, position, der) VALUES (?, ?, ?)")
                 .bind(row)
                 .bind(position)
-                .bind(above.as_slice())
+                .bind(der.as_slice())
                 .execute(&mut *self.conn)
                 .await?;
         }
         Ok(row)
     }
 
-    /// Puts an issuer to use, with its pending certificates and their anchors.
+    /// Makes an issuer active, with its pending certificates and their anchors.
     pub(super) async fn activate(&mut self, issuer: &IssuerRow) -> Result<(), LedgerError> {
         let statements = [
             "UPDATE ca_certificate SET state = 'active' WHERE issuer = ? AND state = 'pending'",
@@ -250,7 +251,7 @@ impl ChangeContext<'_> {
             .await?;
             if usable == 0 {
                 return Err(LedgerError::Refused(format!(
-                    "issuer {id} has no certificate: `rootbridge ca import` brings one"
+                    "issuer {id} has no certificate: add one with `rootbridge ca import`"
                 )));
             }
         } else {
@@ -267,15 +268,15 @@ impl ChangeContext<'_> {
         &mut self,
         id: CaCertificateId,
     ) -> Result<ChangeResult, LedgerError> {
-        let done = sqlx::query(
+        let updated = sqlx::query(
             "UPDATE ca_certificate SET state = 'retired' WHERE id = ? AND state <> 'retired'",
         )
         .bind(id.get())
         .execute(&mut *self.conn)
         .await?;
-        if done.rows_affected() == 0 {
+        if updated.rows_affected() == 0 {
             return Err(LedgerError::Refused(format!(
-                "CA certificate {id} is not in use"
+                "CA certificate {id} is not on record, or is retired"
             )));
         }
         let action = Some(("retire-ca-certificate", id.to_string(), String::new()));
@@ -286,7 +287,7 @@ impl ChangeContext<'_> {
     }
 }
 
-fn at(location: &KeyLocation) -> String {
+fn describe(location: &KeyLocation) -> String {
     format!(
         "{} on {} ({})",
         location.label, location.token, location.token_serial

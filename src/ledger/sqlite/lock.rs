@@ -1,4 +1,5 @@
-//! One server for one file: a lock next to the database, which the kernel drops with its holder.
+//! The lock of a server on its database: a file beside it, whose lock the kernel releases with the
+//! process.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -8,18 +9,18 @@ use std::process;
 
 use crate::ledger::LedgerError;
 
-/// A held lock; dropped, it is free.
+/// Released when dropped.
 #[derive(Debug)]
 pub(super) struct ServerLock(File);
 
 impl ServerLock {
-    /// Takes the lock of the database `path`, or says who has it.
+    /// Locks the database `path`.
     pub(super) fn take(path: &Path) -> Result<Self, LedgerError> {
-        let at = lock_path(path);
+        let lock_path = lock_path(path);
         let failed = |error| {
             LedgerError::unavailable(format!(
                 "cannot lock the ledger at {}: {error}",
-                at.display()
+                lock_path.display()
             ))
         };
         let mut file = OpenOptions::new()
@@ -28,18 +29,18 @@ impl ServerLock {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(&at)
+            .open(&lock_path)
             .map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::Error(error)) => return Err(failed(error)),
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                // What the holder wrote only helps the message.
+                // The contents only improve the message.
                 let _ = file.read_to_string(&mut holder);
                 let holder = match holder.trim() {
-                    "" => "which has not said its name".to_owned(),
-                    said => said.to_owned(),
+                    "" => "unnamed".to_owned(),
+                    holder => holder.to_owned(),
                 };
                 return Err(LedgerError::Locked {
                     path: path.to_owned(),
@@ -53,19 +54,19 @@ impl ServerLock {
         Ok(lock)
     }
 
-    /// Adds the instance's name to what others are told; that it is not written harms nobody.
-    pub(super) fn name(&self, instance: &str) {
-        let said = format!("pid {}, instance {instance}", process::id());
-        if let Err(error) = self.write(&said) {
+    /// Adds the instance's name to the lock file; a failure is harmless.
+    pub(super) fn set_instance(&self, instance: &str) {
+        let holder = format!("pid {}, instance {instance}", process::id());
+        if let Err(error) = self.write(&holder) {
             tracing::debug!(%error, "the ledger's lock file does not show the instance");
         }
     }
 
-    fn write(&self, said: &str) -> std::io::Result<()> {
+    fn write(&self, holder: &str) -> std::io::Result<()> {
         let mut file = &self.0;
         file.set_len(0)?;
         file.rewind()?;
-        file.write_all(said.as_bytes())
+        file.write_all(holder.as_bytes())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Records by the names that operators use.
+//! Rows by the names that operators use.
 
 use sqlx::SqliteConnection;
 
@@ -6,7 +6,6 @@ use super::columns::Columns;
 use crate::ledger::{IssuerId, IssuerState, LedgerError, Role};
 use crate::x509::TrustDomain;
 
-/// An issuer's row.
 pub(super) struct IssuerRow {
     pub(super) row: i64,
     pub(super) authority: i64,
@@ -27,7 +26,6 @@ pub(super) async fn authority(
         .ok_or_else(|| LedgerError::UnknownAuthority(trust_domain.clone()))
 }
 
-/// The row of an issuer.
 pub(super) async fn issuer(
     conn: &mut SqliteConnection,
     id: &IssuerId,

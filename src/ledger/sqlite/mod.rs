@@ -1,4 +1,4 @@
-//! The ledger in one SQLite file: one writing task with group commit, a few connections that read.
+//! The ledger in a SQLite file: one task writes with group commit, a few connections read.
 
 mod anchors;
 mod batch;
@@ -6,6 +6,7 @@ mod block_range_index;
 mod bulk_insert;
 mod bundles;
 mod change;
+mod change_context;
 mod check;
 mod columns;
 mod epochs;
@@ -26,14 +27,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use sqlx::SqlitePool;
+use sqlx::{Connection, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 pub use open::OpenMode;
 
 use self::lock::ServerLock;
-use self::open::{Connector, prepare};
-use self::writer::{Job, Writer};
+use self::open::{Connector, prepare, with_path};
+use self::transaction::{TransactionError, in_transaction};
+use self::writer::{Job, LentConnection, Writer};
 use super::{
     Actor, Applied, BundleRecord, BundleRollout, CertificateRow, Change, CheckReport, Epoch,
     Filter, Intent, IntentId, IssuerId, Ledger, LedgerError, LedgerFuture, Outcome, Record,
@@ -42,7 +44,6 @@ use super::{
 use crate::clock::{Clock, UnixTime};
 use crate::x509::{Serial, TrustDomain};
 
-/// A ledger in a SQLite file.
 #[derive(Debug)]
 pub struct Sqlite {
     connector: Connector,
@@ -52,17 +53,17 @@ pub struct Sqlite {
     lock: Weak<ServerLock>,
 }
 
-/// Requests that may wait for the writer; more wait to be let in.
-const QUEUE: usize = 4096;
+/// The writer's queue; more calls wait for a place in it.
+const QUEUE_LEN: usize = 4096;
 
 impl Sqlite {
-    /// Opens the file at `path`, makes it (mode 0600) where there is none, and brings its schema up
-    /// to date. Must be called in a Tokio runtime, which then also runs the writer.
+    /// Opens the file at `path`, creates it (mode 0600) if necessary, and upgrades its schema. It
+    /// needs a Tokio runtime, on which the writer runs.
     ///
     /// # Errors
-    /// [`LedgerError::Locked`] when another server has it, [`LedgerError::NewerSchema`] when a newer
-    /// version has written it, [`LedgerError::OlderSchema`] when a running server must upgrade it,
-    /// [`LedgerError::NotALedger`] and [`LedgerError::Unavailable`].
+    /// [`LedgerError::Locked`] when another server has it open, [`LedgerError::NewerSchema`] when a
+    /// newer version has upgraded it, [`LedgerError::OlderSchema`] when a running server must
+    /// upgrade it, [`LedgerError::NotALedger`] and [`LedgerError::Unavailable`].
     pub async fn open(
         path: impl AsRef<Path>,
         mode: OpenMode,
@@ -71,9 +72,9 @@ impl Sqlite {
         let connector = Connector::new(path.as_ref());
         let lock = prepare(&connector, mode).await?.map(Arc::new);
         let weak = lock.as_ref().map(Arc::downgrade).unwrap_or_default();
-        let (jobs, queue) = mpsc::channel(QUEUE);
+        let (jobs, receiver) = mpsc::channel(QUEUE_LEN);
         let writer = Writer {
-            jobs: queue,
+            jobs: receiver,
             connector: connector.clone(),
             clock: Arc::clone(&clock),
             lock,
@@ -89,7 +90,7 @@ impl Sqlite {
         })
     }
 
-    /// Hands the writer a job and waits for its answer.
+    /// Sends the writer a job and waits for its result.
     async fn send<T>(
         &self,
         job: impl FnOnce(oneshot::Sender<Result<T, LedgerError>>) -> Job,
@@ -98,10 +99,59 @@ impl Sqlite {
         self.jobs.send(job(reply)).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
+
+    /// Runs `work` in a transaction on the writer's connection, between two batches, to the end even
+    /// if the caller is dropped: the writer waits for its connection.
+    async fn transact<T, F>(&self, work: F) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, LedgerError>>
+            + Send
+            + 'static,
+    {
+        let jobs = self.jobs.clone();
+        let path = self.connector.path().to_owned();
+        let task = tokio::spawn(async move {
+            let (reply, answer) = oneshot::channel();
+            jobs.send(Job::Lend(reply)).await.map_err(|_| closed())?;
+            let LentConnection {
+                mut conn,
+                give_back,
+            } = answer.await.map_err(|_| closed())??;
+            let (result, is_usable) = in_transaction(&mut conn, work).await;
+            if is_usable {
+                // The runtime may have dropped the writer.
+                let _ = give_back.send(conn);
+            } else {
+                let _ = conn.close().await;
+                drop(give_back);
+            }
+            result.map_err(|error| match error {
+                TransactionError::Connection(error) => with_path(&path, error),
+                TransactionError::Refused(error) => error,
+            })
+        });
+        task.await.map_err(|error| {
+            LedgerError::unavailable(format!("a transaction was aborted: {error}"))
+        })?
+    }
+
+    /// Runs `work` in a transaction on a read-only connection.
+    async fn read<T, F>(&self, work: F) -> Result<T, LedgerError>
+    where
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, LedgerError>> + Send,
+    {
+        let failed = |error| with_path(self.connector.path(), error);
+        let mut transaction = self.readers.begin().await.map_err(failed)?;
+        let result = work(&mut transaction).await;
+        // Nothing was written: a failure is harmless.
+        let _ = transaction.rollback().await;
+        result
+    }
 }
 
 fn closed() -> LedgerError {
-    LedgerError::unavailable("it was closed")
+    LedgerError::unavailable("it is closed")
 }
 
 impl Ledger for Sqlite {
@@ -145,7 +195,8 @@ impl Ledger for Sqlite {
     }
 
     fn revision(&self) -> LedgerFuture<'_, u64> {
-        self.read(|conn| change::revision(conn).boxed()).boxed()
+        self.read(|conn| change_context::revision(conn).boxed())
+            .boxed()
     }
 
     fn bundle<'a>(
@@ -188,7 +239,7 @@ impl Ledger for Sqlite {
         now: UnixTime,
     ) -> LedgerFuture<'a, Epoch> {
         if let Some(lock) = self.lock.upgrade() {
-            lock.name(instance);
+            lock.set_instance(instance);
         }
         let instance = instance.to_owned();
         self.transact(move |conn| {
@@ -204,16 +255,17 @@ impl Ledger for Sqlite {
     }
 
     fn reconcile<'a>(&'a self, epoch: &'a Epoch, now: UnixTime) -> LedgerFuture<'a, u64> {
-        let (epoch, at) = (epoch.clone(), self.clock.now());
+        let (epoch, concluded_at) = (epoch.clone(), self.clock.now());
         async move {
-            let judge = epoch.clone();
-            let left = self
+            let reader_epoch = epoch.clone();
+            let open = self
                 .read(move |conn| {
-                    async move { epochs::open_intents(conn, &judge, now).await }.boxed()
+                    async move { epochs::open_intents(conn, &reader_epoch, now).await }.boxed()
                 })
                 .await?;
             self.transact(move |conn| {
-                async move { epochs::reconcile(conn, &epoch, &left, now, at).await }.boxed()
+                async move { epochs::reconcile(conn, &epoch, &open, now, concluded_at).await }
+                    .boxed()
             })
             .await
         }
@@ -229,7 +281,7 @@ impl Ledger for Sqlite {
             self.readers.close().await;
             let (done, closed) = oneshot::channel();
             if self.jobs.send(Job::Close(done)).await.is_ok() {
-                // A writer that has gone has closed.
+                // A writer that has ended is closed.
                 let _ = closed.await;
             }
         }

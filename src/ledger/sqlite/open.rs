@@ -1,4 +1,4 @@
-//! From a path to a connection that can be trusted: file, lock, schema.
+//! Opening the database: file, lock, schema.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
@@ -23,16 +23,16 @@ static MIGRATIONS: Migrator = sqlx::migrate!("src/ledger/sqlite/migrations");
 /// `PRAGMA application_id` of every ledger: "RBLG".
 const APPLICATION_ID: i64 = 0x5242_4c47;
 
-/// As who the file is opened.
+/// Who opens the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
-    /// The one server of this file.
+    /// The file's only server.
     Server,
-    /// A command that works next to it.
+    /// A command, beside a server or not.
     Shared,
 }
 
-/// How connections to one file are made.
+/// Opens connections to one file.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     path: Arc<Path>,
@@ -62,7 +62,7 @@ impl Connector {
         &self.path
     }
 
-    /// A connection that changes nothing about the file.
+    /// A connection that changes nothing about the file, its journal mode included.
     async fn reader(&self) -> Result<SqliteConnection, sqlx::Error> {
         SqliteConnectOptions::new()
             .filename(&self.path)
@@ -72,11 +72,10 @@ impl Connector {
             .await
     }
 
-    /// A connection that writes.
     pub(super) async fn writer(&self) -> Result<SqliteConnection, sqlx::Error> {
         self.options
             .clone()
-            // Pages that many rows share (the ends of the tables, the newest span) are copied back
+            // Pages that many rows share (the ends of the tables, the newest span) are checkpointed
             // once for many commits; the log stays at about 16 MiB.
             .pragma("wal_autocheckpoint", "4000")
             .pragma("journal_size_limit", "67108864")
@@ -86,7 +85,7 @@ impl Connector {
             .await
     }
 
-    /// A pool of connections that only read; none is opened before it is needed.
+    /// A pool of read-only connections, opened on demand.
     pub(super) fn readers(&self) -> SqlitePool {
         let options = self
             .options
@@ -103,7 +102,7 @@ impl Connector {
     }
 }
 
-/// Makes the file where there is none, locks it for a server, and brings its schema up to date.
+/// Creates the file if necessary, locks it for a server, and upgrades its schema.
 pub(super) async fn prepare(
     connector: &Connector,
     mode: OpenMode,
@@ -115,7 +114,7 @@ pub(super) async fn prepare(
     };
     if !parent.is_dir() {
         return Err(LedgerError::unavailable(format!(
-            "{} cannot be opened: there is no directory {}; make it, or correct the ledger's path",
+            "{} cannot be opened: the directory {} does not exist; create it, or correct the ledger's path",
             path.display(),
             parent.display()
         )));
@@ -127,37 +126,37 @@ pub(super) async fn prepare(
     create(path, parent).map_err(|error| {
         LedgerError::unavailable(format!("{} cannot be opened: {error}", path.display()))
     })?;
-    // Asked of the kernel, not by opening the file: closing it again would take away the locks that
-    // SQLite has on it in this process.
-    for (what, needs) in [
+    // access(2) instead of opening the file: closing it again would release the locks that SQLite
+    // holds on it in this process.
+    for (path_to_check, mode) in [
         (path, Access::READ_OK | Access::WRITE_OK),
         (parent, Access::WRITE_OK),
     ] {
-        access(what, needs).map_err(|error| {
+        access(path_to_check, mode).map_err(|error| {
             LedgerError::unavailable(format!(
-                "{} cannot be opened: {} cannot be written: {error}",
+                "{} cannot be opened: {} is not writable: {error}",
                 path.display(),
-                what.display()
+                path_to_check.display()
             ))
         })?;
     }
-    let here = |error| with_path(path, error);
-    // What is no ledger is not even switched to another journal.
-    let mut conn = connector.reader().await.map_err(here)?;
+    let failed = |error| with_path(path, error);
+    // A file that is no ledger must not even change its journal mode.
+    let mut conn = connector.reader().await.map_err(failed)?;
     let found = schema_version(&mut conn, path).await;
     let _ = conn.close().await;
     if found? != Some(newest_version()) {
-        let mut conn = connector.writer().await.map_err(here)?;
-        let done = upgrade(&mut conn, path, lock.is_some()).await;
-        // The error that counts is the upgrade's.
+        let mut conn = connector.writer().await.map_err(failed)?;
+        let upgraded = upgrade(&mut conn, path, lock.is_some()).await;
+        // The upgrade's error is the one to report.
         let _ = conn.close().await;
-        done?;
+        upgraded?;
     }
     Ok(lock)
 }
 
-/// The file is made here and not by SQLite, so that nobody else can ever read it. Its name must be
-/// durable before the first promise is.
+/// Rootbridge creates the file, not SQLite, so that no other user can ever read it. Its name must
+/// be durable before the first record is.
 fn create(path: &Path, parent: &Path) -> std::io::Result<()> {
     match OpenOptions::new()
         .write(true)
@@ -170,7 +169,7 @@ fn create(path: &Path, parent: &Path) -> std::io::Result<()> {
             File::open(parent)?.sync_all()
         }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => fs::metadata(path).map(drop),
-        // A file that exists where nothing can be made is for SQLite to judge.
+        // SQLite opens an existing file in a directory where none can be created.
         Err(_) if path.exists() => Ok(()),
         Err(error) => Err(error),
     }
@@ -185,7 +184,7 @@ async fn upgrade(
     if schema_version(conn, path).await? == Some(supported) {
         return Ok(());
     }
-    // Two commands may meet at a new file, so whoever is no server holds the lock meanwhile.
+    // Two commands may open a new file at once, so a command holds the lock during the upgrade.
     let deadline = Instant::now() + Duration::from_secs(10);
     let _lock = loop {
         if locked {
@@ -241,11 +240,11 @@ async fn schema_version(
         Err(error) if is_busy(&error) => return Err(with_path(path, error)),
         Err(_) => return Err(not_a_ledger("a database of another program".to_owned())),
     };
-    // The table of migrations is made before the first of them is run.
+    // sqlx creates its table before it runs the first migration.
     let Some(version) = version else {
         return Ok(None);
     };
-    // Read after the version: another process may have made the schema between the two.
+    // Read after the version: another process may create the schema in between.
     let application: i64 = sqlx::query_scalar("SELECT application_id FROM pragma_application_id")
         .fetch_one(&mut *conn)
         .await
@@ -267,7 +266,7 @@ async fn schema_version(
     Ok(Some(found))
 }
 
-/// The newest schema version that this binary knows.
+/// The newest schema version that this binary supports.
 pub(super) fn newest_version() -> u64 {
     let newest = MIGRATIONS
         .iter()
@@ -277,7 +276,7 @@ pub(super) fn newest_version() -> u64 {
     u64::try_from(newest).unwrap_or_default()
 }
 
-/// The fault with the file's name in it.
+/// Adds the file's name to the error.
 pub(super) fn with_path(path: &Path, error: sqlx::Error) -> LedgerError {
     if is_not_a_database(&error) {
         return LedgerError::NotALedger {

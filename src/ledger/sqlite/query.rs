@@ -1,8 +1,8 @@
-//! Certificates by filter, newest first, with the indexes that the schema has.
+//! Searches for certificates, newest first, with the schema's indexes.
 //!
-//! A search by serial, or for what failed, has an index of its own. Every other one walks the spans
-//! of 4,096 intents from the newest back, passes those by that cannot hold what is asked, and looks
-//! into the others: by the subject's index, or row by row.
+//! A search by serial, or for failed or unknown intents, has its own index. Every other search goes
+//! through the block range index from the newest span back, skips spans that cannot match, and
+//! searches the others by the subject's index or row by row.
 
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, AssertSqlSafe, Row, SqliteConnection};
@@ -18,11 +18,11 @@ use crate::x509::Serial;
 
 const COLUMNS: &str = "i.*, issuer.key AS issuer_key, epoch.instance, epoch.boot,
     c.state, c.reason, c.concluded_at, c.signature";
-/// CROSS JOIN is SQLite's word for joining in the order that is written here.
+/// SQLite joins in the written order with CROSS JOIN.
 const JOINS: &str =
     "CROSS JOIN issuer ON issuer.id = i.issuer CROSS JOIN epoch ON epoch.id = i.epoch";
 
-/// The rows that a filter lets through; the caller holds a transaction that reads.
+/// The caller holds a read transaction.
 pub(super) async fn certificates(
     conn: &mut SqliteConnection,
     filter: &Filter,
@@ -47,7 +47,6 @@ pub(super) async fn certificates(
     query.fetch(conn, from, i64::from(filter.limit)).await
 }
 
-/// Walks the spans.
 async fn scan_spans(
     conn: &mut SqliteConnection,
     filter: &Filter,
@@ -55,11 +54,11 @@ async fn scan_spans(
 ) -> Result<Vec<CertificateRow>, LedgerError> {
     let mut found = Vec::new();
     let mut below = i64::MAX;
-    // Small steps first: most questions are about the newest rows.
+    // Small steps first: most searches are for the newest rows.
     let mut step = 4;
     loop {
-        let missing = i64::from(filter.limit) - i64::try_from(found.len()).unwrap_or(i64::MAX);
-        if missing <= 0 {
+        let remaining = i64::from(filter.limit) - i64::try_from(found.len()).unwrap_or(i64::MAX);
+        if remaining <= 0 {
             return Ok(found);
         }
         let spans = spans(conn, filter, issuers, below, step).await?;
@@ -75,7 +74,7 @@ async fn scan_spans(
             "span_subject s CROSS JOIN intent i ON i.id = s.intent
              LEFT JOIN conclusion c ON c.intent = i.id"
         } else {
-            // Spans that were passed by lie in between only where a filter is narrow.
+            // Skipped spans can lie in between only if the filter is narrow.
             query.and_value("i.id >= ?", oldest.number << SPAN_BITS);
             query.and_value("i.id < ?", (newest.number + 1) << SPAN_BITS);
             query.and_value("i.id >> 12 IN (SELECT value FROM json_each(?))", list);
@@ -89,18 +88,18 @@ async fn scan_spans(
                 SubjectColumn::Intent
             },
         );
-        found.extend(query.fetch(conn, from, missing).await?);
+        found.extend(query.fetch(conn, from, remaining).await?);
         step = (step * 2).min(256);
     }
 }
 
-/// A span that may hold what is asked.
+/// A span that may match.
 struct Span {
     number: i64,
     sealed: bool,
 }
 
-/// The next such spans below `below`, newest first, all of them sealed or none.
+/// The next matching spans below `below`, newest first, all of them sealed or none.
 async fn spans(
     conn: &mut SqliteConnection,
     filter: &Filter,
@@ -108,7 +107,7 @@ async fn spans(
     below: i64,
     limit: i64,
 ) -> Result<Vec<Span>, LedgerError> {
-    let bits = issuers
+    let issuer_bits = issuers
         .iter()
         .fold(0, |bits, issuer| bits | issuer_bit(*issuer));
     let newest = filter
@@ -116,7 +115,7 @@ async fn spans(
         .map_or(i64::MAX, |id| (id.get() - 1) >> SPAN_BITS);
     let after = |time: Option<UnixTime>| time.map_or(i64::MIN, UnixTime::secs);
     let before = |time: Option<UnixTime>| time.map_or(i64::MAX, UnixTime::secs);
-    let by_expiry = filter.expires_after.is_some() || filter.expires_before.is_some();
+    let filters_expiry = filter.expires_after.is_some() || filter.expires_before.is_some();
     let rows: Vec<(i64, bool)> = sqlx::query_as(
         "SELECT span, sealed FROM span
          WHERE span < ?1 AND span <= ?2 AND (NOT ?3 OR settled = 0)
@@ -130,10 +129,10 @@ async fn spans(
     .bind(filter.state == Some(State::Pending))
     .bind(after(filter.recorded_after))
     .bind(before(filter.recorded_before))
-    .bind(by_expiry)
+    .bind(filters_expiry)
     .bind(after(filter.expires_after))
     .bind(before(filter.expires_before))
-    .bind(bits)
+    .bind(issuer_bits)
     .bind(limit)
     .fetch_all(conn)
     .await?;
@@ -142,15 +141,15 @@ async fn spans(
         .map(|(number, sealed)| Span { number, sealed })
         .collect();
     let sealed = spans.first().is_some_and(|span| span.sealed);
-    let alike = spans
+    let same_kind = spans
         .iter()
         .take_while(|span| span.sealed == sealed)
         .count();
-    spans.truncate(alike);
+    spans.truncate(same_kind);
     Ok(spans)
 }
 
-/// The rows of the issuers that are asked for; empty where any will do, `None` where there is none.
+/// The rows of the filter's issuers; empty for any issuer, `None` if no issuer matches.
 async fn issuers(
     conn: &mut SqliteConnection,
     filter: &Filter,
@@ -169,21 +168,21 @@ async fn issuers(
     Ok(Some(rows).filter(|rows| !rows.is_empty()))
 }
 
-/// Whose column a search by subject compares.
+/// The table whose subject column a search compares.
 #[derive(Clone, Copy)]
 enum SubjectColumn {
     Span,
     Intent,
 }
 
-/// A SELECT in the making: only fixed text becomes SQL, every value is bound.
+/// A SELECT under construction: its SQL is fixed text, every value is bound.
 struct CertificateQuery {
     conditions: String,
     values: SqliteArguments,
 }
 
 impl CertificateQuery {
-    /// All that the filter says of a row.
+    /// The filter's conditions, except for the subject.
     fn new(filter: &Filter, issuers: &[i64]) -> Self {
         let mut this = Self {
             conditions: "1".to_owned(),
@@ -222,7 +221,7 @@ impl CertificateQuery {
         this
     }
 
-    /// The subject itself, the first of several names, or with a trailing `*` what it begins with.
+    /// The subject itself, the first of several names, or a prefix with a trailing `*`.
     fn subject(&mut self, filter: &Filter, by: SubjectColumn) {
         let Some(subject) = &filter.subject else {
             return;
@@ -234,12 +233,12 @@ impl CertificateQuery {
         match subject.strip_suffix('*') {
             Some(prefix) => {
                 self.and_value(from, prefix);
-                // Nothing in UTF-8 sorts behind the last code point.
+                // In UTF-8, nothing sorts after the last code point.
                 self.and_value(to, format!("{prefix}\u{10ffff}"));
             }
             None => {
                 self.and_value(from, subject.as_str());
-                // '!' is what follows the space between names.
+                // '!' follows the space, which separates names.
                 self.and_value(to, format!("{subject}!"));
                 let length = i64::try_from(subject.chars().count()).unwrap_or(i64::MAX);
                 self.and_value("substr(i.subject, 1 + ?, 1) IN ('', ' ')", length);
@@ -256,8 +255,8 @@ impl CertificateQuery {
     where
         T: sqlx::Encode<'t, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
     {
-        // Text, blobs and numbers can always be encoded; a value that could not would be NULL,
-        // and a comparison with NULL lets nothing through.
+        // Text, blobs and numbers always encode. If one did not, it would be NULL, and no row
+        // matches a comparison with NULL.
         let _ = self.values.add(value);
         self.and(condition);
     }
@@ -298,7 +297,6 @@ pub(super) async fn by_serial(
     row.map(|row| certificate(&Columns(&row))).transpose()
 }
 
-/// The newest rows, for a closer look.
 pub(super) async fn newest(
     conn: &mut SqliteConnection,
     limit: i64,

@@ -1,4 +1,4 @@
-//! Which bundle versions have come to their places.
+//! Rollouts of bundle versions.
 
 use sqlx::SqliteConnection;
 
@@ -7,8 +7,8 @@ use super::lookup::authority;
 use crate::clock::UnixTime;
 use crate::ledger::{BundleRollout, LedgerError};
 
-/// Puts a rollout down; the caller holds the transaction. Said again, the first moment stays, and
-/// is what is answered.
+/// Stores a rollout and returns the time on record, which is that of the first call. The caller
+/// holds the transaction.
 pub(super) async fn record(
     conn: &mut SqliteConnection,
     rollout: &BundleRollout,
@@ -53,7 +53,6 @@ pub(super) async fn record(
     Columns(&row).time("delivered_at")
 }
 
-/// The newest rollout of every target in every cluster.
 pub(super) async fn newest(conn: &mut SqliteConnection) -> Result<Vec<BundleRollout>, LedgerError> {
     let rows = sqlx::query(
         "SELECT cluster, target, trust_domain, sequence, digest, objects, delivered_at, delivered_by

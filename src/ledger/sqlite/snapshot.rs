@@ -1,4 +1,4 @@
-//! All records at one moment. The caller holds a transaction, so that they belong together.
+//! A consistent view of all records. The caller holds a transaction.
 
 use sqlx::SqliteConnection;
 

@@ -1,5 +1,5 @@
-//! The one task that writes: what waits when it is free goes into its next batch, so that a lone
-//! caller sees one commit's latency and a batch_size shares it.
+//! The one task that writes. Calls that queue up during a commit share the next one, so a lone
+//! caller waits for one commit and many callers share it.
 
 use std::sync::Arc;
 
@@ -17,43 +17,41 @@ use crate::clock::Clock;
 use crate::ledger::{Intent, IntentId, LedgerError, Outcome, Record};
 
 /// The most requests in one transaction.
-const BATCH: usize = 256;
+const MAX_BATCH: usize = 256;
 
-/// How often the writer lets others go first after a batch of several.
+/// How often the writer yields after a batch of several.
 const YIELDS_AFTER_BATCH: usize = 3;
 
 type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
 
-/// What the writer is asked.
 #[derive(Debug)]
 pub(super) enum Job {
     Record(Box<Intent>, Reply<Record>),
     Conclude(IntentId, Outcome, Reply<()>),
-    /// Lends the connection for a transaction of another sort.
+    /// Lends the connection for another transaction.
     Lend(Reply<LentConnection>),
     Close(oneshot::Sender<()>),
 }
 
-/// The writer's connection, lent; the writer waits until it comes back. Dropped instead, because
-/// it is not to be trusted any more, it is replaced.
+/// The writer's connection, lent; the writer waits for its return. A borrower that must not use it
+/// again drops `give_back` instead, and the writer opens another.
 #[derive(Debug)]
 pub(super) struct LentConnection {
     pub(super) conn: SqliteConnection,
     pub(super) give_back: oneshot::Sender<SqliteConnection>,
 }
 
-/// The writing task.
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) jobs: mpsc::Receiver<Job>,
     pub(super) connector: Connector,
     pub(super) clock: Arc<dyn Clock>,
-    /// Given up after the connection is closed.
+    /// Released after the connection is closed.
     pub(super) lock: Option<Arc<ServerLock>>,
 }
 
 impl Writer {
-    /// Works until it is told to close or nobody can ask any more.
+    /// Runs until it is closed or the last handle is dropped.
     pub(super) async fn run(mut self) {
         let mut batch_writer = BatchWriter {
             connector: self.connector,
@@ -62,11 +60,11 @@ impl Writer {
             state: WriterState::default(),
             conn: None,
         };
-        let mut jobs = Vec::with_capacity(BATCH);
+        let mut jobs = Vec::with_capacity(MAX_BATCH);
         let mut closing = Vec::new();
-        while self.jobs.recv_many(&mut jobs, BATCH).await > 0 {
+        while self.jobs.recv_many(&mut jobs, MAX_BATCH).await > 0 {
             let mut batch = Batch::default();
-            let mut loans = Vec::new();
+            let mut borrowers = Vec::new();
             for job in jobs.drain(..) {
                 match job {
                     Job::Record(intent, reply) => {
@@ -77,7 +75,7 @@ impl Writer {
                         batch.conclusions.push((intent, outcome));
                         batch.concluded.push(reply);
                     }
-                    Job::Lend(reply) => loans.push(reply),
+                    Job::Lend(reply) => borrowers.push(reply),
                     Job::Close(done) => {
                         self.jobs.close();
                         closing.push(done);
@@ -86,29 +84,28 @@ impl Writer {
             }
             let batch_size = batch.len();
             batch_writer.write(batch).await;
-            for loan in loans {
-                batch_writer.lend(loan).await;
+            for borrower in borrowers {
+                batch_writer.lend(borrower).await;
             }
             batch_writer.seal_complete().await;
-            // Those who have just been answered are about to ask again: without a moment for them a
-            // batch_size splits into two that take loans, with twice the commits. A lone caller finds
-            // nobody in front.
+            // The callers just answered are about to call again. Without time for them, many
+            // callers would split into two groups that alternate, with twice the commits.
             for _ in 0..YIELDS_AFTER_BATCH {
                 if batch_size > 1 {
                     tokio::task::yield_now().await;
                 }
             }
         }
-        batch_writer.discard().await;
+        batch_writer.close().await;
         drop(self.lock);
         for done in closing {
-            // Whoever asked may have gone.
+            // The caller may be gone.
             let _ = done.send(());
         }
     }
 }
 
-/// Requests for one transaction, and where their answers go.
+/// The requests of one transaction, and their callers.
 #[derive(Debug, Default)]
 struct Batch {
     intents: Vec<Intent>,
@@ -122,7 +119,7 @@ impl Batch {
         self.intents.len() + self.conclusions.len()
     }
 
-    /// Each request in a batch of its own.
+    /// One batch per request.
     fn split(self) -> impl Iterator<Item = Self> {
         let records = self
             .intents
@@ -146,7 +143,7 @@ impl Batch {
     }
 
     fn answer(self, results: BatchResults) {
-        // A caller that has gone needs no answer.
+        // A caller may be gone.
         for (reply, result) in self.recorded.into_iter().zip(results.records) {
             let _ = reply.send(result);
         }
@@ -165,7 +162,7 @@ impl Batch {
     }
 }
 
-/// What the writer works with.
+/// The state of the writing task.
 #[derive(Debug)]
 struct BatchWriter {
     connector: Connector,
@@ -183,7 +180,7 @@ impl BatchWriter {
         match self.attempt(&batch).await {
             Ok(results) => batch.answer(results),
             Err(BatchError::Constraint(error)) if batch.len() == 1 => batch.fail(&error),
-            // Rare: a row that no check foresaw must not take the others along.
+            // A row that no check caught must not fail the other rows.
             Err(BatchError::Constraint(_)) => {
                 for single in batch.split() {
                     match self.attempt(&single).await {
@@ -200,7 +197,7 @@ impl BatchWriter {
 
     async fn attempt(&mut self, batch: &Batch) -> Result<BatchResults, BatchError> {
         let mut conn = self.connection().await.map_err(BatchError::Connection)?;
-        let done = self
+        let result = self
             .statements
             .write(
                 &mut conn,
@@ -210,33 +207,35 @@ impl BatchWriter {
                 self.clock.now(),
             )
             .await;
-        match done {
+        match result {
             Err(BatchError::Connection(error)) => {
-                // A failed sync may have dropped pages that this descriptor believes are written:
-                // it is never asked again. Closing rolls back what is open.
+                // After a failed sync, the descriptor may count lost pages as written: it must not
+                // be used again. Closing it rolls back the open transaction.
                 let _ = conn.close().await;
                 self.state = WriterState::default();
-                Err(BatchError::Connection(self.named(error)))
+                Err(BatchError::Connection(self.with_path(error)))
             }
-            done => {
+            result => {
                 self.conn = Some(conn);
-                done
+                result
             }
         }
     }
 
-    /// Seals what has become complete, after everyone has been answered.
+    /// Seals complete spans, after all callers have been answered.
     async fn seal_complete(&mut self) {
-        let Some(newest) = self.state.wants_sealing() else {
+        let Some(newest) = self.state.span_to_seal_before() else {
             return;
         };
         let Ok(mut conn) = self.connection().await else {
             return;
         };
-        let (done, fit) = in_transaction(&mut conn, |conn| seal_complete(conn).boxed()).await;
-        // What failed is tried again with the next span.
-        self.state.sealed_before(done.unwrap_or(newest));
-        if fit {
+        let (first_unsealed, is_usable) =
+            in_transaction(&mut conn, |conn| seal_complete(conn).boxed()).await;
+        // A failure is retried with the next span.
+        self.state
+            .set_first_unsealed(first_unsealed.unwrap_or(newest));
+        if is_usable {
             self.conn = Some(conn);
         } else {
             let _ = conn.close().await;
@@ -248,7 +247,7 @@ impl BatchWriter {
         match self.connection().await {
             Ok(conn) => match to.send(Ok(LentConnection { conn, give_back })) {
                 Ok(()) => self.conn = returned.await.ok(),
-                Err(unwanted) => self.conn = unwanted.ok().map(|loan| loan.conn),
+                Err(unsent) => self.conn = unsent.ok().map(|lent| lent.conn),
             },
             Err(error) => {
                 let _ = to.send(Err(error));
@@ -267,14 +266,14 @@ impl BatchWriter {
         }
     }
 
-    async fn discard(&mut self) {
+    async fn close(&mut self) {
         if let Some(conn) = self.conn.take() {
-            // Everything that was promised is durable already.
+            // Everything confirmed is durable already.
             let _ = conn.close().await;
         }
     }
 
-    fn named(&self, error: LedgerError) -> LedgerError {
+    fn with_path(&self, error: LedgerError) -> LedgerError {
         match error {
             LedgerError::Unavailable { reason } => {
                 LedgerError::unavailable(format!("{}: {reason}", self.connector.path().display()))

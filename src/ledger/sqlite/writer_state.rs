@@ -1,4 +1,4 @@
-//! What the writer remembers between batches, so that it need not ask again with every one.
+//! What the writer caches between batches.
 
 use std::collections::HashMap;
 
@@ -11,19 +11,18 @@ use crate::ledger::{Epoch, IssuerId, IssuerState, LedgerError};
 /// `intent.id >> SPAN_BITS` is the span.
 pub(super) const SPAN_BITS: u32 = 12;
 
-/// The bit of `span.issuers` that stands for an issuer's row.
+/// The bit of `span.issuers` for an issuer's row.
 pub(super) const fn issuer_bit(row: i64) -> i64 {
     1 << row.rem_euclid(62)
 }
 
-/// An issuer as the writer judges by it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CachedIssuer {
     pub(super) row: i64,
     pub(super) state: IssuerState,
 }
 
-/// What one row of `span` says.
+/// A row of `span`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Span {
     recorded: (i64, i64),
@@ -48,7 +47,6 @@ impl Span {
     }
 }
 
-/// Facts that were read or written before and still hold.
 #[derive(Debug, Default)]
 pub(super) struct WriterState {
     revision: Option<i64>,
@@ -56,12 +54,12 @@ pub(super) struct WriterState {
     epochs: HashMap<Epoch, i64>,
     spans: HashMap<i64, Span>,
     written: Vec<(i64, Span)>,
-    unsealed: Option<i64>,
+    first_unsealed: Option<i64>,
 }
 
 impl WriterState {
-    /// Reads the issuers again when the records have changed. `revision` was read in the writer's
-    /// own transaction, so no change can come between this and the commit.
+    /// Reads the issuers again if the records have changed. `revision` was read in the writer's own
+    /// transaction, so no change can come before its commit.
     pub(super) async fn refresh(
         &mut self,
         conn: &mut SqliteConnection,
@@ -91,7 +89,7 @@ impl WriterState {
         self.issuers.get(id).copied()
     }
 
-    /// The row of an epoch; epochs are never removed.
+    /// Epochs are never removed.
     pub(super) async fn epoch(
         &mut self,
         conn: &mut SqliteConnection,
@@ -111,7 +109,7 @@ impl WriterState {
         Ok(Some(row))
     }
 
-    /// Widens the spans that the new rows lie in, where they are not wide enough already.
+    /// Widens the spans of the new rows where necessary.
     pub(super) async fn widen(
         &mut self,
         conn: &mut SqliteConnection,
@@ -164,7 +162,7 @@ impl WriterState {
         Ok(())
     }
 
-    /// The batch is durable, and what it wrote is known.
+    /// Call it when the batch is durable.
     pub(super) fn committed(&mut self) {
         // Only the newest spans are written to.
         if self.spans.len() > 16 {
@@ -173,16 +171,15 @@ impl WriterState {
         self.spans.extend(self.written.drain(..));
     }
 
-    /// The newest span, when others may have become complete since the last sealing.
-    pub(super) fn wants_sealing(&self) -> Option<i64> {
+    /// The newest span, if others may have become complete since the last sealing.
+    pub(super) fn span_to_seal_before(&self) -> Option<i64> {
         let newest = self.spans.keys().max().copied()?;
-        self.unsealed
-            .is_none_or(|unsealed| newest > unsealed)
+        self.first_unsealed
+            .is_none_or(|first| newest > first)
             .then_some(newest)
     }
 
-    /// Every span before this one is sealed.
-    pub(super) fn sealed_before(&mut self, span: i64) {
-        self.unsealed = Some(span);
+    pub(super) fn set_first_unsealed(&mut self, span: i64) {
+        self.first_unsealed = Some(span);
     }
 }

@@ -1,44 +1,30 @@
-//! What a certificate's extensions say, as far as it matters here.
+//! The extensions of a parsed certificate.
 
 use std::ops::Range;
 
 use der::Tag;
 
 use super::error::CertError;
-use crate::x509::extension::{self, BasicConstraints, Extension, KeyUsage};
+use super::{MAX_EXTENSIONS, MAX_NAMES};
+use crate::x509::extension::{self, BasicConstraints, ExtendedKeyUsage, Extension, KeyUsage};
 use crate::x509::read::{self, DerReader, range_of};
 use crate::x509::san::San;
 
-/// The most extensions and names of a foreign certificate that are read.
-pub(super) const MAX_EXTENSIONS: usize = 64;
-pub(super) const MAX_NAMES: usize = 256;
-
-/// What the extensions said.
 #[derive(Clone, Debug, Default)]
 pub(in crate::x509) struct Extensions {
     pub(in crate::x509) names: Vec<San>,
     pub(in crate::x509) names_critical: bool,
     pub(in crate::x509) other_names: bool,
-    pub(in crate::x509) basic: Option<BasicConstraints>,
+    pub(in crate::x509) basic_constraints: Option<BasicConstraints>,
     pub(in crate::x509) key_usage: Option<KeyUsage>,
-    /// serverAuth, clientAuth, and whether there are purposes besides.
-    pub(in crate::x509) purposes: Option<Purposes>,
+    pub(in crate::x509) extended_key_usage: Option<ExtendedKeyUsage>,
     pub(super) subject_key_id: Option<Range<usize>>,
     pub(super) authority_key_id: Option<Range<usize>>,
     pub(in crate::x509) constrains_uris: bool,
-    /// The first critical extension that is not understood here.
+    /// The OID of the first critical extension that is not understood.
     pub(in crate::x509) unhandled_critical: Option<String>,
-    /// How many there are in all.
+    /// The number of all extensions.
     pub(in crate::x509) count: usize,
-}
-
-/// Key purposes, as far as they matter here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::x509) struct Purposes {
-    pub(in crate::x509) server_auth: bool,
-    pub(in crate::x509) client_auth: bool,
-    pub(in crate::x509) any: bool,
-    pub(in crate::x509) other: bool,
 }
 
 impl Extensions {
@@ -58,20 +44,11 @@ impl Extensions {
                 self.read_names(one.value)?;
             }
             extension::BASIC_CONSTRAINTS => {
-                self.basic = Some(BasicConstraints::from_der(one.value)?);
+                self.basic_constraints = Some(BasicConstraints::from_der(one.value)?);
             }
             extension::KEY_USAGE => self.key_usage = Some(KeyUsage::from_der(one.value)?),
             extension::EXTENDED_KEY_USAGE => {
-                let mut purposes = Purposes::default();
-                for oid in extension::key_purposes(one.value)? {
-                    match oid {
-                        extension::SERVER_AUTH => purposes.server_auth = true,
-                        extension::CLIENT_AUTH => purposes.client_auth = true,
-                        extension::ANY_PURPOSE => purposes.any = true,
-                        _ => purposes.other = true,
-                    }
-                }
-                self.purposes = Some(purposes);
+                self.extended_key_usage = Some(ExtendedKeyUsage::from_der(one.value)?);
             }
             extension::SUBJECT_KEY_ID => {
                 let id = read::whole(
@@ -89,7 +66,7 @@ impl Extensions {
                 self.constrains_uris = extension::constrains_uris(one.value)?;
             }
             extension::CRL_DISTRIBUTION_POINTS => {}
-            // Certificate policies too: rustls refuses them when they are critical.
+            // This includes certificate policies: rustls refuses critical ones.
             other if one.critical && self.unhandled_critical.is_none() => {
                 self.unhandled_critical = Some(extension::oid_text(other));
             }

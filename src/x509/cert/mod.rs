@@ -1,5 +1,6 @@
-//! Certificates: parsed from outside or from what was just signed, and put together.
+//! Certificates, parsed or assembled.
 
+mod chain;
 mod error;
 mod extensions;
 
@@ -19,11 +20,16 @@ use super::write;
 use crate::clock::UnixTime;
 use crate::digest::sha256;
 
+pub use chain::parse_pem_chain;
 pub use error::CertError;
-pub(super) use extensions::{Extensions, Purposes};
+pub(super) use extensions::Extensions;
 
 const WHAT: &str = "certificate";
-/// A version 3 certificate (RFC 5280 §4.1), parsed and kept with its bytes.
+/// The most extensions and names of a certificate.
+const MAX_EXTENSIONS: usize = 64;
+const MAX_NAMES: usize = 256;
+
+/// A version 3 certificate (RFC 5280 §4.1), parsed, with its bytes.
 #[derive(Clone, Debug)]
 pub struct Certificate {
     der: Vec<u8>,
@@ -43,18 +49,16 @@ impl Certificate {
     /// Parses one certificate in DER, with nothing after it.
     ///
     /// # Errors
-    /// [`CertError`] when it is not well-formed DER, not version 3, or holds a public key, a serial
-    /// number or an extension that cannot be used. A signature algorithm that is not supported is an
-    /// error of [`Certificate::verify_signed_by`] only: a trust anchor's own signature says nothing.
+    /// [`CertError`] when it is not well-formed DER, not version 3, or has an unusable public key,
+    /// serial number or extension. An unsupported signature algorithm is an error of
+    /// [`Certificate::verify_signed_by`] only, because a trust anchor's own signature does not
+    /// matter.
     pub fn parse(der: impl Into<Vec<u8>>) -> Result<Self, CertError> {
         Self::parse_with_key(der, None)
     }
 
-    /// [`Certificate::parse`], for a certificate that should hold the key `known`: if it does, the
-    /// key is not parsed again.
-    ///
-    /// # Errors
-    /// As [`Certificate::parse`].
+    /// [`Certificate::parse`], for a certificate that is expected to contain the key `known`, which
+    /// it then does not parse again.
     pub fn parse_with_key(
         der: impl Into<Vec<u8>>,
         known: Option<&PublicKey>,
@@ -77,12 +81,12 @@ impl Certificate {
             return Err(CertError::AlgorithmsDiffer);
         }
         let issuer = fields.raw(Tag::Sequence)?;
-        dn::is_empty_name(read::whole(issuer, Tag::Sequence, "issuer")?)?;
+        dn::is_empty(read::whole(issuer, Tag::Sequence, "issuer")?)?;
         let mut validity = DerReader::new(fields.expect(Tag::Sequence)?, "validity")?;
         let (not_before, not_after) = (validity.time()?, validity.time()?);
         validity.finish()?;
         let subject = fields.raw(Tag::Sequence)?;
-        dn::is_empty_name(read::whole(subject, Tag::Sequence, "subject")?)?;
+        dn::is_empty(read::whole(subject, Tag::Sequence, "subject")?)?;
         let spki = fields.raw(Tag::Sequence)?;
         let public_key = match known {
             Some(known) if known.spki_der() == spki => known.clone(),
@@ -117,27 +121,24 @@ impl Certificate {
         })
     }
 
-    /// The whole certificate.
     pub fn der(&self) -> &[u8] {
         &self.der
     }
 
-    /// The TBSCertificate, which is what was signed.
     pub fn tbs_der(&self) -> &[u8] {
         self.part(&self.tbs)
     }
 
-    /// The signature's octets: an ECDSA-Sig-Value in DER, or as PKCS#1 or RFC 8410 has it.
+    /// An ECDSA-Sig-Value in DER, or as PKCS#1 or RFC 8410 defines it.
     pub fn signature(&self) -> &[u8] {
         self.part(&self.signature)
     }
 
-    /// The signature algorithm; `None` when it is not one that is verified here.
+    /// `None` for an unsupported algorithm.
     pub fn signature_algorithm(&self) -> Option<SignatureAlgorithm> {
         self.algorithm.clone().ok()
     }
 
-    /// The serial number.
     pub fn serial(&self) -> &Serial {
         &self.serial
     }
@@ -152,27 +153,26 @@ impl Certificate {
         self.part(&self.subject)
     }
 
-    /// The issuer as RFC 4514 writes it.
+    /// The issuer in RFC 4514 form.
     pub fn issuer(&self) -> String {
-        shown_name(self.issuer_der())
+        name_text(self.issuer_der())
     }
 
-    /// The subject as RFC 4514 writes it; empty for a mesh's leaf.
+    /// The subject in RFC 4514 form; empty for a mesh's leaf.
     pub fn subject(&self) -> String {
-        shown_name(self.subject_der())
+        name_text(self.subject_der())
     }
 
-    /// The first second at which it is valid.
+    /// The first second of its validity.
     pub fn not_before(&self) -> UnixTime {
         self.not_before
     }
 
-    /// The last second at which it is valid.
+    /// The last second of its validity.
     pub fn not_after(&self) -> UnixTime {
         self.not_after
     }
 
-    /// The certified key.
     pub fn public_key(&self) -> &PublicKey {
         &self.public_key
     }
@@ -182,28 +182,29 @@ impl Certificate {
         &self.extensions.names
     }
 
-    /// Whether its subjectAltName holds names besides [`Certificate::names`]: of another kind, or not
-    /// well formed (a wildcard, a URI that is no SPIFFE ID).
+    /// Whether its subjectAltName has names beside [`Certificate::names`]: of another kind, or
+    /// invalid (a wildcard, a URI that is no SPIFFE ID).
     pub fn has_other_names(&self) -> bool {
         self.extensions.other_names
     }
 
-    /// Whether basicConstraints say CA:TRUE.
     pub fn is_ca(&self) -> bool {
-        self.extensions.basic.is_some_and(|basic| basic.ca)
+        self.extensions
+            .basic_constraints
+            .is_some_and(|basic| basic.ca)
     }
 
-    /// How many intermediate CAs may stand below it; `None` when that is not limited.
+    /// pathLenConstraint.
     pub fn path_len(&self) -> Option<u8> {
-        self.extensions.basic.and_then(|basic| basic.path_len)
+        self.extensions
+            .basic_constraints
+            .and_then(|basic| basic.path_len)
     }
 
-    /// keyUsage, when it has the extension.
     pub fn key_usage(&self) -> Option<KeyUsage> {
         self.extensions.key_usage
     }
 
-    /// The subject key identifier.
     pub fn subject_key_id(&self) -> Option<&[u8]> {
         self.extensions
             .subject_key_id
@@ -211,7 +212,6 @@ impl Certificate {
             .map(|range| self.part(range))
     }
 
-    /// The key identifier of its issuer.
     pub fn authority_key_id(&self) -> Option<&[u8]> {
         self.extensions
             .authority_key_id
@@ -229,17 +229,14 @@ impl Certificate {
         self.issuer_der() == self.subject_der()
     }
 
-    /// Verifies its signature under `key`.
-    ///
     /// # Errors
-    /// [`CertError::Algorithm`] when the algorithm is not supported (SHA-1, say), [`CertError::Key`]
-    /// when the signature does not verify.
+    /// [`CertError::Algorithm`] when the algorithm is not supported (such as SHA-1),
+    /// [`CertError::Key`] when the signature does not verify.
     pub fn verify_signed_by(&self, key: &PublicKey) -> Result<(), CertError> {
         let algorithm = self.algorithm.clone()?;
         Ok(key.verify(algorithm, self.tbs_der(), self.signature())?)
     }
 
-    /// The certificate as one PEM block.
     pub fn to_pem(&self) -> String {
         pem::to_pem("CERTIFICATE", &self.der)
     }
@@ -257,7 +254,7 @@ impl PartialEq for Certificate {
 
 impl Eq for Certificate {}
 
-/// Puts what was signed together with its signature: a certificate, or a certification request.
+/// Assembles a certificate or a certification request from the signed bytes and the signature.
 ///
 /// # Errors
 /// [`CertError::Malformed`] when `tbs` is not one SEQUENCE or the signature is empty.
@@ -278,8 +275,8 @@ pub fn assemble(
     ))
 }
 
-fn shown_name(der: &[u8]) -> String {
-    // Both names were walked when the certificate was parsed, so neither step fails.
+fn name_text(der: &[u8]) -> String {
+    // Both names parsed with the certificate, so neither step fails.
     read::whole(der, Tag::Sequence, WHAT)
         .and_then(dn::text)
         .unwrap_or_default()

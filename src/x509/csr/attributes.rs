@@ -1,26 +1,22 @@
-//! What a request asks for: its attributes, and the extensions among them.
+//! The attributes of a request, and the extensions among them.
 
 use der::asn1::PrintableStringRef;
 use der::{Tag, Tagged};
 
-use super::canonical;
 use super::error::CsrError;
-use crate::x509::extension::{self, BasicConstraints, Extension, KeyUsage};
+use super::{MAX_ATTRIBUTES, MAX_EXTENSIONS, MAX_NAMES, canonical};
+use crate::x509::extension::{self, BasicConstraints, ExtendedKeyUsage, Extension, KeyUsage};
 use crate::x509::name::NameError;
 use crate::x509::read::{self, DerReader, Malformed};
 use crate::x509::san::San;
 
-pub(super) const MAX_EXTENSIONS: usize = 8;
-pub(super) const MAX_ATTRIBUTES: usize = 8;
-pub(super) const MAX_NAMES: usize = 8;
-
-/// The contents of the attributes' object identifiers: extensionRequest (RFC 2985 §5.4.2),
-/// challengePassword, and what Microsoft's tools used before extensionRequest.
+/// OIDs of attributes: extensionRequest (RFC 2985 §5.4.2), challengePassword, and Microsoft's older
+/// form of extensionRequest.
 const EXTENSION_REQUEST: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x0e";
 const CHALLENGE_PASSWORD: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x07";
 const MICROSOFT_EXTENSIONS: &[u8] = b"\x2b\x06\x01\x04\x01\x82\x37\x02\x01\x0e";
 
-/// Walks the attributes: each once, extensionRequest with exactly one value.
+/// The requested names. Each attribute may occur once, extensionRequest with exactly one value.
 pub(super) fn names_in(contents: &[u8]) -> Result<Vec<San>, CsrError> {
     const WHAT: &str = "list of attributes";
     if !read::is_sorted_set(contents, WHAT)? {
@@ -52,21 +48,21 @@ pub(super) fn names_in(contents: &[u8]) -> Result<Vec<San>, CsrError> {
             EXTENSION_REQUEST => {
                 names = names_in_extensions(read::whole(values, Tag::Sequence, WHAT)?)?;
             }
-            // It would hide names and constraints from the checks below.
+            // It could hide names and constraints from the checks below.
             MICROSOFT_EXTENSIONS => {
                 return Err(CsrError::AttributeNotAllowed {
                     oid: extension::oid_text(oid),
                 });
             }
             CHALLENGE_PASSWORD => check_password(values)?,
-            // An unstructuredName, say: it asks for nothing.
+            // Others, such as unstructuredName, request nothing.
             _ => {}
         }
     }
     Ok(names)
 }
 
-/// challengePassword (RFC 2985 §5.4.1) asks for nothing, but other parsers choke on one that is not
+/// challengePassword (RFC 2985 §5.4.1) requests nothing, but other parsers fail on one that is not
 /// a single string.
 fn check_password(values: &[u8]) -> Result<(), Malformed> {
     const WHAT: &str = "challengePassword";
@@ -74,26 +70,26 @@ fn check_password(values: &[u8]) -> Result<(), Malformed> {
     let value = set.any()?;
     set.finish()?;
     let octets = value.value();
-    let fits = match value.tag() {
+    let is_text = match value.tag() {
         Tag::Utf8String => std::str::from_utf8(octets).is_ok(),
         Tag::PrintableString => PrintableStringRef::new(octets).is_ok(),
         Tag::TeletexString => octets.is_ascii(),
         _ => false,
     };
-    if fits {
+    if is_text {
         Ok(())
     } else {
-        Err(Malformed::new(WHAT, "its value is no string of text"))
+        Err(Malformed::new(WHAT, "its value is not a text string"))
     }
 }
 
 fn names_in_extensions(contents: &[u8]) -> Result<Vec<San>, CsrError> {
     let list = extension::list(contents, MAX_EXTENSIONS)?;
-    let mut again = Vec::with_capacity(contents.len());
+    let mut reencoded = Vec::with_capacity(contents.len());
     for one in &list {
-        extension::write_extension(&mut again, one.oid, one.critical, one.value);
+        extension::write_extension(&mut reencoded, one.oid, one.critical, one.value);
     }
-    if again != contents {
+    if reencoded != contents {
         return Err(CsrError::NotCanonical);
     }
     let mut names = Vec::new();
@@ -103,8 +99,8 @@ fn names_in_extensions(contents: &[u8]) -> Result<Vec<San>, CsrError> {
     Ok(names)
 }
 
-/// The extensions that may be asked for. All but the names come from the profile, so the others are
-/// only checked to ask for nothing that no leaf gets.
+/// The extensions that a request may have. All but the names come from the profile, so the others
+/// are only checked not to request more than a leaf gets.
 fn check_extension(one: Extension<'_>, names: &mut Vec<San>) -> Result<(), CsrError> {
     match one.oid {
         extension::SUBJECT_ALT_NAME => read_names(one.value, names)?,
@@ -127,7 +123,7 @@ fn check_extension(one: Extension<'_>, names: &mut Vec<San>) -> Result<(), CsrEr
             canonical(basic.to_der() == one.value)?;
         }
         extension::EXTENDED_KEY_USAGE => {
-            extension::key_purposes(one.value)?;
+            ExtendedKeyUsage::from_der(one.value)?;
         }
         extension::SUBJECT_KEY_ID => {
             read::whole(
@@ -163,7 +159,7 @@ fn read_names(value: &[u8], names: &mut Vec<San>) -> Result<(), CsrError> {
             Some(name) => names.push(name?),
             None => {
                 return Err(CsrError::NameKind {
-                    kind: kind_of(name.tag()),
+                    kind: name_kind(name.tag()),
                 });
             }
         }
@@ -174,10 +170,10 @@ fn read_names(value: &[u8], names: &mut Vec<San>) -> Result<(), CsrError> {
     Ok(())
 }
 
-/// The names of GeneralName's alternatives (RFC 5280 §4.2.1.6).
-fn kind_of(tag: Tag) -> &'static str {
+/// The name of a GeneralName's kind (RFC 5280 §4.2.1.6).
+fn name_kind(tag: Tag) -> &'static str {
     let Tag::ContextSpecific { number, .. } = tag else {
-        return "a name of no known kind";
+        return "a name of an unknown kind";
     };
     match number.value() {
         0 => "otherName",
@@ -186,6 +182,6 @@ fn kind_of(tag: Tag) -> &'static str {
         4 => "directoryName",
         5 => "ediPartyName",
         8 => "registeredID",
-        _ => "a name of no known kind",
+        _ => "a name of an unknown kind",
     }
 }

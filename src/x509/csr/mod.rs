@@ -1,5 +1,5 @@
-//! Certification requests (PKCS#10, RFC 2986): bounded, canonical, and with the proof that the
-//! sender holds the key. A [`Csr`] that was not verified cannot exist.
+//! Certification requests (PKCS#10, RFC 2986): bounded, canonical, with proof of possession. Every
+//! [`Csr`] is verified.
 
 mod attributes;
 mod error;
@@ -17,9 +17,14 @@ use super::san::San;
 
 pub use error::CsrError;
 
-/// The most bytes of a request that are read, in PEM or in DER.
+/// In PEM or DER.
 const MAX_BYTES: usize = 16 * 1024;
-/// A certification request whose signature was verified with the key that it holds.
+/// The most extensions, attributes and names of a request.
+const MAX_EXTENSIONS: usize = 8;
+const MAX_ATTRIBUTES: usize = 8;
+const MAX_NAMES: usize = 8;
+
+/// A certification request whose signature verified with its own key.
 #[derive(Clone, Debug)]
 pub struct Csr {
     der: Vec<u8>,
@@ -29,20 +34,17 @@ pub struct Csr {
     names: Vec<San>,
 }
 
-/// What the subject of a request says.
+/// The subject of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CsrSubject {
-    /// Nothing: no RDN, or only empty strings, as in the `O=""` of Istio's Go client.
+    /// No RDN, or only empty strings, as in the `O=""` of Istio's Go client.
     Empty,
-    /// Something, as RFC 4514 writes it and cut short: for messages, never for a decision on it.
+    /// The subject in RFC 4514 form, truncated: for messages, never for decisions.
     Named(String),
 }
 
 impl Csr {
     /// Parses and verifies a request in DER.
-    ///
-    /// # Errors
-    /// [`CsrError`] says which of the bounds, forms or proofs it fails.
     pub fn from_der(der: &[u8]) -> Result<Self, CsrError> {
         if der.len() > MAX_BYTES {
             return Err(CsrError::TooLarge { bytes: der.len() });
@@ -80,13 +82,9 @@ impl Csr {
         })
     }
 
-    /// A request that is no more than a key, and a signature by it over `message`, which whoever
-    /// asks has chosen: the older form of Kubernetes' pod certificates. ECDSA with SHA-256, or
-    /// Ed25519. There is no PKCS#10 then: [`Csr::der`] is empty.
-    ///
-    /// # Errors
-    /// [`CsrError::Key`] for a key that is not certified, [`CsrError::ProofOfPossession`] when the
-    /// signature is not by it.
+    /// A request that is only a key and a signature over `message`, which the requester of the
+    /// signature chose: the older form of Kubernetes' pod certificates. ECDSA with SHA-256, or
+    /// Ed25519. [`Csr::der`] is empty.
     pub fn from_key(spki: &[u8], message: &[u8], signature: &[u8]) -> Result<Self, CsrError> {
         let public_key = PublicKey::from_spki_der(spki)?;
         let algorithm = match public_key.kind() {
@@ -105,11 +103,8 @@ impl Csr {
         })
     }
 
-    /// Parses and verifies a request in PEM: exactly one block, labelled `CERTIFICATE REQUEST` (or
-    /// `NEW CERTIFICATE REQUEST`), and nothing beside it.
-    ///
-    /// # Errors
-    /// [`CsrError`] says which of the bounds, forms or proofs it fails.
+    /// Parses and verifies a request in PEM: exactly one block, labelled `CERTIFICATE REQUEST` or
+    /// `NEW CERTIFICATE REQUEST`, and nothing beside it.
     pub fn from_pem(pem: &[u8]) -> Result<Self, CsrError> {
         const LABEL: &str = "CERTIFICATE REQUEST";
         if pem.len() > MAX_BYTES {
@@ -132,28 +127,27 @@ impl Csr {
         Self::from_der(&block.der)
     }
 
-    /// The request in DER; nothing when it came as a key alone.
+    /// The request in DER; empty for [`Csr::from_key`].
     pub fn der(&self) -> &[u8] {
         &self.der
     }
 
-    /// The key that the sender has proved to hold.
     pub fn public_key(&self) -> &PublicKey {
         &self.public_key
     }
 
-    /// What the subject says.
     pub fn subject(&self) -> &CsrSubject {
         &self.subject
     }
 
-    /// Whether the subject has no commonName but `name`; an empty one says nothing.
+    /// Whether every commonName is empty or `name`.
     pub fn has_no_other_common_name(&self, name: &str) -> bool {
-        let fits = |each: &Option<String>| matches!(each, Some(cn) if cn.is_empty() || cn == name);
-        self.common_names.iter().all(fits)
+        let is_allowed =
+            |each: &Option<String>| matches!(each, Some(cn) if cn.is_empty() || cn == name);
+        self.common_names.iter().all(is_allowed)
     }
 
-    /// Every name that the request asks for in its subjectAltName, in order.
+    /// The names in the requested subjectAltName, in order.
     pub fn names(&self) -> &[San] {
         &self.names
     }
@@ -161,25 +155,25 @@ impl Csr {
 
 fn subject(contents: &[u8]) -> Result<CsrSubject, CsrError> {
     canonical(dn::is_sorted(contents)?)?;
-    if dn::is_empty_name(contents)? {
+    if dn::is_empty(contents)? {
         return Ok(CsrSubject::Empty);
     }
     Ok(CsrSubject::Named(printable(&dn::text(contents)?)))
 }
 
-/// The whole request, decoded by another parser and encoded again, must be the same bytes: what two
-/// parsers could read differently is refused.
+/// Another parser must decode the request and encode it to the same bytes, so that no two parsers
+/// can read it differently.
 fn check_canonical(der: &[u8]) -> Result<(), CsrError> {
     let request = CertReq::from_der(der)
         .map_err(|error| Malformed::new("certification request", error.to_string()))?;
-    let again = request
+    let reencoded = request
         .to_der()
         .map_err(|error| Malformed::new("certification request", error.to_string()))?;
-    canonical(again == der)
+    canonical(reencoded == der)
 }
 
-fn canonical(is: bool) -> Result<(), CsrError> {
-    if is {
+fn canonical(is_canonical: bool) -> Result<(), CsrError> {
+    if is_canonical {
         Ok(())
     } else {
         Err(CsrError::NotCanonical)

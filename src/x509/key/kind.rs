@@ -1,31 +1,25 @@
-//! The kinds of key that are certified.
+//! Kinds of keys.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::error::KeyError;
 use crate::x509::algorithm::SignatureAlgorithm;
+use crate::x509::name::printable;
 
-/// A kind of key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyKind {
-    /// NIST P-256.
     EcdsaP256,
-    /// NIST P-384.
     EcdsaP384,
-    /// NIST P-521.
     EcdsaP521,
-    /// RSA.
     Rsa {
-        /// The size of the modulus in bits, 2048 to 4096.
+        /// The size of the modulus, 2048 to 4096.
         bits: u16,
     },
-    /// Ed25519.
     Ed25519,
 }
 
 impl KeyKind {
-    /// The name that [`FromStr`] reads, such as `ecdsa-p256` or `rsa-2048`.
+    /// The name in the configuration, such as `ecdsa-p256` or `rsa-2048`.
     pub fn slug(self) -> String {
         match self {
             Self::EcdsaP256 => "ecdsa-p256".into(),
@@ -36,7 +30,17 @@ impl KeyKind {
         }
     }
 
-    /// What a certificate for this kind of key is signed with when its holder signs for itself.
+    /// The algorithm that a CA key in a token signs with; `None` if CA keys cannot be of this kind.
+    pub const fn ca_algorithm(self) -> Option<SignatureAlgorithm> {
+        match self {
+            Self::EcdsaP256 => Some(SignatureAlgorithm::EcdsaSha256),
+            Self::EcdsaP384 => Some(SignatureAlgorithm::EcdsaSha384),
+            Self::Rsa { .. } => Some(SignatureAlgorithm::RsaSha256),
+            Self::EcdsaP521 | Self::Ed25519 => None,
+        }
+    }
+
+    /// The usual algorithm for keys of this kind.
     pub(super) const fn default_algorithm(self) -> SignatureAlgorithm {
         match self {
             Self::EcdsaP256 => SignatureAlgorithm::EcdsaSha256,
@@ -61,9 +65,9 @@ impl fmt::Display for KeyKind {
 }
 
 impl FromStr for KeyKind {
-    type Err = KeyError;
+    type Err = UnknownKeyKind;
 
-    fn from_str(text: &str) -> Result<Self, KeyError> {
+    fn from_str(text: &str) -> Result<Self, UnknownKeyKind> {
         Ok(match text {
             "ecdsa-p256" => Self::EcdsaP256,
             "ecdsa-p384" => Self::EcdsaP384,
@@ -73,10 +77,16 @@ impl FromStr for KeyKind {
             "rsa-4096" => Self::Rsa { bits: 4096 },
             "ed25519" => Self::Ed25519,
             other => {
-                return Err(KeyError::Name {
-                    name: crate::x509::name::printable(other),
-                });
+                return Err(UnknownKeyKind(printable(other)));
             }
         })
     }
 }
+
+/// A kind of key that does not exist, escaped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no kind of key is called \"{0}\"; write ecdsa-p256, ecdsa-p384, ecdsa-p521, rsa-2048, \
+     rsa-3072, rsa-4096 or ed25519"
+)]
+pub struct UnknownKeyKind(pub String);

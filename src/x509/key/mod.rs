@@ -1,4 +1,4 @@
-//! Public keys, parsed once and kept ready to verify.
+//! Public keys, parsed once and ready to verify.
 
 mod error;
 mod kind;
@@ -15,10 +15,10 @@ use super::read::{self, DerReader};
 use crate::digest::{hex, sha256};
 
 pub use error::KeyError;
-pub use kind::KeyKind;
+pub use kind::{KeyKind, UnknownKeyKind};
 
-/// Everything before the point in a SubjectPublicKeyInfo of each curve (RFC 5480 §2), with the octet
-/// that says "uncompressed"; and the length of the whole. Each has exactly one DER form.
+/// For each curve, everything before the point in a SubjectPublicKeyInfo (RFC 5480 §2), including
+/// the octet for "uncompressed", and the total length. DER allows no other form.
 const P256: (&[u8], usize) = (
     b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\
       \x03\x42\x00\x04",
@@ -34,24 +34,24 @@ const P521: (&[u8], usize) = (
       \x86\x00\x04",
     158,
 );
-/// The same for Ed25519 (RFC 8410 §4), which has no octet before the point.
+/// The same for Ed25519 (RFC 8410 §4), whose point has no octet before it.
 const ED25519: (&[u8], usize) = (b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00", 44);
-/// The AlgorithmIdentifier's contents of an RSA key (RFC 3279 §2.3.1).
+/// The contents of an RSA key's AlgorithmIdentifier (RFC 3279 §2.3.1).
 const RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
 
 const WHAT: &str = "SubjectPublicKeyInfo";
 
-/// A public key of a kind that is certified: its SubjectPublicKeyInfo, and the key made ready to
-/// verify, so that no verification parses it again. Cheap to clone; equal when the DER is.
+/// A public key of a supported kind, parsed once for all verifications. Cheap to clone; equal if
+/// the DER is equal.
 #[derive(Clone)]
 pub struct PublicKey(Arc<Inner>);
 
 struct Inner {
     spki: Box<[u8]>,
     kind: KeyKind,
-    /// Where the contents of the subjectPublicKey BIT STRING begin in `spki`; they run to its end.
+    /// The start of the subjectPublicKey BIT STRING's contents in `spki`; they extend to its end.
     key_start: usize,
-    /// For the algorithm that is default_algorithm for the kind.
+    /// For the kind's default algorithm.
     parsed: ParsedPublicKey,
 }
 
@@ -74,12 +74,10 @@ impl PublicKey {
         })))
     }
 
-    /// The SubjectPublicKeyInfo in DER.
     pub fn spki_der(&self) -> &[u8] {
         &self.0.spki
     }
 
-    /// The kind of key.
     pub fn kind(&self) -> KeyKind {
         self.0.kind
     }
@@ -99,8 +97,6 @@ impl PublicKey {
         id
     }
 
-    /// Verifies `signature` over `message`.
-    ///
     /// # Errors
     /// [`KeyError::AlgorithmMismatch`] when the algorithm is not for this kind of key,
     /// [`KeyError::BadSignature`] when the signature does not verify.
@@ -128,7 +124,7 @@ impl PublicKey {
     }
 }
 
-/// The kind of a SubjectPublicKeyInfo, and where its key begins.
+/// The kind of a SubjectPublicKeyInfo, and the start of its key.
 fn classify(der: &[u8]) -> Result<(KeyKind, usize), KeyError> {
     for ((prefix, length), kind, point) in [
         (P256, KeyKind::EcdsaP256, 1),
@@ -151,7 +147,7 @@ fn classify(der: &[u8]) -> Result<(KeyKind, usize), KeyError> {
     Err(unsupported(algorithm, key))
 }
 
-/// Checks an RSAPublicKey (RFC 8017 §A.1.1) and gives the size of its modulus.
+/// Checks an RSAPublicKey (RFC 8017 §A.1.1) and returns the size of its modulus.
 fn rsa_bits(key: &[u8]) -> Result<u16, KeyError> {
     const WHAT: &str = "RSAPublicKey";
     let mut fields = DerReader::within(key, Tag::Sequence, WHAT)?;
@@ -168,14 +164,14 @@ fn rsa_bits(key: &[u8]) -> Result<u16, KeyError> {
     if modulus.last().is_none_or(|low| low % 2 == 0) {
         return Err(KeyError::RsaModulusEven);
     }
-    // aws-lc takes exponents of up to 33 bits; larger ones only make verification slow.
+    // aws-lc accepts exponents of up to 33 bits; larger ones only slow down verification.
     let value = match exponent.len() {
         0..=4 => exponent
             .iter()
             .fold(0u64, |value, octet| value << 8 | u64::from(*octet)),
         _ => {
             return Err(KeyError::RsaExponent {
-                exponent: "past 32 bits".into(),
+                exponent: "more than 32 bits".into(),
             });
         }
     };
@@ -187,7 +183,7 @@ fn rsa_bits(key: &[u8]) -> Result<u16, KeyError> {
     Ok(bits)
 }
 
-/// What to call a key that is none of the kinds above.
+/// The error for an unsupported key, with the name of its kind.
 fn unsupported(algorithm: &[u8], key: &[u8]) -> KeyError {
     let mut oids = Vec::new();
     if let Ok(mut fields) = DerReader::new(algorithm, WHAT) {
@@ -196,7 +192,7 @@ fn unsupported(algorithm: &[u8], key: &[u8]) -> KeyError {
         }
     }
     let oids: Vec<&str> = oids.iter().map(String::as_str).collect();
-    let what = match oids.as_slice() {
+    let kind = match oids.as_slice() {
         [
             "1.2.840.10045.2.1",
             "1.2.840.10045.3.1.7" | "1.3.132.0.34" | "1.3.132.0.35",
@@ -213,13 +209,12 @@ fn unsupported(algorithm: &[u8], key: &[u8]) -> KeyError {
         ["1.2.840.10040.4.1", ..] => "DSA".into(),
         ["1.3.101.113"] => "Ed448".into(),
         ["1.3.101.110"] => "X25519".into(),
-        // The first two are the algorithm and its parameters; a hostile key may hold hundreds.
+        // The first two are the algorithm and its parameters; a hostile key may have hundreds.
         other => other.iter().take(2).copied().collect::<Vec<_>>().join(" "),
     };
-    KeyError::Unsupported { what }
+    KeyError::Unsupported { kind }
 }
 
-/// aws-lc's algorithm for a kind of key and a signature algorithm.
 fn verification(
     kind: KeyKind,
     algorithm: SignatureAlgorithm,
@@ -322,7 +317,7 @@ mod tests {
             assert!(matches!(error, KeyError::RsaExponent { .. }), "{error}");
         }
         assert!(rsa(&good, &[1, 0, 3]).is_ok());
-        // Negative numbers, and a leading zero too many.
+        // Negative numbers, and a redundant leading zero.
         for (modulus, exponent) in [
             (&good[1..], E),
             (&good, &[0xff][..]),

@@ -1,14 +1,13 @@
-//! Linkerd's names: a DNS name for each service account of one control plane.
+//! Linkerd's names: a DNS name for each service account of a control plane.
 
 use std::fmt;
 
-use super::{NameError, SpiffeId, TrustDomain, is_dns_label, printable};
-use crate::x509::san::{DnsName, San};
+use super::{DnsName, NameError, SpiffeId, TrustDomain, is_dns_label, printable};
 
 /// The service account of Linkerd's identity controller.
 const IDENTITY: &str = "linkerd-identity";
 
-/// One Linkerd control plane: its namespace and its trust domain.
+/// A Linkerd control plane: its namespace and its trust domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkerdMesh {
     control_namespace: Box<str>,
@@ -21,8 +20,6 @@ pub struct LinkerdMesh {
 pub struct LinkerdName(DnsName);
 
 impl LinkerdMesh {
-    /// The mesh of the control plane in `control_namespace`.
-    ///
     /// # Errors
     /// [`NameError`] when the namespace is not a DNS-1123 label, or the trust domain no DNS name.
     pub fn new(control_namespace: &str, trust_domain: &TrustDomain) -> Result<Self, NameError> {
@@ -38,7 +35,6 @@ impl LinkerdMesh {
         })
     }
 
-    /// The trust domain.
     pub fn trust_domain(&self) -> &TrustDomain {
         &self.trust_domain
     }
@@ -47,7 +43,7 @@ impl LinkerdMesh {
     ///
     /// # Errors
     /// [`NameError`] when the namespace or the account is not a DNS-1123 label (an account with a
-    /// dot could pass for another namespace's), or the whole is longer than 253 bytes.
+    /// dot could name another namespace's), or the result is longer than 253 bytes.
     pub fn workload(&self, namespace: &str, account: &str) -> Result<LinkerdName, NameError> {
         if !is_dns_label(namespace.as_bytes()) {
             return Err(NameError::Namespace {
@@ -66,7 +62,7 @@ impl LinkerdMesh {
         .map(LinkerdName)
     }
 
-    /// The name here of the service account that a SPIFFE ID is.
+    /// The Linkerd name of a service account given by its SPIFFE ID.
     ///
     /// # Errors
     /// [`NameError`] when the ID is of another trust domain or no service account's, and as
@@ -83,17 +79,13 @@ impl LinkerdMesh {
         }
     }
 
-    /// The name by which proxies call the identity service, and want to see in its certificate.
-    ///
-    /// # Errors
-    /// [`NameError`] when the whole is longer than 253 bytes.
+    /// The name of the identity service, which proxies verify in its certificate.
     pub fn identity_service(&self) -> Result<LinkerdName, NameError> {
         self.workload(&self.control_namespace, IDENTITY)
     }
 }
 
 impl LinkerdName {
-    /// The name, in lower case.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
@@ -105,9 +97,9 @@ impl fmt::Display for LinkerdName {
     }
 }
 
-impl From<LinkerdName> for San {
+impl From<LinkerdName> for DnsName {
     fn from(name: LinkerdName) -> Self {
-        Self::Dns(name.0)
+        name.0
     }
 }
 
@@ -127,7 +119,6 @@ mod tests {
         assert_eq!(name.as_str(), expected);
         let id = SpiffeId::parse("spiffe://cluster.local/ns/shop/sa/cart").unwrap();
         assert_eq!(mesh().workload_of(&id).unwrap(), name);
-        assert_eq!(San::from(name).to_string(), format!("dns:{expected}"));
         assert_eq!(
             mesh().identity_service().unwrap().as_str(),
             "linkerd-identity.linkerd.serviceaccount.identity.linkerd.cluster.local"

@@ -1,5 +1,6 @@
-//! SPIFFE names (SPIFFE-ID §2): a trust domain, and an identity within one.
+//! SPIFFE names (SPIFFE-ID §2): trust domains and SPIFFE IDs.
 
+mod dns;
 mod error;
 mod linkerd;
 
@@ -8,32 +9,29 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use dns::DnsName;
 pub use error::NameError;
 pub(super) use error::printable;
 pub use linkerd::{LinkerdMesh, LinkerdName};
 
-/// The longest trust domain name, in bytes (SPIFFE-ID §2.3).
+/// In bytes (SPIFFE-ID §2.3).
 const TRUST_DOMAIN_MAX: usize = 255;
-/// The longest SPIFFE ID, in bytes (SPIFFE-ID §2.3).
+/// In bytes (SPIFFE-ID §2.3).
 const SPIFFE_ID_MAX: usize = 2048;
 const SCHEME: &str = "spiffe://";
 
-/// The name of a trust domain: lower-case letters, digits, `.`, `-` and `_`.
+/// A trust domain name: lower-case letters, digits, `.`, `-` and `_`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TrustDomain(Box<str>);
 
 impl TrustDomain {
     /// Parses a bare trust domain name, such as `cluster.local`.
-    ///
-    /// # Errors
-    /// [`NameError`] when it is empty, longer than 255 bytes or holds another character.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         check_trust_domain(text)?;
         Ok(Self(text.into()))
     }
 
-    /// The name, such as `cluster.local`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -41,22 +39,18 @@ impl TrustDomain {
 
 /// A SPIFFE ID: `spiffe://`, a trust domain, and a path that may be empty.
 ///
-/// An ID without a path names the trust domain itself; [`SpiffeId::path`] is then empty, and no leaf
-/// certificate is made for it (X509-SVID §4.1).
+/// An ID without a path is the trust domain itself, for which no leaf is issued (X509-SVID §4.1).
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SpiffeId {
     text: Box<str>,
-    // Kept as a value so that `trust_domain` can lend it.
+    // A value, so that `trust_domain` can return a reference.
     domain: TrustDomain,
 }
 
 impl SpiffeId {
-    /// Parses a SPIFFE ID, such as `spiffe://cluster.local/ns/foo/sa/bar`.
-    ///
-    /// # Errors
-    /// [`NameError`] when it breaks a rule of SPIFFE-ID §2: the scheme, the trust domain's or the
-    /// path's characters, empty or relative segments, 2,048 bytes.
+    /// Parses a SPIFFE ID, such as `spiffe://cluster.local/ns/foo/sa/bar`, by the rules of
+    /// SPIFFE-ID §2.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         if text.len() > SPIFFE_ID_MAX {
             return Err(NameError::SpiffeIdTooLong { length: text.len() });
@@ -86,7 +80,7 @@ impl SpiffeId {
     ///
     /// # Errors
     /// [`NameError`] when the namespace is not a DNS-1123 label or the account not a DNS-1123
-    /// subdomain, as Kubernetes demands: so neither can hold a `/` that moves the name elsewhere.
+    /// subdomain, as Kubernetes requires. So neither contains a `/`.
     pub fn service_account(
         domain: &TrustDomain,
         namespace: &str,
@@ -110,32 +104,28 @@ impl SpiffeId {
         Self::parse(&format!("{SCHEME}{domain}/ns/{namespace}/sa/{account}"))
     }
 
-    /// The whole ID, with its scheme.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The trust domain that the ID lies in.
     pub fn trust_domain(&self) -> &TrustDomain {
         &self.domain
     }
 
-    /// The path with its leading slash, or nothing for the trust domain itself.
+    /// The path with its leading slash; empty for the trust domain itself.
     pub fn path(&self) -> &str {
         self.text
             .get(SCHEME.len() + self.domain.0.len()..)
             .unwrap_or_default()
     }
 
-    /// Namespace and name, when this is the identity of a Kubernetes service account exactly as
-    /// [`SpiffeId::service_account`] makes it.
+    /// Namespace and name, if [`SpiffeId::service_account`] gives exactly this ID.
     pub fn as_service_account(&self) -> Option<(&str, &str)> {
         let (namespace, account) = self.path().strip_prefix("/ns/")?.split_once("/sa/")?;
         let made = Self::service_account(&self.domain, namespace, account).ok()?;
         (made == *self).then_some((namespace, account))
     }
 
-    /// Whether the ID lies in `domain`.
     pub fn in_domain(&self, domain: &TrustDomain) -> bool {
         self.domain == *domain
     }
@@ -183,7 +173,7 @@ fn check_segment(segment: &str, whole: &str) -> Result<(), NameError> {
     }
 }
 
-/// RFC 1123 label as Kubernetes has it: 1 to 63 of `[a-z0-9-]`, no hyphen at either end.
+/// RFC 1123 label as Kubernetes defines it: 1 to 63 of `[a-z0-9-]`, no hyphen at either end.
 fn is_dns_label(label: &[u8]) -> bool {
     (1..=63).contains(&label.len())
         && label
@@ -262,10 +252,10 @@ mod tests {
     #[test]
     fn refuses_what_the_specification_refuses() {
         for (text, part) in [
-            ("", "must begin with spiffe://"),
-            ("http://td/a", "must begin with spiffe://"),
-            ("SPIFFE://td/a", "must begin with spiffe://"),
-            ("spiffe:/td/a", "must begin with spiffe://"),
+            ("", "must start with spiffe://"),
+            ("http://td/a", "must start with spiffe://"),
+            ("SPIFFE://td/a", "must start with spiffe://"),
+            ("spiffe:/td/a", "must start with spiffe://"),
             ("spiffe://", "is empty"),
             ("spiffe:///a", "is empty"),
             ("spiffe://Td/a", "'T'"),

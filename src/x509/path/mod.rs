@@ -1,33 +1,29 @@
-//! The way from an issuing CA up to a trust anchor (RFC 5280 §6.1), for chains that an operator
-//! brings: linear, and with errors that say which certificate to replace.
+//! Certification paths from an issuing CA to a trust anchor (RFC 5280 §6.1), as operators supply
+//! them: linear, with errors that name the certificate to replace.
 
 mod error;
 
 use super::cert::Certificate;
-use super::extension::KeyUsage;
+use super::extension::{ExtendedKeyUsage, KeyUsage};
 use crate::clock::UnixTime;
 
 pub use error::{PathError, PathFault};
 
-/// The most certificates of a path.
 const MAX_CERTIFICATES: usize = 10;
 
-/// A path that was verified.
+/// A verified path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CaPath {
-    /// How many of the chain's certificates stand between the first and the anchor: `chain[1..=n]`.
+    /// How many certificates are between the first and the anchor: `chain[1..=n]`.
     pub intermediates: usize,
-    /// Which of the anchors it ends in.
+    /// The index of the anchor.
     pub anchor: usize,
 }
 
-/// Verifies that `chain`, the issuing CA's certificate first, each followed by its issuer's, leads to
-/// one of `anchors`, which may also stand last in it. Each is a CA that may sign certificates, valid
-/// at `now`, with a path length that suffices and a SHA-2 or Ed25519 signature by the next. An
-/// anchor's own signature says nothing, so that a root signed with SHA-1 will do.
-///
-/// # Errors
-/// [`PathError`] says which certificate is at fault, and why.
+/// Verifies that `chain` leads to one of `anchors`, which may also be its last certificate. The
+/// issuing CA's certificate is first, its issuer's next. Each must be a CA that may sign
+/// certificates, be valid at `now`, allow the path length, and have a SHA-2 or Ed25519 signature by
+/// the next. An anchor's own signature does not matter, so it may be a SHA-1 signature.
 pub fn verify_ca_path(
     chain: &[Certificate],
     anchors: &[Certificate],
@@ -37,14 +33,14 @@ pub fn verify_ca_path(
         return Err(PathError::TooLong);
     }
     let last = chain.last().ok_or(PathError::Empty)?;
-    // How many CAs stand below the one that is looked at; the self-issued do not count (RFC 5280
+    // The number of CAs below the current one. Self-issued certificates do not count (RFC 5280
     // §6.1.4 l).
     let mut below = 0usize;
     for (index, certificate) in chain.iter().enumerate() {
         let fail = |fault| PathError::at(index, certificate, fault);
         check_ca(certificate, below, now).map_err(fail)?;
         if let Some(issuer) = chain.get(index + 1) {
-            check_link(certificate, issuer, chain).map_err(fail)?;
+            check_issued_by(certificate, issuer, chain).map_err(fail)?;
         }
         below += usize::from(!certificate.is_self_issued());
     }
@@ -52,7 +48,7 @@ pub fn verify_ca_path(
     let top = chain.len() - 1;
     if let Some(anchor) = anchors.iter().position(|anchor| anchor == last) {
         if last.is_self_issued() && last.signature_algorithm().is_some() {
-            // A damaged root is told here, though nothing would trust it less for that.
+            // Reports a corrupt root, although verifiers do not check its signature.
             last.verify_signed_by(last.public_key())
                 .map_err(|error| PathError::at(top, last, PathFault::Signature(error)))?;
         }
@@ -68,7 +64,7 @@ pub fn verify_ca_path(
         if anchor.subject_der() != last.issuer_der() {
             continue;
         }
-        match check_ca(anchor, below, now).and_then(|()| check_link(last, anchor, &[])) {
+        match check_ca(anchor, below, now).and_then(|()| check_issued_by(last, anchor, &[])) {
             Ok(()) => {
                 return Ok(CaPath {
                     intermediates: top,
@@ -81,20 +77,20 @@ pub fn verify_ca_path(
     Err(PathError::at(top, last, fault))
 }
 
-/// How many CAs may stand below the first of a path, which goes on upwards to its anchor; `None` when
-/// no certificate of it limits that.
+/// How many CAs may be below the first certificate of a path, which continues upwards to its
+/// anchor; `None` for no limit.
 pub fn remaining_path_len<'a>(path: impl IntoIterator<Item = &'a Certificate>) -> Option<u8> {
-    let mut room = None;
-    // As many stand below each as in RFC 5280 §6.1.4 (l): the self-issued do not count.
+    let mut remaining = None;
+    // As RFC 5280 §6.1.4 (l) counts: without self-issued certificates.
     let mut below = 0_u8;
     for certificate in path {
         if let Some(allowed) = certificate.path_len() {
             let left = allowed.saturating_sub(below);
-            room = Some(room.map_or(left, |room: u8| room.min(left)));
+            remaining = Some(remaining.map_or(left, |remaining: u8| remaining.min(left)));
         }
         below = below.saturating_add(u8::from(!certificate.is_self_issued()));
     }
-    room
+    remaining
 }
 
 fn check_ca(certificate: &Certificate, below: usize, now: UnixTime) -> Result<(), PathFault> {
@@ -133,25 +129,25 @@ fn check_ca(certificate: &Certificate, below: usize, now: UnixTime) -> Result<()
     if certificate.extensions.constrains_uris {
         return Err(PathFault::UriConstraint);
     }
-    if let Some(purposes) = certificate.extensions.purposes
-        && !purposes.any
-        && !(purposes.server_auth && purposes.client_auth)
+    if let Some(usage) = certificate.extensions.extended_key_usage
+        && !usage.contains(ExtendedKeyUsage::ANY)
+        && !usage.contains(ExtendedKeyUsage::SERVER_AND_CLIENT)
     {
         return Err(PathFault::Purposes);
     }
     Ok(())
 }
 
-fn check_link(
+fn check_issued_by(
     certificate: &Certificate,
     issuer: &Certificate,
     chain: &[Certificate],
 ) -> Result<(), PathFault> {
     if certificate.issuer_der() != issuer.subject_der() {
-        let elsewhere = chain.iter().position(|other| {
+        let issuer_index = chain.iter().position(|other| {
             other.subject_der() == certificate.issuer_der() && other != certificate
         });
-        return Err(match elsewhere {
+        return Err(match issuer_index {
             Some(index) => PathFault::WrongOrder { issuer: index + 1 },
             None => PathFault::NotIssuedByNext {
                 issuer: certificate.issuer(),
@@ -159,8 +155,9 @@ fn check_link(
             },
         });
     }
-    if let (Some(asked), Some(has)) = (certificate.authority_key_id(), issuer.subject_key_id())
-        && asked != has
+    if let (Some(authority_key_id), Some(subject_key_id)) =
+        (certificate.authority_key_id(), issuer.subject_key_id())
+        && authority_key_id != subject_key_id
     {
         return Err(PathFault::KeyIds);
     }

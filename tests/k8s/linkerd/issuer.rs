@@ -128,7 +128,7 @@ async fn the_issuer_is_made_kept_and_taken() {
     verify_issuer(&setup, &first);
 
     // It said nothing, then that it could not, then that it did.
-    running.wait_for_log("it said nothing within 5 s").await;
+    running.wait_for_log("it reported nothing within 5 s").await;
     running
         .wait_for_log("kubectl rollout restart deploy/linkerd-identity -n lk-feed")
         .await;
@@ -140,7 +140,7 @@ async fn the_issuer_is_made_kept_and_taken() {
     let why = "Skipping issuer update as certs could not be read from disk: no";
     event(&admin, control, "Warning", "IssuerUpdateSkipped", why).await;
     running
-        .wait_for_log(&format!("the controller says: {why}"))
+        .wait_for_log(&format!("the controller reports: {why}"))
         .await;
     assert_eq!(taken(&running).await, Some(0.0));
     // Its recorder counts a repetition in the same object.
@@ -156,7 +156,7 @@ async fn the_issuer_is_made_kept_and_taken() {
     })
     .await;
     running
-        .wait_for_log("Linkerd's controller took its issuer")
+        .wait_for_log("Linkerd's controller accepted its new issuer")
         .await;
 
     // Edited: put right, with another key. What others add is left alone.

@@ -10,7 +10,7 @@ use crate::controllers::config::{Account, CsrSigner};
 use crate::controllers::signing_error::{Refusal, SigningError};
 use crate::issuance::{IssuanceRequest, Naming};
 use crate::policy::{Profile, Scope};
-use crate::x509::{Csr, San, SpiffeId};
+use crate::x509::{Csr, ExtendedKeyUsage, San, SpiffeId};
 
 /// The kind, as it stands in the ledger and in origins.
 const KIND: &str = "CertificateSigningRequest";
@@ -114,8 +114,8 @@ fn usages(object: &CertificateSigningRequest, profile: &Profile) -> Result<(), R
             // `signing` is an old word for it. Key encipherment is what an RSA key gets and others
             // have no use for; istiod asks for it whatever the key.
             "digital signature" | "signing" | "key encipherment" => true,
-            "server auth" => given.server_auth,
-            "client auth" => given.client_auth,
+            "server auth" => given.contains(ExtendedKeyUsage::SERVER_AUTH),
+            "client auth" => given.contains(ExtendedKeyUsage::CLIENT_AUTH),
             _ => false,
         };
         if !fits {

@@ -91,7 +91,7 @@ impl TargetState {
     }
 
     fn selects(&self, namespace: &NamespaceState) -> bool {
-        !namespace.is_terminating && self.target.wants(&namespace.labels)
+        !namespace.is_terminating && self.target.selects(&namespace.labels)
     }
 }
 

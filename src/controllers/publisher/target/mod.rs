@@ -1,4 +1,4 @@
-//! `[bundle_targets.NAME]`: one place of the trust bundle in clusters.
+//! `[bundle_targets.NAME]`: an object that holds a trust bundle in clusters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,19 +6,18 @@ use kube::core::{Selector, SelectorExt as _};
 
 use super::raw::{Format, Kind, Preset, RawTarget};
 use super::selector::{self, is_label_key, is_label_value};
-use super::truststore::Store;
+use super::truststore::TruststoreKind;
 use crate::cluster::is_subdomain;
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::x509::TrustDomain;
 
-/// From where Linkerd's injector and control plane take their roots.
+/// The ConfigMap from which Linkerd's injector and control plane read their roots.
 pub(in crate::controllers) const LINKERD_ROOTS: &str = "linkerd-identity-trust-roots";
 pub(in crate::controllers) const LINKERD_KEY: &str = "ca-bundle.crt";
-/// From where Istio's proxies take theirs; istiod writes it too, unless its CA is off.
+/// The ConfigMap from which Istio's proxies read theirs; istiod writes it too, unless its CA is off.
 const ISTIO_ROOTS: &str = "istio-ca-root-cert";
 const ISTIO_KEY: &str = "root-cert.pem";
 
-/// One place of the trust bundle in clusters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetConfig {
     name: String,
@@ -29,60 +28,59 @@ pub struct TargetConfig {
     labels: BTreeMap<String, String>,
 }
 
-/// The kind of object, with what only that kind has.
+/// The kind of object, with the settings of that kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TargetKind {
     ConfigMap {
         key: String,
         namespaces: Selector,
-        form: Form,
+        format: BundleFormat,
     },
     ClusterTrustBundle {
         signer_name: Option<String>,
     },
 }
 
-/// How the bundle is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum BundleFormat {
     Pem,
-    Truststore { kind: Store, password: String },
+    Truststore {
+        kind: TruststoreKind,
+        password: String,
+    },
 }
 
 impl TargetConfig {
-    /// Its name in the configuration.
+    /// The section's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whose bundle.
     pub fn trust_domain(&self) -> &TrustDomain {
         &self.trust_domain
     }
 
-    /// The clusters that get it.
     pub fn clusters(&self) -> impl Iterator<Item = &str> {
         self.clusters.iter().map(String::as_str)
     }
 
-    /// Whether a cluster gets it.
     pub fn is_for(&self, cluster: &str) -> bool {
         self.clusters.contains(cluster)
     }
 
-    /// Whether it is the ConfigMap from which Linkerd takes its roots.
+    /// Whether it is the ConfigMap from which Linkerd reads its roots.
     pub fn holds_linkerd_roots(&self) -> bool {
         self.is_entry(LINKERD_ROOTS, LINKERD_KEY)
     }
 
-    /// Whether it is the ConfigMap from which Istio's proxies take their roots.
+    /// Whether it is the ConfigMap from which Istio's proxies read their roots.
     pub fn holds_istio_roots(&self) -> bool {
         self.is_entry(ISTIO_ROOTS, ISTIO_KEY)
     }
 
     fn is_entry(&self, object: &str, entry: &str) -> bool {
-        let ours = matches!(&self.kind, TargetKind::ConfigMap { key, .. } if key == entry);
-        ours && self.object == object
+        let has_key = matches!(&self.kind, TargetKind::ConfigMap { key, .. } if key == entry);
+        has_key && self.object == object
     }
 
     pub(super) fn kind(&self) -> &TargetKind {
@@ -98,7 +96,7 @@ impl TargetConfig {
         &self.labels
     }
 
-    /// Kind and name, as people call it.
+    /// Kind and name, for messages.
     pub(super) fn described(&self) -> String {
         match self.kind {
             TargetKind::ConfigMap { .. } => format!("ConfigMap {}", self.object),
@@ -106,8 +104,8 @@ impl TargetConfig {
         }
     }
 
-    /// Whether a namespace with these labels is to have it.
-    pub(super) fn wants(&self, labels: &BTreeMap<String, String>) -> bool {
+    /// Whether a namespace with these labels is selected.
+    pub(super) fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
         match &self.kind {
             TargetKind::ConfigMap { namespaces, .. } => namespaces.matches(labels),
             TargetKind::ClusterTrustBundle { .. } => false,
@@ -163,7 +161,7 @@ impl TargetConfig {
 }
 
 impl RawTarget {
-    /// What the preset says, where nothing else is written.
+    /// Fills in the preset's values where a key is not set.
     fn with_preset(mut self) -> Self {
         let set = |to: &mut Option<String>, value: &str| {
             to.get_or_insert_with(|| value.to_owned());
@@ -221,22 +219,22 @@ fn config_map(
     let namespaces = selector::parse(raw.namespaces.as_deref().unwrap_or_default())
         .map_err(|error| ConfigIssue::new(at("namespaces"), error));
     let namespaces = issues.collect(namespaces);
-    let truststore = |kind, password: Option<String>| Form::Truststore {
+    let truststore = |kind, password: Option<String>| BundleFormat::Truststore {
         kind,
         password: password.unwrap_or_else(|| "changeit".to_owned()),
     };
-    let form = match (raw.format.unwrap_or(Format::Pem), raw.password.clone()) {
-        (Format::Pem, None) => Form::Pem,
+    let format = match (raw.format.unwrap_or(Format::Pem), raw.password.clone()) {
+        (Format::Pem, None) => BundleFormat::Pem,
         (Format::Pem, Some(_)) => {
             let issue = ConfigIssue::new(at("password"), "belongs to a truststore");
             issues.push(issue.with_fix("write format = \"pkcs12\""));
-            Form::Pem
+            BundleFormat::Pem
         }
-        (Format::Pkcs12, password) => truststore(Store::Pkcs12, password),
-        (Format::Jks, password) => truststore(Store::Jks, password),
+        (Format::Pkcs12, password) => truststore(TruststoreKind::Pkcs12, password),
+        (Format::Jks, password) => truststore(TruststoreKind::Jks, password),
     };
-    // Java wants six characters, and every character of ASCII means the same to all who read it.
-    if let Form::Truststore { password, .. } = &form {
+    // Java needs six characters; other than ASCII, programs encode them differently.
+    if let BundleFormat::Truststore { password, .. } = &format {
         issues.require(
             (6..=128).contains(&password.len()) && password.bytes().all(|b| b.is_ascii_graphic()),
             at("password"),
@@ -247,7 +245,7 @@ fn config_map(
         Some(TargetKind::ConfigMap {
             key: key?,
             namespaces: namespaces?,
-            form,
+            format,
         })
     };
     issues.into_result(target())

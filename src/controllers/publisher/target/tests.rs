@@ -6,7 +6,7 @@ fn read(text: &str) -> Result<Vec<TargetConfig>, ConfigIssues> {
 }
 
 #[test]
-fn presets_are_what_the_meshes_expect() {
+fn presets_match_what_the_meshes_expect() {
     let text = "[a]\ntrust_domain = 'td'\nclusters = ['east']\npreset = 'istio'\n\
                 [b]\ntrust_domain = 'td'\nclusters = ['east']\npreset = 'linkerd'\n";
     let all = read(text).unwrap();
@@ -14,17 +14,17 @@ fn presets_are_what_the_meshes_expect() {
         |name: &str| BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), name.to_owned())]);
     assert_eq!(all[0].described(), "ConfigMap istio-ca-root-cert");
     assert_eq!(all[0].labels()["istio.io/config"], "true");
-    assert!(all[0].wants(&labels("any")));
+    assert!(all[0].selects(&labels("any")));
     assert_eq!(all[1].described(), "ConfigMap linkerd-identity-trust-roots");
     assert!(!all[0].holds_linkerd_roots() && all[1].holds_linkerd_roots());
-    assert!(all[1].wants(&labels("linkerd")) && !all[1].wants(&labels("any")));
+    assert!(all[1].selects(&labels("linkerd")) && !all[1].selects(&labels("any")));
     for (target, expected) in all.iter().zip(["root-cert.pem", "ca-bundle.crt"]) {
         assert!(matches!(target.kind(), TargetKind::ConfigMap { key, .. } if key == expected));
     }
 }
 
 #[test]
-fn what_cannot_stand_is_named() {
+fn each_invalid_value_is_named() {
     let bundle = "kind = 'cluster-trust-bundle'\n";
     for (rest, key) in [
         ("", "name"),
@@ -79,7 +79,7 @@ fn what_cannot_stand_is_named() {
 }
 
 #[test]
-fn no_two_write_one_object() {
+fn two_targets_cannot_write_one_object() {
     let one = |name: &str, cluster: &str| {
         format!("[{name}]\ntrust_domain = 'td'\nclusters = ['{cluster}']\npreset = 'istio'\n")
     };

@@ -1,0 +1,66 @@
+//! What all changes of the records share.
+
+use sqlx::SqliteConnection;
+
+use super::columns::Columns;
+use crate::clock::UnixTime;
+use crate::ledger::{Actor, CaCertificateId, LedgerError};
+use crate::x509::{Certificate, TrustDomain};
+
+/// The result of a change, before its bundle version.
+#[derive(Default)]
+pub(super) struct ChangeResult {
+    /// Action, target and detail for `operator_action`; `None` when nothing was changed.
+    pub(super) action: Option<(&'static str, String, String)>,
+    /// The authority whose published anchors may have changed.
+    pub(super) authority: Option<(i64, TrustDomain)>,
+    pub(super) certificate: Option<CaCertificateId>,
+}
+
+pub(super) async fn revision(conn: &mut SqliteConnection) -> Result<u64, LedgerError> {
+    let row = sqlx::query("SELECT value FROM revision")
+        .fetch_one(conn)
+        .await?;
+    Columns(&row).number("value")
+}
+
+/// The transaction of a change, its author and its time.
+pub(super) struct ChangeContext<'a> {
+    pub(super) conn: &'a mut SqliteConnection,
+    pub(super) by: &'a Actor,
+    pub(super) now: UnixTime,
+}
+
+impl ChangeContext<'_> {
+    /// Logs the action and returns the next revision.
+    pub(super) async fn log_action(
+        &mut self,
+        action: &str,
+        target: &str,
+        detail: &str,
+    ) -> Result<u64, LedgerError> {
+        let row = sqlx::query("UPDATE revision SET value = value + 1 RETURNING value")
+            .fetch_one(&mut *self.conn)
+            .await?;
+        let revision = Columns(&row).number("value")?;
+        sqlx::query(
+            "INSERT INTO operator_action (at, actor, via, action, target, detail, revision)
+             VALUES (?, ?, ?, ?, ?, ?, (SELECT value FROM revision))",
+        )
+        .bind(self.now.secs())
+        .bind(&self.by.name)
+        .bind(&self.by.via)
+        .bind(action)
+        .bind(target)
+        .bind(detail)
+        .execute(&mut *self.conn)
+        .await?;
+        Ok(revision)
+    }
+}
+
+/// Parses a certificate that the operator supplied.
+pub(super) fn parse(what: &str, der: &[u8]) -> Result<Certificate, LedgerError> {
+    Certificate::parse(der)
+        .map_err(|error| LedgerError::Refused(format!("{what} cannot be used: {error}")))
+}
