@@ -1,5 +1,6 @@
 # make demo   installs what is missing, builds, and issues a certificate with a SoftHSM token
 # make test   the same start, then every test
+# make test-often  N=20: every test N times on a busy machine, and what did not pass each time
 # make lint   format, clippy, licences and sources, Go vet
 # make fuzz   a minute for each fuzz target (FUZZ_SECONDS=60)
 # make bench  the benchmark of docs/benchmarks.md
@@ -8,7 +9,7 @@
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test lint fuzz bench setup advisories
+.PHONY: demo test test-often lint fuzz bench setup advisories
 
 setup:
 	scripts/setup test
@@ -21,6 +22,9 @@ demo:
 test:
 	scripts/setup test
 	scripts/test
+
+test-often:
+	scripts/test-often
 
 lint:
 	scripts/setup lint

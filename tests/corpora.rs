@@ -1,4 +1,4 @@
-//! Every input that fuzzing was begun with, or found interesting, goes through the same checks as in
+//! Every seed of fuzzing, and every input that it found interesting, goes through the same checks as in
 //! the fuzz targets (`fuzz/checks`). A file called `ok-…` must be accepted and one called `bad-…`
 //! refused, so that a check that no longer reaches anything is noticed.
 #![allow(
@@ -8,6 +8,7 @@
     clippy::panic
 )]
 
+// By path: the fuzz package is a workspace of its own, which builds with a sanitizer.
 #[path = "../fuzz/checks/mod.rs"]
 #[allow(
     unreachable_pub,

@@ -1,4 +1,4 @@
-//! How far the trust bundle has come in clusters, as gauges that are set when they are read.
+//! The rollout of trust bundles in clusters, as gauges that a scrape sets.
 
 use std::sync::atomic::Ordering;
 
@@ -57,22 +57,22 @@ impl BundleTargets {
             ),
             (
                 "bundle_targets_contested",
-                "Objects that somebody else rewrites again and again",
+                "Objects that another writer keeps changing",
                 &self.contested,
             ),
             (
                 "bundle_targets_wanted_sequence",
-                "Sequence of the trust bundle that is to be there",
+                "Sequence of the trust bundle that the targets should hold",
                 &self.wanted,
             ),
             (
                 "bundle_targets_applied_sequence",
-                "Sequence of the trust bundle that stood everywhere last",
+                "Sequence of the last trust bundle that every object held",
                 &self.applied,
             ),
             (
                 "bundle_targets_applied_timestamp_seconds",
-                "When it first stood everywhere, seconds since 1970",
+                "When every object first held it, seconds since 1970",
                 &self.applied_at,
             ),
         ] {

@@ -1,4 +1,4 @@
-//! `[admin]`: where health, metrics and operators' pages are.
+//! `[admin]`: the listener for health, metrics and operators.
 
 use std::net::SocketAddr;
 
@@ -6,13 +6,13 @@ use serde::Deserialize;
 
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 
-/// `[admin]` as it is written.
+/// `[admin]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawConfig {
     /// IP address and port. Default `127.0.0.1:9901`.
     pub address: String,
-    /// The `[operators.*]` whose credentials open what is not public. Default: none.
+    /// The `[operators.*]` whose credentials are accepted here. Default: none.
     pub operators: Vec<String>,
 }
 
@@ -33,12 +33,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Where it listens, without TLS.
+    /// The address, without TLS.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Names of the operators whose credentials count here.
+    /// The operators whose credentials are accepted.
     pub fn operators(&self) -> &[String] {
         &self.operators
     }

@@ -1,5 +1,5 @@
-//! What the background prober found last. Probes only read it: a health check never waits for
-//! an HSM.
+//! The results of the background prober. Health checks only read them, so they never wait for an
+//! HSM.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// One token at the last probe.
+/// A token at its last probe.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct TokenHealth {
     /// Whether a test signature, or a login check where no key is in use, succeeded.
     pub up: bool,
-    /// Its state in words.
     pub state: String,
-    /// How long the test signature took, in seconds.
+    /// Duration of the test signature.
     #[serde(skip)]
     pub signed_in: Option<Duration>,
     /// Signatures since the start.
@@ -26,44 +25,40 @@ pub struct TokenHealth {
 }
 
 #[derive(Debug, Default)]
-struct Found {
+struct Results {
     ledger: Option<String>,
     tokens: BTreeMap<String, TokenHealth>,
     has_run: bool,
 }
 
-/// The prober's last findings.
 #[derive(Debug, Default)]
-pub struct HealthState(Mutex<Found>);
+pub struct HealthState(Mutex<Results>);
 
 impl HealthState {
-    /// The ledger answered, or why not.
     pub fn set_ledger(&self, answer: Result<(), String>) {
-        let mut found = self.lock();
-        found.ledger = answer.err();
-        found.has_run = true;
+        let mut results = self.lock();
+        results.ledger = answer.err();
+        results.has_run = true;
     }
 
-    /// How a token was found.
-    pub fn set_token(&self, name: &str, token_health: TokenHealth) {
-        self.lock().tokens.insert(name.to_owned(), token_health);
+    pub fn set_token(&self, name: &str, health: TokenHealth) {
+        self.lock().tokens.insert(name.to_owned(), health);
     }
 
-    /// Why the ledger does not answer; `None` when it does.
+    /// `None` when the ledger answers.
     pub fn ledger_error(&self) -> Option<String> {
-        let found = self.lock();
-        match found.has_run {
-            true => found.ledger.clone(),
+        let results = self.lock();
+        match results.has_run {
+            true => results.ledger.clone(),
             false => Some("not probed yet".to_owned()),
         }
     }
 
-    /// Every token that is in use.
     pub fn tokens(&self) -> BTreeMap<String, TokenHealth> {
         self.lock().tokens.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Found> {
+    fn lock(&self) -> MutexGuard<'_, Results> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! `/metrics`: what components count, and gauges that are set when they are read.
+//! `/metrics`: the components' counters, and gauges that a scrape sets.
 //! docs/reference/metrics.md lists every name.
 
 use std::sync::atomic::Ordering;
@@ -27,7 +27,6 @@ struct DomainLabels {
     trust_domain: String,
 }
 
-/// The registry, with the gauges that a scrape sets.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -39,8 +38,9 @@ pub struct Metrics {
     ledger_up: Gauge,
     ledger_queued: Gauge,
     issuer_ready: Family<DomainLabels, Gauge>,
-    issuer_end: Family<DomainLabels, Gauge>,
-    issuer_left: Family<DomainLabels, Gauge>,
+    issuer_not_after: Family<DomainLabels, Gauge>,
+    issuer_expires_in: Family<DomainLabels, Gauge>,
+    issuer_shortens: Family<DomainLabels, Gauge>,
     bundle_sequence: Family<DomainLabels, Gauge>,
     bundle_targets: BundleTargets,
 }
@@ -57,8 +57,9 @@ impl Default for Metrics {
             ledger_up: Gauge::default(),
             ledger_queued: Gauge::default(),
             issuer_ready: Family::default(),
-            issuer_end: Family::default(),
-            issuer_left: Family::default(),
+            issuer_not_after: Family::default(),
+            issuer_expires_in: Family::default(),
+            issuer_shortens: Family::default(),
             bundle_sequence: Family::default(),
             bundle_targets: BundleTargets::default(),
         };
@@ -114,13 +115,18 @@ impl Metrics {
         );
         registry.register(
             "issuer_not_after_timestamp_seconds",
-            "End of the issuing certificate, seconds since 1970",
-            self.issuer_end.clone(),
+            "Earliest notAfter of the issuing CA's certification path, seconds since 1970",
+            self.issuer_not_after.clone(),
         );
         registry.register(
             "issuer_expires_in_seconds",
-            "Seconds until the issuing certificate ends",
-            self.issuer_left.clone(),
+            "Seconds until the issuing CA's certification path ends",
+            self.issuer_expires_in.clone(),
+        );
+        registry.register(
+            "issuer_shortens_certificates",
+            "1 when the issuing CA ends before a certificate of the default lifetime would",
+            self.issuer_shortens.clone(),
         );
         registry.register(
             "bundle_sequence",
@@ -130,7 +136,7 @@ impl Metrics {
         self.bundle_targets.register(registry);
     }
 
-    /// The registry, for components that bring counters of their own.
+    /// For the components' own metrics.
     pub fn registry(&mut self) -> &mut Registry {
         &mut self.registry
     }
@@ -152,7 +158,7 @@ impl Metrics {
             self.hsm_queue
                 .get_or_create(&labels)
                 .set(signed(token_health.queued as u64));
-            // The tokens count for themselves; these counters only show it.
+            // The tokens count; these counters mirror them.
             for (family, count) in [
                 (&self.hsm_signatures, token_health.signatures),
                 (&self.hsm_test_signatures, token_health.test_signatures),
@@ -176,11 +182,14 @@ impl Metrics {
             self.issuer_ready
                 .get_or_create(&labels)
                 .set(i64::from(authority.issuer.is_some()));
-            if let Some(end) = authority.issuer_not_after_secs {
-                self.issuer_end.get_or_create(&labels).set(end);
-                self.issuer_left
+            self.issuer_shortens
+                .get_or_create(&labels)
+                .set(i64::from(authority.warning.is_some()));
+            if let Some(not_after) = authority.issuer_not_after_secs {
+                self.issuer_not_after.get_or_create(&labels).set(not_after);
+                self.issuer_expires_in
                     .get_or_create(&labels)
-                    .set(end.saturating_sub(now.secs()));
+                    .set(not_after.saturating_sub(now.secs()));
             }
             if let Some(sequence) = authority.bundle_sequence {
                 self.bundle_sequence

@@ -1,6 +1,6 @@
-//! Operators' HTTP surface: health, readiness and metrics.
+//! HTTP for operators: health, readiness, metrics and status.
 //!
-//! `/livez`, `/readyz` and `/metrics` are open: they name no workload. Everything else wants an
+//! `/livez`, `/readyz` and `/metrics` are public: they name no workload. Everything else requires an
 //! operator's credential, unknown paths included.
 
 mod bundle_targets;

@@ -1,4 +1,4 @@
-//! The routes, and who may have which.
+//! The routes, and which of them are public.
 
 use std::sync::Arc;
 
@@ -19,26 +19,20 @@ use crate::issuance::{Authorities, AuthorityStatus, SigningPipeline};
 use crate::net::Certificates;
 use crate::trust::{Distribution, TargetStatus};
 
-/// What the admin surface reads.
+/// The components that the routes read.
 #[derive(Debug)]
 pub struct Admin {
-    /// The authorities and whether they can sign.
     pub authorities: Arc<Authorities>,
-    /// What is owed to the ledger.
     pub pipeline: SigningPipeline,
-    /// The prober's findings.
     pub health_state: Arc<HealthState>,
-    /// How far the trust bundle has come in clusters.
+    /// The rollout of trust bundles in clusters.
     pub distribution: Arc<Distribution>,
-    /// What each listener shows, by its name: without a certificate no handshake succeeds.
+    /// The certificates of each listener, by its name: without any no handshake succeeds.
     pub listeners: Vec<(String, Arc<Certificates>)>,
-    /// Counters and gauges.
     pub metrics: Metrics,
-    /// Every operator credential.
     pub operators: arc_swap::ArcSwap<Operators>,
-    /// Those that are taken here, by name.
+    /// The operators whose credentials are accepted here.
     pub operator_names: Vec<String>,
-    /// For times that are left.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -53,39 +47,38 @@ struct Status {
     bundle_targets: Vec<TargetStatus>,
 }
 
-/// What is open to anybody, for GET and HEAD: it names no workload.
-const OPEN: [&str; 5] = ["/livez", "/readyz", "/metrics", "/ping", "/ready"];
+/// Public for GET and HEAD: they name no workload.
+const PUBLIC: [&str; 5] = ["/livez", "/readyz", "/metrics", "/ping", "/ready"];
 
-/// The admin router. A route is guarded unless it stands in [`OPEN`].
+/// A route requires a credential unless it is in [`PUBLIC`].
 pub fn router(admin: Arc<Admin>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "live\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        // By the names that the probes of Linkerd's identity controller use.
+        // The probes of Linkerd's identity controller use these names.
         .route("/ping", get(|| async { "pong\n" }))
         .route("/ready", get(readyz))
         .route("/v1/status", get(status))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
-        .layer(from_fn_with_state(Arc::clone(&admin), guard))
+        .layer(from_fn_with_state(Arc::clone(&admin), require_operator))
         .with_state(admin)
 }
 
-/// Why traffic should not come yet: in words for anybody, and for an operator, which may name
-/// tokens and files.
+/// Why the server is not ready: in public, and for operators, which may name tokens and files.
 struct Reason {
     public: String,
     detail: String,
 }
 
 impl Admin {
-    /// Empty when traffic may come. An HSM that hiccups is no reason: bundles are still to be had,
-    /// and calls for certificates answer UNAVAILABLE by themselves.
+    /// Empty when the server is ready. An HSM outage is no reason: bundles are still served, and calls
+    /// for certificates return UNAVAILABLE.
     fn not_ready(&self) -> Vec<Reason> {
         let mut reasons = Vec::new();
         if let Some(error) = self.health_state.ledger_error() {
             reasons.push(Reason {
-                public: "ledger: it does not answer or takes no records: see the log".to_owned(),
+                public: "ledger: it does not answer or accepts no records: see the log".to_owned(),
                 detail: format!("ledger: {error}"),
             });
         }
@@ -113,9 +106,9 @@ impl Admin {
             };
             reasons.extend(authorities.into_iter().map(reason));
         }
-        let bare = self.listeners.iter().filter(|(_, shown)| shown.is_empty());
-        reasons.extend(bare.map(|(name, _)| {
-            let what = format!("listener {name}: it has no certificate of its own yet");
+        let without = self.listeners.iter().filter(|(_, shown)| shown.is_empty());
+        reasons.extend(without.map(|(name, _)| {
+            let what = format!("listener {name}: it has no certificate yet");
             Reason {
                 public: what.clone(),
                 detail: what,
@@ -160,17 +153,21 @@ async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
     })
 }
 
-/// Lets operators through, and others to what is open.
-async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+/// Requires an operator's credential, except for public routes.
+async fn require_operator(
+    State(admin): State<Arc<Admin>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    if reads && OPEN.contains(&request.uri().path()) {
+    if reads && PUBLIC.contains(&request.uri().path()) {
         return next.run(request).await;
     }
-    let known = authenticate(&admin, request.headers()).await;
-    match known {
+    let authenticated = authenticate(&admin, request.headers()).await;
+    match authenticated {
         Ok(()) => next.run(request).await,
         Err(AuthnError::Unavailable(_) | AuthnError::Timeout(_)) => {
-            let text = "the credential cannot be judged now; try again\n";
+            let text = "the credential cannot be verified now; try again\n";
             (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
         }
         Err(error) => {
@@ -179,7 +176,7 @@ async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) ->
             (
                 StatusCode::UNAUTHORIZED,
                 challenge,
-                "an operator's credential is needed\n",
+                "an operator's credential is required\n",
             )
                 .into_response()
         }

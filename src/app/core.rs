@@ -1,4 +1,4 @@
-//! What the server and the commands have in common: the HSM, the ledger and the door between.
+//! HSM, ledger and signing pipeline, for the server and the commands.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,27 +12,19 @@ use crate::hsm::{Hsm, HsmError};
 use crate::issuance::{Ceremony, SigningPipeline};
 use crate::ledger::{Actor, Ledger, LedgerError, OpenMode, Sqlite};
 
-/// Why nothing can be begun.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The module.
     #[error(transparent)]
     Hsm(#[from] HsmError),
-    /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
 
-/// The opened parts.
 #[derive(Debug, Clone)]
 pub struct Core {
-    /// The HSM.
     pub hsm: Arc<Hsm>,
-    /// The ledger.
     pub ledger: Arc<dyn Ledger>,
-    /// The one way to a signature.
     pub pipeline: SigningPipeline,
-    /// The machine's clock.
     pub clock: Arc<dyn Clock>,
     lease: LeaseTask,
 }
@@ -57,19 +49,13 @@ impl LeaseTask {
 
 impl Core {
     /// For `serve`: takes the ledger's lock.
-    ///
-    /// # Errors
-    /// [`StartError`].
     pub async fn open_server(config: &Config) -> Result<Self, StartError> {
         let instance = config.instance().name().to_owned();
         Self::open(config, OpenMode::Server, &instance).await
     }
 
-    /// For a command beside a running server: its name is its own, so that no server takes its
-    /// open records for those of a dead process before its lease is out.
-    ///
-    /// # Errors
-    /// [`StartError`].
+    /// For a command beside a running server: it has a unique instance name, so that no server treats
+    /// its open records as those of a dead process before its lease expires.
     pub async fn open_shared(config: &Config) -> Result<Self, StartError> {
         let host = config.instance().name();
         let instance = format!("{host}/cli-{}", crate::x509::Serial::new(SystemClock.now()));

@@ -1,4 +1,4 @@
-//! Listeners: their certificates, their authenticators, their routers.
+//! Starts the listeners: certificates, authenticators, routers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::mesh::{
 };
 use crate::net::{self, Certificates, Clients, Listener, Sources};
 
-/// One listener that is bound and waits for its certificate.
+/// A bound listener that does not accept connections yet.
 pub(super) struct Bound {
     config: ListenerConfig,
     listener: Listener,
@@ -27,7 +27,7 @@ pub(super) struct Bound {
     address: SocketAddr,
 }
 
-/// Who verifiers callers, for every listener.
+/// The verifiers of every listener.
 #[derive(Debug, Clone)]
 pub(super) struct Callers {
     pub(super) jwt: Arc<JwtVerifiers>,
@@ -81,13 +81,13 @@ impl Bound {
         (self.config.name().to_owned(), self.authenticator.clone())
     }
 
-    /// What it shows; nothing where it speaks plaintext.
+    /// `None` for a listener without TLS.
     pub(super) fn named_certificates(&self) -> Option<(String, Arc<Certificates>)> {
-        let shows = *self.config.tls() != TlsConfig::Plaintext;
-        shows.then(|| (self.config.name().to_owned(), Arc::clone(&self.shown)))
+        let has_tls = *self.config.tls() != TlsConfig::Plaintext;
+        has_tls.then(|| (self.config.name().to_owned(), Arc::clone(&self.shown)))
     }
 
-    /// Serves until `stop`; returns once the tasks are begun.
+    /// Starts the listener's tasks, which run until `stop`.
     pub(super) async fn serve<H: Health>(
         self,
         services: &Services,
@@ -105,7 +105,7 @@ impl Bound {
                     Arc::clone(&services.authorities),
                     Arc::clone(&core.clock),
                 );
-                tasks.spawn(serving.keep(stop.clone()));
+                tasks.spawn(serving.run(stop.clone()));
             }
             TlsConfig::Files { certificate, key } => {
                 let shown = Arc::clone(&self.shown);
@@ -115,7 +115,7 @@ impl Bound {
                 let files = TlsFiles::load(certificate, key, shown, authorities, for_linkerd)
                     .await
                     .with_context(|| format!("listeners.{name}.tls"))?;
-                tasks.spawn(files.keep(stop.clone()));
+                tasks.spawn(files.run(stop.clone()));
             }
             TlsConfig::Plaintext => {}
         }
@@ -144,8 +144,8 @@ impl Bound {
     }
 
     fn clients(&self) -> Clients {
-        let takes = self.config.callers().client_certificates().is_some();
-        match (self.config.linkerd(), takes) {
+        let accepts_certificates = self.config.callers().client_certificates().is_some();
+        match (self.config.linkerd(), accepts_certificates) {
             (Some(_), _) => Clients::LinkerdProxies,
             (None, true) => Clients::WithCertificate,
             (None, false) => Clients::Anonymous,

@@ -7,8 +7,8 @@ use tracing_subscriber::EnvFilter;
 use super::log_lines::{Lines, LogGuard};
 use crate::config::{LogConfig, LogFormat};
 
-/// Starts logging to standard error, for as long as the guard is held: after it, lines are written
-/// by whoever has something to say. A second call changes nothing.
+/// Starts logging to standard error. A thread writes the lines until the guard is dropped; later
+/// lines are written directly. A second call changes nothing.
 pub fn init(config: &LogConfig) -> LogGuard {
     let filter = EnvFilter::builder().parse_lossy(config.level());
     let human = match config.format() {

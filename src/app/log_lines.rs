@@ -1,5 +1,5 @@
-//! Log lines on their way to standard error, which may be slow or stand still: nobody who signs
-//! waits for it, and many lines share a write.
+//! A buffer between log lines and standard error, which may be slow or blocked: signing never waits
+//! for it, and many lines share a write.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,18 +8,17 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// The most bytes that wait; what comes then is counted and not kept.
-const ROOM: usize = 4 * 1024 * 1024;
-/// How long lines are gathered after a write, so that a busy server makes a few hundred writes a
-/// second and not one for each line. A lone line is written at once.
-const GATHER: Duration = Duration::from_millis(5);
+/// The most bytes that wait; further lines are dropped and counted.
+const CAPACITY: usize = 4 * 1024 * 1024;
+/// The pause after a write, so that a busy server makes a few hundred writes a second rather than
+/// one for each line. A single line is written at once.
+const PAUSE: Duration = Duration::from_millis(5);
 
-/// Where lines are left. Clones share it.
+/// Clones share the buffer.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Lines(Arc<Shared>);
 
-/// Writes what waits and ends the writing thread when it is dropped; lines that come later are
-/// written on the spot.
+/// When dropped, writes what waits and ends the writing thread; later lines are written directly.
 #[derive(Debug)]
 #[must_use = "what waits is written when it is dropped"]
 pub struct LogGuard {
@@ -30,14 +29,14 @@ pub struct LogGuard {
 #[derive(Debug, Default)]
 struct Shared {
     waiting: Mutex<Waiting>,
-    news: Condvar,
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     bytes: Vec<u8>,
     lost: u64,
-    /// No thread writes (any more).
+    /// No thread writes; each line goes to standard error directly.
     direct: bool,
 }
 
@@ -65,19 +64,19 @@ impl Lines {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn leave(&self, line: &[u8]) {
+    fn push(&self, line: &[u8]) {
         let mut waiting = self.waiting();
         if waiting.direct {
             drop(waiting);
             let _ = io::stderr().write_all(line);
-        } else if waiting.bytes.len() + line.len() > ROOM {
+        } else if waiting.bytes.len() + line.len() > CAPACITY {
             waiting.lost += 1;
         } else {
             let first = waiting.bytes.is_empty();
             waiting.bytes.extend_from_slice(line);
             drop(waiting);
             if first {
-                self.0.news.notify_one();
+                self.0.changed.notify_one();
             }
         }
     }
@@ -89,14 +88,14 @@ impl Lines {
             while waiting.bytes.is_empty() && !waiting.direct {
                 waiting = self
                     .0
-                    .news
+                    .changed
                     .wait(waiting)
                     .unwrap_or_else(PoisonError::into_inner);
             }
             std::mem::swap(&mut lines, &mut waiting.bytes);
             let (closing, lost) = (waiting.direct, std::mem::take(&mut waiting.lost));
             drop(waiting);
-            // There is nobody to tell that standard error is gone.
+            // If standard error is closed, there is nowhere to report it.
             let _ = io::stderr().write_all(&lines);
             lines.clear();
             if lost > 0 {
@@ -105,7 +104,7 @@ impl Lines {
             if closing {
                 return;
             }
-            thread::sleep(GATHER);
+            thread::sleep(PAUSE);
         }
     }
 }
@@ -113,7 +112,7 @@ impl Lines {
 impl Drop for LogGuard {
     fn drop(&mut self) {
         self.lines.waiting().direct = true;
-        self.lines.0.news.notify_one();
+        self.lines.0.changed.notify_one();
         if let Some(writing) = self.writing.take() {
             let _ = writing.join();
         }
@@ -131,7 +130,7 @@ impl MakeWriter<'_> for Lines {
 impl Write for Lines {
     /// tracing-subscriber writes a whole line at a time.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.leave(line);
+        self.push(line);
         Ok(line.len())
     }
 
@@ -146,14 +145,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_there_is_no_room_for_is_counted_and_not_kept() {
+    fn lines_beyond_the_capacity_are_counted_and_dropped() {
         let mut lines = Lines::default();
         let line = vec![b'x'; 1024];
-        for _ in 0..ROOM / line.len() + 3 {
+        for _ in 0..CAPACITY / line.len() + 3 {
             lines.write_all(&line).unwrap();
         }
         let waiting = lines.waiting();
-        assert_eq!((waiting.bytes.len(), waiting.lost), (ROOM, 3));
+        assert_eq!((waiting.bytes.len(), waiting.lost), (CAPACITY, 3));
     }
 
     #[test]

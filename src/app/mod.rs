@@ -1,4 +1,4 @@
-//! Wiring, in order.
+//! Builds the server from its components.
 
 mod core;
 mod linkerd_events;

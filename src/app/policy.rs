@@ -1,5 +1,5 @@
-//! The policy in force: what the file allows others, and what this server itself needs: its
-//! listeners' certificates, istiod's, and an issuer for Linkerd's controller.
+//! The effective policy: the file's rules, and rules for certificates that this server itself needs:
+//! its listeners', istiod's, and an issuer for Linkerd's controller.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use crate::mesh::SERVING_PROFILE;
 use crate::policy::Policy;
 use crate::x509::San;
 
-/// Life of a listener's own certificate: long enough to outlast a long week-end without an HSM.
+/// Lifetime of a listener's certificate: enough to survive a long weekend without an HSM.
 const SERVING_TTL: Duration = Duration::from_secs(7 * 86_400);
 
-/// The policy of `config`, and what this server itself has by what it was started with. What another
-/// file would give it begins with a restart.
-pub(super) fn in_force(config: &Config, started: &Config) -> Policy {
+/// The policy of `config`, and rules for this server's own certificates by the configuration it was
+/// started with: changes to those need a restart.
+pub(super) fn effective_policy(config: &Config, started: &Config) -> Policy {
     let mut policy = config.policy().clone();
     let listeners = started.listeners().iter();
     for own in listeners.flat_map(|listener| listener.tls().own()) {

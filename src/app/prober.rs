@@ -1,5 +1,4 @@
-//! Looks after the HSM and the ledger in the background, so that no health check has to wait for
-//! either.
+//! Probes the HSM and the ledger in the background, so that no health check waits for them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +17,7 @@ const ISTIO: &str = "istio.v1.auth.IstioCertificateService";
 const CERTIFICATES: &str = "rootbridge.v1.CertificateService";
 const LINKERD: &str = "io.linkerd.proxy.identity.Identity";
 const BUNDLES: &str = "rootbridge.v1.TrustBundleService";
-/// How often the ledger is looked at; a test signature costs the HSM something and has an
-/// interval of its own.
+/// The interval of ledger probes; test signatures load the HSM and have an interval of their own.
 const INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) struct Prober {
@@ -33,22 +31,22 @@ pub(super) struct Prober {
 }
 
 impl Prober {
-    /// Probes until `stop`; then nothing is served any more, and who watches health is told.
+    /// Probes until `stop`, then reports NOT_SERVING to health watches.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = self.probe() => {}
+            () = self.probe_loop() => {}
         }
         for service in [ISTIO, CERTIFICATES, LINKERD, BUNDLES] {
             let ending = ServingStatus::NotServing;
             self.health.set_service_status(service, ending).await;
-            // Ends the streams of those who watch, which a graceful shutdown would wait for.
+            // Ends the health watches, for which a graceful shutdown would wait.
             self.health.clear_service_status(service).await;
         }
         self.health.clear_service_status("").await;
     }
 
-    async fn probe(&self) {
+    async fn probe_loop(&self) {
         let mut last_test = None;
         loop {
             let due =
@@ -56,23 +54,23 @@ impl Prober {
             if due {
                 last_test = Some(tokio::time::Instant::now());
             }
-            self.look(due).await;
+            self.probe_all(due).await;
             tokio::time::sleep(INTERVAL).await;
         }
     }
 
-    async fn look(&self, test: bool) {
+    async fn probe_all(&self, test: bool) {
         let ledger = match self.core.ledger.revision().await {
-            // It is read, but the last record was not taken.
+            // Reads succeed, but the last write did not.
             Ok(_) if self.core.pipeline.ledger_unavailable() => {
-                Err("it takes no records".to_owned())
+                Err("it accepts no records".to_owned())
             }
             Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),
         };
         self.health_state.set_ledger(ledger);
         for token in &self.tokens {
-            self.look_at(token, test).await;
+            self.probe_token(token, test).await;
         }
         let signs = self
             .authorities
@@ -95,7 +93,7 @@ impl Prober {
         }
     }
 
-    async fn look_at(&self, token: &Arc<Token>, test: bool) {
+    async fn probe_token(&self, token: &Arc<Token>, test: bool) {
         let before = self
             .health_state
             .tokens()
@@ -103,14 +101,14 @@ impl Prober {
             .unwrap_or_default();
         let state = token.state();
         let ready = state == TokenState::Ready;
-        // A token that has just come back need not wait for its turn.
-        let back = ready && !before.up && before.state != state.to_string();
-        let (up, text, signed_in) = match ready && (test || back) {
+        // A token that has recovered is tested at once.
+        let recovered = ready && !before.up && before.state != state.to_string();
+        let (up, text, signed_in) = match ready && (test || recovered) {
             true => match token.probe().await {
                 Ok(probe) => (true, state.to_string(), probe.signed_in),
                 Err(error) => (false, error.to_string(), None),
             },
-            // Between two test signatures the last one stands, as long as the login does.
+            // Between two test signatures the last result holds while the token is logged in.
             false => (ready && before.up, state.to_string(), before.signed_in),
         };
         if up != before.up {

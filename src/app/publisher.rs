@@ -1,4 +1,4 @@
-//! Carries the trust bundle into clusters.
+//! Starts publishing trust bundles to clusters.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::controllers::publisher::{self, Dependencies};
 use crate::trust::{Bundles, Distribution};
 
-/// Begins to publish what is configured; answers where it is said how far that has come.
+/// Returns the state of the rollout.
 pub(super) fn start(
     config: &Config,
     core: &Core,

@@ -1,5 +1,4 @@
-//! Follows the ledger's records: what a command changes beside the running server is in force
-//! here a moment later, without a restart.
+//! Follows the ledger: a change by a command takes effect in the running server without a restart.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,23 +10,23 @@ use crate::issuance::Authorities;
 use crate::ledger::{Actor, Change, LedgerError};
 use crate::trust::Bundles;
 
-/// How often the revision is asked for: one row, in memory.
+/// The interval of reading the revision: one row, in memory.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// How soon a key that was not to be had from its token is asked for again.
-const AGAIN: Duration = Duration::from_millis(500);
-/// How often foreign anchors are looked through for those that have expired.
+/// The pause before a key that its token did not provide is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+/// The interval of removing expired foreign anchors.
 const EXPIRY: Duration = Duration::from_secs(5);
 
-/// Keeps authorities and bundles in step with the ledger.
+/// Updates authorities and bundles from the ledger.
 #[derive(Debug)]
 pub(super) struct Records {
     core: Core,
     authorities: Arc<Authorities>,
     bundles: Arc<Bundles>,
-    /// The revision that is in force.
+    /// The active revision.
     seen: Option<u64>,
-    /// When it is tried again, where a key was not to be had.
-    again: Option<Instant>,
+    /// When to retry, after a key was unavailable.
+    retry_at: Option<Instant>,
 }
 
 impl Records {
@@ -37,14 +36,14 @@ impl Records {
             authorities,
             bundles,
             seen: None,
-            again: None,
+            retry_at: None,
         }
     }
 
-    /// Puts the newest records in force, if there are newer ones or if the last were not complete.
-    pub(super) async fn look(&mut self) -> Result<(), LedgerError> {
+    /// Applies the newest records, if there are newer ones or if a key was unavailable.
+    async fn refresh(&mut self) -> Result<(), LedgerError> {
         let revision = self.core.ledger.revision().await?;
-        let is_due = self.again.is_some_and(|at| Instant::now() >= at);
+        let is_due = self.retry_at.is_some_and(|at| Instant::now() >= at);
         if self.seen == Some(revision) && !is_due {
             return Ok(());
         }
@@ -52,7 +51,7 @@ impl Records {
         self.bundles.refresh(&records);
         let complete = self.authorities.refresh(&records).await;
         self.seen = Some(records.revision);
-        self.again = (!complete).then(|| Instant::now() + AGAIN);
+        self.retry_at = (!complete).then(|| Instant::now() + RETRY);
         Ok(())
     }
 
@@ -65,12 +64,12 @@ impl Records {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = expiry.tick() => self.expire().await,
-                _ = interval.tick() => match self.look().await {
+                _ = expiry.tick() => self.remove_expired().await,
+                _ = interval.tick() => match self.refresh().await {
                     Ok(()) => failing = false,
                     Err(error) if !failing => {
                         failing = true;
-                        tracing::warn!(%error, "records are not to be had: the last ones stay in force");
+                        tracing::warn!(%error, "the ledger's records are unavailable: the last ones stay active");
                     }
                     Err(_) => {}
                 }
@@ -78,7 +77,7 @@ impl Records {
         }
     }
 
-    async fn expire(&self) {
+    async fn remove_expired(&self) {
         let change = Change::RefreshBundles {
             now: self.core.clock.now(),
         };
@@ -87,7 +86,7 @@ impl Records {
             via: "server".to_owned(),
         };
         if let Err(error) = self.core.ledger.apply(change, &by).await {
-            tracing::debug!(%error, "expired anchors were not looked for");
+            tracing::debug!(%error, "expired anchors were not removed");
         }
     }
 }

@@ -1,11 +1,11 @@
-//! SIGHUP: the configuration is read again; a wrong one changes nothing and is told.
+//! SIGHUP reloads the configuration; an invalid one changes nothing and is logged.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::core::Core;
 use super::listen::Callers;
-use super::policy::in_force;
+use super::policy::effective_policy;
 use crate::admin::Admin;
 use crate::authn::Operators;
 use crate::config::Config;
@@ -20,52 +20,52 @@ pub(super) struct Reload {
     pub(super) authenticators: Vec<(String, CallerAuthenticator)>,
     pub(super) authorities: Arc<Authorities>,
     pub(super) admin: Arc<Admin>,
-    /// What the process was started with: sections that are read once are still as they are here.
+    /// The configuration at the start, which sections that need a restart still have.
     pub(super) started: Config,
 }
 
 impl Reload {
-    /// Puts the file in force, or says why not.
     pub(super) fn run(&mut self) {
         match Config::load(&self.file) {
-            Ok(next) => self.put_in_force(&next),
+            Ok(next) => self.apply(&next),
             Err(error) => {
-                tracing::error!(file = %self.file.display(), %error, "the old configuration stays in force");
+                tracing::error!(file = %self.file.display(), %error, "the old configuration stays active");
             }
         }
     }
 
-    fn put_in_force(&mut self, next: &Config) {
+    fn apply(&mut self, next: &Config) {
         self.callers = Callers {
             jwt: Arc::new(self.callers.jwt.reconfigured(next.authn())),
             operators: Arc::new(Operators::new(next.authn())),
             clusters: Arc::clone(&self.callers.clusters),
         };
         for (name, authenticator) in &self.authenticators {
-            // A listener that is gone from the file goes with the next restart; until then it
-            // keeps the callers that it had.
-            let known = next
+            // A listener that the file no longer has ends with the next restart; until then its
+            // callers do not change.
+            let listener = next
                 .listeners()
                 .iter()
                 .find(|listener| listener.name() == name);
-            if let Some(listener) = known {
+            if let Some(listener) = listener {
                 authenticator.replace(self.callers.verifiers(&self.core, listener));
             }
         }
         self.admin
             .operators
             .store(Arc::clone(&self.callers.operators));
-        self.authorities.set_policy(in_force(next, &self.started));
+        self.authorities
+            .set_policy(effective_policy(next, &self.started));
         for section in needs_restart(&self.started, next) {
-            tracing::warn!(section, "changed, and needs a restart to come into force");
+            tracing::warn!(section, "changed; the change needs a restart");
         }
         tracing::info!(file = %self.file.display(), "configuration reloaded");
     }
 }
 
-/// Sections that differ and are read at the start only.
+/// Changed sections that are read at the start only.
 fn needs_restart(running: &Config, next: &Config) -> Vec<&'static str> {
-    let places = |config: &Config| {
+    let listeners = |config: &Config| {
         let listeners = config.listeners().iter();
         listeners
             .map(|l| {
@@ -84,7 +84,7 @@ fn needs_restart(running: &Config, next: &Config) -> Vec<&'static str> {
         ("ledger", running.ledger() != next.ledger()),
         ("hsm", running.hsm() != next.hsm()),
         ("clusters", running.clusters() != next.clusters()),
-        ("listeners", places(running) != places(next)),
+        ("listeners", listeners(running) != listeners(next)),
         (
             "bundle_targets",
             running.bundle_targets() != next.bundle_targets(),

@@ -1,4 +1,4 @@
-//! `rootbridge serve`: everything in its order, and back again.
+//! `rootbridge serve`: starts the components in order, and stops them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::core::Core;
 use super::listen::{Bound, Callers};
-use super::policy::in_force;
+use super::policy::effective_policy;
 use super::prober::Prober;
 use super::records::Records;
 use super::reload::Reload;
@@ -27,20 +27,20 @@ use crate::mesh::{self, Services};
 use crate::net::{Limits, Listener, Sources};
 use crate::trust::Bundles;
 
-/// How long a shutdown waits for what is between record and conclusion.
+/// How long a shutdown waits for issuances that are recorded and have no outcome yet.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Serves until SIGTERM or SIGINT. `ready` is called once the listeners are bound.
 ///
 /// # Errors
-/// What keeps the server from starting at all: configuration, module, ledger, addresses. A token
-/// that is missing or refuses its PIN is none of them.
+/// Configuration, PKCS#11 module, ledger or addresses. A token that is missing or refuses its PIN is
+/// not an error.
 pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyhow::Result<()> {
     let mut config = Config::load(&file)?;
     if final_try {
         config.allow_final_try();
     }
-    let _lines = log::init(config.log());
+    let _log_guard = log::init(config.log());
     let mut signals = Signals::new()?;
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -55,7 +55,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         core.pipeline.clone(),
         Arc::clone(&core.hsm),
         Arc::clone(&core.clock),
-        in_force(&config, &config),
+        effective_policy(&config, &config),
         issuing,
     ));
     let bundles = Arc::new(Bundles::default());
@@ -137,7 +137,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         metrics: controlling,
     };
     controllers::start(config.controllers(), &parts, &tasks, &stop);
-    say_what_is_missing(&core).await;
+    log_missing_authority(&core).await;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         instance = config.instance().name(),
@@ -157,24 +157,24 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     };
     signals.wait(|| reload.run()).await;
 
-    tracing::info!("stopping: no new calls, those under way are brought to their end");
+    tracing::info!("stopping: running calls are finished, new ones are refused");
     service_manager::stopping();
     stop.cancel();
     tasks.close();
     tasks.wait().await;
     if !core.close(DRAIN).await {
-        tracing::warn!("some issuances were still open: they are reconciled at the next start");
+        tracing::warn!("some issuances have no outcome yet: the next start reconciles them");
     }
     tracing::info!("stopped");
     Ok(())
 }
 
-/// A server without an authority starts, and says what to do.
-async fn say_what_is_missing(core: &Core) {
+/// A server without an authority starts, and logs what to do.
+async fn log_missing_authority(core: &Core) {
     match core.ledger.snapshot().await {
         Ok(records) if records.authorities.is_empty() => tracing::warn!(
             "no authority yet: run `rootbridge ca init`, or `rootbridge ca request` and `rootbridge ca import`; \
-             this server takes it without a restart"
+             this server uses it without a restart"
         ),
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "the ledger does not answer yet"),
@@ -196,7 +196,7 @@ impl Signals {
         })
     }
 
-    /// Until the process is to end; each SIGHUP calls `reload`.
+    /// Waits for SIGTERM or SIGINT; each SIGHUP calls `reload`.
     async fn wait(&mut self, mut reload: impl FnMut()) {
         loop {
             tokio::select! {

@@ -1,12 +1,10 @@
-//! The keys of `[clusters.NAME]` that say how its callers are judged.
+//! How the callers of a cluster are authenticated.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde::Deserialize;
-
-use super::config::RawCluster;
 use super::names::{is_label, is_subdomain};
+use super::raw::{RawCluster, RawClusterAudiences, VerificationMode};
 use crate::authn::{Api, service_account};
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 
@@ -14,31 +12,6 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const CONCURRENCY: u32 = 32;
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// How a cluster's tokens are judged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum VerificationMode {
-    /// Its API server is asked about each.
-    #[default]
-    TokenReview,
-    /// By its API server's keys and the watched pods and accounts; what these cannot judge goes to
-    /// the API server.
-    Offline,
-}
-
-/// `audiences` of `[clusters.NAME]`: for an API without one, the cluster's tokens do not count.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawClusterAudiences {
-    /// For Istio's certificate service.
-    pub istio: Option<String>,
-    /// For our own gRPC.
-    pub certificates: Option<String>,
-    /// For Linkerd's identity service.
-    pub linkerd: Option<String>,
-}
-
-/// How the callers of one cluster are judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallersConfig {
     audiences: RawClusterAudiences,
@@ -50,7 +23,7 @@ pub struct CallersConfig {
 }
 
 impl CallersConfig {
-    /// Checks the cluster's keys; `at` gives each its path.
+    /// `at` returns the path of a key.
     pub(super) fn from_raw(
         raw: &RawCluster,
         at: &impl Fn(&str) -> String,
@@ -104,8 +77,8 @@ impl CallersConfig {
         }))
     }
 
-    /// The audience that a token must have to call `api`; `None` when the cluster's do not count
-    /// there.
+    /// The audience that a token must have to call `api`; `None` when the API accepts no token of the
+    /// cluster.
     pub fn audience(&self, api: Api) -> Option<&str> {
         match api {
             Api::Istio => self.audiences.istio.as_deref(),
@@ -115,17 +88,16 @@ impl CallersConfig {
         }
     }
 
-    /// Whether its tokens count for any API.
+    /// Whether any API accepts the cluster's tokens.
     pub fn any(&self) -> bool {
         self.audiences != RawClusterAudiences::default()
     }
 
-    /// How its tokens are judged.
     pub fn mode(&self) -> VerificationMode {
         self.mode
     }
 
-    /// Whether a service account may ask for the workloads of its node.
+    /// Whether a service account is that of a node proxy.
     pub fn is_node_account(&self, namespace: &str, account: &str) -> bool {
         let mut accounts = self.node_accounts.iter();
         accounts.any(|(ns, name)| ns == namespace && name == account)
@@ -136,23 +108,23 @@ impl CallersConfig {
         self.any() && (self.mode == VerificationMode::Offline || !self.node_accounts.is_empty())
     }
 
-    /// How long a TokenReview may take, waiting for its turn included.
+    /// For one TokenReview, including the wait for a permit.
     pub fn review_timeout(&self) -> Duration {
         self.review_timeout
     }
 
-    /// How many TokenReviews are under way at most.
+    /// TokenReviews at a time.
     pub fn review_concurrency(&self) -> u32 {
         self.review_concurrency
     }
 
-    /// How long after it was last heard a watch still counts as up to date.
+    /// How long after the last contact a watch counts as up to date.
     pub fn watch_silence(&self) -> Duration {
         self.watch_silence
     }
 }
 
-/// `NAMESPACE/ACCOUNT`, as the name of a service account of Kubernetes.
+/// Parses `NAMESPACE/ACCOUNT`.
 fn account(written: &str) -> Option<(String, String)> {
     let user = format!("system:serviceaccount:{}", written.replacen('/', ":", 1));
     let (namespace, account) = service_account(&user)?;

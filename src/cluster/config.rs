@@ -1,52 +1,15 @@
-//! `[clusters.NAME]`: one Kubernetes cluster.
+//! The checked configuration of clusters.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use serde::Deserialize;
-
-use super::callers::{CallersConfig, RawClusterAudiences, VerificationMode};
+use super::callers::CallersConfig;
 use super::names::is_label;
+use super::permission::Permission;
+use super::raw::{RawCluster, VerificationMode};
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::x509::TrustDomain;
 
-/// `[clusters.NAME]` as it stands in the file.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawCluster {
-    /// The trust domain of the workloads that this cluster vouches for.
-    pub trust_domain: String,
-    /// Other names by which callers may call it (`clusterid`), such as `Kubernetes`.
-    #[serde(default)]
-    pub aliases: Vec<String>,
-    /// A kubeconfig; read again when it changes. Absent: the cluster that this process runs in.
-    pub kubeconfig: Option<PathBuf>,
-    /// A context of the kubeconfig; its current one when absent.
-    pub context: Option<String>,
-    /// The namespaces that it may speak for; all when empty.
-    #[serde(default)]
-    pub namespaces: Vec<String>,
-    /// The audience of its tokens, for each API.
-    #[serde(default)]
-    pub audiences: RawClusterAudiences,
-    /// How its tokens are judged.
-    #[serde(default)]
-    pub authenticate: VerificationMode,
-    /// `NAMESPACE/ACCOUNT` of those who may ask for the workloads of their node.
-    #[serde(default)]
-    pub node_accounts: Vec<String>,
-    /// How long a TokenReview may take; default 5 seconds.
-    #[serde(default, with = "humantime_serde")]
-    pub review_timeout: Option<Duration>,
-    /// How many TokenReviews are under way at most; default 32.
-    pub review_concurrency: Option<u32>,
-    /// How long a silent watch counts as up to date; default 1 minute.
-    #[serde(default, with = "humantime_serde")]
-    pub watch_silence: Option<Duration>,
-}
-
-/// One Kubernetes cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterConfig {
     name: String,
@@ -59,50 +22,69 @@ pub struct ClusterConfig {
 }
 
 impl ClusterConfig {
-    /// Its name in the configuration.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The trust domain of the workloads that it vouches for.
+    /// Of the cluster's workloads.
     pub fn trust_domain(&self) -> &TrustDomain {
         &self.trust_domain
     }
 
-    /// Other names by which callers may call it.
     pub fn aliases(&self) -> &[String] {
         &self.aliases
     }
 
-    /// Every name by which callers may call it.
+    /// The name and the aliases.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let aliases = self.aliases.iter().map(String::as_str);
         std::iter::once(self.name.as_str()).chain(aliases)
     }
 
-    /// Whether callers may call it so.
+    /// Whether `name` is the cluster's name or an alias.
     pub fn is_called(&self, name: &str) -> bool {
         self.names().any(|each| each == name)
     }
 
-    /// Its kubeconfig; `None` for the cluster that this process runs in.
+    /// `None` for the cluster that this process runs in.
     pub fn kubeconfig(&self) -> Option<&Path> {
         self.kubeconfig.as_deref()
     }
 
-    /// The kubeconfig's context.
     pub fn context(&self) -> Option<&str> {
         self.context.as_deref()
     }
 
-    /// Whether it may speak for a namespace.
+    /// Whether the cluster may authenticate identities of a namespace.
     pub fn allows_namespace(&self, namespace: &str) -> bool {
         self.namespaces.is_empty() || self.namespaces.contains(namespace)
     }
 
-    /// How its callers are judged.
     pub fn callers(&self) -> &CallersConfig {
         &self.callers
+    }
+
+    /// The permissions that authenticating its callers needs.
+    pub fn permissions(&self) -> Vec<Permission> {
+        let at = |key: &str| format!("clusters.{}.{key}", self.name());
+        let callers = self.callers();
+        let mut permissions = Vec::new();
+        if callers.any() {
+            let (group, resource) = ("authentication.k8s.io", "tokenreviews");
+            permissions.push(Permission::new("create", group, resource, at("audiences")));
+        }
+        if callers.needs_index() {
+            let why = match callers.mode() {
+                VerificationMode::Offline => at("authenticate"),
+                VerificationMode::TokenReview => at("node_accounts"),
+            };
+            for resource in ["pods", "serviceaccounts"] {
+                for verb in ["list", "watch"] {
+                    permissions.push(Permission::new(verb, "", resource, why.clone()));
+                }
+            }
+        }
+        permissions
     }
 
     fn from_raw(name: &str, raw: RawCluster) -> Result<Self, ConfigIssues> {
@@ -219,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn names_with_odd_characters_cannot_stand() {
+    fn names_with_odd_characters_are_refused() {
         let long = "x".repeat(254);
         for odd in [
             "", "*", "a b", "a,b", "a/b", "..", "a\\n", "\\u0000", "\\u00e4", "A ", &long,
@@ -241,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_stand_is_named() {
+    fn an_invalid_value_is_reported_with_its_key() {
         for (text, key) in [
             ("[A]\ntrust_domain = 'td'", "clusters.A"),
             ("[a]\ntrust_domain = 'T D'", "clusters.a.trust_domain"),

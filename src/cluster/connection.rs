@@ -1,5 +1,5 @@
-//! The way to a cluster's API server: a client made from the kubeconfig as it stands now, and made
-//! again when the file changes or could not be used.
+//! The connection to a cluster's API server: a client for the current kubeconfig, replaced when the file
+//! changes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,17 +15,16 @@ use super::error::ClusterUnavailable;
 use crate::digest::sha256;
 use crate::error_chain::error_chain;
 
-/// How often the kubeconfig is looked at.
+/// How often the kubeconfig is read.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
-/// To reach the API server; each kind of request has a deadline of its own beside it.
+/// For the TCP and TLS handshakes; requests have deadlines of their own.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// The way to a cluster's API server.
 #[derive(Debug)]
 pub struct Connection {
     config: ClusterConfig,
     client: ArcSwap<Result<ApiClient, String>>,
-    /// SHA-256 of what the client was made from, which may hold a credential.
+    /// SHA-256 of the kubeconfig in use, which may hold a credential.
     read: Mutex<Option<[u8; 32]>>,
 }
 
@@ -33,7 +32,7 @@ impl Connection {
     pub(super) fn new(config: ClusterConfig) -> Self {
         Self {
             config,
-            client: ArcSwap::from_pointee(Err("it has not been tried yet".to_owned())),
+            client: ArcSwap::from_pointee(Err("not connected yet".to_owned())),
             read: Mutex::new(None),
         }
     }
@@ -43,10 +42,7 @@ impl Connection {
         self.config.name()
     }
 
-    /// A client for the API server. That there is one does not say that anybody answers.
-    ///
-    /// # Errors
-    /// [`ClusterUnavailable`] when the kubeconfig, or the cluster that this process should run in, is not to be had.
+    /// A client for the API server, which may not be reachable. Fails without a usable kubeconfig.
     pub fn client(&self) -> Result<ApiClient, ClusterUnavailable> {
         match &**self.client.load() {
             Ok(client) => Ok(client.clone()),
@@ -78,9 +74,13 @@ impl Connection {
         };
         let text = match text {
             Ok(text) => text,
-            // A client that was good stays: a file may be away for the moment of its replacement.
+            // Keep a client that works: the file may be missing while it is replaced.
             Err(why) if self.client.load().is_ok() => {
-                tracing::debug!(cluster = self.config.name(), why, "kubeconfig not read");
+                tracing::debug!(
+                    cluster = self.config.name(),
+                    why,
+                    "the kubeconfig cannot be read"
+                );
                 return;
             }
             Err(why) => return self.set(Err(why)),
@@ -112,8 +112,7 @@ impl Connection {
     }
 }
 
-/// How the API server is reached and with which credential, by the text of a kubeconfig or, without
-/// one, as a pod of the cluster is told.
+/// The configuration for a kubeconfig's text or, without one, for a pod of the cluster.
 pub(super) async fn client_config(
     cluster: &ClusterConfig,
     kubeconfig: Option<&str>,
@@ -121,9 +120,9 @@ pub(super) async fn client_config(
     let mut config = match kubeconfig {
         None => Config::incluster().map_err(|error| error_chain(&error))?,
         Some(text) => {
-            // The parser's errors quote the text around them, which may be a credential.
+            // The parser's errors quote the text, which may be a credential.
             let file = Kubeconfig::from_yaml(text).map_err(|_| {
-                "its text is no kubeconfig; `kubectl config view` says where".to_owned()
+                "it is not a valid kubeconfig; `kubectl config view` shows where".to_owned()
             })?;
             let options = KubeConfigOptions {
                 context: cluster.context().map(str::to_owned),
@@ -143,18 +142,18 @@ pub(super) async fn client_config(
     }
     if config.cluster_url.scheme_str() != Some("https") {
         return Err(
-            "its server is not https: whoever answers could vouch for any workload".to_owned(),
+            "its server is not https: an attacker could authenticate any workload".to_owned(),
         );
     }
     if config.accept_invalid_certs {
         return Err(
-            "insecure-skip-tls-verify: whoever answers could vouch for any workload; give \
+            "insecure-skip-tls-verify: an attacker could authenticate any workload; give \
              certificate-authority-data"
                 .to_owned(),
         );
     }
     config.connect_timeout = Some(CONNECT);
-    // Who asks knows what is worth another try, and by when.
+    // Callers decide what to retry, and until when.
     config.default_retry = false;
     Ok(config)
 }

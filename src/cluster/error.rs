@@ -1,11 +1,8 @@
-//! What can be wrong with a cluster.
-
-/// Why a cluster's API server cannot be asked now.
+/// There is no usable client for a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cluster {cluster}: {why}")]
 pub struct ClusterUnavailable {
-    /// Its name in the configuration.
     pub cluster: String,
-    /// What was tried and what came of it; holds no credential.
+    /// Holds no credential.
     pub why: String,
 }

@@ -286,7 +286,7 @@ where
         let (cluster, what) = (self.connection.cluster(), &self.what);
         let error = match ended {
             Ended::Finished if lasted => return None,
-            // One that ends at once, again and again, must not be a loop without a pause.
+            // Without a wait, watches that end at once would be a busy loop.
             Ended::Finished => None,
             Ended::Expired => {
                 tracing::info!(

@@ -1,5 +1,4 @@
-//! An examination of a cluster from outside, for `rootbridge check`: each question on its own, with
-//! the credential that the server has.
+//! Inspects a cluster for `rootbridge check`, with the server's credential.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,30 +20,28 @@ const BOUNDS: Bounds = Bounds {
     time: Duration::from_secs(5),
 };
 
-/// A way to a cluster's API server, for questions.
 pub struct Inspector {
     client: ApiClient,
-    /// The credential, where it is a token.
+    /// The credential, if it is a token.
     token: Option<String>,
 }
 
-/// Who answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerInfo {
-    /// Such as `v1.37.2`.
+    /// For example `v1.37.2`.
     pub version: String,
-    /// Its clock, to the second.
+    /// The API server's clock, to the second.
     pub date: Option<UnixTime>,
 }
 
-/// Whether the API server checks for whom a token is.
+/// Whether the API server checks a token's audience.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AudienceCheck {
-    /// It said for which audience it had accepted the token.
+    /// It returned the audience for which it accepted the token.
     Confirmed,
-    /// It accepted a token and did not say for which audience: every review would be a rejection.
+    /// It accepted the token and returned no audience: every TokenReview would be a rejection.
     NotConfirmed,
-    /// The credential is no token that could be tried.
+    /// The credential is not a token that it accepts.
     NotTested,
 }
 
@@ -55,10 +52,6 @@ impl fmt::Debug for Inspector {
 }
 
 impl Inspector {
-    /// Reads the kubeconfig, or what a pod is told.
-    ///
-    /// # Errors
-    /// Why there is no way to the API server.
     pub async fn new(config: &ClusterConfig) -> Result<Self, String> {
         let text = match config.kubeconfig() {
             Some(path) => Some(
@@ -92,10 +85,7 @@ impl Inspector {
         })
     }
 
-    /// Whether the credential has a right (SelfSubjectAccessReview).
-    ///
-    /// # Errors
-    /// When the API server does not say.
+    /// Whether the credential has a permission (SelfSubjectAccessReview).
     pub async fn has_permission(&self, permission: &Permission) -> Result<bool, String> {
         let (resource, subresource) = match permission.resource.split_once('/') {
             Some((resource, sub)) => (resource, sub),
@@ -119,10 +109,7 @@ impl Inspector {
         allowed.ok_or_else(|| "the answer is no SelfSubjectAccessReview".to_owned())
     }
 
-    /// Whether the API server says for which audience it accepted a token; tried with its own.
-    ///
-    /// # Errors
-    /// When the API server does not answer the review.
+    /// Reviews the own token for its own audience.
     pub async fn check_audience(&self) -> Result<AudienceCheck, String> {
         let Some((token, audience)) = self.token.as_ref().and_then(|t| Some((t, audience(t)?)))
         else {
@@ -141,8 +128,8 @@ impl Inspector {
         let echoed = answer
             .pointer("/status/audiences")
             .and_then(Value::as_array);
-        let said = echoed.is_some_and(|all| all.iter().any(|each| each == audience.as_str()));
-        Ok(if said {
+        let confirmed = echoed.is_some_and(|all| all.iter().any(|each| each == audience.as_str()));
+        Ok(if confirmed {
             AudienceCheck::Confirmed
         } else {
             AudienceCheck::NotConfirmed
@@ -180,7 +167,7 @@ fn text(error: ApiError) -> String {
     error.to_string()
 }
 
-/// The credential of a kubeconfig or a pod, where it is a token.
+/// The credential of a kubeconfig or a pod, if it is a token.
 async fn token(settings: &Config) -> Option<String> {
     let auth = &settings.auth_info;
     match (&auth.token, &auth.token_file) {
@@ -193,7 +180,7 @@ async fn token(settings: &Config) -> Option<String> {
     }
 }
 
-/// The first audience that a token names, unverified: it is the API server that judges it.
+/// A token's first audience, unverified: the API server verifies it.
 fn audience(token: &str) -> Option<String> {
     let claims = token.split('.').nth(1)?;
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;

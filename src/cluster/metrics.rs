@@ -1,19 +1,13 @@
-//! What is counted of clusters. No label ever holds a name of a workload.
+//! Counters of token verification. No label holds a name of a workload.
 
-use std::fmt::Error;
-use std::sync::Arc;
-
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
 
-use super::callers::VerificationMode;
-use super::{Cluster, Clusters};
+use super::raw::VerificationMode;
 use crate::authn::AuthnError;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -34,7 +28,7 @@ struct ClusterLabel {
     cluster: String,
 }
 
-/// Counters of authentication by clusters; clones share them.
+/// Clones share the counters.
 #[derive(Debug, Clone)]
 pub(super) struct Metrics {
     tokens: Family<TokenLabels, Counter>,
@@ -46,7 +40,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             tokens: Family::default(),
-            // 50 µs, an elliptic signature here, to 13 s, past a TokenReview's deadline.
+            // 50 µs (an ECDSA verification) to 13 s (past a TokenReview's deadline).
             duration: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.00005, 2.0, 19))
             }),
@@ -56,11 +50,10 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Puts the metrics under the names that docs/reference/metrics.md lists.
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
             "cluster_tokens",
-            "Tokens of a cluster that were verified, by verification and result",
+            "Tokens of a cluster that were verified, by verification (token_review or offline) and result",
             self.tokens.clone(),
         );
         registry.register_with_unit(
@@ -111,74 +104,4 @@ impl Metrics {
         };
         self.fell_back.get_or_create(&labels).inc();
     }
-}
-
-/// The gauges, read when they are asked for.
-#[derive(Debug)]
-pub(super) struct ClusterCollector(pub(super) Vec<Arc<Cluster>>);
-
-impl Clusters {
-    /// Puts every cluster's state under the names that docs/reference/metrics.md lists.
-    pub fn register(&self, registry: &mut Registry) {
-        self.metrics.register(registry);
-        registry.register_collector(Box::new(ClusterCollector(self.iter().cloned().collect())));
-    }
-}
-
-impl Collector for ClusterCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        gauge(
-            &mut encoder,
-            "cluster_up",
-            "1 when the API server answered the last probe",
-            self.0.iter().map(|c| (c, i64::from(c.is_up()))),
-        )?;
-        let indexed = || self.0.iter().filter_map(|c| Some((c, c.index()?)));
-        gauge(
-            &mut encoder,
-            "cluster_watch_silent_seconds",
-            "Seconds since the API server last told of pods or accounts; -1 before the first list",
-            indexed().map(|(c, index)| {
-                let silent = index.silent_for().map(|silent| silent.as_secs());
-                (
-                    c,
-                    silent
-                        .and_then(|secs| i64::try_from(secs).ok())
-                        .unwrap_or(-1),
-                )
-            }),
-        )?;
-        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        gauge(
-            &mut encoder,
-            "cluster_pods",
-            "Pods in the index",
-            indexed().map(|(c, index)| (c, count(index.counts().0))),
-        )?;
-        gauge(
-            &mut encoder,
-            "cluster_service_accounts",
-            "Service accounts in the index",
-            indexed().map(|(c, index)| (c, count(index.counts().1))),
-        )
-    }
-}
-
-fn gauge<'c>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    values: impl Iterator<Item = (&'c Arc<Cluster>, i64)>,
-) -> Result<(), Error> {
-    let mut values = values.peekable();
-    if values.peek().is_none() {
-        return Ok(());
-    }
-    let kind = prometheus_client::metrics::MetricType::Gauge;
-    let mut family = encoder.encode_descriptor(name, help, None, kind)?;
-    for (cluster, value) in values {
-        let labels = [("cluster", cluster.config().name())];
-        ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
-    }
-    Ok(())
 }

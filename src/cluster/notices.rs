@@ -1,5 +1,5 @@
-//! News of issued certificates on its channel to the clusters whose workloads have them: told without
-//! waiting, and dropped where nobody takes it soon enough. Who issues never waits for who is told.
+//! Notices of issued certificates for the clusters of their workloads. Sending never waits: a notice
+//! that finds its channel full is dropped and counted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,11 +12,9 @@ use crate::clock::UnixTime;
 /// A certificate that was issued to a service account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// The account's namespace.
     pub namespace: String,
-    /// The account's name.
     pub account: String,
-    /// The account's UID, where it is known.
+    /// Of the account.
     pub uid: Option<String>,
     /// The certified name.
     pub name: String,
@@ -26,7 +24,7 @@ pub struct Notice {
     pub sha256: [u8; 32],
 }
 
-/// Where notices are told, for some clusters. Cheap to clone.
+/// A bounded channel to each cluster's event writer. Clones share the channels.
 #[derive(Clone, Debug, Default)]
 pub struct Notices(Arc<BTreeMap<String, Channel>>);
 
@@ -37,8 +35,8 @@ struct Channel {
 }
 
 impl Notices {
-    /// A channel to each of the clusters, by name, on which `most` notices may wait; what finds no place
-    /// is counted. Beside it each channel's receiver.
+    /// A channel of `most` notices to each cluster, by name, with a counter of dropped notices; also
+    /// returns the receivers.
     pub fn new(
         clusters: impl IntoIterator<Item = (String, Counter)>,
         most: usize,
@@ -52,7 +50,7 @@ impl Notices {
         (Self(Arc::new(channels)), receivers)
     }
 
-    /// Tells a cluster, if it is to be told at all. Never waits.
+    /// Queues a notice, if the cluster has a channel. Never waits.
     pub fn send(&self, cluster: &str, notice: Notice) {
         if let Some(channel) = self.0.get(cluster)
             && channel.sender.try_send(notice).is_err()
@@ -68,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_finds_no_place_is_dropped_and_counted() {
+    fn a_notice_for_a_full_channel_is_dropped_and_counted() {
         let dropped = Counter::default();
         let channels = [("east".to_owned(), dropped.clone())];
         let (notices, mut receivers) = Notices::new(channels, 2);
@@ -90,7 +88,7 @@ mod tests {
         notices.send("east", notice("e"));
         assert_eq!(receiver.try_recv().unwrap().name, "b");
         assert_eq!(receiver.try_recv().unwrap().name, "e");
-        // Nobody is there any more.
+        // The receivers are gone.
         drop(receivers);
         notices.send("east", notice("f"));
         assert_eq!(dropped.get(), 2);

@@ -1,5 +1,5 @@
-//! The fast way: the API server's published keys verify a token here, and the index answers whether
-//! what it is bound to still stands. What these two cannot judge goes to TokenReview.
+//! Verifies tokens without a request: by the API server's published keys, and by the index, which shows
+//! whether the pod and the account still exist. A token that these cannot decide goes to TokenReview.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,6 @@ const MAX_DISCOVERY: usize = 64 * 1024;
 /// How long each of the two fetches may take.
 const TIME: Duration = Duration::from_secs(5);
 
-/// A verifier of one cluster's tokens.
 #[derive(Debug)]
 pub(super) struct OfflineVerifier {
     keys: ServiceAccountKeys,
@@ -31,7 +30,6 @@ pub(super) struct OfflineVerifier {
     clock: Arc<dyn Clock>,
 }
 
-/// A token that was accepted, and by which key of which issuer.
 pub(super) struct VerifiedToken {
     pub(super) subject: TokenSubject,
     pub(super) issuer: String,
@@ -39,7 +37,7 @@ pub(super) struct VerifiedToken {
 }
 
 impl OfflineVerifier {
-    /// Starts reading the keys; to be called inside a tokio runtime.
+    /// Starts to fetch the keys, on the current tokio runtime.
     pub(super) fn start(
         name: &str,
         connection: &Arc<Connection>,
@@ -59,10 +57,8 @@ impl OfflineVerifier {
         }
     }
 
-    /// Whose `token` is; `Err` of the inner result says why only the API server can tell.
-    ///
-    /// # Errors
-    /// [`AuthnError::Rejected`] where the API server would be sure to say no too.
+    /// The inner error says why only the API server can decide; the outer one is
+    /// [`AuthnError::Rejected`], where the API server would reject the token too.
     pub(super) async fn verify(
         &self,
         index: &Index,
@@ -87,13 +83,12 @@ impl OfflineVerifier {
             .map_err(str::to_owned))
     }
 
-    /// How the keys stand.
     pub(super) fn report(&self) -> KeyCacheReport {
         self.keys.report()
     }
 
-    /// Whether pod and account stand as the token has them. Both are looked up by name and UID: a
-    /// name that was taken again is somebody else.
+    /// Whether the pod and the account that the token is bound to exist, by name and UID: a name may
+    /// have been reused.
     fn check_binding(
         &self,
         index: &Index,
@@ -110,7 +105,7 @@ impl OfflineVerifier {
             .pod(namespace, &bound.pod.name)
             .filter(|pod| pod.has_uid(&bound.pod.uid))
             .ok_or("its pod is not in the index")?;
-        // Kubernetes gives a token some time beyond these moments, and none is given here.
+        // Kubernetes accepts a token for some time after the deletion; this server does not.
         if is_past(account.deletion(), now) || is_past(pod.deletion(), now) {
             return Err("its pod or account is being deleted");
         }

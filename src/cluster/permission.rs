@@ -1,29 +1,24 @@
-//! What Rootbridge's account must be allowed in a cluster (RBAC), said by the rooms that need it.
+//! Permissions (RBAC) that this server's account needs in a cluster.
 
 use std::fmt;
 
-use super::callers::VerificationMode;
-use super::config::ClusterConfig;
-
-/// One verb on one kind of resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permission {
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `sign` or `attest`.
     pub verb: &'static str,
-    /// The API group; empty for the core.
+    /// Empty for the core group.
     pub group: &'static str,
-    /// The resource, with its subresource: `certificatesigningrequests/status`.
+    /// With its subresource: `certificatesigningrequests/status`.
     pub resource: &'static str,
-    /// The object's name, where one name is enough.
+    /// `None`: every object.
     pub name: Option<String>,
-    /// The namespace, where one is enough.
+    /// `None`: every namespace.
     pub namespace: Option<String>,
-    /// What it is needed for, by the keys of the configuration.
+    /// The configuration key that needs it.
     pub why: String,
 }
 
 impl Permission {
-    /// A permission on every object of a kind.
     pub fn new(
         verb: &'static str,
         group: &'static str,
@@ -40,14 +35,12 @@ impl Permission {
         }
     }
 
-    /// Only on the object of this name.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Only in this namespace.
     #[must_use]
     pub fn within(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = Some(namespace.into());
@@ -76,31 +69,6 @@ impl fmt::Display for Permission {
             Some(namespace) => write!(f, " in {namespace}"),
             None => Ok(()),
         }
-    }
-}
-
-impl ClusterConfig {
-    /// What the judgement of its callers needs.
-    pub fn permissions(&self) -> Vec<Permission> {
-        let at = |key: &str| format!("clusters.{}.{key}", self.name());
-        let callers = self.callers();
-        let mut permissions = Vec::new();
-        if callers.any() {
-            let (group, resource) = ("authentication.k8s.io", "tokenreviews");
-            permissions.push(Permission::new("create", group, resource, at("audiences")));
-        }
-        if callers.needs_index() {
-            let why = match callers.mode() {
-                VerificationMode::Offline => at("authenticate"),
-                VerificationMode::TokenReview => at("node_accounts"),
-            };
-            for resource in ["pods", "serviceaccounts"] {
-                for verb in ["list", "watch"] {
-                    permissions.push(Permission::new(verb, "", resource, why.clone()));
-                }
-            }
-        }
-        permissions
     }
 }
 

@@ -1,15 +1,13 @@
-//! Whether a cluster's API server answers, looked at in the background: metrics show it, and the
-//! log says when it changes.
+//! Probes a cluster's API server in the background: metrics show the result, and the log its changes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Cluster;
 use super::api::{ApiError, Bounds, get};
+use super::cluster::Cluster;
 
-/// How often it is looked at.
 const INTERVAL: Duration = Duration::from_secs(5);
 const BOUNDS: Bounds = Bounds {
     bytes: 64 * 1024,
@@ -18,22 +16,22 @@ const BOUNDS: Bounds = Bounds {
 
 /// Probes until `stop`.
 pub(super) async fn run(cluster: Arc<Cluster>, stop: CancellationToken) {
-    let name = cluster.config.name();
-    let mut answered: Option<bool> = None;
+    let name = cluster.config().name();
+    let mut was_up: Option<bool> = None;
     while !stop.is_cancelled() {
         let found = probe(&cluster).await;
         cluster.set_up(found.is_ok());
-        if answered != Some(found.is_ok()) {
+        if was_up != Some(found.is_ok()) {
             match &found {
                 Ok(()) => tracing::info!(cluster = name, "the API server answers"),
                 Err(why) => {
                     tracing::warn!(cluster = name, %why, "the API server does not answer");
                 }
             }
-            answered = Some(found.is_ok());
+            was_up = Some(found.is_ok());
         }
-        // At the start the way to the cluster is made at the same time.
-        let pause = match answered {
+        // At the start the connection is made at the same time.
+        let pause = match was_up {
             Some(true) => INTERVAL,
             _ => Duration::from_secs(1),
         };
@@ -45,10 +43,10 @@ pub(super) async fn run(cluster: Arc<Cluster>, stop: CancellationToken) {
 }
 
 async fn probe(cluster: &Cluster) -> Result<(), ApiError> {
-    let client = cluster.connection.client()?;
+    let client = cluster.connection().client()?;
     match client.send(get("/version")?, BOUNDS).await {
         Ok(_) => Ok(()),
-        // It answers, though it does not let this account see its version.
+        // It answers, although this account may not read its version.
         Err(error) if error.code() == Some(403) => Ok(()),
         Err(error) => Err(error),
     }

@@ -1,8 +1,7 @@
-//! TokenReview: a cluster's API server says whose a token is.
+//! TokenReview: the API server authenticates a token.
 //!
-//! Three outcomes are kept apart: accepted, rejected, and no telling. Only an answer that is a
-//! TokenReview with `authenticated: false`, or one that names nobody who may call, is a rejection;
-//! whatever else goes wrong is not the caller's fault.
+//! A token is accepted, rejected, or undecided. Only a TokenReview with `authenticated: false`, or one
+//! whose user may not call, is a rejection; any other failure is not the caller's fault.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use super::connection::Connection;
 use crate::authn::{AuthnError, Pod, Quoted, service_account};
 
 const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
-/// The longest answer that is read, in bytes; it repeats the token.
+/// In bytes; the answer repeats the token.
 const MAX_ANSWER: usize = 256 * 1024;
 /// The group of every service account.
 const GROUP: &str = "system:serviceaccounts";
@@ -26,14 +25,14 @@ const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 
-/// Asks one cluster's API server, not too often at a time.
+/// Sends TokenReviews to one API server, a limited number at a time.
 #[derive(Debug)]
 pub(super) struct TokenReviewer {
     permits: Semaphore,
     time: Duration,
 }
 
-/// Whose an accepted token is.
+/// The service account, and the pod, that an accepted token was issued to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TokenSubject {
     pub(super) namespace: String,
@@ -50,11 +49,6 @@ impl TokenReviewer {
         }
     }
 
-    /// Whose `token` is, if it is for `audience`.
-    ///
-    /// # Errors
-    /// [`AuthnError::Rejected`] when the API server says no, [`AuthnError::Unavailable`] when it does
-    /// not say, [`AuthnError::Timeout`] when it does not in time.
     pub(super) async fn review(
         &self,
         connection: &Connection,
@@ -67,7 +61,7 @@ impl TokenReviewer {
             .map_err(|down| AuthnError::Unavailable(down.to_string()))?;
         let permit = tokio::time::timeout(self.time, self.permits.acquire()).await;
         let Ok(Ok(_permit)) = permit else {
-            return Err(timeout("too many TokenReviews are under way"));
+            return Err(timeout("too many TokenReviews are in progress"));
         };
         let body = json!({
             "apiVersion": "authentication.k8s.io/v1",
@@ -129,7 +123,7 @@ struct User {
     extra: BTreeMap<String, Vec<String>>,
 }
 
-/// What the API server's answer says. Of `token` it is only known that it must not be repeated.
+/// Evaluates the API server's answer. `token` is here only so that no error repeats it.
 fn evaluate(answer: &[u8], token: &str, audience: &str) -> Result<TokenSubject, AuthnError> {
     // The errors of serde_json quote what they found, which may be the token.
     let answer: Value =
@@ -151,16 +145,16 @@ fn evaluate(answer: &[u8], token: &str, audience: &str) -> Result<TokenSubject, 
         error,
     } = review.status;
     if !authenticated {
-        let said = match error.contains(token) {
+        let message = match error.contains(token) {
             true => "it repeats the token",
             false => error.as_str(),
         };
         return Err(rejected(format_args!(
             "not authenticated: {}",
-            Quoted(said)
+            Quoted(message)
         )));
     }
-    // An API server that does not know audiences echoes none, and has not checked any.
+    // An API server that does not support audiences returns none, and has checked none.
     if !audiences.iter().any(|each| each == audience) {
         return Err(rejected(format_args!(
             "the API server did not say that the token is for {audience}"
@@ -180,7 +174,7 @@ fn evaluate(answer: &[u8], token: &str, audience: &str) -> Result<TokenSubject, 
         (None, None) => None,
         _ => return Err(unavailable("of the pod's name and UID one is missing")),
     };
-    // A token may be bound to a node and to no pod; that node says nothing of where a pod runs.
+    // A token may be bound to a node and to no pod; that node is not where a pod runs.
     let node = pod.as_ref().map(|_| one(&user.extra, NODE_NAME));
     Ok(TokenSubject {
         namespace: namespace.to_owned(),
@@ -190,7 +184,7 @@ fn evaluate(answer: &[u8], token: &str, audience: &str) -> Result<TokenSubject, 
     })
 }
 
-/// The one value of an extra.
+/// The single value of an extra field.
 fn one<'e>(
     extra: &'e BTreeMap<String, Vec<String>>,
     key: &str,
@@ -227,7 +221,7 @@ mod tests {
         })
     }
 
-    fn ask(answer: &Value) -> Result<TokenSubject, AuthnError> {
+    fn evaluated(answer: &Value) -> Result<TokenSubject, AuthnError> {
         evaluate(answer.to_string().as_bytes(), TOKEN, "istio-ca")
     }
 
@@ -238,8 +232,8 @@ mod tests {
     }
 
     #[test]
-    fn a_pods_token_is_its_accounts() {
-        let reviewed = ask(&good()).unwrap();
+    fn a_pods_token_authenticates_its_account() {
+        let reviewed = evaluated(&good()).unwrap();
         assert_eq!(
             (reviewed.namespace.as_str(), reviewed.account.as_str()),
             ("shop", "cart")
@@ -249,13 +243,14 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_a_pod_is_not_where_it_runs() {
-        let reviewed = ask(&with("/status/user/extra", json!({ NODE_NAME: ["n1"] }))).unwrap();
+    fn a_node_without_a_pod_is_ignored() {
+        let reviewed =
+            evaluated(&with("/status/user/extra", json!({ NODE_NAME: ["n1"] }))).unwrap();
         assert_eq!((reviewed.pod, reviewed.node), (None, None));
     }
 
     #[test]
-    fn a_clear_no_is_a_rejection() {
+    fn a_definite_no_is_a_rejection() {
         for answer in [
             with("/status/authenticated", json!(false)),
             with("/status/audiences", json!([])),
@@ -269,7 +264,7 @@ mod tests {
             with("/status/user/username", json!("admin")),
             json!({ "kind": "TokenReview", "status": {} }),
         ] {
-            let error = ask(&answer).unwrap_err();
+            let error = evaluated(&answer).unwrap_err();
             assert!(
                 matches!(error, AuthnError::Rejected { .. }),
                 "{answer}: {error}"
@@ -278,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_no_verdict() {
+    fn an_invalid_answer_is_undecided() {
         for answer in [
             json!({}),
             json!([]),
@@ -317,7 +312,7 @@ mod tests {
                 json!({ POD_NAME: ["a b"], POD_UID: ["u"] }),
             ),
         ] {
-            let error = ask(&answer).unwrap_err();
+            let error = evaluated(&answer).unwrap_err();
             assert!(
                 matches!(error, AuthnError::Unavailable(_)),
                 "{answer}: {error}"
@@ -335,7 +330,7 @@ mod tests {
             json!({ "kind": "TokenReview", "status": TOKEN }),
             json!({ "kind": TOKEN, "status": {} }),
         ] {
-            let error = ask(&answer).unwrap_err();
+            let error = evaluated(&answer).unwrap_err();
             assert!(!format!("{error:?} {error}").contains(TOKEN), "{error}");
         }
     }

@@ -1,103 +1,183 @@
-//! Compares what is written with the shapes of the sections, before anything is deserialized, so
-//! that every unknown key is named at once with its path.
+//! Compares the file with the shapes of the sections before they are deserialized, which would stop
+//! at the first problem.
 
 use std::path::Path;
 
-use ::config::{Value, ValueKind};
+use ::config::{ConfigError as ValueError, Value, ValueKind};
+use serde::de::DeserializeOwned;
 
 use super::error::Finding;
-use super::schema::{Shape, join};
+use super::probe::{Step, rejection};
+use super::schema::{Field, Shape, join};
 use super::source::place;
 use crate::config_issue::ConfigIssue;
 
-/// Everything in `value` that `shape` has no place for.
-pub(super) fn check(value: &Value, shape: &Shape, file: &Path, text: &str) -> Vec<Finding> {
-    let mut walk = Walk {
+/// Keys that were renamed: (old, new), in whichever section has the new one.
+const RENAMED: &[(&str, &str)] = &[("taken_within", "acceptance_timeout")];
+
+/// A value that has no place in the file's shape.
+pub(super) struct Problem {
+    pub(super) finding: Finding,
+    /// What must be left out so that the rest can be read: the keys that lead to it.
+    pub(super) leave_out: Vec<String>,
+}
+
+/// Every key of `tree` that is unknown or missing, and every value of a wrong type.
+pub(super) fn check<T: DeserializeOwned>(tree: &Value, file: &Path, text: &str) -> Vec<Problem> {
+    let shape = Shape::of::<T>();
+    let fields: &[Field] = match &shape {
+        Shape::Table(fields) => fields,
+        _ => &[],
+    };
+    let required = fields.iter().filter(|field| field.required);
+    let mut checker = Checker {
         file,
         text,
-        findings: Vec::new(),
+        rejection: rejection::<T>,
+        required_sections: required.map(|field| field.name).collect(),
+        path: Vec::new(),
+        problems: Vec::new(),
     };
-    walk.value(value, shape, "");
-    walk.findings
+    checker.value(tree, &shape, "");
+    checker.problems
 }
 
-struct Walk<'a> {
+struct Checker<'a> {
     file: &'a Path,
     text: &'a str,
-    findings: Vec<Finding>,
+    rejection: fn(&[Step<'_>], &Value) -> Option<ValueError>,
+    required_sections: Vec<&'static str>,
+    /// The value that is being checked.
+    path: Vec<Step<'a>>,
+    problems: Vec<Problem>,
 }
 
-impl Walk<'_> {
-    fn value(&mut self, value: &Value, shape: &Shape, at: &str) {
+impl<'a> Checker<'a> {
+    fn value(&mut self, value: &'a Value, shape: &Shape, at: &str) {
         match (&value.kind, shape) {
             (ValueKind::Table(entries), Shape::Table(fields)) => {
                 for (key, inner) in entries {
-                    let below = join(at, key);
-                    match fields.iter().find(|(name, _)| name == key) {
-                        Some((_, shape)) => self.value(inner, shape, &below),
-                        None => self.unknown(inner, &below, key, fields),
+                    self.path.push(Step::Key(key));
+                    match fields.iter().find(|field| field.name == key) {
+                        Some(field) => self.value(inner, &field.shape, &join(at, key)),
+                        None => self.unknown(inner, &join(at, key), key, fields),
                     }
+                    self.path.pop();
+                }
+                let is_missing =
+                    |field: &&Field| field.required && !entries.contains_key(field.name);
+                for field in fields.iter().filter(is_missing) {
+                    self.missing(value, &join(at, field.name));
                 }
             }
             (ValueKind::Table(entries), Shape::Named(shape)) => {
                 for (key, inner) in entries {
+                    self.path.push(Step::Key(key));
                     self.value(inner, shape, &join(at, key));
+                    self.path.pop();
                 }
             }
             (ValueKind::Array(items), Shape::List(shape)) => {
+                self.path.push(Step::Item);
                 for (index, item) in items.iter().enumerate() {
                     self.value(item, shape, &format!("{at}[{index}]"));
                 }
+                self.path.pop();
             }
             (ValueKind::String(word), Shape::Choice(words)) if words.contains(&word.as_str()) => {}
             (ValueKind::String(word), Shape::Choice(words)) => {
-                let hint = match nearest(word, words.iter().copied()) {
+                let fix = match nearest(word, words.iter().copied()) {
                     Some(near) => format!("write `{near}`; possible: {}", words.join(", ")),
                     None => format!("write one of {}", words.join(", ")),
                 };
-                self.found(value, at, format!("`{word}` is not a possible value"), hint);
+                let problem = format_args!("`{word}` is not a possible value");
+                self.add(value, ConfigIssue::new(at, problem).with_fix(fix));
             }
             (ValueKind::Table(_) | ValueKind::Array(_), Shape::Scalar | Shape::Choice(_))
             | (ValueKind::Array(_), Shape::Table(_) | Shape::Named(_))
             | (ValueKind::Table(_), Shape::List(_)) => {
-                self.found(
+                let issue = ConfigIssue::new(at, "is of the wrong type");
+                self.add(value, issue.with_fix(format_args!("write {shape}")));
+            }
+            // No key accepts a fraction, and a count would be rounded silently.
+            (ValueKind::Float(_), Shape::Scalar) => {
+                let issue = ConfigIssue::new(at, "is a fraction");
+                self.add(
                     value,
-                    at,
-                    "is of the wrong type".to_owned(),
-                    format!("write {shape}"),
+                    issue.with_fix("write a whole number, or a text in quotes"),
                 );
             }
-            // No key takes a fraction, and a count would be rounded without a word.
-            (ValueKind::Float(_), Shape::Scalar) => {
-                let hint = "write a whole number, or a text in quotes".to_owned();
-                self.found(value, at, "is a fraction".to_owned(), hint);
+            _ => {
+                if let Some(error) = (self.rejection)(&self.path, value) {
+                    self.add(value, rejected(at, &error));
+                }
             }
-            // Scalars are judged by the types themselves.
-            _ => {}
         }
     }
 
-    fn unknown(&mut self, value: &Value, at: &str, key: &str, fields: &[(&'static str, Shape)]) {
-        let names = || fields.iter().map(|(name, _)| *name);
+    fn unknown(&mut self, value: &Value, at: &str, key: &str, fields: &[Field]) {
+        let names = || fields.iter().map(|field| field.name);
         let renamed = RENAMED.iter().find(|(old, _)| *old == key);
         let renamed = renamed.filter(|(_, new)| names().any(|name| name == *new));
-        let hint = match (renamed, nearest(key, names())) {
+        let fix = match (renamed, nearest(key, names())) {
             (Some((_, new)), _) => format!("it is now called `{new}`"),
             (None, Some(near)) => format!("did you mean `{near}`?"),
             (None, None) => format!("known here: {}", names().collect::<Vec<_>>().join(", ")),
         };
-        self.found(value, at, "unknown key".to_owned(), hint);
+        self.add(value, ConfigIssue::new(at, "unknown key").with_fix(fix));
     }
 
-    fn found(&mut self, value: &Value, at: &str, problem: String, fix: String) {
-        let place = place(self.file, self.text, at, origin(value));
-        let issue = ConfigIssue::new(at, problem).with_fix(fix);
-        self.findings.push(Finding::new(&place, &issue));
+    fn missing(&mut self, table: &Value, at: &str) {
+        let fix = format_args!("it has no default; see docs/reference/config.md, `{at}`");
+        let issue = ConfigIssue::new(at, "is missing").with_fix(fix);
+        let leave_out = self.keys();
+        self.push(table, &issue, leave_out);
+    }
+
+    fn add(&mut self, value: &Value, issue: ConfigIssue) {
+        let leave_out = self.keys();
+        // The other keys of its table may depend on it.
+        let leave_out = match leave_out.as_slice() {
+            [section, _] if self.required_sections.contains(&section.as_str()) => leave_out,
+            [tables @ .., _] if !tables.is_empty() => tables.to_vec(),
+            _ => leave_out,
+        };
+        self.push(value, &issue, leave_out);
+    }
+
+    fn push(&mut self, value: &Value, issue: &ConfigIssue, leave_out: Vec<String>) {
+        let place = place(self.file, self.text, issue.key(), origin(value));
+        let finding = Finding::new(&place, issue);
+        self.problems.push(Problem { finding, leave_out });
+    }
+
+    /// The path, as far as it leads through tables.
+    fn keys(&self) -> Vec<String> {
+        let keys = self.path.iter().map_while(|step| match step {
+            Step::Key(key) => Some((*key).to_owned()),
+            Step::Item => None,
+        });
+        keys.collect()
     }
 }
 
-/// Keys that were renamed: (old, new), in whichever section has the new one.
-const RENAMED: &[(&str, &str)] = &[("taken_within", "acceptance_timeout")];
+/// A value that its type does not accept.
+pub(super) fn rejected(key: &str, error: &ValueError) -> ConfigIssue {
+    let problem = match error {
+        ValueError::Type {
+            unexpected,
+            expected,
+            ..
+        } => format!("{unexpected} is not {expected}"),
+        ValueError::At { error, .. } => error.to_string(),
+        other => other.to_string(),
+    };
+    let issue = ConfigIssue::new(key, &problem);
+    match problem.contains("expected a duration") {
+        true => issue.with_fix("write a duration such as 500ms, 5s, 10m, 24h or 30d"),
+        false => issue,
+    }
+}
 
 /// The variable that a value came from; a table made for overrides has none of its own, so the
 /// first value in it answers.
@@ -117,29 +197,10 @@ fn origin(value: &Value) -> Option<String> {
 fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let limit = (written.chars().count() / 3).clamp(1, 3);
     names
-        .map(|name| (distance(written, name), name))
+        .map(|name| (strsim::levenshtein(written, name), name))
         .filter(|(distance, _)| *distance <= limit)
         .min()
         .map(|(_, name)| name)
-}
-
-/// Levenshtein's distance, in characters.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, left) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut before = i + 1;
-        for (cell, right) in row.iter_mut().skip(1).zip(b.chars()) {
-            let cost = diagonal + usize::from(left != right);
-            diagonal = *cell;
-            before = cost.min(before + 1).min(*cell + 1);
-            *cell = before;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -147,10 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn distances_and_suggestions() {
-        assert_eq!(distance("workers", "workres"), 2);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("same", "same"), 0);
+    fn the_nearest_name_is_suggested() {
         let keys = ["workers", "queue", "deadline"];
         assert_eq!(nearest("workres", keys.into_iter()), Some("workers"));
         assert_eq!(nearest("wrkers", keys.into_iter()), Some("workers"));

@@ -1,22 +1,21 @@
-//! `[log]`: how much is said, and in which form.
+//! `[log]`: level and format of log lines.
 
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::config_issue::ConfigIssue;
 
-/// `[log]` as it is written.
+/// `[log]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawLog {
-    /// The form. Default `auto`.
+    /// Default `auto`.
     pub format: LogFormat,
     /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as
     /// `info,rootbridge::hsm=debug`. Default `info`.
     pub level: Option<String>,
 }
 
-/// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -37,7 +36,6 @@ pub struct LogConfig {
 }
 
 impl LogConfig {
-    /// The form of log lines.
     pub fn format(&self) -> LogFormat {
         self.format
     }

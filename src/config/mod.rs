@@ -8,6 +8,8 @@ mod check;
 mod error;
 mod file;
 mod log;
+mod placeholder;
+mod probe;
 mod schema;
 mod sections;
 mod source;
@@ -18,6 +20,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use error::{ConfigError, Finding};
+use file::ConfigSource;
 pub(crate) use file::read;
 pub use log::{LogConfig, LogFormat, RawLog};
 pub use schema::Shape;
@@ -27,7 +30,7 @@ use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::controllers::publisher;
 use crate::{admin, authn, cluster, controllers, hsm, mesh, policy};
 
-/// The whole file as it is written.
+/// The whole file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawConfig {
@@ -124,8 +127,9 @@ impl Config {
         file: &Path,
         variables: &BTreeMap<String, String>,
     ) -> Result<Self, ConfigError> {
-        let (raw, source) = read::<RawConfig>(file, variables)?;
-        Self::check(file, raw).map_err(|issues| source.error(issues))
+        let mut source = ConfigSource::open(file, variables)?;
+        let raw = source.deserialize();
+        source.finish(raw.map(|raw| Self::check(file, raw)))
     }
 
     fn check(file: &Path, raw: RawConfig) -> Result<Self, ConfigIssues> {
@@ -248,7 +252,7 @@ impl Config {
         &self.publisher
     }
 
-    /// What is done in clusters: `[csr_signers.*]`, `[pod_signers.*]`, `[istiod_tls.*]`,
+    /// Controllers in clusters: `[csr_signers.*]`, `[pod_signers.*]`, `[istiod_tls.*]`,
     /// `[linkerd_issuers.*]`.
     pub fn controllers(&self) -> &controllers::Config {
         &self.controllers

@@ -1,4 +1,4 @@
-//! `[instance]` and `[ledger]`: what belongs to the process and to no room.
+//! `[instance]` and `[ledger]`: sections of no component.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,18 +7,18 @@ use serde::Deserialize;
 
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 
-/// `[instance]` as it is written.
+/// `[instance]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawInstance {
     /// This server among others on the same ledger. Default: the host's name.
     pub name: Option<String>,
-    /// How long what this server left open is its own to judge. Default 30s.
+    /// How long only this server reconciles its open records. Default 30s.
     #[serde(with = "humantime_serde")]
     pub lease: Option<Duration>,
 }
 
-/// `[ledger]` as it is written.
+/// `[ledger]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawLedger {
@@ -39,7 +39,7 @@ impl Instance {
         &self.name
     }
 
-    /// How long after its last sign of life another server may judge what this one left open.
+    /// How long after its last heartbeat another server may reconcile its open records.
     pub fn lease(&self) -> Duration {
         self.lease
     }

@@ -6,12 +6,12 @@ use std::path::Path;
 use super::error::Place;
 use ::config::{Config as Tree, ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
 
-/// Every override starts so, and has `__` after its section.
+/// Every override has this prefix, and `__` after its section.
 const PREFIX: &str = "ROOTBRIDGE_";
-/// Keys of this table are variables' own names and keep their case.
-const AS_WRITTEN: &str = "hsm.environment.";
+/// Keys of this table are names of variables: they are case-sensitive.
+const CASE_SENSITIVE: &str = "hsm.environment.";
 
-/// `text`, which stands in `file`, under the overrides among `variables`.
+/// `text` and the overrides among `variables`, which win.
 pub(super) fn merge(
     text: &str,
     variables: &BTreeMap<String, String>,
@@ -23,7 +23,6 @@ pub(super) fn merge(
     Ok(tree.cache)
 }
 
-/// The name of the variable that overrides `key`, for messages and the reference.
 pub(super) fn is_override(variable: &str) -> bool {
     variable
         .strip_prefix(PREFIX)
@@ -31,7 +30,7 @@ pub(super) fn is_override(variable: &str) -> bool {
 }
 
 /// Line of the key that `path` (`hsm.tokens.main.label`, `policy.rules[0].names`) leads to, or of
-/// the longest part of the path that is there. Counted from 1.
+/// the longest part of the path that exists. Counted from 1.
 pub(super) fn line_of(text: &str, path: &str) -> Option<usize> {
     use toml::de::{DeTable, DeValue};
 
@@ -96,8 +95,11 @@ impl Overrides {
         for (variable, text) in variables.iter().filter(|(name, _)| is_override(name)) {
             let key = variable.trim_start_matches(PREFIX).replace("__", ".");
             let lower = key.to_lowercase();
-            let key = match (lower.strip_prefix(AS_WRITTEN), key.get(AS_WRITTEN.len()..)) {
-                (Some(_), Some(name)) => format!("{AS_WRITTEN}{name}"),
+            let key = match (
+                lower.strip_prefix(CASE_SENSITIVE),
+                key.get(CASE_SENSITIVE.len()..),
+            ) {
+                (Some(_), Some(name)) => format!("{CASE_SENSITIVE}{name}"),
                 _ => lower,
             };
             values.insert(key, Value::new(Some(variable), value(variable, text)));
@@ -116,8 +118,8 @@ impl Source for Overrides {
     }
 }
 
-/// Arrays and inline tables are written as in TOML; everything else is text, which the `config`
-/// crate reads as a number or a truth value where one is wanted.
+/// Arrays and inline tables are TOML; everything else is text, which the `config` crate converts to
+/// the number or boolean that a type expects.
 fn value(variable: &String, text: &str) -> ValueKind {
     let structured = text.starts_with('[') || text.starts_with('{');
     let parsed = structured.then(|| toml::from_str::<toml::Table>(&format!("value = {text}")).ok());
@@ -151,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn overrides_keep_their_origin_and_structure() {
+    fn overrides_have_an_origin_and_a_structure() {
         let variables = BTreeMap::from(
             [
                 ("ROOTBRIDGE_HSM__WORKERS", "4"),

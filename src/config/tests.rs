@@ -39,7 +39,7 @@ fn the_reference_file_is_a_valid_configuration() {
     assert_eq!(load(SMALL, &[]).unwrap().log(), config.log());
 }
 
-/// Every key that is accepted stands in the reference file and on the page, and the other way.
+/// The reference file and the page have exactly the keys that are accepted.
 #[test]
 fn every_key_is_documented() {
     let accepted: BTreeSet<String> = Shape::of::<RawConfig>().keys().into_iter().collect();
@@ -72,10 +72,10 @@ fn keys(value: &toml::Value, at: &str, shape: &Shape, found: &mut BTreeSet<Strin
     match (value, shape) {
         (toml::Value::Table(table), Shape::Table(fields)) => {
             for (key, inner) in table {
-                let shape = fields.iter().find(|(name, _)| name == key);
+                let field = fields.iter().find(|field| field.name == key);
                 let at = schema::join(at, key);
-                match shape {
-                    Some((_, shape)) => keys(inner, &at, shape, found),
+                match field {
+                    Some(field) => keys(inner, &at, &field.shape, found),
                     None => drop(found.insert(at)),
                 }
             }
@@ -134,7 +134,7 @@ fn a_renamed_key_is_refused_with_its_new_name() {
 }
 
 #[test]
-fn what_is_found_comes_in_order_and_moves_no_terminal() {
+fn findings_are_ordered_and_without_control_characters() {
     let tokens: String = (0..20)
         .map(|n| format!("[hsm.tokens.t{n:02}]\nworkers = 'x'\nlabel = 1.5\n"))
         .collect();
@@ -149,7 +149,6 @@ fn what_is_found_comes_in_order_and_moves_no_terminal() {
         let wanted = format!("hsm.tokens.t{:02}.{key}", n / 2);
         assert!(one.contains(&wanted), "{one}");
     }
-    // Of several values that no type takes, the first is told.
     let wrong: String = (0..20)
         .map(|n| format!("[profiles.p{n:02}]\nmax_ttl = 'x'\n"))
         .collect();
@@ -200,7 +199,7 @@ fn variables_override_and_are_named_when_they_are_wrong() {
 }
 
 #[test]
-fn each_bad_value_is_placed_and_says_what_to_write() {
+fn each_bad_value_has_a_place_and_a_fix() {
     for (text, says) in [
         ("[ledger\n".to_owned(), "rootbridge.toml:1: not TOML"),
         (
@@ -279,7 +278,7 @@ fn a_file_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn linkerds_times_fit_its_profile() {
+fn linkerds_times_must_fit_its_profile() {
     let listener = "[listeners.l]\naddress = '127.0.0.1:0'\napis = ['linkerd']\n\
         clusters = ['east']\n[clusters.east]\ntrust_domain = 'td'\n\
         audiences = { linkerd = 'identity.l5d.io' }\n";
@@ -344,6 +343,42 @@ fn every_issue_is_reported_once_in_the_order_of_the_file() {
         ("21", "policy.rules[0].callers"),
         ("22", "policy.rules[0].profiles"),
         ("23", "policy.rules[0].names"),
+    ];
+    assert_eq!(keys, expected, "{found:#?}");
+}
+
+#[test]
+fn every_missing_key_and_wrong_type_is_reported_beside_the_values() {
+    let found = findings(
+        "[ledger]\n[hsm]\nmodule = '/m.so'\nworkers = 'x'\nqueue = 0\n\
+         [listeners.mesh]\napis = 'istio'\nclusters = ['east']\n\
+         [profiles.gold]\nmax_ttl = 'x'\nbackdate = 'y'\n\
+         [profiles.short]\ndefault_ttl = '1s'\n\
+         [[policy.rules]]\nnames = []\n",
+        &[],
+    );
+    for says in [
+        ":1: ledger.path: is missing",
+        ":4: hsm.workers: string \"x\" is not an integer",
+        ":6: listeners.mesh.address: is missing",
+        ":7: listeners.mesh.apis: invalid type: string \"istio\"",
+        ":10: profiles.gold.max_ttl: invalid value: string \"x\"",
+        ":11: profiles.gold.backdate: invalid value: string \"y\"",
+        ":14: policy.rules[0].callers: is missing",
+        ":14: policy.rules[0].profiles: is missing",
+    ] {
+        assert!(found.iter().any(|f| f.contains(says)), "{says}: {found:#?}");
+    }
+    // Without the ledger's path the values cannot be checked; with it they are.
+    let text = "[ledger]\npath = '/l'\n[hsm]\nmodule = '/m.so'\nworkers = 'x'\nqueue = 0\n\
+                [profiles.gold]\nmax_ttl = 'x'\n[profiles.short]\ndefault_ttl = '1s'\n";
+    let found = findings(text, &[]);
+    let keys: Vec<_> = found.iter().filter_map(|f| f.split(": ").nth(1)).collect();
+    let expected = [
+        "hsm.workers",
+        "hsm.queue",
+        "profiles.gold.max_ttl",
+        "profiles.short.default_ttl",
     ];
     assert_eq!(keys, expected, "{found:#?}");
 }

@@ -1,4 +1,4 @@
-//! What controllers work with.
+//! What every controller needs.
 
 use std::sync::Arc;
 
@@ -7,15 +7,10 @@ use crate::clock::Clock;
 use crate::cluster::Clusters;
 use crate::issuance::Authorities;
 
-/// What controllers work with.
 #[derive(Debug, Clone)]
 pub struct Dependencies {
-    /// How each cluster is reached.
     pub clusters: Arc<Clusters>,
-    /// Who issues.
     pub authorities: Arc<Authorities>,
-    /// The machine's clock.
     pub clock: Arc<dyn Clock>,
-    /// What is counted.
     pub metrics: Metrics,
 }

@@ -14,38 +14,35 @@ use super::watch::{WatchHandler, watch};
 use crate::cluster::{ApiClient, ApiError, Cluster, Collection};
 use crate::log_limit::Interval;
 
-/// How many objects are worked on at once.
+/// Objects in progress at a time.
 const WORKERS: usize = 16;
-/// How many keys the queue holds; beyond it the watch waits, and what it misses is listed.
+/// Objects in the queue; when it is full, the watch waits.
 const BOUND: usize = 10_000;
-/// For one object, from the first request to the last. Issuance goes on without it, and the next
-/// try finds what it made.
+/// For one object. Issuance continues after it, and the next attempt finds its certificate.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Between two warnings of one signer.
+/// The least time between two warnings of one signer.
 const WARN: Duration = Duration::from_secs(10);
 
-/// What a signer does with one kind of object.
-pub(super) trait Work: Send + Sync + 'static {
-    /// The kind of object.
+/// How a signer answers one kind of object.
+pub(super) trait Signer: Send + Sync + 'static {
     type Object: Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static;
 
-    /// Its name in the configuration, for logs and metrics.
+    /// In the configuration, for logs and metrics.
     fn name(&self) -> &str;
 
-    /// The cluster that it works in.
     fn cluster(&self) -> &Arc<Cluster>;
 
-    /// The objects of this signer.
     fn collection(
         &self,
         client: &ApiClient,
     ) -> impl Future<Output = Result<Collection, ApiError>> + Send;
 
-    /// Whether there is anything to do for an object.
-    fn wants(&self, object: &Self::Object) -> bool;
+    /// Whether an object needs a certificate.
+    fn needs_answer(&self, object: &Self::Object) -> bool;
 
-    /// Brings one object to its end, or says why not yet. `None`: there was nothing to do.
+    /// Answers one object and returns the result for the metrics; `None` when there was nothing to do.
+    /// After an error the object is retried.
     fn handle(
         &self,
         client: &ApiClient,
@@ -54,8 +51,7 @@ pub(super) trait Work: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<&'static str>, String>> + Send;
 }
 
-/// Begins to work until `stop`.
-pub(super) fn start<W: Work>(
+pub(super) fn start<W: Signer>(
     work: W,
     metrics: &Metrics,
     tasks: &TaskTracker,
@@ -101,7 +97,7 @@ struct Runner<W> {
     warnings: Interval,
 }
 
-impl<W: Work> Runner<W> {
+impl<W: Signer> Runner<W> {
     async fn step(&self, key: NamespacedName) {
         let (signer, cluster) = (self.work.name(), self.work.cluster().config().name());
         let outcome = match self.work.cluster().connection().client() {
@@ -131,10 +127,17 @@ impl<W: Work> Runner<W> {
                         namespace,
                         name,
                         why,
-                        "no answer yet; tried again later, as are others"
+                        "not answered yet; it is retried, as are others"
                     ),
                     false => {
-                        tracing::debug!(cluster, signer, namespace, name, why, "tried again later");
+                        tracing::debug!(
+                            cluster,
+                            signer,
+                            namespace,
+                            name,
+                            why,
+                            "not answered yet; it is retried"
+                        );
                     }
                 }
                 self.queue.retry(key);
@@ -144,7 +147,7 @@ impl<W: Work> Runner<W> {
     }
 }
 
-impl<W: Work> WatchHandler for Runner<W> {
+impl<W: Signer> WatchHandler for Runner<W> {
     type Object = W::Object;
 
     async fn collection(&self, client: &ApiClient) -> Result<Collection, ApiError> {
@@ -152,7 +155,7 @@ impl<W: Work> WatchHandler for Runner<W> {
     }
 
     async fn on_object(&self, object: W::Object) {
-        if !self.work.wants(&object) {
+        if !self.work.needs_answer(&object) {
             return;
         }
         let meta = object.meta();

@@ -1,23 +1,22 @@
-//! What becomes of an object, and which causes of issuance end it and which pass.
+//! Which failures of issuance are an object's final answer, and which are retried.
 //!
-//! A refusal stands on the object for whoever may read it: it holds a sentence for its maker, never
-//! what is inside here. The log keeps the whole cause.
+//! Everybody who may read the object reads a refusal: it holds a sentence for the object's creator and
+//! nothing of this server's state. The log holds the whole cause.
 
 use crate::issuance::{Category, IssueError};
 
-/// An object that gets no certificate, for good.
+/// The final answer to an object that gets no certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
-    /// In one word, as conditions have it.
+    /// A condition's reason, in one word.
     pub(super) reason: &'static str,
-    /// For its maker.
+    /// For the object's creator.
     pub(super) message: String,
-    /// Whether it was the request's fault, where the kind of object makes a difference.
+    /// Denied rather than failed, where the kind of object has both conditions.
     pub(super) denied: bool,
 }
 
 impl Refusal {
-    /// Something that may not be had.
     pub(super) fn denied(reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             reason,
@@ -26,7 +25,6 @@ impl Refusal {
         }
     }
 
-    /// Something that cannot be done.
     pub(super) fn failed(reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             reason,
@@ -36,12 +34,10 @@ impl Refusal {
     }
 }
 
-/// Why an object has no answer yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SigningError {
-    /// It is refused.
     Refused(Refusal),
-    /// It is left as it is and tried again; why, for the log.
+    /// The object is retried; the reason is for the log.
     Retry(String),
 }
 

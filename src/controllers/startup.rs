@@ -1,4 +1,4 @@
-//! Begins everything that the configuration wants done in clusters.
+//! Starts the configured controllers.
 
 use std::sync::Arc;
 
@@ -6,15 +6,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::Config;
-use super::csr::CsrWork;
+use super::csr::CsrSigning;
 use super::dependencies::Dependencies;
 use super::linkerd::IssuerAcceptance;
 use super::managed_secret::ManagedSecret;
-use super::pod::PodWork;
+use super::pod::PodSigning;
 use super::{istiod, linkerd, signer};
 use crate::cluster::Cluster;
 
-/// Begins to work in every configured cluster, each apart from the others, until `stop`.
+/// Starts every controller in each of its clusters, until `stop`.
 pub fn start(
     config: &Config,
     dependencies: &Dependencies,
@@ -24,8 +24,8 @@ pub fn start(
     for signer in config.csr_signers() {
         for cluster in clusters(dependencies, signer.clusters()) {
             let authorities = Arc::clone(&dependencies.authorities);
-            let work = CsrWork::new(signer.clone(), cluster, authorities);
-            signer::start(work, &dependencies.metrics, tasks, stop);
+            let signing = CsrSigning::new(signer.clone(), cluster, authorities);
+            signer::start(signing, &dependencies.metrics, tasks, stop);
         }
     }
     for signer in config.pod_signers() {
@@ -34,8 +34,8 @@ pub fn start(
                 Arc::clone(&dependencies.authorities),
                 Arc::clone(&dependencies.clock),
             );
-            let work = PodWork::new(signer.clone(), cluster, authorities, clock);
-            signer::start(work, &dependencies.metrics, tasks, stop);
+            let signing = PodSigning::new(signer.clone(), cluster, authorities, clock);
+            signer::start(signing, &dependencies.metrics, tasks, stop);
         }
     }
     for istiod in config.istiod_tls() {
@@ -69,7 +69,7 @@ pub fn start(
     }
 }
 
-/// Those clusters of a list that there are: the configuration has checked that it is all of them.
+/// The clusters of these names, all of which exist in a checked configuration.
 fn clusters<'a>(
     dependencies: &'a Dependencies,
     names: &'a [String],

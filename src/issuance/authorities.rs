@@ -215,8 +215,10 @@ impl Authorities {
     }
 
     pub fn status(&self) -> Vec<AuthorityStatus> {
-        let map = self.map.load();
-        map.values().map(|each| AuthorityStatus::of(each)).collect()
+        let (now, policy) = (self.clock.now(), self.policy.load());
+        let profile = policy.profile("").map(|profile| &**profile);
+        let status = |each: &Arc<Authority>| AuthorityStatus::of(each, profile, now);
+        self.map.load().values().map(status).collect()
     }
 }
 

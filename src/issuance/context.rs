@@ -1,7 +1,6 @@
 //! What a request is issued with, and the intent that is recorded for it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::epoch::InFlight;
 use super::error::IssueError;
@@ -26,20 +25,7 @@ impl IssuanceContext {
     /// notBefore and notAfter of a certificate issued now.
     pub(super) fn validity(&self, grant: &Grant) -> Result<(UnixTime, UnixTime), IssueError> {
         let backdate = grant.profile().backdate();
-        if grant.ttl() < (backdate * 2).max(Duration::from_secs(1)) {
-            return Err(IssueError::TtlTooShort {
-                requested: grant.ttl(),
-                backdate,
-            });
-        }
-        let not_before = self.now.minus(backdate).max(self.issuer.not_before());
-        let not_after = self.now.plus(grant.ttl()).min(self.issuer.not_after());
-        // Clients renew at the middle of notBefore..notAfter: it must not lie in the past.
-        let left = not_after.since(self.now);
-        if left < backdate * 2 || left.is_zero() {
-            return Err(IssueError::IssuerExpiring { left, backdate });
-        }
-        Ok((not_before, not_after))
+        self.issuer.validity(self.now, grant.ttl(), backdate)
     }
 
     /// The intent to sign `tbs`, the encoding of `spec`.

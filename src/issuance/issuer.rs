@@ -1,7 +1,9 @@
 //! An issuer: a key in a token, and the certification path that it signs under.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::error::IssueError;
 use crate::clock::UnixTime;
 use crate::hsm::Key;
 use crate::ledger::{CaCertificateId, IssuerId};
@@ -85,6 +87,30 @@ impl Issuer {
         self.not_after
     }
 
+    /// notBefore and notAfter of a certificate that is issued at `now` and is to be valid for `ttl`:
+    /// within the path's own validity, and long enough for clients that renew at the middle of
+    /// notBefore..notAfter, which must not lie in the past.
+    pub(super) fn validity(
+        &self,
+        now: UnixTime,
+        ttl: Duration,
+        backdate: Duration,
+    ) -> Result<(UnixTime, UnixTime), IssueError> {
+        if ttl < shortest_ttl(backdate) {
+            return Err(IssueError::TtlTooShort {
+                requested: ttl,
+                backdate,
+            });
+        }
+        let not_before = now.minus(backdate).max(self.not_before);
+        let not_after = now.plus(ttl).min(self.not_after);
+        let left = not_after.since(now);
+        if left < shortest_ttl(backdate) {
+            return Err(IssueError::IssuerExpiring { left, backdate });
+        }
+        Ok((not_before, not_after))
+    }
+
     /// How many CAs the path, including its anchor, allows below this one; `None` for no limit.
     pub fn remaining_path_len(&self) -> Option<u8> {
         self.remaining_path_len
@@ -98,4 +124,9 @@ impl Issuer {
     pub(super) fn key(&self) -> &Key {
         &self.key
     }
+}
+
+/// The shortest life of a certificate that is dated so far back.
+pub fn shortest_ttl(backdate: Duration) -> Duration {
+    (backdate * 2).max(Duration::from_secs(1))
 }

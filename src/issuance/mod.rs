@@ -34,7 +34,7 @@ pub use ceremony::{
 pub use certificate_status::LedgerStatusSource;
 pub use error::IssueError;
 pub use issued::Issued;
-pub use issuer::Issuer;
+pub use issuer::{Issuer, shortest_ttl};
 pub use metrics::Metrics;
 pub use own_key::{OwnKeyError, OwnKeyRequest};
 pub use pipeline::SigningPipeline;

@@ -1,4 +1,4 @@
-//! Trust bundles, for whoever asks: gRPC get and watch.
+//! Trust bundles by gRPC, without a credential: get and watch.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,24 +18,23 @@ use crate::x509::{TrustBundle, TrustDomain};
 /// The service on one listener.
 #[derive(Debug, Clone)]
 pub(super) struct TrustBundles {
-    /// What is published.
     pub bundles: Arc<Bundles>,
-    /// Ends the watches, so that a shutdown need not wait for them.
+    /// Ends the watches: a shutdown would wait for them.
     pub stop: CancellationToken,
 }
 
 impl TrustBundles {
     // The error is as large as tonic made it.
     #[allow(clippy::result_large_err)]
-    fn domain(&self, asked: &str) -> Result<TrustDomain, Status> {
-        if asked.is_empty() {
+    fn domain(&self, requested: &str) -> Result<TrustDomain, Status> {
+        if requested.is_empty() {
             let several = "trust_domain: this server has none or several; name one";
             return self
                 .bundles
                 .only_trust_domain()
                 .ok_or_else(|| Status::invalid_argument(several));
         }
-        TrustDomain::parse(asked)
+        TrustDomain::parse(requested)
             .map_err(|error| Status::invalid_argument(format!("trust_domain: {error}")))
     }
 }
@@ -80,7 +79,6 @@ impl TrustBundleService for TrustBundles {
     }
 }
 
-/// A bundle as a message.
 pub(super) fn message(bundle: &TrustBundle) -> Message {
     Message {
         trust_domain: bundle.trust_domain().to_string(),

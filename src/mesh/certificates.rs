@@ -26,9 +26,7 @@ const MAX_NAMES: usize = 64;
 /// The service on one listener.
 #[derive(Debug, Clone)]
 pub(super) struct Certificates {
-    /// Who may call.
     pub authenticator: CallerAuthenticator,
-    /// Who issues.
     pub authorities: Arc<Authorities>,
 }
 
@@ -82,8 +80,8 @@ fn read(
             "at most 128 bytes, no control characters",
         ));
     }
-    // Within the caller's identity, whose length keeps it from being taken for a shorter one and
-    // a longer key: nobody's key can meet another's.
+    // Scoped to the caller. The length of its identity separates identity and key, so two callers'
+    // keys never collide.
     let idempotency_key = (!key.is_empty()).then(|| {
         let identity = caller.identity.to_string();
         let (domain, length) = (&caller.trust_domain, identity.len());
@@ -107,8 +105,8 @@ fn read(
     })
 }
 
-/// The lifetime asked for, if one is; `None` when it is none. By hand: prost-types overflows on
-/// the least of seconds.
+/// The requested lifetime, if any; `None` when it is invalid. prost-types' own conversion overflows
+/// on `i64::MIN` seconds.
 fn lifetime(ttl: Option<prost_types::Duration>) -> Option<Option<Duration>> {
     let Some(ttl) = ttl else { return Some(None) };
     let seconds = u64::try_from(ttl.seconds).ok()?;

@@ -17,17 +17,15 @@ use crate::net::Peer;
 use crate::policy::Scope;
 use crate::x509::Csr;
 
-/// Names a profile, where the mesh's operator chose another than the default one.
+/// Selects a profile other than the default.
 const CERT_SIGNER: &str = "CertSigner";
-/// Names the workload that a node's proxy asks for.
+/// The workload for which a node's proxy requests a certificate.
 const IMPERSONATED: &str = "ImpersonatedIdentity";
 
 /// The service on one listener.
 #[derive(Debug, Clone)]
 pub(super) struct Istio {
-    /// Who may call.
     pub authenticator: CallerAuthenticator,
-    /// Who issues.
     pub authorities: Arc<Authorities>,
     /// The profile when no `CertSigner` is given.
     pub profile: String,
@@ -90,7 +88,7 @@ impl IstioCertificateService for Istio {
     }
 }
 
-/// What the message asks for, beside the CSR.
+/// What the message requests beside the CSR.
 struct RequestOptions<'a> {
     profile: &'a str,
     ttl: Option<Duration>,
@@ -106,14 +104,14 @@ impl<'a> RequestOptions<'a> {
             None | Some("") => (default, Scope::CallerName),
             Some(signer) => (signer, Scope::CallerNameByRule),
         };
-        // A rule that lets the proxy itself have a profile says nothing of its neighbours.
+        // A rule that allows the proxy a profile does not allow it to other workloads of its node.
         if impersonated.is_some() && scope != Scope::CallerName {
             return Err(CallError::Field {
                 field: CERT_SIGNER,
-                why: "cannot stand beside ImpersonatedIdentity".to_owned(),
+                why: "excludes ImpersonatedIdentity".to_owned(),
             });
         }
-        // Nought and less mean the default, as istiod has it.
+        // Zero and negative values mean the default, as in istiod.
         let ttl = u64::try_from(body.validity_duration)
             .ok()
             .filter(|secs| *secs > 0);
@@ -140,7 +138,7 @@ fn text<'a>(metadata: Option<&'a Struct>, key: &'static str) -> Result<Option<&'
 }
 
 /// Leaf, then one element for each intermediate, then one last element that holds every root:
-/// agents take the last element, whole, as the roots, and only the first certificate of others.
+/// agents use the whole last element as the roots, and only the first certificate of the others.
 fn answer(issued: &Issued) -> IstioCertificateResponse {
     let chain = std::iter::once(issued.certificate()).chain(issued.intermediates());
     let mut cert_chain: Vec<String> = chain.map(crate::x509::Certificate::to_pem).collect();

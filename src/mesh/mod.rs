@@ -1,4 +1,4 @@
-//! The APIs that workloads and meshes speak.
+//! The APIs for workloads and meshes.
 
 mod authentication;
 mod bundles;
@@ -12,17 +12,17 @@ mod refusals;
 mod router;
 mod serving;
 mod status;
-mod tls_config;
 mod tls_files;
 
 pub use authentication::{CallerAuthenticator, Verifiers};
-pub use config::{Api, ListenerConfig, RawIstio, RawListener};
+pub use config::{
+    Api, ListenerConfig, OwnCertificate, RawIstio, RawListener, RawSni, RawTls, TlsConfig,
+};
 pub use linkerd::{
-    LinkerdConfig, RawLinkerd, Schedule, warn_of_algorithms, what_linkerd_check_says,
+    LinkerdConfig, RawLinkerd, Schedule, linkerd_check_problems, warn_of_algorithms,
 };
 pub use refusals::Metrics;
 pub use router::{Services, router};
 pub use serving::{SERVING_PROFILE, ServingCertificate};
 pub use status::{Answer, CallError};
-pub use tls_config::{OwnCertificate, RawSni, RawTls, TlsConfig};
 pub use tls_files::{TlsFileError, TlsFiles};

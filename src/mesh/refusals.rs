@@ -1,4 +1,4 @@
-//! What is counted of callers that are turned away. No label ever holds what a caller said.
+//! Metrics of failed authentications. No label holds text of a caller.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -16,7 +16,7 @@ struct Labels {
     reason: &'static str,
 }
 
-/// Counters of callers that were turned away; clones share them.
+/// Clones share the counters.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     refused: Family<Labels, Counter>,
@@ -27,12 +27,12 @@ impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "authentications_refused",
-            "Calls that ended at the gate, because of who called or for want of knowing it",
+            "Calls that failed authentication, or whose caller could not be authenticated now",
             self.refused.clone(),
         );
     }
 
-    /// Counts one. `cluster` is a name of the configuration, or empty.
+    /// `cluster` is a name of the configuration, or empty.
     pub(super) fn count(&self, listener: &str, api: Api, cluster: &str, reason: &'static str) {
         let labels = Labels {
             listener: listener.to_owned(),
@@ -44,7 +44,7 @@ impl Metrics {
     }
 }
 
-/// A refusal of a credential in one word.
+/// The value of the label `reason`.
 pub(super) fn reason(error: &AuthnError) -> &'static str {
     match error {
         AuthnError::Missing => "missing",
@@ -53,7 +53,7 @@ pub(super) fn reason(error: &AuthnError) -> &'static str {
     }
 }
 
-/// A refusal of a node's proxy in one word.
+/// The value of the label `reason` for a node's proxy.
 pub(super) fn delegation_reason(error: &NodeAuthorizationError) -> &'static str {
     match error {
         NodeAuthorizationError::Refused(_) => "not_delegated",

@@ -1,4 +1,4 @@
-//! Everything that one listener serves, behind one port: gRPC and HTTPS.
+//! The APIs of one listener on one port: gRPC and HTTPS.
 
 use std::sync::Arc;
 
@@ -29,18 +29,15 @@ use crate::cluster::Notices;
 use crate::issuance::Authorities;
 use crate::trust::Bundles;
 
-/// What the APIs are served from.
+/// The components behind the APIs.
 #[derive(Debug, Clone)]
 pub struct Services {
-    /// Who issues.
     pub authorities: Arc<Authorities>,
-    /// What is published.
     pub bundles: Arc<Bundles>,
-    /// The profile of Istio's API.
+    /// Of requests that name no profile.
     pub istio_profile: String,
-    /// For what is left of a certificate.
     pub clock: Arc<dyn Clock>,
-    /// Who is told of Linkerd's certificates.
+    /// Events about Linkerd's certificates.
     pub notices: Notices,
     /// Ends streams at shutdown.
     pub stop: CancellationToken,
@@ -106,7 +103,7 @@ pub fn router<H: Health>(
     }
     let mut router = routes.routes().into_axum_router().fallback(unknown);
     if listener.linkerd().is_some() {
-        router = router.layer(map_response(linkerd::with_its_codes));
+        router = router.layer(map_response(linkerd::with_linkerd_codes));
     }
     if listener.serves(Api::Bundles) {
         router = router.merge(download::routes(Arc::clone(&services.bundles)));
@@ -114,13 +111,13 @@ pub fn router<H: Health>(
     router
 }
 
-/// What no API here knows: UNIMPLEMENTED for gRPC, which wants status 200, and 404 for others.
+/// UNIMPLEMENTED for gRPC, whose HTTP status is always 200; 404 for others.
 async fn unknown(headers: HeaderMap) -> Response {
     let grpc = headers
         .get(CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     match grpc {
         true => Status::unimplemented("this listener does not serve that").into_http(),
-        false => (StatusCode::NOT_FOUND, "nothing is here\n").into_response(),
+        false => (StatusCode::NOT_FOUND, "no such page\n").into_response(),
     }
 }

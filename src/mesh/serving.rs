@@ -1,5 +1,5 @@
-//! The certificate that a listener itself shows: from this server's own authorities, renewed
-//! ahead of its end, its key in software so that a storm of handshakes never reaches the HSM.
+//! The server certificates of listeners, issued by this server's own authorities and renewed before
+//! they expire. Their keys are in software, so that handshakes do not use the HSM.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_util::sync::CancellationToken;
 
-use super::tls_config::OwnCertificate;
+use super::config::OwnCertificate;
 use crate::clock::{Clock, UnixTime};
 use crate::issuance::{Authorities, Issued, OwnKeyError, OwnKeyRequest};
 use crate::ledger::CaCertificateId;
@@ -15,14 +15,13 @@ use crate::log_limit::OnChange;
 use crate::net::{Certificates, Entry, TlsError, certified_key};
 use crate::x509::{Certificate, San};
 
-/// The profile of these certificates; policy has a rule for the names that listeners configure.
+/// The profile of these certificates; the policy has a rule for the names of the listeners.
 pub const SERVING_PROFILE: &str = "serving";
-/// What the caller is called in rules and in the ledger: `local:serving`.
+/// The caller in rules and in the ledger is `local:serving`.
 const PURPOSE: &str = "serving";
-/// How soon a certificate that could not be had is asked for again.
+/// The pause after a failed issuance.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Why no serving certificate came about.
 #[derive(Debug, thiserror::Error)]
 enum ServingError {
     #[error(transparent)]
@@ -31,7 +30,7 @@ enum ServingError {
     Tls(#[from] TlsError),
 }
 
-/// Keeps one listener's certificates.
+/// Issues and renews the certificates of one listener.
 #[derive(Debug)]
 pub struct ServingCertificate {
     wanted: Vec<OwnCertificate>,
@@ -40,7 +39,7 @@ pub struct ServingCertificate {
     clock: Arc<dyn Clock>,
 }
 
-/// A certificate that is shown, and what makes it stale.
+/// A certificate in use, and when it must be replaced.
 struct Shown {
     entry: Entry,
     renew_at: UnixTime,
@@ -48,7 +47,7 @@ struct Shown {
 }
 
 impl ServingCertificate {
-    /// Will fill `shown` with one certificate for each of `wanted`; the first is the default.
+    /// Fills `shown` with one certificate for each of `wanted`; the first is the default.
     pub fn new(
         wanted: Vec<OwnCertificate>,
         shown: Arc<Certificates>,
@@ -63,9 +62,9 @@ impl ServingCertificate {
         }
     }
 
-    /// Has them issued, and renewed when a third of their life is over or another issuer has
-    /// taken over, until `stop`.
-    pub async fn keep(self, stop: CancellationToken) {
+    /// Issues the certificates, and renews them after a third of their lifetime or when the active
+    /// issuer changes, until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
         let mut all: Vec<Option<Shown>> = self.wanted.iter().map(|_| None).collect();
         let mut reasons = vec![OnChange::default(); self.wanted.len()];
         let mut refreshed = self.authorities.watch();
@@ -104,7 +103,7 @@ impl ServingCertificate {
     }
 
     fn is_due(&self, wanted: &OwnCertificate, shown: Option<&Shown>) -> bool {
-        // Nobody to ask: what is shown stays.
+        // Without an active issuer nothing can be renewed.
         let Some(under) = self.authorities.active_certificate_id(&wanted.trust_domain) else {
             return false;
         };
@@ -129,7 +128,7 @@ impl ServingCertificate {
         };
         Ok(Shown {
             entry,
-            renew_at: renew_at(&issued),
+            renew_at: renew_at(self.clock.now(), issued.certificate().not_after()),
             under: issued.issuer().certificate_id(),
         })
     }
@@ -140,11 +139,11 @@ fn chain(issued: &Issued) -> Vec<CertificateDer<'static>> {
     issued.chain().map(der).collect()
 }
 
-/// Early: two thirds of its life are left to find an HSM or a ledger that is away.
-fn renew_at(issued: &Issued) -> UnixTime {
-    let leaf = issued.certificate();
-    leaf.not_before()
-        .plus(leaf.not_after().since(leaf.not_before()) / 3)
+/// After a third of the life that is left at issuance: the rest is for an HSM or a ledger that is
+/// unavailable. Backdating is no life: counted from notBefore, a short certificate would be due as
+/// soon as it is issued.
+fn renew_at(issued_at: UnixTime, not_after: UnixTime) -> UnixTime {
+    issued_at.plus(not_after.since(issued_at) / 3)
 }
 
 fn dns_names(names: &[San]) -> Vec<String> {
@@ -153,4 +152,21 @@ fn dns_names(names: &[San]) -> Vec<String> {
         _ => None,
     };
     names.iter().filter_map(dns).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_third_of_the_remaining_life_is_between_renewals() {
+        let now = UnixTime::from_secs(1_000_000);
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        for ttl in [minutes(1), minutes(4), minutes(60 * 24)] {
+            let pause = renew_at(now, now.plus(ttl)).since(now);
+            assert_eq!(pause, Duration::from_secs(ttl.as_secs() / 3));
+        }
+        // An issuer that has ended leaves nothing to wait for.
+        assert_eq!(renew_at(now, now.minus(minutes(1))), now);
+    }
 }

@@ -1,7 +1,7 @@
-//! One typed cause, one file that maps it: what a caller is told, by API.
+//! Maps errors to the answers of the APIs.
 //!
-//! The log keeps the whole cause; the caller gets a code, a sentence that says what to do, and a
-//! request id by which the two can be brought together.
+//! The log has the whole error; the caller gets a code, a sentence that says what to do, and the
+//! request id, which is in the log too.
 
 use std::time::Duration;
 
@@ -14,7 +14,6 @@ use crate::issuance::{Class, IssueError};
 use crate::policy::NotAuthorized;
 use crate::x509::CsrError;
 
-/// Everything that can be wrong with a call.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The credential.
@@ -31,7 +30,7 @@ pub enum CallError {
         /// What is wrong with it.
         why: String,
     },
-    /// What is asked for is not what the credential, or the rest of the request, says.
+    /// The request differs from the credential, or from another part of itself.
     #[error("{field} {why}")]
     Mismatch {
         /// The field of the message.
@@ -39,10 +38,9 @@ pub enum CallError {
         /// In what it differs.
         why: &'static str,
     },
-    /// There was no outcome in time.
     #[error("no outcome within {} ms", .0.as_millis())]
     Timeout(Duration),
-    /// Somebody else's identity was asked for.
+    /// A node's proxy requested an identity that it may not have.
     #[error("impersonation: {0}")]
     Impersonation(NotAuthorized),
     /// Issuance.
@@ -59,14 +57,11 @@ impl From<NodeAuthorizationError> for CallError {
     }
 }
 
-/// What a caller is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The gRPC code.
     pub code: Code,
-    /// The same for HTTP.
     pub http: StatusCode,
-    /// For the caller's eyes.
     pub message: String,
 }
 
@@ -80,7 +75,7 @@ impl CallError {
                 unauthenticated("the credential was rejected")
             }
             Self::Authn(AuthnError::Unavailable(_) | AuthnError::Timeout(_)) => {
-                unavailable("the credential cannot be judged now; try again")
+                unavailable("the credential cannot be verified now; try again")
             }
             Self::Csr(error) => invalid(format!("csr: {error}")),
             Self::Field { .. } => invalid(self.to_string()),

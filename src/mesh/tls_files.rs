@@ -1,4 +1,4 @@
-//! A listener's certificate from files: read again when they change, kept when they are wrong.
+//! A listener's certificate from files, reloaded when they change. Invalid files change nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::sync::CancellationToken;
 
 use crate::issuance::Authorities;
+use crate::log_limit::OnChange;
 use crate::net::{Certificates, Entry, TlsError, certified_key};
 use crate::x509;
 
-/// How often the files are looked at. Their contents are compared, so a swap of a symlink (as
-/// Kubernetes mounts secrets) is seen like any other change.
+/// How often the files are read. Their contents are compared, so a swap of a symlink (as Kubernetes
+/// mounts secrets) counts like any other change.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// What is wrong with the files.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsFileError {
     /// A file cannot be read.
@@ -27,7 +27,7 @@ pub enum TlsFileError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// A file holds something else.
+    /// A file does not hold what it should.
     #[error("{path}: {why}")]
     Content {
         /// The file.
@@ -35,26 +35,26 @@ pub enum TlsFileError {
         /// What is wrong.
         why: String,
     },
-    /// The two do not belong together, or are of a kind that TLS does not take.
+    /// Certificate and key do not match, or TLS does not support their kind.
     #[error("certificate_file and key_file: {0}")]
     Tls(#[from] TlsError),
 }
 
-/// Keeps a listener's certificate in step with two files.
+/// Reloads a listener's certificate from two files.
 #[derive(Debug)]
 pub struct TlsFiles {
     certificate: PathBuf,
     key: PathBuf,
     shown: Arc<Certificates>,
     authorities: Arc<Authorities>,
-    /// Whether the clients are proxies of Linkerd, which take no RSA key here.
+    /// The clients are Linkerd's proxies, which reject RSA keys of their identity service.
     for_linkerd: bool,
     seen: Option<(Vec<u8>, zeroize::Zeroizing<Vec<u8>>)>,
 }
 
 impl TlsFiles {
-    /// Reads the files once, so that a wrong configuration is told at the start. `authorities`
-    /// certify the key for nobody.
+    /// Reads the files once, so that the server does not start with invalid ones. `authorities`
+    /// reserve the key.
     ///
     /// # Errors
     /// [`TlsFileError`] says which file and what is wrong with it.
@@ -73,38 +73,36 @@ impl TlsFiles {
             for_linkerd,
             seen: None,
         };
-        files.look().await?;
+        files.reload().await?;
         Ok(files)
     }
 
-    /// Follows the files until `stop`.
-    pub async fn keep(mut self, stop: CancellationToken) {
-        let mut last_error = String::new();
+    /// Reloads the files until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut logged = OnChange::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(INTERVAL) => {}
             }
-            match self.look().await {
+            match self.reload().await {
                 Ok(true) => {
-                    last_error.clear();
+                    logged.clear();
                     tracing::info!(file = %self.certificate.display(), "certificate reloaded");
                 }
-                Ok(false) => last_error.clear(),
+                Ok(false) => logged.clear(),
                 Err(error) => {
-                    // One line for each new reason, not one for each look.
-                    let text = error.to_string();
-                    if text != last_error {
-                        tracing::warn!(error = %text, "the last good certificate stays in use");
-                        last_error = text;
+                    let error = error.to_string();
+                    if logged.is_new(&error) {
+                        tracing::warn!(%error, "the last valid certificate stays in use");
                     }
                 }
             }
         }
     }
 
-    /// Whether there was something new.
-    async fn look(&mut self) -> Result<bool, TlsFileError> {
+    /// Returns whether the files changed.
+    async fn reload(&mut self) -> Result<bool, TlsFileError> {
         let now = (
             read(&self.certificate).await?,
             zeroize::Zeroizing::new(read(&self.key).await?),
@@ -125,15 +123,15 @@ impl TlsFiles {
         }
         let key = PrivateKeyDer::from_pem_slice(&now.1).map_err(|error| match error {
             pem::Error::NoItemsFound => wrong(&self.key, &"it holds no private key in PEM"),
-            // The rest of what is there must not be shown, whatever it is.
+            // The error could quote the file's content.
             _ => wrong(&self.key, &"its PEM is broken"),
         })?;
         if let Some(leaf) = chain.first()
             && let Ok(leaf) = x509::Certificate::parse(leaf.as_ref())
         {
             if self.for_linkerd && matches!(leaf.public_key().kind(), x509::KeyKind::Rsa { .. }) {
-                let why = "its key is RSA, which Linkerd's proxies do not take from their identity \
-                           service; use an ECDSA key";
+                let why = "its key is RSA, which Linkerd's proxies reject from their identity service; \
+                           use an ECDSA key";
                 return Err(wrong(&self.certificate, &why));
             }
             self.authorities.reserve_key(leaf.public_key());

@@ -1,4 +1,4 @@
-//! The accept loop: bounded connections, bounded handshakes, a graceful end.
+//! The accept loop: bounded connections, bounded handshakes, graceful shutdown.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,18 +27,16 @@ use super::write_coalescing::CoalescedWrites;
 /// hyper takes no smaller buffer.
 const MIN_BUFFER: u32 = 8192;
 
-/// From where connections are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sources {
-    /// From anywhere.
     Any,
-    /// From this host alone: over loopback, or from the very address that is connected to, which
-    /// is how a proxy in the same pod comes. No packet from outside has such a source.
+    /// From this host only: over loopback, or from the address that is connected to, as a proxy in
+    /// the same pod connects. No packet from outside has such a source.
     ThisHost,
 }
 
 impl Sources {
-    fn take(self, from: SocketAddr, at: io::Result<SocketAddr>) -> bool {
+    fn allows(self, from: SocketAddr, at: io::Result<SocketAddr>) -> bool {
         let from = from.ip().to_canonical();
         match self {
             Self::Any => true,
@@ -73,20 +71,17 @@ impl Listener {
     /// # Errors
     /// [`NetError`] with the address and the system's reason.
     pub async fn bind(address: SocketAddr, limits: Limits) -> Result<Self, NetError> {
-        let wrong = |source| NetError { address, source };
-        let socket = TcpListener::bind(address).await.map_err(wrong)?;
+        let error = |source| NetError { address, source };
+        let socket = TcpListener::bind(address).await.map_err(error)?;
         Ok(Self { socket, limits })
     }
 
-    /// Where it listens: the port is the real one where 0 was asked for.
-    ///
-    /// # Errors
-    /// What the system says of a socket that is gone.
+    /// The bound address, with the actual port if port 0 was configured.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// Serves `router` until `stop`, then lets calls under way end within the drain time-out.
+    /// Serves `router` until `stop`, then waits for running calls up to the drain timeout.
     /// Without `tls` it serves plain HTTP/1.1 and HTTP/2.
     pub async fn serve(
         self,
@@ -97,18 +92,18 @@ impl Listener {
     ) {
         let Self { socket, limits } = self;
         let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
-        let room = Arc::new(Semaphore::new(limits.max_connections));
+        let capacity = Arc::new(Semaphore::new(limits.max_connections));
         let graceful = GracefulShutdown::new();
         let http = Arc::new(protocol(&limits));
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = accept(&socket, &room) => accepted,
+                accepted = accept(&socket, &capacity) => accepted,
             };
-            let Some((stream, address, place)) = accepted else {
+            let Some((stream, address, permit)) = accepted else {
                 continue;
             };
-            if !sources.take(address, stream.local_addr()) {
+            if !sources.allows(address, stream.local_addr()) {
                 tracing::warn!(peer = %address, "connection refused: not from this host");
                 continue;
             }
@@ -119,7 +114,7 @@ impl Listener {
                 watcher: graceful.watcher(),
                 handshake_timeout: limits.handshake_timeout,
                 address,
-                _place: place,
+                _permit: permit,
             };
             tokio::spawn(connection.run(stream));
         }
@@ -128,7 +123,7 @@ impl Listener {
             .await
             .is_err()
         {
-            tracing::warn!("connections were still open at the end of the drain time-out");
+            tracing::warn!("connections were still open at the end of the drain timeout");
         }
     }
 }
@@ -148,20 +143,20 @@ fn protocol(limits: &Limits) -> Builder<TokioExecutor> {
     http
 }
 
-/// The next connection, once there is room for it.
+/// The next connection, once there are fewer than `max_connections`.
 async fn accept(
     socket: &TcpListener,
-    room: &Arc<Semaphore>,
+    capacity: &Arc<Semaphore>,
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(room).acquire_owned().await.ok()?;
+    let permit = Arc::clone(capacity).acquire_owned().await.ok()?;
     match socket.accept().await {
         Ok((stream, address)) => {
-            // Small messages both ways: waiting for a full segment would only add latency.
+            // Messages are small: waiting for a full segment would only add latency.
             let _ = stream.set_nodelay(true);
-            Some((stream, address, place))
+            Some((stream, address, permit))
         }
         Err(error) => {
-            // Out of file descriptors, most likely: accepting again at once would spin.
+            // Probably out of file descriptors: accepting again at once would spin.
             tracing::warn!(%error, "a connection was not accepted");
             tokio::time::sleep(Duration::from_millis(50)).await;
             None
@@ -176,28 +171,28 @@ struct Connection {
     watcher: hyper_util::server::graceful::Watcher,
     handshake_timeout: Duration,
     address: SocketAddr,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
     async fn run(self, stream: TcpStream) {
         let Some(acceptor) = self.acceptor.clone() else {
             let none: Arc<[CertificateDer<'static>]> = Arc::new([]);
-            return self.speak(stream, none).await;
+            return self.serve(stream, none).await;
         };
         match tokio::time::timeout(self.handshake_timeout, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let (_, session) = stream.get_ref();
                 let chain = session.peer_certificates().unwrap_or_default();
                 let chain: Vec<_> = chain.iter().map(|c| c.clone().into_owned()).collect();
-                self.speak(stream, chain.into()).await;
+                self.serve(stream, chain.into()).await;
             }
             Ok(Err(error)) => tracing::debug!(peer = %self.address, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(peer = %self.address, "TLS handshake took too long"),
         }
     }
 
-    async fn speak<S>(self, stream: S, certificates: Arc<[CertificateDer<'static>]>)
+    async fn serve<S>(self, stream: S, certificates: Arc<[CertificateDer<'static>]>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -242,11 +237,11 @@ mod tests {
             ("[::ffff:10.1.2.4]:40000", "[::ffff:10.1.2.3]:8080", false),
         ] {
             let from: SocketAddr = from.parse().unwrap();
-            assert_eq!(Sources::ThisHost.take(from, at(to)), taken, "{from} {to}");
-            assert!(Sources::Any.take(from, at(to)));
+            assert_eq!(Sources::ThisHost.allows(from, at(to)), taken, "{from} {to}");
+            assert!(Sources::Any.allows(from, at(to)));
         }
         let gone = Err(io::Error::other("gone"));
         let from = "10.1.2.3:1".parse().unwrap();
-        assert!(!Sources::ThisHost.take(from, gone));
+        assert!(!Sources::ThisHost.allows(from, gone));
     }
 }

@@ -1,8 +1,8 @@
-//! A connection whose client must say something soon.
+//! A timeout for the first bytes of a connection.
 //!
-//! hyper bounds the headers of a request and pings a connection that has begun, but waits for the
-//! first bytes, by which it tells HTTP/1 from HTTP/2, for ever: a client that shook hands and then
-//! falls silent would keep its place.
+//! hyper bounds the headers of a request and pings an HTTP/2 connection, but waits without limit for
+//! the first bytes, by which it distinguishes HTTP/1 from HTTP/2: a client that sends nothing after
+//! its handshake would use one of `max_connections` for ever.
 
 use std::io;
 use std::pin::Pin;
@@ -16,10 +16,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// its host, is no shorter.
 const PREFACE: usize = 24;
 
-/// A stream that fails when its first bytes do not come in time.
+/// A stream that fails if its first bytes do not arrive in time.
 pub(super) struct FirstByteTimeout<S> {
     stream: S,
-    /// `None` once they have come.
+    /// `None` once they have arrived.
     limit: Option<Pin<Box<Sleep>>>,
     seen: usize,
 }
@@ -47,7 +47,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FirstByteTimeout<S> {
         };
         if read.is_pending() {
             return limit.as_mut().poll(cx).map(|()| {
-                let why = "the client connected and said nothing";
+                let why = "the client connected and sent nothing";
                 Err(io::Error::new(io::ErrorKind::TimedOut, why))
             });
         }

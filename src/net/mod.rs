@@ -1,4 +1,4 @@
-//! Listeners: TLS, limits and the accept loop. Knows nothing of what it serves.
+//! Listeners: TLS, limits and the accept loop, for any router.
 
 mod accept;
 mod first_byte_timeout;

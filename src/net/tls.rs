@@ -1,4 +1,4 @@
-//! TLS for servers: X25519MLKEM768 first, the certificate looked up per handshake.
+//! TLS for servers: X25519MLKEM768 first, the certificate selected per handshake.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,20 +12,17 @@ use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 
-/// What is wrong with a certificate or key for TLS.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TlsError {
-    /// rustls refused the key or the parameters.
     #[error("TLS: {0}")]
     Rustls(#[from] rustls::Error),
 }
 
-/// A certificate with the server names (SNI) that it is for.
+/// A certificate and the server names (SNI) that it is for.
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// Host names in lower case.
     pub names: Vec<String>,
-    /// Chain and key.
     pub key: Arc<CertifiedKey>,
 }
 
@@ -34,17 +31,15 @@ pub struct Entry {
 pub struct Certificates(ArcSwap<Vec<Entry>>);
 
 impl Certificates {
-    /// Replaces what is served. The first entry answers clients whose SNI no entry names.
+    /// Replaces the certificates. The first is for clients whose SNI matches none.
     pub fn replace(&self, entries: Vec<Entry>) {
         self.0.store(Arc::new(entries));
     }
 
-    /// Whether there is anything to serve.
     pub fn is_empty(&self) -> bool {
         self.0.load().is_empty()
     }
 
-    /// What is served now.
     pub fn entries(&self) -> Arc<Vec<Entry>> {
         self.0.load_full()
     }
@@ -78,7 +73,7 @@ impl ResolvesServerCert for Certificates {
 /// A chain and a key, checked to belong together.
 ///
 /// # Errors
-/// When the key is of a kind that TLS does not take, or is not the leaf's.
+/// TLS does not support the key's kind, or it is not the leaf's key.
 pub fn certified_key(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
@@ -88,15 +83,15 @@ pub fn certified_key(
     Ok(Arc::new(certified))
 }
 
-/// What is spoken with clients.
+/// The TLS versions and client certificates of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clients {
     /// TLS 1.2 and 1.3, without a client certificate.
     Anonymous,
-    /// The same, and a client certificate is taken, without judging it.
+    /// The same, with an optional client certificate, which each call verifies.
     WithCertificate,
-    /// TLS 1.3 alone. A client certificate is never asked for: a proxy whose certificate has
-    /// expired could not come back with it (linkerd2 #13136).
+    /// TLS 1.3 only. No client certificate is requested: a proxy whose certificate has expired could
+    /// not renew it (linkerd2 #13136).
     LinkerdProxies,
 }
 
@@ -121,14 +116,14 @@ pub fn server_config(
         .with_protocol_versions(versions)?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(certificates);
-    // Clients that offer none, as Linkerd's proxies, begin with HTTP/2 at once.
+    // Clients without ALPN, such as Linkerd's proxies, start with HTTP/2 at once.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
-/// Takes whatever certificate the client shows, once the client has proved that it holds the
-/// key: an agent with a token and an expired certificate must get through (linkerd2 #13136), and
-/// one without a token is judged by the ledger at each call.
+/// Accepts any certificate whose key the client holds: an agent with a token and an expired
+/// certificate must be able to call (linkerd2 #13136), and without a token each call verifies the
+/// certificate against the ledger.
 #[derive(Debug)]
 struct AnyClient {
     algorithms: WebPkiSupportedAlgorithms,

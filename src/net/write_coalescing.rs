@@ -1,8 +1,7 @@
-//! A connection's writes, gathered: what one turn of the connection produces leaves in one piece.
+//! Coalesces the writes of one poll of a connection into one.
 //!
-//! h2 flushes a response's data before it writes the trailers, which every gRPC answer has: two TLS
-//! records, two system calls and two segments for what is known at the same moment, and the
-//! client is woken twice.
+//! h2 flushes a response's data before it writes the trailers, which every gRPC answer has: that
+//! makes two TLS records, two system calls and two segments, and wakes the client twice.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -12,10 +11,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// More than this does not wait for the end of the turn: a slow client is felt by who writes.
-const ROOM: usize = 32 * 1024;
+/// More than this does not wait for the end of the poll, so that a slow client slows the writer.
+const CAPACITY: usize = 32 * 1024;
 
-/// What a connection writes to in place of its stream. It must be driven by [`CoalescedWrites::drive`].
+/// Replaces the stream of a connection, which [`CoalescedWrites::drive`] must run.
 #[derive(Debug)]
 pub(super) struct CoalescedWrites<S>(Arc<Mutex<Shared<S>>>);
 
@@ -23,11 +22,11 @@ pub(super) struct CoalescedWrites<S>(Arc<Mutex<Shared<S>>>);
 struct Shared<S> {
     stream: S,
     waiting: Vec<u8>,
-    /// How many of the waiting bytes the stream has taken.
-    taken: usize,
-    /// The stream has taken bytes that it may still hold back.
+    /// How many of the waiting bytes are written to the stream.
+    written: usize,
+    /// The stream may still buffer bytes.
     unflushed: bool,
-    /// What went wrong after a turn, for the connection to meet in its next one.
+    /// A write error after a poll, which the connection's next read returns.
     failed: Option<io::Error>,
 }
 
@@ -36,49 +35,48 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CoalescedWrites<S> {
         Self(Arc::new(Mutex::new(Shared {
             stream,
             waiting: Vec::new(),
-            taken: 0,
+            written: 0,
             unflushed: false,
             failed: None,
         })))
     }
 
-    /// Runs the connection that `serve` makes of this stream; after each of its turns, what it
-    /// wrote goes out.
+    /// Runs the connection that `serve` makes of this stream, and writes its output after each poll.
     pub(super) async fn drive<F: Future>(self, serve: impl FnOnce(Self) -> F) -> F::Output {
         let stream = Self(Arc::clone(&self.0));
         let mut connection = pin!(serve(self));
         poll_fn(|cx| {
-            let turn = connection.as_mut().poll(cx);
-            let mut held = stream.held();
-            // Pending wakes this task when the socket has room.
-            if let (Poll::Ready(Err(error)), Poll::Pending) = (held.poll_out(cx), &turn) {
-                held.failed = Some(error);
+            let poll = connection.as_mut().poll(cx);
+            let mut shared = stream.lock();
+            // Pending wakes this task when the socket is writable.
+            if let (Poll::Ready(Err(error)), Poll::Pending) = (shared.poll_write_out(cx), &poll) {
+                shared.failed = Some(error);
                 cx.waker().wake_by_ref();
             }
-            turn
+            poll
         })
         .await
     }
 
-    fn held(&self) -> MutexGuard<'_, Shared<S>> {
-        // One task has both ends: nobody ever waits here.
+    fn lock(&self) -> MutexGuard<'_, Shared<S>> {
+        // One task has both ends, so the lock is never contended.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<S: AsyncWrite + Unpin> Shared<S> {
-    /// Hands what waits to the stream, until it is out.
-    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(bytes) = self.waiting.get(self.taken..).filter(|b| !b.is_empty()) {
-            let taken = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-            if taken == 0 {
+    /// Writes and flushes everything that waits.
+    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(bytes) = self.waiting.get(self.written..).filter(|b| !b.is_empty()) {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+            if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.taken += taken;
+            self.written += written;
             self.unflushed = true;
         }
-        // Given back, because most connections are idle most of the time.
-        (self.waiting, self.taken) = (Vec::new(), 0);
+        // Freed, because most connections are idle most of the time.
+        (self.waiting, self.written) = (Vec::new(), 0);
         if self.unflushed {
             ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
             self.unflushed = false;
@@ -93,10 +91,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CoalescedWrites<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut held = self.held();
-        match held.failed.take() {
+        let mut shared = self.lock();
+        match shared.failed.take() {
             Some(error) => Poll::Ready(Err(error)),
-            None => Pin::new(&mut held.stream).poll_read(cx, buf),
+            None => Pin::new(&mut shared.stream).poll_read(cx, buf),
         }
     }
 }
@@ -115,30 +113,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CoalescedWrites<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut held = self.held();
-        if held.waiting.len() >= ROOM {
-            ready!(held.poll_out(cx))?;
+        let mut shared = self.lock();
+        if shared.waiting.len() >= CAPACITY {
+            ready!(shared.poll_write_out(cx))?;
         }
-        let before = held.waiting.len();
+        let before = shared.waiting.len();
         for part in bytes {
-            held.waiting.extend_from_slice(part);
+            shared.waiting.extend_from_slice(part);
         }
-        Poll::Ready(Ok(held.waiting.len() - before))
+        Poll::Ready(Ok(shared.waiting.len() - before))
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    /// Says yes at once: the turn's end flushes.
+    /// Ready at once: the end of the poll flushes.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut held = self.held();
-        ready!(held.poll_out(cx))?;
-        Pin::new(&mut held.stream).poll_shutdown(cx)
+        let mut shared = self.lock();
+        ready!(shared.poll_write_out(cx))?;
+        Pin::new(&mut shared.stream).poll_shutdown(cx)
     }
 }
 
@@ -182,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_turn_is_one_write() {
+    async fn one_poll_is_one_write() {
         let (ours, mut theirs) = tokio::io::duplex(1 << 20);
         let writes = Arc::new(Mutex::new(0));
         let stream = CoalescedWrites::new(Counted(ours, Arc::clone(&writes)));
@@ -191,7 +189,7 @@ mod tests {
             stream.flush().await.unwrap();
             stream.write_all(b"trailers").await.unwrap();
             stream.flush().await.unwrap();
-            // The turn ends here: whoever waits for the client has flushed.
+            // The poll ends here, because this waits for the client.
             let mut answer = [0; 2];
             stream.read_exact(&mut answer).await.unwrap();
             stream.shutdown().await.unwrap();
@@ -226,10 +224,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_is_gone_ends_the_connection() {
-        /// Takes nothing and never has anything to read.
-        struct Deaf;
-        impl AsyncRead for Deaf {
+    async fn a_disconnected_client_ends_the_connection() {
+        /// Every write fails, and there is never anything to read.
+        struct BrokenStream;
+        impl AsyncRead for BrokenStream {
             fn poll_read(
                 self: Pin<&mut Self>,
                 _: &mut Context<'_>,
@@ -238,7 +236,7 @@ mod tests {
                 Poll::Pending
             }
         }
-        impl AsyncWrite for Deaf {
+        impl AsyncWrite for BrokenStream {
             fn poll_write(
                 self: Pin<&mut Self>,
                 _: &mut Context<'_>,
@@ -253,7 +251,7 @@ mod tests {
                 Poll::Ready(Ok(()))
             }
         }
-        let read = CoalescedWrites::new(Deaf).drive(|mut stream| async move {
+        let read = CoalescedWrites::new(BrokenStream).drive(|mut stream| async move {
             stream.write_all(&[0; 100]).await.unwrap();
             stream.read_u8().await
         });

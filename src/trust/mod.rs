@@ -142,7 +142,7 @@ fn issuer_without_anchor<'a>(
 
 impl PublishedBundle {
     fn new(bundle: TrustBundle) -> Self {
-        let digest = hex(&bundle.digest()).into();
+        let digest = hex(&bundle.digest());
         Self {
             pem: bundle.to_pem(),
             spiffe_json: bundle.to_spiffe_json(REFRESH_HINT),

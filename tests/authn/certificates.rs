@@ -130,7 +130,7 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn a_certificate_that_the_ledger_holds_speaks_for_its_holder() {
+async fn a_certificate_in_the_ledger_authenticates_its_holder() {
     let fixture = Fixture::new();
     for dns in [&[][..], &["vm.example"]] {
         let leaf = fixture.leaf(&[ID], dns);
@@ -164,7 +164,7 @@ async fn a_certificate_that_the_ledger_holds_speaks_for_its_holder() {
 }
 
 #[tokio::test]
-async fn whatever_is_wrong_with_its_standing_it_does_not_count() {
+async fn with_any_other_status_it_does_not_authenticate() {
     let fixture = Fixture::new();
     let leaf = fixture.leaf(&[ID], &[]);
     let good = Fixture::status;

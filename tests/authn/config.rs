@@ -22,7 +22,7 @@ fn read(toml: &str) -> Result<Config, String> {
 }
 
 #[test]
-fn the_example_stands() {
+fn the_example_is_valid() {
     let config = read(JWT).unwrap();
     let verifier = &config.jwt()["cluster"];
     assert_eq!(verifier.trust_domain().as_str(), "cluster.local");
@@ -32,7 +32,7 @@ fn the_example_stands() {
 }
 
 #[test]
-fn what_cannot_stand_is_named_by_its_key() {
+fn what_is_invalid_is_named_by_its_key() {
     let file = "jwks_file = \"/etc/rootbridge/jwks.json\"";
     for (old, new, expected) in [
         (

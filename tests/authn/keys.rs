@@ -170,7 +170,7 @@ async fn a_signature_is_the_named_keys_over_exactly_these_bytes() {
 }
 
 #[tokio::test]
-async fn keys_without_ids_count_only_when_there_is_no_choice() {
+async fn a_key_without_an_id_counts_only_alone() {
     let nameless = |key: &JwtKey| {
         let mut jwk = key.jwk();
         jwk.as_object_mut().unwrap().remove("kid");
@@ -298,7 +298,7 @@ async fn keys_of_other_purposes_do_not_verify() {
 }
 
 #[tokio::test]
-async fn a_set_without_keys_leaves_no_telling() {
+async fn a_set_without_keys_makes_verification_unavailable() {
     for content in [
         "",
         "{}",

@@ -93,7 +93,7 @@ async fn each_credential_is_one_operators() {
 }
 
 #[tokio::test]
-async fn a_replaced_file_counts_and_a_missing_one_vouches_for_nobody() {
+async fn a_replaced_file_counts_and_a_missing_one_authenticates_no_one() {
     let fixture = Fixture::new();
     let path = fixture.dir.path().join("anna");
     let old = fixture.create("anna");
@@ -137,7 +137,7 @@ async fn a_replaced_file_counts_and_a_missing_one_vouches_for_nobody() {
 }
 
 #[test]
-fn a_made_credential_is_its_owners_alone_and_overwrites_nothing() {
+fn a_new_credential_is_readable_by_its_owner_alone_and_overwrites_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("token");
     let token = create_credential(&path).unwrap();

@@ -1,5 +1,5 @@
-//! The issuer's keys cannot be read: the last good copy stands for `keep`, then there is no telling,
-//! and all of it heals alone. And a file that is swapped under the reader's hands.
+//! Key sets that cannot be read: the last valid copy is used for `keep`, then verification is
+//! unavailable, and recovers by itself. And a file that is replaced while it is read.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::support::{Fixture, JwtKey, NOW, claims, claims_with, jwks};
 const HOUR: i64 = 3600;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_good_copy_is_kept_for_its_time() {
+async fn the_last_valid_copy_is_used_for_its_time() {
     let key = JwtKey::p256("k");
     let mut server = KeyServer::start(Answer::Set(jwks(&[&key]))).await;
     let fixture = rotation::fixture(&server, "1s");
@@ -150,7 +150,7 @@ async fn a_thousand_swaps_of_the_link_and_none_missed() {
             fixture.authenticate(&steady).await.is_ok(),
             "lost at {index}"
         );
-        // Now and then the writer rests, and what stands then must be found.
+        // The writer pauses now and then; the set of that time must be found.
         if index % 200 == 199 {
             let token = key.token(&claims());
             eventually(

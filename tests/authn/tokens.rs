@@ -147,7 +147,7 @@ async fn odd_shapes_are_clean_rejections() {
     fixture
         .rejects(&RSA.token_of(r#"{"alg":"RS256","kid":"rsa-1"}"#, &in_order))
         .await;
-    // A claim that stands twice: which one counts would depend on the reader.
+    // A duplicate claim: which one counts would depend on the reader.
     for name in ["iss", "sub", "aud", "exp"] {
         let text = claims().to_string();
         let doubled = format!("{{\"{name}\":{},{}", claims()[name], &text[1..]);

@@ -48,7 +48,7 @@ fn allowed(path: &str, value: Option<&str>) -> bool {
         ("iss" | "sub" | "aud" | "exp" | "alg", None) => false,
         ("kubernetes.io/pod/name" | "kubernetes.io/pod/uid", None) => false,
         ("kubernetes.io/node/name" | "kubernetes.io/serviceaccount/name", None) => false,
-        // One key stands in the set, so a token need not name it; but not by a wrong name.
+        // The set has one key, so a token need not name it; but not by a wrong name.
         ("nbf" | "iat" | "jti" | "kid" | "typ" | "crit", None) => true,
         (path, None) => path.starts_with("kubernetes.io"),
         ("jti" | "typ", Some(value)) => text(value),

@@ -13,7 +13,7 @@ fn table(name: &str, issuer: &str, domain: &str, audience: &str, file: &std::pat
 }
 
 #[tokio::test]
-async fn what_one_verifier_rejects_no_other_judges() {
+async fn what_one_verifier_rejects_no_other_accepts() {
     let (a, b) = (JwtKey::p256("k"), JwtKey::p256("k"));
     let dir = tempfile::tempdir().unwrap();
     let (file_a, file_b) = (dir.path().join("a"), dir.path().join("b"));
@@ -62,7 +62,7 @@ async fn what_one_verifier_rejects_no_other_judges() {
 }
 
 #[tokio::test]
-async fn only_the_listeners_verifiers_vouch() {
+async fn only_the_listeners_verifiers_authenticate() {
     let key = JwtKey::p256("k");
     let fixture = Fixture::new(&[&key]);
     let token = key.token(&claims());

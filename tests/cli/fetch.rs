@@ -46,7 +46,7 @@ impl Drop for Server {
 }
 
 #[test]
-fn only_what_the_fingerprint_vouches_for_is_kept() {
+fn only_what_matches_the_fingerprint_is_written() {
     let home = Home::new();
     let (root_key, root) = home.certificate("root", &ROOT);
     let evil = home.certificate("evil", &ROOT);
@@ -117,10 +117,10 @@ fn only_what_the_fingerprint_vouches_for_is_kept() {
 
     let port = free_port();
     let _server = Server::start(&home, &port, (&evil.0, &evil.1));
-    let said = fetch(&port, "added", "added.pem").fails(6);
+    let message = fetch(&port, "added", "added.pem").fails(6);
     assert!(
-        said.contains("does not chain to the trust anchor with this fingerprint"),
-        "{said}"
+        message.contains("does not chain to the trust anchor with this fingerprint"),
+        "{message}"
     );
     assert!(!home.path("added.pem").exists());
 }

@@ -32,8 +32,8 @@ fn a_wrong_pin_is_tried_once_and_no_more() {
         done.out
     );
     assert!(!done.out.contains("not-the-pin") && !done.err.contains("not-the-pin"));
-    let said = home.run(&["key", "list"]).fails(4);
-    assert!(said.contains("where: hsm.tokens.main"), "{said}");
+    let message = home.run(&["key", "list"]).fails(4);
+    assert!(message.contains("where: hsm.tokens.main"), "{message}");
     std::fs::write(home.state("pin"), right).unwrap();
     home.run(&["check"]).ok();
 }
@@ -52,15 +52,15 @@ fn a_token_that_is_not_there_is_named_with_those_that_are() {
         done.out
     );
     assert!(done.out.contains("\"rootbridge-dev\""), "{}", done.out);
-    let said = home.run(&["key", "list", "--token", "gone"]).fails(4);
+    let message = home.run(&["key", "list", "--token", "gone"]).fails(4);
     assert!(
-        said.contains("no token is configured as \"gone\""),
-        "{said}"
+        message.contains("no token is configured as \"gone\""),
+        "{message}"
     );
 }
 
 #[test]
-fn a_module_that_is_none_is_said_to_be_none() {
+fn a_file_that_is_no_module_is_reported() {
     let home = made();
     let other = home.write("module.so", "not a library");
     with_config(&home, |text| {
@@ -71,8 +71,8 @@ fn a_module_that_is_none_is_said_to_be_none() {
             .to_owned();
         text.replace(&line, &format!("module = '{}'", other.display()))
     });
-    let said = home.run(&["key", "list"]).fails(4);
-    assert!(said.contains("as a PKCS#11 module"), "{said}");
+    let message = home.run(&["key", "list"]).fails(4);
+    assert!(message.contains("as a PKCS#11 module"), "{message}");
     let done = home
         .run(&["dev", "--dir", "elsewhere", "--module", "missing.so"])
         .fails(4);
@@ -80,7 +80,7 @@ fn a_module_that_is_none_is_said_to_be_none() {
 }
 
 #[test]
-fn a_ledger_that_is_none_is_said_to_be_none() {
+fn a_file_that_is_no_ledger_is_reported() {
     let home = made();
     let ledger = home.state("ledger.db");
     for suffix in ["", "-wal", "-shm"] {
@@ -91,6 +91,6 @@ fn a_ledger_that_is_none_is_said_to_be_none() {
         "not a database, and rather longer than a header would be".repeat(9),
     )
     .unwrap();
-    let said = home.run(&["cert", "list"]).fails(5);
-    assert!(said.contains("not a Rootbridge ledger"), "{said}");
+    let message = home.run(&["cert", "list"]).fails(5);
+    assert!(message.contains("not a Rootbridge ledger"), "{message}");
 }

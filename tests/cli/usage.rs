@@ -131,8 +131,8 @@ fn usage_errors_are_2() {
         ],
         &["anchors", "remove", "xyz"],
     ] {
-        let said = home.run(args).fails(2);
-        assert!(said.starts_with("error:"), "{args:?}: {said}");
+        let message = home.run(args).fails(2);
+        assert!(message.starts_with("error:"), "{args:?}: {message}");
     }
 }
 
@@ -155,10 +155,13 @@ fn a_bad_configuration_is_3_with_file_line_and_what_to_write() {
     ] {
         let mut args = args.to_vec();
         args.extend(["--config", "rb.toml"]);
-        let said = home.run(&args).fails(3);
-        assert!(said.contains("error: hsm.workres: unknown key"), "{said}");
-        assert!(said.contains("where: rb.toml:5"), "{said}");
-        assert!(said.contains("did you mean `workers`?"), "{said}");
+        let message = home.run(&args).fails(3);
+        assert!(
+            message.contains("error: hsm.workres: unknown key"),
+            "{message}"
+        );
+        assert!(message.contains("where: rb.toml:5"), "{message}");
+        assert!(message.contains("did you mean `workers`?"), "{message}");
     }
 
     home.write("rb.toml", SMALL);
@@ -216,21 +219,21 @@ fn each_room_has_its_code() {
 fn a_client_file_with_an_unknown_key_is_refused() {
     let home = Home::new();
     home.write("client.toml", "endpiont = 'https://localhost:1'\n");
-    let said = home
+    let message = home
         .run(&["bundle", "show", "--client", "client.toml"])
         .fails(3);
     assert!(
-        said.contains("endpiont: unknown key") && said.contains("`endpoint`"),
-        "{said}"
+        message.contains("endpiont: unknown key") && message.contains("`endpoint`"),
+        "{message}"
     );
     home.write(
         "client.toml",
         "endpoint = 'http://localhost:1'\nbundle = 'b'\n",
     );
-    let said = home
+    let message = home
         .run(&["bundle", "show", "--client", "client.toml"])
         .fails(3);
-    assert!(said.contains("is not https://HOST:PORT"), "{said}");
+    assert!(message.contains("is not https://HOST:PORT"), "{message}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Clusters that are reached, tokens that their keys signed, objects that they tell of.
+//! Clusters with fake API servers, their tokens and their objects.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

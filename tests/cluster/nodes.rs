@@ -1,4 +1,4 @@
-//! A node's proxy asks for the workloads beside it.
+//! A node's proxy requests certificates for the workloads of its node.
 
 use std::time::{Duration, Instant};
 
@@ -52,7 +52,7 @@ async fn refused(fixture: &Fixture, caller: &Caller, asked: &str) -> NotAuthoriz
 }
 
 #[tokio::test]
-async fn a_neighbour_that_has_only_just_come_is_waited_for() {
+async fn a_pod_that_was_just_created_is_waited_for() {
     let fake = FakeApiServer::start(ISSUER).await;
     let (fixture, caller) = ready(&fake).await;
     eventually(PATIENCE, "a watch", async || {
@@ -66,24 +66,24 @@ async fn a_neighbour_that_has_only_just_come_is_waited_for() {
     let (delegation, ()) = tokio::join!(fixture.clusters.authorize_node(&caller, CART), comes);
     assert_eq!(delegation.unwrap().identity().as_str(), CART);
     // The next one finds it at once.
-    let begun = Instant::now();
+    let started = Instant::now();
     fixture
         .clusters
         .authorize_node(&caller, CART)
         .await
         .unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert!(started.elapsed() < Duration::from_secs(1));
 }
 
 #[tokio::test]
-async fn nobody_else_is_a_neighbour() {
+async fn only_pods_of_the_node_are_neighbours() {
     let fake = FakeApiServer::start(ISSUER).await;
     let (fixture, caller) = ready(&fake).await;
     fake.pods.add(pod("shop", "cart-0", "u", "cart", "n2"));
-    let begun = Instant::now();
+    let started = Instant::now();
     let why = refused(&fixture, &caller, CART).await;
     assert!(matches!(why, NotAuthorized::NotOnNode { .. }), "{why}");
-    let waited = begun.elapsed();
+    let waited = started.elapsed();
     assert!(
         waited > Duration::from_secs(1) && waited < Duration::from_secs(10),
         "{waited:?}"
@@ -92,7 +92,7 @@ async fn nobody_else_is_a_neighbour() {
 
 /// Pods as no API server has them: none of them is the account beside the proxy.
 #[tokio::test]
-async fn pods_with_odd_names_are_nobodys_neighbours() {
+async fn pods_with_odd_names_are_not_neighbours() {
     let fake = FakeApiServer::start(ISSUER).await;
     let (fixture, caller) = ready(&fake).await;
     let odd = [
@@ -132,11 +132,11 @@ async fn pods_with_odd_names_are_nobodys_neighbours() {
 }
 
 #[tokio::test]
-async fn what_no_news_can_change_is_refused_at_once() {
+async fn what_no_event_can_change_is_refused_at_once() {
     let fake = FakeApiServer::start(ISSUER).await;
     let (fixture, caller) = ready(&fake).await;
     fake.pods.add(pod("shop", "cart-0", "u", "cart", "n1"));
-    let begun = Instant::now();
+    let started = Instant::now();
     for asked in [
         "spiffe://other/ns/shop/sa/cart",
         "spiffe://td/ns/bank/sa/cart",
@@ -200,7 +200,7 @@ async fn what_no_news_can_change_is_refused_at_once() {
         refused(&fixture, &other, CART).await,
         NotAuthorized::OtherNode(_)
     ));
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(started.elapsed() < Duration::from_secs(2));
     let mut other = caller;
     other.pod.as_mut().unwrap().uid = "another".to_owned();
     assert!(matches!(
@@ -210,7 +210,7 @@ async fn what_no_news_can_change_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn an_index_that_is_not_up_to_date_cannot_tell() {
+async fn an_outdated_index_is_unavailable() {
     let fake = FakeApiServer::start(ISSUER).await;
     let (fixture, caller) = ready(&fake).await;
     fake.pods.add(pod("shop", "cart-0", "u", "cart", "n1"));

@@ -1,4 +1,4 @@
-//! Tokens that are verified here, and those that are not.
+//! Tokens that are verified with the cluster's keys, and those that go to the API server.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -54,7 +54,7 @@ async fn a_bound_token_needs_no_request() {
 }
 
 #[tokio::test]
-async fn a_sure_no_needs_no_request_either() {
+async fn a_definite_rejection_needs_no_request_either() {
     let (fake, key) = (FakeApiServer::start(ISSUER).await, JwtKey::p256("one"));
     let fixture = ready(&fake, &key).await;
     // Were the API server asked, it would say yes.
@@ -178,7 +178,7 @@ async fn what_is_deleted_is_not_accepted_here() {
 }
 
 #[tokio::test]
-async fn a_watch_that_breaks_goes_on_and_one_that_is_too_old_begins_again() {
+async fn a_broken_watch_resumes_and_an_expired_one_restarts() {
     let (fake, key) = (FakeApiServer::start(ISSUER).await, JwtKey::p256("one"));
     let fixture = ready(&fake, &key).await;
     let cluster = fixture.cluster("east");
@@ -224,23 +224,23 @@ async fn a_watch_that_breaks_goes_on_and_one_that_is_too_old_begins_again() {
     .await;
 }
 
-/// Keys that do not come hold up nobody for longer than the API server itself may.
+/// Missing keys delay no caller for longer than the API server itself may.
 #[tokio::test]
-async fn keys_that_do_not_come_are_not_waited_for() {
+async fn missing_keys_delay_no_call_past_the_limit() {
     let (fake, key) = (FakeApiServer::start(ISSUER).await, JwtKey::p256("one"));
     let fixture = ready(&fake, &key).await;
     fake.set_review(accepted("shop:cart"));
     *fake.jwks.lock().unwrap() = Answer::Never;
     let unknown = JwtKey::p256("two").token(&claims());
     for _ in 0..3 {
-        let begun = std::time::Instant::now();
+        let started = std::time::Instant::now();
         let (verdict, asked) = ask(&fixture, &fake, &unknown).await;
         assert!(asked);
         assert_eq!(verdict.unwrap().method, Method::TokenReview);
         assert!(
-            begun.elapsed() < Duration::from_secs(5),
+            started.elapsed() < Duration::from_secs(5),
             "{:?}",
-            begun.elapsed()
+            started.elapsed()
         );
     }
     // What is known is known.
@@ -257,9 +257,9 @@ async fn a_new_key_is_fetched_when_it_is_met() {
     *fake.jwks.lock().unwrap() = key_set(&next);
     // Not more often than the bound allows, so that the first may still go to the API server.
     fake.set_review(accepted("shop:cart"));
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     while ask(&fixture, &fake, &next.token(&claims())).await.1 {
-        assert!(begun.elapsed() < Duration::from_secs(30), "never fetched");
+        assert!(started.elapsed() < Duration::from_secs(30), "never fetched");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     // And the one that is no longer published goes to the API server.
@@ -292,7 +292,7 @@ async fn a_refused_watch_is_retried_later_and_later() {
 
 /// Nothing is heard: past the bound the index says nothing any more, until it is heard again.
 #[tokio::test]
-async fn a_silent_watch_is_not_believed() {
+async fn a_silent_watch_is_not_trusted() {
     let (fake, key) = (FakeApiServer::start(ISSUER).await, JwtKey::p256("one"));
     let fixture = ready(&fake, &key).await;
     fake.set_review(accepted("shop:cart"));

@@ -1,4 +1,4 @@
-//! TokenReview, and what becomes of callers when it goes wrong.
+//! TokenReview, and what callers get when it fails.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ fn cannot_tell(error: &AuthnError) -> bool {
 }
 
 #[tokio::test]
-async fn the_api_servers_word_is_the_callers() {
+async fn the_callers_identity_is_what_the_api_server_returns() {
     let fake = FakeApiServer::start(ISSUER).await;
     fake.set_review(accepted("shop:cart"));
     let fixture = Fixture::new(&[("east", &fake, "namespaces = ['shop']")]).await;
@@ -82,11 +82,11 @@ async fn no_answer_is_no_verdict() {
         Answer::Never,
     ] {
         fake.set_review(answer.clone());
-        let begun = Instant::now();
+        let started = Instant::now();
         let error = fixture.ask("east", TOKEN).await.unwrap_err();
         assert!(cannot_tell(&error), "{answer:?}: {error}");
         assert!(!error.to_string().contains(TOKEN), "{error}");
-        assert!(begun.elapsed() < Duration::from_secs(3), "{answer:?}");
+        assert!(started.elapsed() < Duration::from_secs(3), "{answer:?}");
     }
     fake.set_review(accepted("shop:cart"));
     fixture.ask("east", TOKEN).await.unwrap();
@@ -111,7 +111,7 @@ async fn an_audience_that_is_not_echoed_was_not_checked() {
     }
 }
 
-/// Two places and an API server that answers nobody: the third caller is not kept longer than the
+/// Two slots and an API server that does not answer: the third caller does not wait longer than the
 /// first, and another cluster's callers are not kept at all.
 #[tokio::test]
 async fn a_silent_cluster_keeps_its_own_callers_only_and_not_for_long() {
@@ -123,17 +123,17 @@ async fn a_silent_cluster_keeps_its_own_callers_only_and_not_for_long() {
     well.set_review(accepted("shop:cart"));
     let bounds = "review_timeout = '1s'\nreview_concurrency = 2";
     let fixture = Fixture::new(&[("east", &silent, bounds), ("west", &well, bounds)]).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     let stuck = futures_util::future::join_all((0..10).map(|_| fixture.ask("east", TOKEN)));
     let others = async {
         for _ in 0..20 {
             fixture.ask("west", TOKEN).await.unwrap();
         }
-        begun.elapsed()
+        started.elapsed()
     };
     let (stuck, others) = tokio::join!(stuck, others);
     assert!(others < Duration::from_secs(1), "{others:?}");
-    assert!(begun.elapsed() < Duration::from_secs(4));
+    assert!(started.elapsed() < Duration::from_secs(4));
     assert!(
         stuck
             .iter()
@@ -141,9 +141,9 @@ async fn a_silent_cluster_keeps_its_own_callers_only_and_not_for_long() {
     );
     assert_eq!(silent.reviewed(), 2, "no more than the bound");
     silent.set_review(accepted("shop:cart"));
-    let begun = Instant::now();
+    let started = Instant::now();
     while fixture.ask("east", TOKEN).await.is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(10));
+        assert!(started.elapsed() < Duration::from_secs(10));
     }
 }
 
@@ -219,7 +219,7 @@ async fn a_kubeconfig_that_cannot_be_used_is_not_used() {
     let mut unverified: Value = serde_json::from_str(&good).unwrap();
     unverified["clusters"][0]["cluster"]["insecure-skip-tls-verify"] = json!(true);
     for (bad, says) in [
-        // Plain HTTP has nobody's word.
+        // Plain HTTP proves no server.
         (good.replace("https://", "http://"), "not https"),
         (plugin.to_string(), "runs a program"),
         (unverified.to_string(), "insecure-skip-tls-verify"),

@@ -14,7 +14,7 @@ use rootbridge_test_support::command::run;
 use crate::support::{Module, PIN, SO_PIN, foreign_key, new_key, secret, sign_and_verify};
 
 scenario!(
-    every_kind_signs_and_is_vouched_for,
+    every_kind_signs_and_is_attested,
     Module::Spy,
     async |scenario| {
         let (_hsm, token) = scenario.ready(|_| ()).await;
@@ -151,7 +151,7 @@ scenario!(
 );
 
 scenario!(
-    the_wrong_key_is_refused_in_words,
+    the_wrong_key_is_refused_with_a_reason,
     Module::Plain,
     async |scenario| {
         let (_hsm, token) = scenario.ready(|_| ()).await;

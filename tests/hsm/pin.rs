@@ -120,7 +120,7 @@ scenario!(
 );
 
 scenario!(
-    a_locked_token_is_left_alone_until_it_is_unlocked,
+    a_locked_token_gets_no_login_until_it_is_unlocked,
     Module::Faulty,
     async |scenario| {
         scenario.command("flags 262144\n"); // CKF_USER_PIN_LOCKED

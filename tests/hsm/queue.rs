@@ -1,4 +1,4 @@
-//! The queue: bounded, on time, and alive when a worker is not.
+//! The queue: bounded, with deadlines, and working without one of its workers.
 
 use std::time::{Duration, Instant};
 
@@ -115,7 +115,7 @@ scenario!(
 );
 
 scenario!(
-    a_token_that_hangs_is_told_apart,
+    a_token_that_hangs_has_its_own_error,
     Module::Faulty,
     async |scenario| {
         let (_hsm, token) = scenario

@@ -51,7 +51,7 @@ async fn under_the_enterprises_root() {
 }
 
 #[tokio::test]
-async fn foreign_anchors_come_and_go() {
+async fn foreign_anchors_are_added_and_removed() {
     let setup = TestServer::on_fixed_ports();
     let server = setup.serve().await;
     assert_eq!(certified(&setup).roots, 1);
@@ -67,10 +67,10 @@ async fn foreign_anchors_come_and_go() {
         path,
     ]);
     let until = |roots: usize| {
-        let begun = Instant::now();
+        let started = Instant::now();
         while certified(&setup).roots != roots {
             assert!(
-                begun.elapsed() < Duration::from_secs(10),
+                started.elapsed() < Duration::from_secs(10),
                 "{}",
                 server.log()
             );

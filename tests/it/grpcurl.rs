@@ -60,10 +60,10 @@ async fn services_are_found_healthy_and_usable_by_reflection() {
 
     let sign = &["rootbridge.v1.CertificateService/SignCertificate"];
     let refused = output(&mut grpcurl(&setup, &["-d", "{}"], sign));
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(
-        !refused.status.success() && said.contains("Unauthenticated"),
-        "{said}"
+        !refused.status.success() && message.contains("Unauthenticated"),
+        "{message}"
     );
     drop(server);
 }

@@ -29,12 +29,12 @@ struct Side {
 }
 
 impl Side {
-    /// Another certificate, in force when this returns.
+    /// Another certificate, active when this returns.
     fn own(&self, material: &Material) {
         self.change(|| self.secrets.set_own(material));
     }
 
-    /// Other roots, in force when this returns.
+    /// Other roots, active when this returns.
     fn roots(&self, pem: &str) {
         self.change(|| self.secrets.set_roots(pem));
     }
@@ -43,10 +43,10 @@ impl Side {
         let updates = || self.envoy.counter("ssl_context_update_by_sds");
         let before = updates();
         set();
-        let begun = Instant::now();
+        let started = Instant::now();
         while updates() == before {
             assert!(
-                begun.elapsed() < Duration::from_secs(30),
+                started.elapsed() < Duration::from_secs(30),
                 "Envoy did not take its secret:\n{}",
                 self.envoy.process.log()
             );
@@ -86,10 +86,10 @@ impl Traffic {
 
     /// Waits until the present state of things has carried some requests.
     fn goes_on(&self) {
-        let (before, begun) = (self.good.load(Ordering::SeqCst), Instant::now());
+        let (before, started) = (self.good.load(Ordering::SeqCst), Instant::now());
         while self.good.load(Ordering::SeqCst) < before + STEP {
             assert!(
-                begun.elapsed() < Duration::from_secs(30),
+                started.elapsed() < Duration::from_secs(30),
                 "the traffic stands still"
             );
             thread::sleep(Duration::from_millis(10));

@@ -99,7 +99,7 @@ pub(crate) async fn offline(setup: &TestServer, caller: &Caller, token: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pods_token_is_its_accounts_identity_by_both_ways() {
+async fn a_pods_token_is_its_accounts_identity_in_both_modes() {
     let client = shared().client().await;
     let ns = "callers-both";
     namespace(&client, ns).await;
@@ -197,7 +197,7 @@ async fn a_pods_token_is_its_accounts_identity_by_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_outlives_its_pod_or_its_account() {
+async fn no_token_outlives_its_pod_or_its_account() {
     let client = shared().client().await;
     let ns = "callers-gone";
     namespace(&client, ns).await;
@@ -241,7 +241,7 @@ async fn nobody_outlives_its_pod_or_its_account() {
 /// One API server hangs: its callers get an error that allows retries, in time, and those of another
 /// cluster notice nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_that_stands_still_keeps_nobody_elses_callers() {
+async fn a_cluster_that_hangs_delays_no_other_clusters_callers() {
     let stopped = ApiServer::start();
     let mut tokens = Vec::new();
     let mut credentials = Vec::new();
@@ -283,16 +283,16 @@ async fn a_cluster_that_stands_still_keeps_nobody_elses_callers() {
     refusal(caller.ask(&tokens[0][0], None).await, Code::Unauthenticated);
 
     stopped.pause();
-    let begun = Instant::now();
+    let started = Instant::now();
     let (east, west) = tokio::join!(
         caller.ask(&tokens[0][1], Some("east")),
         caller.ask(&tokens[1][1], Some("west"))
     );
     refusal(east, Code::Unavailable);
     assert!(
-        begun.elapsed() < Duration::from_secs(5),
+        started.elapsed() < Duration::from_secs(5),
         "{:?}",
-        begun.elapsed()
+        started.elapsed()
     );
     west.unwrap();
     let metric = "rootbridge_cluster_up{cluster=\"east\"}";

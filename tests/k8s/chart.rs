@@ -93,8 +93,8 @@ pub(crate) fn rendered(
         namespace,
     ];
     let output = helm(&arguments, values);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{values:?}: {said}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{values:?}: {message}");
     let text = String::from_utf8(output.stdout).unwrap();
     text.split("\n---")
         .map(|document| document.trim_start_matches("---"))

@@ -1,4 +1,4 @@
-//! `rootbridge check` looks at the clusters.
+//! What `rootbridge check` finds in clusters.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -79,7 +79,7 @@ async fn what_the_account_lacks_is_named() {
     );
 }
 
-/// A client certificate cannot be reviewed; nobody at the address is said at once.
+/// A client certificate cannot be reviewed; no server at the address is reported at once.
 #[tokio::test]
 async fn credentials_and_addresses() {
     let server = shared();
@@ -105,7 +105,7 @@ async fn credentials_and_addresses() {
 }
 
 #[tokio::test]
-async fn an_istiod_that_is_set_up_against_us() {
+async fn an_istiod_with_a_wrong_configuration() {
     let server = shared();
     let client = server.client().await;
     namespace(&client, "check-istio").await;
@@ -151,8 +151,8 @@ async fn an_istiod_that_is_set_up_against_us() {
             .iter()
             .filter(|(name, result, ..)| name == item && result == "failed");
         failed
-            .map(|(_, _, said, _)| &said[..])
-            .filter(|said| said.contains(about))
+            .map(|(_, _, message, _)| &message[..])
+            .filter(|message| message.contains(about))
             .collect()
     };
     // The one whose CA is off is no rival.
@@ -174,9 +174,9 @@ async fn an_istiod_that_is_set_up_against_us() {
     );
 }
 
-/// Before anybody publishes, the bundle is missing; a moment after `serve` begins, it is there.
+/// Before an instance publishes, the bundle is missing; soon after `serve` starts, it is there.
 #[tokio::test]
-async fn where_the_bundle_is_not_as_it_should_be() {
+async fn where_the_bundle_is_not_up_to_date() {
     let server = shared();
     let client = server.client().await;
     namespace(&client, "check-drift").await;
@@ -190,12 +190,12 @@ async fn where_the_bundle_is_not_as_it_should_be() {
     let state = || {
         let all = found(&setup);
         let item = all.iter().find(|(name, ..)| name == "east bundle roots");
-        let (_, result, said, _) = item.unwrap_or_else(|| panic!("{all:#?}")).clone();
-        (result, said)
+        let (_, result, message, _) = item.unwrap_or_else(|| panic!("{all:#?}")).clone();
+        (result, message)
     };
-    let (result, said) = state();
+    let (result, message) = state();
     assert_eq!(
-        (&result[..], &said[..]),
+        (&result[..], &message[..]),
         ("failed", "1 of 1 are not up to date: check-drift: missing")
     );
 

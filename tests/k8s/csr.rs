@@ -70,7 +70,7 @@ async fn what_is_approved_is_signed() {
     running.stop().await;
 }
 
-/// Each refusal stands on the object, with a reason, and nothing was recorded for it.
+/// Each refusal is on the object, with a reason, and nothing is recorded for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_fails_with_a_reason() {
     let server = shared();
@@ -179,9 +179,9 @@ async fn at_once(count: usize, name: &str) {
         async move { scene.approved(&web(n)).await }
     });
     let names: Vec<String> = stream::iter(made).buffered(64).collect().await;
-    let begun = Instant::now();
+    let started = Instant::now();
     let running = scene.setup.serve().await;
-    let listed = begun.elapsed();
+    let listed = started.elapsed();
     let api: Api<CertificateSigningRequest> = Api::all(scene.admin.clone());
     let ours = ListParams::default().fields(&format!("spec.signerName={}", scene.signer));
     eventually(PATIENCE * 2, "all signed", async || {
@@ -189,7 +189,7 @@ async fn at_once(count: usize, name: &str) {
         all.iter().filter_map(certificate).count() == count
     })
     .await;
-    let took = begun.elapsed().saturating_sub(listed);
+    let took = started.elapsed().saturating_sub(listed);
     let rate = count as f64 / took.as_secs_f64();
     eprintln!("{count} CSRs: {took:?}, {rate:.0}/s, after the start of {listed:?}");
     one_record_each(&scene, count);
@@ -214,8 +214,8 @@ fn one_record_each(scene: &Scene, count: usize) {
     }
 }
 
-/// Killed in the middle, several times: none has two records, and what stands on an object is what
-/// is on record.
+/// Killed in the middle, several times: none has two records, and each object's certificate is the
+/// recorded one.
 #[tokio::test(flavor = "multi_thread")]
 async fn none_is_signed_twice_by_a_server_that_dies() {
     const COUNT: usize = 60;
@@ -248,7 +248,7 @@ async fn none_is_signed_twice_by_a_server_that_dies() {
 /// A server that stops, crashes and comes back: what was approved meanwhile is signed soon after.
 /// The other cluster notices nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_that_goes_away_comes_back_alone() {
+async fn a_cluster_that_goes_away_recovers_by_itself() {
     let mut server = ApiServer::start();
     let mut scene = Scene::new(&server, "csr-away", "").await;
     let other = Scene::new(shared(), "csr-stays", "").await;

@@ -1,5 +1,4 @@
-//! API servers that answer badly: what stands in them comes right all the same, and nothing is signed
-//! twice.
+//! API servers with faulty answers: objects become correct all the same, and nothing is signed twice.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Something between Rootbridge and a real API server that now and then gives an answer of its own.
+//! A proxy between Rootbridge and a real API server that injects faults.
 
 use std::fs;
 use std::sync::{Arc, Mutex};
@@ -19,18 +19,18 @@ use super::access;
 use rootbridge_test_support::TestServer;
 use rootbridge_test_support::tls_server::serve;
 
-/// What becomes of a request.
+/// What happens to a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum How {
-    /// Another answer, without the server having heard of it.
+    /// Another answer; the server does not get the request.
     Status(u16),
-    /// The server hears of it, and its answer is lost.
+    /// The server gets it, and its answer is lost.
     Lost,
     /// The answer comes late.
     Timeout(Duration),
     /// The stream of an answer ends so soon.
     Cut(Duration),
-    /// A watch begins with the news that it began too late (410).
+    /// A watch starts with the event that its version is too old (410).
     Expired,
 }
 
@@ -42,7 +42,7 @@ struct Fault {
     left: usize,
 }
 
-/// The faults that are to come.
+/// The faults to inject.
 #[derive(Clone)]
 pub(crate) struct Faulty {
     faults: Arc<Mutex<Vec<Fault>>>,
@@ -50,7 +50,7 @@ pub(crate) struct Faulty {
 }
 
 impl Faulty {
-    /// Stands from now on between a CA that does not serve yet and its cluster of that name.
+    /// Puts itself between a CA that is not running and its cluster of that name.
     pub(crate) async fn before(setup: &TestServer, cluster: &str) -> Self {
         let file = setup.path(&format!("{cluster}.kubeconfig"));
         let text = fs::read_to_string(&file).unwrap();

@@ -17,7 +17,7 @@ use rootbridge_test_support::{PATIENCE, eventually};
 
 /// It says which version it is, as clients of it read it.
 #[tokio::test]
-async fn it_is_the_version_that_was_built() {
+async fn the_api_server_is_the_version_that_was_built() {
     let version = shared().client().await.apiserver_version().await.unwrap();
     assert_eq!(version.major, "1");
     let manifest = include_str!("../cluster-tools/go.mod");
@@ -59,7 +59,7 @@ async fn tokens_are_reviewed_for_their_audience_and_their_pod() {
 
 /// An account may what its rules say and no more, and a node what its node gives it.
 #[tokio::test]
-async fn a_credential_may_what_its_rules_say() {
+async fn a_credential_has_the_permissions_of_its_rules() {
     let server = shared();
     let client = server.client().await;
     namespace(&client, "harness-rules").await;
@@ -96,7 +96,7 @@ async fn pod_certificates_and_trust_bundles_are_served() {
     }
 }
 
-/// Paused, it answers nobody; crashed, it comes back with what it knew; dropped, nothing stays.
+/// Paused, it does not answer; crashed and restarted, it has its objects; dropped, it leaves nothing.
 #[tokio::test]
 async fn a_server_stops_and_ends() {
     let mut server = ApiServer::start();
@@ -140,7 +140,7 @@ async fn nothing_outlives_the_tests() {
             directory.path().display().to_string(),
             super::guarded_process::GUARD.to_owned(),
         ],
-        &directory.path().join("said"),
+        &directory.path().join("output"),
         None,
     );
     let mut child = None;

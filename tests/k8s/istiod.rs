@@ -45,7 +45,7 @@ async fn secret(api: &Api<Secret>, what: &str, right: impl Fn(&Secret) -> bool) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_secret_is_made_and_kept() {
+async fn the_secret_is_created_and_reconciled() {
     let scene = Scene::new(shared(), "istiod-kept", &section("istiod-kept")).await;
     let api: Api<Secret> = Api::namespaced(scene.admin.clone(), &scene.namespace);
     let running = scene.setup.serve().await;
@@ -157,7 +157,7 @@ async fn it_is_renewed_in_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_signed_that_cannot_be_written() {
     let scene = Scene::new(shared(), "istiod-early", &section("istiod-late")).await;
-    // The chart's Role stands in a namespace: where there is none, only a ClusterRole shows more
+    // The chart's Role is in a namespace: where there is none, only a ClusterRole shows more
     // than a refusal.
     let rules = vec![
         rule(

@@ -135,8 +135,8 @@ async fn a_proxy_has_the_workloads_of_its_node_and_no_others() {
     }
 }
 
-/// A certificate that a node's proxy got for a workload is no credential for another one: whoever
-/// holds it never showed that workload's token. The one that the workload got by its own is.
+/// A certificate that a node's proxy got for a workload is no credential for another one: its
+/// holder never presented that workload's token. One that the workload got by its own token is.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_proxy_got_for_a_workload_renews_nothing() {
     let client = shared().client().await;

@@ -75,14 +75,14 @@ impl Pods {
         change(&mut object);
         let object = serde_json::from_value(object).unwrap();
         let (api, how) = (self.api(&self.kubelet), PostParams::default());
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             match api.create(&how, &object).await {
                 Ok(made) => return Ok(made.name_any()),
                 // NodeRestriction has not seen the pod or its account yet: a kubelet repeats too.
                 Err(kube::Error::Api(status))
                     if status.message.contains("while retrieving")
-                        && begun.elapsed() < PATIENCE =>
+                        && started.elapsed() < PATIENCE =>
                 {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }

@@ -98,7 +98,7 @@ impl ApiServer {
             format!("--etcd-servers={store}"),
             format!("--secure-port={}", self.port),
             "--bind-address=127.0.0.1".to_owned(),
-            // Loopback addresses may not be endpoints; nobody asks for them here.
+            // Loopback addresses may not be endpoints; no test uses them.
             "--advertise-address=192.0.2.1".to_owned(),
             "--endpoint-reconciler-type=none".to_owned(),
             format!("--tls-cert-file={}", path("server.pem")),
@@ -131,9 +131,9 @@ impl ApiServer {
         let program = built("kube-apiserver");
         let log = self.path("apiserver.log");
         let server = GuardedProcess::start(&program, &self.arguments, &log, None);
-        let begun = Instant::now();
+        let started = Instant::now();
         while !self.ready() {
-            if server.ended() || begun.elapsed() > START {
+            if server.ended() || started.elapsed() > START {
                 return Err(server.log());
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -213,7 +213,7 @@ impl ApiServer {
         client(&self.kubeconfig(credential)).await
     }
 
-    /// Stops it: connections stay open and nobody answers.
+    /// Stops it: connections stay open without answers.
     pub(crate) fn pause(&self) {
         self.process().signal(Signal::SIGSTOP);
     }

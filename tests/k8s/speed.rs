@@ -42,21 +42,21 @@ async fn both_ways() {
         while !ready(&cluster) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut times: Vec<Duration> = futures_util::stream::iter(tokens)
             .map(|token| {
                 let cluster = Arc::clone(&cluster);
                 tokio::spawn(async move {
-                    let begun = Instant::now();
+                    let started = Instant::now();
                     cluster.authenticate(&token, Api::Istio).await.unwrap();
-                    begun.elapsed()
+                    started.elapsed()
                 })
             })
             .buffer_unordered(tasks)
             .map(Result::unwrap)
             .collect()
             .await;
-        let rate = count as f64 / begun.elapsed().as_secs_f64();
+        let rate = count as f64 / started.elapsed().as_secs_f64();
         times.sort();
         let at = |part: usize| times[(times.len() - 1) * part / 100];
         eprintln!(
@@ -111,21 +111,21 @@ async fn end_to_end() {
             offline(&setup, &caller, &first).await;
         }
         let caller = Arc::new(caller);
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut times: Vec<Duration> = futures_util::stream::iter(tokens)
             .map(|token| {
                 let caller = Arc::clone(&caller);
                 tokio::spawn(async move {
-                    let begun = Instant::now();
+                    let started = Instant::now();
                     caller.ask(&token, None).await.unwrap();
-                    begun.elapsed()
+                    started.elapsed()
                 })
             })
             .buffer_unordered(tasks)
             .map(Result::unwrap)
             .collect()
             .await;
-        let rate = count as f64 / begun.elapsed().as_secs_f64();
+        let rate = count as f64 / started.elapsed().as_secs_f64();
         times.sort();
         let at = |part: usize| times[(times.len() - 1) * part / 100];
         eprintln!(

@@ -66,9 +66,9 @@ async fn tokens_are_verified_here_until_the_index_is_too_old() {
 
     let other = async || caller.ask(&theirs[0], Some("west")).await.unwrap();
     let asked = async |token: &str| {
-        let begun = Instant::now();
+        let started = Instant::now();
         let (answer, _) = tokio::join!(caller.ask(token, None), other());
-        assert!(begun.elapsed() < ANSWER, "{:?}", begun.elapsed());
+        assert!(started.elapsed() < ANSWER, "{:?}", started.elapsed());
         answer
     };
     stopped.pause();

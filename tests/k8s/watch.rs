@@ -42,7 +42,7 @@ pub(crate) fn reach(
 /// A cluster where nothing happens is heard of in time; when the API server is gone the index
 /// is believed until the bound and no longer; when it is back all is as before, with what is new.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_quiet_cluster_is_heard_of_and_one_that_is_gone_is_not_believed() {
+async fn a_quiet_watch_is_told_from_a_dead_one() {
     let bound = Duration::from_secs(10);
     let mut server = ApiServer::start();
     let client = server.client().await;
@@ -68,9 +68,9 @@ async fn a_quiet_cluster_is_heard_of_and_one_that_is_gone_is_not_believed() {
         )
     };
 
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut longest = Duration::ZERO;
-    while begun.elapsed() < bound * 2 {
+    while started.elapsed() < bound * 2 {
         longest = longest.max(index.silent_for().unwrap());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

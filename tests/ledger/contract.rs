@@ -150,7 +150,7 @@ pub async fn an_origin_is_recorded_once(store: &dyn Store) {
     );
 }
 
-pub async fn only_a_fit_issuer_signs(store: &dyn Store) {
+pub async fn only_an_active_issuer_signs(store: &dyn Store) {
     let fixture = Fixture::build(store.server().await).await;
     let ledger = &*fixture.ledger;
     let by = operator();
@@ -238,13 +238,13 @@ pub async fn an_outcome_is_final(store: &dyn Store) {
         let id = new(ledger.record(fixture.intent("bar")).await.unwrap());
         ledger.conclude(id, first.clone()).await.unwrap();
         for second in &outcomes {
-            let said = ledger.conclude(id, second.clone()).await;
+            let message = ledger.conclude(id, second.clone()).await;
             if first == second {
-                said.unwrap();
+                message.unwrap();
             } else {
                 let state = first.state();
                 assert_eq!(
-                    said,
+                    message,
                     Err(LedgerError::AlreadyConcluded { intent: id, state })
                 );
             }

@@ -5,7 +5,7 @@ use rootbridge::ledger::{AnchorOrigin, AnchorState, Change, IssuerState, LedgerE
 use crate::contract_records::{apply, authority, foreign, published, retire_anchor, set};
 use crate::support::{DAY, Fixture, Key, NOW, Store, add_certificate, add_issuer, domain};
 
-pub async fn foreign_anchors_come_and_go(store: &dyn Store) {
+pub async fn foreign_anchors_are_added_and_removed(store: &dyn Store) {
     let fixture = Fixture::build(store.server().await).await;
     let (a, b) = (Key::new().root("a"), Key::new().root("b"));
     apply(&fixture, foreign(&fixture, &a, Some(NOW.plus(DAY))))

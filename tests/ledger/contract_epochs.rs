@@ -48,7 +48,7 @@ pub async fn epochs_and_leases(store: &dyn Store) {
     let second = store.other().await.register("a", LEASE, NOW).await.unwrap();
     assert_eq!(second.boot, 2);
     ledger.renew(&second, NOW).await.unwrap();
-    // The first has been succeeded: it may neither go on nor judge.
+    // The first has been succeeded: it may neither renew nor reconcile.
     let succeeded = LedgerError::UnknownEpoch {
         instance: "a".into(),
         boot: 1,
@@ -114,7 +114,7 @@ pub async fn reconciles_only_what_is_abandoned(store: &dyn Store) {
     }
 }
 
-pub async fn reconciling_looks_behind_the_settled(store: &dyn Store) {
+pub async fn reconciling_reads_past_concluded_intents(store: &dyn Store) {
     let fixture = Fixture::build(store.server().await).await;
     let ledger = &*fixture.ledger;
     let mut epoch = fixture.epoch.clone();

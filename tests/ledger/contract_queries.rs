@@ -181,7 +181,7 @@ pub async fn pages_through_thousands(store: &dyn Store) {
     }
 }
 
-pub async fn examines_itself(store: &dyn Store) {
+pub async fn checks_itself(store: &dyn Store) {
     let fixture = Fixture::build(store.server().await).await;
     for n in 0..20 {
         fixture.issue(fixture.leaf(&format!("bar-{n}"))).await;

@@ -55,7 +55,7 @@ pub async fn published(ledger: &dyn Ledger, fixture: &Fixture) -> (u64, Vec<Vec<
     (bundle.sequence, bundle.anchors)
 }
 
-pub async fn an_authority_comes_to_be(store: &dyn Store) {
+pub async fn an_authority_is_created(store: &dyn Store) {
     let ledger = store.server().await;
     assert_eq!(ledger.revision().await.unwrap(), 0);
     assert!(ledger.snapshot().await.unwrap().authorities.is_empty());
@@ -147,7 +147,7 @@ pub async fn states_only_move_forward(store: &dyn Store) {
     assert_eq!(error, LedgerError::UnknownIssuer(stranger.id()));
 }
 
-pub async fn several_certificates_and_places(store: &dyn Store) {
+pub async fn several_certificates_and_key_locations(store: &dyn Store) {
     let fixture = Fixture::build(store.server().await).await;
     // The same key, renewed, and crossed by another root over an intermediate.
     let renewed = fixture.root.certify(

@@ -1,4 +1,4 @@
-//! Bundles that have come to their places: what every ledger promises.
+//! Bundles that have reached their targets: what every ledger promises.
 
 use rootbridge::ledger::{BundleRollout, LedgerError};
 
@@ -23,7 +23,7 @@ async fn digest(fixture: &Fixture, sequence: u64) -> [u8; 32] {
     bundle.unwrap().unwrap().digest
 }
 
-pub async fn the_newest_delivery_of_each_place_is_kept(store: &dyn Store) {
+pub async fn the_newest_rollout_of_each_target_is_stored(store: &dyn Store) {
     let fixture = Fixture::build(store.server().await).await;
     let other = Key::new().root("other");
     assert_ne!(sha256(&other), [0; 32]);
@@ -64,7 +64,7 @@ pub async fn the_newest_delivery_of_each_place_is_kept(store: &dyn Store) {
         later
     );
     assert_eq!(ledger.rollouts().await.unwrap(), [second, west]);
-    // It is no change of the records: nobody has to read them again.
+    // It does not change the records: no reader has to read them again.
     let revision = ledger.revision().await.unwrap();
     fixture
         .ledger
@@ -74,7 +74,7 @@ pub async fn the_newest_delivery_of_each_place_is_kept(store: &dyn Store) {
     assert_eq!(ledger.revision().await.unwrap(), revision);
 }
 
-pub async fn what_was_never_made_is_not_delivered(store: &dyn Store) {
+pub async fn what_was_never_published_is_not_delivered(store: &dyn Store) {
     let fixture = Fixture::build(store.server().await).await;
     let digest = digest(&fixture, 1).await;
     for wrong in [rollout(&fixture, 2, digest), rollout(&fixture, 1, [7; 32])] {

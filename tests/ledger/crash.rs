@@ -158,7 +158,7 @@ async fn after(
     let other: Vec<_> = report
         .problems
         .iter()
-        .filter(|said| !said.contains("assemble"))
+        .filter(|message| !message.contains("assemble"))
         .collect();
     assert!(other.is_empty(), "{other:?}");
     // What was reconciled stays as it is.

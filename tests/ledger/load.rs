@@ -48,7 +48,7 @@ fn made(fixture: &Fixture, n: u64) -> Intent {
 pub async fn run(fixture: &Arc<Fixture>, callers: u64, count: u64) -> Run {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let left = Arc::new(AtomicU64::new(count));
-    let (begun, cpu_before) = (Instant::now(), cpu());
+    let (started, cpu_before) = (Instant::now(), cpu());
     let tasks: Vec<_> = (0..callers)
         .map(|_| {
             let (fixture, left) = (Arc::clone(fixture), Arc::clone(&left));
@@ -72,7 +72,7 @@ pub async fn run(fixture: &Arc<Fixture>, callers: u64, count: u64) -> Run {
     }
     let micros = (cpu() - cpu_before).as_secs_f64() * 1e6;
     Run {
-        per_second: count as f64 / begun.elapsed().as_secs_f64(),
+        per_second: count as f64 / started.elapsed().as_secs_f64(),
         cpu_us: micros / count as f64,
     }
 }
@@ -91,9 +91,9 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 async fn timed(fixture: &Fixture, what: &str, filter: Filter) {
-    let begun = Instant::now();
+    let started = Instant::now();
     let found = fixture.ledger.certificates(filter).await.unwrap().len();
-    println!("  {what}: {found} rows in {:?}", begun.elapsed());
+    println!("  {what}: {found} rows in {:?}", started.elapsed());
 }
 
 pub async fn show() {
@@ -106,22 +106,22 @@ pub async fn show() {
     let at = |name: &str| -> PathBuf { dir.path().join(name) };
     let big = open(&at("big.db"), "big.example").await;
 
-    let begun = cpu();
+    let started = cpu();
     for n in 0..count {
         drop((made(&big, n), issued(&[5; 71])));
     }
     println!(
         "making an intent: {:.1} us",
-        (cpu() - begun).as_secs_f64() * 1e6 / count as f64
+        (cpu() - started).as_secs_f64() * 1e6 / count as f64
     );
-    let begun = Instant::now();
+    let started = Instant::now();
     for n in 0..200 {
         let id = new(big.ledger.record(made(&big, n)).await.unwrap());
         big.ledger.conclude(id, issued(&[5; 71])).await.unwrap();
     }
     println!(
         "one caller: {:?} for an intent and its conclusion",
-        begun.elapsed() / 200
+        started.elapsed() / 200
     );
     if rows > 0 {
         let filled = run(&big, 256, rows).await;
@@ -242,20 +242,20 @@ pub async fn show() {
     )
     .await;
     for what in ["first", "second"] {
-        let begun = Instant::now();
+        let started = Instant::now();
         let done = big
             .ledger
             .reconcile(&big.epoch, SystemClock.now())
             .await
             .unwrap();
-        println!("  {what} reconciliation: {done} in {:?}", begun.elapsed());
+        println!("  {what} reconciliation: {done} in {:?}", started.elapsed());
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     let report = big.ledger.check().await.unwrap();
     println!(
         "  check: {} intents in {:?}",
         report.intents,
-        begun.elapsed()
+        started.elapsed()
     );
     big.ledger.close().await;
     println!(

@@ -45,7 +45,7 @@ mod on_sqlite {
         records_and_concludes,
         reopens_what_failed,
         an_origin_is_recorded_once,
-        only_a_fit_issuer_signs,
+        only_an_active_issuer_signs,
         a_serial_is_used_once,
         an_outcome_is_final,
         one_failure_does_not_spread,
@@ -54,25 +54,25 @@ mod on_sqlite {
         callers_who_leave_harm_nobody,
         epochs_and_leases,
         reconciles_only_what_is_abandoned,
-        reconciling_looks_behind_the_settled,
+        reconciling_reads_past_concluded_intents,
         closes,
     );
     contract!(crate::sqlite::SqliteStore::new(), contract_records:
-        an_authority_comes_to_be,
+        an_authority_is_created,
         states_only_move_forward,
-        several_certificates_and_places,
+        several_certificates_and_key_locations,
         refused_changes_change_nothing,
         one_issuer_succeeds_another,
     );
     contract!(crate::sqlite::SqliteStore::new(), contract_anchors:
-        foreign_anchors_come_and_go,
+        foreign_anchors_are_added_and_removed,
         anchors_are_published_before_they_are_used,
         a_bundle_is_never_empty,
         bundle_versions_stay,
     );
     contract!(crate::sqlite::SqliteStore::new(), contract_rollouts:
-        the_newest_delivery_of_each_place_is_kept,
-        what_was_never_made_is_not_delivered,
+        the_newest_rollout_of_each_target_is_stored,
+        what_was_never_published_is_not_delivered,
     );
     contract!(crate::sqlite::SqliteStore::new(), contract_filters:
         finds_by_subject,
@@ -81,6 +81,6 @@ mod on_sqlite {
     contract!(crate::sqlite::SqliteStore::new(), contract_queries:
         shows_all_that_was_recorded,
         pages_through_thousands,
-        examines_itself,
+        checks_itself,
     );
 }

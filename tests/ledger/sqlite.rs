@@ -147,14 +147,14 @@ fn a_command_works_next_to_a_busy_server() {
                 })
             })
             .collect();
-        let begun = Instant::now();
+        let started = Instant::now();
         let command = store.open(OpenMode::Shared).await.unwrap();
         for n in 0..20 {
             let trust_domain = domain(&format!("n{n}.example"));
             let create = Change::CreateAuthority { trust_domain };
             command.apply(create, &operator()).await.unwrap();
         }
-        let took = begun.elapsed();
+        let took = started.elapsed();
         assert_eq!(
             fixture.ledger.snapshot().await.unwrap().authorities.len(),
             21
@@ -306,9 +306,9 @@ fn the_schema_itself_forbids_rewriting() {
                 .fetch_all(&mut conn)
                 .await
                 .unwrap();
-        let said = |n: usize| (actions[n].0.as_str(), actions[n].1.as_str(), actions[n].2);
-        assert_eq!(said(0), ("alice", "create-authority", 1));
-        assert_eq!(said(4), ("alice", "add-ca-certificate", 5));
+        let message = |n: usize| (actions[n].0.as_str(), actions[n].1.as_str(), actions[n].2);
+        assert_eq!(message(0), ("alice", "create-authority", 1));
+        assert_eq!(message(4), ("alice", "add-ca-certificate", 5));
     });
 }
 

@@ -52,7 +52,7 @@ async fn fill(fixture: &Fixture) -> (u64, LedgerError) {
 }
 
 #[test]
-fn a_full_disk_is_said_and_survived() {
+fn a_full_disk_is_reported_and_survived() {
     let Some(disk) = Tmpfs::mount("size=4m") else {
         return full_by_limit();
     };
@@ -140,7 +140,7 @@ fn child_with_a_limit() {
 }
 
 #[test]
-fn a_read_only_disk_is_said_and_survived() {
+fn a_read_only_disk_is_reported_and_survived() {
     let Some(disk) = Tmpfs::mount("size=16m") else {
         println!("not shown: this process may not mount a file system");
         return;

@@ -5,15 +5,15 @@ use std::time::Duration;
 use rootbridge::policy::{Denial, Grant, PolicyInput, Scope};
 use rootbridge::x509::{San, TrustDomain};
 
-use crate::requests::{csr, csr_with, policy, san};
+use crate::requests::{csr, policy, san};
 
-const OWN: &str = "spiffe://td/ns/shop/sa/cart";
+pub(crate) const OWN: &str = "spiffe://td/ns/shop/sa/cart";
 const OTHER: &str = "spiffe://td/ns/shop/sa/till";
-const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 /// `web` takes the names of a CSR as they must match; `lenient` does not read them; `p256` certifies
 /// one kind of key. Only `web` and `p256` have rules.
-const POLICY: &str = "
+pub(crate) const POLICY: &str = "
     [profiles.web]
     default_ttl = '1h'
     max_ttl = '2h'
@@ -33,19 +33,19 @@ const POLICY: &str = "
     names = ['spiffe://other/ns/shop/sa/cart', 'dns:till.shop.svc']
 ";
 
-struct Request {
-    identity: &'static str,
-    trust_domain: &'static str,
-    caller_name: Option<&'static str>,
-    profile: &'static str,
-    names: Vec<&'static str>,
-    ttl: Option<Duration>,
-    scope: Scope,
-    csr: Vec<&'static str>,
+pub(crate) struct Request {
+    pub(crate) identity: &'static str,
+    pub(crate) trust_domain: &'static str,
+    pub(crate) caller_name: Option<&'static str>,
+    pub(crate) profile: &'static str,
+    pub(crate) names: Vec<&'static str>,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) scope: Scope,
+    pub(crate) csr: Vec<&'static str>,
 }
 
 /// The cart asks for its own name, which no rule needs to allow.
-fn own() -> Request {
+pub(crate) fn own() -> Request {
     Request {
         identity: OWN,
         trust_domain: "td",
@@ -68,7 +68,7 @@ fn requested() -> Request {
     }
 }
 
-fn decide(request: &Request) -> Result<Grant, Denial> {
+pub(crate) fn decide(request: &Request) -> Result<Grant, Denial> {
     let trust_domain = TrustDomain::parse(request.trust_domain).unwrap();
     let names: Vec<San> = request.names.iter().map(|name| san(name)).collect();
     let caller_name = request.caller_name.map(san);
@@ -357,66 +357,4 @@ fn a_name_is_certified_once_and_eight_at_the_most() {
         ..requested()
     });
     assert_eq!(nine, Denial::TooManyNames(9, 8));
-}
-
-#[test]
-fn the_profile_bounds_the_lifetime() {
-    let ttl = |ttl| decide(&Request { ttl, ..own() }).map(|grant| grant.ttl());
-    let second = Duration::from_secs(1);
-    assert_eq!(ttl(None), Ok(HOUR));
-    assert_eq!(ttl(Some(second)), Ok(second));
-    assert_eq!(ttl(Some(2 * HOUR)), Ok(2 * HOUR));
-    let long = 2 * HOUR + second;
-    assert_eq!(
-        ttl(Some(long)),
-        Err(Denial::TtlTooLong {
-            requested: long,
-            limit: 2 * HOUR
-        })
-    );
-}
-
-#[test]
-fn the_profile_chooses_the_kinds_of_key() {
-    let decide = |profile: &str, algorithm| {
-        let trust_domain = TrustDomain::parse("td").unwrap();
-        let name = san(OWN);
-        let input = PolicyInput {
-            trust_domain: &trust_domain,
-            identity: OWN,
-            caller_name: Some(&name),
-            profile,
-            names: &[],
-            ttl: None,
-            scope: Scope::CallerName,
-        };
-        policy(POLICY)
-            .decide(&input, &csr_with(&[], algorithm))
-            .map(drop)
-    };
-    let kinds = [
-        &rcgen::PKCS_ECDSA_P256_SHA256,
-        &rcgen::PKCS_ECDSA_P384_SHA384,
-        &rcgen::PKCS_ED25519,
-    ];
-    let allowed = |profile| kinds.map(|kind| decide(profile, kind).is_ok());
-    assert_eq!(allowed("web"), [true; 3]);
-    assert_eq!(allowed("p256"), [true, false, false]);
-    let denial = decide("p256", &rcgen::PKCS_ED25519).unwrap_err();
-    assert!(matches!(denial, Denial::KeyKind { .. }), "{denial}");
-}
-
-#[test]
-fn an_empty_profile_is_the_default_one() {
-    let profile = |profile| {
-        decide(&Request { profile, ..own() })
-            .unwrap()
-            .profile()
-            .name()
-            .to_owned()
-    };
-    assert_eq!(
-        [profile(""), profile("web"), profile("workload")],
-        ["web", "web", "workload"]
-    );
 }

@@ -9,4 +9,5 @@
 
 mod bounds;
 mod decisions;
+mod profiles;
 mod requests;

@@ -169,7 +169,7 @@ async fn every_operation_with_every_credential() {
     for (at_listener, (method, expected)) in on_mesh.chain(on_linkerds) {
         for (at, credential) in CREDENTIALS.iter().enumerate() {
             let response = ask("POST", format!("{at_listener}/{method}"), at, true).await;
-            // Errors have no body, so their code stands in the headers.
+            // Errors have no body, so their code is in the headers.
             let code = response
                 .headers()
                 .get("grpc-status")

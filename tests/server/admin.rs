@@ -54,7 +54,7 @@ async fn probes_and_metrics_are_open_and_name_no_workload() {
 
 /// Failed authentications are counted by API and reason, and by nothing that the caller chooses.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_turned_away_is_counted() {
+async fn refused_callers_are_counted() {
     let setup = TestServer::new();
     let server = setup.serve().await;
     let client = server.client(TD).await;
@@ -82,7 +82,7 @@ async fn who_is_turned_away_is_counted() {
     assert_eq!(counted("istio", "rejected").await, 4.0);
     assert_eq!(counted("certificates", "rejected").await, 2.0);
 
-    // Who is known and may not, and who may, is not turned away here.
+    // Neither denied nor accepted callers count as failed authentications.
     let token = setup.issuer.istio("foo", "bar");
     client.istio(&token, &csr).await.unwrap();
     let other = KeyAndCsr::workload("foo", "other");
@@ -104,18 +104,21 @@ async fn who_is_turned_away_is_counted() {
 
 /// What is not ready is said to anybody in words that hold no path and no token.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_missing_is_said_with_care() {
+async fn what_is_missing_is_reported_with_care() {
     let setup = TestServer::new();
     setup.edit("label = \"rootbridge\"", "label = \"gone\"");
     let server = setup.start().await;
-    let (mut status, mut said) = (200, String::new());
+    let (mut status, mut message) = (200, String::new());
     eventually(PATIENCE, "the reason", async || {
-        (status, said) = server.get("/readyz").await;
-        said.contains("issuing key")
+        (status, message) = server.get("/readyz").await;
+        message.contains("issuing key")
     })
     .await;
     assert_eq!(status, 503);
-    assert!(!said.contains("gone") && !said.contains("/tmp"), "{said}");
+    assert!(
+        !message.contains("gone") && !message.contains("/tmp"),
+        "{message}"
+    );
     let (_, page) = server
         .admin_request(Method::GET, "/v1/status", Some(&setup.operator))
         .await;

@@ -246,8 +246,8 @@ async fn a_change_reaches_watchers_at_once() {
         .iter()
         .map(|b| format!("{b:02x}"))
         .collect();
-    let said = setup.refused(&["anchors", "remove", &own]);
-    assert!(said.contains("retire the issuer first"), "{said}");
+    let reported = setup.refused(&["anchors", "remove", &own]);
+    assert!(reported.contains("retire the issuer first"), "{reported}");
 
     for (domain, code) in [
         ("other.example", Code::NotFound),
@@ -278,12 +278,12 @@ async fn a_change_reaches_watchers_at_once() {
     })
     .await;
     // A watcher does not hold up the end.
-    let begun = Instant::now();
+    let started = Instant::now();
     server.stop().await;
     assert!(
-        begun.elapsed() < Duration::from_secs(5),
+        started.elapsed() < Duration::from_secs(5),
         "{:?}",
-        begun.elapsed()
+        started.elapsed()
     );
     assert!(!matches!(stream.message().await, Ok(Some(_))));
 }

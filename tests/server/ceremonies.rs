@@ -37,15 +37,18 @@ pub(crate) fn both_active(setup: &TestServer) {
 fn a_second_init_changes_nothing() {
     let setup = TestServer::new();
     both_active(&setup);
-    let said = setup.refused(&["ca", "init", "--trust-domain", TD]);
-    assert!(said.contains("already has an active issuing CA"), "{said}");
-    assert!(said.contains("ca request"), "{said}");
+    let message = setup.refused(&["ca", "init", "--trust-domain", TD]);
+    assert!(
+        message.contains("already has an active issuing CA"),
+        "{message}"
+    );
+    assert!(message.contains("ca request"), "{message}");
     both_active(&setup);
 }
 
 /// Killed at whatever step it has come to, it goes on from there when it is run again.
 #[test]
-fn an_init_that_was_broken_off_is_gone_on_with() {
+fn an_interrupted_init_is_resumed() {
     let mut cut_short = 0;
     for after in [30, 60, 90, 120, 160, 200, 250, 300, 400, 600] {
         let setup = TestServer::bare();
@@ -60,16 +63,16 @@ fn an_init_that_was_broken_off_is_gone_on_with() {
         let killed = child.wait().unwrap().signal().is_some();
         let again = setup.try_cli(&["ca", "init", "--trust-domain", TD]);
         if !again.status.success() {
-            let said = String::from_utf8_lossy(&again.stderr).into_owned();
+            let message = String::from_utf8_lossy(&again.stderr).into_owned();
             // SoftHSM writes its token's file in place at each login: killed at that moment, the
             // token itself is lost, which no ceremony can go on with.
-            if said.contains("no token with label") {
+            if message.contains("no token with label") {
                 continue;
             }
             // It had come to its end all the same.
             assert!(
-                said.contains("already has an active"),
-                "after {after} ms: {said}"
+                message.contains("already has an active"),
+                "after {after} ms: {message}"
             );
         }
         both_active(&setup);
@@ -91,8 +94,8 @@ fn every_step_of_init_may_fail() {
         for nth in 0..2 {
             let setup = TestServer::bare();
             // The ledger is made by a command that changes nothing in it.
-            let said = setup.refused(&["ca", "init", "--trust-domain", TD, "--token", "none"]);
-            assert!(said.contains("none"), "{said}");
+            let message = setup.refused(&["ca", "init", "--trust-domain", TD, "--token", "none"]);
+            assert!(message.contains("none"), "{message}");
             sql(
                 &setup,
                 &format!(
@@ -120,7 +123,7 @@ fn every_step_of_init_may_fail() {
 }
 
 #[test]
-fn going_on_with_other_keys_is_refused() {
+fn resuming_with_other_keys_is_refused() {
     let setup = TestServer::bare();
     setup.refused(&["ca", "init", "--trust-domain", TD, "--token", "none"]);
     sql(
@@ -130,13 +133,13 @@ fn going_on_with_other_keys_is_refused() {
     );
     setup.refused(&["ca", "init", "--trust-domain", TD]);
     sql(&setup, "DROP TRIGGER broken");
-    let said = setup.refused(&["ca", "init", "--trust-domain", TD, "--key", "ecdsa-p384"]);
+    let message = setup.refused(&["ca", "init", "--trust-domain", TD, "--key", "ecdsa-p384"]);
     assert!(
-        said.contains("did not finish") && said.contains("ECDSA P-256"),
-        "{said}"
+        message.contains("did not finish") && message.contains("ECDSA P-256"),
+        "{message}"
     );
-    let said = setup.refused(&["ca", "init", "--trust-domain", TD, "--path-len", "1"]);
-    assert!(said.contains("did not finish"), "{said}");
+    let message = setup.refused(&["ca", "init", "--trust-domain", TD, "--path-len", "1"]);
+    assert!(message.contains("did not finish"), "{message}");
     setup.init(TD, &[]);
     both_active(&setup);
 }

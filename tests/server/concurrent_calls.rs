@@ -47,10 +47,10 @@ async fn callers_that_hang_up_leave_concluded_records() {
     );
 }
 
-/// Roots and issuers are swapped while 10,000 calls are under way: whatever moment a call is of,
+/// Roots and issuers change during 10,000 calls: whichever snapshot a call uses,
 /// what it answers verifies as a unit.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_is_of_one_moment() {
+async fn every_answer_is_of_one_snapshot() {
     let setup = TestServer::with(&[("level = \"trace\"", "level = \"info\"")]);
     let server = setup.serve().await;
     let client = server.client(TD).await;

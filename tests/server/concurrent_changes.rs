@@ -1,4 +1,4 @@
-//! The CA swapped 10,000 times under the calls, in this process: every answer verifies as a unit.
+//! The CA changes 10,000 times during calls, in this process: every answer verifies as a whole.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const INNER: &str = "RB_LINE_MOMENTS";
 
 /// SoftHSM reads its environment once for each process, so the test runs itself in another one.
 #[test]
-fn ten_thousand_swaps() {
+fn ten_thousand_changes_of_the_ca() {
     if let Ok(config) = std::env::var(INNER) {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(4)
@@ -40,11 +40,15 @@ fn ten_thousand_swaps() {
     setup.cli(&[&add[..], &["--trust-domain", TD, "--source", "swap"]].concat());
     setup.cli(&["ca", "import", chain.to_str().unwrap()]);
     let mut inner = Command::new(std::env::current_exe().unwrap());
-    let said = run(inner
-        .args(["moments::ten_thousand_swaps", "--exact", "--nocapture"])
+    let message = run(inner
+        .args([
+            "concurrent_changes::ten_thousand_changes_of_the_ca",
+            "--exact",
+            "--nocapture",
+        ])
         .env(INNER, setup.config())
         .env("SOFTHSM2_CONF", setup.path("token/softhsm2.conf")));
-    assert!(said.contains("1 passed"), "{said}");
+    assert!(message.contains("1 passed"), "{message}");
 }
 
 async fn swap(config: &str) {

@@ -3,10 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
+use reqwest::Method;
 use rootbridge::ledger::IssuerId;
 use serde_json::Value;
 
 use rootbridge_test_support::csr::KeyAndCsr;
+use rootbridge_test_support::fake_clock::FakeClock;
 use rootbridge_test_support::openssl::{OpensslCa, ca};
 use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually};
 
@@ -23,28 +25,28 @@ fn import(setup: &TestServer, chain: &str) -> Result<Value, String> {
     match output.status.success() {
         true => Ok(serde_json::from_slice(&output.stdout).unwrap()),
         false => {
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            Err(said.split_whitespace().collect::<Vec<_>>().join(" "))
+            let message = String::from_utf8_lossy(&output.stderr).into_owned();
+            Err(message.split_whitespace().collect::<Vec<_>>().join(" "))
         }
     }
 }
 
 /// The whole way while the server runs: it takes the answer without a restart.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_running_server_takes_the_enterprises_answer() {
+async fn a_running_server_uses_the_enterprises_certificate() {
     let setup = TestServer::bare();
     let server = setup.start().await;
-    let (status, said) = server.get("/readyz").await;
+    let (status, message) = server.get("/readyz").await;
     assert_eq!(status, 503);
-    assert!(said.contains("ca init"), "{said}");
+    assert!(message.contains("ca init"), "{message}");
     assert_eq!(server.get("/livez").await.0, 200);
 
     let enterprise = OpensslCa::new(&setup.path(""), "root");
     let middle = enterprise.intermediate("middle");
     let csr = request(&setup, &["--organization", "Mesh"]);
-    let (status, said) = server.get("/readyz").await;
+    let (status, message) = server.get("/readyz").await;
     assert_eq!(status, 503, "a pending issuer is none");
-    assert!(said.contains("ca import"), "{said}");
+    assert!(message.contains("ca import"), "{message}");
     let chain = middle.certify(&csr, 0) + &middle.pem() + &enterprise.pem();
     let report = import(&setup, &chain).unwrap();
     assert_eq!(report["bundle_sequence"], 1);
@@ -70,7 +72,7 @@ async fn a_running_server_takes_the_enterprises_answer() {
 }
 
 #[test]
-fn what_is_wrong_with_a_chain_is_said() {
+fn errors_of_bad_chains_say_what_is_wrong() {
     let setup = TestServer::bare();
     let enterprise = OpensslCa::new(&setup.path(""), "root");
     let stranger = OpensslCa::new(&setup.path(""), "stranger");
@@ -108,9 +110,9 @@ fn what_is_wrong_with_a_chain_is_said() {
             "name constraint on URIs",
         ),
     ] {
-        let said = import(&setup, &chain).unwrap_err();
-        assert!(said.contains(says), "`{says}` is not in: {said}");
-        assert!(said.contains("chain.pem"), "where is not in: {said}");
+        let message = import(&setup, &chain).unwrap_err();
+        assert!(message.contains(says), "`{says}` is not in: {message}");
+        assert!(message.contains("chain.pem"), "where is not in: {message}");
     }
     // None of them has changed anything.
     assert_eq!(
@@ -121,16 +123,16 @@ fn what_is_wrong_with_a_chain_is_said() {
 
 /// Another root for an authority in use: published first, imported when all workloads have it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_root_that_nobody_trusts_yet_is_not_put_to_use() {
+async fn an_issuer_under_an_unpublished_root_is_not_activated() {
     let setup = TestServer::new();
     let own = setup.roots(TD);
     let server = setup.serve().await;
     let enterprise = OpensslCa::new(&setup.path(""), "root");
     let chain = enterprise.certify(&request(&setup, &[]), 0) + &enterprise.pem();
-    let said = import(&setup, &chain).unwrap_err();
+    let message = import(&setup, &chain).unwrap_err();
     assert!(
-        said.contains("does not hold the root") && said.contains("anchors add"),
-        "{said}"
+        message.contains("does not hold the root") && message.contains("anchors add"),
+        "{message}"
     );
 
     let root = setup.path("root.pem");
@@ -225,7 +227,7 @@ async fn init_leaves_a_pending_request_alone() {
 
 /// One key with certificates under two roots: when the newer root goes, the older path is answered.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_whose_root_has_gone_is_not_answered() {
+async fn a_path_whose_root_was_removed_is_not_returned() {
     let setup = TestServer::bare();
     let server = setup.start().await;
     let roots = ["first", "second"].map(|name| OpensslCa::new(&setup.path(""), name));
@@ -272,8 +274,8 @@ async fn a_path_whose_root_has_gone_is_not_answered() {
     let anchors: Value =
         serde_json::from_str(&setup.cli(&["anchors", "list", "-o", "json"])).unwrap();
     let newer = anchors.as_array().unwrap().iter().find(|anchor| {
-        let said = anchor["subject"].as_str().unwrap();
-        said.contains("second")
+        let message = anchor["subject"].as_str().unwrap();
+        message.contains("second")
     });
     let print = newer.unwrap()["sha256"].as_str().unwrap();
     setup.cli(&["anchors", "remove", print]);
@@ -282,5 +284,86 @@ async fn a_path_whose_root_has_gone_is_not_answered() {
         answer.roots.len() == 1 && issuer(&answer) == subject(&first)
     })
     .await;
+    server.stop().await;
+}
+
+/// An intermediate above the issuing CA ends first. Health says ahead what requests will meet, and
+/// a renewed path heals it without a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn health_follows_the_earliest_end_of_the_path() {
+    let setup = TestServer::bare();
+    let enterprise = OpensslCa::new(&setup.path(""), "root");
+    let middle = enterprise.intermediate("middle");
+    enterprise.recertify(&middle, 1);
+    let csr = request(&setup, &[]);
+    import(
+        &setup,
+        &(middle.certify(&csr, 0) + &middle.pem() + &enterprise.pem()),
+    )
+    .unwrap();
+    let clock = FakeClock::new(&setup, "+0");
+    let server = setup.start_with(clock.serve(&setup)).await;
+    server.ready().await;
+    let authority = async || {
+        let page = server
+            .admin_request(Method::GET, "/v1/status", Some(&setup.operator))
+            .await
+            .1;
+        let page: Value = serde_json::from_str(&page).unwrap();
+        page["authorities"][0].clone()
+    };
+    let metric = async |name: &str| {
+        let name = format!("rootbridge_issuer_{name}{{trust_domain=\"{TD}\"}}");
+        server.metric(&name).await.unwrap()
+    };
+    let end = rootbridge::x509::parse_pem_chain(middle.pem().as_bytes()).unwrap()[0].not_after();
+
+    // A certificate of the default 24 hours no longer fits, one of the shortest life does.
+    let status = authority().await;
+    assert_eq!(status["issuer_not_after"], end.to_string());
+    assert!(status["issuer"].is_string(), "{status}");
+    assert!(
+        status["warning"].as_str().unwrap().contains("renew"),
+        "{status}"
+    );
+    assert_eq!(
+        metric("not_after_timestamp_seconds").await,
+        end.secs() as f64
+    );
+    assert_eq!(
+        (metric("ready").await, metric("shortens_certificates").await),
+        (1.0, 1.0)
+    );
+    let checked = String::from_utf8(setup.try_cli(&["check"]).stdout).unwrap();
+    assert!(
+        checked.contains("do not get their default lifetime"),
+        "{checked}"
+    );
+
+    // Three minutes are left: less than twice the backdating of two.
+    clock.move_to("+1437m").await;
+    eventually(PATIENCE, "it is not ready", async || {
+        metric("ready").await == 0.0
+    })
+    .await;
+    let (status, said) = server.get("/readyz").await;
+    assert_eq!(status, 503);
+    assert!(said.contains("renew it"), "{said}");
+    let status = authority().await;
+    assert!(status["issuer"].is_null(), "{status}");
+    assert!(
+        status["why"].as_str().unwrap().contains("expires in"),
+        "{status}"
+    );
+    assert!(status["warning"].is_null(), "{status}");
+
+    // The same key under a path that lasts.
+    import(&setup, &(enterprise.certify(&csr, 0) + &enterprise.pem())).unwrap();
+    server.ready().await;
+    assert_eq!(
+        (metric("ready").await, metric("shortens_certificates").await),
+        (1.0, 0.0)
+    );
+    assert!(authority().await["warning"].is_null());
     server.stop().await;
 }

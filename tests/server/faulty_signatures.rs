@@ -215,3 +215,37 @@ async fn a_server_whose_epoch_is_lost_registers_again() {
     .await;
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_while_it_signs_leaves_an_unknown_outcome() {
+    let setup = TestServer::new();
+    let command = setup.use_faulty_module();
+    let mut server = setup.serve().await;
+    let client = server.client(TD).await;
+    command("sign_ms 3000\n");
+    let (operator, request) = (
+        setup.operator.clone(),
+        keyed(&KeyAndCsr::new(&[]), "killed"),
+    );
+    let again = request.clone();
+    let call = tokio::spawn(async move { client.sign(&operator, request).await });
+    eventually(PATIENCE, "it is recorded", async || {
+        records(&setup, "leaf", "pending").len() == 1
+    })
+    .await;
+    server.kill();
+    call.await.unwrap().unwrap_err();
+    drop(server);
+    command("");
+    let server = setup.serve().await;
+    eventually(PATIENCE, "it is reconciled", async || {
+        records(&setup, "leaf", "pending").is_empty()
+    })
+    .await;
+    let reason = only_record(&setup, "leaf", "unknown");
+    assert!(reason.contains("left open by epoch 1"), "{reason}");
+    let client = server.client(TD).await;
+    client.sign(&setup.operator, again).await.unwrap();
+    assert_eq!(records(&setup, "leaf", "unknown").len(), 0);
+    server.stop().await;
+}

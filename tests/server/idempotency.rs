@@ -72,8 +72,11 @@ async fn the_same_request_gets_the_same_bytes() {
             },
         ),
     ] {
-        let said = refusal(client.sign(operator, other).await, Code::InvalidArgument);
-        assert!(said.contains("used for another request"), "{what}: {said}");
+        let message = refusal(client.sign(operator, other).await, Code::InvalidArgument);
+        assert!(
+            message.contains("used for another request"),
+            "{what}: {message}"
+        );
     }
     // Without a key, or with another, it is another certificate.
     for key in ["", "two"] {
@@ -105,8 +108,8 @@ async fn the_same_request_gets_the_same_bytes() {
     };
     client.sign(operator, short.clone()).await.unwrap();
     tokio::time::sleep(std::time::Duration::from_secs(9)).await;
-    let said = refusal(client.sign(operator, short).await, Code::InvalidArgument);
-    assert!(said.contains("has expired"), "{said}");
+    let message = refusal(client.sign(operator, short).await, Code::InvalidArgument);
+    assert!(message.contains("has expired"), "{message}");
     server.stop().await;
 }
 

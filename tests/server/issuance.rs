@@ -1,4 +1,4 @@
-//! Who gets what: names, lifetimes, keys, profiles, and what is said to those who do not.
+//! Names, lifetimes, keys and profiles: who gets what, and the errors of the others.
 
 use prost_types::Duration as Span;
 use rootbridge::mesh::proto::rootbridge_v1::SignCertificateRequest;
@@ -23,7 +23,7 @@ async fn lifetimes() {
     let client = server.client(TD).await;
     let csr = KeyAndCsr::workload("foo", "bar");
 
-    // Istio: nought and less are the default, as istiod has it.
+    // Istio: zero and less mean the default, as in istiod.
     let token = setup.issuer.istio("foo", "bar");
     for (asked, life) in [
         (0, 86_400),
@@ -42,11 +42,14 @@ async fn lifetimes() {
         );
     }
     // Shorter than twice the backdating: who renews at the middle of such a life never rests.
-    let said = refusal(
+    let message = refusal(
         client.istio_for(&token, &csr, 239).await,
         Code::InvalidArgument,
     );
-    assert!(said.contains("less than twice the backdating"), "{said}");
+    assert!(
+        message.contains("less than twice the backdating"),
+        "{message}"
+    );
     client.istio_for(&token, &csr, 240).await.unwrap();
 
     // Our own: absent and zero are the default; the profile's limit holds.
@@ -99,11 +102,16 @@ async fn leaves_end_with_their_issuer() {
         "[profiles.gold]",
         "[profiles.serving]\ndefault_ttl = \"20s\"\nbackdate = \"1s\"\n\n[profiles.gold]",
     );
-    let server = setup.serve().await;
+    // Readiness says it before a request meets it.
+    let server = setup.start().await;
+    server.wait_for_log("certificate issued").await;
+    let (status, said) = server.get("/readyz").await;
+    assert_eq!(status, 503);
+    assert!(said.contains("about to: renew it"), "{said}");
     let client = server.client(TD).await;
     let token = setup.issuer.istio("foo", "bar");
-    let said = refusal(client.istio(&token, &csr).await, Code::Unavailable);
-    assert!(said.contains("about to expire"), "{said}");
+    let message = refusal(client.istio(&token, &csr).await, Code::Unavailable);
+    assert!(message.contains("about to expire"), "{message}");
     server.stop().await;
 }
 
@@ -170,10 +178,10 @@ async fn names_by_field_and_by_csr_get_the_same_answer() {
             match &expected {
                 Ok(names) => assert_eq!(got.unwrap(), *names, "{name} by {how}"),
                 Err(code) => {
-                    let said = refusal(answer, *code);
+                    let message = refusal(answer, *code);
                     assert!(
-                        !said.contains("spiffe://") && !said.contains("shop"),
-                        "{said}"
+                        !message.contains("spiffe://") && !message.contains("shop"),
+                        "{message}"
                     );
                 }
             }
@@ -225,8 +233,8 @@ async fn a_csr_that_names_another() {
     let csr = KeyAndCsr::new(&[&other]);
     let istio = setup.issuer.istio("foo", "bar");
 
-    let said = refusal(client.istio(&istio, &csr).await, Code::PermissionDenied);
-    assert!(!said.contains("spiffe://"), "{said}");
+    let message = refusal(client.istio(&istio, &csr).await, Code::PermissionDenied);
+    assert!(!message.contains("spiffe://"), "{message}");
     refusal(
         client.istio(&istio, &KeyAndCsr::new(&[&own, &other])).await,
         Code::PermissionDenied,
@@ -269,7 +277,7 @@ async fn a_csr_that_names_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_requests_are_told_what_is_wrong() {
+async fn errors_of_bad_requests_say_what_is_wrong() {
     let setup = TestServer::new();
     let server = setup.serve().await;
     let client = server.client(TD).await;
@@ -292,11 +300,11 @@ async fn bad_requests_are_told_what_is_wrong() {
             broken
         },
     ] {
-        let said = refusal(
+        let message = refusal(
             client.sign(operator, body(der)).await,
             Code::InvalidArgument,
         );
-        assert!(said.starts_with("csr: "), "{said}");
+        assert!(message.starts_with("csr: "), "{message}");
     }
     for names in [
         &["nonsense"][..],
@@ -305,13 +313,13 @@ async fn bad_requests_are_told_what_is_wrong() {
         &["ip:1"],
         &["uri:x"],
     ] {
-        let said = refusal(
+        let message = refusal(
             client
                 .sign(operator, sign_request(&csr, "workload", names))
                 .await,
             Code::InvalidArgument,
         );
-        assert!(said.starts_with("names: "), "{said}");
+        assert!(message.starts_with("names: "), "{message}");
     }
     let many: Vec<String> = (0..65).map(|n| format!("dns:n{n}.shop.svc")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
@@ -355,11 +363,14 @@ async fn keys_of_cas_and_of_the_server_are_refused() {
     let name = id("foo", "bar");
     let with = |key| KeyAndCsr::with(key, &[&name], rcgen::DistinguishedName::new());
 
-    let said = refusal(
+    let message = refusal(
         client.istio(&token, &with(key)).await,
         Code::InvalidArgument,
     );
-    assert!(said.contains("this key cannot be certified"), "{said}");
+    assert!(
+        message.contains("this key cannot be certified"),
+        "{message}"
+    );
     let file = setup.path("foreign.pem");
     let csr = with(root_key);
     client.istio(&token, &csr).await.unwrap();

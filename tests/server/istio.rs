@@ -73,8 +73,8 @@ async fn cert_signer_names_a_profile_that_policy_allows() {
     // Known, but no rule; unknown; not a string.
     refusal(ask(text("ignore")).await, Code::PermissionDenied);
     refusal(ask(text("serving")).await, Code::PermissionDenied);
-    let said = refusal(ask(text("unheard-of")).await, Code::InvalidArgument);
-    assert!(said.starts_with("CertSigner: "), "{said}");
+    let message = refusal(ask(text("unheard-of")).await, Code::InvalidArgument);
+    assert!(message.starts_with("CertSigner: "), "{message}");
     for kind in [
         Kind::NumberValue(1.0),
         Kind::BoolValue(true),
@@ -104,11 +104,11 @@ async fn impersonation_is_refused_as_unauthenticated() {
             86_400,
             &[("ImpersonatedIdentity", text(&identity))],
         );
-        let said = refusal(
+        let message = refusal(
             client.create(body, bearer(&token)).await,
             Code::Unauthenticated,
         );
-        assert!(!said.contains("spiffe://"), "{said}");
+        assert!(!message.contains("spiffe://"), "{message}");
     }
     server.stop().await;
 }
@@ -149,7 +149,7 @@ async fn one_credential_in_one_header() {
     ] {
         refusal(ask(with(values)).await, Code::Unauthenticated);
     }
-    // For another API, by another key, by nobody's.
+    // For another API, by another key, by no issuer's.
     for other in [
         setup.issuer.own("foo", "bar"),
         setup.issuer.person("alice"),
@@ -163,8 +163,8 @@ async fn one_credential_in_one_header() {
     // A request id of the caller's own comes back when it is harmless.
     let mut headers = with(&[]);
     headers.insert("x-request-id", "trace-1.2_3".parse().unwrap());
-    let said = refusal(ask(headers).await, Code::Unauthenticated);
-    assert!(said.ends_with("[request trace-1.2_3]"), "{said}");
+    let message = refusal(ask(headers).await, Code::Unauthenticated);
+    assert!(message.ends_with("[request trace-1.2_3]"), "{message}");
     let mut headers = with(&[]);
     headers.insert("x-request-id", "a b]\" c".parse().unwrap());
     assert!(!refusal(ask(headers).await, Code::Unauthenticated).contains("a b]"));

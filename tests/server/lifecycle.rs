@@ -23,13 +23,13 @@ async fn a_server_without_an_authority_waits_for_one() {
     assert_eq!(server.get("/readyz").await.0, 503);
     assert_eq!(server.get("/livez").await.0, 200);
     setup.init(TD, &[]);
-    let begun = Instant::now();
+    let started = Instant::now();
     server.ready().await;
     let client = server.client(TD).await;
     assert!(
-        begun.elapsed() < Duration::from_secs(10),
+        started.elapsed() < Duration::from_secs(10),
         "{:?}",
-        begun.elapsed()
+        started.elapsed()
     );
     let token = setup.issuer.istio("foo", "bar");
     client
@@ -68,13 +68,12 @@ async fn a_reload_takes_policy_and_callers_or_changes_nothing() {
         std::fs::write(setup.config(), wrong).unwrap();
         let before = server
             .log()
-            .matches("the old configuration stays in force")
+            .matches("the old configuration stays active")
             .count();
         server.signal(Signal::SIGHUP);
         eventually(PATIENCE, why, async || {
             let log = server.log();
-            log.matches("the old configuration stays in force").count() > before
-                && log.contains(why)
+            log.matches("the old configuration stays active").count() > before && log.contains(why)
         })
         .await;
         refusal(ask().await, Code::PermissionDenied);
@@ -108,7 +107,7 @@ async fn a_reload_takes_policy_and_callers_or_changes_nothing() {
             .await,
         Code::PermissionDenied,
     );
-    // A caller who is taken off the list is nobody at his next call.
+    // A caller that is removed from the list is refused at the next call.
     setup.edit("jwt = [\"cluster\", \"people\"]", "jwt = [\"people\"]");
     server.signal(Signal::SIGHUP);
     eventually(PATIENCE, "no JWT of the cluster", async || {
@@ -118,7 +117,7 @@ async fn a_reload_takes_policy_and_callers_or_changes_nothing() {
             .is_err_and(|status| status.code() == Code::Unauthenticated)
     })
     .await;
-    // What needs a restart is said, each time.
+    // What needs a restart is logged each time.
     setup.edit("workers = 2", "workers = 3");
     for n in 1..3 {
         server.signal(Signal::SIGHUP);
@@ -130,7 +129,7 @@ async fn a_reload_takes_policy_and_callers_or_changes_nothing() {
     server.stop().await;
 }
 
-/// SIGTERM: what was begun is brought to its end, answered or not, and on record.
+/// SIGTERM: calls in flight end, answered or not, and are on record.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_leaves_nothing_open() {
     let setup = TestServer::with(&[("level = \"trace\"", "level = \"info\"")]);
@@ -144,13 +143,13 @@ async fn a_shutdown_leaves_nothing_open() {
             .collect();
         tokio::time::sleep(Duration::from_millis(300 + round * 217)).await;
         server.signal(Signal::SIGTERM);
-        let begun = Instant::now();
+        let started = Instant::now();
         let status = server.wait_exit(PATIENCE).await;
         assert!(status.success());
         assert!(
-            begun.elapsed() < Duration::from_secs(8),
+            started.elapsed() < Duration::from_secs(8),
             "{:?}",
-            begun.elapsed()
+            started.elapsed()
         );
         let mut answered = 0;
         for call in calls {
@@ -218,7 +217,7 @@ async fn health_by_service() {
         watch.message().await.unwrap().unwrap().status(),
         ServingStatus::Serving
     );
-    let begun = Instant::now();
+    let started = Instant::now();
     let last = tokio::spawn(async move {
         let mut last = None;
         while let Ok(Some(status)) = watch.message().await {
@@ -228,9 +227,9 @@ async fn health_by_service() {
     });
     server.stop().await;
     assert!(
-        begun.elapsed() < Duration::from_secs(5),
+        started.elapsed() < Duration::from_secs(5),
         "{:?}",
-        begun.elapsed()
+        started.elapsed()
     );
     assert_eq!(last.await.unwrap(), Some(ServingStatus::NotServing));
 }

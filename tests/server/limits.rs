@@ -24,14 +24,14 @@ async fn limited() -> (TestServer, RunningServer) {
 
 /// Waits for the other end to close; answers how long that took.
 async fn closed(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> Duration {
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut bytes = vec![0; 4096];
     tokio::time::timeout(Duration::from_secs(20), async {
         while matches!(stream.read(&mut bytes).await, Ok(read) if read > 0) {}
     })
     .await
     .expect("it is still open");
-    begun.elapsed()
+    started.elapsed()
 }
 
 async fn still_serves(setup: &TestServer, server: &RunningServer) {

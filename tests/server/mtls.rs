@@ -180,7 +180,7 @@ async fn an_expired_certificate_ends_neither_handshake_nor_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retired_issuer_vouches_for_nobody() {
+async fn certificates_of_a_retired_issuer_do_not_authenticate() {
     let setup = TestServer::new();
     let server = setup.serve().await;
     let held = certificate(&setup, &server.client(TD).await, "bar").await;

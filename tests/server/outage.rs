@@ -27,11 +27,11 @@ impl Lock {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut said = String::new();
+        let mut message = String::new();
         BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut said)
+            .read_line(&mut message)
             .unwrap();
-        assert_eq!(said.trim(), "locked");
+        assert_eq!(message.trim(), "locked");
         Self(child)
     }
 }
@@ -45,7 +45,7 @@ impl Drop for Lock {
 
 /// Locked for longer than the server waits: UNAVAILABLE, no signature, a new epoch afterwards.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_locked_ledger_signs_nothing_and_comes_back() {
+async fn a_locked_ledger_signs_nothing_and_recovers() {
     let setup = TestServer::new();
     let server = setup.serve().await;
     let client = server.client(TD).await;
@@ -73,8 +73,11 @@ async fn a_locked_ledger_signs_nothing_and_comes_back() {
         server.get("/readyz").await.0 == 503
     })
     .await;
-    let (_, said) = server.get("/readyz").await;
-    assert!(said.contains("ledger") && !said.contains("/tmp"), "{said}");
+    let (_, message) = server.get("/readyz").await;
+    assert!(
+        message.contains("ledger") && !message.contains("/tmp"),
+        "{message}"
+    );
     refusal(client.istio(&token, &csr).await, Code::Unavailable);
     assert_eq!(
         server.signatures().await,
@@ -102,9 +105,9 @@ async fn a_locked_ledger_signs_nothing_and_comes_back() {
 }
 
 /// Locked in the midst of load: what was signed and could not be concluded is not answered, and
-/// ends as unknown; nobody holds a certificate that is not on record as issued.
+/// ends as unknown; no client holds a certificate that is not on record as issued.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_caught_between_record_and_conclusion_is_unknown() {
+async fn an_intent_without_an_outcome_at_the_crash_is_unknown() {
     let setup = TestServer::with(&[("level = \"trace\"", "level = \"info\"")]);
     let server = setup.serve().await;
     let client = server.client(TD).await;
@@ -167,7 +170,7 @@ async fn what_was_caught_between_record_and_conclusion_is_unknown() {
     );
 }
 
-/// At the start, what this instance left open earlier is concluded, and nobody else's.
+/// At the start, what this instance left open earlier is concluded, and no other instance's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_reconciles_only_its_own_records() {
     let setup = TestServer::with(&[("level = \"trace\"", "level = \"info\"")]);

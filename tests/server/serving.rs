@@ -66,8 +66,8 @@ async fn the_certificate_is_renewed_without_a_restart() {
     let kept = server.client(TD).await;
     let roots = setup.roots(TD);
     let mut serials = std::collections::BTreeSet::new();
-    let begun = std::time::Instant::now();
-    while begun.elapsed() < Duration::from_secs(15) {
+    let started = std::time::Instant::now();
+    while started.elapsed() < Duration::from_secs(15) {
         // Verified by the client: it is never shown past its end.
         let leaf = leaf(server.port(), "localhost", &roots).await.unwrap();
         serials.insert(leaf.serial().to_string());
@@ -196,7 +196,7 @@ async fn files_are_reloaded_when_they_are_swapped() {
     let (second, second_key) = certificate();
     swap("..2", &second, &first_key);
     server
-        .wait_for_log("the last good certificate stays in use")
+        .wait_for_log("the last valid certificate stays in use")
         .await;
     leaf(port, "localhost", &first).await.unwrap();
     swap("..3", &second, &second_key);
@@ -210,7 +210,7 @@ async fn files_are_reloaded_when_they_are_swapped() {
     leaf(port, "localhost", &second).await.unwrap();
     let warned = server
         .log()
-        .matches("the last good certificate stays in use")
+        .matches("the last valid certificate stays in use")
         .count();
     assert_eq!(warned, 2, "once for each reason");
     // A hundred swaps, and the last one counts.
@@ -228,16 +228,16 @@ async fn files_are_reloaded_when_they_are_swapped() {
 
     // At the start a wrong file is an error that names it.
     swap("..5", "nonsense", "nonsense");
-    let said = setup.refused(&["serve"]);
+    let message = setup.refused(&["serve"]);
     assert!(
-        said.contains("listeners.mesh.tls") && said.contains("tls.crt"),
-        "{said}"
+        message.contains("listeners.mesh.tls") && message.contains("tls.crt"),
+        "{message}"
     );
 }
 
 /// Certificates for the names of listeners are this server's alone.
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_else_gets_the_listeners_names() {
+async fn no_other_caller_gets_the_listeners_names() {
     let setup = TestServer::new();
     let server = setup.serve().await;
     let client = server.client(TD).await;

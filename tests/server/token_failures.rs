@@ -8,7 +8,7 @@ use rootbridge_test_support::grpc::{https, refusal};
 use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_pin_keeps_it_up_and_not_ready() {
+async fn a_wrong_pin_leaves_it_running_and_not_ready() {
     let setup = TestServer::new();
     let pin = setup.path("token/pin");
     let right = std::fs::read_to_string(&pin).unwrap();
@@ -17,11 +17,11 @@ async fn a_wrong_pin_keeps_it_up_and_not_ready() {
     server.wait_for_log("the token refuses the PIN").await;
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     assert_eq!(server.get("/livez").await.0, 200);
-    let (status, said) = server.get("/readyz").await;
+    let (status, message) = server.get("/readyz").await;
     assert_eq!(status, 503);
     assert!(
-        said.contains("the token of the issuing key is unavailable"),
-        "{said}"
+        message.contains("the token of the issuing key is unavailable"),
+        "{message}"
     );
     assert_eq!(
         server.metric("rootbridge_hsm_up{token=\"main\"}").await,
@@ -64,8 +64,8 @@ async fn without_its_token_it_still_serves_bundles() {
             .is_err_and(|status| status.code() == Code::Unavailable)
     })
     .await;
-    let said = refusal(client.istio(&token, &csr).await, Code::Unavailable);
-    assert!(said.contains("HSM"), "{said}");
+    let message = refusal(client.istio(&token, &csr).await, Code::Unavailable);
+    assert!(message.contains("HSM"), "{message}");
     eventually(PATIENCE, "the prober sees it", async || {
         server.metric("rootbridge_hsm_up{token=\"main\"}").await == Some(0.0)
     })

@@ -71,8 +71,8 @@ fn openssl_accepts(home: &Path, leaf: &Certificate, chain: &[&Certificate], root
             arguments.extend(["-untrusted", "chain.pem"]);
         }
         arguments.push("leaf.pem");
-        let said = openssl(&arguments, home).unwrap();
-        assert!(said.contains("leaf.pem: OK"), "{said}");
+        let message = openssl(&arguments, home).unwrap();
+        assert!(message.contains("leaf.pem: OK"), "{message}");
     }
     let mut arguments = vec![
         "verify",
@@ -180,12 +180,12 @@ fn times_after_2049_are_read_back() {
     assert_eq!(root.certificate.not_after(), far);
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("root.pem"), root.certificate.to_pem()).unwrap();
-    let said = openssl(
+    let message = openssl(
         &["x509", "-in", "root.pem", "-noout", "-enddate"],
         home.path(),
     )
     .unwrap();
-    assert!(said.contains("2052"), "{said}");
+    assert!(message.contains("2052"), "{message}");
 }
 
 #[test]
@@ -206,14 +206,17 @@ fn a_request_for_the_enterprise_is_accepted_by_openssl() {
             let arguments = [
                 "req", "-inform", "DER", "-in", "ca.csr", "-noout", "-verify", "-text",
             ];
-            let said = openssl(&arguments, home.path()).unwrap();
+            let message = openssl(&arguments, home.path()).unwrap();
             assert!(
-                said.contains("verify OK") && said.contains("CA:TRUE"),
-                "{said}"
+                message.contains("verify OK") && message.contains("CA:TRUE"),
+                "{message}"
             );
-            assert!(said.contains("Certificate Sign, CRL Sign"), "{said}");
+            assert!(message.contains("Certificate Sign, CRL Sign"), "{message}");
             if let Some(path_len) = path_len {
-                assert!(said.contains(&format!("pathlen:{path_len}")), "{said}");
+                assert!(
+                    message.contains(&format!("pathlen:{path_len}")),
+                    "{message}"
+                );
             }
             let reparsed = x509_cert::request::CertReq::from_der(&der).unwrap();
             assert_eq!(reparsed.to_der().unwrap(), der);

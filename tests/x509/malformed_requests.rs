@@ -7,7 +7,7 @@ use crate::support::{
 };
 
 #[test]
-fn a_good_one_passes_so_that_the_others_fail_for_their_own_fault() {
+fn a_valid_one_passes_so_that_the_others_fail_for_their_own_fault() {
     let key = SoftKey::p256();
     Csr::from_der(&good(&key).signed(&key)).unwrap();
 }
@@ -38,7 +38,7 @@ fn bytes_before_after_and_within() {
 fn bytes_after_each_inner_structure() {
     let key = SoftKey::p256();
     let request = good(&key);
-    // After the attributes, and after the signature: signed as it stands.
+    // After the attributes, and after the signature: signed like that.
     let info = tlv(
         0x30,
         &[

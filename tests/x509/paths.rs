@@ -65,7 +65,7 @@ fn good_paths_with_the_root_last_or_absent() {
         let whole = [issuing.clone(), middle.clone(), root.clone()];
         assert_eq!(verify_ca_path(&whole, &anchors, now()).unwrap(), found);
         assert_eq!(verify_ca_path(&whole[..2], &anchors, now()).unwrap(), found);
-        // A root that issues by itself, and one that stands between other names.
+        // A root that issues by itself, and one between other names.
         let alone = CaPath {
             intermediates: 0,
             anchor: 0,
@@ -174,7 +174,7 @@ fn path_lengths_that_do_not_suffice() {
 
 /// The narrowest of all above counts, less those that stand below it already.
 #[test]
-fn how_many_cas_may_stand_below() {
+fn how_many_cas_may_be_below() {
     for (root, middle, issuing, remaining) in [
         (None, None, None, None),
         (None, None, Some(0), Some(0)),

@@ -155,7 +155,7 @@ proptest! {
     }
 
     #[test]
-    fn a_text_is_a_name_only_if_it_is_one(text in "(spiffe://)?\\PC{0,30}|spiffe://[a-z]{1,3}[\\x00-\\x7f]{0,20}") {
+    fn only_names_parse_as_names(text in "(spiffe://)?\\PC{0,30}|spiffe://[a-z]{1,3}[\\x00-\\x7f]{0,20}") {
         if let Ok(id) = SpiffeId::parse(&text) {
             prop_assert_eq!(id.as_str(), &text);
             let rest = text.strip_prefix("spiffe://").unwrap();

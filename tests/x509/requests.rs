@@ -44,7 +44,7 @@ fn rcgen_with_every_kind_of_key() {
 }
 
 #[test]
-fn a_named_subject_and_several_names_are_told() {
+fn a_named_subject_and_several_names_are_reported() {
     let key = KeyPair::generate().unwrap();
     let mut params = params(&[ID]);
     params.distinguished_name.push(DnType::CommonName, "bar");

@@ -194,7 +194,7 @@ const REFUSED: [(&str, &str); 21] = [
 ];
 
 #[test]
-fn every_certificate_is_read_as_another_parser_reads_it_or_refused_for_a_reason() {
+fn every_certificate_is_parsed_as_by_another_parser_or_refused_for_a_reason() {
     let mut read = 0;
     let mut refused = BTreeMap::new();
     for directory in [
@@ -221,10 +221,10 @@ fn every_certificate_is_read_as_another_parser_reads_it_or_refused_for_a_reason(
         }
     }
     for (name, words) in REFUSED {
-        let said = refused
+        let message = refused
             .get(name)
             .unwrap_or_else(|| panic!("{name} was read"));
-        assert!(said.contains(words), "{name}: {said}");
+        assert!(message.contains(words), "{name}: {message}");
     }
     assert!(read >= 490, "{read}");
     assert!(refused.len() <= 75, "{refused:#?}");

@@ -5,7 +5,7 @@ use super::report::Report;
 use crate::config::Config;
 use crate::issuance::{NO_REMAINING_PATH_LEN, active_path, path_len_remedy};
 use crate::ledger::Snapshot;
-use crate::mesh::what_linkerd_check_says;
+use crate::mesh::linkerd_check_problems;
 use crate::x509::{Certificate, TrustDomain, remaining_path_len};
 
 const CATEGORY: &str = "linkerd";
@@ -21,7 +21,7 @@ pub(super) fn authorities(config: &Config, records: &Snapshot, report: &mut Repo
         let Some((issuer, anchors)) = active_issuer(records, domain) else {
             continue;
         };
-        let warnings = what_linkerd_check_says(&issuer, &anchors);
+        let warnings = linkerd_check_problems(&issuer, &anchors);
         if warnings.is_empty() {
             report.pass(
                 CATEGORY,

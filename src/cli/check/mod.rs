@@ -109,7 +109,9 @@ async fn check_once(config: &Config, module: &mut Option<Arc<Hsm>>) -> Report {
         hsm::tokens(config, &module, records.as_ref(), &mut report).await;
     }
     if let Some(records) = &records {
-        records::chains(records, SystemClock.now(), &mut report);
+        if let Some(profile) = config.policy().policy().profile("") {
+            records::chains(records, profile, SystemClock.now(), &mut report);
+        }
         linkerd::authorities(config, records, &mut report);
         linkerd::issuers(config, records, &mut report);
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::report::Report;
 use crate::cli::format::{count, joined, short_duration, with_distance};
 use crate::clock::UnixTime;
+use crate::issuance::shortest_ttl;
 use crate::ledger::{AuthorityRecord, Filter, IssuerRecord, IssuerState, Ledger, Role, Snapshot};
+use crate::policy::Profile;
 use crate::x509::{Certificate, verify_ca_path};
 
 /// 2026-09-21, when this check was written: an earlier clock is wrong.
@@ -16,7 +18,7 @@ const MAX_SKEW: Duration = Duration::from_secs(60);
 const ANCHOR_EXPIRY: Duration = Duration::from_secs(30 * 86_400);
 
 /// The path of each authority from its issuing CA to a published anchor.
-pub(super) fn chains(records: &Snapshot, now: UnixTime, report: &mut Report) {
+pub(super) fn chains(records: &Snapshot, profile: &Profile, now: UnixTime, report: &mut Report) {
     if records.authorities.is_empty() {
         report
             .fail("chain", "authorities", "there is no authority yet")
@@ -36,7 +38,7 @@ pub(super) fn chains(records: &Snapshot, now: UnixTime, report: &mut Report) {
         }
         for issuer in active {
             match verified_issuer(authority, issuer, now) {
-                Ok(certificate) => remaining_validity(domain, &certificate, now, report),
+                Ok(path) => remaining_validity(domain, &path, profile, now, report),
                 Err(error) => report.error("chain", domain, error),
             }
         }
@@ -48,7 +50,7 @@ fn verified_issuer(
     authority: &AuthorityRecord,
     issuer: &IssuerRecord,
     now: UnixTime,
-) -> Result<Certificate, String> {
+) -> Result<Vec<Certificate>, String> {
     let newest = issuer
         .certificates
         .iter()
@@ -63,27 +65,50 @@ fn verified_issuer(
         .bundle
         .as_ref()
         .map(|bundle| bundle.anchors.as_slice());
-    let anchors = published
+    let mut anchors = published
         .unwrap_or_default()
         .iter()
         .map(parse)
         .collect::<Result<Vec<_>, _>>()?;
-    verify_ca_path(&chain, &anchors, now).map_err(|error| error.to_string())?;
-    Ok(chain.swap_remove(0))
+    let path = verify_ca_path(&chain, &anchors, now).map_err(|error| error.to_string())?;
+    chain.truncate(path.intermediates + 1);
+    chain.push(anchors.swap_remove(path.anchor));
+    Ok(chain)
 }
 
-fn remaining_validity(domain: &str, certificate: &Certificate, now: UnixTime, report: &mut Report) {
-    let remaining = certificate.not_after().since(now);
-    let lifetime = certificate.not_after().since(certificate.not_before());
-    let detail = format!(
+/// By the rule that requests meet: no certificate outlives any certificate of the path.
+fn remaining_validity(
+    domain: &str,
+    path: &[Certificate],
+    profile: &Profile,
+    now: UnixTime,
+    report: &mut Report,
+) {
+    let Some((issuing, earliest)) = path
+        .first()
+        .zip(path.iter().min_by_key(|each| each.not_after()))
+    else {
+        return;
+    };
+    let (not_after, remaining) = (earliest.not_after(), earliest.not_after().since(now));
+    let lifetime = not_after.since(earliest.not_before());
+    let mut detail = format!(
         "{} verifies, expires {}",
-        certificate.subject(),
-        with_distance(certificate.not_after(), now)
+        issuing.subject(),
+        with_distance(not_after, now)
     );
-    if remaining < lifetime / 6 {
-        report
-            .warn("chain", domain, detail)
-            .hint("renew it: rootbridge ca request, then ca import");
+    if earliest != issuing {
+        detail = format!("{detail}, with {} above it", earliest.subject());
+    }
+    let hint = "renew it: rootbridge ca request, then ca import";
+    if remaining < shortest_ttl(profile.backdate()) {
+        let detail = format!("{detail}: nothing is issued any more");
+        report.fail("chain", domain, detail).hint(hint);
+    } else if remaining < profile.default_ttl() {
+        let detail = format!("{detail}: certificates do not get their default lifetime");
+        report.warn("chain", domain, detail).hint(hint);
+    } else if remaining < lifetime / 6 {
+        report.warn("chain", domain, detail).hint(hint);
     } else {
         report.pass("chain", domain, detail);
     }

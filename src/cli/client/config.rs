@@ -1,6 +1,5 @@
 //! The client file and its flags: the server, its trust bundle, and the credential.
 
-use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -154,7 +153,7 @@ fn client_file(given: Option<PathBuf>) -> Result<(Option<PathBuf>, RawClientConf
 }
 
 fn read(file: &Path) -> Result<RawClientConfig, Failure> {
-    let (mut client, _) = config::read::<RawClientConfig>(file, &BTreeMap::new())?;
+    let mut client: RawClientConfig = config::read(file)?;
     let dir = file.parent().unwrap_or(Path::new(""));
     for path in [
         &mut client.bundle,

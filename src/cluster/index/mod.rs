@@ -1,4 +1,4 @@
-//! The pods and service accounts of one cluster, as a watch tells of them.
+//! The pods and service accounts of one cluster, followed by watches.
 
 mod objects;
 mod records;
@@ -18,7 +18,6 @@ use tokio_util::task::TaskTracker;
 use super::config::ClusterConfig;
 use super::connection::Connection;
 
-/// The pods and service accounts of one cluster.
 #[derive(Debug)]
 pub struct Index {
     pods: Arc<SyncedTable<Pods>>,
@@ -27,7 +26,6 @@ pub struct Index {
 }
 
 impl Index {
-    /// Begins to watch, until `stop`.
     pub(super) fn start(
         config: &ClusterConfig,
         connection: &Arc<Connection>,
@@ -37,7 +35,7 @@ impl Index {
         let pods = Arc::<SyncedTable<Pods>>::default();
         let accounts = Arc::<SyncedTable<Accounts>>::default();
         let changed = channel::Sender::new(0);
-        // Two watches begin within the bound, so that one may be late.
+        // Two watches start within the limit, so that one may be late.
         let watch_time = config.callers().watch_silence() / 2;
         tasks.spawn(Arc::clone(&pods).run(
             Arc::clone(connection),
@@ -58,46 +56,44 @@ impl Index {
         }
     }
 
-    /// The pod of that name.
     pub fn pod(&self, namespace: &str, name: &str) -> Option<Arc<PodRecord>> {
         let pods = self.pods.table.read();
         let pods = pods.unwrap_or_else(PoisonError::into_inner);
         pods.find(namespace, name).cloned()
     }
 
-    /// The pods that were put on a node.
+    /// The pods that are scheduled to a node.
     pub fn on_node(&self, node: &str) -> Vec<Arc<PodRecord>> {
         let pods = self.pods.table.read();
         let pods = pods.unwrap_or_else(PoisonError::into_inner);
         pods.on_node(node).to_vec()
     }
 
-    /// Hands over every pod. The table stands still meanwhile: only count.
+    /// Calls `found` for each pod while the table is locked: it must be fast.
     pub fn each_pod(&self, found: impl FnMut(&PodRecord)) {
         let pods = self.pods.table.read();
         let pods = pods.unwrap_or_else(PoisonError::into_inner);
         pods.all().map(AsRef::as_ref).for_each(found);
     }
 
-    /// The service account of that name.
     pub fn account(&self, namespace: &str, name: &str) -> Option<AccountRecord> {
         let accounts = self.accounts.table.read();
         let accounts = accounts.unwrap_or_else(PoisonError::into_inner);
         accounts.find(namespace, name).cloned()
     }
 
-    /// How long ago the API server last told of pods or accounts, whichever is longer; `None` until
+    /// The time since the last contact about pods or about accounts, whichever is longer; `None` until
     /// both were listed.
     pub fn silent_for(&self) -> Option<Duration> {
         Some(self.pods.silent_for()?.max(self.accounts.silent_for()?))
     }
 
-    /// How many pods and accounts there are.
+    /// The numbers of pods and of accounts.
     pub fn counts(&self) -> (usize, usize) {
         (self.pods.len(), self.accounts.len())
     }
 
-    /// Changes with the index.
+    /// Notified of each contact with the API server.
     pub fn watch(&self) -> channel::Receiver<u64> {
         self.changed.subscribe()
     }

@@ -1,11 +1,10 @@
-//! Pods and service accounts as the API server writes them, of which only what is kept is read.
+//! Pods and service accounts in the API server's JSON: only the fields that are stored.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;
 
 use crate::cluster::follower::Versioned;
 
-/// A pod.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct PodObject {
     pub(super) metadata: Meta,
@@ -15,7 +14,6 @@ pub(super) struct PodObject {
     pub(super) status: PodStatus,
 }
 
-/// A service account.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct AccountObject {
     pub(super) metadata: Meta,

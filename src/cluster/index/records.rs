@@ -1,4 +1,4 @@
-//! What is known of one pod, and of one service account.
+//! One pod, and one service account, in memory.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,15 +8,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::objects::Meta;
 use crate::clock::UnixTime;
 
-/// An object's UID.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) enum Uid {
-    /// One in the form that Kubernetes gives them.
+    /// In the form that Kubernetes generates.
     Uuid([u8; 16]),
     Other(Box<str>),
 }
 
-/// A pod.
 #[derive(Debug)]
 pub struct PodRecord {
     pub(super) namespace: Arc<str>,
@@ -30,7 +28,6 @@ pub struct PodRecord {
     pub(super) ended: bool,
 }
 
-/// A service account.
 #[derive(Clone, Debug)]
 pub struct AccountRecord {
     pub(super) uid: Uid,
@@ -38,32 +35,29 @@ pub struct AccountRecord {
 }
 
 impl PodRecord {
-    /// Its namespace.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
 
-    /// Its name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether this is the pod of that UID, and not another of the same name.
+    /// False for another pod of the same name.
     pub fn has_uid(&self, uid: &str) -> bool {
         self.uid == Uid::of(uid)
     }
 
-    /// Its UID.
     pub fn uid(&self) -> String {
         self.uid.to_string()
     }
 
-    /// The name of its service account.
+    /// Its service account's name.
     pub fn account(&self) -> &str {
         &self.account
     }
 
-    /// The node that it was put on, once it has been.
+    /// `None` until it is scheduled.
     pub fn node(&self) -> Option<&str> {
         self.node.as_deref()
     }
@@ -73,7 +67,7 @@ impl PodRecord {
         self.ended
     }
 
-    /// When it is to be gone, once it is being deleted.
+    /// Its deletionTimestamp.
     pub fn deletion(&self) -> Option<UnixTime> {
         self.deletion
     }
@@ -91,12 +85,12 @@ impl PodRecord {
 }
 
 impl AccountRecord {
-    /// Whether this is the account of that UID, and not another of the same name.
+    /// False for another account of the same name.
     pub fn has_uid(&self, uid: &str) -> bool {
         self.uid == Uid::of(uid)
     }
 
-    /// When it is to be gone, once it is being deleted.
+    /// Its deletionTimestamp.
     pub fn deletion(&self) -> Option<UnixTime> {
         self.deletion
     }
@@ -133,8 +127,8 @@ impl fmt::Debug for Uid {
     }
 }
 
-/// The bytes of a UUID in its one canonical form (RFC 9562 §4, lower case): two texts that differ
-/// are never one UID.
+/// The bytes of a UUID in canonical form (RFC 9562 §4) in lower case: two texts that differ are never
+/// one UID.
 fn uuid(text: &str) -> Option<[u8; 16]> {
     if text.len() != 36 {
         return None;
@@ -160,7 +154,6 @@ fn uuid(text: &str) -> Option<[u8; 16]> {
     Some(bytes)
 }
 
-/// When an object is to be gone, once it is being deleted.
 pub(super) fn deletion(meta: &Meta) -> Option<UnixTime> {
     let Time(at) = meta.deletion_timestamp.as_ref()?;
     Some(UnixTime::from_secs(at.as_second()))

@@ -1,4 +1,4 @@
-//! CertificateSigningRequests (certificates.k8s.io/v1): what istiod sends in its RA mode.
+//! Signs CertificateSigningRequests (certificates.k8s.io/v1), which istiod creates in its RA mode.
 
 mod validate;
 
@@ -11,7 +11,7 @@ use k8s_openapi::api::certificates::v1::{
 use kube::Resource as _;
 
 use super::config::CsrSigner;
-use super::signer::Work;
+use super::signer::Signer;
 use super::signing_error::{Refusal, SigningError};
 use crate::authn::Quoted;
 use crate::cluster::{ApiClient, ApiError, Cluster, Collection};
@@ -19,14 +19,13 @@ use crate::issuance::{Authorities, Issued};
 
 /// One `[csr_signers.*]` in one cluster.
 #[derive(Debug)]
-pub(super) struct CsrWork {
+pub(super) struct CsrSigning {
     config: CsrSigner,
     cluster: Arc<Cluster>,
     authorities: Arc<Authorities>,
 }
 
-impl CsrWork {
-    /// Will sign the requests of `cluster`.
+impl CsrSigning {
     pub(super) fn new(
         config: CsrSigner,
         cluster: Arc<Cluster>,
@@ -61,7 +60,7 @@ impl CsrWork {
     }
 }
 
-impl Work for CsrWork {
+impl Signer for CsrSigning {
     type Object = CertificateSigningRequest;
 
     fn name(&self) -> &str {
@@ -77,7 +76,7 @@ impl Work for CsrWork {
         Ok(Collection::new(path()).fields(signer))
     }
 
-    fn wants(&self, csr: &CertificateSigningRequest) -> bool {
+    fn needs_answer(&self, csr: &CertificateSigningRequest) -> bool {
         csr.spec.signer_name == self.config.signer_name && validate::is_open(csr)
     }
 
@@ -87,10 +86,10 @@ impl Work for CsrWork {
         _: &str,
         name: &str,
     ) -> Result<Option<&'static str>, String> {
-        // As it is now: while its key waited it may have been denied, deleted or answered.
+        // It may have been denied, deleted or answered while it was in the queue.
         let found = client.get(&path(), name).await;
         let found: Option<CertificateSigningRequest> = found.map_err(|error| error.to_string())?;
-        let Some(mut csr) = found.filter(|csr| self.wants(csr)) else {
+        let Some(mut csr) = found.filter(|csr| self.needs_answer(csr)) else {
             return Ok(None);
         };
         let result = match self.certify(&csr).await {
@@ -110,8 +109,8 @@ impl Work for CsrWork {
                 "failed"
             }
         };
-        // With the version that was read: whoever changed the object meanwhile wins, and the next
-        // try judges what it is then. A certificate that was made waits in the ledger.
+        // With the resourceVersion that was read: if the object has changed, this fails, and the next
+        // attempt validates it again. The ledger keeps the certificate until then.
         let written = client.replace_status(&path(), name, &csr).await;
         written.map_err(|error| error.to_string())?;
         Ok(Some(result))

@@ -1,4 +1,4 @@
-//! PodCertificateRequests (KEP-4317): certificates that the kubelet mounts into pods.
+//! Signs PodCertificateRequests (KEP-4317), whose certificates the kubelet mounts into pods.
 
 mod api_version;
 mod status;
@@ -11,7 +11,7 @@ use kube::core::DynamicObject;
 
 use self::api_version::ApiVersion;
 use super::config::PodSigner;
-use super::signer::Work;
+use super::signer::Signer;
 use super::signing_error::{Refusal, SigningError};
 use crate::clock::{Clock, UnixTime};
 use crate::cluster::{ApiClient, ApiError, Cluster, Collection};
@@ -19,7 +19,7 @@ use crate::issuance::Authorities;
 
 /// One `[pod_signers.*]` in one cluster.
 #[derive(Debug)]
-pub(super) struct PodWork {
+pub(super) struct PodSigning {
     config: PodSigner,
     cluster: Arc<Cluster>,
     authorities: Arc<Authorities>,
@@ -27,8 +27,7 @@ pub(super) struct PodWork {
     version: ApiVersion,
 }
 
-impl PodWork {
-    /// Will sign the requests of `cluster`.
+impl PodSigning {
     pub(super) fn new(
         config: PodSigner,
         cluster: Arc<Cluster>,
@@ -44,7 +43,7 @@ impl PodWork {
         }
     }
 
-    /// The status of an object that was issued for.
+    /// Issues the certificate and returns the object's new status.
     async fn certify(
         &self,
         object: &DynamicObject,
@@ -82,7 +81,7 @@ impl PodWork {
     }
 }
 
-impl Work for PodWork {
+impl Signer for PodSigning {
     type Object = DynamicObject;
 
     fn name(&self) -> &str {
@@ -99,7 +98,7 @@ impl Work for PodWork {
         Ok(Collection::new(DynamicObject::url_path(&resource, None)).fields(signer))
     }
 
-    fn wants(&self, object: &DynamicObject) -> bool {
+    fn needs_answer(&self, object: &DynamicObject) -> bool {
         validate::is_open(object)
     }
 
@@ -128,7 +127,7 @@ impl Work for PodWork {
         if let Some(data) = object.data.as_object_mut() {
             data.insert("status".to_owned(), status);
         }
-        // With the version that was read: the status is written once, by whoever comes first.
+        // With the resourceVersion that was read: the status is written once.
         let written = client.replace_status(&path, name, &object).await;
         written.map_err(|error| error.to_string())?;
         Ok(Some(result))

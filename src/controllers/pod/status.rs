@@ -1,4 +1,4 @@
-//! The `status` of a PodCertificateRequest: written once, whole.
+//! The `status` of a PodCertificateRequest, which is written once.
 
 use std::time::Duration;
 
@@ -9,12 +9,13 @@ use crate::clock::UnixTime;
 use crate::controllers::signing_error::{Refusal, SigningError};
 use crate::issuance::Issued;
 
-/// Renewal begins between these parts of a certificate's life, in thousandths. The kubelet renews
-/// within minutes of the time that it is told: pods that came at once are spread here.
+/// The earliest part of the lifetime, in thousandths, at which renewal starts, and how far renewals are
+/// spread. The kubelet renews within minutes of the given time, so pods that started together are
+/// spread here.
 const FROM: u64 = 600;
 const SPREAD: u64 = 150;
 
-/// What an API server takes, if the certificate that is on record is still one that it would.
+/// The status with the certificate, if the API server still accepts it.
 pub(super) fn issued(
     issued: &Issued,
     valid: &ValidRequest,
@@ -23,11 +24,11 @@ pub(super) fn issued(
     let leaf = issued.certificate();
     let (begins, ends) = (leaf.not_before(), leaf.not_after());
     let life = ends.since(begins);
-    // One from the ledger may be of an earlier try.
+    // The ledger may return the certificate of an earlier attempt.
     if apart(begins, server) > NEAR || life < SHORTEST || life > valid.longest() {
         return Err(Refusal::failed(
             "Superseded",
-            "the certificate that was made for this object is too old to be taken; make a new \
+            "the certificate that was made for this object is too old to be accepted; make a new \
              request",
         )
         .into());
@@ -41,7 +42,7 @@ pub(super) fn issued(
     }))
 }
 
-/// Denied or Failed, with nothing else.
+/// The condition Denied or Failed, and nothing else.
 pub(super) fn refused(refusal: &Refusal, server: UnixTime) -> Value {
     let kind = if refusal.denied { "Denied" } else { "Failed" };
     json!({ "conditions": [condition(kind, refusal.reason, &refusal.message, server)] })
@@ -57,8 +58,8 @@ fn condition(kind: &str, reason: &str, message: &str, at: UnixTime) -> Value {
     })
 }
 
-/// From 60 to 75 % of the life, by the object's UID: the same at each try. An hour's life, the
-/// shortest, has that well over ten minutes from both ends.
+/// From 60 to 75 % of the lifetime, by the object's UID: the same at each attempt. In the shortest
+/// lifetime, an hour, that is more than ten minutes from both ends.
 fn refresh(begins: UnixTime, life: Duration, uid: &str) -> UnixTime {
     let hash = uid.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

@@ -1,10 +1,10 @@
-//! Telling a service account's cluster of a certificate.
+//! Events about certificates on service accounts.
 
 use crate::authn::{Caller, Identity};
 use crate::cluster::{Notice, Notices};
 use crate::x509::Certificate;
 
-/// The service account that a certificate is for, as its cluster knows it.
+/// The service account that a certificate is for.
 pub(super) struct Account {
     cluster: String,
     namespace: String,
@@ -12,7 +12,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// The caller's; `None` when no cluster vouched for it.
+    /// The caller's; `None` when no cluster authenticated it.
     pub(super) fn of(caller: &Caller) -> Option<Self> {
         let Identity::Workload(id) = &caller.identity else {
             return None;
@@ -25,7 +25,7 @@ impl Account {
         })
     }
 
-    /// Tells of a certificate for `name`, without waiting.
+    /// Queues an event about a certificate for `name`, without waiting.
     pub(super) fn tell(self, notices: &Notices, name: &str, certificate: &Certificate) {
         let notice = Notice {
             namespace: self.namespace,

@@ -1,4 +1,4 @@
-//! Keys that Linkerd's proxies take and `linkerd check` does not know.
+//! Keys that Linkerd's proxies accept and `linkerd check` does not.
 //!
 //! Proxies verify paths of P-256, P-384, P-521, Ed25519 and RSA keys of 2048 to 4096 bits: every
 //! kind that an authority here may have. Linkerd's own check is narrower.
@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 use crate::issuance::Authorities;
 use crate::x509::{Certificate, KeyKind, TrustDomain};
 
-/// What `linkerd check` will find fault with although proxies do not: a sentence for each.
-pub fn what_linkerd_check_says(issuer: &Certificate, anchors: &[Certificate]) -> Vec<String> {
+/// A sentence for each key that `linkerd check` reports although proxies accept it.
+pub fn linkerd_check_problems(issuer: &Certificate, anchors: &[Certificate]) -> Vec<String> {
     let issuer = issuer.public_key().kind();
-    let mut said = Vec::new();
+    let mut problems = Vec::new();
     if issuer != KeyKind::EcdsaP256 {
-        said.push(format!(
+        problems.push(format!(
             "the issuing CA's key is {issuer}: `linkerd check` wants ECDSA P-256"
         ));
     }
@@ -26,17 +26,17 @@ pub fn what_linkerd_check_says(issuer: &Certificate, anchors: &[Certificate]) ->
             KeyKind::EcdsaP256 | KeyKind::Rsa { bits: 2048 } | KeyKind::Rsa { bits: 4096 }
         );
         if !known {
-            said.push(format!(
+            problems.push(format!(
                 "the key of the trust anchor {} is {kind}: `linkerd check` wants ECDSA P-256, RSA \
                  2048 or RSA 4096",
                 anchor.subject()
             ));
         }
     }
-    said
+    problems
 }
 
-/// Says so in the log, whenever an authority that Linkerd's proxies get certificates from changes.
+/// Logs them whenever the authority of `trust_domain` changes, until `stop`.
 pub async fn warn(
     authorities: Arc<Authorities>,
     trust_domain: TrustDomain,
@@ -47,12 +47,12 @@ pub async fn warn(
     loop {
         refreshed.mark_unchanged();
         if let Some((issuer, bundle)) = authorities.active_issuer(&trust_domain) {
-            let said = what_linkerd_check_says(issuer.certificate(), bundle.anchors());
-            if said != last {
-                for each in &said {
-                    tracing::warn!(%trust_domain, "{each}; proxies take it");
+            let problems = linkerd_check_problems(issuer.certificate(), bundle.anchors());
+            if problems != last {
+                for problem in &problems {
+                    tracing::warn!(%trust_domain, "{problem}; proxies accept it");
                 }
-                last = said;
+                last = problems;
             }
         }
         tokio::select! {

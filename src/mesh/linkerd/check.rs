@@ -1,21 +1,21 @@
-//! What a proxy asks for, before anybody is asked who it is.
+//! Checks of a proxy's request that need no authentication.
 
 use super::super::proto::linkerd::CertifyRequest;
 use super::super::status::CallError;
 use crate::x509::{Csr, CsrError, San};
 
-/// The parts of a request, found to agree with each other.
+/// A request whose parts agree with each other.
 #[derive(Debug)]
-pub(super) struct Asked<'a> {
-    /// The name that is asked for; nobody's yet.
+pub(super) struct CheckedRequest<'a> {
+    /// The requested name; the caller is not authenticated yet.
     pub identity: &'a str,
-    /// The credential.
+    /// The service account's token.
     pub token: &'a [u8],
-    /// Whose one name is `identity`.
+    /// Its one name is `identity`.
     pub csr: Csr,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> CheckedRequest<'a> {
     /// Reads a request. Proxies send DER and use one key for all of a container's life.
     pub(super) fn read(body: &'a CertifyRequest) -> Result<Self, CallError> {
         let missing = |field| CallError::Field {
@@ -38,9 +38,9 @@ impl<'a> Asked<'a> {
             why,
         };
         match csr.names() {
-            // As it stands there: DNS names that differ in case are not the same identity.
+            // Compared as written: names that differ in case are different identities.
             [San::Dns(name)] if name.as_str() == identity => {}
-            [San::Dns(_)] => return Err(differs("names another identity than the one asked for")),
+            [San::Dns(_)] => return Err(differs("names another identity than the requested one")),
             _ => {
                 return Err(differs(
                     "must have exactly one name: a DNS name, the identity",
@@ -58,8 +58,8 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// Whether a request is well formed and its names are what is wrong with it.
-pub(super) fn names_something_else(error: &CsrError) -> bool {
+/// Whether the request is well formed except for its names.
+pub(super) fn has_invalid_names(error: &CsrError) -> bool {
     matches!(
         error,
         CsrError::Name(_) | CsrError::NameKind { .. } | CsrError::TooManyNames

@@ -1,4 +1,4 @@
-//! `[listeners.NAME.linkerd]`: whose identity service a listener is.
+//! `[listeners.NAME.linkerd]`: settings of Linkerd's identity service.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::x509::{LinkerdMesh, NameError, TrustDomain};
 const CONTROL_NAMESPACE: &str = "linkerd";
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// `[listeners.NAME.linkerd]` as it is written.
+/// `[listeners.NAME.linkerd]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawLinkerd {
@@ -21,17 +21,17 @@ pub struct RawLinkerd {
     pub control_namespace: Option<String>,
     /// The profile of the certificates. Default `linkerd`.
     pub profile: Option<String>,
-    /// What is left of a certificate when a proxy must have another, at least. Default: a sixth of
-    /// the profile's `default_ttl`.
+    /// The least remaining lifetime of a certificate when a proxy must have renewed it. Default: a
+    /// sixth of the profile's `default_ttl`.
     #[serde(with = "humantime_serde")]
     pub outage_margin: Option<Duration>,
     /// The span over which proxies' refreshes are spread. Default: a third of `default_ttl`.
     #[serde(with = "humantime_serde")]
     pub jitter: Option<Duration>,
-    /// Each call is answered within this. Default 10s.
+    /// The deadline of each call. Default 10s.
     #[serde(with = "humantime_serde")]
     pub answer_within: Option<Duration>,
-    /// Whether each certificate is told in an event on its service account. Default: not.
+    /// Write an event on the service account for each certificate. Default: false.
     pub events: bool,
 }
 
@@ -48,7 +48,7 @@ pub struct LinkerdConfig {
 }
 
 impl LinkerdConfig {
-    /// The mesh whose names the callers of `trust_domain` have.
+    /// The mesh of the callers of `trust_domain`.
     ///
     /// # Errors
     /// [`NameError`] when the trust domain is no DNS name.
@@ -61,8 +61,8 @@ impl LinkerdConfig {
         self.trust_domain.as_ref()
     }
 
-    /// The same for the callers of `trust_domain`.
-    pub(super) fn for_trust_domain(self, trust_domain: &TrustDomain) -> Self {
+    /// Sets the trust domain of the listener's cluster.
+    pub(in crate::mesh) fn for_trust_domain(self, trust_domain: &TrustDomain) -> Self {
         Self {
             trust_domain: Some(trust_domain.clone()),
             ..self
@@ -83,12 +83,11 @@ impl LinkerdConfig {
         }
     }
 
-    /// Each call is answered within this.
+    /// The deadline of each call.
     pub fn answer_within(&self) -> Duration {
         self.answer_within
     }
 
-    /// Whether each certificate is told in an event on its service account.
     pub fn writes_events(&self) -> bool {
         self.events
     }

@@ -8,7 +8,6 @@ mod account;
 mod algorithms;
 mod check;
 mod config;
-pub(super) mod listener;
 mod schedule;
 
 use std::sync::Arc;
@@ -30,8 +29,8 @@ use crate::policy::Scope;
 use crate::x509::{Certificate, LinkerdMesh};
 
 use account::Account;
-pub use algorithms::{warn as warn_of_algorithms, what_linkerd_check_says};
-use check::Asked;
+pub use algorithms::{linkerd_check_problems, warn as warn_of_algorithms};
+use check::CheckedRequest;
 pub use config::{LinkerdConfig, RawLinkerd};
 pub use schedule::Schedule;
 
@@ -40,15 +39,10 @@ const GRPC_STATUS: &str = "grpc-status";
 /// The service on one listener.
 #[derive(Debug, Clone)]
 pub(super) struct Linkerd {
-    /// Whose tokens count.
     pub authenticator: CallerAuthenticator,
-    /// Who issues.
     pub authorities: Arc<Authorities>,
-    /// For what is left of a certificate.
     pub clock: Arc<dyn Clock>,
-    /// Names, profile and times.
     pub config: LinkerdConfig,
-    /// Who is told of certificates.
     pub notices: Notices,
 }
 
@@ -77,12 +71,12 @@ impl Linkerd {
         body: &CertifyRequest,
         request_id: &str,
     ) -> Result<CertifyResponse, CallError> {
-        let asked = Asked::read(body)?;
+        let checked = CheckedRequest::read(body)?;
         let caller = self
             .authenticator
-            .authenticate_token(asked.token, Api::Linkerd)
+            .authenticate_token(checked.token, Api::Linkerd)
             .await?;
-        let mesh = self.mesh_of(&caller, asked.identity)?;
+        let mesh = self.mesh_of(&caller, checked.identity)?;
         let profile = self.authorities.profile(self.config.profile());
         let schedule = profile
             .as_ref()
@@ -96,10 +90,10 @@ impl Linkerd {
             .authorities
             .issue(IssuanceRequest {
                 caller,
-                csr: asked.csr,
+                csr: checked.csr,
                 profile: self.config.profile().to_owned(),
                 names: Vec::new(),
-                // The allowance for clocks that are off is the same on both sides.
+                // The allowance for clock skew is the same at both ends.
                 ttl: profile.map(|profile| {
                     let skew = profile.backdate();
                     profile
@@ -115,11 +109,11 @@ impl Linkerd {
             })
             .await?;
         if let Some(account) = account {
-            account.tell(&self.notices, asked.identity, issued.certificate());
+            account.tell(&self.notices, checked.identity, issued.certificate());
         }
         let not_after = issued.certificate().not_after();
         let valid_until = match schedule {
-            Some(schedule) => schedule.valid_until(self.clock.now(), not_after, draw()),
+            Some(schedule) => schedule.valid_until(self.clock.now(), not_after, random()),
             None => not_after,
         };
         Ok(response(&issued, valid_until))
@@ -140,9 +134,9 @@ impl Linkerd {
     }
 }
 
-/// A message past the limit does not parse, which Linkerd's controller calls INVALID_ARGUMENT; gRPC's
-/// own code for it would be OUT_OF_RANGE.
-pub(super) async fn with_its_codes(mut response: HttpResponse) -> HttpResponse {
+/// For a message above the size limit, Linkerd's controller returns INVALID_ARGUMENT, tonic
+/// OUT_OF_RANGE.
+pub(super) async fn with_linkerd_codes(mut response: HttpResponse) -> HttpResponse {
     let is = |code: Code| HeaderValue::from(i32::from(code));
     if let Some(code) = response.headers_mut().get_mut(GRPC_STATUS)
         && *code == is(Code::OutOfRange)
@@ -152,8 +146,7 @@ pub(super) async fn with_its_codes(mut response: HttpResponse) -> HttpResponse {
     response
 }
 
-/// A random number, evenly drawn.
-fn draw() -> u64 {
+fn random() -> u64 {
     let mut bytes = [0; 8];
     // Without randomness no serial could have been made: nothing is issued then.
     let _ = aws_lc_rs::rand::fill(&mut bytes);
@@ -178,9 +171,7 @@ fn status(error: &CallError, request_id: &str) -> Status {
         CallError::Authn(AuthnError::Missing | AuthnError::Rejected { .. })
         | CallError::Mismatch { .. } => Some(Code::FailedPrecondition),
         CallError::Authn(AuthnError::Unavailable(_)) => Some(Code::Internal),
-        CallError::Csr(error) if check::names_something_else(error) => {
-            Some(Code::FailedPrecondition)
-        }
+        CallError::Csr(error) if check::has_invalid_names(error) => Some(Code::FailedPrecondition),
         CallError::Issue(error) => match error.category() {
             Category::HsmBusy => Some(Code::Unavailable),
             Category::CsrNamesDiffer | Category::NameDenied => Some(Code::FailedPrecondition),

@@ -1,4 +1,4 @@
-//! One plain HTTP request, so that no test needs a client library to ask an admin port.
+//! One plain HTTP request on a blocking socket.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ pub(crate) struct Response {
     pub body: String,
 }
 
-/// GET on the loopback interface; an error when nobody answers.
+/// GET on the loopback interface; an error without an answer.
 pub(crate) fn get(port: u16, path: &str) -> std::io::Result<Response> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
@@ -43,16 +43,16 @@ pub(crate) fn wait_ready(
     limit: Duration,
     mut gone: impl FnMut() -> Option<String>,
 ) -> Result<Duration, String> {
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         let last = get(port, path);
         if last.as_ref().is_ok_and(|response| response.status == 200) {
-            return Ok(begun.elapsed());
+            return Ok(started.elapsed());
         }
         if let Some(reason) = gone() {
             return Err(reason);
         }
-        if begun.elapsed() > limit {
+        if started.elapsed() > limit {
             return Err(format!("{path} on port {port} after {limit:?}: {last:?}"));
         }
         std::thread::sleep(Duration::from_millis(20));

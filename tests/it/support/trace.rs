@@ -56,17 +56,17 @@ pub(crate) fn parse(trace: &str) -> Vec<Event> {
             continue;
         };
         let call = call.trim_start();
-        if let Some(begun) = call.strip_suffix(" <unfinished ...>") {
-            open.insert(thread, begun);
+        if let Some(started) = call.strip_suffix(" <unfinished ...>") {
+            open.insert(thread, started);
             // What is written counts from the moment it was handed over.
-            if !begun.starts_with('f') {
-                push(&mut events, &mut signing, thread, begun);
+            if !started.starts_with('f') {
+                push(&mut events, &mut signing, thread, started);
             }
         } else if call.starts_with("<... ") {
-            let begun = open.remove(thread).unwrap_or_default();
-            if begun.starts_with('f') {
+            let started = open.remove(thread).unwrap_or_default();
+            if started.starts_with('f') {
                 let whole = format!(
-                    "{begun}{}",
+                    "{started}{}",
                     call.split_once("resumed>").map_or("", |(_, rest)| rest)
                 );
                 push(&mut events, &mut signing, thread, &whole);

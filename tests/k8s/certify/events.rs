@@ -13,7 +13,7 @@ use rootbridge_test_support::csr::KeyAndCsr;
 use rootbridge_test_support::{PATIENCE, TD, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_is_told_to_its_service_account() {
+async fn a_certificate_is_an_event_on_its_service_account() {
     let scene = Scene::new("certify-events").await;
     let token = scene.token().await;
     let rules = vec![

@@ -34,9 +34,9 @@ async fn an_api_server_that_fails_and_one_that_is_slow() {
     }
     let slow = How::Timeout(Duration::from_secs(10));
     faulty.next(1, Method::POST, REVIEWS, slow);
-    let begun = Instant::now();
+    let started = Instant::now();
     assert_eq!(ask().await, Code::Unavailable);
-    assert!(begun.elapsed() < Duration::from_secs(9));
+    assert!(started.elapsed() < Duration::from_secs(9));
     assert_eq!(ask().await, Code::Ok);
 }
 
@@ -60,7 +60,7 @@ async fn without_an_issuer_it_is_unavailable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stalled_hsm_hangs_nobody_and_collects_nothing() {
+async fn a_stalled_hsm_delays_no_other_call_and_queues_nothing() {
     /// Fewer than the streams that one connection may have.
     const CALLS: usize = 90;
     let scene = Scene::new("certify-hsm").await;
@@ -83,8 +83,8 @@ async fn a_stalled_hsm_hangs_nobody_and_collects_nothing() {
             .map(|_| {
                 let (proxy, request) = (proxy.clone(), request(&own, &token, &csr));
                 tokio::spawn(async move {
-                    let begun = Instant::now();
-                    (code(&proxy.certify(request).await), begun.elapsed())
+                    let started = Instant::now();
+                    (code(&proxy.certify(request).await), started.elapsed())
                 })
             })
             .collect();

@@ -33,7 +33,7 @@ fn mostly<'a, T>(random: &mut SplitMix64, of: &'a [T]) -> &'a T {
 #[derive(Clone, Debug)]
 struct Recipe {
     identity: String,
-    /// What stands in the CSR beside the identity's own DNS name, if that stands there at all.
+    /// Whether the CSR has the identity's own DNS name; `further` is what it has beside that.
     own_name_in_csr: bool,
     further: Option<&'static str>,
     common_name: Option<String>,

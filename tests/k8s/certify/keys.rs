@@ -45,27 +45,27 @@ async fn proxies_take_what_linkerds_check_may_not_know() {
 
         let report = scene.setup.try_cli(&["check", "-o", "json"]).stdout;
         let report: Value = serde_json::from_slice(&report).unwrap();
-        let said: Vec<_> = report["checks"]
+        let message: Vec<_> = report["checks"]
             .as_array()
             .unwrap()
             .iter()
             .filter(|each| each["category"] == "linkerd" && each["name"] == domain.as_str())
             .map(|each| each["said"].as_str().unwrap().to_owned())
             .collect();
-        let has = |words: &str| said.iter().any(|each| each.contains(words));
-        assert_eq!(has("the issuing CA's key is"), !issuer_known, "{said:?}");
+        let has = |words: &str| message.iter().any(|each| each.contains(words));
+        assert_eq!(has("the issuing CA's key is"), !issuer_known, "{message:?}");
         assert_eq!(
             has("the key of the trust anchor"),
             !anchor_known,
-            "{said:?}"
+            "{message:?}"
         );
         assert_eq!(has("supports its keys"), issuer_known && anchor_known);
         let log = server.log();
         let logged = log.lines().filter(|line| line.contains(&domain));
-        let logged = logged.filter(|line| line.contains("proxies take it"));
+        let logged = logged.filter(|line| line.contains("proxies accept it"));
         assert_eq!(
             logged.count(),
-            said.len() - usize::from(issuer_known && anchor_known)
+            message.len() - usize::from(issuer_known && anchor_known)
         );
     }
 }

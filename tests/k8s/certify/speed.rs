@@ -19,7 +19,7 @@ use rootbridge_test_support::grpc::istio_request;
 use rootbridge_test_support::jwt::claims;
 use rootbridge_test_support::{Client, RunningServer, TD, TestServer};
 
-/// Calls of each kind; they are made again and again.
+/// Different calls of each kind, which are repeated.
 const CALLS: usize = 2000;
 /// One for so many tasks.
 const CONNECTIONS: usize = 16;
@@ -162,12 +162,12 @@ where
 {
     let next = AtomicUsize::new(0);
     let before = cpu_time(server);
-    let begun = Instant::now();
+    let started = Instant::now();
     let running = (0..tasks).map(|task| {
         let (next, call) = (&next, &call);
         async move {
             let mut done = 0_u32;
-            while begun.elapsed() < span {
+            while started.elapsed() < span {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(call(task, number)).await.unwrap();
                 done += 1;
@@ -176,7 +176,7 @@ where
         }
     });
     let done: u32 = futures_util::future::join_all(running).await.iter().sum();
-    let took = begun.elapsed().as_secs_f64();
+    let took = started.elapsed().as_secs_f64();
     let cpu = cpu_time(server) - before;
     Window {
         rate: f64::from(done) / took,

@@ -289,13 +289,13 @@ async fn every_check_of_the_contract_in_its_order() {
     let mut issued = 0;
     for row in rows.0 {
         let outcome = proxy.certify(row.request).await;
-        let said = outcome
+        let reported = outcome
             .as_ref()
             .err()
             .map(|status| status.message().to_owned());
-        assert_eq!(code(&outcome), row.code, "{}: {said:?}", row.what);
-        let said = said.unwrap_or_default();
-        assert!(said.contains(row.words), "{}: {said}", row.what);
+        assert_eq!(code(&outcome), row.code, "{}: {reported:?}", row.what);
+        let reported = reported.unwrap_or_default();
+        assert!(reported.contains(row.words), "{}: {reported}", row.what);
         issued += usize::from(outcome.is_ok());
     }
     // Two tokens for others went to the cluster. What is no JWT went to no cluster; one that was
@@ -316,7 +316,7 @@ async fn every_check_of_the_contract_in_its_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_is_what_a_proxy_takes() {
+async fn a_proxy_accepts_the_answer() {
     let scene = Scene::new("certify-answer").await;
     let own = name(scene.ns, "app");
     let token = scene.token().await;
@@ -327,7 +327,7 @@ async fn an_answer_is_what_a_proxy_takes() {
     let csr = csr(&[dns(&own)], &subject);
     let server = scene.setup.serve().await;
     let proxy = scene.proxy(&server).await;
-    let begun = super::proxy::now();
+    let started = super::proxy::now();
     let mut seen = Vec::new();
     // A container has one key and one CSR for all of its life.
     for _ in 0..8 {
@@ -346,7 +346,7 @@ async fn an_answer_is_what_a_proxy_takes() {
             "the margin is a sixth of the lifetime"
         );
         assert!(until >= end - 12 * 3600, "and the jitter a third");
-        assert!(until > begun + 11 * 3600);
+        assert!(until > started + 11 * 3600);
         seen.push(until);
     }
     seen.sort_unstable();

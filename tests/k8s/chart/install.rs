@@ -96,8 +96,8 @@ pub(super) fn in_cluster(home: &Path, arguments: &[&str], more: &[String]) -> St
         .env("HOME", home)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {said}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {message}");
     String::from_utf8(output.stdout).unwrap()
 }
 

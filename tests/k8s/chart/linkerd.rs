@@ -53,7 +53,7 @@ fn proxies_reach_pods_that_can_answer() {
         assert!(ingress.as_array().unwrap().contains(&lets_in), "{ingress}");
 
         let text = configuration(&values);
-        validate(&text).unwrap_or_else(|said| panic!("{said}\n{text}"));
+        validate(&text).unwrap_or_else(|message| panic!("{message}\n{text}"));
         let read: toml::Table = text.parse().unwrap();
         let listener = read["listeners"]["linkerd"].as_table().unwrap();
         let address = format!("0.0.0.0:{port}");
@@ -71,10 +71,10 @@ fn proxies_reach_pods_that_can_answer() {
 
 /// Beside Istio's audiences, and with the verification that the values choose.
 #[test]
-fn it_stands_beside_the_mesh() {
+fn it_runs_beside_the_mesh() {
     let values = set(&["linkerd.enabled=true", "authentication.method=offline"]);
     let text = configuration(&values);
-    validate(&text).unwrap_or_else(|said| panic!("{said}\n{text}"));
+    validate(&text).unwrap_or_else(|message| panic!("{message}\n{text}"));
     let read: toml::Table = text.parse().unwrap();
     let cluster = &read["clusters"]["local"];
     assert_eq!(cluster["authenticate"].as_str(), Some("offline"));
@@ -90,7 +90,7 @@ fn it_stands_beside_the_mesh() {
 }
 
 #[test]
-fn without_it_there_is_nothing_of_it() {
+fn without_the_feature_nothing_of_it_is_rendered() {
     let objects = render(RELEASE, &set(&[]));
     assert!(named(&objects, "Service", "rb-rootbridge-linkerd").is_none());
     let template = &only(&objects, "StatefulSet")["spec"]["template"];
@@ -106,8 +106,8 @@ fn values_that_proxies_could_not_use_are_refused() {
         ("linkerd.control=x", "'control' not allowed"),
         ("cluster.name=", "cluster.name"),
     ] {
-        let said = refused(&set(&["linkerd.enabled=true", value]));
-        assert!(said.contains(at), "{value}: {said}");
+        let message = refused(&set(&["linkerd.enabled=true", value]));
+        assert!(message.contains(at), "{value}: {message}");
     }
 }
 
@@ -123,8 +123,8 @@ fn the_notes_say_what_comes_first() {
         "--dry-run=client",
     ];
     for (name, expected) in [("linkerd", true), ("softhsm", false)] {
-        let said = in_cluster(home.path(), &arguments, &values(name));
-        let notes = said.split("NOTES:").nth(1).unwrap();
+        let message = in_cluster(home.path(), &arguments, &values(name));
+        let notes = message.split("NOTES:").nth(1).unwrap();
         assert_eq!(
             notes.contains("docs/how-to/linkerd.md"),
             expected,

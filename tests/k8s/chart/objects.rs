@@ -12,8 +12,8 @@ fn every_value_set_passes_helms_lint() {
         let chart = chart("");
         let arguments = ["lint", "--strict", chart.to_str().unwrap()];
         let output = helm(&arguments, &values(&name));
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{name}: {said}");
+        let message = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{name}: {message}");
     }
 }
 
@@ -64,22 +64,22 @@ async fn the_pod_is_restricted() {
         let answer = apply(&client, &pod, true).await;
         assert_eq!(answer.is_ok(), fits, "{name}: {answer:?}");
         if let Err(error) = answer {
-            let said = error.to_string();
+            let message = error.to_string();
             assert!(
-                said.contains("restricted volume types") && said.contains("socket"),
-                "{said}"
+                message.contains("restricted volume types") && message.contains("socket"),
+                "{message}"
             );
             assert_eq!(
-                said.matches("!=").count() + said.matches("must").count(),
+                message.matches("!=").count() + message.matches("must").count(),
                 0,
-                "{said}"
+                "{message}"
             );
         }
     }
 }
 
 #[test]
-fn values_that_cannot_stand_are_refused() {
+fn invalid_values_are_refused() {
     let nothing = refused(&[]);
     assert!(nothing.contains("hsm.mode"), "{nothing}");
     let two = refused(&set(&["replicaCount=2"]));

@@ -29,9 +29,9 @@ fn reference(text: &str) -> String {
     for (at, line) in lines.iter().enumerate() {
         let bare = line.trim_start();
         let indent = line.len() - bare.len();
-        if let Some(said) = bare.strip_prefix("# -- ") {
+        if let Some(message) = bare.strip_prefix("# -- ") {
             inside = inside.filter(|depth| indent > *depth);
-            meaning = Some(said.to_owned());
+            meaning = Some(message.to_owned());
             continue;
         }
         if bare.is_empty() || bare.starts_with('#') {
@@ -50,14 +50,14 @@ fn reference(text: &str) -> String {
         let name = name.join(".");
         let value = value.trim();
         match meaning.take() {
-            Some(said) => {
+            Some(message) => {
                 let default = if value.is_empty() {
                     inside = Some(indent);
                     "see values.yaml".to_owned()
                 } else {
                     format!("`{value}`")
                 };
-                page.push_str(&format!("| `{name}` | {said} | {default} |\n"));
+                page.push_str(&format!("| `{name}` | {message} | {default} |\n"));
             }
             None => assert!(value.is_empty(), "values.yaml: `{name}` has no `# --` line"),
         }

@@ -47,13 +47,13 @@ fn the_server_takes_the_configuration() {
         }
         let values = values(&name);
         let text = configuration(&values);
-        if let Err(said) = validate(&text) {
-            panic!("{name}: {said}\n{text}");
+        if let Err(message) = validate(&text) {
+            panic!("{name}: {message}\n{text}");
         }
     }
 }
 
-/// What a user writes under `config` stands, whatever characters it has, and `null` takes away.
+/// Values under `config` are written unchanged, whatever characters they have, and `null` removes.
 #[test]
 fn free_tables_are_written_as_they_are() {
     let odd = r#"spiffe://td/ns/"x"\y/sa/<&>'"#;

@@ -145,8 +145,8 @@ impl Shop {
         command.args(["-workers", "32", "-count", &count.to_string(), "-workloads"]);
         command.arg(list);
         let run = move || command::run(&mut command);
-        let said = tokio::task::spawn_blocking(run).await.unwrap();
-        let tally: Value = serde_json::from_str(&said).unwrap();
+        let reported = tokio::task::spawn_blocking(run).await.unwrap();
+        let tally: Value = serde_json::from_str(&reported).unwrap();
         assert_eq!(tally["issued"], count, "{tally}");
         assert_eq!(tally["problems"], Value::Null, "{tally}");
         eprintln!(
@@ -182,8 +182,8 @@ impl Shop {
             child.wait_with_output().unwrap()
         };
         let output = tokio::task::spawn_blocking(run).await.unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}\n{}", istiod.log());
+        let reported = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{reported}\n{}", istiod.log());
         let answers: Vec<Answer> = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(answers.len(), calls.len());
         answers

@@ -1,4 +1,4 @@
-//! istiod's process, in a directory that stands for its container: what its Deployment says is
+//! istiod's process, in a directory that replaces its container: what its Deployment says is
 //! taken from the chart, and what a kubelet would mount is read from the cluster.
 
 use std::fs;
@@ -21,7 +21,7 @@ use rootbridge_test_support::free_port;
 use rootbridge_test_support::{PATIENCE, eventually};
 
 /// What istiod has of its chart besides its own Deployment. Its webhooks would be called for each
-/// pod, at an address that nobody serves.
+/// pod, at an address without a server.
 const KINDS: [&str; 6] = [
     "ServiceAccount",
     "ClusterRole",
@@ -203,7 +203,7 @@ async fn mount(admin: &Client, pod: &Value, root: &Path) {
     }
 }
 
-/// A path of the container's, in the directory that stands for it.
+/// A path of the container's, in the directory that replaces it.
 fn inside(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }

@@ -74,7 +74,7 @@ async fn requests(admin: &Client) -> Vec<CertificateSigningRequest> {
     api.list(&ListParams::default()).await.unwrap().items
 }
 
-/// Workloads' calls to istiod end as certificates of this CA, and nobody gets another's name. While
+/// Workloads' calls to istiod end as certificates of this CA, and no workload gets another's name. While
 /// the CA is away calls fail, and come right with it. Another root reaches namespaces and workloads by
 /// an istiod that was started since.
 #[tokio::test(flavor = "multi_thread")]

@@ -77,7 +77,7 @@ fn notice(ns: &str, account: &str, uid: Option<String>) -> Notice {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_stands_on_the_account() {
+async fn an_event_is_on_the_account() {
     let ns = "lk-events";
     let (recorder, admin) = Recorder::new(shared(), ns).await;
     let account = service_account(&admin, ns, "web").await;
@@ -139,16 +139,16 @@ async fn an_event_stands_on_the_account() {
 async fn a_flood_is_bounded() {
     let ns = "lk-flood";
     let (recorder, admin) = Recorder::new(shared(), ns).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     for n in 0..10_000 {
         recorder
             .notices
             .send("east", notice(ns, &format!("web-{n}"), None));
     }
     assert!(
-        begun.elapsed() < Duration::from_secs(5),
+        started.elapsed() < Duration::from_secs(5),
         "{:?}",
-        begun.elapsed()
+        started.elapsed()
     );
     let dropped = recorder.count("dropped");
     // The queue holds 1,024, and a few were written meanwhile.
@@ -158,7 +158,7 @@ async fn a_flood_is_bounded() {
     })
     .await;
     let written = recorder.count("written") as f64;
-    let rate = written / begun.elapsed().as_secs_f64();
+    let rate = written / started.elapsed().as_secs_f64();
     assert!(rate < 20.0, "{rate} in a second");
     // A shutdown does not wait for those that are left.
     recorder.stop.cancel();

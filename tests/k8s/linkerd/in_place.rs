@@ -106,11 +106,11 @@ async fn the_controllers_pod_is_taken_over_and_given_back() {
 
 /// Without the Deployment nothing is rendered, rather than a control plane without an issuer.
 #[test]
-fn what_is_not_there_is_not_replaced() {
+fn what_does_not_exist_is_not_replaced() {
     let server = crate::server::shared();
     let tools = Tools::new(server, "default");
     let chart = repository("deploy/charts/rootbridge");
-    let said = tools.refused(
+    let message = tools.refused(
         "helm",
         &[
             "template",
@@ -123,13 +123,13 @@ fn what_is_not_there_is_not_replaced() {
         ],
     );
     let why = "no matches for Id Deployment.v1.apps/linkerd-identity.linkerd";
-    assert!(said.contains(why), "{said}");
+    assert!(message.contains(why), "{message}");
     assert_eq!(tools.leftovers(), Vec::<String>::new());
 }
 
 /// Helm deletes what its chart makes no more, unless the object says otherwise.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_roots_are_let_go_of_and_stay() {
+async fn the_roots_are_released_and_stay() {
     let server = crate::server::shared();
     let roots = "configmap/linkerd-identity-trust-roots";
     let external = ["--set", "identity.externalCA=true"];
@@ -145,7 +145,7 @@ async fn the_roots_are_let_go_of_and_stay() {
         if keep {
             let held = |tools: &Tools| tools.object(roots)["data"]["ca-bundle.crt"].clone();
             assert_eq!(held(&tools), "the roots of before\n");
-            // What another has written meanwhile stands, also when the chart takes the object back.
+            // What another writer changed meanwhile is unchanged, also when the chart takes the object back.
             let others = ["--type=merge", "-p", r#"{"data":{"ca-bundle.crt":"both"}}"#];
             tools.ok("kubectl", &[&["patch", roots], &others[..]].concat());
             tools.upgrade(&external);
@@ -153,8 +153,8 @@ async fn the_roots_are_let_go_of_and_stay() {
             tools.upgrade(&[]);
             assert_eq!(held(&tools), "both");
         } else {
-            let said = tools.refused("kubectl", &["get", roots]);
-            assert!(said.contains("NotFound"), "{said}");
+            let message = tools.refused("kubectl", &["get", roots]);
+            assert!(message.contains("NotFound"), "{message}");
         }
     }
 }

@@ -68,7 +68,7 @@ async fn secret(api: &Api<Secret>, what: &str, right: impl Fn(&Secret) -> bool) 
     found.unwrap()
 }
 
-/// The controller's word, as its recorder writes it.
+/// The controller's event, as its recorder writes it.
 async fn event(client: &Client, control: &str, kind: &str, reason: &str, message: &str) -> String {
     let api: Api<Event> = Api::namespaced(client.clone(), control);
     let now = k8s_openapi::jiff::Timestamp::now().to_string();
@@ -97,11 +97,11 @@ fn recorded(setup: &TestServer) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_issuer_is_made_kept_and_taken() {
+async fn the_issuer_is_created_reconciled_and_accepted() {
     let control = "lk-feed";
     let (setup, admin) = feeder(shared(), control, "1", "").await;
     let api: Api<Secret> = Api::namespaced(admin.clone(), control);
-    // From before the write: no word on it.
+    // Older than the write: it does not count.
     let stale = event(&admin, control, "Normal", "IssuerUpdated", "Updated").await;
     let running = setup.serve().await;
     let first = secret(&api, "the issuer", |_| true).await;
@@ -252,7 +252,7 @@ async fn it_is_renewed_at_half_of_its_life() {
 
 /// Path length 0: no issuer is made, and the log says what to do. Then with path length 1.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_issuing_ca_without_room_makes_none_until_it_has() {
+async fn an_issuing_ca_with_path_length_0_makes_none_until_it_has_more() {
     let control = "lk-path-len";
     let (setup, admin) = feeder(shared(), control, "0", "").await;
     let api: Api<Secret> = Api::namespaced(admin.clone(), control);
@@ -341,9 +341,9 @@ async fn a_secret_of_another_type_is_left_to_its_owner() {
     running.stop().await;
 }
 
-/// While the HSM is away at the time of renewal, what stands stays; it is renewed once it is back.
+/// While the HSM is unavailable at renewal, the existing issuer is unchanged; it is renewed later.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_hsm_that_is_away_leaves_what_stands() {
+async fn without_the_hsm_existing_objects_are_unchanged() {
     let control = "lk-away";
     let profile = "\n[profiles.linkerd-issuer]\ndefault_ttl = \"40s\"\nmax_ttl = \"40s\"\nbackdate = \"1s\"\n";
     let (setup, admin) = feeder(shared(), control, "1", profile).await;

@@ -121,11 +121,11 @@ async fn helm_points_the_control_plane_there_and_back() {
         "-f",
     ];
     let twice = tools.rendered(&there[..2]);
-    let said = tools.refused(
+    let message = tools.refused(
         "kubectl",
         &[&apply[..], &[twice.to_str().unwrap()]].concat(),
     );
-    assert!(said.contains("duplicate entries for key"), "{said}");
+    assert!(message.contains("duplicate entries for key"), "{message}");
     let once = tools.rendered(&there);
     tools.ok("kubectl", &[&apply[..], &[once.to_str().unwrap()]].concat());
 }

@@ -96,9 +96,9 @@ async fn counts(running: &RunningServer, current: f64, old: f64, unknown: f64) {
 /// The exit code, the whole result, and its workloads.
 fn status(setup: &TestServer) -> (Option<i32>, Value, Vec<Row>) {
     let output = setup.try_cli(&["linkerd", "status", "-o", "json"]);
-    let said: Value = serde_json::from_slice(&output.stdout)
+    let message: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
-    let workloads = said["clusters"][0]["control_planes"][0]["workloads"].as_array();
+    let workloads = message["clusters"][0]["control_planes"][0]["workloads"].as_array();
     let rows = workloads.into_iter().flatten().map(|row| {
         let text = |key: &str| row[key].as_str().unwrap_or_default();
         let name = format!("{} {} {}", text("namespace"), text("kind"), text("name"));
@@ -106,7 +106,7 @@ fn status(setup: &TestServer) -> (Option<i32>, Value, Vec<Row>) {
         (name, counts, text("restart").to_owned())
     });
     let rows = rows.collect();
-    (output.status.code(), said, rows)
+    (output.status.code(), message, rows)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,11 +119,11 @@ async fn who_runs_with_which_roots() {
     namespace(&client, shop).await;
 
     // Nothing is published yet: nothing can be said, and nothing may go.
-    let (code, said, _) = status(&setup);
+    let (code, message, _) = status(&setup);
     assert_eq!(
-        (code, &said["old_roots_may_go"]),
+        (code, &message["old_roots_may_go"]),
         (Some(7), &json!(false)),
-        "{said}"
+        "{message}"
     );
 
     let running = setup.serve().await;
@@ -159,7 +159,7 @@ async fn who_runs_with_which_roots() {
     // Of another mesh, and of none.
     proxy(&client, "elsewhere", shop, "theirs", None, Some("ab")).await;
     crate::objects::pod(&client, shop, "plain", "default", "").await;
-    let (code, said, rows) = status(&setup);
+    let (code, message, rows) = status(&setup);
     let none = String::new();
     let deployment = format!("{shop} Deployment web");
     let set = format!("{shop} StatefulSet db");
@@ -169,9 +169,12 @@ async fn who_runs_with_which_roots() {
             (deployment.clone(), [2, 0, 0], none.clone()),
             (set.clone(), [1, 0, 0], none.clone()),
         ],
-        "{said}"
+        "{message}"
     );
-    assert_eq!((code, &said["old_roots_may_go"]), (Some(0), &json!(true)));
+    assert_eq!(
+        (code, &message["old_roots_may_go"]),
+        (Some(0), &json!(true))
+    );
 
     counts(&running, 3.0, 1.0, 0.0).await;
 
@@ -194,7 +197,7 @@ async fn who_runs_with_which_roots() {
     )
     .await;
     proxy(&client, control, shop, "alone", None, Some(&first)).await;
-    let (code, said, rows) = status(&setup);
+    let (code, message, rows) = status(&setup);
     let restart = |what: &str| format!("kubectl rollout restart {what} -n {shop}");
     assert_eq!(
         rows,
@@ -203,9 +206,12 @@ async fn who_runs_with_which_roots() {
             (format!("{shop} Pod alone"), [0, 1, 0], none.clone()),
             (set, [0, 1, 1], restart("statefulset/db")),
         ],
-        "{said}"
+        "{message}"
     );
-    assert_eq!((code, &said["old_roots_may_go"]), (Some(1), &json!(false)));
+    assert_eq!(
+        (code, &message["old_roots_may_go"]),
+        (Some(1), &json!(false))
+    );
     counts(&running, 1.0, 5.0, 1.0).await;
     let table = setup.try_cli(&["linkerd", "status"]);
     let shown = String::from_utf8(table.stdout).unwrap();
@@ -217,9 +223,12 @@ async fn who_runs_with_which_roots() {
         let at_once = DeleteParams::default().grace_period(0);
         pods.delete(name, &at_once).await.unwrap();
     }
-    let (code, said, rows) = status(&setup);
-    assert_eq!(rows, [(deployment, [1, 0, 0], none)], "{said}");
-    assert_eq!((code, &said["old_roots_may_go"]), (Some(0), &json!(true)));
+    let (code, message, rows) = status(&setup);
+    assert_eq!(rows, [(deployment, [1, 0, 0], none)], "{message}");
+    assert_eq!(
+        (code, &message["old_roots_may_go"]),
+        (Some(0), &json!(true))
+    );
     counts(&running, 1.0, 1.0, 0.0).await;
     running.metrics_are_listed().await;
     running.stop().await;
@@ -271,7 +280,7 @@ async fn pages_and_the_control_planes_own_pods() {
         )
         .await;
     }
-    let (code, said, rows) = status(&setup);
+    let (code, message, rows) = status(&setup);
     let command = format!("kubectl rollout restart deployment/web -n {many}");
     let none = String::new();
     let wanted = [
@@ -279,7 +288,7 @@ async fn pages_and_the_control_planes_own_pods() {
         (format!("{control} Pod before"), [0, 1, 0], none),
         (format!("{many} Deployment web"), [220, 10, 0], command),
     ];
-    assert_eq!(rows, wanted, "{said}");
+    assert_eq!(rows, wanted, "{message}");
     assert_eq!(code, Some(1));
 
     // The bundle changes: pods that started before it do not have it.

@@ -49,8 +49,8 @@ impl Tools {
     /// What it printed.
     pub(crate) fn ok(&self, program: &str, arguments: &[&str]) -> String {
         let output = self.run(program, arguments);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {said}");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {message}");
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -78,7 +78,7 @@ impl Tools {
         file
     }
 
-    /// An object as it stands, without what changes with every write.
+    /// An object without what changes with every write.
     pub(crate) fn object(&self, what: &str) -> Value {
         let text = self.ok("kubectl", &["get", what, "-o", "json"]);
         serde_json::from_str(&text).unwrap()

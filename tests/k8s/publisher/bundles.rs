@@ -32,7 +32,7 @@ pub(super) fn other_root() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_trust_bundle_needs_attest_and_is_kept() {
+async fn a_cluster_trust_bundle_needs_attest_and_is_reconciled() {
     let lease = rules(NAME).split_off(2);
     let bundles = rule(
         "certificates.k8s.io",
@@ -96,8 +96,8 @@ async fn a_cluster_trust_bundle_needs_attest_and_is_kept() {
     server.stop().await;
 }
 
-/// The rule is the ledger's: what an issuer needs cannot be retired, so that no bundle without it
-/// ever comes to be; and the published one stands where it was.
+/// The ledger enforces it: an anchor that an issuer needs cannot be retired, so no bundle without it
+/// exists, and the published one is unchanged.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_anchor_in_use_is_not_dropped() {
     let cluster = Cluster::of_chart().await;
@@ -108,26 +108,26 @@ async fn an_anchor_in_use_is_not_dropped() {
     let anchors: serde_json::Value =
         serde_json::from_str(&setup.cli(&["anchors", "list", "-o", "json"])).unwrap();
     let print = anchors[0]["sha256"].as_str().unwrap();
-    let said = setup.refused(&[
+    let message = setup.refused(&[
         "anchors",
         "remove",
         print,
         "--trust-domain",
         "cluster.local",
     ]);
-    assert!(said.contains("is active"), "{said}");
+    assert!(message.contains("is active"), "{message}");
 
     std::fs::write(setup.path("other.pem"), other_root()).unwrap();
     let file = setup.path("other.pem").display().to_string();
     super::add_anchor(&setup, &file);
-    let said = setup.refused(&[
+    let message = setup.refused(&[
         "anchors",
         "remove",
         print,
         "--trust-domain",
         "cluster.local",
     ]);
-    assert!(said.contains("is active"), "{said}");
+    assert!(message.contains("is active"), "{message}");
     eventually(SOON * 4, "both anchors", async || {
         let found = cluster.pem("default").await.unwrap_or_default();
         found.starts_with(&pem) && found.len() > pem.len()
@@ -139,7 +139,7 @@ async fn an_anchor_in_use_is_not_dropped() {
 /// Java reads the truststore in either format; an edit of its bytes is put back, and a restart
 /// writes nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_truststore_is_what_java_reads() {
+async fn java_reads_the_truststore() {
     let cluster = Cluster::start(rules("java-trust")).await;
     let target = r#"
 [bundle_targets.java]

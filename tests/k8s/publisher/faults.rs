@@ -12,7 +12,7 @@ use crate::objects::{namespace, rule};
 use crate::rootbridge::rootbridge;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_that_is_down_holds_up_only_itself() {
+async fn a_cluster_that_is_down_delays_only_itself() {
     let mut west = Cluster::of_chart().await;
     let east = Cluster::of_chart().await;
     west.api.crash();
@@ -52,7 +52,7 @@ async fn a_cluster_that_is_down_holds_up_only_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_not_be_written_is_said_and_heals() {
+async fn a_missing_write_permission_is_reported_and_recovers() {
     // It may look, and hold the Lease, and no more.
     let mut few = rules(NAME);
     few.remove(1);
@@ -84,7 +84,7 @@ async fn what_may_not_be_written_is_said_and_heals() {
 
 /// Another writer that puts its own bundle back at once.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fight_is_said_once_and_slows_down() {
+async fn a_write_conflict_is_logged_once_and_slows_down() {
     let cluster = Cluster::of_chart().await;
     namespace(&cluster.client, "shop").await;
     let setup = cluster.setup(ISTIO);
@@ -123,12 +123,12 @@ async fn a_fight_is_said_once_and_slows_down() {
     eprintln!("{fought} rounds");
     assert!((5..=8).contains(&fought), "{fought} rounds");
     let log = server.log();
-    let said: Vec<_> = log
+    let message: Vec<_> = log
         .lines()
         .filter(|line| line.contains("keeps changing the object"))
         .collect();
-    assert_eq!(said.len(), 1, "{said:?}");
-    assert!(said[0].contains("other-publisher"), "{}", said[0]);
+    assert_eq!(message.len(), 1, "{message:?}");
+    assert!(message[0].contains("other-publisher"), "{}", message[0]);
     // The others are in step all the while.
     assert_eq!(status(&setup, &server)["in_step"], 5);
 

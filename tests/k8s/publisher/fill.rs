@@ -10,13 +10,13 @@ use crate::objects::namespace;
 use rootbridge_test_support::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_hundred_namespaces_are_filled_and_kept() {
+async fn three_hundred_namespaces_are_filled_and_reconciled() {
     let cluster = Cluster::of_chart().await;
     for n in 0..300 {
         namespace(&cluster.client, &format!("shop-{n}")).await;
     }
     let setup = cluster.setup(ISTIO);
-    let begun = Instant::now();
+    let started = Instant::now();
     let server = setup.serve().await;
     let pem = published(&setup);
 
@@ -37,10 +37,10 @@ async fn three_hundred_namespaces_are_filled_and_kept() {
         status["behind"] == 0 && status["applied"]["sequence"] == 1
     })
     .await;
-    eprintln!("filled after {:?}: {full}", begun.elapsed());
+    eprintln!("filled after {:?}: {full}", started.elapsed());
     // 50 writes a second at most.
     let writes = full["writes"].as_u64().unwrap();
-    assert!(begun.elapsed().as_millis() as u64 >= (writes - 1) * 20);
+    assert!(started.elapsed().as_millis() as u64 >= (writes - 1) * 20);
     assert_eq!(full["writer"]["state"], "this");
     assert_eq!(
         (&full["failing"], &full["contested"]),
@@ -73,7 +73,7 @@ async fn three_hundred_namespaces_are_filled_and_kept() {
     assert!(both.starts_with(&pem) && both.matches("BEGIN CERTIFICATE").count() == 2);
     server.stop().await;
 
-    // After a restart nothing is written that stands already, and the moment is the recorded one.
+    // After a restart existing objects are not written again, and the time is the recorded one.
     let server = setup.serve().await;
     let again = stands(&setup, &server, "in step again", |status| {
         status["behind"] == 0 && status["applied"]["sequence"] == 2
@@ -115,7 +115,7 @@ async fn edits(cluster: &Cluster, pem: &str) {
         ("label", "true")
     );
 
-    // A foreign key alone is nobody's business.
+    // A foreign key alone is left unchanged.
     let before = maps.get(NAME).await.unwrap().metadata.generation;
     merge(json!({ "data": { "theirs": "changed" } })).await;
     maps.delete(NAME, &DeleteParams::default()).await.unwrap();

@@ -51,7 +51,7 @@ async fn one_writes_and_another_takes_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_its_namespace_nobody_writes() {
+async fn without_its_namespace_no_instance_writes() {
     let cluster = Cluster::of_chart().await;
     let target = ISTIO.replace("[publisher]", "[publisher]\nlease_namespace = \"nowhere\"");
     let setup = cluster.setup(&target);

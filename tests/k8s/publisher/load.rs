@@ -8,9 +8,9 @@ use crate::objects::{namespace, review, service_account, token};
 /// p50 and p99 of TokenReviews with distinct tokens, for so long.
 async fn reviews(cluster: &Cluster, tokens: &[String], span: Duration) -> (Duration, Duration) {
     let mut took = Vec::new();
-    let begun = Instant::now();
+    let started = Instant::now();
     for token in tokens.iter().cycle() {
-        if begun.elapsed() > span {
+        if started.elapsed() > span {
             break;
         }
         let one = Instant::now();
@@ -37,7 +37,7 @@ async fn two_thousand_namespaces() {
     }
     let idle = reviews(&cluster, &tokens, Duration::from_secs(15)).await;
     let setup = cluster.setup(ISTIO);
-    let begun = Instant::now();
+    let started = Instant::now();
     let server = setup.serve().await;
     let busy = reviews(&cluster, &tokens, Duration::from_secs(15)).await;
     let at = status(&setup, &server);
@@ -49,7 +49,7 @@ async fn two_thousand_namespaces() {
         status["behind"] == 0
     })
     .await;
-    eprintln!("2,000 namespaces in {:?}: {full}", begun.elapsed());
+    eprintln!("2,000 namespaces in {:?}: {full}", started.elapsed());
     eprintln!("TokenReview p50 and p99: idle {idle:?}, meanwhile {busy:?}");
     let again = reviews(&cluster, &tokens, Duration::from_secs(15)).await;
     eprintln!("idle again {again:?}");

@@ -103,13 +103,13 @@ impl Cluster {
         Api::namespaced(self.client.clone(), ns)
     }
 
-    /// What stands at the key there.
+    /// The value of the key there.
     async fn pem(&self, ns: &str) -> Option<String> {
         let map = self.maps(ns).get_opt(NAME).await.unwrap()?;
         map.data?.remove(KEY)
     }
 
-    /// Waits until `pem` stands there; how long that took.
+    /// Waits until `pem` is there; returns how long that took.
     async fn has(&self, ns: &str, pem: &str, limit: Duration) -> Duration {
         let what = format!("the bundle in {ns}");
         eventually(limit, &what, async || {
@@ -150,8 +150,8 @@ async fn stands(
     wanted: impl Fn(&Value) -> bool,
 ) -> Value {
     let mut last = Value::Null;
-    let begun = std::time::Instant::now();
-    while begun.elapsed() < PATIENCE {
+    let started = std::time::Instant::now();
+    while started.elapsed() < PATIENCE {
         last = status(setup, server);
         if wanted(&last) {
             return last;

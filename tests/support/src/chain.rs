@@ -1,10 +1,10 @@
-//! What was answered, taken apart and verified as a unit.
+//! An answer, parsed and verified as a whole.
 
 use rootbridge::clock::{Clock as _, SystemClock};
 use rootbridge::mesh::proto::rootbridge_v1::SignCertificateResponse;
 use rootbridge::x509::{Certificate, parse_pem_chain, verify_ca_path};
 
-/// An answer: the leaf, what stands above it, the roots.
+/// The leaf, the CA certificates above it, the roots.
 #[derive(Debug, Clone)]
 pub struct Chain {
     pub leaf: Certificate,

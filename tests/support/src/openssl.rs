@@ -144,6 +144,13 @@ impl OpensslCa {
         below
     }
 
+    /// Certifies a CA below this one again, for so many days.
+    pub fn recertify(&self, below: &Self, days: u32) {
+        let csr = fs::read_to_string(below.path("csr")).unwrap();
+        let certificate = self.sign(&csr, &ca(None), &["-days", &days.to_string()]);
+        fs::write(below.pem_file(), certificate).unwrap();
+    }
+
     /// Signs a workload's CSR for a day, beside it; `san` and `usage` are what follows `=` in
     /// openssl's extension file.
     pub fn sign_leaf(&self, csr: &Path, san: &str, usage: &str) -> PathBuf {

@@ -1,4 +1,4 @@
-//! What a CertificateSigningRequest asks for, and whether that can be asked of policy at all.
+//! Validates a CertificateSigningRequest and turns it into a request for issuance.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::issuance::{IssuanceRequest, Naming};
 use crate::policy::{Profile, Scope};
 use crate::x509::{Csr, ExtendedKeyUsage, San, SpiffeId};
 
-/// The kind, as it stands in the ledger and in origins.
+/// The kind, as the ledger records it.
 const KIND: &str = "CertificateSigningRequest";
 
-/// Whether an object is approved and has no answer yet.
+/// Whether an object is approved and not answered.
 pub(super) fn is_open(csr: &CertificateSigningRequest) -> bool {
     let status = csr.status.as_ref();
     let has = |kind: &str| {
@@ -32,7 +32,6 @@ pub(super) fn is_open(csr: &CertificateSigningRequest) -> bool {
         && !answered
 }
 
-/// The request for a certificate that an object is, or why it is none.
 pub(super) fn validate(
     object: &CertificateSigningRequest,
     config: &CsrSigner,
@@ -47,8 +46,8 @@ pub(super) fn validate(
     usages(object, profile)?;
     let csr = Csr::from_pem(&object.spec.request.0)
         .map_err(|error| Refusal::failed("MalformedRequest", error.to_string()))?;
-    // A request without a name would be taken for one about its requester, which vouches for
-    // others and passes on what they wrote.
+    // Without a name the certificate would be for the requester, which forwards the requests of
+    // workloads.
     if csr.names().is_empty() {
         let message = "the CSR has no subject alternative name";
         return Err(Refusal::failed("NamesNotAllowed", message).into());
@@ -68,7 +67,7 @@ pub(super) fn validate(
     };
     Ok(IssuanceRequest {
         caller,
-        // Stated, so that a profile that ignores a CSR's names does not mean the requester's own.
+        // Explicit: a profile that ignores the CSR's names would otherwise use the requester's.
         names: csr.names().to_vec(),
         csr,
         profile: profile.name().to_owned(),
@@ -81,7 +80,7 @@ pub(super) fn validate(
     })
 }
 
-/// The SPIFFE ID of the account that made the object.
+/// The SPIFFE ID of the account that created the object.
 fn requester(
     object: &CertificateSigningRequest,
     config: &CsrSigner,
@@ -106,20 +105,20 @@ fn requester(
         .map_err(|_| not_trusted())
 }
 
-/// Every usage that is asked for must be one that the profile gives.
+/// Every requested usage must be in the profile.
 fn usages(object: &CertificateSigningRequest, profile: &Profile) -> Result<(), Refusal> {
     let given = profile.usage();
     for usage in object.spec.usages.as_deref().unwrap_or_default() {
         let fits = match usage.as_str() {
-            // `signing` is an old word for it. Key encipherment is what an RSA key gets and others
-            // have no use for; istiod asks for it whatever the key.
+            // `signing` is its older name. Key encipherment is for RSA keys only; istiod requests it
+            // for every key.
             "digital signature" | "signing" | "key encipherment" => true,
             "server auth" => given.contains(ExtendedKeyUsage::SERVER_AUTH),
             "client auth" => given.contains(ExtendedKeyUsage::CLIENT_AUTH),
             _ => false,
         };
         if !fits {
-            // The API server knows a list of usages; cut all the same.
+            // The API server checks usages against a list; the length is bounded here all the same.
             let usage: String = usage.chars().take(64).collect();
             let message = format!("the usage \"{}\" is not given here", usage.escape_default());
             return Err(Refusal::denied("UsageNotAllowed", message));
@@ -128,13 +127,13 @@ fn usages(object: &CertificateSigningRequest, profile: &Profile) -> Result<(), R
     Ok(())
 }
 
-/// A cluster that speaks for some namespaces only has no say over identities elsewhere.
+/// Every identity must be in a namespace that the cluster may authenticate.
 fn namespaces(names: &[San], cluster: &ClusterConfig) -> Result<(), Refusal> {
     for name in names {
         let San::Spiffe(id) = name else { continue };
         let namespace = match id.path().split('/').collect::<Vec<_>>().as_slice() {
             ["", "ns", namespace, "sa", _] => (*namespace).to_owned(),
-            // No namespace's: only a cluster that speaks for all may have it, by rule.
+            // An identity without a namespace: only for a cluster without a list of namespaces.
             _ => String::new(),
         };
         if !cluster.allows_namespace(&namespace) {
@@ -145,7 +144,7 @@ fn namespaces(names: &[San], cluster: &ClusterConfig) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The wish, within what the profile gives: Kubernetes lets a signer give less than is asked.
+/// The requested lifetime, at most the profile's: Kubernetes allows a signer to shorten it.
 fn lifetime(object: &CertificateSigningRequest, profile: &Profile) -> Option<Duration> {
     let seconds = u64::try_from(object.spec.expiration_seconds?).ok()?;
     Some(Duration::from_secs(seconds.max(600)).min(profile.max_ttl()))

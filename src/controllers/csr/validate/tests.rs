@@ -91,7 +91,11 @@ fn what_istiod_asks_for() {
     assert_eq!(request.ttl, Some(Duration::from_secs(3600)));
     object.spec.expiration_seconds = Some(i32::MAX);
     let request = validate(&object, &config(), &cluster("[]"), &profile("")).unwrap();
-    assert_eq!(request.ttl, Some(profile("").max_ttl()), "a wish, clamped");
+    assert_eq!(
+        request.ttl,
+        Some(profile("").max_ttl()),
+        "the requested lifetime, shortened"
+    );
 }
 
 #[test]
@@ -127,7 +131,7 @@ fn a_cluster_speaks_for_its_namespaces_only() {
     assert!(validate(&object(&[NAME]), &config(), &both, &profile("")).is_ok());
 }
 
-/// istiod passes on a workload's CSR that names nobody: it must not become istiod's certificate.
+/// A workload's CSR without names, forwarded by istiod, must not become istiod's certificate.
 #[test]
 fn a_csr_without_names_is_nobodys() {
     for text in ["", "[workload]\ncsr_names = 'ignore'"] {
@@ -183,7 +187,7 @@ fn only_approved_objects_without_an_answer_are_open() {
     assert!(!is_open(&answered));
 }
 
-/// What stands on the object and in the log is harmless there.
+/// What a refusal and the log quote is harmless.
 fn assert_sayable(text: &str) {
     assert!((1..=1000).contains(&text.chars().count()), "{}", text.len());
     assert!(!text.chars().any(char::is_control), "{text:?}");

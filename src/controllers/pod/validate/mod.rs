@@ -1,5 +1,5 @@
-//! What a PodCertificateRequest asks for, and every rule by which an API server would refuse the
-//! answer, before the HSM is asked.
+//! Validates a PodCertificateRequest, and checks before signing that the API server will accept the
+//! certificate.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,17 +17,18 @@ use crate::issuance::{IssuanceRequest, Issuer, Naming};
 use crate::policy::{Profile, Scope};
 use crate::x509::{Certificate, Csr, CsrError, CsrSubject, KeyError, KeyKind, San, SpiffeId};
 
-/// The kind, as it stands in the ledger and in origins.
+/// The kind, as the ledger records it.
 const KIND: &str = "PodCertificateRequest";
-/// No pod certificate lives for less.
+/// The shortest lifetime of a pod certificate.
 pub(super) const SHORTEST: Duration = Duration::from_secs(3600);
-/// notBefore is within five minutes of the server's clock; ten seconds of that are for the way.
+/// The API server requires notBefore within five minutes of its clock; ten seconds are for signing and
+/// for the request.
 pub(super) const NEAR: Duration = Duration::from_secs(290);
 /// The longest chain, in bytes of PEM.
 const CHAIN: usize = 100 * 1024;
-/// A leaf of the most names and the largest key is shorter in PEM.
+/// An upper bound for a leaf with the most names and the largest key, in bytes of PEM.
 const LEAF: usize = 8 * 1024;
-/// `now` of the request and of its issuance may be seconds apart.
+/// For the time between validation and signing.
 const SLACK: Duration = Duration::from_secs(30);
 
 /// The `spec` of v1 and v1beta1.
@@ -43,21 +44,21 @@ struct Spec {
     max_expiration_seconds: Option<i64>,
     #[serde(rename = "stubPKCS10Request")]
     stub: Option<ByteString>,
-    /// The older form of v1beta1: a key, and its signature over the pod's UID.
+    /// v1beta1's older form: a key, and its signature over the pod's UID.
     pkix_public_key: Option<ByteString>,
     proof_of_possession: Option<ByteString>,
     #[serde(default)]
     unverified_user_annotations: BTreeMap<String, String>,
 }
 
-/// The same moment by two clocks.
+/// The current time by two clocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clocks {
     pub(super) now: UnixTime,
     pub(super) server: UnixTime,
 }
 
-/// A request that may be asked of policy.
+/// A validated request; policy has not decided yet.
 #[derive(Debug)]
 pub(super) struct ValidRequest {
     caller: Caller,
@@ -67,14 +68,13 @@ pub(super) struct ValidRequest {
     uid: String,
 }
 
-/// Whether an object has no answer yet.
+/// Whether an object is not answered yet.
 pub(super) fn is_open(object: &DynamicObject) -> bool {
     let conditions = object.data.pointer("/status/conditions");
     let answered = conditions.and_then(|list| list.as_array());
     object.metadata.deletion_timestamp.is_none() && answered.is_none_or(Vec::is_empty)
 }
 
-/// The request that an object is, or why it is none.
 pub(super) fn validate(
     object: &DynamicObject,
     config: &PodSigner,
@@ -145,7 +145,7 @@ pub(super) fn validate(
     })
 }
 
-/// The key of a request. A stub is empty by contract: nothing but its key could ever count.
+/// The key of a request. A stub request must hold nothing else.
 fn key(spec: &Spec, profile: &Profile) -> Result<Csr, Refusal> {
     let unsupported = |what: String| Refusal::denied("UnsupportedKeyType", what);
     let bytes = |field: &Option<ByteString>| field.as_ref().map(|b| b.0.clone());
@@ -162,7 +162,7 @@ fn key(spec: &Spec, profile: &Profile) -> Result<Csr, Refusal> {
         CsrError::Key(KeyError::Unsupported { .. } | KeyError::RsaSize { .. }) => {
             unsupported(error.to_string())
         }
-        // Proved by RSA-PSS, in the older form alone.
+        // Only in the older form, whose proof is an RSA-PSS signature.
         CsrError::ProofOfPossession(KeyError::AlgorithmMismatch { .. }) => unsupported(
             "RSA keys are certified by stubPKCS10Request only: use ECDSAP256, or update the kubelet"
                 .to_owned(),
@@ -184,7 +184,7 @@ fn key(spec: &Spec, profile: &Profile) -> Result<Csr, Refusal> {
 }
 
 impl ValidRequest {
-    /// The UID of the object.
+    /// The object's UID.
     pub(super) fn uid(&self) -> &str {
         &self.uid
     }
@@ -194,7 +194,7 @@ impl ValidRequest {
         self.longest
     }
 
-    /// The request for issuance, whose certificate an API server will take if it is signed now.
+    /// The request for issuance of a certificate that the API server accepts, if it is signed now.
     pub(super) fn request(
         &self,
         profile: &Profile,
@@ -214,7 +214,7 @@ impl ValidRequest {
             profile: profile.name().to_owned(),
             naming: Naming::Spiffe,
             scope: match self.names.is_empty() {
-                // Its own name only, which is what a mesh's CA is for.
+                // Only the account's own SPIFFE ID.
                 true => Scope::CallerName,
                 false => Scope::Requested,
             },
@@ -231,7 +231,7 @@ impl ValidRequest {
     }
 }
 
-/// What of an issuer decides whether a certificate of its is taken.
+/// The properties of an issuer that the API server's rules depend on.
 #[derive(Clone, Copy, Debug)]
 struct Ca {
     begins: UnixTime,
@@ -240,14 +240,14 @@ struct Ca {
     path: usize,
 }
 
-/// How long a certificate may live from now on, if an API server takes one that is signed now.
+/// The remaining lifetime of a certificate that the API server accepts, if it is signed now.
 fn lifetime(
     profile: &Profile,
     longest: Duration,
     ca: Ca,
     clocks: Clocks,
 ) -> Result<Duration, SigningError> {
-    // Backdating counts as life.
+    // The API server counts backdating as part of the lifetime.
     let usual = profile.backdate();
     let ttl = |backdate| profile.max_ttl().min(longest.saturating_sub(backdate));
     if ttl(usual) + usual < SHORTEST {
@@ -256,7 +256,7 @@ fn lifetime(
     }
     let retry = |why: &str| Err(SigningError::Retry(why.to_owned()));
     let begins = clocks.now.minus(usual);
-    // First of all: by a clock that is wrong nothing else can be checked.
+    // First: with a wrong clock the other checks are wrong too.
     if apart(begins, clocks.server) > NEAR {
         return retry("the API server's clock and this one differ by minutes");
     }
@@ -265,7 +265,7 @@ fn lifetime(
     }
     let (backdate, ttl) = match ca.begins > begins {
         false => (usual, ttl(usual)),
-        // It cuts the backdating, which grows until the certificate is signed.
+        // The issuer's notBefore limits backdating, which grows until the certificate is signed.
         true => {
             let backdate = clocks.now.since(ca.begins);
             (backdate, ttl(backdate + SLACK))
@@ -284,7 +284,6 @@ fn lifetime(
     Ok(ttl)
 }
 
-/// How far two times are apart.
 pub(super) fn apart(a: UnixTime, b: UnixTime) -> Duration {
     a.since(b).max(b.since(a))
 }

@@ -125,7 +125,7 @@ fn what_fails() {
     assert!(!refused.denied && refused.reason == "MalformedRequest");
 }
 
-/// Namespace and account are the whole of the subject: what could move or widen it is none.
+/// Namespace and account are the whole subject: a name that could move or widen it is refused.
 #[test]
 fn accounts_with_odd_names_are_nobody() {
     let long = "a".repeat(254);
@@ -149,7 +149,7 @@ fn accounts_with_odd_names_are_nobody() {
     }
 }
 
-/// Another signer's request is none of ours, however alike the names are.
+/// Another signer's request is ignored, however similar the names are.
 #[test]
 fn signers_with_odd_names_are_others() {
     for odd in [
@@ -173,7 +173,7 @@ fn signers_with_odd_names_are_others() {
     }
 }
 
-/// The pod's author writes them: none is known, and what the refusal quotes is harmless.
+/// The pod's author writes them: none is supported, and what the refusal quotes is harmless.
 #[test]
 fn annotations_with_odd_names_are_denied() {
     let long = "a".repeat(1 << 20);
@@ -245,8 +245,8 @@ fn clocks_may_be_apart_either_way() {
 const NOW: i64 = 1_800_000_000;
 const HOUR: i64 = 3600;
 
-/// The verdict on a request at [`NOW`]: this clock is `ahead` of the server's, the issuer has
-/// `left` seconds by this clock and began `age` seconds ago.
+/// The lifetime for a request at [`NOW`]: this clock is `ahead` of the server's; by this clock the
+/// issuer is valid since `age` seconds and for `left` more.
 fn at(text: &str, longest: i64, ahead: i64, left: i64, age: i64) -> Result<i64, SigningError> {
     let now = NOW + ahead;
     let ca = Ca {
@@ -284,8 +284,7 @@ fn backdating_counts_as_life() {
     assert!(!refusal.denied && refusal.reason == "LifetimeNotAllowed");
 }
 
-/// An issuer's end cuts the certificate short: what is left must be an hour and the time that
-/// signing may take.
+/// The issuer's notAfter shortens the certificate: an hour and the time for signing must remain.
 #[test]
 fn an_issuer_near_its_end_waits_for_its_renewal() {
     let least = HOUR - 120 + 30;
@@ -311,8 +310,8 @@ fn an_issuer_near_its_end_waits_for_its_renewal() {
     );
 }
 
-/// Backdating ends at the issuer's own beginning. Only who wants no more than the least life waits
-/// until the whole of it can be had.
+/// Backdating ends at the issuer's notBefore. Only a request for the shortest lifetime waits until all
+/// of it is available.
 #[test]
 fn a_ca_that_was_made_a_moment_ago_signs() {
     let young = |longest, age| at(TEXT, longest, 0, 99 * HOUR, age);
@@ -330,7 +329,7 @@ fn a_ca_that_was_made_a_moment_ago_signs() {
     assert_eq!(young(72 * HOUR, 0), Ok(48 * HOUR));
     let why = later(young(24 * HOUR, -1));
     assert!(why.contains("not valid yet"), "{why}");
-    // What is too short however long one waits.
+    // Too short, however long the wait.
     assert!(matches!(
         at(TEXT, 0, 0, 99 * HOUR, 0),
         Err(SigningError::Refused(_))
@@ -345,7 +344,7 @@ fn a_clock_that_is_minutes_off_signs_nothing() {
         assert!(verdict.is_ok(), "{ahead}: {verdict:?}");
     }
     for ahead in [411, 3600, 99 * 365 * 86_400, -171, -3600, -NOW] {
-        // Even where the issuer seems not to have begun or to have ended: that is the clock's doing.
+        // Even where the wrong clock makes the issuer seem not yet or no longer valid.
         for (left, age) in [(99 * HOUR, HOUR), (-1, HOUR), (99 * HOUR, -HOUR)] {
             let why = later(at(TEXT, HOUR, ahead, left, age));
             assert!(why.contains("clock"), "{ahead}: {why}");

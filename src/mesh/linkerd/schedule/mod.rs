@@ -1,18 +1,18 @@
-//! When a proxy is told to have another certificate.
+//! The time at which a proxy should have renewed its certificate.
 //!
-//! A proxy sleeps 70 % of what is left until `valid_until` and looks at nothing else, without
-//! jitter of its own. So proxies that start together would come back together for ever, and one
-//! that is told the truth (notAfter) has only 30 % of its life to outlast an outage. `valid_until`
-//! is therefore earlier than notAfter: by a margin, and by a draw of its own for each certificate.
+//! A proxy sleeps for 70 % of the time until `valid_until`, without jitter. With notAfter as
+//! `valid_until`, proxies that start together would always renew together, and would have only 30 %
+//! of the lifetime to survive an outage. `valid_until` is therefore before notAfter: by a margin,
+//! and by a random time for each certificate.
 
 use std::time::Duration;
 
 use crate::clock::UnixTime;
 
-/// How far `valid_until` lies before notAfter.
+/// How far `valid_until` is before notAfter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Schedule {
-    /// What is always left of a certificate at `valid_until`.
+    /// The remaining lifetime at `valid_until`, at least.
     pub outage_margin: Duration,
     /// The span over which `valid_until` is spread, evenly, before that.
     pub jitter: Duration,
@@ -27,7 +27,7 @@ impl Schedule {
         }
     }
 
-    /// Whether a certificate of this lifetime keeps a quarter of it to be used in.
+    /// Whether a quarter of this lifetime, at least, is before `valid_until`.
     pub fn fits(&self, lifetime: Duration) -> bool {
         self.whole() <= u128::from((lifetime - lifetime / 4).as_secs())
     }
@@ -37,10 +37,10 @@ impl Schedule {
         u128::from(self.outage_margin.as_secs()) + u128::from(self.jitter.as_secs())
     }
 
-    /// The `valid_until` of a certificate that is issued at `now` and ends at `not_after`; `draw`
-    /// is a random number. A certificate that its issuer's end has cut short has margin and jitter
-    /// cut short alike, so that a quarter of its life at least lies before `valid_until`.
-    pub fn valid_until(&self, now: UnixTime, not_after: UnixTime, draw: u64) -> UnixTime {
+    /// The `valid_until` of a certificate that is issued at `now` and expires at `not_after`; `random`
+    /// is evenly distributed. If the issuer's notAfter shortens the lifetime, margin and jitter are
+    /// shortened alike, so that a quarter of the lifetime, at least, is before `valid_until`.
+    pub fn valid_until(&self, now: UnixTime, not_after: UnixTime, random: u64) -> UnixTime {
         let left = not_after.since(now);
         let most = left - left / 4;
         let whole = self.whole();
@@ -51,9 +51,9 @@ impl Schedule {
             ),
             false => (self.outage_margin, self.jitter),
         };
-        let drawn = (u128::from(jitter.as_secs()) * u128::from(draw)) >> u64::BITS;
-        let drawn = Duration::from_secs(u64::try_from(drawn).unwrap_or(0));
-        not_after.minus(margin).minus(drawn)
+        let delay = (u128::from(jitter.as_secs()) * u128::from(random)) >> u64::BITS;
+        let delay = Duration::from_secs(u64::try_from(delay).unwrap_or(0));
+        not_after.minus(margin).minus(delay)
     }
 }
 

@@ -118,7 +118,7 @@ fn refreshes_spread_and_stay_spread() {
 }
 
 #[test]
-fn without_the_schedule_they_come_in_herds() {
+fn without_the_schedule_refreshes_stay_synchronized() {
     // What proxies do that are told notAfter itself: the test above can fail.
     let told = Schedule {
         outage_margin: Duration::ZERO,

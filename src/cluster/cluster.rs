@@ -1,24 +1,99 @@
-//! From a token to the caller that a cluster vouches for.
+//! One Kubernetes cluster, and the authentication of its service accounts' tokens.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::Cluster;
-use super::callers::VerificationMode;
-use super::token_review::TokenSubject;
-use crate::authn::{Api, AuthnError, Caller, Identity, Method};
+use super::config::ClusterConfig;
+use super::connection::Connection;
+use super::index::Index;
+use super::metrics::Metrics;
+use super::offline::OfflineVerifier;
+use super::raw::VerificationMode;
+use super::token_review::{TokenReviewer, TokenSubject};
+use crate::authn::{Api, AuthnError, Caller, Identity, KeyCacheReport, Method};
+use crate::clock::Clock;
 use crate::x509::SpiffeId;
 
+#[derive(Debug)]
+pub struct Cluster {
+    config: ClusterConfig,
+    connection: Arc<Connection>,
+    clock: Arc<dyn Clock>,
+    reviewer: TokenReviewer,
+    /// Only where it is needed: it requires permission to list all pods.
+    index: Option<Index>,
+    offline: Option<OfflineVerifier>,
+    up: AtomicBool,
+    metrics: Metrics,
+}
+
 impl Cluster {
-    /// Who presents `token` to `api`. The answer is final: nobody else is asked.
-    ///
-    /// # Errors
-    /// [`AuthnError::Rejected`] when the cluster says no or may not speak for the caller;
-    /// [`AuthnError::Unavailable`] when it does not say.
+    pub(super) fn start(
+        config: &ClusterConfig,
+        clock: &Arc<dyn Clock>,
+        metrics: &Metrics,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Self {
+        let connection = Arc::new(Connection::new(config.clone()));
+        tasks.spawn(Arc::clone(&connection).follow_kubeconfig(stop.clone()));
+        let callers = config.callers();
+        let needs_keys = callers.any() && callers.mode() == VerificationMode::Offline;
+        let start_offline = || {
+            let silence = callers.watch_silence();
+            OfflineVerifier::start(config.name(), &connection, silence, clock)
+        };
+        Self {
+            config: config.clone(),
+            reviewer: TokenReviewer::new(callers),
+            index: callers
+                .needs_index()
+                .then(|| Index::start(config, &connection, tasks, stop)),
+            offline: needs_keys.then(start_offline),
+            connection,
+            clock: Arc::clone(clock),
+            up: AtomicBool::new(false),
+            metrics: metrics.clone(),
+        }
+    }
+
+    pub fn config(&self) -> &ClusterConfig {
+        &self.config
+    }
+
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// `None` where nothing needs it.
+    pub fn index(&self) -> Option<&Index> {
+        self.index.as_ref()
+    }
+
+    /// The API server's published keys; `None` where tokens are not verified with them.
+    pub fn keys(&self) -> Option<KeyCacheReport> {
+        self.offline.as_ref().map(OfflineVerifier::report)
+    }
+
+    /// Whether the API server answered the last probe.
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_up(&self, up: bool) {
+        self.up.store(up, Ordering::Relaxed);
+    }
+
+    /// The caller that presents `token` to `api`. The result is final: no other cluster is tried.
     pub async fn authenticate(&self, token: &str, api: Api) -> Result<Caller, AuthnError> {
         let name = self.config.name();
         let audience = self.config.callers().audience(api).ok_or_else(|| {
             AuthnError::rejected(format_args!(
-                "the tokens of cluster {name} do not count for the API {api}"
+                "the API {api} accepts no tokens of cluster {name}"
             ))
         })?;
         let (subject, method) = self
@@ -35,10 +110,11 @@ impl Cluster {
     ) -> Result<(TokenSubject, Method), AuthnError> {
         if let (Some(offline), Some(index)) = (&self.offline, &self.index) {
             let started = Instant::now();
-            // A key that is not known yet is fetched, which must not eat up the API server's own time.
+            // Fetching an unknown key must leave time for a TokenReview.
             let most = self.config.callers().review_timeout() / 2;
             let result = timeout(most, offline.verify(index, token, audience)).await;
-            let result = result.unwrap_or_else(|_| Ok(Err("its key took too long".to_owned())));
+            let result =
+                result.unwrap_or_else(|_| Ok(Err("fetching its key took too long".to_owned())));
             if !matches!(result, Ok(Err(_))) {
                 self.metrics.count(
                     self.config.name(),
@@ -60,7 +136,7 @@ impl Cluster {
                     tracing::debug!(
                         cluster = self.config.name(),
                         why,
-                        "a token goes to TokenReview"
+                        "a token cannot be verified offline and goes to TokenReview"
                     );
                 }
             }
@@ -83,7 +159,9 @@ impl Cluster {
         let name = self.config.name();
         let rejected = |why: &str| AuthnError::rejected(format_args!("cluster {name}: {why}"));
         if !self.config.allows_namespace(&subject.namespace) {
-            return Err(rejected("it may not speak for the token's namespace"));
+            return Err(rejected(
+                "the cluster's `namespaces` do not include the token's",
+            ));
         }
         let trust_domain = self.config.trust_domain();
         let id = SpiffeId::service_account(trust_domain, &subject.namespace, &subject.account)

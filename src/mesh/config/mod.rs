@@ -1,73 +1,20 @@
-//! `[listeners.*]` and `[istio]`: where the APIs are spoken, by whom, and under which name.
+//! `[listeners.*]`: the addresses, APIs, callers and certificates of listeners.
+
+mod linkerd;
+mod raw;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use serde::Deserialize;
-
-use super::linkerd::{LinkerdConfig, RawLinkerd, listener as for_linkerd};
-use super::tls_config::{RawTls, TlsConfig};
+use super::linkerd::LinkerdConfig;
 use crate::authn;
 use crate::cluster::{ClusterConfig, ListenerClusters};
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::net::Limits;
 
-/// An API that a listener may serve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Api {
-    /// `istio.v1.auth.IstioCertificateService`.
-    Istio,
-    /// `rootbridge.v1.CertificateService`.
-    Certificates,
-    /// `io.linkerd.proxy.identity.Identity`, on a listener of its own.
-    Linkerd,
-    /// `rootbridge.v1.TrustBundleService` and `/v1/trust-bundles/`; both without a credential.
-    Bundles,
-}
-
-/// `[listeners.NAME]` as it is written.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawListener {
-    /// IP address and port, such as `0.0.0.0:8443`.
-    pub address: String,
-    /// The APIs served here.
-    pub apis: Vec<Api>,
-    /// The `[jwt.*]` verifiers that may vouch for callers here.
-    #[serde(default)]
-    pub jwt: Vec<String>,
-    /// The `[operators.*]` whose credentials count here.
-    #[serde(default)]
-    pub operators: Vec<String>,
-    /// The `[clusters.*]` whose tokens count here.
-    #[serde(default)]
-    pub clusters: Vec<String>,
-    /// Which of them judges a call that names none (`clusterid`).
-    pub default_cluster: Option<String>,
-    /// Whether, and for which trust domains, a client certificate authenticates. Default: not.
-    pub client_certificates: Option<authn::RawClientCertificates>,
-    /// The server's own certificate; absent for plaintext, which only Linkerd's own proxies may
-    /// speak, from this host.
-    pub tls: Option<RawTls>,
-    /// Whether plaintext is taken on other addresses than loopback, from this host's own: a proxy
-    /// in the same pod ends TLS. Default: not.
-    #[serde(default)]
-    pub behind_proxy: bool,
-    /// Whose identity service it is, where `linkerd` is among `apis`.
-    pub linkerd: Option<RawLinkerd>,
-    /// What the listener takes on at most.
-    #[serde(default)]
-    pub limits: Limits,
-}
-
-/// `[istio]` as it is written.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RawIstio {
-    /// The profile of a request that names none. Default: `policy.default_profile`.
-    pub profile: Option<String>,
-}
+pub use raw::{Api, RawIstio, RawListener};
+pub use tls::{OwnCertificate, RawSni, RawTls, TlsConfig};
 
 /// A checked listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,9 +58,9 @@ impl ListenerConfig {
             at("apis"),
             "name at least one of istio, certificates, bundles, linkerd",
         );
-        let linkerd = for_linkerd::settings(&mut raw, &apis, clusters);
+        let linkerd = linkerd::settings(&mut raw, &apis, clusters);
         let linkerd = issues.collect(linkerd.map_err(|issues| issues.under(&table)));
-        let tls = for_linkerd::tls(
+        let tls = linkerd::tls(
             raw.tls.take(),
             raw.behind_proxy,
             address.as_ref(),

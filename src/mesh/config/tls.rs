@@ -1,4 +1,4 @@
-//! `[listeners.*.tls]`: where a listener's own certificates come from.
+//! `[listeners.*.tls]`: the source of a listener's server certificates.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::x509::{DnsName, San, TrustDomain};
 
-/// `[listeners.NAME.tls]` as it is written: `trust_domain`, or both files.
+/// `[listeners.NAME.tls]`: `trust_domain`, or both files.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawTls {
@@ -28,21 +28,21 @@ pub struct RawTls {
     pub key_file: Option<PathBuf>,
 }
 
-/// `[[listeners.NAME.tls.sni]]` as it is written.
+/// `[[listeners.NAME.tls.sni]]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawSni {
     /// The trust domain whose authority of this server certifies these names.
     pub trust_domain: String,
-    /// DNS names; a client that asks for one of them is shown this certificate.
+    /// A client that asks for one of these DNS names gets this certificate.
     #[serde(default)]
     pub dns: Vec<String>,
 }
 
-/// Where a listener's own certificates come from.
+/// The source of a listener's server certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TlsConfig {
-    /// From this server's own authorities; the first answers clients that name none of the others.
+    /// From this server's authorities; the first is for clients whose SNI matches none.
     Own(Vec<OwnCertificate>),
     /// From files, reloaded when they change.
     Files {
@@ -51,7 +51,7 @@ pub enum TlsConfig {
         /// The private key in PEM.
         key: PathBuf,
     },
-    /// None: plaintext, for callers on this host alone.
+    /// Without TLS, for callers on this host only.
     Plaintext,
 }
 

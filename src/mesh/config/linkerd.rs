@@ -1,19 +1,19 @@
-//! What a listener must be like to be Linkerd's identity service.
+//! Requirements of a listener that is Linkerd's identity service.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use super::LinkerdConfig;
+use super::raw::{Api, RawListener};
+use super::tls::{RawTls, TlsConfig};
 use crate::authn;
 use crate::cluster::ClusterConfig;
 use crate::config_issue::{ConfigIssue, ConfigIssues};
-use crate::mesh::config::{Api, RawListener};
-use crate::mesh::tls_config::{RawTls, TlsConfig};
+use crate::mesh::linkerd::LinkerdConfig;
 use crate::x509::TrustDomain;
 
 /// The settings of a listener that serves Linkerd; `None` for others. Adds to `raw` what follows
 /// from them: the one cluster, and the name that proxies call.
-pub(in crate::mesh) fn settings(
+pub(super) fn settings(
     raw: &mut RawListener,
     apis: &BTreeSet<Api>,
     clusters: &BTreeMap<String, ClusterConfig>,
@@ -104,7 +104,7 @@ fn add_service_name(config: &LinkerdConfig, tls: &mut RawTls) -> Result<(), Conf
 
 /// The listener's certificate, which only a listener for Linkerd may lack. `address` is `None` if it
 /// is invalid.
-pub(in crate::mesh) fn tls(
+pub(super) fn tls(
     raw: Option<RawTls>,
     behind_proxy: bool,
     address: Option<&SocketAddr>,
@@ -131,8 +131,7 @@ pub(in crate::mesh) fn tls(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use crate::mesh::config::{ListenerConfig, RawListener};
-    use crate::mesh::tls_config::TlsConfig;
+    use super::super::{ListenerConfig, RawListener, TlsConfig};
     use crate::{authn, cluster};
 
     const CLUSTERS: &str = "[east]\ntrust_domain = 'td.example'\n\
