@@ -13,6 +13,7 @@ mod records;
 mod rollout;
 mod row;
 pub mod sqlite;
+mod words;
 
 use std::fmt;
 use std::time::Duration;

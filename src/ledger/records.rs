@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::intent::words;
+use super::words::words;
 use crate::clock::UnixTime;
 use crate::digest::{hex, sha256};
 use crate::x509::TrustDomain;

@@ -134,16 +134,16 @@ fn texts(path: &Path, found: &mut Vec<PathBuf>) {
 
 #[test]
 fn names_and_phrases_are_found() {
-    let entries: Vec<Entry> = ["Shifts", "walk through the house", "# a comment"]
+    let entries: Vec<Entry> = ["Oldname", "way of saying it", "# a comment"]
         .into_iter()
         .filter_map(entry)
         .collect();
-    let text = "use Shifts;\n// Shiftsy, a walk\n// through The house.\n";
+    let text = "use Oldname;\n// Oldnames, a way\n// of saying It.\n";
     let found = in_text(&entries, text, false);
     let expected = [
-        (1, "Shifts".to_owned()),
-        (2, "walk through the house".to_owned()),
+        (1, "Oldname".to_owned()),
+        (2, "way of saying it".to_owned()),
     ];
     assert_eq!(found, expected);
-    assert!(in_text(&entries, "`Shifts` is gone", true).is_empty());
+    assert!(in_text(&entries, "`Oldname` is gone", true).is_empty());
 }

@@ -16,7 +16,7 @@ const OFFLINE: &str = "authenticate = 'offline'\nwatch_silence = '10s'";
 
 /// A cluster with `shop/cart-0` on node `n1`, up to date.
 async fn ready(fake: &FakeApiServer, key: &JwtKey) -> Fixture {
-    *fake.jwks.lock().unwrap() = key_set(&key);
+    *fake.jwks.lock().unwrap() = key_set(key);
     fake.pods.add(pod("shop", "cart-0", POD, "cart", "n1"));
     fake.accounts.add(account("shop", "cart", ACCOUNT));
     let fixture = Fixture::new(&[("east", fake, OFFLINE)]).await;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use cryptoki::context::Pkcs11;
-use cryptoki::slot::Slot;
 use rootbridge::hsm::{HsmError, SignError, Token, TokenState};
 
 use crate::support::{Module, Scenario, new_key, sign, sign_and_verify, until};
@@ -13,9 +12,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Ends the login from another session: a login belongs to the process.
 fn log_out(scenario: &Scenario, token: &Token) {
     let module = Pkcs11::new(&scenario.module).unwrap();
-    let session = module
-        .open_ro_session(Slot::try_from(token.info().unwrap().slot).unwrap())
-        .unwrap();
+    let slot = token.info().unwrap().slot.try_into().unwrap();
+    let session = module.open_ro_session(slot).unwrap();
     session.logout().unwrap();
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn leaf(name: &str, chain: &Path, key: &Path, roots: &Path, id: &str)
 /// Verifies every certificate of a serving CA: leaves for each kind of key, the server's own, the
 /// issuing CA's and the root's.
 pub(crate) fn verify_all(setup: &TestServer, kinds: &[&str]) {
-    let roots = ledger::anchors(&setup);
+    let roots = ledger::anchors(setup);
     let mut cases = Vec::new();
     for kind in kinds {
         let made = certify(setup, kind, "foo", "bar", kind);
@@ -41,14 +41,14 @@ pub(crate) fn verify_all(setup: &TestServer, kinds: &[&str]) {
     cases.push(
         json!({"name": "server", "shape": "server", "chain": shown, "roots": roots, "dns": NAME}),
     );
-    let chains = ledger::ca_chains(&setup);
+    let chains = ledger::ca_chains(setup);
     assert!(!chains.is_empty());
     for (role, chain) in chains {
         cases.push(json!({"name": role, "shape": role, "chain": chain, "roots": roots}));
         go_verify(&chain, &roots, "any", "").unwrap();
     }
     assert_eq!(verify_certificates(&cases), Vec::<String>::new());
-    ledger::verify(&setup, &[]);
+    ledger::verify(setup, &[]);
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ fn grpcurl(setup: &TestServer, flags: &[&str], call: &[&str]) -> Command {
     let mut command = Command::new(repository("build/interop/grpcurl"));
     command
         .arg("-cacert")
-        .arg(ledger::anchors(&setup))
+        .arg(ledger::anchors(setup))
         .args(["-authority", NAME])
         .args(flags)
         .arg(format!("127.0.0.1:{}", setup.port))

@@ -124,7 +124,7 @@ fn old_sides(directory: &Path, old: &OpensslCa) -> (Side, Side) {
 /// The bundle as anybody downloads it now.
 fn published(setup: &TestServer) -> String {
     let endpoint = format!("https://127.0.0.1:{}", setup.port);
-    let roots = ledger::anchors(&setup);
+    let roots = ledger::anchors(setup);
     let at = ["--endpoint", &endpoint, "--bundle", roots.to_str().unwrap()];
     setup.cli(
         &[

@@ -175,5 +175,5 @@ async fn what_is_refused_and_how() {
 }
 
 fn issued(setup: &TestServer) -> Value {
-    ledger::verify(&setup, &[])["counts"].clone()
+    ledger::verify(setup, &[])["counts"].clone()
 }

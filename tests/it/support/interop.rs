@@ -64,7 +64,7 @@ pub(crate) fn driver(mode: &str, setup: &TestServer) -> Command {
         .arg("-address")
         .arg(format!("127.0.0.1:{}", setup.port))
         .arg("-roots")
-        .arg(ledger::anchors(&setup));
+        .arg(ledger::anchors(setup));
     command
 }
 

@@ -77,6 +77,7 @@ impl TestServer {
     }
 
     /// With a root and an active issuing CA of [`TD`].
+    #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
         let setup = Self::bare();
         setup.init(TD, &[]);
