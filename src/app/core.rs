@@ -1,6 +1,10 @@
 //! HSM, ledger and signing pipeline, for the server and the commands.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -22,6 +26,25 @@ pub struct Core {
     pub ledger: Arc<dyn Ledger>,
     pub pipeline: SigningPipeline,
     pub clock: Arc<dyn Clock>,
+    lease: LeaseTask,
+}
+
+/// Renews the lease of the pipeline's epoch until [`Core::close`]. Every core has one: without it, a
+/// running server concludes what this process still works on.
+#[derive(Debug, Clone)]
+struct LeaseTask {
+    task: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl LeaseTask {
+    fn start(pipeline: &SigningPipeline) -> Self {
+        let (task, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (pipeline, until) = (pipeline.clone(), stop.clone());
+        task.spawn(async move { pipeline.maintain(until).await });
+        task.close();
+        Self { task, stop }
+    }
 }
 
 impl Core {
@@ -49,6 +72,16 @@ impl Core {
         )
     }
 
+    /// Waits at most `bound` for the requests in flight, then gives up the lease and closes the
+    /// ledger. Returns whether all of them are done.
+    pub async fn close(&self, bound: Duration) -> bool {
+        let done = self.pipeline.drain(bound).await;
+        self.lease.stop.cancel();
+        self.lease.task.wait().await;
+        self.ledger.close().await;
+        done
+    }
+
     async fn open(config: &Config, mode: OpenMode, instance: &str) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let hsm = Arc::new(Hsm::open(config.hsm())?);
@@ -66,6 +99,7 @@ impl Core {
         Ok(Self {
             hsm,
             ledger,
+            lease: LeaseTask::start(&pipeline),
             pipeline,
             clock,
         })

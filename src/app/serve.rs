@@ -118,10 +118,6 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
             .await?;
     }
 
-    let keeper = core.pipeline.clone();
-    let keeper_stop = CancellationToken::new();
-    let kept = keeper_stop.clone();
-    let keeping = tokio::spawn(async move { keeper.maintain(kept).await });
     let records = Records::new(core.clone(), Arc::clone(&authorities), Arc::clone(&bundles));
     tasks.spawn(records.follow(stop.clone()));
     let prober = Prober {
@@ -166,12 +162,9 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     stop.cancel();
     tasks.close();
     tasks.wait().await;
-    if !core.pipeline.drain(DRAIN).await {
+    if !core.close(DRAIN).await {
         tracing::warn!("some issuances have no outcome yet: the next start reconciles them");
     }
-    keeper_stop.cancel();
-    let _ = keeping.await;
-    core.ledger.close().await;
     tracing::info!("stopped");
     Ok(())
 }

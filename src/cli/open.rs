@@ -31,8 +31,7 @@ pub(super) fn with_core<T>(
     block_on(async {
         let core = Core::open_shared(config).await?;
         let result = work(&core).await;
-        core.pipeline.drain(DRAIN).await;
-        core.ledger.close().await;
+        core.close(DRAIN).await;
         result
     })?
 }

@@ -12,12 +12,12 @@ use cryptoki::session::{Session, SessionState, UserType};
 use super::fault::Fault;
 use super::keys;
 use super::module::{TokenInfo, select};
-use super::pin::{LoginDecision, Pin, PinDigest, decide_login};
+use super::pin::{LoginDecision, Pin, PinFault, Refusal, decide_login};
 use super::token_inner::TokenInner;
 use super::token_state::TokenState;
 use crate::backoff::Backoff;
 
-/// How often the PIN's source is read after the token refused a PIN.
+/// How often the PIN's source and the token's flags are read after the token refused a PIN.
 const PIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 /// Short, because the token is usable only after the next attempt.
@@ -80,7 +80,7 @@ pub(super) struct LoginThread {
     inner: Arc<TokenInner>,
     requests: Receiver<LoginRequest>,
     session: Option<Session>,
-    rejected: Option<PinDigest>,
+    refusal: Option<Refusal>,
     final_try: bool,
     /// True after the token was ready once: a token that lost its device may log in and find keys,
     /// and fail only when it signs, so it must pass a self-test before it is ready again.
@@ -100,7 +100,7 @@ impl LoginThread {
             inner: Arc::clone(inner),
             requests,
             session: None,
-            rejected: None,
+            refusal: None,
             final_try: inner.config.final_try,
             needs_self_test: false,
             backoff: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
@@ -140,7 +140,7 @@ impl LoginThread {
     fn try_connect(&mut self) -> Result<(), TokenState> {
         let pin = self.inner.config.pin.read();
         if let Ok(pin) = &pin
-            && self.rejected == Some(pin.digest)
+            && self.refusal.is_some_and(|refusal| refusal.is_wrong(pin))
         {
             return Err(TokenState::PinRejected);
         }
@@ -162,8 +162,8 @@ impl LoginThread {
         Ok(())
     }
 
-    /// The only caller of C_Login for the user: one attempt, and never with a PIN that the token
-    /// refused before.
+    /// The only caller of C_Login for the user: one attempt, and none that the token refused before
+    /// while nothing has changed.
     fn login(&mut self, session: &Session, info: &TokenInfo, pin: &Pin) -> Result<(), TokenState> {
         if !info.pin_initialized {
             return Err(unavailable(format!(
@@ -171,40 +171,37 @@ impl LoginThread {
                 info.label
             )));
         }
-        match decide_login(info.pin, self.rejected, pin.digest, self.final_try) {
+        match decide_login(info.pin, self.refusal.as_mut(), pin, self.final_try) {
             LoginDecision::Attempt => {}
             // `--final-try` allows one attempt.
             LoginDecision::FinalAttempt => self.final_try = false,
-            LoginDecision::Rejected => return Err(TokenState::PinRejected),
+            LoginDecision::Refused(fault) => return Err(refused(fault)),
             LoginDecision::FinalTry => return Err(TokenState::FinalTry),
         }
         let fault = match session.login(UserType::User, Some(&pin.secret)) {
             Ok(()) => {
-                self.rejected = None;
+                self.refusal = None;
                 return Ok(());
             }
             Err(error) => Fault::from(error),
         };
-        match fault.code() {
-            Some(RvError::UserAlreadyLoggedIn) => Ok(()),
-            Some(
-                RvError::PinIncorrect
-                | RvError::PinLocked
-                | RvError::PinLenRange
-                | RvError::PinInvalid
-                | RvError::PinExpired,
-            ) => {
-                tracing::error!(
-                    token = self.inner.name,
-                    source = %self.inner.config.pin,
-                    error = %fault,
-                    "the token refuses the PIN"
-                );
-                self.rejected = Some(pin.digest);
-                Err(TokenState::PinRejected)
-            }
-            _ => Err(unavailable(fault)),
+        if fault.code() == Some(RvError::UserAlreadyLoggedIn) {
+            return Ok(());
         }
+        let Some(pin_fault) = PinFault::of(fault.code()) else {
+            return Err(unavailable(fault));
+        };
+        tracing::error!(
+            token = self.inner.name,
+            source = %self.inner.config.pin,
+            error = %fault,
+            "the token refuses the PIN"
+        );
+        // The attempt itself may have set a flag.
+        let after = self.inner.module.token_info(info.slot);
+        let flags = after.map_or(info.pin, |after| after.pin);
+        self.refusal = Some(Refusal::new(pin_fault, pin, flags));
+        Err(refused(pin_fault))
     }
 
     /// The periodic check of a token that is ready.
@@ -313,9 +310,10 @@ impl LoginThread {
 
     fn set_not_ready(&mut self, state: TokenState) {
         self.session = None;
-        let delay = match state {
-            TokenState::PinRejected | TokenState::FinalTry => PIN_POLL_INTERVAL,
-            _ => self.backoff.next_delay(),
+        let delay = if state.needs_operator() {
+            PIN_POLL_INTERVAL
+        } else {
+            self.backoff.next_delay()
         };
         self.next_check = Instant::now() + delay;
         self.inner.set_state(state);
@@ -329,6 +327,14 @@ pub(super) fn is_logged_in(session: &Session) -> Result<bool, Fault> {
         info.session_state(),
         SessionState::RoUser | SessionState::RwUser
     ))
+}
+
+fn refused(fault: PinFault) -> TokenState {
+    match fault {
+        PinFault::Wrong => TokenState::PinRejected,
+        PinFault::Locked => TokenState::PinLocked,
+        PinFault::Expired => TokenState::PinExpired,
+    }
 }
 
 fn unavailable(reason: impl ToString) -> TokenState {

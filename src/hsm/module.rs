@@ -129,6 +129,7 @@ impl Module {
             pin: PinFlags {
                 final_try: info.user_pin_final_try(),
                 locked: info.user_pin_locked(),
+                to_be_changed: info.user_pin_to_be_changed(),
             },
         })
     }

@@ -1,14 +1,17 @@
 //! The user PIN's source, and the decision whether it may be sent.
 //!
 //! A few wrong PINs lock a real token, and a supervisor that restarts a failing process makes these
-//! attempts in seconds. So a PIN that the token refused is never sent again: the next login attempt
-//! waits until the source has other content.
+//! attempts in seconds. So a wrong PIN is never sent again: the next login attempt waits until the
+//! source has other content. A locked or expired PIN may be right: it is sent again once the token's
+//! flags show a change, or the source is written again.
 
 use std::fmt;
 use std::io::Read;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use crate::digest::sha256;
+use cryptoki::error::RvError;
 use cryptoki::types::AuthPin;
 use zeroize::Zeroizing;
 
@@ -30,6 +33,8 @@ pub enum PinSource {
 pub(super) struct Pin {
     pub(super) secret: AuthPin,
     pub(super) digest: PinDigest,
+    /// When its file was written.
+    written: Option<SystemTime>,
 }
 
 /// SHA-256 of a PIN as it is sent. It is never logged or stored: a PIN is easily guessed from it.
@@ -49,6 +54,7 @@ impl PinSource {
             location: self.to_string(),
             reason,
         };
+        let mut written = None;
         let text: Zeroizing<String> = match self {
             Self::Env(name) => {
                 Zeroizing::new(std::env::var(name).map_err(|error| match error {
@@ -60,7 +66,10 @@ impl PinSource {
             Self::File(path) => {
                 let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_PIN as usize + 1));
                 std::fs::File::open(path)
-                    .and_then(|file| file.take(MAX_PIN + 1).read_to_end(&mut bytes))
+                    .and_then(|file| {
+                        written = file.metadata()?.modified().ok();
+                        file.take(MAX_PIN + 1).read_to_end(&mut bytes)
+                    })
                     .map_err(|error| fail(error.to_string()))?;
                 let text =
                     std::str::from_utf8(&bytes).map_err(|_| fail("it is not UTF-8".into()))?;
@@ -77,6 +86,7 @@ impl PinSource {
         Ok(Pin {
             secret: AuthPin::from(pin),
             digest: PinDigest(sha256(pin.as_bytes())),
+            written,
         })
     }
 }
@@ -95,6 +105,67 @@ impl fmt::Display for PinSource {
 pub(super) struct PinFlags {
     pub(super) final_try: bool,
     pub(super) locked: bool,
+    pub(super) to_be_changed: bool,
+}
+
+/// Why the token refuses a PIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PinFault {
+    Wrong,
+    Locked,
+    Expired,
+}
+
+impl PinFault {
+    /// `None` when C_Login failed for another reason.
+    pub(super) fn of(code: Option<RvError>) -> Option<Self> {
+        match code? {
+            RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange => Some(Self::Wrong),
+            RvError::PinLocked => Some(Self::Locked),
+            RvError::PinExpired => Some(Self::Expired),
+            _ => None,
+        }
+    }
+}
+
+/// A login that the token refused.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refusal {
+    fault: PinFault,
+    pin: PinDigest,
+    written: Option<SystemTime>,
+    /// Every flag seen since.
+    flags: PinFlags,
+}
+
+impl Refusal {
+    /// `flags` are the token's after the attempt.
+    pub(super) fn new(fault: PinFault, pin: &Pin, flags: PinFlags) -> Self {
+        Self {
+            fault,
+            pin: pin.digest,
+            written: pin.written,
+            flags,
+        }
+    }
+
+    /// Whether the token called this PIN wrong.
+    pub(super) fn is_wrong(&self, pin: &Pin) -> bool {
+        self.fault == PinFault::Wrong && self.pin == pin.digest
+    }
+
+    /// Why the token would refuse this PIN again; `None` once something has changed.
+    fn repeated(&mut self, pin: &Pin, flags: PinFlags) -> Option<PinFault> {
+        let cleared = (self.flags.locked && !flags.locked)
+            || (self.flags.to_be_changed && !flags.to_be_changed);
+        self.flags.locked |= flags.locked;
+        self.flags.to_be_changed |= flags.to_be_changed;
+        let changed = match self.fault {
+            PinFault::Wrong => false,
+            PinFault::Locked | PinFault::Expired => cleared || self.written != pin.written,
+        };
+        (self.pin == pin.digest && !changed).then_some(self.fault)
+    }
 }
 
 /// Whether C_Login may be called.
@@ -103,22 +174,24 @@ pub(super) enum LoginDecision {
     Attempt,
     /// The last attempt before the token locks.
     FinalAttempt,
-    /// The token refused this PIN before, or is locked.
-    Rejected,
+    /// The token refused this PIN before and nothing has changed, or it is locked.
+    Refused(PinFault),
     /// A wrong PIN would lock the token, and `--final-try` was not given.
     FinalTry,
 }
 
-/// `rejected` is the PIN that the token refused before; `final_try` the operator's permission for the
+/// `refusal` is the last login that the token refused; `final_try` the operator's permission for the
 /// last attempt.
 pub(super) fn decide_login(
     flags: PinFlags,
-    rejected: Option<PinDigest>,
-    pin: PinDigest,
+    refusal: Option<&mut Refusal>,
+    pin: &Pin,
     final_try: bool,
 ) -> LoginDecision {
-    if flags.locked || rejected == Some(pin) {
-        LoginDecision::Rejected
+    if let Some(fault) = refusal.and_then(|refusal| refusal.repeated(pin, flags)) {
+        LoginDecision::Refused(fault)
+    } else if flags.locked {
+        LoginDecision::Refused(PinFault::Locked)
     } else if !flags.final_try {
         LoginDecision::Attempt
     } else if final_try {
@@ -134,52 +207,99 @@ mod tests {
     use super::*;
     use secrecy::ExposeSecret;
 
-    const A: PinDigest = PinDigest([1; 32]);
-    const B: PinDigest = PinDigest([2; 32]);
+    use LoginDecision::{Attempt, FinalAttempt, FinalTry, Refused};
+
+    /// A PIN from a file that was written at `second`.
+    fn pin(text: &str, second: u64) -> Pin {
+        Pin {
+            secret: AuthPin::from(text),
+            digest: PinDigest(sha256(text.as_bytes())),
+            written: Some(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second)),
+        }
+    }
+
+    const OPEN: PinFlags = PinFlags {
+        final_try: false,
+        locked: false,
+        to_be_changed: false,
+    };
+    const LAST: PinFlags = PinFlags {
+        final_try: true,
+        ..OPEN
+    };
+    const LOCKED: PinFlags = PinFlags {
+        locked: true,
+        ..OPEN
+    };
+    const TO_BE_CHANGED: PinFlags = PinFlags {
+        to_be_changed: true,
+        ..OPEN
+    };
 
     #[test]
-    fn a_refused_pin_is_never_sent_again() {
-        let open = PinFlags::default();
-        let last = PinFlags {
-            final_try: true,
-            locked: false,
-        };
-        assert_eq!(decide_login(open, None, A, false), LoginDecision::Attempt);
-        assert_eq!(
-            decide_login(open, Some(A), A, false),
-            LoginDecision::Rejected
-        );
-        assert_eq!(
-            decide_login(open, Some(A), A, true),
-            LoginDecision::Rejected
-        );
-        assert_eq!(
-            decide_login(open, Some(A), B, false),
-            LoginDecision::Attempt
-        );
-        assert_eq!(decide_login(last, None, A, false), LoginDecision::FinalTry);
-        assert_eq!(
-            decide_login(last, Some(A), B, false),
-            LoginDecision::FinalTry
-        );
-        assert_eq!(
-            decide_login(last, Some(A), B, true),
-            LoginDecision::FinalAttempt
-        );
-        assert_eq!(
-            decide_login(last, Some(A), A, true),
-            LoginDecision::Rejected
-        );
-        for final_try in [false, true] {
-            let locked = PinFlags {
-                final_try: true,
-                locked: true,
-            };
-            assert_eq!(
-                decide_login(locked, None, A, final_try),
-                LoginDecision::Rejected
-            );
+    fn a_wrong_pin_is_never_sent_again() {
+        let (a, b) = (pin("a", 1), pin("b", 1));
+        let mut wrong = Refusal::new(PinFault::Wrong, &a, OPEN);
+        assert_eq!(decide_login(OPEN, None, &a, false), Attempt);
+        assert_eq!(decide_login(LAST, None, &a, false), FinalTry);
+        assert_eq!(decide_login(LAST, None, &a, true), FinalAttempt);
+        for flags in [OPEN, LAST, LOCKED, TO_BE_CHANGED, OPEN] {
+            for pin in [&a, &pin("a", 2)] {
+                for final_try in [false, true] {
+                    let decision = decide_login(flags, Some(&mut wrong), pin, final_try);
+                    assert_eq!(decision, Refused(PinFault::Wrong), "{flags:?}");
+                }
+            }
         }
+        let mut other = |flags, final_try| decide_login(flags, Some(&mut wrong), &b, final_try);
+        assert_eq!(other(OPEN, false), Attempt);
+        assert_eq!(other(LAST, false), FinalTry);
+        assert_eq!(other(LAST, true), FinalAttempt);
+    }
+
+    #[test]
+    fn a_locked_or_expired_pin_is_sent_again_after_a_change() {
+        let a = pin("a", 1);
+        for fault in [PinFault::Locked, PinFault::Expired] {
+            for set in [LOCKED, TO_BE_CHANGED] {
+                for flags_after_attempt in [OPEN, set] {
+                    let mut refusal = Refusal::new(fault, &a, flags_after_attempt);
+                    let mut decide =
+                        |flags, pin: &Pin| decide_login(flags, Some(&mut refusal), pin, false);
+                    if flags_after_attempt == OPEN {
+                        assert_eq!(decide(OPEN, &a), Refused(fault));
+                    }
+                    assert_eq!(decide(set, &a), Refused(fault), "a flag that appears");
+                    assert_eq!(decide(OPEN, &a), Attempt, "a flag that is cleared");
+                }
+            }
+            let mut refusal = Refusal::new(fault, &a, OPEN);
+            let mut decide = |pin: &Pin| decide_login(OPEN, Some(&mut refusal), pin, false);
+            assert_eq!(decide(&a), Refused(fault));
+            assert_eq!(decide(&pin("a", 2)), Attempt, "written again");
+            assert_eq!(decide(&pin("b", 1)), Attempt, "another PIN");
+        }
+        for final_try in [false, true] {
+            let decision = decide_login(LOCKED, None, &a, final_try);
+            assert_eq!(decision, Refused(PinFault::Locked));
+        }
+    }
+
+    #[test]
+    fn only_some_codes_call_the_pin_wrong() {
+        use RvError as E;
+        for (code, expected) in [
+            (E::PinIncorrect, Some(PinFault::Wrong)),
+            (E::PinInvalid, Some(PinFault::Wrong)),
+            (E::PinLenRange, Some(PinFault::Wrong)),
+            (E::PinLocked, Some(PinFault::Locked)),
+            (E::PinExpired, Some(PinFault::Expired)),
+            (E::DeviceError, None),
+            (E::UserPinNotInitialized, None),
+        ] {
+            assert_eq!(PinFault::of(Some(code)), expected, "{code:?}");
+        }
+        assert_eq!(PinFault::of(None), None);
     }
 
     #[test]

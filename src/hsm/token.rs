@@ -55,12 +55,8 @@ impl Token {
     /// [`HsmError::NotReady`] as soon as the token refuses the PIN, or after `limit`.
     pub async fn ready(&self, limit: Duration) -> Result<(), HsmError> {
         let mut states = self.watch();
-        let decided = states.wait_for(|state| {
-            matches!(
-                state,
-                TokenState::Ready | TokenState::PinRejected | TokenState::FinalTry
-            )
-        });
+        let decided =
+            states.wait_for(|state| *state == TokenState::Ready || state.needs_operator());
         let _ = tokio::time::timeout(limit, decided).await;
         self.inner().require_ready()
     }

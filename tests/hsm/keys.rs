@@ -3,6 +3,9 @@
 use std::process::Command;
 use std::time::Duration;
 
+use cryptoki::context::Pkcs11;
+use cryptoki::object::{Attribute, KeyType, ObjectClass};
+use cryptoki::slot::Slot;
 use rootbridge::hsm::{Hsm, HsmError};
 use rootbridge::x509::KeyKind;
 
@@ -181,5 +184,52 @@ scenario!(
             assert!(matches!(error, HsmError::UnsupportedKey { .. }), "{error}");
         }
         assert_eq!(token.keys().await.unwrap().len(), 1);
+    }
+);
+
+scenario!(
+    another_public_key_with_our_id_is_not_taken_for_ours,
+    Module::Plain,
+    async |scenario| {
+        let (_hsm, token) = scenario.ready(|_| ()).await;
+        let ours = new_key(&token, &[1]).await.public_key().clone();
+        let foreign = foreign_key();
+        let module = Pkcs11::new(&scenario.module).unwrap();
+        let slot = Slot::try_from(token.info().unwrap().slot).unwrap();
+        let session = module.open_rw_session(slot).unwrap();
+        let with_our_id = [
+            Attribute::Class(ObjectClass::PUBLIC_KEY),
+            Attribute::Id(vec![1]),
+        ];
+        let our_object = session.find_objects(&with_our_id).unwrap()[0];
+
+        // P-256; an OCTET STRING of 65 bytes.
+        let p256 = vec![0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+        let spki = foreign.spki_der();
+        let point = [&[0x04, 0x41], &spki[spki.len() - 65..]].concat();
+        let mut object = with_our_id.to_vec();
+        object.extend([
+            Attribute::KeyType(KeyType::EC),
+            Attribute::Token(true),
+            Attribute::Private(false),
+            Attribute::EcParams(p256),
+            Attribute::EcPoint(point),
+        ]);
+        session.create_object(&object).unwrap();
+        for expected in [&ours, &foreign] {
+            let error = token.key(&[1], expected).await.unwrap_err();
+            assert!(
+                matches!(&error, HsmError::NoPublicKey { reason, .. }
+                    if reason == "2 public keys have the same CKA_ID"),
+                "{error}"
+            );
+        }
+
+        session.destroy_object(our_object).unwrap();
+        let error = token.key(&[1], &ours).await.unwrap_err();
+        assert!(
+            matches!(error, HsmError::PublicKeyMismatch { .. }),
+            "{error}"
+        );
     }
 );

@@ -120,7 +120,7 @@ scenario!(
 );
 
 scenario!(
-    a_locked_token_gets_no_login,
+    a_locked_token_gets_no_login_until_it_is_unlocked,
     Module::Faulty,
     async |scenario| {
         scenario.command("flags 262144\n"); // CKF_USER_PIN_LOCKED
@@ -130,14 +130,103 @@ scenario!(
         hsm.init_token(None, "main", &secret(SO_PIN), &secret(PIN))
             .unwrap();
         let token = hsm.token("main").unwrap();
-        until(&token, LIMIT, |state| *state == TokenState::PinRejected).await;
+        until(&token, LIMIT, |state| *state == TokenState::PinLocked).await;
         tokio::time::sleep(A_WHILE).await;
         assert_eq!(scenario.calls("C_Login"), 1);
-        scenario.command("login_rv 164\n"); // unlocked, and CKR_PIN_LOCKED all the same
+        let error = token.keys().await.unwrap_err().to_string();
+        assert!(
+            error.contains("the security officer must unlock it"),
+            "{error}"
+        );
+        scenario.command("");
+        until(&token, LIMIT, |state| *state == TokenState::Ready).await;
+        assert_eq!(scenario.calls("C_Login"), 2);
+    }
+);
+
+scenario!(
+    the_same_pin_is_sent_again_after_the_token_is_unlocked,
+    Module::Faulty,
+    async |scenario| {
+        let hsm = Hsm::open(&scenario.config(|_| ())).unwrap();
+        hsm.init_token(None, "main", &secret(SO_PIN), &secret(PIN))
+            .unwrap();
+        // CKR_PIN_LOCKED, and no flag says so.
+        scenario.command("login_rv 164\n");
+        let token = hsm.token("main").unwrap();
+        until(&token, LIMIT, |state| *state == TokenState::PinLocked).await;
+        tokio::time::sleep(A_WHILE).await;
+        assert_eq!(scenario.calls("C_Login"), 2, "sent again to a locked token");
+        // The flag appears, which is no reason to try, and goes.
+        scenario.command("login_rv 164\nflags 262144\n");
+        tokio::time::sleep(A_WHILE).await;
+        assert_eq!(scenario.calls("C_Login"), 2, "sent again to a locked token");
+        scenario.command("login_rv 164\n");
         tokio::time::sleep(A_WHILE).await;
         assert_eq!(
             (scenario.calls("C_Login"), token.state()),
-            (2, TokenState::PinRejected)
+            (3, TokenState::PinLocked),
+            "one attempt for each change"
         );
+        scenario.command("flags 262144\n");
+        tokio::time::sleep(A_WHILE).await;
+        scenario.command("");
+        until(&token, LIMIT, |state| *state == TokenState::Ready).await;
+        assert_eq!(scenario.calls("C_Login"), 4);
+    }
+);
+
+scenario!(
+    an_expired_pin_is_sent_again_when_something_changed,
+    Module::Faulty,
+    async |scenario| {
+        let hsm = Hsm::open(&scenario.config(|_| ())).unwrap();
+        hsm.init_token(None, "main", &secret(SO_PIN), &secret(PIN))
+            .unwrap();
+        // CKR_PIN_EXPIRED, CKF_USER_PIN_TO_BE_CHANGED.
+        scenario.command("login_rv 163\nflags 524288\n");
+        let token = hsm.token("main").unwrap();
+        until(&token, LIMIT, |state| *state == TokenState::PinExpired).await;
+        let error = token.keys().await.unwrap_err().to_string();
+        assert!(error.contains("its PIN has expired"), "{error}");
+        tokio::time::sleep(A_WHILE).await;
+        assert_eq!(scenario.calls("C_Login"), 2);
+        // For tokens without the flags, the operator writes the same PIN again.
+        scenario.write_pin(PIN);
+        tokio::time::sleep(A_WHILE).await;
+        assert_eq!(
+            (scenario.calls("C_Login"), token.state()),
+            (3, TokenState::PinExpired)
+        );
+        scenario.command("");
+        until(&token, LIMIT, |state| *state == TokenState::Ready).await;
+        assert_eq!(scenario.calls("C_Login"), 4);
+    }
+);
+
+scenario!(
+    each_code_of_a_wrong_pin_is_remembered,
+    Module::Faulty,
+    async |scenario| {
+        let config = scenario.config(|_| ());
+        let hsm = Hsm::open(&config).unwrap();
+        hsm.init_token(None, "main", &secret(SO_PIN), &secret(PIN))
+            .unwrap();
+        drop(hsm);
+        // PIN_INCORRECT, PIN_INVALID, PIN_LEN_RANGE.
+        for (number, code) in [0xa0, 0xa1, 0xa2].into_iter().enumerate() {
+            scenario.command(&format!("login_rv {code}\n"));
+            let hsm = Hsm::open(&config).unwrap();
+            let token = hsm.token("main").unwrap();
+            until(&token, LIMIT, |state| *state == TokenState::PinRejected).await;
+            scenario.command("");
+            scenario.write_pin(PIN);
+            tokio::time::sleep(A_WHILE).await;
+            assert_eq!(
+                (scenario.calls("C_Login"), token.state()),
+                (2 + number, TokenState::PinRejected),
+                "{code:#x}"
+            );
+        }
     }
 );

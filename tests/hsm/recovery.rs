@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cryptoki::context::Pkcs11;
-use rootbridge::hsm::{SignError, Token, TokenState};
+use rootbridge::hsm::{HsmError, SignError, Token, TokenState};
 
 use crate::support::{Module, Scenario, new_key, sign, sign_and_verify, until};
 
@@ -190,6 +190,41 @@ scenario!(
             sign(&key, b"m").await.unwrap_err(),
             SignError::Unavailable(_)
         ));
+    }
+);
+
+scenario!(
+    a_wrong_test_signature_makes_the_token_unavailable,
+    Module::Faulty,
+    async |scenario| {
+        let (_hsm, token) = scenario
+            .ready(|raw| raw.probe_interval = Duration::from_secs(600))
+            .await;
+        let key = new_key(&token, &[1]).await;
+        let wrong = async || {
+            let error = key.probe().await.unwrap_err();
+            assert!(matches!(error, HsmError::Probe { .. }), "{error}");
+        };
+        // The login thread's own test signature is valid.
+        scenario.command("spoil 0\nonce 1\n");
+        let tests = token.test_signatures();
+        wrong().await;
+        while token.test_signatures() < tests + 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(token.state(), TokenState::Ready);
+
+        scenario.command("spoil 0\n");
+        wrong().await;
+        let state = until(&token, LIMIT, |state| *state != TokenState::Ready).await;
+        assert!(state.to_string().contains("signature"), "{state}");
+        assert!(matches!(
+            key.reserve().unwrap_err(),
+            SignError::Unavailable(_)
+        ));
+        scenario.command("");
+        until(&token, LIMIT, |state| *state == TokenState::Ready).await;
+        sign_and_verify(&key, b"m").await;
     }
 );
 

@@ -23,7 +23,7 @@ fn anchors(setup: &TestServer) -> usize {
     serde_json::from_str::<Vec<Value>>(&list).unwrap().len()
 }
 
-fn both_active(setup: &TestServer) {
+pub(crate) fn both_active(setup: &TestServer) {
     let made: Vec<_> = issuers(setup);
     let expected = [("root", "active"), ("issuing", "active")];
     assert_eq!(
@@ -167,6 +167,23 @@ async fn rsa_and_p384_authorities_sign() {
         assert_eq!(chain.above[0].path_len(), Some(2));
         server.stop().await;
     }
+}
+
+/// Key and signature take longer than the lease, beside a server that concludes what expired.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ceremony_keeps_its_lease_while_the_token_is_slow() {
+    let setup = TestServer::new();
+    let command = setup.use_faulty_module();
+    let server = setup.serve().await;
+    command("generate_ms 7000\nsign_ms 3000\n");
+    setup.cli(&["ca", "request", "--trust-domain", "slow.example"]);
+    command("");
+    let made = setup.certificates(&["--kind", "request"]);
+    assert_eq!(made.len(), 1, "{made:#?}");
+    assert_eq!(made[0]["state"], "issued", "{made:#?}");
+    let unknown = setup.certificates(&["--state", "unknown"]);
+    assert!(unknown.is_empty(), "{unknown:#?}");
+    server.stop().await;
 }
 
 /// By another program than the one under the test.

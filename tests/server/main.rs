@@ -19,6 +19,7 @@ mod ceremonies;
 mod concurrent_calls;
 mod concurrent_changes;
 mod enterprise;
+mod faulty_signatures;
 mod idempotency;
 mod issuance;
 mod istio;

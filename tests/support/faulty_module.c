@@ -1,6 +1,8 @@
 /* A PKCS#11 module around the real one (RB_SHIM_MODULE) that fails on command. Commands are lines
  * `name number` in the file RB_SHIM_CONTROL, read at every call:
  *   sign_ms N     sleep N ms before C_Sign gives a signature
+ *   generate_ms N sleep N ms before C_GenerateKeyPair generates
+ *   spoil N       C_Sign flips a bit of the signature, N bytes from its end (0: the last byte)
  *   sign_rv N     C_Sign answers N instead of signing
  *   lost_rv N     C_Sign signs, and answers N all the same
  *   init_rv N     C_SignInit answers N
@@ -20,7 +22,7 @@ typedef unsigned long ulong;
 typedef ulong (*fn)();
 /* CK_FUNCTION_LIST of PKCS#11 2.40: a version, then 68 functions. */
 struct list { unsigned char version[2]; fn f[68]; };
-enum { GET_TOKEN_INFO = 6, CLOSE_ALL = 14, SESSION_INFO = 15, LOGIN = 18, SIGN_INIT = 42, SIGN = 43 };
+enum { GET_TOKEN_INFO = 6, CLOSE_ALL = 14, SESSION_INFO = 15, LOGIN = 18, SIGN_INIT = 42, SIGN = 43, GENERATE = 59 };
 
 static struct list real, ours;
 
@@ -59,7 +61,15 @@ static ulong sign(ulong session, void *data, ulong length, void *out, ulong *out
     if (command("sign_rv", &n)) { spent(); return n; }
     rv = real.f[SIGN](session, data, length, out, out_length);
     if (command("lost_rv", &n)) { spent(); return n; }
+    if (!rv && command("spoil", &n)) { spent(); ((unsigned char *)out)[*out_length - 1 - n] ^= 1; }
     return rv;
+}
+
+static ulong generate(ulong session, void *mechanism, void *public, ulong publics, void *private,
+                      ulong privates, ulong *public_key, ulong *private_key) {
+    ulong n;
+    if (command("generate_ms", &n)) usleep(n * 1000);
+    return real.f[GENERATE](session, mechanism, public, publics, private, privates, public_key, private_key);
 }
 
 static ulong login(ulong session, ulong user, void *pin, ulong length) {
@@ -89,6 +99,7 @@ ulong C_GetFunctionList(struct list **out) {
         ours.f[LOGIN] = (fn)login;
         ours.f[SIGN_INIT] = (fn)sign_init;
         ours.f[SIGN] = (fn)sign;
+        ours.f[GENERATE] = (fn)generate;
     }
     *out = &ours;
     return 0;

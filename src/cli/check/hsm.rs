@@ -147,7 +147,12 @@ async fn login(config: &Config, token: &Token, report: &mut Report) -> bool {
                 .hint("correct the PIN: repeated attempts would lock the token");
             report.stop_retrying();
         }
-        state => report.error("pin", name, state),
+        state => {
+            if state.needs_operator() {
+                report.stop_retrying();
+            }
+            report.error("pin", name, state);
+        }
     }
     false
 }
