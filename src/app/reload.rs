@@ -56,50 +56,9 @@ impl Reload {
             .store(Arc::clone(&self.callers.operators));
         self.authorities
             .set_policy(effective_policy(next, &self.started));
-        for section in needs_restart(&self.started, next) {
+        for section in self.started.needs_restart(next) {
             tracing::warn!(section, "changed; the change needs a restart");
         }
         tracing::info!(file = %self.file.display(), "configuration reloaded");
     }
-}
-
-/// Changed sections that are read at the start only.
-fn needs_restart(running: &Config, next: &Config) -> Vec<&'static str> {
-    let listeners = |config: &Config| {
-        let listeners = config.listeners().iter();
-        listeners
-            .map(|l| {
-                (
-                    l.name().to_owned(),
-                    l.address(),
-                    l.tls().clone(),
-                    l.linkerd().cloned(),
-                    *l.limits(),
-                )
-            })
-            .collect::<Vec<_>>()
-    };
-    let differs = [
-        ("instance", running.instance() != next.instance()),
-        ("ledger", running.ledger() != next.ledger()),
-        ("hsm", running.hsm() != next.hsm()),
-        ("clusters", running.clusters() != next.clusters()),
-        ("listeners", listeners(running) != listeners(next)),
-        (
-            "bundle_targets",
-            running.bundle_targets() != next.bundle_targets(),
-        ),
-        ("publisher", running.publisher() != next.publisher()),
-        ("istio", running.istio_profile() != next.istio_profile()),
-        (
-            "csr_signers, pod_signers, istiod_tls or linkerd_issuers",
-            running.controllers() != next.controllers(),
-        ),
-        ("admin", running.admin() != next.admin()),
-        ("log", running.log() != next.log()),
-    ];
-    differs
-        .into_iter()
-        .filter_map(|(section, differs)| differs.then_some(section))
-        .collect()
 }

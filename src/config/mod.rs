@@ -268,6 +268,49 @@ impl Config {
         &self.policy
     }
 
+    /// Sections that differ in `next` and are read at the start only. Every field is named here, so
+    /// that a new one is either replaced by a reload or counts.
+    pub fn needs_restart(&self, next: &Self) -> Vec<&'static str> {
+        let Self {
+            file: _,
+            instance,
+            ledger,
+            hsm,
+            // Replaced by a reload.
+            authn: _,
+            clusters,
+            bundle_targets,
+            publisher,
+            controllers,
+            listeners,
+            // Replaced by a reload.
+            policy: _,
+            istio_profile,
+            admin,
+            log,
+        } = self;
+        let pairs = || listeners.iter().zip(&next.listeners);
+        let listeners_differ = listeners.len() != next.listeners.len()
+            || pairs().any(|(running, next)| running.needs_restart(next));
+        let controllers_key = "csr_signers, pod_signers, istiod_tls or linkerd_issuers";
+        [
+            ("instance", *instance != next.instance),
+            ("ledger", *ledger != next.ledger),
+            ("hsm", *hsm != next.hsm),
+            ("clusters", *clusters != next.clusters),
+            ("listeners", listeners_differ),
+            ("bundle_targets", *bundle_targets != next.bundle_targets),
+            ("publisher", *publisher != next.publisher),
+            ("istio", *istio_profile != next.istio_profile),
+            (controllers_key, *controllers != next.controllers),
+            ("admin", *admin != next.admin),
+            ("log", *log != next.log),
+        ]
+        .into_iter()
+        .filter_map(|(section, differs)| differs.then_some(section))
+        .collect()
+    }
+
     /// `istio.profile`: the profile of an Istio request that names none.
     pub fn istio_profile(&self) -> Option<&str> {
         self.istio_profile.as_deref()

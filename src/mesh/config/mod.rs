@@ -146,6 +146,31 @@ impl ListenerConfig {
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
+
+    /// Whether `next` differs in what is read at the start only. Every field is named here, so that
+    /// a new one is either replaced by a reload or counts.
+    pub fn needs_restart(&self, next: &Self) -> bool {
+        let Self {
+            name,
+            address,
+            apis,
+            // Replaced by a reload, but for whether the TLS handshake asks for a certificate.
+            callers,
+            // Replaced by a reload.
+            clusters: _,
+            tls,
+            linkerd,
+            limits,
+        } = self;
+        let asks = |callers: &authn::Callers| callers.client_certificates().is_some();
+        *name != next.name
+            || *address != next.address
+            || *apis != next.apis
+            || asks(callers) != asks(&next.callers)
+            || *tls != next.tls
+            || *linkerd != next.linkerd
+            || *limits != next.limits
+    }
 }
 
 /// Checks the keys `clusters` and `default_cluster`.
