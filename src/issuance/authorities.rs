@@ -62,11 +62,7 @@ impl Authorities {
 
     /// Issues a leaf certificate.
     pub async fn issue(&self, request: IssuanceRequest) -> Result<Issued, IssueError> {
-        let outcome = self
-            .run(&request, requested_certificate::prepare_leaf)
-            .await;
-        self.report(&request, &outcome);
-        outcome
+        self.run(request, requested_certificate::prepare_leaf).await
     }
 
     /// Issues the certificate of a CA below the issuing CA. No API calls this.
@@ -74,12 +70,43 @@ impl Authorities {
         &self,
         request: IssuanceRequest,
     ) -> Result<Issued, IssueError> {
-        let outcome = self.run(&request, subordinate::prepare).await;
-        self.report(&request, &outcome);
+        self.run(request, subordinate::prepare).await
+    }
+
+    /// The end is counted and logged by the task that reaches it: a caller that hangs up, or whose
+    /// time is over, loses neither.
+    async fn run<P, F>(&self, request: IssuanceRequest, prepare: F) -> Result<Issued, IssueError>
+    where
+        P: Signable<Out = Issued>,
+        F: FnOnce(&Grant, &IssuanceRequest, IssuanceContext) -> Result<Prepared<P>, IssueError>,
+    {
+        let prepared = match self.prepare(&request, prepare) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                report(&self.metrics, &request, &Err(&error));
+                return Err(error);
+            }
+        };
+        let request = Arc::new(request);
+        let (metrics, in_progress) = (self.metrics.clone(), self.metrics.start());
+        let requested = Arc::clone(&request);
+        let on_end = move |outcome: &Result<Issued, IssueError>| {
+            drop(in_progress);
+            report(&metrics, &requested, &outcome.as_ref());
+        };
+        let outcome = self.pipeline.run(prepared, on_end).await;
+        // The task does not know these: it goes on, or has panicked.
+        if let Err(error @ (IssueError::Timeout(_) | IssueError::TaskFailed)) = &outcome {
+            report(&self.metrics, &request, &Err(error));
+        }
         outcome
     }
 
-    async fn run<P, F>(&self, request: &IssuanceRequest, prepare: F) -> Result<Issued, IssueError>
+    fn prepare<P, F>(
+        &self,
+        request: &IssuanceRequest,
+        prepare: F,
+    ) -> Result<Prepared<P>, IssueError>
     where
         P: Signable<Out = Issued>,
         F: FnOnce(&Grant, &IssuanceRequest, IssuanceContext) -> Result<Prepared<P>, IssueError>,
@@ -95,9 +122,7 @@ impl Authorities {
             in_flight: self.pipeline.begin(),
             now,
         };
-        let prepared = prepare(&grant, request, context)?;
-        let signing = self.pipeline.run(prepared);
-        self.metrics.time_signing(signing).await
+        prepare(&grant, request, context)
     }
 
     fn authorize(&self, request: &IssuanceRequest) -> Result<Grant, IssueError> {
@@ -120,17 +145,6 @@ impl Authorities {
         match own_keys.contains(&key.fingerprint()) || authority.is_reserved(key) {
             true => Err(IssueError::KeyReserved),
             false => Ok(()),
-        }
-    }
-
-    fn report(&self, request: &IssuanceRequest, outcome: &Result<Issued, IssueError>) {
-        self.metrics.count(request, outcome);
-        match outcome {
-            Ok(issued) => log_issued(request, issued),
-            Err(error) => tracing::info!(
-                request_id = %request.request_id, caller = %request.caller.identity,
-                trust_domain = %request.caller.trust_domain, %error, "no certificate issued"
-            ),
         }
     }
 
@@ -219,6 +233,17 @@ impl Authorities {
         let profile = policy.profile("").map(|profile| &**profile);
         let status = |each: &Arc<Authority>| AuthorityStatus::of(each, profile, now);
         self.map.load().values().map(status).collect()
+    }
+}
+
+fn report(metrics: &Metrics, request: &IssuanceRequest, outcome: &Result<&Issued, &IssueError>) {
+    metrics.count(request, outcome);
+    match outcome {
+        Ok(issued) => log_issued(request, issued),
+        Err(error) => tracing::info!(
+            request_id = %request.request_id, caller = %request.caller.identity,
+            trust_domain = %request.caller.trust_domain, %error, "no certificate issued"
+        ),
     }
 }
 

@@ -1,6 +1,5 @@
 //! Metrics of issuance. No label holds the name of a workload.
 
-use std::future::Future;
 use std::time::Instant;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -72,16 +71,16 @@ impl Metrics {
         );
     }
 
-    pub(super) async fn time_signing<T>(&self, signing: impl Future<Output = T>) -> T {
-        let started = Instant::now();
+    /// Counts an issuance as in progress until this is dropped, and then its duration.
+    pub(super) fn start(&self) -> InProgress {
         self.in_progress.inc();
-        let out = signing.await;
-        self.in_progress.dec();
-        self.duration.observe(started.elapsed().as_secs_f64());
-        out
+        InProgress {
+            metrics: self.clone(),
+            started: Instant::now(),
+        }
     }
 
-    pub(super) fn count(&self, request: &IssuanceRequest, outcome: &Result<Issued, IssueError>) {
+    pub(super) fn count(&self, request: &IssuanceRequest, outcome: &Result<&Issued, &IssueError>) {
         match outcome {
             Ok(_) => {
                 let labels = IssuedLabels {
@@ -95,5 +94,20 @@ impl Metrics {
                 self.refused.get_or_create(&RefusedLabels { cause }).inc();
             }
         }
+    }
+}
+
+/// An issuance between its record and its end.
+#[derive(Debug)]
+pub(super) struct InProgress {
+    metrics: Metrics,
+    started: Instant,
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.metrics.in_progress.dec();
+        let elapsed = self.started.elapsed().as_secs_f64();
+        self.metrics.duration.observe(elapsed);
     }
 }

@@ -287,3 +287,39 @@ async fn a_full_disk_signs_nothing() {
     .await;
     server.stop().await;
 }
+
+/// A caller that hangs up while the HSM signs: the certificate is issued all the same, and is in the
+/// log, the counters and the ledger; no gauge counts it for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_hangs_up_leaves_nothing_uncounted() {
+    let setup = TestServer::with(&[("probe_interval = \"500ms\"", "probe_interval = \"1h\"")]);
+    let command = setup.use_faulty_module();
+    let server = setup.serve().await;
+    let client = server.client(TD).await;
+    let csr = KeyAndCsr::workload("foo", "bar");
+    let token = setup.issuer.istio("foo", "bar");
+    let issued =
+        "rootbridge_certificates_issued_total{trust_domain=\"cluster.local\",method=\"jwt\"}";
+    let in_progress = async || server.metric("rootbridge_issuances_under_way").await;
+    command("sign_ms 1500\n");
+    {
+        let call = client.istio(&token, &csr);
+        tokio::pin!(call);
+        let under_way = eventually(PATIENCE, "it is being signed", async || {
+            in_progress().await == Some(1.0)
+        });
+        tokio::select! {
+            answer = &mut call => panic!("answered before it hung up: {:?}", answer.is_ok()),
+            _ = under_way => {}
+        }
+    }
+    command("");
+    server
+        .wait_for_log("\"caller\":\"spiffe://cluster.local/ns/foo/sa/bar\"")
+        .await;
+    eventually(PATIENCE, "its end is counted", async || {
+        in_progress().await == Some(0.0) && server.metric(issued).await == Some(1.0)
+    })
+    .await;
+    server.stop().await;
+}

@@ -208,7 +208,7 @@ impl Ceremony {
             permit,
             signable: spec,
         };
-        Ok(self.pipeline.run(prepared).await?)
+        Ok(self.pipeline.run(prepared, |_| {}).await?)
     }
 
     async fn activate(

@@ -54,7 +54,7 @@ impl Ceremony {
             permit,
             signable,
         };
-        let der = self.pipeline.run(prepared).await?;
+        let der = self.pipeline.run(prepared, |_| {}).await?;
         Ok(RequestReport {
             csr_pem: to_pem("CERTIFICATE REQUEST", &der),
             issuer: issuer_id(key.public_key()),

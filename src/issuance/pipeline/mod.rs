@@ -113,6 +113,7 @@ impl SigningPipeline {
     pub(super) async fn run<T: Signable>(
         &self,
         prepared: Prepared<T>,
+        on_end: impl FnOnce(&Result<T::Out, IssueError>) + Send + 'static,
     ) -> Result<T::Out, IssueError> {
         let deadline = Instant::now() + self.deadline;
         let pipeline = self.clone();
@@ -123,18 +124,22 @@ impl SigningPipeline {
                 permit,
                 signable,
             } = prepared;
-            let outcome = match pipeline.record(intent, permit, signable).await? {
-                Admission::Sign(recorded) => {
-                    let signed = recorded.sign(deadline).await?;
-                    signed.check().await?.conclude().await
+            let steps = async {
+                match pipeline.record(intent, permit, signable).await? {
+                    Admission::Sign(recorded) => {
+                        let signed = recorded.sign(deadline).await?;
+                        signed.check().await?.conclude().await
+                    }
+                    Admission::Stored {
+                        tbs,
+                        signature,
+                        der,
+                        signable,
+                    } => signable.check(&tbs, &signature, der),
                 }
-                Admission::Stored {
-                    tbs,
-                    signature,
-                    der,
-                    signable,
-                } => signable.check(&tbs, &signature, der),
             };
+            let outcome = steps.await;
+            on_end(&outcome);
             drop(in_flight);
             outcome
         });
