@@ -1,13 +1,14 @@
-//! The connection to a cluster's API server: a client for the current kubeconfig, replaced when the file
-//! changes.
+//! The connection to a cluster's API server: a client for the current kubeconfig, replaced when it or a
+//! file that it names changes.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use super::api::ApiClient;
 use super::config::ClusterConfig;
@@ -24,9 +25,19 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub struct Connection {
     config: ClusterConfig,
     client: ArcSwap<Result<ApiClient, String>>,
-    /// SHA-256 of the kubeconfig in use, which may hold a credential.
-    read: Mutex<Option<[u8; 32]>>,
+    read: Mutex<Option<Read>>,
 }
+
+/// SHA-256 of what the client was made from, which may hold credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Read {
+    kubeconfig: [u8; 32],
+    /// Of the contents of the files that it names.
+    files: [u8; 32],
+}
+
+/// Where a pod finds the CA of its cluster; kube reads the token beside it again by itself.
+const POD_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
 
 impl Connection {
     pub(super) fn new(config: ClusterConfig) -> Self {
@@ -85,15 +96,34 @@ impl Connection {
             }
             Err(why) => return self.set(Err(why)),
         };
-        let same = {
-            let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = sha256(text.as_deref().unwrap_or_default().as_bytes());
-            read.replace(now) == Some(now)
+        let now = Read {
+            kubeconfig: sha256(text.as_deref().unwrap_or_default().as_bytes()),
+            files: digest_of_files(text.as_deref()).await,
         };
-        if same && self.client.load().is_ok() {
+        let before = self.lock().replace(now);
+        let is_connected = self.client.load().is_ok();
+        if before == Some(now) && is_connected {
             return;
         }
-        self.set(self.connect(text.as_deref()).await);
+        let next = self.connect(text.as_deref()).await;
+        if let Err(why) = &next
+            && is_connected
+            && before.is_some_and(|before| before.kubeconfig == now.kubeconfig)
+        {
+            // A certificate and its key are replaced one after the other: try again.
+            tracing::debug!(
+                cluster = self.config.name(),
+                why,
+                "a file that the kubeconfig names cannot be used"
+            );
+            *self.lock() = before;
+            return;
+        }
+        self.set(next);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Read>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn connect(&self, kubeconfig: Option<&str>) -> Result<ApiClient, String> {
@@ -110,6 +140,33 @@ impl Connection {
         }
         self.client.store(Arc::new(next));
     }
+}
+
+/// The digest of every file that a kubeconfig, or a pod's own configuration, leads to. A file that
+/// cannot be read counts as empty: connecting names it.
+async fn digest_of_files(kubeconfig: Option<&str>) -> [u8; 32] {
+    let mut digests = Vec::new();
+    for path in files(kubeconfig) {
+        let content = Zeroizing::new(tokio::fs::read(path).await.unwrap_or_default());
+        digests.extend(sha256(&content));
+    }
+    sha256(&digests)
+}
+
+/// Files that kube reads once. It reads token files again by itself.
+fn files(kubeconfig: Option<&str>) -> Vec<String> {
+    let Some(text) = kubeconfig else {
+        return vec![POD_CA.to_owned()];
+    };
+    let Ok(kubeconfig) = Kubeconfig::from_yaml(text) else {
+        return Vec::new();
+    };
+    let clusters = kubeconfig.clusters.into_iter();
+    let authorities = clusters.filter_map(|named| named.cluster?.certificate_authority);
+    let users = kubeconfig.auth_infos.into_iter();
+    let users = users.filter_map(|named| named.auth_info);
+    let credentials = users.flat_map(|user| [user.client_certificate, user.client_key]);
+    authorities.chain(credentials.flatten()).collect()
 }
 
 /// The configuration for a kubeconfig's text or, without one, for a pod of the cluster.
@@ -140,6 +197,9 @@ pub(super) async fn client_config(
                 .to_owned(),
         );
     }
+    if config.root_cert.as_ref().is_some_and(Vec::is_empty) {
+        return Err("its certificate-authority holds no certificate".to_owned());
+    }
     if config.cluster_url.scheme_str() != Some("https") {
         return Err(
             "its server is not https: an attacker could authenticate any workload".to_owned(),
@@ -156,4 +216,18 @@ pub(super) async fn client_config(
     // Callers decide what to retry, and until when.
     config.default_retry = false;
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_a_kubeconfig_is_followed() {
+        let text = "clusters: [{name: c, cluster: {server: 'https://c', certificate-authority: /ca}}]\n\
+                    users: [{name: u, user: {client-certificate: /crt, client-key: /key}}]\n";
+        assert_eq!(files(Some(text)), ["/ca", "/crt", "/key"]);
+        assert_eq!(files(None), [POD_CA]);
+        assert!(files(Some("not a kubeconfig")).is_empty());
+    }
 }

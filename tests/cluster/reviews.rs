@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rootbridge::authn::{AuthnError, Identity, Method};
 use rootbridge::cluster::ListenerClusters;
 use serde_json::{Value, json};
@@ -251,6 +253,47 @@ async fn a_kubeconfig_that_cannot_be_used_is_not_used() {
 
     // Away for the moment of its replacement, as a mounted secret may be.
     std::fs::remove_file(&path).unwrap();
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    fixture.ask("east", TOKEN).await.unwrap();
+}
+
+/// A CA that is replaced in place, as short-lived client certificates are: the cluster recovers by
+/// itself, and a file that cannot be used for a moment breaks nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_a_kubeconfig_names_are_followed() {
+    let fake = FakeApiServer::start(ISSUER).await;
+    fake.set_review(accepted("shop:cart"));
+    let fixture = Fixture::new(&[("east", &fake, "")]).await;
+    let path = fixture
+        .cluster("east")
+        .config()
+        .kubeconfig()
+        .unwrap()
+        .to_owned();
+    let ca_of = |fake: &FakeApiServer| {
+        let kubeconfig: Value = serde_json::from_str(&fake.kubeconfig()).unwrap();
+        let data = kubeconfig["clusters"][0]["cluster"]["certificate-authority-data"].as_str();
+        STANDARD.decode(data.unwrap()).unwrap()
+    };
+    let ca = path.with_extension("ca");
+    let another = FakeApiServer::start(ISSUER).await;
+    std::fs::write(&ca, ca_of(&another)).unwrap();
+    let mut by_file: Value = serde_json::from_str(&fake.kubeconfig()).unwrap();
+    let cluster = by_file["clusters"][0]["cluster"].as_object_mut().unwrap();
+    cluster.remove("certificate-authority-data");
+    cluster.insert("certificate-authority".to_owned(), json!(ca));
+    std::fs::write(&path, by_file.to_string()).unwrap();
+    eventually(PATIENCE, "the wrong CA is in use", async || {
+        fixture.ask("east", TOKEN).await.is_err()
+    })
+    .await;
+
+    std::fs::write(&ca, ca_of(&fake)).unwrap();
+    eventually(PATIENCE, "the new CA is in use", async || {
+        fixture.ask("east", TOKEN).await.is_ok()
+    })
+    .await;
+    std::fs::write(&ca, "half a file").unwrap();
     tokio::time::sleep(Duration::from_millis(2500)).await;
     fixture.ask("east", TOKEN).await.unwrap();
 }
