@@ -1,4 +1,5 @@
-//! The rollout of trust bundles in clusters, as gauges that a scrape sets.
+//! How far trust bundles are written to the objects in clusters, as gauges that are set at each
+//! request for the metrics.
 
 use std::sync::atomic::Ordering;
 
@@ -22,13 +23,13 @@ type Gauges = Family<TargetLabels, Gauge>;
 #[derive(Debug, Default)]
 pub(super) struct BundleTargets {
     writer: Gauges,
-    in_step: Gauges,
+    up_to_date: Gauges,
     behind: Gauges,
     failing: Gauges,
     contested: Gauges,
-    wanted: Gauges,
-    applied: Gauges,
-    applied_at: Gauges,
+    wanted_sequence: Gauges,
+    applied_sequence: Gauges,
+    applied_timestamp: Gauges,
     writes: Family<TargetLabels, Counter>,
 }
 
@@ -43,7 +44,7 @@ impl BundleTargets {
             (
                 "bundle_targets_up_to_date",
                 "Objects that hold the newest trust bundle",
-                &self.in_step,
+                &self.up_to_date,
             ),
             (
                 "bundle_targets_behind",
@@ -63,17 +64,17 @@ impl BundleTargets {
             (
                 "bundle_targets_wanted_sequence",
                 "Sequence of the trust bundle that the targets should hold",
-                &self.wanted,
+                &self.wanted_sequence,
             ),
             (
                 "bundle_targets_applied_sequence",
                 "Sequence of the last trust bundle that every object held",
-                &self.applied,
+                &self.applied_sequence,
             ),
             (
                 "bundle_targets_applied_timestamp_seconds",
                 "When every object first held it, seconds since 1970",
-                &self.applied_at,
+                &self.applied_timestamp,
             ),
         ] {
             registry.register(name, help, gauges.clone());
@@ -97,18 +98,18 @@ impl BundleTargets {
             let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
             let sequence = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
             set(&self.writer, i64::from(status.writer == TargetWriter::This));
-            set(&self.in_step, count(status.in_step));
+            set(&self.up_to_date, count(status.in_step));
             set(&self.behind, count(status.behind));
             set(&self.failing, count(status.failing));
             set(&self.contested, count(status.contested));
             if let Some(wanted) = &status.wanted {
-                set(&self.wanted, sequence(wanted.sequence));
+                set(&self.wanted_sequence, sequence(wanted.sequence));
             }
             if let Some(applied) = &status.applied {
-                set(&self.applied, sequence(applied.sequence));
+                set(&self.applied_sequence, sequence(applied.sequence));
             }
             if let Some(at) = status.applied_at_secs {
-                set(&self.applied_at, at);
+                set(&self.applied_timestamp, at);
             }
             let writes = self.writes.get_or_create(&labels);
             writes.inner().store(status.writes, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// A token at its last probe.
+/// The state of a PKCS#11 token at its last probe.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct TokenHealth {
     /// Whether a test signature, or a login check where no key is in use, succeeded.
@@ -15,7 +15,7 @@ pub struct TokenHealth {
     pub state: String,
     /// Duration of the test signature.
     #[serde(skip)]
-    pub signed_in: Option<Duration>,
+    pub signing_time: Option<Duration>,
     /// Signatures since the start.
     pub signatures: u64,
     /// Test signatures since the start: the HSM's own log shows the sum of both.
@@ -26,7 +26,8 @@ pub struct TokenHealth {
 
 #[derive(Debug, Default)]
 struct Results {
-    ledger: Option<String>,
+    /// Why the ledger, the database of issued certificates, did not answer.
+    ledger_error: Option<String>,
     tokens: BTreeMap<String, TokenHealth>,
     has_run: bool,
 }
@@ -37,7 +38,7 @@ pub struct HealthState(Mutex<Results>);
 impl HealthState {
     pub fn set_ledger(&self, answer: Result<(), String>) {
         let mut results = self.lock();
-        results.ledger = answer.err();
+        results.ledger_error = answer.err();
         results.has_run = true;
     }
 
@@ -49,7 +50,7 @@ impl HealthState {
     pub fn ledger_error(&self) -> Option<String> {
         let results = self.lock();
         match results.has_run {
-            true => results.ledger.clone(),
+            true => results.ledger_error.clone(),
             false => Some("not probed yet".to_owned()),
         }
     }

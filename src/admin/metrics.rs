@@ -1,4 +1,4 @@
-//! `/metrics`: the components' counters, and gauges that a scrape sets.
+//! `/metrics`: the components' counters, and gauges that are set at each request.
 //! docs/reference/metrics.md lists every name.
 
 use std::sync::atomic::Ordering;
@@ -34,13 +34,13 @@ pub struct Metrics {
     hsm_queue: Family<TokenLabels, Gauge>,
     hsm_signatures: Family<TokenLabels, Counter>,
     hsm_test_signatures: Family<TokenLabels, Counter>,
-    hsm_probe: Family<TokenLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    hsm_probe_duration: Family<TokenLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     ledger_up: Gauge,
     ledger_queued: Gauge,
     issuer_ready: Family<DomainLabels, Gauge>,
     issuer_not_after: Family<DomainLabels, Gauge>,
     issuer_expires_in: Family<DomainLabels, Gauge>,
-    issuer_shortens: Family<DomainLabels, Gauge>,
+    issuer_shortens_certificates: Family<DomainLabels, Gauge>,
     bundle_sequence: Family<DomainLabels, Gauge>,
     bundle_targets: BundleTargets,
 }
@@ -53,13 +53,13 @@ impl Default for Metrics {
             hsm_queue: Family::default(),
             hsm_signatures: Family::default(),
             hsm_test_signatures: Family::default(),
-            hsm_probe: Family::default(),
+            hsm_probe_duration: Family::default(),
             ledger_up: Gauge::default(),
             ledger_queued: Gauge::default(),
             issuer_ready: Family::default(),
             issuer_not_after: Family::default(),
             issuer_expires_in: Family::default(),
-            issuer_shortens: Family::default(),
+            issuer_shortens_certificates: Family::default(),
             bundle_sequence: Family::default(),
             bundle_targets: BundleTargets::default(),
         };
@@ -96,7 +96,7 @@ impl Metrics {
         registry.register(
             "hsm_probe_duration_seconds",
             "How long the last test signature took",
-            self.hsm_probe.clone(),
+            self.hsm_probe_duration.clone(),
         );
         registry.register(
             "ledger_up",
@@ -126,7 +126,7 @@ impl Metrics {
         registry.register(
             "issuer_shortens_certificates",
             "1 when the issuing CA ends before a certificate of the default lifetime would",
-            self.issuer_shortens.clone(),
+            self.issuer_shortens_certificates.clone(),
         );
         registry.register(
             "bundle_sequence",
@@ -157,8 +157,8 @@ impl Metrics {
                 .set(i64::from(token_health.up));
             self.hsm_queue
                 .get_or_create(&labels)
-                .set(signed(token_health.queued as u64));
-            // The tokens count; these counters mirror them.
+                .set(to_i64(token_health.queued as u64));
+            // The tokens count their signatures; these counters get the same values.
             for (family, count) in [
                 (&self.hsm_signatures, token_health.signatures),
                 (&self.hsm_test_signatures, token_health.test_signatures),
@@ -166,15 +166,15 @@ impl Metrics {
                 let counter = family.get_or_create(&labels);
                 counter.inner().store(count, Ordering::Relaxed);
             }
-            if let Some(took) = token_health.signed_in {
-                self.hsm_probe
+            if let Some(took) = token_health.signing_time {
+                self.hsm_probe_duration
                     .get_or_create(&labels)
                     .set(took.as_secs_f64());
             }
         }
         self.ledger_up
             .set(i64::from(health_state.ledger_error().is_none()));
-        self.ledger_queued.set(signed(queued_outcomes as u64));
+        self.ledger_queued.set(to_i64(queued_outcomes as u64));
         for authority in authorities {
             let labels = DomainLabels {
                 trust_domain: authority.trust_domain.clone(),
@@ -182,7 +182,7 @@ impl Metrics {
             self.issuer_ready
                 .get_or_create(&labels)
                 .set(i64::from(authority.issuer.is_some()));
-            self.issuer_shortens
+            self.issuer_shortens_certificates
                 .get_or_create(&labels)
                 .set(i64::from(authority.warning.is_some()));
             if let Some(not_after) = authority.issuer_not_after_secs {
@@ -194,7 +194,7 @@ impl Metrics {
             if let Some(sequence) = authority.bundle_sequence {
                 self.bundle_sequence
                     .get_or_create(&labels)
-                    .set(signed(sequence));
+                    .set(to_i64(sequence));
             }
         }
         self.bundle_targets.set(targets);
@@ -205,6 +205,6 @@ impl Metrics {
     }
 }
 
-fn signed(count: u64) -> i64 {
+fn to_i64(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

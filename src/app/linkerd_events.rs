@@ -8,7 +8,8 @@ use crate::cluster::{Clusters, Notices};
 use crate::config::Config;
 use crate::controllers;
 
-/// Starts writing events, until `stop`, in the clusters of listeners with `linkerd.events`.
+/// Starts writing events, until `stop`, in the clusters of listeners with `linkerd.events`. Returns
+/// the channels by which the Linkerd API reports what it issued.
 pub(super) fn start(
     config: &Config,
     core: &Core,

@@ -16,7 +16,7 @@ use crate::mesh::{
     self, CallerAuthenticator, LinkerdConfig, ListenerConfig, Services, ServingCertificate,
     TlsConfig, TlsFiles, Verifiers,
 };
-use crate::net::{self, Certificates, Clients, Listener, Sources};
+use crate::net::{self, AllowedClients, Certificates, Clients, Listener};
 
 /// A bound listener that does not accept connections yet.
 pub(super) struct Bound {
@@ -120,12 +120,12 @@ impl Bound {
             TlsConfig::Plaintext => {}
         }
         let (tls, sources) = match self.config.tls() {
-            TlsConfig::Plaintext => (None, Sources::ThisHost),
+            TlsConfig::Plaintext => (None, AllowedClients::ThisHost),
             _ => {
                 let shown = Arc::clone(&self.shown);
                 (
                     Some(net::server_config(shown, self.clients())?),
-                    Sources::Any,
+                    AllowedClients::Any,
                 )
             }
         };

@@ -1,4 +1,4 @@
-//! Structured logs: human on a terminal, JSON otherwise.
+//! Logs to standard error: text on a terminal, otherwise JSON, unless the configuration says which.
 
 use std::io::IsTerminal as _;
 
@@ -11,7 +11,7 @@ use crate::config::{LogConfig, LogFormat};
 /// lines are written directly. A second call changes nothing.
 pub fn init(config: &LogConfig) -> LogGuard {
     let filter = EnvFilter::builder().parse_lossy(config.level());
-    let human = match config.format() {
+    let is_text = match config.format() {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Human => true,
         LogFormat::Json => false,
@@ -20,7 +20,7 @@ pub fn init(config: &LogConfig) -> LogGuard {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(lines);
-    let _ = match human {
+    let _ = match is_text {
         true => builder
             .with_ansi(std::env::var_os("NO_COLOR").is_none())
             .try_init(),

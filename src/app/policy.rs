@@ -10,8 +10,8 @@ use crate::mesh::SERVING_PROFILE;
 use crate::policy::Policy;
 use crate::x509::San;
 
-/// Lifetime of a listener's certificate: enough to survive a long weekend without an HSM.
-const SERVING_TTL: Duration = Duration::from_secs(7 * 86_400);
+/// Lifetime of a listener's certificate: long enough for an outage of the HSM of several days.
+const LISTENER_TTL: Duration = Duration::from_secs(7 * 86_400);
 
 /// The policy of `config`, and rules for this server's own certificates by the configuration it was
 /// started with: changes to those need a restart.
@@ -19,12 +19,18 @@ pub(super) fn effective_policy(config: &Config, started: &Config) -> Policy {
     let mut policy = config.policy().clone();
     let listeners = started.listeners().iter();
     for own in listeners.flat_map(|listener| listener.tls().own()) {
-        policy = policy.with_own_names("local:serving", SERVING_PROFILE, SERVING_TTL, &own.names);
+        policy = policy.with_rule_for_own_names(
+            "local:serving",
+            SERVING_PROFILE,
+            LISTENER_TTL,
+            &own.names,
+        );
     }
     for istiod in started.controllers().istiod_tls() {
         if let Some(cluster) = started.clusters().get(istiod.cluster()) {
             let names = istiod.names(cluster.trust_domain());
-            policy = policy.with_own_names(ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL, &names);
+            policy =
+                policy.with_rule_for_own_names(ISTIOD_CALLER, ISTIOD_PROFILE, ISTIOD_TTL, &names);
         }
     }
     for issuer in started.controllers().linkerd_issuers() {
@@ -35,7 +41,7 @@ pub(super) fn effective_policy(config: &Config, started: &Config) -> Policy {
                 .into_iter()
                 .collect();
             let (caller, profile) = (LINKERD_ISSUER_CALLER, LINKERD_ISSUER_PROFILE);
-            policy = policy.with_own_names(caller, profile, issuer.lifetime(), &names);
+            policy = policy.with_rule_for_own_names(caller, profile, issuer.lifetime(), &names);
         }
     }
     policy.into_policy()

@@ -103,13 +103,13 @@ impl Prober {
         let ready = state == TokenState::Ready;
         // A token that has recovered is tested at once.
         let recovered = ready && !before.up && before.state != state.to_string();
-        let (up, text, signed_in) = match ready && (test || recovered) {
+        let (up, text, signing_time) = match ready && (test || recovered) {
             true => match token.probe().await {
-                Ok(probe) => (true, state.to_string(), probe.signed_in),
+                Ok(probe) => (true, state.to_string(), probe.signing_time),
                 Err(error) => (false, error.to_string(), None),
             },
             // Between two test signatures the last result holds while the token is logged in.
-            false => (ready && before.up, state.to_string(), before.signed_in),
+            false => (ready && before.up, state.to_string(), before.signing_time),
         };
         if up != before.up {
             match up {
@@ -124,7 +124,7 @@ impl Prober {
             TokenHealth {
                 up,
                 state: text,
-                signed_in,
+                signing_time,
                 signatures: token.signatures(),
                 test_signatures: token.test_signatures(),
                 queued: token.queued(),

@@ -24,7 +24,7 @@ use crate::controllers;
 use crate::controllers::linkerd::register_pods;
 use crate::issuance::{self, Authorities};
 use crate::mesh::{self, Services};
-use crate::net::{Limits, Listener, Sources};
+use crate::net::{AllowedClients, Limits, Listener};
 use crate::trust::Bundles;
 
 /// How long a shutdown waits for issuances that are recorded and have no outcome yet.
@@ -102,7 +102,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         .context("admin.address")?;
     tracing::info!(address = %admin_listener.local_addr()?, "admin listening");
     let admin_router = admin::router(Arc::clone(&admin));
-    tasks.spawn(admin_listener.serve(None, Sources::Any, admin_router, stop.clone()));
+    tasks.spawn(admin_listener.serve(None, AllowedClients::Any, admin_router, stop.clone()));
 
     let services = Services {
         authorities: Arc::clone(&authorities),

@@ -1,4 +1,5 @@
-//! Errors of the library as failures of a command: one exit code for each part.
+//! Converts the library's errors to failures of a command. The component that failed determines the
+//! exit code.
 
 use super::failure::{Exit, Failure};
 use crate::app::StartError;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::failure::{Exit, Failure};
 
+/// What is written to a file, which determines its mode.
 #[derive(Clone, Copy)]
 pub(super) enum Content<'a> {
     /// Mode 0644.
@@ -16,20 +17,22 @@ pub(super) enum Content<'a> {
 }
 
 /// Longer than any chain or bundle; the parsers have smaller limits of their own.
-const MAX_INPUT: u64 = 2 * 1024 * 1024;
+const MAX_INPUT_BYTES: u64 = 2 * 1024 * 1024;
 
-/// The content of a file, or of standard input for `-`, where no file can be placed.
+/// The content of a file, or of standard input for `-`, for a container into which no file can be
+/// put.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut content = Vec::new();
     let read = if path.as_os_str() == "-" {
         let stdin = io::stdin().lock();
-        stdin.take(MAX_INPUT + 1).read_to_end(&mut content)
+        stdin.take(MAX_INPUT_BYTES + 1).read_to_end(&mut content)
     } else {
-        fs::File::open(path).and_then(|file| file.take(MAX_INPUT + 1).read_to_end(&mut content))
+        fs::File::open(path)
+            .and_then(|file| file.take(MAX_INPUT_BYTES + 1).read_to_end(&mut content))
     };
     let read = read.map_err(|error| Failure::file("read", path, &error))?;
-    // A truncated bundle is a different bundle.
-    if u64::try_from(read).is_ok_and(|read| read <= MAX_INPUT) {
+    // Not truncated: a part of a bundle would be read as another, valid bundle.
+    if u64::try_from(read).is_ok_and(|read| read <= MAX_INPUT_BYTES) {
         return Ok(content);
     }
     let error = io::Error::new(io::ErrorKind::FileTooLarge, "more than 2 MiB");
@@ -79,13 +82,13 @@ impl<const N: usize> Drop for NewFiles<N> {
 pub(super) fn write(path: &Path, content: Content<'_>, force: bool) -> Result<(), Failure> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
-    let new = path.with_file_name(name);
-    let result = write_new(&new, content).and_then(|()| match force {
-        true => fs::rename(&new, path),
+    let temporary = path.with_file_name(name);
+    let result = write_new(&temporary, content).and_then(|()| match force {
+        true => fs::rename(&temporary, path),
         // Unlike rename, link fails if the name exists.
-        false => fs::hard_link(&new, path),
+        false => fs::hard_link(&temporary, path),
     });
-    let _ = fs::remove_file(&new);
+    let _ = fs::remove_file(&temporary);
     result.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => already_exists(path),
         _ => Failure::file("write", path, &error),
@@ -122,7 +125,7 @@ mod tests {
     fn a_file_that_is_too_long_is_not_truncated() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("roots.pem");
-        let limit = usize::try_from(MAX_INPUT).unwrap();
+        let limit = usize::try_from(MAX_INPUT_BYTES).unwrap();
         fs::write(&path, vec![b'a'; limit]).unwrap();
         assert_eq!(super::read(&path).unwrap().len(), limit);
         fs::write(&path, vec![b'a'; limit + 1]).unwrap();

@@ -26,7 +26,7 @@ impl Collector for ClusterCollector {
             "cluster_watch_silent_seconds",
             "Seconds since the last contact about pods or accounts; -1 before the first list",
             indexed().map(|(c, index)| {
-                let silent = index.silent_for().map(|silent| silent.as_secs());
+                let silent = index.time_since_contact().map(|silent| silent.as_secs());
                 (
                     c,
                     silent

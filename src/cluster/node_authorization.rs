@@ -75,7 +75,10 @@ fn decide(
     requested: &SpiffeId,
 ) -> Result<NodeAuthorization, NodeAuthorizationError> {
     let bound = cluster.config().callers().watch_silence();
-    if index.silent_for().is_none_or(|silent| silent > bound) {
+    if index
+        .time_since_contact()
+        .is_none_or(|silent| silent > bound)
+    {
         return Err(NodeAuthorizationError::Unavailable(
             AuthnError::Unavailable(format!(
                 "cluster {}: the watch of its pods is not up to date",

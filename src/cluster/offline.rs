@@ -73,7 +73,7 @@ impl OfflineVerifier {
             Err(unsure) => return Ok(Err(unsure.to_string())),
         };
         if index
-            .silent_for()
+            .time_since_contact()
             .is_none_or(|silent| silent > self.silence)
         {
             return Ok(Err("the watch is not up to date".to_owned()));

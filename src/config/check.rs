@@ -1,5 +1,5 @@
-//! Compares the file with the shapes of the sections before they are deserialized, which would stop
-//! at the first problem.
+//! Compares the file with the expected keys and types of its sections, before they are deserialized:
+//! deserializing stops at the first problem.
 
 use std::path::Path;
 
@@ -15,10 +15,10 @@ use crate::config_issue::ConfigIssue;
 /// Keys that were renamed: (old, new), in whichever section has the new one.
 const RENAMED: &[(&str, &str)] = &[("taken_within", "acceptance_timeout")];
 
-/// A value that has no place in the file's shape.
+/// A key or value that the configuration does not allow.
 pub(super) struct Problem {
     pub(super) finding: Finding,
-    /// What must be left out so that the rest can be read: the keys that lead to it.
+    /// The path of the key that must be left out so that the rest can be deserialized.
     pub(super) leave_out: Vec<String>,
 }
 
@@ -146,7 +146,7 @@ impl<'a> Checker<'a> {
     }
 
     fn push(&mut self, value: &Value, issue: &ConfigIssue, leave_out: Vec<String>) {
-        let place = place(self.file, self.text, issue.key(), origin(value));
+        let place = place(self.file, self.text, issue.key(), variable(value));
         let finding = Finding::new(&place, issue);
         self.problems.push(Problem { finding, leave_out });
     }
@@ -179,13 +179,13 @@ pub(super) fn rejected(key: &str, error: &ValueError) -> ConfigIssue {
     }
 }
 
-/// The variable that a value came from; a table made for overrides has none of its own, so the
-/// first value in it answers.
-fn origin(value: &Value) -> Option<String> {
+/// The environment variable that a value came from. A table that consists of such values has none of
+/// its own: the variable of its first value is returned.
+fn variable(value: &Value) -> Option<String> {
     match (&value.kind, value.origin()) {
         (_, Some(origin)) => Some(origin.to_owned()),
         (ValueKind::Table(entries), None) => {
-            let mut inner = entries.values().map(origin);
+            let mut inner = entries.values().map(variable);
             let first = inner.next()??;
             inner.all(|other| other.is_some()).then_some(first)
         }

@@ -1,4 +1,4 @@
-//! `[instance]` and `[ledger]`: sections of no component.
+//! `[instance]` and `[ledger]`: sections that belong to no single module.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,9 +11,10 @@ use crate::config_issue::{ConfigIssue, ConfigIssues};
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawInstance {
-    /// This server among others on the same ledger. Default: the host's name.
+    /// Distinguishes this server from others on the same ledger. Default: the host's name.
     pub name: Option<String>,
-    /// How long only this server reconciles its open records. Default 30s.
+    /// How long after its last heartbeat no other server concludes the ledger's records of the
+    /// issuances that this one began. Default 30s.
     #[serde(with = "humantime_serde")]
     pub lease: Option<Duration>,
 }
@@ -22,7 +23,7 @@ pub struct RawInstance {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawLedger {
-    /// The SQLite file.
+    /// The SQLite file with the record of every certificate.
     pub path: PathBuf,
 }
 
@@ -34,12 +35,13 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// The name under which intents are recorded.
+    /// The name under which this server records in the ledger what it is about to sign.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// How long after its last heartbeat another server may reconcile its open records.
+    /// How long after the last heartbeat of this server another one may conclude the ledger's
+    /// records of the issuances that it began.
     pub fn lease(&self) -> Duration {
         self.lease
     }
@@ -79,7 +81,7 @@ pub struct LedgerConfig {
 }
 
 impl LedgerConfig {
-    /// The SQLite file.
+    /// The SQLite file with the record of every certificate.
     pub fn path(&self) -> &Path {
         &self.path
     }

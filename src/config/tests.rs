@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::*;
 
-const REFERENCE: &str = include_str!("../../docs/reference/rootbridge.toml");
-const PAGE: &str = include_str!("../../docs/reference/config.md");
+const REFERENCE_FILE: &str = include_str!("../../docs/reference/rootbridge.toml");
+const REFERENCE_PAGE: &str = include_str!("../../docs/reference/config.md");
 
 fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let dir = tempfile::tempdir().unwrap();
@@ -28,22 +28,22 @@ fn findings(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
         .collect()
 }
 
-const SMALL: &str = "[ledger]\npath = '/l'\n[hsm]\nmodule = '/m.so'\n";
+const MINIMAL: &str = "[ledger]\npath = '/l'\n[hsm]\nmodule = '/m.so'\n";
 
 #[test]
 fn the_reference_file_is_a_valid_configuration() {
-    let config = load(REFERENCE, &[]).unwrap();
+    let config = load(REFERENCE_FILE, &[]).unwrap();
     assert_eq!(config.listeners().len(), 3);
     assert_eq!(config.admin().address().port(), 9901);
     // What is said there to be a default is one: without it nothing changes.
-    assert_eq!(load(SMALL, &[]).unwrap().log(), config.log());
+    assert_eq!(load(MINIMAL, &[]).unwrap().log(), config.log());
 }
 
 /// The reference file and the page have exactly the keys that are accepted.
 #[test]
 fn every_key_is_documented() {
     let accepted: BTreeSet<String> = Shape::of::<RawConfig>().keys().into_iter().collect();
-    let on_page: BTreeSet<String> = PAGE
+    let on_page: BTreeSet<String> = REFERENCE_PAGE
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
         .map(ToOwned::to_owned)
@@ -55,7 +55,7 @@ fn every_key_is_documented() {
 
     let mut in_file = BTreeSet::new();
     // Keys of which only one can be given, or that have no example worth showing, are commented.
-    let file = REFERENCE.replace("\n#: ", "\n");
+    let file = REFERENCE_FILE.replace("\n#: ", "\n");
     keys(
         &toml::from_str::<toml::Value>(&file).unwrap(),
         "",
@@ -126,7 +126,7 @@ fn unknown_keys_are_all_named_with_the_nearest_known_one() {
 
 #[test]
 fn a_renamed_key_is_refused_with_its_new_name() {
-    let text = format!("{SMALL}[linkerd_issuers.main]\ncluster = 'east'\ntaken_within = '5m'\n");
+    let text = format!("{MINIMAL}[linkerd_issuers.main]\ncluster = 'east'\ntaken_within = '5m'\n");
     let found = findings(&text, &[]);
     let expected = "linkerd_issuers.main.taken_within: unknown key \
                     (it is now called `acceptance_timeout`)";
@@ -138,7 +138,7 @@ fn findings_are_ordered_and_without_control_characters() {
     let tokens: String = (0..20)
         .map(|n| format!("[hsm.tokens.t{n:02}]\nworkers = 'x'\nlabel = 1.5\n"))
         .collect();
-    let found = findings(&format!("{SMALL}{tokens}"), &[]);
+    let found = findings(&format!("{MINIMAL}{tokens}"), &[]);
     assert_eq!(found.len(), 40);
     for (n, one) in found.iter().enumerate() {
         let key = if n % 2 == 0 {
@@ -152,10 +152,10 @@ fn findings_are_ordered_and_without_control_characters() {
     let wrong: String = (0..20)
         .map(|n| format!("[profiles.p{n:02}]\nmax_ttl = 'x'\n"))
         .collect();
-    let found = findings(&format!("{SMALL}{wrong}"), &[]);
+    let found = findings(&format!("{MINIMAL}{wrong}"), &[]);
     assert!(found.join("").contains("profiles.p00.max_ttl"), "{found:?}");
     let key = format!("\"\\u001b[31m{}\" = 1\n", "x".repeat(1000));
-    let found = findings(&format!("{SMALL}{key}"), &[]).join("\n");
+    let found = findings(&format!("{MINIMAL}{key}"), &[]).join("\n");
     assert!(
         found.contains("\\u{1b}[31mxxx") && found.contains("xxx…"),
         "{found}"
@@ -166,7 +166,7 @@ fn findings_are_ordered_and_without_control_characters() {
 #[test]
 fn variables_override_and_are_named_when_they_are_wrong() {
     let config = load(
-        SMALL,
+        MINIMAL,
         &[
             ("ROOTBRIDGE_HSM__WORKERS", "7"),
             ("ROOTBRIDGE_LOG__LEVEL", "debug"),
@@ -174,7 +174,7 @@ fn variables_override_and_are_named_when_they_are_wrong() {
     );
     let config = config.unwrap();
     assert_eq!((config.hsm().workers(), config.log().level()), (7, "debug"));
-    for (variable, value, says) in [
+    for (variable, value, expected_text) in [
         ("ROOTBRIDGE_HSM__WORKERS", "many", "hsm.workers"),
         ("ROOTBRIDGE_HSM__WORKERS", "0", "hsm.workers: must be"),
         (
@@ -188,81 +188,81 @@ fn variables_override_and_are_named_when_they_are_wrong() {
             "log.format: `jsn` is not a possible value (write `json`",
         ),
     ] {
-        let found = findings(SMALL, &[(variable, value)]);
+        let found = findings(MINIMAL, &[(variable, value)]);
         let found = found.first().unwrap();
         assert!(
             found.starts_with(&format!("environment variable {variable}: ")),
             "{found}"
         );
-        assert!(found.contains(says), "{found}");
+        assert!(found.contains(expected_text), "{found}");
     }
 }
 
 #[test]
 fn each_bad_value_has_a_place_and_a_fix() {
-    for (text, says) in [
+    for (text, expected_text) in [
         ("[ledger\n".to_owned(), "rootbridge.toml:1: not TOML"),
         (
-            SMALL.replace("path = '/l'\n", ""),
+            MINIMAL.replace("path = '/l'\n", ""),
             "ledger.path: is missing",
         ),
         (
-            SMALL.replace("'/l'", "'l.db'"),
+            MINIMAL.replace("'/l'", "'l.db'"),
             "rootbridge.toml:2: ledger.path: is not absolute (write a path",
         ),
         (
-            format!("{SMALL}deadline = 'soon'\n"),
+            format!("{MINIMAL}deadline = 'soon'\n"),
             "rootbridge.toml:5: hsm.deadline",
         ),
         (
-            format!("{SMALL}deadline = 'soon'\n"),
+            format!("{MINIMAL}deadline = 'soon'\n"),
             "write a duration such as",
         ),
         (
-            format!("{SMALL}workers = 'x'\n"),
+            format!("{MINIMAL}workers = 'x'\n"),
             "rootbridge.toml:5: hsm.workers",
         ),
         (
-            format!("{SMALL}[[policy.rules]]\ncallers = ['operator:x']\nnames = ['self']\n"),
+            format!("{MINIMAL}[[policy.rules]]\ncallers = ['operator:x']\nnames = ['self']\n"),
             "policy.rules[0].profiles: is missing",
         ),
         (
-            format!("{SMALL}workers = 1.5\n"),
+            format!("{MINIMAL}workers = 1.5\n"),
             "hsm.workers: is a fraction (write a whole number",
         ),
         (
-            format!("{SMALL}[profiles.'']\n"),
+            format!("{MINIMAL}[profiles.'']\n"),
             "profiles.: a profile's name is",
         ),
         (
             format!(
-                "{SMALL}[listeners.'a b']\naddress='[::]:1'\napis=['bundles']\n[listeners.'a b'.tls]\n"
+                "{MINIMAL}[listeners.'a b']\naddress='[::]:1'\napis=['bundles']\n[listeners.'a b'.tls]\n"
             ),
             "listeners.a b: a listener's name is",
         ),
         (
-            format!("{SMALL}workers = []\n"),
+            format!("{MINIMAL}workers = []\n"),
             "hsm.workers: is of the wrong type (write a single value",
         ),
         (
-            format!("{SMALL}[istio]\nprofile = 'gone'\n"),
+            format!("{MINIMAL}[istio]\nprofile = 'gone'\n"),
             "rootbridge.toml:6: istio.profile: there is no [profiles.gone]",
         ),
         (
-            format!("{SMALL}[admin]\noperators = ['x']\n"),
+            format!("{MINIMAL}[admin]\noperators = ['x']\n"),
             "admin.operators: there is no [operators.x]",
         ),
         (
-            format!("{SMALL}[instance]\nlease = '1s'\n"),
+            format!("{MINIMAL}[instance]\nlease = '1s'\n"),
             "instance.lease: must be 5s to 1h",
         ),
         (
-            format!("{SMALL}[[policy.rules]]\ncallers = []\nprofiles = []\nnames = []\n"),
+            format!("{MINIMAL}[[policy.rules]]\ncallers = []\nprofiles = []\nnames = []\n"),
             "policy.rules[0].callers",
         ),
     ] {
         let found = findings(&text, &[]).join("\n");
-        assert!(found.contains(says), "{text}: {found}");
+        assert!(found.contains(expected_text), "{text}: {found}");
     }
 }
 
@@ -282,11 +282,11 @@ fn linkerds_times_must_fit_its_profile() {
     let listener = "[listeners.l]\naddress = '127.0.0.1:0'\napis = ['linkerd']\n\
         clusters = ['east']\n[clusters.east]\ntrust_domain = 'td'\n\
         audiences = { linkerd = 'identity.l5d.io' }\n";
-    let with = |more: &str| format!("{SMALL}{listener}{more}");
+    let with = |more: &str| format!("{MINIMAL}{listener}{more}");
     assert!(load(&with(""), &[]).is_ok());
     let hour = "[profiles.linkerd]\ndefault_ttl = '1h'\nbackdate = '20s'\n";
     assert!(load(&with(hour), &[]).is_ok(), "the defaults follow it");
-    for (more, says) in [
+    for (more, expected_text) in [
         (
             "[listeners.l.linkerd]\njitter = '20h'\n",
             "listeners.l.linkerd.jitter: together",
@@ -297,7 +297,7 @@ fn linkerds_times_must_fit_its_profile() {
         ),
     ] {
         let found = findings(&with(more), &[]).join("\n");
-        assert!(found.contains(says), "{found}");
+        assert!(found.contains(expected_text), "{found}");
     }
     let late = "[listeners.l.linkerd]\noutage_margin = '50m'\n";
     assert!(!findings(&with(&format!("{late}{hour}")), &[]).is_empty());
@@ -357,7 +357,7 @@ fn every_missing_key_and_wrong_type_is_reported_beside_the_values() {
          [[policy.rules]]\nnames = []\n",
         &[],
     );
-    for says in [
+    for expected_text in [
         ":1: ledger.path: is missing",
         ":4: hsm.workers: string \"x\" is not an integer",
         ":6: listeners.mesh.address: is missing",
@@ -367,7 +367,10 @@ fn every_missing_key_and_wrong_type_is_reported_beside_the_values() {
         ":14: policy.rules[0].callers: is missing",
         ":14: policy.rules[0].profiles: is missing",
     ] {
-        assert!(found.iter().any(|f| f.contains(says)), "{says}: {found:#?}");
+        assert!(
+            found.iter().any(|f| f.contains(expected_text)),
+            "{expected_text}: {found:#?}"
+        );
     }
     // Without the ledger's path the values cannot be checked; with it they are.
     let text = "[ledger]\npath = '/l'\n[hsm]\nmodule = '/m.so'\nworkers = 'x'\nqueue = 0\n\

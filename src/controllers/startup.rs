@@ -14,7 +14,8 @@ use super::pod::PodSigning;
 use super::{istiod, linkerd, signer};
 use crate::cluster::Cluster;
 
-/// Starts every controller in each of its clusters, until `stop`.
+/// Starts the signers, the Secret of istiod and the Secret of Linkerd's issuer in each of their
+/// clusters, until `stop`.
 pub fn start(
     config: &Config,
     dependencies: &Dependencies,
@@ -41,7 +42,9 @@ pub fn start(
     for istiod in config.istiod_tls() {
         if let Some(cluster) = dependencies.clusters.get(istiod.cluster()) {
             let spec = istiod::secret_spec(istiod, cluster.config().trust_domain());
-            let secret = ManagedSecret::new(spec, (), Arc::clone(cluster), dependencies);
+            // Nothing reports whether istiod uses the Secret.
+            let no_acceptance = ();
+            let secret = ManagedSecret::new(spec, no_acceptance, Arc::clone(cluster), dependencies);
             let stop = stop.clone();
             tasks.spawn(async move { secret.run(&stop).await });
         }

@@ -190,7 +190,7 @@ impl Token {
                 self.workers
                     .call("whether it is logged in", limit, true, |_, _| Ok(()))
                     .await?;
-                Ok(Probe { signed_in: None })
+                Ok(Probe { signing_time: None })
             }
         }
     }

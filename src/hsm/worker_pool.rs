@@ -36,7 +36,7 @@ pub(super) struct WorkerPool {
 pub struct Probe {
     /// How long the test signature took, waiting included; `None` when no key is open, so that only
     /// the login was checked.
-    pub signed_in: Option<Duration>,
+    pub signing_time: Option<Duration>,
 }
 
 impl WorkerPool {
@@ -175,7 +175,7 @@ impl WorkerPool {
         };
         match result {
             Ok(()) => Ok(Probe {
-                signed_in: Some(start.elapsed()),
+                signing_time: Some(start.elapsed()),
             }),
             Err(reason) => {
                 self.report_failure(reason.clone());

@@ -1,4 +1,4 @@
-//! Our own gRPC for certificates: `rootbridge.v1.CertificateService`.
+//! This server's own gRPC API for certificates: `rootbridge.v1.CertificateService`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +19,8 @@ use crate::policy::Scope;
 use crate::x509::{Certificate, Csr, San};
 
 /// The longest idempotency key, in bytes.
-const MAX_KEY: usize = 128;
-/// The most names that are read from a request; policy has its own, lower bound.
+const MAX_IDEMPOTENCY_KEY_LEN: usize = 128;
+/// The most names that are read from a request; the policy sets a lower limit.
 const MAX_NAMES: usize = 64;
 
 /// The service on one listener.
@@ -45,8 +45,8 @@ impl CertificateService for Certificates {
                 .authenticator
                 .authenticate(&headers, peer, Api::Certificates)
                 .await?;
-            let request = read(body, caller, &request_id)?;
-            Ok(answer(&self.authorities.issue(request).await?))
+            let request = issuance_request(body, caller, &request_id)?;
+            Ok(response(&self.authorities.issue(request).await?))
         };
         call.await.map(Response::new).map_err(|error: CallError| {
             tracing::debug!(%request_id, %error, "SignCertificate refused");
@@ -55,7 +55,7 @@ impl CertificateService for Certificates {
     }
 }
 
-fn read(
+fn issuance_request(
     body: SignCertificateRequest,
     caller: Caller,
     request_id: &str,
@@ -74,7 +74,7 @@ fn read(
     }
     let ttl = lifetime(body.ttl).ok_or_else(|| field("ttl", "is not a duration from 0 up"))?;
     let key = body.idempotency_key;
-    if key.len() > MAX_KEY || key.bytes().any(|b| b.is_ascii_control()) {
+    if key.len() > MAX_IDEMPOTENCY_KEY_LEN || key.bytes().any(|b| b.is_ascii_control()) {
         return Err(field(
             "idempotency_key",
             "at most 128 bytes, no control characters",
@@ -117,7 +117,7 @@ fn lifetime(ttl: Option<prost_types::Duration>) -> Option<Option<Duration>> {
     Some(Some(ttl).filter(|ttl| !ttl.is_zero()))
 }
 
-fn answer(issued: &Issued) -> SignCertificateResponse {
+fn response(issued: &Issued) -> SignCertificateResponse {
     let certificate = issued.certificate();
     let der = |each: &Certificate| each.der().to_vec();
     SignCertificateResponse {

@@ -16,13 +16,13 @@ use crate::x509::CsrError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// The credential.
+    /// The credential is missing, was rejected, or cannot be verified.
     #[error(transparent)]
     Authn(#[from] AuthnError),
-    /// The certification request.
+    /// The certification request is invalid.
     #[error("CSR: {0}")]
     Csr(#[from] CsrError),
-    /// A field of the request.
+    /// A field of the request is invalid.
     #[error("{field}: {why}")]
     Field {
         /// The field of the message.
@@ -43,7 +43,7 @@ pub enum CallError {
     /// A node's proxy requested an identity that it may not have.
     #[error("impersonation: {0}")]
     Impersonation(NotAuthorized),
-    /// Issuance.
+    /// The issuance failed or was denied.
     #[error(transparent)]
     Issue(#[from] IssueError),
 }
@@ -66,8 +66,8 @@ pub struct Answer {
 }
 
 impl CallError {
-    /// The answer to this error. Where a mesh's contract names another code, the API's own module
-    /// changes it.
+    /// The answer to this error. Where the protocol of a mesh requires another code, the module
+    /// of that API replaces it.
     pub fn answer(&self) -> Answer {
         match self {
             Self::Authn(AuthnError::Missing) => unauthenticated("a credential is needed"),
@@ -93,7 +93,7 @@ impl CallError {
         self.status_as(None, request_id)
     }
 
-    /// The same under `code`, where a mesh's contract names another one.
+    /// The same under `code`, where the protocol of a mesh requires another one.
     pub(super) fn status_as(&self, code: Option<Code>, request_id: &str) -> Status {
         let answer = self.answer();
         Status::new(

@@ -24,24 +24,25 @@ use super::limits::Limits;
 use super::peer::Peer;
 use super::write_coalescing::CoalescedWrites;
 
-/// hyper takes no smaller buffer.
+/// The smallest buffer in bytes that hyper accepts.
 const MIN_BUFFER: u32 = 8192;
 
+/// The clients whose connections a listener accepts, by their source address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sources {
+pub enum AllowedClients {
     Any,
-    /// From this host only: over loopback, or from the address that is connected to, as a proxy in
-    /// the same pod connects. No packet from outside has such a source.
+    /// Those on this host: the source address is a loopback address, or the very address that the
+    /// client connects to, as with a proxy in the same pod. No packet from outside has such a source.
     ThisHost,
 }
 
-impl Sources {
-    fn allows(self, from: SocketAddr, at: io::Result<SocketAddr>) -> bool {
-        let from = from.ip().to_canonical();
+impl AllowedClients {
+    fn allows(self, client: SocketAddr, local: io::Result<SocketAddr>) -> bool {
+        let client = client.ip().to_canonical();
         match self {
             Self::Any => true,
             Self::ThisHost => {
-                from.is_loopback() || at.is_ok_and(|at| at.ip().to_canonical() == from)
+                client.is_loopback() || local.is_ok_and(|local| local.ip().to_canonical() == client)
             }
         }
     }
@@ -50,10 +51,10 @@ impl Sources {
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}")]
-pub struct NetError {
-    /// The address of the configuration.
+pub struct ListenError {
+    /// The configured address.
     pub address: SocketAddr,
-    /// What the system says.
+    /// The operating system's error.
     #[source]
     pub source: io::Error,
 }
@@ -69,9 +70,9 @@ impl Listener {
     /// Binds `address`.
     ///
     /// # Errors
-    /// [`NetError`] with the address and the system's reason.
-    pub async fn bind(address: SocketAddr, limits: Limits) -> Result<Self, NetError> {
-        let error = |source| NetError { address, source };
+    /// [`ListenError`] with the address and the operating system's error.
+    pub async fn bind(address: SocketAddr, limits: Limits) -> Result<Self, ListenError> {
+        let error = |source| ListenError { address, source };
         let socket = TcpListener::bind(address).await.map_err(error)?;
         Ok(Self { socket, limits })
     }
@@ -86,24 +87,24 @@ impl Listener {
     pub async fn serve(
         self,
         tls: Option<ServerConfig>,
-        sources: Sources,
+        allowed_clients: AllowedClients,
         router: Router,
         stop: CancellationToken,
     ) {
         let Self { socket, limits } = self;
         let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
-        let capacity = Arc::new(Semaphore::new(limits.max_connections));
+        let free_connections = Arc::new(Semaphore::new(limits.max_connections));
         let graceful = GracefulShutdown::new();
-        let http = Arc::new(protocol(&limits));
+        let http = Arc::new(http_builder(&limits));
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = accept(&socket, &capacity) => accepted,
+                accepted = accept(&socket, &free_connections) => accepted,
             };
             let Some((stream, address, permit)) = accepted else {
                 continue;
             };
-            if !sources.allows(address, stream.local_addr()) {
+            if !allowed_clients.allows(address, stream.local_addr()) {
                 tracing::warn!(peer = %address, "connection refused: not from this host");
                 continue;
             }
@@ -128,7 +129,7 @@ impl Listener {
     }
 }
 
-fn protocol(limits: &Limits) -> Builder<TokioExecutor> {
+fn http_builder(limits: &Limits) -> Builder<TokioExecutor> {
     let mut http = Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
@@ -146,9 +147,9 @@ fn protocol(limits: &Limits) -> Builder<TokioExecutor> {
 /// The next connection, once there are fewer than `max_connections`.
 async fn accept(
     socket: &TcpListener,
-    capacity: &Arc<Semaphore>,
+    free_connections: &Arc<Semaphore>,
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(capacity).acquire_owned().await.ok()?;
+    let permit = Arc::clone(free_connections).acquire_owned().await.ok()?;
     match socket.accept().await {
         Ok((stream, address)) => {
             // Messages are small: waiting for a full segment would only add latency.
@@ -164,6 +165,7 @@ async fn accept(
     }
 }
 
+/// A connection that is accepted, before its TLS handshake.
 struct Connection {
     acceptor: Option<TlsAcceptor>,
     http: Arc<Builder<TokioExecutor>>,
@@ -171,14 +173,15 @@ struct Connection {
     watcher: hyper_util::server::graceful::Watcher,
     handshake_timeout: Duration,
     address: SocketAddr,
+    /// Held until the connection ends: it counts towards `max_connections`.
     _permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
     async fn run(self, stream: TcpStream) {
         let Some(acceptor) = self.acceptor.clone() else {
-            let none: Arc<[CertificateDer<'static>]> = Arc::new([]);
-            return self.serve(stream, none).await;
+            let no_certificates: Arc<[CertificateDer<'static>]> = Arc::new([]);
+            return self.serve(stream, no_certificates).await;
         };
         match tokio::time::timeout(self.handshake_timeout, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
@@ -225,7 +228,7 @@ mod tests {
     #[test]
     fn this_host_is_loopback_or_the_address_itself() {
         let at = |text: &str| Ok::<SocketAddr, io::Error>(text.parse().unwrap());
-        for (from, to, taken) in [
+        for (from, to, allowed) in [
             ("127.0.0.1:40000", "127.0.0.1:8080", true),
             ("[::1]:40000", "[::1]:8080", true),
             ("10.1.2.3:40000", "10.1.2.3:8080", true),
@@ -237,11 +240,15 @@ mod tests {
             ("[::ffff:10.1.2.4]:40000", "[::ffff:10.1.2.3]:8080", false),
         ] {
             let from: SocketAddr = from.parse().unwrap();
-            assert_eq!(Sources::ThisHost.allows(from, at(to)), taken, "{from} {to}");
-            assert!(Sources::Any.allows(from, at(to)));
+            assert_eq!(
+                AllowedClients::ThisHost.allows(from, at(to)),
+                allowed,
+                "{from} {to}"
+            );
+            assert!(AllowedClients::Any.allows(from, at(to)));
         }
         let gone = Err(io::Error::other("gone"));
         let from = "10.1.2.3:1".parse().unwrap();
-        assert!(!Sources::ThisHost.allows(from, gone));
+        assert!(!AllowedClients::ThisHost.allows(from, gone));
     }
 }

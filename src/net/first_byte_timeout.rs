@@ -12,24 +12,25 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The length of the HTTP/2 connection preface (RFC 9113 §3.4); an HTTP/1.1 request, which names
-/// its host, is no shorter.
-const PREFACE: usize = 24;
+/// The length of the HTTP/2 connection preface (RFC 9113 §3.4); an HTTP/1.1 request, with its `Host`
+/// header, is no shorter.
+const PREFACE_LEN: usize = 24;
 
 /// A stream that fails if its first bytes do not arrive in time.
 pub(super) struct FirstByteTimeout<S> {
     stream: S,
-    /// `None` once they have arrived.
-    limit: Option<Pin<Box<Sleep>>>,
-    seen: usize,
+    /// `None` once the first bytes have arrived.
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// Bytes received so far, counted until there are [`PREFACE_LEN`].
+    received: usize,
 }
 
 impl<S> FirstByteTimeout<S> {
     pub(super) fn new(stream: S, within: Duration) -> Self {
         Self {
             stream,
-            limit: Some(Box::pin(sleep_until(Instant::now() + within))),
-            seen: 0,
+            deadline: Some(Box::pin(sleep_until(Instant::now() + within))),
+            received: 0,
         }
     }
 }
@@ -42,18 +43,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for FirstByteTimeout<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        let Some(limit) = &mut self.limit else {
+        let Some(deadline) = &mut self.deadline else {
             return read;
         };
         if read.is_pending() {
-            return limit.as_mut().poll(cx).map(|()| {
+            return deadline.as_mut().poll(cx).map(|()| {
                 let why = "the client connected and sent nothing";
                 Err(io::Error::new(io::ErrorKind::TimedOut, why))
             });
         }
-        self.seen += buf.filled().len() - before;
-        if self.seen >= PREFACE {
-            self.limit = None;
+        self.received += buf.filled().len() - before;
+        if self.received >= PREFACE_LEN {
+            self.deadline = None;
         }
         read
     }

@@ -19,7 +19,8 @@ pub struct Limits {
     pub max_header_bytes: u32,
     /// HTTP/2 streams at a time on one connection.
     pub max_streams: u32,
-    /// From accept to the end of the TLS handshake.
+    /// From accept to the end of the TLS handshake; then again for the first bytes of a request, and
+    /// for the headers of an HTTP/1.1 request.
     #[serde(with = "humantime_serde")]
     pub handshake_timeout: Duration,
     /// How often an idle HTTP/2 connection is pinged.
@@ -49,7 +50,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Checks each value; `at` makes a key's path.
+    /// Checks each value; `at` returns the full path of a key of this section, for the error.
     pub fn check(self, at: impl Fn(&str) -> String) -> Result<Self, ConfigIssues> {
         let mut issues = ConfigIssues::default();
         let mut count = |key, value: usize, allowed: RangeInclusive<usize>| {
@@ -57,12 +58,16 @@ impl Limits {
             issues.require(allowed.contains(&value), at(key), problem);
         };
         count("max_connections", self.max_connections, 1..=1_000_000);
-        // A CSR of 16 KiB in base64, and the names.
-        let message = 32_768..=4_194_304;
-        count("max_message_bytes", self.max_message_bytes, message);
-        // A token of 16 KiB, and what a proxy adds.
-        let header = 20_480..=1_048_576;
-        count("max_header_bytes", self.max_header_bytes as usize, header);
+        // The minimum has room for a CSR of 16 KiB in base64, and the requested names.
+        let message_bytes = 32_768..=4_194_304;
+        count("max_message_bytes", self.max_message_bytes, message_bytes);
+        // The minimum has room for a bearer token of 16 KiB, and the headers that a proxy adds.
+        let header_bytes = 20_480..=1_048_576;
+        count(
+            "max_header_bytes",
+            self.max_header_bytes as usize,
+            header_bytes,
+        );
         count("max_streams", self.max_streams as usize, 1..=10_000);
         for (key, time) in [
             ("handshake_timeout", self.handshake_timeout),

@@ -7,7 +7,7 @@ mod peer;
 mod tls;
 mod write_coalescing;
 
-pub use accept::{Listener, NetError, Sources};
+pub use accept::{AllowedClients, ListenError, Listener};
 pub use limits::Limits;
 pub use peer::Peer;
 pub use tls::{Certificates, Clients, Entry, TlsError, certified_key, server_config};

@@ -119,7 +119,7 @@ impl Config {
     /// Lets the server itself, as `caller`, have `names` (those of its listeners) under the profile
     /// `name`. A profile of that name in the file is left unchanged.
     #[must_use]
-    pub fn with_own_names(
+    pub fn with_rule_for_own_names(
         mut self,
         caller: &str,
         name: &str,

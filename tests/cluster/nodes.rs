@@ -32,7 +32,7 @@ async fn ready(fake: &FakeApiServer) -> (Fixture, Caller) {
     let fixture = Fixture::new(&[("east", fake, NODES), ("west", fake, "")]).await;
     let cluster = fixture.cluster("east");
     eventually(PATIENCE, "the index", async || {
-        cluster.index().unwrap().silent_for().is_some()
+        cluster.index().unwrap().time_since_contact().is_some()
     })
     .await;
     let caller = fixture.ask("east", "aaaa.bbbb.cccc").await.unwrap();
@@ -219,7 +219,7 @@ async fn an_outdated_index_is_unavailable() {
         .store(true, std::sync::atomic::Ordering::SeqCst);
     let cluster = fixture.cluster("east");
     eventually(PATIENCE, "silence", async || {
-        cluster.index().unwrap().silent_for().unwrap() > Duration::from_secs(10)
+        cluster.index().unwrap().time_since_contact().unwrap() > Duration::from_secs(10)
     })
     .await;
     let verdict = fixture.clusters.authorize_node(&caller, CART).await;

@@ -22,7 +22,7 @@ async fn ready(fake: &FakeApiServer, key: &JwtKey) -> Fixture {
     let fixture = Fixture::new(&[("east", fake, OFFLINE)]).await;
     let cluster = fixture.cluster("east");
     let ready = || {
-        let listed = cluster.index().unwrap().silent_for().is_some();
+        let listed = cluster.index().unwrap().time_since_contact().is_some();
         listed && cluster.keys().unwrap().keys > 0
     };
     eventually(PATIENCE, "keys and index", async || ready()).await;
@@ -286,7 +286,7 @@ async fn a_refused_watch_is_retried_later_and_later() {
     );
     fake.pods.refuses_watches.store(false, Ordering::SeqCst);
     let cluster = fixture.cluster("east");
-    let recent = || cluster.index().unwrap().silent_for().unwrap() < Duration::from_secs(8);
+    let recent = || cluster.index().unwrap().time_since_contact().unwrap() < Duration::from_secs(8);
     eventually(PATIENCE, "the watch is allowed again", async || recent()).await;
 }
 
@@ -299,7 +299,8 @@ async fn a_silent_watch_is_not_trusted() {
     let token = key.token(&claims());
     assert!(!ask(&fixture, &fake, &token).await.1);
     let cluster = fixture.cluster("east");
-    let silent = || cluster.index().unwrap().silent_for().unwrap() > Duration::from_secs(10);
+    let silent =
+        || cluster.index().unwrap().time_since_contact().unwrap() > Duration::from_secs(10);
     // One of the two is enough: the other tells of accounts.
     fake.accounts.deaf.store(true, Ordering::SeqCst);
     eventually(PATIENCE, "silence", async || silent()).await;
@@ -322,7 +323,7 @@ async fn a_silent_watch_is_not_trusted() {
         for each in [&fake.pods, &fake.accounts] {
             each.send(&bookmark);
         }
-        cluster.index().unwrap().silent_for().unwrap() < Duration::from_millis(900)
+        cluster.index().unwrap().time_since_contact().unwrap() < Duration::from_millis(900)
     };
     eventually(PATIENCE, "a bookmark", async || heard()).await;
 }

@@ -37,7 +37,7 @@ scenario!(
             for message in [&b""[..], b"a message", &[7; 5000]] {
                 sign_and_verify(&key, message).await;
             }
-            assert!(key.probe().await.unwrap().signed_in.is_some());
+            assert!(key.probe().await.unwrap().signing_time.is_some());
         }
         assert_eq!(
             (

@@ -122,7 +122,7 @@ scenario!(
             .ready(|raw| raw.deadline = Duration::from_millis(300))
             .await;
         let key = new_key(&token, &[1]).await;
-        assert!(token.probe().await.unwrap().signed_in.is_some());
+        assert!(token.probe().await.unwrap().signing_time.is_some());
         scenario.command("sign_ms 3000\n");
         let error = token.probe().await.unwrap_err();
         assert!(matches!(error, HsmError::Timeout { .. }), "{error}");

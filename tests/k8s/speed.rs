@@ -71,7 +71,7 @@ async fn both_ways() {
 
 fn ready(cluster: &Cluster) -> bool {
     let index = cluster.index();
-    let indexed = index.is_none_or(|index| index.silent_for().is_some());
+    let indexed = index.is_none_or(|index| index.time_since_contact().is_some());
     let keys = cluster.keys();
     cluster.is_up() && indexed && keys.is_none_or(|keys| keys.keys > 0)
 }

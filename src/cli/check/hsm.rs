@@ -227,7 +227,7 @@ async fn signature(
         Err(error) => Err(error),
     };
     let took = match probe {
-        Ok(probe) => probe.signed_in,
+        Ok(probe) => probe.signing_time,
         Err(error) => return report.error("signature", label, error),
     };
     match took {

@@ -18,7 +18,7 @@ pub(super) fn authorities(config: &Config, records: &Snapshot, report: &mut Repo
         .collect();
     domains.dedup();
     for domain in domains {
-        let Some((issuer, anchors)) = active_issuer(records, domain) else {
+        let Some((issuer, anchors)) = active_issuer_and_anchors(records, domain) else {
             continue;
         };
         let warnings = linkerd_check_problems(&issuer, &anchors);
@@ -42,7 +42,7 @@ pub(super) fn authorities(config: &Config, records: &Snapshot, report: &mut Repo
 }
 
 /// The active issuing certificate, and the published anchors.
-fn active_issuer(
+fn active_issuer_and_anchors(
     records: &Snapshot,
     domain: &TrustDomain,
 ) -> Option<(Certificate, Vec<Certificate>)> {

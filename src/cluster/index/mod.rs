@@ -70,7 +70,7 @@ impl Index {
     }
 
     /// Calls `found` for each pod while the table is locked: it must be fast.
-    pub fn each_pod(&self, found: impl FnMut(&PodRecord)) {
+    pub fn for_each_pod(&self, found: impl FnMut(&PodRecord)) {
         let pods = self.pods.table.read();
         let pods = pods.unwrap_or_else(PoisonError::into_inner);
         pods.all().map(AsRef::as_ref).for_each(found);
@@ -84,8 +84,12 @@ impl Index {
 
     /// The time since the last contact about pods or about accounts, whichever is longer; `None` until
     /// both were listed.
-    pub fn silent_for(&self) -> Option<Duration> {
-        Some(self.pods.silent_for()?.max(self.accounts.silent_for()?))
+    pub fn time_since_contact(&self) -> Option<Duration> {
+        Some(
+            self.pods
+                .time_since_contact()?
+                .max(self.accounts.time_since_contact()?),
+        )
     }
 
     /// The numbers of pods and of accounts.

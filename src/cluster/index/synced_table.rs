@@ -22,7 +22,7 @@ pub(super) struct SyncedTable<T> {
 
 impl<T: Table> SyncedTable<T> {
     /// The time since the last contact; `None` until the first list is complete.
-    pub(super) fn silent_for(&self) -> Option<Duration> {
+    pub(super) fn time_since_contact(&self) -> Option<Duration> {
         let last = *self
             .last_contact
             .lock()

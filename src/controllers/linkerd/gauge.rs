@@ -1,5 +1,5 @@
-//! How many of Linkerd's injected pods hold which roots, counted from the pod index when metrics are
-//! collected.
+//! How many of the pods with a proxy from Linkerd's injector hold the current trust roots, and how
+//! many older ones, counted from the index of the watched pods when metrics are collected.
 
 use std::fmt::Error;
 use std::sync::Arc;
@@ -26,39 +26,42 @@ pub fn register_pods(
     registry: &mut Registry,
 ) {
     let targets = targets.iter().filter(|each| each.holds_linkerd_roots());
-    let meshes = targets.flat_map(|target| {
+    let counted = targets.flat_map(|target| {
         let clusters = target.clusters().filter_map(|name| clusters.get(name));
         let indexed = clusters.filter(|cluster| cluster.index().is_some());
         indexed.map(|cluster| (Arc::clone(cluster), target.trust_domain().clone()))
     });
-    let meshes: Vec<_> = meshes.collect();
-    if !meshes.is_empty() {
+    let counted: Vec<_> = counted.collect();
+    if !counted.is_empty() {
         let bundles = Arc::clone(bundles);
-        registry.register_collector(Box::new(Pods { meshes, bundles }));
+        registry.register_collector(Box::new(Pods { counted, bundles }));
     }
 }
 
+/// Counts pods at each collection.
 #[derive(Debug)]
 struct Pods {
-    meshes: Vec<(Arc<Cluster>, TrustDomain)>,
+    /// The clusters in which pods are counted, each with the trust domain of their roots.
+    counted: Vec<(Arc<Cluster>, TrustDomain)>,
     bundles: Arc<Bundles>,
 }
 
 impl Pods {
     fn count(&self, cluster: &Cluster, trust_domain: &TrustDomain) -> Option<Counts> {
         let index = cluster.index()?;
-        // The first list is not complete.
-        index.silent_for()?;
-        // What the ConfigMap holds once it is published.
+        // `None`: the first list of pods is not complete.
+        index.time_since_contact()?;
+        // The roots as the ConfigMap of the target holds them once they are published; a pod is
+        // annotated with the SHA-256 of those that its proxy was started with.
         let published = self.bundles.current(trust_domain)?;
-        let roots = hex(&sha256(published.pem.as_bytes()));
+        let current_roots = hex(&sha256(published.pem.as_bytes()));
         let mut counts = Counts::default();
-        index.each_pod(|pod: &PodRecord| {
+        index.for_each_pod(|pod: &PodRecord| {
             if pod.has_ended() || !pod.is_injected_by_linkerd() {
                 return;
             }
             match pod.trust_root() {
-                Some(held) if held == roots => counts.current += 1,
+                Some(held) if held == current_roots => counts.current += 1,
                 Some(_) => counts.old += 1,
                 None => counts.unknown += 1,
             }
@@ -72,7 +75,7 @@ impl Collector for Pods {
         let help = "Pods with a proxy from Linkerd's injector, by the roots that it holds";
         let mut family =
             encoder.encode_descriptor("linkerd_pods", help, None, MetricType::Gauge)?;
-        for (cluster, trust_domain) in &self.meshes {
+        for (cluster, trust_domain) in &self.counted {
             let Some(counts) = self.count(cluster, trust_domain) else {
                 continue;
             };

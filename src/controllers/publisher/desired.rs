@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
-use super::object_state::{MANAGER, Observed};
+use super::object_state::{FIELD_MANAGER, Observed};
 use super::target::{BundleFormat, TargetConfig, TargetKind};
 use super::truststore::{self, ANNOTATION};
 use crate::digest::sha256;
@@ -76,7 +76,7 @@ impl Desired {
 
     /// Whether an object holds the value and the target's labels.
     pub(super) fn is_in(&self, found: &Observed) -> bool {
-        found.labels_match && found.value == Some(self.hash)
+        found.labels_match && found.value_hash == Some(self.hash)
     }
 
     /// The object for server-side apply: only the fields that this server manages.
@@ -142,9 +142,9 @@ pub(super) fn observe(target: &TargetConfig, object: &DynamicObject) -> Observed
         |(label, value): (&String, &String)| labels.and_then(|all| all.get(label)) == Some(value);
     Observed {
         version: version(object),
-        value,
+        value_hash: value,
         labels_match: target.labels().iter().all(has),
-        other: other_manager(object),
+        other_manager: other_manager(object),
     }
 }
 
@@ -157,8 +157,12 @@ fn version(object: &DynamicObject) -> u64 {
 /// The last field manager other than this server.
 fn other_manager(object: &DynamicObject) -> Option<String> {
     let entries = object.metadata.managed_fields.as_ref()?.iter();
-    let others =
-        entries.filter(|entry| entry.manager.as_deref().is_some_and(|name| name != MANAGER));
+    let others = entries.filter(|entry| {
+        entry
+            .manager
+            .as_deref()
+            .is_some_and(|name| name != FIELD_MANAGER)
+    });
     others
         .max_by_key(|entry| entry.time.as_ref().map(|time| time.0))
         .and_then(|entry| entry.manager.clone())

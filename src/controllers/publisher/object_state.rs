@@ -1,22 +1,23 @@
-//! The state of one object in a cluster. It keeps hashes instead of objects, so that thousands cost
+//! The state of one object that holds a trust bundle in a cluster. It keeps hashes instead of objects, so that thousands cost
 //! little memory.
 
 use super::conflict::WriteConflict;
 
 /// The field manager of server-side apply.
-pub(super) const MANAGER: &str = "rootbridge";
+pub(super) const FIELD_MANAGER: &str = "rootbridge";
 
 /// What a watch or a write returned for an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Observed {
     /// The resourceVersion; 0 where the server's versions are not numbers.
     pub(super) version: u64,
-    /// SHA-256 of the value under the target's key; for a truststore, of what it was made from.
-    pub(super) value: Option<[u8; 32]>,
+    /// SHA-256 of the value under the key that the target configures; for a truststore, of the bundle
+    /// that it was made from.
+    pub(super) value_hash: Option<[u8; 32]>,
     /// Whether the object has the target's labels.
     pub(super) labels_match: bool,
     /// The field manager other than this server that wrote last.
-    pub(super) other: Option<String>,
+    pub(super) other_manager: Option<String>,
 }
 
 /// The namespace of a target's object; `None` for a cluster-scoped one.
@@ -26,7 +27,7 @@ pub(super) type ObjectKey = Option<String>;
 pub(super) struct ObjectState {
     /// `None` when the object does not exist.
     pub(super) observed: Option<Observed>,
-    /// The version that the last write returned.
+    /// The resourceVersion that the last write returned.
     last_written: u64,
     /// Why the last write failed.
     pub(super) failure: Option<String>,
@@ -66,9 +67,9 @@ mod tests {
     fn observed(version: u64, value: u8) -> Observed {
         Observed {
             version,
-            value: Some([value; 32]),
+            value_hash: Some([value; 32]),
             labels_match: true,
-            other: None,
+            other_manager: None,
         }
     }
 

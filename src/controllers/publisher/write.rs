@@ -8,7 +8,7 @@ use kube::core::{ApiResource, DynamicObject};
 use serde_json::Value;
 
 use super::desired::observe;
-use super::object_state::{MANAGER, ObjectKey, Observed};
+use super::object_state::{FIELD_MANAGER, ObjectKey, Observed};
 use super::target::TargetConfig;
 use crate::cluster::{ApiError, Cluster};
 
@@ -42,7 +42,7 @@ pub(super) async fn write(
         object.insert("apiVersion".to_owned(), resource.api_version.clone().into());
     }
     let path = DynamicObject::url_path(resource, key.as_deref());
-    let params = PatchParams::apply(MANAGER).force();
+    let params = PatchParams::apply(FIELD_MANAGER).force();
     let written = client.apply(&path, target.object(), &object, &params);
     match written.await {
         Ok(object) => Outcome::Written(observe(target, &object)),

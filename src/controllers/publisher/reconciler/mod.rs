@@ -206,7 +206,9 @@ impl Reconciler {
         };
         state.list.recover();
         let was_up_to_date = state.is_up_to_date(key);
-        let other = observed.as_ref().and_then(|found| found.other.clone());
+        let other = observed
+            .as_ref()
+            .and_then(|found| found.other_manager.clone());
         let object = state.objects.entry(key.clone()).or_default();
         if !object.on_watch(observed, version) {
             return;

@@ -85,9 +85,9 @@ fn written(write: &Write, version: u64) -> Observed {
 fn edited(version: u64) -> Observed {
     Observed {
         version,
-        value: Some([9; 32]),
+        value_hash: Some([9; 32]),
         labels_match: true,
-        other: Some("somebody".to_owned()),
+        other_manager: Some("somebody".to_owned()),
     }
 }
 
