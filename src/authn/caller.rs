@@ -117,7 +117,7 @@ impl Method {
     }
 
     /// Whether `Caller::cluster` itself authenticated this call. A `[jwt.*]` verifier may also have a
-    /// cluster's name, for the record, without any request to that cluster.
+    /// cluster's name, which is only recorded, without any request to that cluster.
     pub fn is_by_cluster(&self) -> bool {
         matches!(self, Self::TokenReview | Self::ClusterKeys { .. })
     }

@@ -24,10 +24,10 @@ use crate::digest::sha256;
 pub const OPERATOR_PREFIX: &str = "rb_op_";
 
 /// The random part of a credential, in bytes.
-const RANDOM: usize = 32;
+const RANDOM_BYTES: usize = 32;
 
 /// The longest file that is read, in bytes.
-const MAX_BYTES: usize = 1024;
+const MAX_FILE_BYTES: usize = 1024;
 
 /// How long a digest is cached: replaced files are noticed soon, and callers that guess cannot keep
 /// the disk busy.
@@ -100,7 +100,7 @@ impl Operators {
         let mut unread = None;
         let mut found = None;
         for (name, operator) in allowed.iter().filter_map(|name| self.0.get_key_value(name)) {
-            match &operator.current().await.digest {
+            match &operator.current_digest().await.digest {
                 Ok(held) if verify_slices_are_equal(held, &presented).is_ok() => {
                     found = found.or(Some((name, operator)));
                 }
@@ -132,7 +132,7 @@ impl Operator {
         }
     }
 
-    async fn current(&self) -> Arc<CachedDigest> {
+    async fn current_digest(&self) -> Arc<CachedDigest> {
         if let Some(cached) = self
             .cached
             .load_full()
@@ -148,7 +148,7 @@ impl Operator {
         });
         let digest = read
             .await
-            .unwrap_or_else(|stopped| Err(stopped.to_string()));
+            .unwrap_or_else(|join_error| Err(join_error.to_string()));
         let cached = Arc::new(CachedDigest {
             at: Instant::now(),
             digest,
@@ -164,13 +164,13 @@ pub fn read_credential(path: &Path) -> Result<SecretString, CredentialError> {
         path: path.to_owned(),
         why,
     };
-    let mut text = Zeroizing::new(String::with_capacity(MAX_BYTES + 1));
+    let mut text = Zeroizing::new(String::with_capacity(MAX_FILE_BYTES + 1));
     let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(MAX_BYTES as u64 + 1)
+    file.take(MAX_FILE_BYTES as u64 + 1)
         .read_to_string(&mut text)
         .map_err(failed)?;
     let token = text.trim();
-    if text.len() > MAX_BYTES || !well_formed(token) {
+    if text.len() > MAX_FILE_BYTES || !well_formed(token) {
         return Err(CredentialError::Content {
             path: path.to_owned(),
         });
@@ -184,7 +184,7 @@ pub fn create_credential(path: &Path) -> Result<SecretString, CredentialError> {
         path: path.to_owned(),
         why,
     };
-    let mut random = Zeroizing::new([0_u8; RANDOM]);
+    let mut random = Zeroizing::new([0_u8; RANDOM_BYTES]);
     aws_lc_rs::rand::fill(random.as_mut())
         .map_err(|_| failed(std::io::Error::other("no random bytes are available")))?;
     let token = Zeroizing::new(format!(
@@ -207,6 +207,6 @@ pub fn create_credential(path: &Path) -> Result<SecretString, CredentialError> {
 fn well_formed(token: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     token.strip_prefix(OPERATOR_PREFIX).is_some_and(|rest| {
-        (RANDOM * 4 / 3 + 1..=256).contains(&rest.len()) && rest.bytes().all(plain)
+        (RANDOM_BYTES * 4 / 3 + 1..=256).contains(&rest.len()) && rest.bytes().all(plain)
     })
 }

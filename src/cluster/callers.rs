@@ -8,9 +8,10 @@ use super::raw::{RawCluster, RawClusterAudiences, VerificationMode};
 use crate::authn::{Api, service_account};
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 
-const TIMEOUT: Duration = Duration::from_secs(5);
-const CONCURRENCY: u32 = 32;
-const SILENCE: Duration = Duration::from_secs(60);
+/// The defaults of the configuration.
+const DEFAULT_REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
+const DEFAULT_REVIEW_CONCURRENCY: u32 = 32;
+const DEFAULT_WATCH_SILENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallersConfig {
@@ -23,7 +24,7 @@ pub struct CallersConfig {
 }
 
 impl CallersConfig {
-    /// `at` returns the path of a key.
+    /// `at` returns the full path of a configuration key, for messages.
     pub(super) fn from_raw(
         raw: &RawCluster,
         at: &impl Fn(&str) -> String,
@@ -34,8 +35,8 @@ impl CallersConfig {
             &raw.audiences.certificates,
             &raw.audiences.linkerd,
         ];
-        let fit = |text: &String| (1..=253).contains(&text.len()) && !text.contains(' ');
-        if !audiences.into_iter().flatten().all(fit) {
+        let is_valid = |text: &String| (1..=253).contains(&text.len()) && !text.contains(' ');
+        if !audiences.into_iter().flatten().all(is_valid) {
             let problem = "an audience must be 1 to 253 characters without blanks";
             issues.push(ConfigIssue::new(at("audiences"), problem).with_fix("write istio-ca"));
         }
@@ -49,21 +50,21 @@ impl CallersConfig {
             });
             node_accounts.extend(issues.collect(account));
         }
-        let concurrency = raw.review_concurrency.unwrap_or(CONCURRENCY);
+        let concurrency = raw.review_concurrency.unwrap_or(DEFAULT_REVIEW_CONCURRENCY);
         issues.require(
             (1..=1024).contains(&concurrency),
             at("review_concurrency"),
             "must be 1 to 1024",
         );
-        let review_timeout = raw.review_timeout.unwrap_or(TIMEOUT);
+        let review_timeout = raw.review_timeout.unwrap_or(DEFAULT_REVIEW_TIMEOUT);
         issues.require(
-            (Duration::from_millis(100)..=TIMEOUT * 6).contains(&review_timeout),
+            (Duration::from_millis(100)..=DEFAULT_REVIEW_TIMEOUT * 6).contains(&review_timeout),
             at("review_timeout"),
             "must be 100ms to 30s",
         );
-        let watch_silence = raw.watch_silence.unwrap_or(SILENCE);
+        let watch_silence = raw.watch_silence.unwrap_or(DEFAULT_WATCH_SILENCE);
         issues.require(
-            (Duration::from_secs(10)..=SILENCE * 10).contains(&watch_silence),
+            (Duration::from_secs(10)..=DEFAULT_WATCH_SILENCE * 10).contains(&watch_silence),
             at("watch_silence"),
             "must be 10s to 10m",
         );
@@ -89,7 +90,7 @@ impl CallersConfig {
     }
 
     /// Whether any API accepts the cluster's tokens.
-    pub fn any(&self) -> bool {
+    pub fn accepts_tokens(&self) -> bool {
         self.audiences != RawClusterAudiences::default()
     }
 
@@ -105,10 +106,11 @@ impl CallersConfig {
 
     /// Whether pods and accounts must be watched.
     pub fn needs_index(&self) -> bool {
-        self.any() && (self.mode == VerificationMode::Offline || !self.node_accounts.is_empty())
+        self.accepts_tokens()
+            && (self.mode == VerificationMode::Offline || !self.node_accounts.is_empty())
     }
 
-    /// For one TokenReview, including the wait for a permit.
+    /// For one TokenReview, including the wait while too many others run.
     pub fn review_timeout(&self) -> Duration {
         self.review_timeout
     }
@@ -148,12 +150,12 @@ mod tests {
     fn no_audience_means_no_callers_and_no_watch() {
         let none =
             read("authenticate = 'offline'\nnode_accounts = ['istio-system/ztunnel']").unwrap();
-        assert!(!none.any() && !none.needs_index());
+        assert!(!none.accepts_tokens() && !none.needs_index());
         let istio = read("audiences = { istio = 'istio-ca' }").unwrap();
         assert_eq!(istio.audience(Api::Istio), Some("istio-ca"));
         assert_eq!(istio.audience(Api::Certificates), None);
         assert_eq!(istio.audience(Api::Admin), None);
-        assert!(istio.any() && !istio.needs_index());
+        assert!(istio.accepts_tokens() && !istio.needs_index());
         assert_eq!(istio.mode(), VerificationMode::TokenReview);
     }
 

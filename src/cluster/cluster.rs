@@ -42,7 +42,7 @@ impl Cluster {
         let connection = Arc::new(Connection::new(config.clone()));
         tasks.spawn(Arc::clone(&connection).follow_kubeconfig(stop.clone()));
         let callers = config.callers();
-        let needs_keys = callers.any() && callers.mode() == VerificationMode::Offline;
+        let needs_keys = callers.accepts_tokens() && callers.mode() == VerificationMode::Offline;
         let start_offline = || {
             let silence = callers.watch_silence();
             OfflineVerifier::start(config.name(), &connection, silence, clock)

@@ -69,7 +69,7 @@ impl ClusterConfig {
         let at = |key: &str| format!("clusters.{}.{key}", self.name());
         let callers = self.callers();
         let mut permissions = Vec::new();
-        if callers.any() {
+        if callers.accepts_tokens() {
             let (group, resource) = ("authentication.k8s.io", "tokenreviews");
             permissions.push(Permission::new("create", group, resource, at("audiences")));
         }

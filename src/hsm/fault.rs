@@ -17,7 +17,7 @@ pub struct Fault {
 
 /// How a failed call is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+pub(super) enum FaultClass {
     /// The token has no session left; the same call may succeed later.
     Busy,
     /// The session, the login or the token is lost, or may be: reopen, then retry once.
@@ -27,7 +27,7 @@ pub(super) enum Class {
 }
 
 impl Fault {
-    /// A failure without a return code; its class is [`Class::Lost`].
+    /// A failure without a return code; its class is [`FaultClass::Lost`].
     pub(super) fn other(call: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self {
             code: None,
@@ -45,10 +45,10 @@ impl Fault {
     /// Unexpected codes count as lost, because every token reports a lost login differently: SoftHSM
     /// as OBJECT_HANDLE_INVALID, opencryptoki KEY_HANDLE_INVALID, Kryoptic GENERAL_ERROR, TPM2
     /// USER_NOT_LOGGED_IN, NSS HOST_MEMORY.
-    pub(super) fn class(&self) -> Class {
+    pub(super) fn class(&self) -> FaultClass {
         use RvError as E;
         match self.code {
-            Some(E::SessionCount) => Class::Busy,
+            Some(E::SessionCount) => FaultClass::Busy,
             Some(
                 E::ActionProhibited
                 | E::ArgumentsBad
@@ -77,8 +77,8 @@ impl Fault {
                 | E::TemplateInconsistent
                 | E::TokenWriteProtected
                 | E::UserPinNotInitialized,
-            ) => Class::Refused,
-            _ => Class::Lost,
+            ) => FaultClass::Refused,
+            _ => FaultClass::Lost,
         }
     }
 
@@ -99,7 +99,7 @@ impl Fault {
                     | E::UserNotLoggedIn
             )
         );
-        self.signing && !is_checked_before && self.class() == Class::Lost
+        self.signing && !is_checked_before && self.class() == FaultClass::Lost
     }
 
     /// CKR_USER_NOT_LOGGED_IN.
@@ -237,7 +237,7 @@ mod tests {
         ] {
             assert_eq!(
                 fault(code, Function::SignInit).class(),
-                Class::Lost,
+                FaultClass::Lost,
                 "{code:?}"
             );
         }
@@ -258,14 +258,14 @@ mod tests {
         ] {
             assert_eq!(
                 fault(code, Function::Sign).class(),
-                Class::Refused,
+                FaultClass::Refused,
                 "{code:?}"
             );
             assert!(!fault(code, Function::Sign).may_have_signed(), "{code:?}");
         }
         assert_eq!(
             fault(E::SessionCount, Function::OpenSession).class(),
-            Class::Busy
+            FaultClass::Busy
         );
     }
 

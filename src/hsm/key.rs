@@ -54,10 +54,10 @@ impl Key {
         Permit::reserve(&self.workers, &self.key)
     }
 
-    /// Like [`Token::probe`](super::Token::probe), with this key.
+    /// Makes and verifies a test signature with this key.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`Token::probe`](super::Token::probe), which tests the whole token.
     pub async fn probe(&self) -> Result<Probe, HsmError> {
         self.workers.self_test(&self.key).await
     }

@@ -176,7 +176,7 @@ impl LoginThread {
             // `--final-try` allows one attempt.
             LoginDecision::FinalAttempt => self.final_try = false,
             LoginDecision::Refused(fault) => return Err(refused(fault)),
-            LoginDecision::FinalTry => return Err(TokenState::FinalTry),
+            LoginDecision::FinalTryNotPermitted => return Err(TokenState::FinalTry),
         }
         let fault = match session.login(UserType::User, Some(&pin.secret)) {
             Ok(()) => {
@@ -188,7 +188,7 @@ impl LoginThread {
         if fault.code() == Some(RvError::UserAlreadyLoggedIn) {
             return Ok(());
         }
-        let Some(pin_fault) = PinFault::of(fault.code()) else {
+        let Some(pin_fault) = PinFault::from_code(fault.code()) else {
             return Err(unavailable(fault));
         };
         tracing::error!(

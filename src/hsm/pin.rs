@@ -34,7 +34,7 @@ pub(super) struct Pin {
     pub(super) secret: AuthPin,
     pub(super) digest: PinDigest,
     /// When its file was written.
-    written: Option<SystemTime>,
+    modified: Option<SystemTime>,
 }
 
 /// SHA-256 of a PIN as it is sent. It is never logged or stored: a PIN is easily guessed from it.
@@ -54,7 +54,7 @@ impl PinSource {
             location: self.to_string(),
             reason,
         };
-        let mut written = None;
+        let mut modified = None;
         let text: Zeroizing<String> = match self {
             Self::Env(name) => {
                 Zeroizing::new(std::env::var(name).map_err(|error| match error {
@@ -67,7 +67,7 @@ impl PinSource {
                 let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_PIN as usize + 1));
                 std::fs::File::open(path)
                     .and_then(|file| {
-                        written = file.metadata()?.modified().ok();
+                        modified = file.metadata()?.modified().ok();
                         file.take(MAX_PIN + 1).read_to_end(&mut bytes)
                     })
                     .map_err(|error| fail(error.to_string()))?;
@@ -86,7 +86,7 @@ impl PinSource {
         Ok(Pin {
             secret: AuthPin::from(pin),
             digest: PinDigest(sha256(pin.as_bytes())),
-            written,
+            modified,
         })
     }
 }
@@ -118,7 +118,7 @@ pub(super) enum PinFault {
 
 impl PinFault {
     /// `None` when C_Login failed for another reason.
-    pub(super) fn of(code: Option<RvError>) -> Option<Self> {
+    pub(super) fn from_code(code: Option<RvError>) -> Option<Self> {
         match code? {
             RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange => Some(Self::Wrong),
             RvError::PinLocked => Some(Self::Locked),
@@ -132,9 +132,9 @@ impl PinFault {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Refusal {
     fault: PinFault,
-    pin: PinDigest,
-    written: Option<SystemTime>,
-    /// Every flag seen since.
+    pin_digest: PinDigest,
+    modified: Option<SystemTime>,
+    /// The flags after the attempt, and those that the token has set since.
     flags: PinFlags,
 }
 
@@ -143,28 +143,28 @@ impl Refusal {
     pub(super) fn new(fault: PinFault, pin: &Pin, flags: PinFlags) -> Self {
         Self {
             fault,
-            pin: pin.digest,
-            written: pin.written,
+            pin_digest: pin.digest,
+            modified: pin.modified,
             flags,
         }
     }
 
     /// Whether the token called this PIN wrong.
     pub(super) fn is_wrong(&self, pin: &Pin) -> bool {
-        self.fault == PinFault::Wrong && self.pin == pin.digest
+        self.fault == PinFault::Wrong && self.pin_digest == pin.digest
     }
 
     /// Why the token would refuse this PIN again; `None` once something has changed.
-    fn repeated(&mut self, pin: &Pin, flags: PinFlags) -> Option<PinFault> {
+    fn would_repeat(&mut self, pin: &Pin, flags: PinFlags) -> Option<PinFault> {
         let cleared = (self.flags.locked && !flags.locked)
             || (self.flags.to_be_changed && !flags.to_be_changed);
         self.flags.locked |= flags.locked;
         self.flags.to_be_changed |= flags.to_be_changed;
         let changed = match self.fault {
             PinFault::Wrong => false,
-            PinFault::Locked | PinFault::Expired => cleared || self.written != pin.written,
+            PinFault::Locked | PinFault::Expired => cleared || self.modified != pin.modified,
         };
-        (self.pin == pin.digest && !changed).then_some(self.fault)
+        (self.pin_digest == pin.digest && !changed).then_some(self.fault)
     }
 }
 
@@ -177,7 +177,7 @@ pub(super) enum LoginDecision {
     /// The token refused this PIN before and nothing has changed, or it is locked.
     Refused(PinFault),
     /// A wrong PIN would lock the token, and `--final-try` was not given.
-    FinalTry,
+    FinalTryNotPermitted,
 }
 
 /// `refusal` is the last login that the token refused; `final_try` the operator's permission for the
@@ -188,7 +188,7 @@ pub(super) fn decide_login(
     pin: &Pin,
     final_try: bool,
 ) -> LoginDecision {
-    if let Some(fault) = refusal.and_then(|refusal| refusal.repeated(pin, flags)) {
+    if let Some(fault) = refusal.and_then(|refusal| refusal.would_repeat(pin, flags)) {
         LoginDecision::Refused(fault)
     } else if flags.locked {
         LoginDecision::Refused(PinFault::Locked)
@@ -197,7 +197,7 @@ pub(super) fn decide_login(
     } else if final_try {
         LoginDecision::FinalAttempt
     } else {
-        LoginDecision::FinalTry
+        LoginDecision::FinalTryNotPermitted
     }
 }
 
@@ -207,43 +207,46 @@ mod tests {
     use super::*;
     use secrecy::ExposeSecret;
 
-    use LoginDecision::{Attempt, FinalAttempt, FinalTry, Refused};
+    use LoginDecision::{Attempt, FinalAttempt, FinalTryNotPermitted, Refused};
 
     /// A PIN from a file that was written at `second`.
     fn pin(text: &str, second: u64) -> Pin {
         Pin {
             secret: AuthPin::from(text),
             digest: PinDigest(sha256(text.as_bytes())),
-            written: Some(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second)),
+            modified: Some(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second)),
         }
     }
 
-    const OPEN: PinFlags = PinFlags {
+    const NO_FLAGS: PinFlags = PinFlags {
         final_try: false,
         locked: false,
         to_be_changed: false,
     };
-    const LAST: PinFlags = PinFlags {
+    const FINAL_TRY: PinFlags = PinFlags {
         final_try: true,
-        ..OPEN
+        ..NO_FLAGS
     };
     const LOCKED: PinFlags = PinFlags {
         locked: true,
-        ..OPEN
+        ..NO_FLAGS
     };
     const TO_BE_CHANGED: PinFlags = PinFlags {
         to_be_changed: true,
-        ..OPEN
+        ..NO_FLAGS
     };
 
     #[test]
     fn a_wrong_pin_is_never_sent_again() {
         let (a, b) = (pin("a", 1), pin("b", 1));
-        let mut wrong = Refusal::new(PinFault::Wrong, &a, OPEN);
-        assert_eq!(decide_login(OPEN, None, &a, false), Attempt);
-        assert_eq!(decide_login(LAST, None, &a, false), FinalTry);
-        assert_eq!(decide_login(LAST, None, &a, true), FinalAttempt);
-        for flags in [OPEN, LAST, LOCKED, TO_BE_CHANGED, OPEN] {
+        let mut wrong = Refusal::new(PinFault::Wrong, &a, NO_FLAGS);
+        assert_eq!(decide_login(NO_FLAGS, None, &a, false), Attempt);
+        assert_eq!(
+            decide_login(FINAL_TRY, None, &a, false),
+            FinalTryNotPermitted
+        );
+        assert_eq!(decide_login(FINAL_TRY, None, &a, true), FinalAttempt);
+        for flags in [NO_FLAGS, FINAL_TRY, LOCKED, TO_BE_CHANGED, NO_FLAGS] {
             for pin in [&a, &pin("a", 2)] {
                 for final_try in [false, true] {
                     let decision = decide_login(flags, Some(&mut wrong), pin, final_try);
@@ -252,9 +255,9 @@ mod tests {
             }
         }
         let mut other = |flags, final_try| decide_login(flags, Some(&mut wrong), &b, final_try);
-        assert_eq!(other(OPEN, false), Attempt);
-        assert_eq!(other(LAST, false), FinalTry);
-        assert_eq!(other(LAST, true), FinalAttempt);
+        assert_eq!(other(NO_FLAGS, false), Attempt);
+        assert_eq!(other(FINAL_TRY, false), FinalTryNotPermitted);
+        assert_eq!(other(FINAL_TRY, true), FinalAttempt);
     }
 
     #[test]
@@ -262,19 +265,19 @@ mod tests {
         let a = pin("a", 1);
         for fault in [PinFault::Locked, PinFault::Expired] {
             for set in [LOCKED, TO_BE_CHANGED] {
-                for flags_after_attempt in [OPEN, set] {
+                for flags_after_attempt in [NO_FLAGS, set] {
                     let mut refusal = Refusal::new(fault, &a, flags_after_attempt);
                     let mut decide =
                         |flags, pin: &Pin| decide_login(flags, Some(&mut refusal), pin, false);
-                    if flags_after_attempt == OPEN {
-                        assert_eq!(decide(OPEN, &a), Refused(fault));
+                    if flags_after_attempt == NO_FLAGS {
+                        assert_eq!(decide(NO_FLAGS, &a), Refused(fault));
                     }
                     assert_eq!(decide(set, &a), Refused(fault), "a flag that appears");
-                    assert_eq!(decide(OPEN, &a), Attempt, "a flag that is cleared");
+                    assert_eq!(decide(NO_FLAGS, &a), Attempt, "a flag that is cleared");
                 }
             }
-            let mut refusal = Refusal::new(fault, &a, OPEN);
-            let mut decide = |pin: &Pin| decide_login(OPEN, Some(&mut refusal), pin, false);
+            let mut refusal = Refusal::new(fault, &a, NO_FLAGS);
+            let mut decide = |pin: &Pin| decide_login(NO_FLAGS, Some(&mut refusal), pin, false);
             assert_eq!(decide(&a), Refused(fault));
             assert_eq!(decide(&pin("a", 2)), Attempt, "written again");
             assert_eq!(decide(&pin("b", 1)), Attempt, "another PIN");
@@ -297,9 +300,9 @@ mod tests {
             (E::DeviceError, None),
             (E::UserPinNotInitialized, None),
         ] {
-            assert_eq!(PinFault::of(Some(code)), expected, "{code:?}");
+            assert_eq!(PinFault::from_code(Some(code)), expected, "{code:?}");
         }
-        assert_eq!(PinFault::of(None), None);
+        assert_eq!(PinFault::from_code(None), None);
     }
 
     #[test]

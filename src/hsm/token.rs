@@ -78,8 +78,8 @@ impl Token {
 
     /// Failed calls of C_Sign after which a signature may exist. The token's own log shows at least
     /// `signatures + test_signatures` signatures, and at most these more.
-    pub fn doubtful_signatures(&self) -> u64 {
-        self.inner().doubtful_signatures.load(Ordering::Relaxed)
+    pub fn unconfirmed_signatures(&self) -> u64 {
+        self.inner().unconfirmed_signatures.load(Ordering::Relaxed)
     }
 
     /// How many requests wait for a worker.

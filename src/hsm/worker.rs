@@ -14,7 +14,7 @@ use cryptoki::session::Session;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::error::{HsmError, SignError};
-use super::fault::{Class, Fault};
+use super::fault::{Fault, FaultClass};
 use super::keys;
 use super::login::{LoginClient, is_logged_in};
 use super::mechanism;
@@ -52,6 +52,7 @@ pub(super) struct Worker {
 
 struct OpenSession {
     session: Session,
+    /// How many logins the token had when this session was opened.
     login_generation: u64,
     /// By CKA_ID.
     handles: HashMap<Vec<u8>, ObjectHandle>,
@@ -96,9 +97,9 @@ impl Worker {
             Err(fault) => fault,
         };
         match first.class() {
-            Class::Refused => return Err(SignError::Refused(first.to_string())),
-            Class::Busy => return Err(SignError::Unavailable(first.to_string())),
-            Class::Lost => {}
+            FaultClass::Refused => return Err(SignError::Refused(first.to_string())),
+            FaultClass::Busy => return Err(SignError::Unavailable(first.to_string())),
+            FaultClass::Lost => {}
         }
         tracing::warn!(token = self.inner.name, error = %first, "signing failed; the session is opened again");
         let may_have_signed = first.may_have_signed();
@@ -127,7 +128,7 @@ impl Worker {
             Err(fault) => fault,
         };
         self.open = None;
-        if second.class() == Class::Refused && !may_have_signed {
+        if second.class() == FaultClass::Refused && !may_have_signed {
             return Err(SignError::Refused(second.to_string()));
         }
         self.login.report_failure(second.to_string());
@@ -157,7 +158,7 @@ impl Worker {
         signed.map_err(Fault::from).inspect_err(|fault| {
             if fault.may_have_signed() {
                 self.inner
-                    .doubtful_signatures
+                    .unconfirmed_signatures
                     .fetch_add(1, Ordering::Relaxed);
             }
         })
@@ -191,7 +192,7 @@ impl Worker {
                 .and_then(|open| call(&inner, &open.session));
             match result {
                 Err(HsmError::Call { fault, .. })
-                    if fault.class() == Class::Lost && attempts > 0 =>
+                    if fault.class() == FaultClass::Lost && attempts > 0 =>
                 {
                     self.open = None;
                     self.login

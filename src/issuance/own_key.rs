@@ -19,11 +19,11 @@ use crate::x509::{Csr, CsrError, San, Serial, TrustDomain};
 pub struct OwnKeyRequest<'a> {
     pub trust_domain: &'a TrustDomain,
     pub purpose: &'static str,
-    /// The cluster that the certificate is for, for the record.
+    /// The cluster that the certificate is for; it is only recorded.
     pub cluster: Option<&'a str>,
     pub profile: &'a str,
     pub names: &'a [San],
-    /// Cut to the profile's limit; `None` for the profile's default.
+    /// Shortened to the profile's limit; `None` for the profile's default.
     pub ttl: Option<Duration>,
     /// Whether it is a CA below the issuing CA, instead of a leaf.
     pub is_ca: bool,
@@ -40,7 +40,8 @@ pub enum OwnKeyError {
 }
 
 impl Authorities {
-    /// Makes a key pair, issues a certificate for it, and reserves the key.
+    /// Makes a key pair, issues a certificate for it, and refuses other requests for that key
+    /// from now on.
     pub async fn issue_own_key(
         &self,
         request: OwnKeyRequest<'_>,

@@ -51,7 +51,7 @@ pub enum LedgerError {
     },
     #[error("issuer {0} is not on record")]
     UnknownIssuer(IssuerId),
-    /// The issuer has used this serial before (invariant I2).
+    /// The issuer has used this serial before.
     #[error("serial {serial} was already used by issuer {issuer}")]
     DuplicateSerial { issuer: IssuerId, serial: Serial },
     #[error("intent {intent} is already concluded as {state}")]

@@ -37,7 +37,7 @@ pub enum Kind {
 }
 words!(Kind, "kind", { Leaf => "leaf", Ca => "ca", Request => "request" });
 
-/// The state of an intent: pending, then one of the others (invariant I4).
+/// The state of an intent: pending, then one of the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     /// Recorded, not concluded.

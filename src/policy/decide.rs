@@ -127,9 +127,12 @@ impl Policy {
                 trust_domain: input.trust_domain.to_string(),
             });
         }
-        let is_callers = Some(name) == input.caller_name;
-        let allows = |rule: &Rule| rule.allows(input.identity, &profile.name, name, is_callers);
-        if (input.scope == Scope::CallerName && is_callers) || self.rules.iter().any(allows) {
+        let is_callers_own_name = Some(name) == input.caller_name;
+        let allows =
+            |rule: &Rule| rule.allows(input.identity, &profile.name, name, is_callers_own_name);
+        if (input.scope == Scope::CallerName && is_callers_own_name)
+            || self.rules.iter().any(allows)
+        {
             return Ok(());
         }
         Err(Denial::NoRule {
@@ -167,7 +170,10 @@ fn names(input: &PolicyInput<'_>, csr: &Csr, csr_names: CsrNames) -> Result<Vec<
         return Err(Denial::NoNames);
     }
     if names.len() > MAX_NAMES {
-        return Err(Denial::TooManyNames(names.len(), MAX_NAMES));
+        return Err(Denial::TooManyNames {
+            requested: names.len(),
+            limit: MAX_NAMES,
+        });
     }
     let mut distinct = BTreeSet::new();
     names.retain(|name| distinct.insert(name.clone()));

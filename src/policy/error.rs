@@ -17,8 +17,8 @@ pub enum Denial {
     },
     #[error("no name was requested: put one in the request or in the CSR")]
     NoNames,
-    #[error("{0} names were requested; at most {1} are certified")]
-    TooManyNames(usize, usize),
+    #[error("{requested} names were requested; at most {limit} are certified")]
+    TooManyNames { requested: usize, limit: usize },
     #[error("the CSR names `{csr}`, the request is for `{requested}`")]
     CsrNamesDiffer { csr: String, requested: String },
     /// The trust domain is that of the verifier that accepted the caller.

@@ -28,19 +28,19 @@ impl Pattern {
             return Err(PatternError::Empty);
         }
         let separator = if text.starts_with("dns:") { '.' } else { '/' };
-        let head = match text.strip_prefix("spiffe://") {
+        let fixed_part = match text.strip_prefix("spiffe://") {
             Some(rest) => rest.split('/').next().unwrap_or_default(),
             None => text.split(':').next().unwrap_or_default(),
         };
-        if head.is_empty() || head.contains('*') {
+        if fixed_part.is_empty() || fixed_part.contains('*') {
             return Err(PatternError::Incomplete(text.to_owned()));
         }
         let body = text.split_once(':').map_or("", |(_, body)| body);
         let segments: Vec<&str> = body.split(separator).collect();
         let last = segments.len().saturating_sub(1);
-        for (at, segment) in segments.iter().enumerate() {
-            let whole = *segment == "*" || (*segment == "**" && at == last);
-            if segment.contains('*') && !whole {
+        for (index, segment) in segments.iter().enumerate() {
+            let is_wildcard = *segment == "*" || (*segment == "**" && index == last);
+            if segment.contains('*') && !is_wildcard {
                 return Err(PatternError::Wildcard(text.to_owned()));
             }
         }

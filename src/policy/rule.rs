@@ -24,12 +24,12 @@ impl Rule {
         identity: &str,
         profile: &str,
         name: &San,
-        is_callers: bool,
+        is_callers_own_name: bool,
     ) -> bool {
         self.profiles.iter().any(|allowed| allowed == profile)
             && self.callers.iter().any(|caller| caller.matches(identity))
             && self.names.iter().any(|allowed| match allowed {
-                NamePattern::Caller => is_callers,
+                NamePattern::Caller => is_callers_own_name,
                 NamePattern::Matching(pattern) => pattern.matches(&name.to_string()),
             })
     }

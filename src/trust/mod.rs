@@ -118,7 +118,8 @@ impl Bundles {
 }
 
 /// An active issuer none of whose paths ends in an anchor of the bundle. The ledger never retires
-/// such an anchor, but a faulty record must not break a mesh.
+/// such an anchor, but if a record is wrong, workloads must not lose the anchor that they verify each
+/// other with.
 fn issuer_without_anchor<'a>(
     authority: &'a AuthorityRecord,
     bundle: &BundleRecord,

@@ -92,7 +92,7 @@ impl<'a> DerReader<'a> {
     }
 
     /// The octets of a BIT STRING without unused bits.
-    pub(super) fn octet_bits(&mut self) -> Result<&'a [u8], Malformed> {
+    pub(super) fn bit_string_octets(&mut self) -> Result<&'a [u8], Malformed> {
         match self.expect(Tag::BitString)?.split_first() {
             Some((0, octets)) => Ok(octets),
             _ => Err(Malformed::new(

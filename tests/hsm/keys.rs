@@ -43,7 +43,7 @@ scenario!(
             (
                 token.signatures(),
                 token.test_signatures(),
-                token.doubtful_signatures()
+                token.unconfirmed_signatures()
             ),
             (15, 5, 0)
         );

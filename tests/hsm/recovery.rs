@@ -44,7 +44,7 @@ scenario!(
         // Other calls restore the login too, although a lost login only hides private keys.
         log_out(&scenario, &token);
         assert_eq!(token.keys().await.unwrap().len(), 1);
-        assert_eq!(token.doubtful_signatures(), 0);
+        assert_eq!(token.unconfirmed_signatures(), 0);
     }
 );
 
@@ -104,7 +104,10 @@ scenario!(
         }
         // The login thread lost its session too, and tested the new one.
         assert_eq!(token.test_signatures(), tests + 5);
-        assert_eq!((token.signatures(), token.doubtful_signatures()), (21, 0));
+        assert_eq!(
+            (token.signatures(), token.unconfirmed_signatures()),
+            (21, 0)
+        );
     }
 );
 
@@ -131,7 +134,7 @@ scenario!(
         assert_eq!(token.state(), TokenState::Ready);
         assert_eq!(token.signatures(), 16);
         // Four codes do not tell whether C_Sign had signed.
-        assert_eq!(token.doubtful_signatures(), 4);
+        assert_eq!(token.unconfirmed_signatures(), 4);
     }
 );
 
@@ -182,7 +185,7 @@ scenario!(
         scenario.command("");
         until(&token, LIMIT, |state| *state == TokenState::Ready).await;
         sign_and_verify(&key, b"m").await;
-        assert_eq!(token.doubtful_signatures(), 2);
+        assert_eq!(token.unconfirmed_signatures(), 2);
 
         // Before C_Sign nothing was signed, and that is certain.
         scenario.command("init_rv 48\n");

@@ -356,5 +356,11 @@ fn a_name_is_certified_once_and_eight_at_the_most() {
         csr: vec![],
         ..requested()
     });
-    assert_eq!(nine, Denial::TooManyNames(9, 8));
+    assert_eq!(
+        nine,
+        Denial::TooManyNames {
+            requested: 9,
+            limit: 8
+        }
+    );
 }

@@ -65,21 +65,21 @@ fn chains_that_openssl_made() {
                 "basicConstraints=critical,CA:TRUE",
                 "nameConstraints=permitted;URI:.example",
             ],
-            PathFault::UriConstraint,
+            PathFault::UriNameConstraint,
         ),
         (
             &[
                 "basicConstraints=critical,CA:TRUE",
                 "extendedKeyUsage=serverAuth",
             ],
-            PathFault::Purposes,
+            PathFault::ExtendedKeyUsage,
         ),
         (
             &[
                 "basicConstraints=critical,CA:TRUE",
                 "certificatePolicies=critical,2.5.29.32.0",
             ],
-            PathFault::UnknownCritical {
+            PathFault::UnknownCriticalExtension {
                 oid: "2.5.29.32".into(),
             },
         ),
@@ -88,7 +88,7 @@ fn chains_that_openssl_made() {
                 "basicConstraints=critical,CA:TRUE",
                 "1.2.3.4=critical,ASN1:NULL",
             ],
-            PathFault::UnknownCritical {
+            PathFault::UnknownCriticalExtension {
                 oid: "1.2.3.4".into(),
             },
         ),

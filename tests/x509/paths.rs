@@ -111,7 +111,10 @@ fn not_valid_at_the_time() {
     let key = root.below("Issuing", terms(Some(0)));
     let (_, why) = fault(&[key.certificate], &[root.certificate], now());
     assert!(
-        matches!(why, PathFault::Expired { .. } | PathFault::Anchor(_)),
+        matches!(
+            why,
+            PathFault::Expired { .. } | PathFault::NotIssuedByAnchor(_)
+        ),
         "{why}"
     );
 }
@@ -169,7 +172,7 @@ fn path_lengths_that_do_not_suffice() {
         )
     );
     let (_, why) = fault(&[issuing, middle], &[root], now());
-    assert!(matches!(why, PathFault::Anchor(_)), "{why}");
+    assert!(matches!(why, PathFault::NotIssuedByAnchor(_)), "{why}");
 }
 
 /// The narrowest of all above counts, less those that stand below it already.
@@ -236,13 +239,16 @@ fn the_same_name_with_another_key() {
     let (old, new) = (Ca::root("Root", terms(None)), Ca::root("Root", terms(None)));
     let issuing = old.below("Issuing", terms(Some(0))).certificate;
     let (_, why) = fault(from_ref(&issuing), from_ref(&new.certificate), now());
-    assert_eq!(why, PathFault::Anchor(Box::new(PathFault::KeyIds)));
+    assert_eq!(
+        why,
+        PathFault::NotIssuedByAnchor(Box::new(PathFault::KeyIdMismatch))
+    );
     let (_, why) = fault(
         &[issuing.clone(), new.certificate.clone()],
         &[new.certificate],
         now(),
     );
-    assert_eq!(why, PathFault::KeyIds);
+    assert_eq!(why, PathFault::KeyIdMismatch);
     // A damaged signature.
     let mut der = issuing.der().to_vec();
     *der.last_mut().unwrap() ^= 1;

@@ -78,7 +78,7 @@ fn a_ca_certificate_is_not_asked_for() {
     ] {
         assert!(matches!(
             asking(&[uri_san(ID), list]),
-            CsrError::CaRequested { .. }
+            CsrError::CaCertificateRequested { .. }
         ));
     }
     says(

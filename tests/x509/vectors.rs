@@ -314,7 +314,7 @@ fn nists_paths_of_cas() {
         assert_eq!(fault(&[name]), (1, PathFault::NoKeyCertSign));
     }
     for name in ["nameConstraintsURI1CA", "nameConstraintsURI2CA"] {
-        assert_eq!(fault(&[name]), (1, PathFault::UriConstraint));
+        assert_eq!(fault(&[name]), (1, PathFault::UriNameConstraint));
     }
     let too_small = (
         2,

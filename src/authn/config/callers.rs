@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Config, trust_domain, within};
+use super::{Config, require_between, trust_domain};
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::x509::TrustDomain;
 
@@ -140,7 +140,7 @@ impl ClientCertificatesConfig {
         for text in &raw.trust_domains {
             trust_domains.extend(issues.collect(trust_domain(domains.clone(), text)));
         }
-        let reauthenticate_after = issues.collect(within(
+        let reauthenticate_after = issues.collect(require_between(
             format!("{key}.reauthenticate_after"),
             raw.reauthenticate_after.unwrap_or(30 * DAY),
             Duration::from_secs(60),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::{file, trust_domain, within};
+use super::{file, require_between, trust_domain};
 use crate::authn::caller::Api;
 use crate::authn::key_cache::KeyCacheConfig;
 use crate::authn::source::Source;
@@ -111,7 +111,12 @@ impl JwtConfig {
         let source = source(&at, raw.jwks_file, raw.jwks_url, raw.jwks_ca_file);
         let source = issues.collect(source);
         let refresh = raw.refresh.unwrap_or(REFRESH);
-        let refresh = issues.collect(within(at("refresh"), refresh, Duration::from_secs(1), DAY));
+        let refresh = issues.collect(require_between(
+            at("refresh"),
+            refresh,
+            Duration::from_secs(1),
+            DAY,
+        ));
         let keep = refresh.map(|refresh| raw.keep.unwrap_or(KEEP.max(refresh)));
         issues.require(
             keep >= refresh,
@@ -121,7 +126,7 @@ impl JwtConfig {
         let trust_domain = issues.collect(trust_domain(at("trust_domain"), &raw.trust_domain));
         let leeway = raw.leeway.unwrap_or(LEEWAY);
         let most = Duration::from_secs(300);
-        let leeway = issues.collect(within(at("leeway"), leeway, Duration::ZERO, most));
+        let leeway = issues.collect(require_between(at("leeway"), leeway, Duration::ZERO, most));
         let config = || {
             Some(Self {
                 trust_domain: trust_domain?,

@@ -1,5 +1,5 @@
-//! Configuration of callers: `[jwt.NAME]`, `[operators.NAME]` and a listener's own keys. Raw structs
-//! mirror the file; the others hold only valid values.
+//! Configuration of callers: `[jwt.NAME]`, `[operators.NAME]` and a listener's own keys. Structs
+//! named `Raw…` hold the file's values unchecked; the others hold only valid values.
 
 mod callers;
 mod jwt;
@@ -106,7 +106,7 @@ impl Config {
     }
 }
 
-/// Names appear in identities, rules and logs, between colons.
+/// Names are parts of identities such as `operator:NAME`, which are split at colons.
 fn require_name(issues: &mut ConfigIssues, key: &str, name: &str) {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     issues.require(
@@ -127,7 +127,8 @@ fn file(key: String, path: PathBuf) -> Result<PathBuf, ConfigIssue> {
     }
 }
 
-fn within(
+/// `span`, if it is between `least` and `most`.
+fn require_between(
     key: String,
     span: Duration,
     least: Duration,

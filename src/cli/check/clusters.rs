@@ -55,7 +55,7 @@ async fn examine(
         }
     }
     permissions(config, cluster, &inspector, report).await;
-    if cluster.callers().any() {
+    if cluster.callers().accepts_tokens() {
         audiences(&item("audiences"), &inspector, report).await;
         if cluster.callers().mode() == VerificationMode::Offline {
             match inspector.get("/openid/v1/jwks").await {

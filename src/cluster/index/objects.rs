@@ -36,13 +36,13 @@ pub(super) struct Meta {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Annotations {
     #[serde(rename = "linkerd.io/trust-root-sha256")]
-    pub(super) trust_root: Option<String>,
+    pub(super) trust_root_sha256: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Labels {
     #[serde(rename = "linkerd.io/control-plane-ns")]
-    pub(super) linkerd: Option<String>,
+    pub(super) linkerd_namespace: Option<String>,
     #[serde(rename = "linkerd.io/control-plane-component")]
     pub(super) linkerd_component: Option<String>,
 }

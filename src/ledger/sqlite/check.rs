@@ -8,7 +8,7 @@ use super::query::newest;
 use crate::ledger::{CertificateRow, CheckReport, Kind, LedgerError, State};
 use crate::x509::Certificate;
 
-/// How many of the newest rows are compared with their certificates (I6).
+/// How many of the newest rows are compared with their certificates.
 const SAMPLE: i64 = 1000;
 
 /// The caller holds a read transaction.
@@ -18,23 +18,22 @@ pub(super) async fn check(conn: &mut SqliteConnection) -> Result<CheckReport, Le
         .await?;
     problems.retain(|line| line != "ok");
     let invariants = [
-        // I1, and every other reference.
+        // Every reference, such as that of an issuance to its issuer.
         (
             "SELECT count(*) FROM pragma_foreign_key_check",
             "rows refer to rows that do not exist",
         ),
-        // I2, I3.
         (
             "SELECT count(*) FROM (SELECT 1 FROM intent WHERE serial IS NOT NULL
                 GROUP BY issuer, serial HAVING count(*) > 1)",
-            "serials were used more than once by one issuer (I2, I3)",
+            "serials were used more than once by one issuer",
         ),
-        // I6: a leaf's notAfter against its issuer's certificate.
+        // A leaf's notAfter against its issuer's certificate.
         (
             "SELECT count(*) FROM (SELECT 1 FROM intent
                 JOIN ca_certificate ON ca_certificate.id = intent.ca_certificate
                 WHERE intent.not_after > ca_certificate.not_after LIMIT 1000)",
-            "certificates outlive their issuer's (I6)",
+            "certificates outlive their issuer's",
         ),
         (
             "SELECT count(*) FROM bundle WHERE NOT EXISTS
@@ -80,7 +79,7 @@ pub(super) async fn check(conn: &mut SqliteConnection) -> Result<CheckReport, Le
     })
 }
 
-/// How a row differs from its certificate (I6).
+/// How a row differs from its certificate.
 fn difference(row: &CertificateRow) -> Option<String> {
     if row.state != State::Issued || row.kind == Kind::Request {
         return None;
@@ -102,5 +101,5 @@ fn difference(row: &CertificateRow) -> Option<String> {
         && row.not_before == Some(certificate.not_before())
         && row.not_after == Some(certificate.not_after())
         && row.spki_sha256 == certificate.public_key().fingerprint();
-    (!is_same).then(|| format!("intent {id} differs from its certificate (I6)"))
+    (!is_same).then(|| format!("intent {id} differs from its certificate"))
 }

@@ -2,7 +2,9 @@
 //!
 //! A search by serial, or for failed or unknown intents, has its own index. Every other search goes
 //! through the block range index from the newest span back, skips spans that cannot match, and
-//! searches the others by the subject's index or row by row.
+//! searches the others by the subject's index or row by row. A span is a block of 4096 consecutive
+//! intents; it is sealed once it is complete and the subjects in it are indexed, and settled once
+//! every intent in it is concluded too.
 
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, AssertSqlSafe, Row, SqliteConnection};
@@ -74,7 +76,7 @@ async fn scan_spans(
             "span_subject s CROSS JOIN intent i ON i.id = s.intent
              LEFT JOIN conclusion c ON c.intent = i.id"
         } else {
-            // Skipped spans can lie in between only if the filter is narrow.
+            // The list excludes spans in between that were skipped.
             query.and_value("i.id >= ?", oldest.number << SPAN_BITS);
             query.and_value("i.id < ?", (newest.number + 1) << SPAN_BITS);
             query.and_value("i.id >> 12 IN (SELECT value FROM json_each(?))", list);
@@ -141,15 +143,15 @@ async fn spans(
         .map(|(number, sealed)| Span { number, sealed })
         .collect();
     let sealed = spans.first().is_some_and(|span| span.sealed);
-    let same_kind = spans
+    let leading = spans
         .iter()
         .take_while(|span| span.sealed == sealed)
         .count();
-    spans.truncate(same_kind);
+    spans.truncate(leading);
     Ok(spans)
 }
 
-/// The rows of the filter's issuers; empty for any issuer, `None` if no issuer matches.
+/// The row ids of the filter's issuers; empty for any issuer, `None` if no issuer matches.
 async fn issuers(
     conn: &mut SqliteConnection,
     filter: &Filter,

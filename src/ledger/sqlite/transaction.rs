@@ -11,20 +11,20 @@ use crate::ledger::LedgerError;
 /// How long the writer waits for the write lock, which other processes take as well.
 const WRITE_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server under load releases the lock for microseconds at a time; SQLite's own wait, whose
-/// intervals grow, would never meet such a gap.
+/// intervals grow, would rarely try within so short a time.
 const RETRY_INTERVAL: Duration = Duration::from_micros(300);
 
 /// Takes the write lock, and returns the newest intent's id and the revision.
 pub(super) async fn begin(conn: &mut SqliteConnection) -> Result<(i64, i64), sqlx::Error> {
     let deadline = Instant::now() + WRITE_LOCK_TIMEOUT;
     loop {
-        let head = sqlx::query(
+        let result = sqlx::query(
             "BEGIN IMMEDIATE;
              SELECT coalesce((SELECT max(id) FROM intent), 0), (SELECT value FROM revision)",
         )
         .fetch_one(&mut *conn)
         .await;
-        match head {
+        match result {
             Ok(row) => return Ok((row.try_get(0)?, row.try_get(1)?)),
             Err(error) if is_busy(&error) && Instant::now() < deadline => {
                 tokio::time::sleep(RETRY_INTERVAL).await;

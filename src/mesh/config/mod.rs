@@ -183,7 +183,7 @@ fn accepted_clusters(
     for name in &names {
         match clusters.get(name) {
             None => issues.push(ConfigIssue::undefined("clusters", "clusters", name)),
-            Some(cluster) if !cluster.callers().any() => {
+            Some(cluster) if !cluster.callers().accepts_tokens() => {
                 let problem = format_args!("no API accepts the tokens of {name}");
                 let fix = format_args!("write clusters.{name}.audiences");
                 issues.push(ConfigIssue::new("clusters", problem).with_fix(fix));

@@ -62,6 +62,6 @@ impl<'a> CheckedRequest<'a> {
 pub(super) fn has_invalid_names(error: &CsrError) -> bool {
     matches!(
         error,
-        CsrError::Name(_) | CsrError::NameKind { .. } | CsrError::TooManyNames
+        CsrError::Name(_) | CsrError::UnsupportedNameKind { .. } | CsrError::TooManyNames
     )
 }

@@ -68,7 +68,7 @@ impl Certificate {
         let mut outer = DerReader::within(bytes, Tag::Sequence, WHAT)?;
         let tbs = outer.raw(Tag::Sequence)?;
         let algorithm = outer.raw(Tag::Sequence)?;
-        let signature = outer.octet_bits()?;
+        let signature = outer.bit_string_octets()?;
         outer.finish()?;
 
         let mut fields = DerReader::within(tbs, Tag::Sequence, "TBSCertificate")?;

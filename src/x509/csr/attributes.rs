@@ -107,7 +107,7 @@ fn check_extension(one: Extension<'_>, names: &mut Vec<San>) -> Result<(), CsrEr
         extension::KEY_USAGE => {
             let usage = KeyUsage::from_der(one.value)?;
             if usage.contains(KeyUsage::KEY_CERT_SIGN) || usage.contains(KeyUsage::CRL_SIGN) {
-                return Err(CsrError::CaRequested {
+                return Err(CsrError::CaCertificateRequested {
                     how: "keyUsage keyCertSign or cRLSign",
                 });
             }
@@ -116,7 +116,7 @@ fn check_extension(one: Extension<'_>, names: &mut Vec<San>) -> Result<(), CsrEr
         extension::BASIC_CONSTRAINTS => {
             let basic = BasicConstraints::from_der(one.value)?;
             if basic.ca {
-                return Err(CsrError::CaRequested {
+                return Err(CsrError::CaCertificateRequested {
                     how: "basicConstraints CA:TRUE",
                 });
             }
@@ -158,7 +158,7 @@ fn read_names(value: &[u8], names: &mut Vec<San>) -> Result<(), CsrError> {
             }
             Some(name) => names.push(name?),
             None => {
-                return Err(CsrError::NameKind {
+                return Err(CsrError::UnsupportedNameKind {
                     kind: name_kind(name.tag()),
                 });
             }

@@ -15,7 +15,7 @@ pub enum CsrError {
     Pem(#[from] PemError),
     #[error("CSR: {0}")]
     Malformed(#[from] Malformed),
-    /// Another encoder gives other bytes.
+    /// Decoding it and encoding the result in DER gives other bytes.
     #[error(
         "CSR: its encoding is not canonical DER (X.690): it contains, for example, an explicit default \
          value or an unsorted SET"
@@ -33,7 +33,8 @@ pub enum CsrError {
     DuplicateAttribute { oid: String },
     #[error("CSR: more than {MAX_ATTRIBUTES} attributes")]
     TooManyAttributes,
-    /// An attribute that would ask for extensions by another way.
+    /// An attribute, such as Microsoft's, that requests extensions like extensionRequest does, but is
+    /// not checked.
     #[error("CSR: attribute {oid} is not allowed; use extensionRequest (1.2.840.113549.1.9.14)")]
     AttributeNotAllowed { oid: String },
     #[error("CSR: more than {MAX_EXTENSIONS} extensions are requested")]
@@ -46,11 +47,12 @@ pub enum CsrError {
     )]
     ExtensionNotAllowed { oid: String },
     #[error("CSR: it requests a CA certificate ({how}); only end entities are certified here")]
-    CaRequested { how: &'static str },
+    /// `how` names what asks for it: the extension and its value.
+    CaCertificateRequested { how: &'static str },
     #[error("CSR: more than {MAX_NAMES} subject alternative names")]
     TooManyNames,
     #[error("CSR: subject alternative name: {kind} is not certified; use a SPIFFE ID, DNS or IP")]
-    NameKind { kind: &'static str },
+    UnsupportedNameKind { kind: &'static str },
     #[error("CSR: subject alternative name: {0}")]
     Name(#[from] NameError),
 }

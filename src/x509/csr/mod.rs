@@ -52,7 +52,7 @@ impl Csr {
         let mut outer = DerReader::within(der, Tag::Sequence, "certification request")?;
         let info = outer.raw(Tag::Sequence)?;
         let algorithm = outer.raw(Tag::Sequence)?;
-        let signature = outer.octet_bits()?;
+        let signature = outer.bit_string_octets()?;
         outer.finish()?;
 
         let mut fields = DerReader::within(info, Tag::Sequence, "CertificationRequestInfo")?;

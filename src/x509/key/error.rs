@@ -20,7 +20,7 @@ pub enum KeyError {
     #[error("public key: the EC point is compressed; send it uncompressed (RFC 5480 §2.2)")]
     CompressedPoint,
     #[error("public key: the EC point does not have the form and length of its curve")]
-    Point,
+    InvalidPoint,
     /// Such as a point that is not on its curve.
     #[error("public key: not a valid {kind} key (a point must lie on its curve)")]
     Invalid { kind: KeyKind },

@@ -39,7 +39,8 @@ const ED25519: (&[u8], usize) = (b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\
 /// The contents of an RSA key's AlgorithmIdentifier (RFC 3279 §2.3.1).
 const RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
 
-const WHAT: &str = "SubjectPublicKeyInfo";
+/// The structure that errors name.
+const STRUCTURE: &str = "SubjectPublicKeyInfo";
 
 /// A public key of a supported kind, parsed once for all verifications. Cheap to clone; equal if
 /// the DER is equal.
@@ -64,8 +65,9 @@ impl PublicKey {
     pub fn from_spki_der(der: &[u8]) -> Result<Self, KeyError> {
         let (kind, key_start) = classify(der)?;
         let key = der.get(key_start..).unwrap_or_default();
-        let parsed = ParsedPublicKey::new(verification(kind, kind.default_algorithm())?, key)
-            .map_err(|_| KeyError::Invalid { kind })?;
+        let parsed =
+            ParsedPublicKey::new(verification_algorithm(kind, kind.default_algorithm())?, key)
+                .map_err(|_| KeyError::Invalid { kind })?;
         Ok(Self(Arc::new(Inner {
             spki: der.into(),
             kind,
@@ -109,8 +111,11 @@ impl PublicKey {
         let verified = if algorithm == self.0.kind.default_algorithm() {
             self.0.parsed.verify_sig(message, signature)
         } else {
-            UnparsedPublicKey::new(verification(self.0.kind, algorithm)?, self.key_bytes())
-                .verify(message, signature)
+            UnparsedPublicKey::new(
+                verification_algorithm(self.0.kind, algorithm)?,
+                self.key_bytes(),
+            )
+            .verify(message, signature)
         };
         verified.map_err(|_| KeyError::BadSignature {
             kind: self.0.kind,
@@ -126,19 +131,19 @@ impl PublicKey {
 
 /// The kind of a SubjectPublicKeyInfo, and the start of its key.
 fn classify(der: &[u8]) -> Result<(KeyKind, usize), KeyError> {
-    for ((prefix, length), kind, point) in [
+    for ((prefix, length), kind, key_octets_in_prefix) in [
         (P256, KeyKind::EcdsaP256, 1),
         (P384, KeyKind::EcdsaP384, 1),
         (P521, KeyKind::EcdsaP521, 1),
         (ED25519, KeyKind::Ed25519, 0),
     ] {
         if der.len() == length && der.starts_with(prefix) {
-            return Ok((kind, prefix.len() - point));
+            return Ok((kind, prefix.len() - key_octets_in_prefix));
         }
     }
-    let mut info = DerReader::within(der, Tag::Sequence, WHAT)?;
+    let mut info = DerReader::within(der, Tag::Sequence, STRUCTURE)?;
     let algorithm = info.expect(Tag::Sequence)?;
-    let key = info.octet_bits()?;
+    let key = info.bit_string_octets()?;
     info.finish()?;
     if algorithm == RSA {
         let bits = rsa_bits(key)?;
@@ -149,14 +154,14 @@ fn classify(der: &[u8]) -> Result<(KeyKind, usize), KeyError> {
 
 /// Checks an RSAPublicKey (RFC 8017 §A.1.1) and returns the size of its modulus.
 fn rsa_bits(key: &[u8]) -> Result<u16, KeyError> {
-    const WHAT: &str = "RSAPublicKey";
-    let mut fields = DerReader::within(key, Tag::Sequence, WHAT)?;
-    let modulus = read::unsigned(fields.expect(Tag::Integer)?, WHAT)?;
-    let exponent = read::unsigned(fields.expect(Tag::Integer)?, WHAT)?;
+    const STRUCTURE: &str = "RSAPublicKey";
+    let mut fields = DerReader::within(key, Tag::Sequence, STRUCTURE)?;
+    let modulus = read::unsigned(fields.expect(Tag::Integer)?, STRUCTURE)?;
+    let exponent = read::unsigned(fields.expect(Tag::Integer)?, STRUCTURE)?;
     fields.finish()?;
-    let top = modulus.first().copied().unwrap_or_default();
-    let bits =
-        (modulus.len() * 8).saturating_sub(usize::try_from(top.leading_zeros()).unwrap_or(0));
+    let first_octet = modulus.first().copied().unwrap_or_default();
+    let bits = (modulus.len() * 8)
+        .saturating_sub(usize::try_from(first_octet.leading_zeros()).unwrap_or(0));
     let bits = u16::try_from(bits)
         .ok()
         .filter(|bits| (2048..=4096).contains(bits))
@@ -186,7 +191,7 @@ fn rsa_bits(key: &[u8]) -> Result<u16, KeyError> {
 /// The error for an unsupported key, with the name of its kind.
 fn unsupported(algorithm: &[u8], key: &[u8]) -> KeyError {
     let mut oids = Vec::new();
-    if let Ok(mut fields) = DerReader::new(algorithm, WHAT) {
+    if let Ok(mut fields) = DerReader::new(algorithm, STRUCTURE) {
         while let Ok(contents) = fields.expect(Tag::ObjectIdentifier) {
             oids.extend(ObjectIdentifier::from_bytes(contents).map(|oid| oid.to_string()));
         }
@@ -199,7 +204,7 @@ fn unsupported(algorithm: &[u8], key: &[u8]) -> KeyError {
         ] => {
             return match key.first() {
                 Some(2 | 3) => KeyError::CompressedPoint,
-                _ => KeyError::Point,
+                _ => KeyError::InvalidPoint,
             };
         }
         ["1.2.840.10045.2.1", curve] => format!("ECDSA on curve {curve}"),
@@ -209,13 +214,13 @@ fn unsupported(algorithm: &[u8], key: &[u8]) -> KeyError {
         ["1.2.840.10040.4.1", ..] => "DSA".into(),
         ["1.3.101.113"] => "Ed448".into(),
         ["1.3.101.110"] => "X25519".into(),
-        // The first two are the algorithm and its parameters; a hostile key may have hundreds.
+        // The first two are the algorithm and its parameters; a malicious one may have hundreds.
         other => other.iter().take(2).copied().collect::<Vec<_>>().join(" "),
     };
     KeyError::Unsupported { kind }
 }
 
-fn verification(
+fn verification_algorithm(
     kind: KeyKind,
     algorithm: SignatureAlgorithm,
 ) -> Result<&'static dyn VerificationAlgorithm, KeyError> {

@@ -40,17 +40,17 @@ pub enum PathFault {
         "it has a critical extension that rustls (Linkerd, ztunnel) does not understand ({oid}), so \
          that no certificate below it verifies there; have it issued with that one not critical"
     )]
-    UnknownCritical { oid: String },
+    UnknownCriticalExtension { oid: String },
     #[error(
         "it has a name constraint on URIs, for which rustls (Linkerd, ztunnel) refuses every SPIFFE \
          certificate below it; have it issued without"
     )]
-    UriConstraint,
+    UriNameConstraint,
     #[error(
         "its extKeyUsage does not allow both serverAuth and clientAuth, so that no mesh certificate \
          below it verifies; have it issued with both or without the extension"
     )]
-    Purposes,
+    ExtendedKeyUsage,
     #[error(
         "it was issued by certificate {issuer} of the chain, not by the next one; put the issuing \
          CA's first, then each one's issuer"
@@ -64,7 +64,7 @@ pub enum PathFault {
     #[error(
         "its authorityKeyIdentifier is not the next certificate's subjectKeyIdentifier: the same name, another key"
     )]
-    KeyIds,
+    KeyIdMismatch,
     #[error("its signature is not accepted: {0}")]
     Signature(#[source] CertError),
     #[error(
@@ -72,10 +72,11 @@ pub enum PathFault {
     )]
     NoAnchor { issuer: String },
     #[error("the trust anchor with its issuer's name did not issue it: {0}")]
-    Anchor(Box<PathFault>),
+    NotIssuedByAnchor(Box<PathFault>),
 }
 
 impl PathError {
+    /// `index` counts from zero.
     pub(super) fn at(index: usize, certificate: &Certificate, fault: PathFault) -> Self {
         Self::Certificate {
             index: index + 1,

@@ -71,7 +71,7 @@ pub fn verify_ca_path(
                     anchor: index,
                 });
             }
-            Err(other) => fault = PathFault::Anchor(Box::new(other)),
+            Err(other) => fault = PathFault::NotIssuedByAnchor(Box::new(other)),
         }
     }
     Err(PathError::at(top, last, fault))
@@ -124,16 +124,16 @@ fn check_ca(certificate: &Certificate, below: usize, now: UnixTime) -> Result<()
         });
     }
     if let Some(oid) = &certificate.extensions.unhandled_critical {
-        return Err(PathFault::UnknownCritical { oid: oid.clone() });
+        return Err(PathFault::UnknownCriticalExtension { oid: oid.clone() });
     }
     if certificate.extensions.constrains_uris {
-        return Err(PathFault::UriConstraint);
+        return Err(PathFault::UriNameConstraint);
     }
     if let Some(usage) = certificate.extensions.extended_key_usage
         && !usage.contains(ExtendedKeyUsage::ANY)
         && !usage.contains(ExtendedKeyUsage::SERVER_AND_CLIENT)
     {
-        return Err(PathFault::Purposes);
+        return Err(PathFault::ExtendedKeyUsage);
     }
     Ok(())
 }
@@ -159,7 +159,7 @@ fn check_issued_by(
         (certificate.authority_key_id(), issuer.subject_key_id())
         && authority_key_id != subject_key_id
     {
-        return Err(PathFault::KeyIds);
+        return Err(PathFault::KeyIdMismatch);
     }
     certificate
         .verify_signed_by(issuer.public_key())

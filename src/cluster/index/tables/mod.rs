@@ -104,7 +104,7 @@ impl Table for Pods {
         let trust_root = metadata
             .annotations
             .as_ref()
-            .and_then(|all| all.trust_root.as_deref())
+            .and_then(|all| all.trust_root_sha256.as_deref())
             .filter(|text| (1..=MAX_ANNOTATION).contains(&text.len()))
             // Operators see it, and it must not control their terminals.
             .filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
@@ -117,7 +117,7 @@ impl Table for Pods {
             node: node.map(|node| self.pool.intern(node)),
             trust_root: trust_root.map(|text| self.pool.intern(text)),
             in_linkerd: metadata.labels.as_ref().is_some_and(|labels| {
-                labels.linkerd.is_some() && labels.linkerd_component.is_none()
+                labels.linkerd_namespace.is_some() && labels.linkerd_component.is_none()
             }),
             deletion: deletion(&metadata),
             ended: matches!(status.phase.as_str(), "Failed" | "Succeeded"),
