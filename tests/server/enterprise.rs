@@ -301,7 +301,8 @@ async fn health_follows_the_earliest_end_of_the_path() {
         &(middle.certify(&csr, 0) + &middle.pem() + &enterprise.pem()),
     )
     .unwrap();
-    let clock = FakeClock::new(&setup, "+0");
+    // Within the second in which it was certified, the intermediate has a whole day.
+    let clock = FakeClock::new(&setup, "+1h");
     let server = setup.start_with(clock.serve(&setup)).await;
     server.ready().await;
     let authority = async || {
