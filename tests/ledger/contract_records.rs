@@ -21,9 +21,9 @@ pub async fn apply(fixture: &Fixture, change: Change) -> Result<Applied, LedgerE
 }
 
 pub fn foreign(fixture: &Fixture, der: &[u8], expires_at: Option<UnixTime>) -> Change {
-    Change::AddAnchor {
+    Change::AddAnchors {
         trust_domain: fixture.domain.clone(),
-        der: der.to_vec(),
+        ders: vec![der.to_vec()],
         source: "old mesh".into(),
         expires_at,
     }
@@ -268,7 +268,7 @@ pub async fn refused_changes_change_nothing(store: &dyn Store) {
         add_certificate(&fixture.issuing, &fresh, b"garbage"),
         add_certificate(&fixture.issuing, &fixture.issuing_der, &fixture.root_der),
         foreign_above,
-        foreign(&fixture, &fixture.root_der, None),
+        foreign(&fixture, b"garbage", None),
         retire_anchor(&fixture, &fresh),
     ] {
         let refused = apply(&fixture, change.clone()).await;
