@@ -63,16 +63,22 @@ pub fn read_certificate_ders(file: &[u8]) -> Result<Vec<Vec<u8>>, FileError> {
 pub fn private_key_problem(file: &[u8]) -> Option<FileError> {
     match read(file) {
         Ok(contents) => {
+            let has_certificates = !contents.certificates.is_empty();
+            let other = contents.others.first().map(|(_, format)| *format);
             let mut others = contents.others.into_iter();
             match others.find(|(_, format)| format.is_private_key()) {
                 Some((place, format @ Format::EncryptedPrivateKey)) => {
                     Some(FileError::Other { place, format })
                 }
                 Some(_) => None,
-                None => Some(FileError::NoKey),
+                None => Some(FileError::NoKey {
+                    format: other.filter(|_| !has_certificates),
+                }),
             }
         }
-        Err(FileError::Other { format, .. }) if format == Format::PrivateKey => None,
+        Err(FileError::Other { format, .. }) => Some(FileError::NoKey {
+            format: Some(format),
+        }),
         Err(error) => Some(error),
     }
 }
@@ -198,8 +204,18 @@ pub enum FileError {
     Pkcs7 { why: String },
     #[error("certificate {}: {cause}", numbered(place))]
     Certificate { place: Place, cause: Box<CertError> },
-    #[error("the file holds certificates and no private key")]
-    NoKey,
+    #[error(
+        "the file holds {} and no private key{}",
+        format.map_or("certificates".to_owned(), |format| format.to_string()),
+        match format {
+            Some(Format::Pkcs12) => "; to take it: openssl pkcs12 -in FILE -nocerts -nodes -out key.pem",
+            _ => "",
+        }
+    )]
+    NoKey {
+        /// `None` for certificates.
+        format: Option<Format>,
+    },
 }
 
 fn at_line(line: Option<usize>) -> String {
