@@ -7,6 +7,8 @@ use tonic::Code;
 
 use rootbridge_test_support::csr::{KeyAndCsr, id};
 use rootbridge_test_support::grpc::{refusal, sign_request};
+use rootbridge_test_support::jwk::{JwtKey, jwks};
+use rootbridge_test_support::jwt::claims;
 use rootbridge_test_support::{Client, PATIENCE, TD, TestServer, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,6 +149,34 @@ async fn a_reload_takes_policy_and_callers_or_changes_nothing() {
         })
         .await;
     }
+    server.stop().await;
+}
+
+/// Another key set, whether the same file holds it or another: tokens that the old keys signed are
+/// refused, those of the new are accepted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_to_another_key_set_ends_the_old_keys() {
+    let setup = TestServer::new();
+    let server = setup.serve().await;
+    let client = server.client(TD).await;
+    let csr = KeyAndCsr::workload("foo", "bar");
+    let before = setup.issuer.istio("foo", "bar");
+    client.istio(&before, &csr).await.unwrap();
+
+    let next = JwtKey::p256("next");
+    let file = setup.path("next.json");
+    std::fs::write(&file, jwks(&[&next])).unwrap();
+    let after = next.token(&claims("foo", "bar", "istio-ca"));
+    refusal(client.istio(&after, &csr).await, Code::Unauthenticated);
+    setup.edit(
+        &format!("jwks_file = \"{}\"", setup.path("jwks.json").display()),
+        &format!("jwks_file = \"{}\"", file.display()),
+    );
+    server.signal(Signal::SIGHUP);
+    server.wait_for_log("configuration reloaded").await;
+    // On the same connection, and while the old file is still there.
+    client.istio(&after, &csr).await.unwrap();
+    refusal(client.istio(&before, &csr).await, Code::Unauthenticated);
     server.stop().await;
 }
 
