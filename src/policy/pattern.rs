@@ -1,7 +1,5 @@
 //! Patterns over names: literal text in which `*` matches one whole segment.
 
-use std::fmt;
-
 /// A pattern of a policy rule. Names are split at `/` (SPIFFE IDs) or `.` (DNS names). `*` matches
 /// exactly one segment, and a final `**` one or more, so no pattern matches across a separator by
 /// accident.
@@ -87,12 +85,6 @@ impl Pattern {
     }
 }
 
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -118,10 +110,18 @@ mod tests {
     #[test]
     fn a_final_double_star_matches_the_rest() {
         let pattern = Pattern::parse("spiffe://td/ns/shop/**").unwrap();
+        assert!(pattern.matches("spiffe://td/ns/shop/sa"));
         assert!(pattern.matches("spiffe://td/ns/shop/sa/web"));
-        assert!(!pattern.matches("spiffe://td/ns/shop"));
-        assert!(!pattern.matches("spiffe://td/ns/shop/"));
-        assert!(!pattern.matches("spiffe://td/ns/shopping/sa/web"));
+        for other in [
+            "spiffe://td/ns/shop",
+            "spiffe://td/ns/shop/",
+            "spiffe://td/ns/shop//web",
+            "spiffe://td/ns/shop/sa//web",
+            "spiffe://td/ns/shop/sa/",
+            "spiffe://td/ns/shopping/sa/web",
+        ] {
+            assert!(!pattern.matches(other), "{other}");
+        }
     }
 
     #[test]
@@ -132,17 +132,73 @@ mod tests {
         assert!(!pattern.matches("dns:shop.svc"));
     }
 
+    /// The names of the server's own listeners: each is itself, whatever is in it.
     #[test]
-    fn incomplete_patterns_are_refused() {
+    fn a_literal_matches_itself_alone() {
+        for name in [
+            "spiffe://td/a",
+            "dns:*.shop.svc",
+            "dns:**",
+            "ip:10.0.0.1",
+            "local:serving",
+        ] {
+            let literal = Pattern::literal(name);
+            assert!(literal.matches(name), "{name}");
+            for other in [
+                "spiffe://td/b",
+                "dns:web.shop.svc",
+                "dns:shop",
+                "ip:10.0.0.2",
+                "local:",
+            ] {
+                assert!(!literal.matches(other), "{name} {other}");
+            }
+        }
+        // Without a kind there is nothing to compare but the text.
+        let literal = Pattern::literal("serving");
+        assert!(literal.matches("serving"));
+        for other in ["serving2", "local:serving", "serving:x", ""] {
+            assert!(!literal.matches(other), "{other}");
+        }
+        assert!(!Pattern::literal("local:serving").matches("serving"));
+    }
+
+    #[test]
+    fn incomplete_and_malformed_patterns_are_refused() {
+        let refused = |text: &str| Pattern::parse(text).unwrap_err();
+        assert_eq!(refused(""), PatternError::Empty);
         for text in [
-            "",
             "*",
+            ":x",
+            "*:x",
+            "o*:x",
+            "spiffe://",
+            "spiffe:///ns/a",
             "spiffe://*/ns/a/sa/b",
+            "spiffe://t*/a",
+        ] {
+            assert_eq!(refused(text), PatternError::Incomplete(text.to_owned()));
+        }
+        for text in [
             "spiffe://td/ns/a*/sa/b",
             "spiffe://td/**/sa/b",
-            "*:x",
+            "spiffe://td/a**",
+            "spiffe://td/***",
+            "dns:*a.svc",
+            "dns:**.svc",
+            "operator:*x",
         ] {
-            assert!(Pattern::parse(text).is_err(), "{text}");
+            assert_eq!(refused(text), PatternError::Wildcard(text.to_owned()));
+        }
+        for text in [
+            "spiffe://td/*/x",
+            "spiffe://td/**",
+            "dns:*",
+            "dns:a.**",
+            "operator:*",
+            "operator:**",
+        ] {
+            assert!(Pattern::parse(text).is_ok(), "{text}");
         }
     }
 }
