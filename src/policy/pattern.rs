@@ -6,7 +6,8 @@
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pattern {
     text: String,
-    separator: char,
+    /// `None`: it matches exactly `text`.
+    separator: Option<char>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,16 +45,15 @@ impl Pattern {
         }
         Ok(Self {
             text: text.to_owned(),
-            separator,
+            separator: Some(separator),
         })
     }
 
     /// A pattern that matches exactly `text`, a valid name.
     pub(super) fn literal(text: &str) -> Self {
-        // No name has a newline, so nothing is split, and a `*` is literal.
         Self {
             text: text.to_owned(),
-            separator: '\n',
+            separator: None,
         }
     }
 
@@ -61,16 +61,18 @@ impl Pattern {
     pub(super) fn matches(&self, name: &str) -> bool {
         // The kind (`spiffe:`, `dns:`, `operator:`) is literal: a DNS pattern never matches a
         // SPIFFE ID with the same segments.
-        let (Some((kind, pattern)), Some((name_kind, name))) =
-            (self.text.split_once(':'), name.split_once(':'))
-        else {
+        let (Some(separator), Some((kind, pattern)), Some((name_kind, name))) = (
+            self.separator,
+            self.text.split_once(':'),
+            name.split_once(':'),
+        ) else {
             return self.text == name;
         };
         if kind != name_kind {
             return false;
         }
-        let mut expected = pattern.split(self.separator);
-        let mut given = name.split(self.separator);
+        let mut expected = pattern.split(separator);
+        let mut given = name.split(separator);
         loop {
             match (expected.next(), given.next()) {
                 (None, None) => return true,
@@ -154,7 +156,6 @@ mod tests {
                 assert!(!literal.matches(other), "{name} {other}");
             }
         }
-        // Without a kind there is nothing to compare but the text.
         let literal = Pattern::literal("serving");
         assert!(literal.matches("serving"));
         for other in ["serving2", "local:serving", "serving:x", ""] {
