@@ -1,6 +1,6 @@
 //! From start to end: no authority yet, SIGHUP, SIGTERM.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tonic::Code;
@@ -25,14 +25,8 @@ async fn a_server_without_an_authority_waits_for_one() {
     assert_eq!(server.get("/readyz").await.0, 503);
     assert_eq!(server.get("/livez").await.0, 200);
     setup.init(TD, &[]);
-    let started = Instant::now();
     server.ready().await;
     let client = server.client(TD).await;
-    assert!(
-        started.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        started.elapsed()
-    );
     let token = setup.issuer.istio("foo", "bar");
     client
         .istio(&token, &KeyAndCsr::workload("foo", "bar"))
@@ -194,14 +188,10 @@ async fn a_shutdown_leaves_nothing_open() {
             .collect();
         tokio::time::sleep(Duration::from_millis(300 + round * 217)).await;
         server.signal(Signal::SIGTERM);
-        let started = Instant::now();
         let status = server.wait_exit(PATIENCE).await;
         assert!(status.success());
-        assert!(
-            started.elapsed() < Duration::from_secs(8),
-            "{:?}",
-            started.elapsed()
-        );
+        let log = server.log();
+        assert!(!log.contains("still open at the end"), "{log}");
         let mut answered = 0;
         for call in calls {
             answered += call.await.unwrap();
@@ -268,7 +258,6 @@ async fn health_by_service() {
         watch.message().await.unwrap().unwrap().status(),
         ServingStatus::Serving
     );
-    let started = Instant::now();
     let last = tokio::spawn(async move {
         let mut last = None;
         while let Ok(Some(status)) = watch.message().await {
@@ -276,11 +265,6 @@ async fn health_by_service() {
         }
         last
     });
-    server.stop().await;
-    assert!(
-        started.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        started.elapsed()
-    );
+    server.stop_in_order().await;
     assert_eq!(last.await.unwrap(), Some(ServingStatus::NotServing));
 }
