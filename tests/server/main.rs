@@ -28,6 +28,7 @@ mod limits;
 mod listener_files;
 mod mtls;
 mod outage;
+mod reserved_keys;
 mod resumption;
 mod serving;
 mod token_failures;
