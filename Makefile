@@ -1,6 +1,8 @@
 # make demo   installs what is missing, builds, and issues a certificate with a SoftHSM token
 # make test   the same start, then every test
 # make test-often  N=20: every test N times on a busy machine, and what did not pass each time
+# make mutants     weakens the safety-critical modules and reports what no test notices; hours
+# make campaign    repeats in the thousands what the tests repeat a few times
 # make lint   format, clippy, licences and sources, Go vet
 # make fuzz   a minute for each fuzz target (FUZZ_SECONDS=60)
 # make bench  the benchmark of docs/benchmarks.md
@@ -9,7 +11,7 @@
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test test-often lint fuzz bench setup advisories
+.PHONY: demo test test-often mutants campaign lint fuzz bench setup advisories
 
 setup:
 	scripts/setup test
@@ -25,6 +27,13 @@ test:
 
 test-often:
 	scripts/test-often
+
+mutants:
+	scripts/setup test
+	scripts/mutants
+
+campaign:
+	scripts/campaign
 
 lint:
 	scripts/setup lint

@@ -101,6 +101,7 @@ mod tests {
     )]
 
     use proptest::prelude::*;
+    use proptest::test_runner::FileFailurePersistence;
     use serde_json::json;
 
     use super::*;
@@ -150,7 +151,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))), ..ProptestConfig::default() })]
 
         #[test]
         fn any_bytes_are_a_set_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {

@@ -158,6 +158,7 @@ mod tests {
     use aws_lc_rs::rand::SystemRandom;
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
     use proptest::prelude::*;
+    use proptest::test_runner::FileFailurePersistence;
 
     #[test]
     fn a_raw_signature_becomes_one_that_verifies() {
@@ -193,6 +194,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))), ..ProptestConfig::default() })]
+
         #[test]
         fn halves_survive_the_der(raw in proptest::collection::vec(any::<u8>(), 96)) {
             prop_assume!(raw[..48].iter().any(|b| *b != 0) && raw[48..].iter().any(|b| *b != 0));

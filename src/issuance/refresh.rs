@@ -134,3 +134,195 @@ pub(super) fn reserved_keys(records: &Snapshot) -> HashSet<[u8; 32]> {
     }
     reserved
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+    use crate::clock::UnixTime;
+    use crate::ledger::{AnchorOrigin, AnchorRecord, CaCertificateId, IssuerId};
+    use crate::x509::TrustDomain;
+
+    const AT: UnixTime = UnixTime::from_secs(0);
+
+    /// A CA certificate of a new key.
+    fn ca() -> Certificate {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        Certificate::parse(params.self_signed(&key).unwrap().der().to_vec()).unwrap()
+    }
+
+    fn anchor(certificate: &Certificate, origin: AnchorOrigin, state: IssuerState) -> AnchorRecord {
+        AnchorRecord {
+            sha256: certificate.fingerprint(),
+            der: certificate.der().to_vec(),
+            origin,
+            source: String::new(),
+            state,
+            expires_at: None,
+            added_at: AT,
+            added_by: String::new(),
+            retired_at: None,
+        }
+    }
+
+    /// A row for `certificate` with one intermediate.
+    fn row(
+        id: i64,
+        certificate: &Certificate,
+        middle: &Certificate,
+        anchor: &Certificate,
+    ) -> CaCertificateRecord {
+        CaCertificateRecord {
+            id: CaCertificateId::new(id),
+            der: certificate.der().to_vec(),
+            sha256: certificate.fingerprint(),
+            state: IssuerState::Active,
+            path: vec![middle.der().to_vec()],
+            anchor: anchor.fingerprint(),
+            not_before: AT,
+            not_after: AT,
+            added_at: AT,
+            added_by: String::new(),
+        }
+    }
+
+    fn issuer(key: &PublicKey, certificates: Vec<CaCertificateRecord>) -> IssuerRecord {
+        IssuerRecord {
+            id: IssuerId::of_spki(key.spki_der()),
+            role: Role::Issuing,
+            state: IssuerState::Active,
+            public_key: key.spki_der().to_vec(),
+            locations: Vec::new(),
+            path_len: None,
+            certificates,
+            created_at: AT,
+            created_by: String::new(),
+        }
+    }
+
+    fn authority(
+        name: &str,
+        issuers: Vec<IssuerRecord>,
+        anchors: Vec<AnchorRecord>,
+    ) -> AuthorityRecord {
+        AuthorityRecord {
+            id: 1,
+            trust_domain: TrustDomain::parse(name).unwrap(),
+            created_at: AT,
+            created_by: String::new(),
+            issuers,
+            anchors,
+            bundle: None,
+        }
+    }
+
+    /// Whatever their state is: a key that was a CA's once may still sign what somebody trusts.
+    #[test]
+    fn the_keys_of_every_recorded_ca_are_reserved() {
+        use AnchorOrigin::{Foreign, Own};
+        let [
+            issuing,
+            pending,
+            middle,
+            root,
+            old_root,
+            foreign,
+            other_ca,
+            other_root,
+            stranger,
+        ] = std::array::from_fn(|_| ca());
+        let mut waiting = issuer(pending.public_key(), Vec::new());
+        waiting.state = IssuerState::Pending;
+        let records = Snapshot {
+            revision: 1,
+            authorities: vec![
+                authority(
+                    "td",
+                    vec![
+                        issuer(issuing.public_key(), vec![row(1, &issuing, &middle, &root)]),
+                        waiting,
+                    ],
+                    vec![
+                        anchor(&root, Own, IssuerState::Active),
+                        anchor(&old_root, Own, IssuerState::Retired),
+                        anchor(&foreign, Foreign, IssuerState::Active),
+                    ],
+                ),
+                authority(
+                    "other",
+                    vec![issuer(other_ca.public_key(), Vec::new())],
+                    vec![anchor(&other_root, Own, IssuerState::Active)],
+                ),
+            ],
+        };
+        let reserved = reserved_keys(&records);
+        for (name, each) in [
+            ("issuing", &issuing),
+            ("pending", &pending),
+            ("intermediate", &middle),
+            ("root", &root),
+            ("retired root", &old_root),
+            ("foreign root", &foreign),
+            ("another authority's issuer", &other_ca),
+            ("another authority's root", &other_root),
+        ] {
+            assert!(
+                reserved.contains(&each.public_key().fingerprint()),
+                "{name}"
+            );
+        }
+        assert!(!reserved.contains(&stranger.public_key().fingerprint()));
+        assert_eq!(reserved.len(), 8);
+    }
+
+    /// Each row changes one thing about two issuers that could both sign.
+    #[test]
+    fn the_issuer_signs_under_the_newest_certificate_with_a_published_anchor() {
+        let [one, two, middle, root, new_root] = std::array::from_fn(|_| ca());
+        let records = |change: &dyn Fn(&mut AuthorityRecord)| {
+            let mut record = authority(
+                "td",
+                vec![
+                    issuer(one.public_key(), vec![row(1, &one, &middle, &root)]),
+                    issuer(two.public_key(), vec![row(2, &two, &middle, &new_root)]),
+                ],
+                vec![
+                    anchor(&root, AnchorOrigin::Own, IssuerState::Active),
+                    anchor(&new_root, AnchorOrigin::Own, IssuerState::Active),
+                ],
+            );
+            change(&mut record);
+            active_path(&record)
+        };
+        let path = |leaf: &Certificate, root: &Certificate| {
+            Ok(vec![leaf.clone(), middle.clone(), root.clone()])
+        };
+        let (first, second) = (path(&one, &root), path(&two, &new_root));
+        let issuing = |state| move |record: &mut AuthorityRecord| record.issuers[1].state = state;
+        let certificate = |state| {
+            move |record: &mut AuthorityRecord| record.issuers[1].certificates[0].state = state
+        };
+        let anchors = |state| move |record: &mut AuthorityRecord| record.anchors[1].state = state;
+        assert_eq!(records(&|_| {}), second);
+        // The newest by its number, not by the issuer's place.
+        assert_eq!(records(&|record| record.issuers.reverse()), second);
+        for state in [IssuerState::Pending, IssuerState::Retired] {
+            assert_eq!(records(&issuing(state)), first, "issuer {state}");
+            assert_eq!(records(&certificate(state)), first, "certificate {state}");
+            assert_eq!(records(&anchors(state)), first, "anchor {state}");
+        }
+        assert_eq!(
+            records(&|record| record.issuers[1].role = Role::Root),
+            first
+        );
+        assert_eq!(records(&|record| drop(record.anchors.pop())), first);
+        assert_eq!(
+            records(&|record| record.anchors.clear()),
+            Err(NoIssuer::NotRecorded)
+        );
+        let garbage = records(&|record| record.issuers[1].certificates[0].path[0].clear());
+        assert!(matches!(garbage, Err(NoIssuer::InvalidRecords(_))));
+    }
+}

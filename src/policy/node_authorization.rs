@@ -273,6 +273,73 @@ mod tests {
         }
     }
 
+    /// A proxy whose own identity is no service account has no pod of its own.
+    #[test]
+    fn a_proxy_is_a_service_account_itself() {
+        let identity = id("spiffe://td/gateway");
+        let proxy = NodeProxy {
+            identity: &identity,
+            listed: true,
+            pod: Some("ztunnel-1"),
+            node: Some("n1"),
+        };
+        let neighbours = [pod("cart-1", "cart", "n1")];
+        let error = NodeAuthorization::decide(proxy, &id(CART), Some(own()), neighbours);
+        assert_eq!(
+            error.unwrap_err(),
+            NotAuthorized::NoServiceAccount(identity)
+        );
+    }
+
+    /// One of several pods is enough, and any of them may be it.
+    #[test]
+    fn one_of_the_neighbours_is_enough() {
+        let identity = id("spiffe://td/ns/istio-system/sa/ztunnel");
+        let proxy = NodeProxy {
+            identity: &identity,
+            listed: true,
+            pod: Some("ztunnel-1"),
+            node: None,
+        };
+        let (cart, till) = (pod("cart-1", "cart", "n1"), pod("till-1", "till", "n1"));
+        for (neighbours, allowed) in [
+            (vec![till, cart], true),
+            (vec![cart, till], true),
+            (vec![till], false),
+            (vec![], false),
+        ] {
+            let decided = NodeAuthorization::decide(proxy, &id(CART), Some(own()), neighbours);
+            assert_eq!(decided.is_ok(), allowed, "{decided:?}");
+        }
+    }
+
+    /// What a watch event may change is worth a wait; the rest is final.
+    #[test]
+    fn only_what_the_watch_may_change_is_transient() {
+        use NotAuthorized as No;
+        let (cart, text) = (id(CART), "shop/cart-1".to_owned());
+        for (refusal, transient) in [
+            (No::NoCluster, false),
+            (No::NotListed(cart.clone()), false),
+            (No::NoServiceAccount(cart.clone()), false),
+            (No::ForeignNamespace(cart.clone()), false),
+            (No::Unbound, false),
+            (No::OtherAccount(text.clone()), false),
+            (No::OtherNode(text.clone()), false),
+            (No::NoPod(text.clone()), true),
+            (No::NotScheduled(text), true),
+            (
+                No::NotOnNode {
+                    requested: cart,
+                    node: "n1".to_owned(),
+                },
+                true,
+            ),
+        ] {
+            assert_eq!(refusal.is_transient(), transient, "{refusal}");
+        }
+    }
+
     #[test]
     fn the_identity_is_a_service_account_of_the_callers_domain() {
         for (requested, foreign) in [

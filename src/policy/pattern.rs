@@ -1,14 +1,13 @@
 //! Patterns over names: literal text in which `*` matches one whole segment.
 
-use std::fmt;
-
 /// A pattern of a policy rule. Names are split at `/` (SPIFFE IDs) or `.` (DNS names). `*` matches
 /// exactly one segment, and a final `**` one or more, so no pattern matches across a separator by
 /// accident.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pattern {
     text: String,
-    separator: char,
+    /// `None`: it matches exactly `text`.
+    separator: Option<char>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,16 +45,15 @@ impl Pattern {
         }
         Ok(Self {
             text: text.to_owned(),
-            separator,
+            separator: Some(separator),
         })
     }
 
     /// A pattern that matches exactly `text`, a valid name.
     pub(super) fn literal(text: &str) -> Self {
-        // No name has a newline, so nothing is split, and a `*` is literal.
         Self {
             text: text.to_owned(),
-            separator: '\n',
+            separator: None,
         }
     }
 
@@ -63,16 +61,18 @@ impl Pattern {
     pub(super) fn matches(&self, name: &str) -> bool {
         // The kind (`spiffe:`, `dns:`, `operator:`) is literal: a DNS pattern never matches a
         // SPIFFE ID with the same segments.
-        let (Some((kind, pattern)), Some((name_kind, name))) =
-            (self.text.split_once(':'), name.split_once(':'))
-        else {
+        let (Some(separator), Some((kind, pattern)), Some((name_kind, name))) = (
+            self.separator,
+            self.text.split_once(':'),
+            name.split_once(':'),
+        ) else {
             return self.text == name;
         };
         if kind != name_kind {
             return false;
         }
-        let mut expected = pattern.split(self.separator);
-        let mut given = name.split(self.separator);
+        let mut expected = pattern.split(separator);
+        let mut given = name.split(separator);
         loop {
             match (expected.next(), given.next()) {
                 (None, None) => return true,
@@ -84,12 +84,6 @@ impl Pattern {
                 _ => return false,
             }
         }
-    }
-}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
     }
 }
 
@@ -118,10 +112,18 @@ mod tests {
     #[test]
     fn a_final_double_star_matches_the_rest() {
         let pattern = Pattern::parse("spiffe://td/ns/shop/**").unwrap();
+        assert!(pattern.matches("spiffe://td/ns/shop/sa"));
         assert!(pattern.matches("spiffe://td/ns/shop/sa/web"));
-        assert!(!pattern.matches("spiffe://td/ns/shop"));
-        assert!(!pattern.matches("spiffe://td/ns/shop/"));
-        assert!(!pattern.matches("spiffe://td/ns/shopping/sa/web"));
+        for other in [
+            "spiffe://td/ns/shop",
+            "spiffe://td/ns/shop/",
+            "spiffe://td/ns/shop//web",
+            "spiffe://td/ns/shop/sa//web",
+            "spiffe://td/ns/shop/sa/",
+            "spiffe://td/ns/shopping/sa/web",
+        ] {
+            assert!(!pattern.matches(other), "{other}");
+        }
     }
 
     #[test]
@@ -132,17 +134,72 @@ mod tests {
         assert!(!pattern.matches("dns:shop.svc"));
     }
 
+    /// The names of the server's own listeners: each is itself, whatever is in it.
     #[test]
-    fn incomplete_patterns_are_refused() {
+    fn a_literal_matches_itself_alone() {
+        for name in [
+            "spiffe://td/a",
+            "dns:*.shop.svc",
+            "dns:**",
+            "ip:10.0.0.1",
+            "local:serving",
+        ] {
+            let literal = Pattern::literal(name);
+            assert!(literal.matches(name), "{name}");
+            for other in [
+                "spiffe://td/b",
+                "dns:web.shop.svc",
+                "dns:shop",
+                "ip:10.0.0.2",
+                "local:",
+            ] {
+                assert!(!literal.matches(other), "{name} {other}");
+            }
+        }
+        let literal = Pattern::literal("serving");
+        assert!(literal.matches("serving"));
+        for other in ["serving2", "local:serving", "serving:x", ""] {
+            assert!(!literal.matches(other), "{other}");
+        }
+        assert!(!Pattern::literal("local:serving").matches("serving"));
+    }
+
+    #[test]
+    fn incomplete_and_malformed_patterns_are_refused() {
+        let refused = |text: &str| Pattern::parse(text).unwrap_err();
+        assert_eq!(refused(""), PatternError::Empty);
         for text in [
-            "",
             "*",
+            ":x",
+            "*:x",
+            "o*:x",
+            "spiffe://",
+            "spiffe:///ns/a",
             "spiffe://*/ns/a/sa/b",
+            "spiffe://t*/a",
+        ] {
+            assert_eq!(refused(text), PatternError::Incomplete(text.to_owned()));
+        }
+        for text in [
             "spiffe://td/ns/a*/sa/b",
             "spiffe://td/**/sa/b",
-            "*:x",
+            "spiffe://td/a**",
+            "spiffe://td/***",
+            "dns:*a.svc",
+            "dns:**.svc",
+            "operator:*x",
         ] {
-            assert!(Pattern::parse(text).is_err(), "{text}");
+            assert_eq!(refused(text), PatternError::Wildcard(text.to_owned()));
+        }
+        for text in [
+            "spiffe://td/*/x",
+            "spiffe://td/**",
+            "dns:*",
+            "dns:a.**",
+            "operator:*",
+            "operator:**",
+        ] {
+            assert!(Pattern::parse(text).is_ok(), "{text}");
         }
     }
 }

@@ -51,10 +51,6 @@ impl Profile {
         self.usage
     }
 
-    pub fn csr_names(&self) -> CsrNames {
-        self.csr_names
-    }
-
     /// Whether it certifies keys of this kind.
     pub fn certifies(&self, kind: KeyKind) -> bool {
         self.keys.is_empty() || self.keys.contains(&kind)

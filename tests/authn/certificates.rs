@@ -304,10 +304,14 @@ async fn names_decide_before_the_ledger_is_asked() {
             &[],
             "more than one URI",
         ),
-        (&[ID, ID], &[], ""),
-        (&[ID, "https://vm.example/"], &[], ""),
-        (&["https://vm.example/"], &[], ""),
-        (&["spiffe://cluster.local"], &[], ""),
+        (&[ID, ID], &[], "more than one URI"),
+        (&[ID, "https://vm.example/"], &[], "names of other kinds"),
+        (&["https://vm.example/"], &[], "names of other kinds"),
+        (
+            &["spiffe://cluster.local"],
+            &[],
+            "names a trust domain, no workload",
+        ),
         (
             &["spiffe://evil.example/ns/foo/sa/vm"],
             &[],
@@ -318,7 +322,11 @@ async fn names_decide_before_the_ledger_is_asked() {
             &[],
             "are not accepted here",
         ),
-        (&["spiffe://a,cluster.local,b/ns/x/sa/y"], &[], ""),
+        (
+            &["spiffe://a,cluster.local,b/ns/x/sa/y"],
+            &[],
+            "names of other kinds",
+        ),
     ] {
         let leaf = fixture.leaf(uris, dns);
         fixture.hold(&leaf, Fixture::status());
@@ -329,14 +337,18 @@ async fn names_decide_before_the_ledger_is_asked() {
         b"\x30",
         &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff],
         &[0; 100],
-        &vec![0x30; 20_000],
+        &vec![0x30; 16 * 1024],
     ] {
-        fixture.rejects(junk, "").await;
+        fixture.rejects(junk, "it cannot be read").await;
     }
+    let long = vec![0x30; 16 * 1024 + 1];
+    fixture
+        .rejects(&long, "it has 16385 bytes, more than")
+        .await;
     let mut trailing = fixture.leaf(&[ID], &[]);
     trailing.push(0);
     fixture.hold(&trailing, Fixture::status());
-    fixture.rejects(&trailing, "").await;
+    fixture.rejects(&trailing, "it cannot be read").await;
     assert_eq!(*fixture.ledger.asked.lock().unwrap(), 0);
 }
 

@@ -13,6 +13,7 @@ mod operators;
 mod outage;
 mod properties;
 mod rotation;
+mod service_accounts;
 mod support;
 mod tokens;
 mod types;

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use rootbridge::authn::{
     Api, AuthnError, CertificateStatus, CertificateStatusSource, CertificateVerifier, LookupError,
     Operators, RawCallers, RawConfig, bearer,
@@ -69,7 +70,7 @@ fn json_value() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+    #![proptest_config(ProptestConfig { failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))), ..ProptestConfig::with_cases(512) })]
 
     #[test]
     fn any_text_is_no_token(text in ".{0,200}") {

@@ -1,11 +1,13 @@
 //! `iss` and the listener choose exactly one verifier, and its no is final.
 
+use std::path::Path;
+
 use rootbridge::authn::{Api, AuthnError, Config, JwtVerifiers, RawCallers, RawConfig};
 use serde_json::json;
 
 use crate::support::{Fixture, ISSUER, JwtKey, claims, claims_with, jwks, parse};
 
-fn table(name: &str, issuer: &str, domain: &str, audience: &str, file: &std::path::Path) -> String {
+fn table(name: &str, issuer: &str, domain: &str, audience: &str, file: &Path) -> String {
     format!(
         "[jwt.{name}]\nissuer = \"{issuer}\"\ntrust_domain = \"{domain}\"\nsubject = \"kubernetes\"\n\
          audiences = {{ istio = \"{audience}\" }}\njwks_file = {file:?}\n"
@@ -155,4 +157,33 @@ async fn a_reload_forgets_no_keys() {
         .authenticate(&token, Api::Istio, &fixture.allowed)
         .await;
     assert!(matches!(answer, Err(AuthnError::Rejected { .. })));
+}
+
+/// Keys are an issuer's by the source that it was configured with: another source, other keys.
+#[tokio::test]
+async fn a_reload_to_another_source_forgets_the_old_keys() {
+    let (key, next) = (JwtKey::p256("k"), JwtKey::p256("n"));
+    let fixture = Fixture::new(&[&key]);
+    let (before, after) = (key.token(&claims()), next.token(&claims()));
+    assert!(fixture.authenticate(&before).await.is_ok());
+    let (old, new) = (fixture.path("jwks.json"), fixture.path("next.json"));
+    std::fs::write(&new, jwks(&[&next])).unwrap();
+    let of = |file: &Path| parse(&table("cluster", ISSUER, "cluster.local", "istio-ca", file));
+    let moved = fixture.verifiers.reconfigured(&of(&new));
+    let ask = async |verifiers: &JwtVerifiers, token: &str| {
+        verifiers
+            .authenticate(token, Api::Istio, &fixture.allowed)
+            .await
+    };
+    assert!(ask(&moved, &after).await.is_ok());
+    let refused = ask(&moved, &before).await.unwrap_err();
+    assert!(
+        matches!(&refused, AuthnError::Rejected { reason } if reason.contains("no key")),
+        "{refused}"
+    );
+    // And back again.
+    let back = moved.reconfigured(&of(&old));
+    assert!(ask(&back, &before).await.is_ok());
+    let refused = ask(&back, &after).await.unwrap_err();
+    assert!(matches!(refused, AuthnError::Rejected { .. }), "{refused}");
 }

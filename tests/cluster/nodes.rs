@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use rootbridge::authn::{Caller, Method};
 use rootbridge::cluster::NodeAuthorizationError;
 use rootbridge::policy::NotAuthorized;
@@ -51,6 +52,12 @@ async fn refused(fixture: &Fixture, caller: &Caller, asked: &str) -> NotAuthoriz
     }
 }
 
+/// Without a wait for a pod that could still appear.
+fn refused_at_once(fixture: &Fixture, caller: &Caller, asked: &str) -> NotAuthorized {
+    let refused = refused(fixture, caller, asked).now_or_never();
+    refused.expect("without waiting")
+}
+
 #[tokio::test]
 async fn a_pod_that_was_just_created_is_waited_for() {
     let fake = FakeApiServer::start(ISSUER).await;
@@ -66,13 +73,8 @@ async fn a_pod_that_was_just_created_is_waited_for() {
     let (delegation, ()) = tokio::join!(fixture.clusters.authorize_node(&caller, CART), comes);
     assert_eq!(delegation.unwrap().identity().as_str(), CART);
     // The next one finds it at once.
-    let started = Instant::now();
-    fixture
-        .clusters
-        .authorize_node(&caller, CART)
-        .await
-        .unwrap();
-    assert!(started.elapsed() < Duration::from_secs(1));
+    let found = fixture.clusters.authorize_node(&caller, CART);
+    found.now_or_never().expect("without waiting").unwrap();
 }
 
 #[tokio::test]
@@ -85,7 +87,7 @@ async fn only_pods_of_the_node_are_neighbours() {
     assert!(matches!(why, NotAuthorized::NotOnNode { .. }), "{why}");
     let waited = started.elapsed();
     assert!(
-        waited > Duration::from_secs(1) && waited < Duration::from_secs(10),
+        waited > Duration::from_secs(1) && waited < PATIENCE,
         "{waited:?}"
     );
 }
@@ -136,7 +138,6 @@ async fn what_no_event_can_change_is_refused_at_once() {
     let fake = FakeApiServer::start(ISSUER).await;
     let (fixture, caller) = ready(&fake).await;
     fake.pods.add(pod("shop", "cart-0", "u", "cart", "n1"));
-    let started = Instant::now();
     for asked in [
         "spiffe://other/ns/shop/sa/cart",
         "spiffe://td/ns/bank/sa/cart",
@@ -163,7 +164,7 @@ async fn what_no_event_can_change_is_refused_at_once() {
         &format!("spiffe://td/ns/shop/sa/{}", "a".repeat(254)),
         &format!("spiffe://td/{}", "ns/".repeat(1 << 18)),
     ] {
-        let why = refused(&fixture, &caller, asked).await;
+        let why = refused_at_once(&fixture, &caller, asked);
         assert!(!why.is_transient(), "{asked:.100}: {why}");
         let text = why.to_string();
         assert!(
@@ -175,7 +176,7 @@ async fn what_no_event_can_change_is_refused_at_once() {
     let mut other = caller.clone();
     other.cluster = Some("west".to_owned());
     assert!(matches!(
-        refused(&fixture, &other, CART).await,
+        refused_at_once(&fixture, &other, CART),
         NotAuthorized::NotListed(_)
     ));
     let mut other = caller.clone();
@@ -185,22 +186,21 @@ async fn what_no_event_can_change_is_refused_at_once() {
         key_id: None,
     };
     assert!(matches!(
-        refused(&fixture, &other, CART).await,
+        refused_at_once(&fixture, &other, CART),
         NotAuthorized::NoCluster
     ));
     let mut other = caller.clone();
     other.pod = None;
     assert!(matches!(
-        refused(&fixture, &other, CART).await,
+        refused_at_once(&fixture, &other, CART),
         NotAuthorized::Unbound
     ));
     let mut other = caller.clone();
     other.node = Some("n2".to_owned());
     assert!(matches!(
-        refused(&fixture, &other, CART).await,
+        refused_at_once(&fixture, &other, CART),
         NotAuthorized::OtherNode(_)
     ));
-    assert!(started.elapsed() < Duration::from_secs(2));
     let mut other = caller;
     other.pod.as_mut().unwrap().uid = "another".to_owned();
     assert!(matches!(

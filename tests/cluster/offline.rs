@@ -12,6 +12,10 @@ use rootbridge_test_support::{PATIENCE, eventually};
 use crate::fake_api_server::{Answer, FakeApiServer};
 use crate::fixture::{ACCOUNT, Fixture, ISSUER, POD, accepted, account, claims, key_set, pod};
 
+/// UIDs of other pods.
+const TILL: &str = "44444444-4444-4444-8444-444444444444";
+const NEW: &str = "55555555-5555-4555-8555-555555555555";
+
 const OFFLINE: &str = "authenticate = 'offline'\nwatch_silence = '10s'";
 
 /// A cluster with `shop/cart-0` on node `n1`, up to date.
@@ -87,8 +91,17 @@ async fn a_definite_rejection_needs_no_request_either() {
 #[tokio::test]
 async fn what_the_index_does_not_know_is_for_the_api_server() {
     let (fake, key) = (FakeApiServer::start(ISSUER).await, JwtKey::p256("one"));
+    fake.pods.add(pod("shop", "till-0", TILL, "till", "n1"));
+    fake.pods.add(pod("shop", "new-0", NEW, "cart", ""));
     let fixture = ready(&fake, &key).await;
+    let cluster = fixture.cluster("east");
+    let is_known = |name| cluster.index().unwrap().pod("shop", name).is_some();
+    eventually(PATIENCE, "the pods", async || {
+        is_known("till-0") && is_known("new-0")
+    })
+    .await;
     let other = "33333333-3333-4333-8333-333333333333";
+    let now = claims()["iat"].as_i64().unwrap();
     let with = |changes: &[(&str, Value)]| {
         let mut claims = claims();
         for (pointer, value) in changes {
@@ -115,6 +128,20 @@ async fn what_the_index_does_not_know_is_for_the_api_server() {
         )])),
         key.token(&with(&[("/kubernetes.io/namespace", json!("bank"))])),
         key.token(&with(&[("/kubernetes.io/node/name", json!("n2"))])),
+        // A pod of another account, and one on no node.
+        key.token(&with(&[
+            ("/kubernetes.io/pod/name", json!("till-0")),
+            ("/kubernetes.io/pod/uid", json!(TILL)),
+        ])),
+        key.token(&with(&[
+            ("/kubernetes.io/pod/name", json!("new-0")),
+            ("/kubernetes.io/pod/uid", json!(NEW)),
+        ])),
+        // The name and the UID of the pod are those of two pods.
+        key.token(&with(&[("/kubernetes.io/pod/uid", json!(TILL))])),
+        // Not yet valid, by more than clocks differ.
+        key.token(&with(&[("/nbf", json!(now + 120))])),
+        key.token(&with(&[("/iat", json!(now + 120))])),
         key.token(&with(&[("/iss", json!("https://before.example"))])),
         key.token(&with(&[(
             "/sub",
@@ -138,6 +165,44 @@ async fn what_the_index_does_not_know_is_for_the_api_server() {
         let (verdict, _) = ask(&fixture, &fake, token).await;
         assert!(matches!(verdict, Err(AuthnError::Unavailable(_))));
     }
+}
+
+/// An account, too, has its last moments, and a namesake that is made later is another.
+#[tokio::test]
+async fn a_deleted_account_is_not_accepted_here() {
+    let (fake, key) = (FakeApiServer::start(ISSUER).await, JwtKey::p256("one"));
+    let fixture = ready(&fake, &key).await;
+    let cluster = fixture.cluster("east");
+    let token = key.token(&claims());
+    let modified = |uid: &str, end: &str| {
+        let mut account = account("shop", "cart", uid);
+        account["metadata"]["deletionTimestamp"] = end.into();
+        json!({ "type": "MODIFIED", "object": account })
+    };
+    let end = || {
+        let account = cluster.index().unwrap().account("shop", "cart");
+        account.and_then(|account| account.deletion())
+    };
+    fake.accounts
+        .send(&modified(ACCOUNT, "2100-01-01T00:00:00Z"));
+    eventually(PATIENCE, "it is ending", async || end().is_some()).await;
+    let (verdict, asked) = ask(&fixture, &fake, &token).await;
+    assert!(verdict.is_ok() && !asked);
+    fake.accounts
+        .send(&modified(ACCOUNT, "2020-01-01T00:00:00Z"));
+    let ended = || end().is_some_and(|end| end.secs() < 2_000_000_000);
+    eventually(PATIENCE, "it has ended", async || ended()).await;
+    assert!(ask(&fixture, &fake, &token).await.1);
+
+    let gone = account("shop", "cart", ACCOUNT);
+    fake.accounts
+        .send(&json!({ "type": "DELETED", "object": gone }));
+    let known = || cluster.index().unwrap().account("shop", "cart");
+    eventually(PATIENCE, "it is gone", async || known().is_none()).await;
+    assert!(ask(&fixture, &fake, &token).await.1);
+    fake.accounts.add(account("shop", "cart", TILL));
+    eventually(PATIENCE, "a namesake", async || known().is_some()).await;
+    assert!(ask(&fixture, &fake, &token).await.1);
 }
 
 #[tokio::test]
@@ -237,11 +302,7 @@ async fn missing_keys_delay_no_call_past_the_limit() {
         let (verdict, asked) = ask(&fixture, &fake, &unknown).await;
         assert!(asked);
         assert_eq!(verdict.unwrap().method, Method::TokenReview);
-        assert!(
-            started.elapsed() < Duration::from_secs(5),
-            "{:?}",
-            started.elapsed()
-        );
+        assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
     }
     // What is known is known.
     let (verdict, asked) = ask(&fixture, &fake, &key.token(&claims())).await;
@@ -257,11 +318,10 @@ async fn a_new_key_is_fetched_when_it_is_met() {
     *fake.jwks.lock().unwrap() = key_set(&next);
     // Not more often than the bound allows, so that the first may still go to the API server.
     fake.set_review(accepted("shop:cart"));
-    let started = std::time::Instant::now();
-    while ask(&fixture, &fake, &next.token(&claims())).await.1 {
-        assert!(started.elapsed() < Duration::from_secs(30), "never fetched");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    eventually(PATIENCE, "it is fetched", async || {
+        !ask(&fixture, &fake, &next.token(&claims())).await.1
+    })
+    .await;
     // And the one that is no longer published goes to the API server.
     assert!(ask(&fixture, &fake, &key.token(&claims())).await.1);
 }

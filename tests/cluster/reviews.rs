@@ -88,7 +88,7 @@ async fn no_answer_is_no_verdict() {
         let error = fixture.ask("east", TOKEN).await.unwrap_err();
         assert!(cannot_tell(&error), "{answer:?}: {error}");
         assert!(!error.to_string().contains(TOKEN), "{error}");
-        assert!(started.elapsed() < Duration::from_secs(3), "{answer:?}");
+        assert!(started.elapsed() < PATIENCE, "{answer:?}");
     }
     fake.set_review(accepted("shop:cart"));
     fixture.ask("east", TOKEN).await.unwrap();
@@ -123,7 +123,7 @@ async fn a_silent_cluster_keeps_its_own_callers_only_and_not_for_long() {
     );
     silent.set_review(Answer::Never);
     well.set_review(accepted("shop:cart"));
-    let bounds = "review_timeout = '1s'\nreview_concurrency = 2";
+    let bounds = "review_timeout = '3s'\nreview_concurrency = 2";
     let fixture = Fixture::new(&[("east", &silent, bounds), ("west", &well, bounds)]).await;
     let started = Instant::now();
     let stuck = futures_util::future::join_all((0..10).map(|_| fixture.ask("east", TOKEN)));
@@ -134,8 +134,10 @@ async fn a_silent_cluster_keeps_its_own_callers_only_and_not_for_long() {
         started.elapsed()
     };
     let (stuck, others) = tokio::join!(stuck, others);
-    assert!(others < Duration::from_secs(1), "{others:?}");
-    assert!(started.elapsed() < Duration::from_secs(4));
+    // In turns of two, the last would have been answered after 15 s.
+    let all = started.elapsed();
+    assert!(others < all, "{others:?} of {all:?}");
+    assert!(all < Duration::from_secs(12), "{all:?}");
     assert!(
         stuck
             .iter()
@@ -143,10 +145,10 @@ async fn a_silent_cluster_keeps_its_own_callers_only_and_not_for_long() {
     );
     assert_eq!(silent.reviewed(), 2, "no more than the bound");
     silent.set_review(accepted("shop:cart"));
-    let started = Instant::now();
-    while fixture.ask("east", TOKEN).await.is_err() {
-        assert!(started.elapsed() < Duration::from_secs(10));
-    }
+    eventually(PATIENCE, "the cluster answers again", async || {
+        fixture.ask("east", TOKEN).await.is_ok()
+    })
+    .await;
 }
 
 #[tokio::test]

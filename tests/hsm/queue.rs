@@ -84,7 +84,7 @@ scenario!(
             .await;
         let key = new_key(&token, &[1]).await;
         sign_and_verify(&key, b"warm").await;
-        scenario.command("sign_ms 4000\n");
+        scenario.command("sign_ms 600000\n");
         let mut waiting = Vec::new();
         let full = loop {
             match key.reserve() {
@@ -97,7 +97,6 @@ scenario!(
         assert_eq!((full, waiting.len()), (SignError::Busy, 5));
         // The probe does not wait for ever either, and says what it saw.
         waiting.pop().unwrap().abort();
-        let start = Instant::now();
         assert!(matches!(
             token.probe().await.unwrap_err(),
             HsmError::Busy { .. }
@@ -105,7 +104,7 @@ scenario!(
         tokio::time::sleep(Duration::from_millis(700)).await;
         assert_eq!(token.queued(), 3);
         assert_eq!(key.reserve().unwrap_err(), SignError::Busy);
-        assert!(start.elapsed() < Duration::from_secs(2));
+        assert!(waiting.iter().all(|task| !task.is_finished()));
         scenario.command("");
         for task in waiting {
             task.await.unwrap().unwrap();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rootbridge_test_support::command::run;
 use rootbridge_test_support::files::repository;
-use rootbridge_test_support::{RunningServer, TestServer, softhsm};
+use rootbridge_test_support::{PATIENCE, RunningServer, TestServer, softhsm};
 
 use crate::support::interop::{Answer, Call, calls};
 use crate::support::trace::{Event, parse, strace};
@@ -225,7 +225,7 @@ async fn a_failing_disk_gives_no_signature_until_it_recovers() {
         let start = Instant::now();
         while request(&setup, "after").code != "OK" {
             assert!(
-                start.elapsed() < Duration::from_secs(5),
+                start.elapsed() < PATIENCE,
                 "{name}: no recovery\n{}",
                 server.log()
             );

@@ -287,13 +287,7 @@ async fn a_cluster_that_goes_away_recovers_by_itself() {
     scene.admin = server.client().await;
     let name = scene.request(&scene.admin, &web(4), |_| {}).await;
     scene.approve(&name).await;
-    let back = Instant::now();
     // The administrator's own: answered, by a refusal.
     assert_eq!(scene.failed(&name).await.0, "RequesterNotTrusted");
-    assert!(
-        back.elapsed() < Duration::from_secs(15),
-        "{:?}",
-        back.elapsed()
-    );
     running.stop().await;
 }

@@ -113,26 +113,29 @@ pub async fn an_authority_is_created(store: &dyn Store) {
 pub async fn states_only_move_forward(store: &dyn Store) {
     let fixture = Fixture::build(store.server().await).await;
     use IssuerState::{Active, Pending, Retired};
-    let refused = |done| matches!(done, Err(LedgerError::Refused(_)));
-    assert!(refused(
-        apply(&fixture, set(&fixture.issuing, Active)).await
-    ));
-    assert!(refused(
-        apply(&fixture, set(&fixture.issuing, Pending)).await
-    ));
+    let stays = |from: IssuerState, to: IssuerState| {
+        let id = fixture.issuing.id();
+        LedgerError::Refused(format!("issuer {id} is {from} and cannot become {to}"))
+    };
+    for state in [Pending, Active] {
+        let error = apply(&fixture, set(&fixture.issuing, state)).await;
+        assert_eq!(error.unwrap_err(), stays(Active, state));
+    }
     let bare = Key::new();
     apply(&fixture, add_issuer(&fixture.domain, &bare, Role::Issuing))
         .await
         .unwrap();
+    let error = apply(&fixture, set(&bare, Active)).await.unwrap_err();
     assert!(
-        refused(apply(&fixture, set(&bare, Active)).await),
-        "it has no certificate"
+        error.to_string().contains("would have no certificate"),
+        "{error}"
     );
     apply(&fixture, set(&fixture.issuing, Retired))
         .await
         .unwrap();
     for state in [Pending, Active, Retired] {
-        assert!(refused(apply(&fixture, set(&fixture.issuing, state)).await));
+        let error = apply(&fixture, set(&fixture.issuing, state)).await;
+        assert_eq!(error.unwrap_err(), stays(Retired, state));
     }
     let late = add_certificate(&fixture.issuing, &fixture.issuing_der, &fixture.root_der);
     let error = apply(&fixture, late).await.unwrap_err();
@@ -217,8 +220,10 @@ pub async fn several_certificates_and_key_locations(store: &dyn Store) {
     let again = Change::RetireCaCertificate {
         certificate: fixture.certificate,
     };
-    assert!(apply(&fixture, again).await.is_err());
-    assert!(apply(&fixture, add).await.is_err(), "it is on record");
+    for (change, says) in [(again, "or is retired"), (add, "already is on record")] {
+        let error = apply(&fixture, change).await.unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
 }
 
 pub async fn refused_changes_change_nothing(store: &dyn Store) {
@@ -257,22 +262,59 @@ pub async fn refused_changes_change_nothing(store: &dyn Store) {
         }
         _ => unreachable!(),
     };
-    for change in [
-        Change::CreateAuthority {
-            trust_domain: fixture.domain.clone(),
-        },
-        add_issuer(&fixture.domain, &fixture.issuing, Role::Issuing),
-        add_issuer(&nobody, &stranger, Role::Issuing),
-        add_certificate(&fixture.issuing, &other_key, &fixture.root_der),
-        add_certificate(&fixture.issuing, b"garbage", &fixture.root_der),
-        add_certificate(&fixture.issuing, &fresh, b"garbage"),
-        add_certificate(&fixture.issuing, &fixture.issuing_der, &fixture.root_der),
-        foreign_above,
-        foreign(&fixture, &fixture.root_der, None),
-        retire_anchor(&fixture, &fresh),
+    let mut garbage_above = add_certificate(&fixture.issuing, &fresh, &fixture.root_der);
+    if let Change::AddCaCertificate { path, .. } = &mut garbage_above {
+        path.push(b"garbage".to_vec());
+    }
+    let issuing = &fixture.issuing;
+    for (change, says) in [
+        (
+            Change::CreateAuthority {
+                trust_domain: fixture.domain.clone(),
+            },
+            "already has an authority",
+        ),
+        (
+            add_issuer(&fixture.domain, issuing, Role::Issuing),
+            "already is an issuer",
+        ),
+        (
+            add_issuer(&nobody, &stranger, Role::Issuing),
+            "no authority for trust domain nobody.example",
+        ),
+        (
+            add_certificate(&stranger, &other_key, &fixture.root_der),
+            "is not on record",
+        ),
+        (
+            add_certificate(issuing, &other_key, &fixture.root_der),
+            "has another key than issuer",
+        ),
+        (
+            add_certificate(issuing, b"garbage", &fixture.root_der),
+            "the CA certificate cannot be used",
+        ),
+        (
+            add_certificate(issuing, &fresh, b"garbage"),
+            "the anchor cannot be used",
+        ),
+        (garbage_above, "a certificate of the path cannot be used"),
+        (
+            add_certificate(issuing, &fixture.issuing_der, &fixture.root_der),
+            "with this anchor already is on record",
+        ),
+        (foreign_above, "a foreign anchor cannot be the anchor"),
+        (
+            foreign(&fixture, &fixture.root_der, None),
+            "already is an anchor of this authority",
+        ),
+        (
+            retire_anchor(&fixture, &fresh),
+            "has no active or pending anchor",
+        ),
     ] {
-        let refused = apply(&fixture, change.clone()).await;
-        assert!(refused.is_err(), "{change:?}");
+        let error = apply(&fixture, change.clone()).await.unwrap_err();
+        assert!(error.to_string().contains(says), "{change:?}: {error}");
     }
     assert_eq!(fixture.ledger.snapshot().await.unwrap(), before);
 }

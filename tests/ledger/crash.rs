@@ -110,6 +110,10 @@ fn survives_kill_9() {
             }
         }
         child.wait().unwrap();
+        assert!(
+            kill_at.is_some(),
+            "round {round}: the child recorded nothing"
+        );
         block_on(after(&store, &recorded, &concluded));
     }
     assert!(

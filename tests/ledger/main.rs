@@ -23,6 +23,7 @@ mod crash;
 mod load;
 mod property;
 mod sqlite;
+mod sqlite_check;
 mod sqlite_disk;
 
 /// Runs each function of a contract module against a fresh store.
@@ -71,6 +72,8 @@ mod on_sqlite {
         bundle_versions_stay,
         an_active_issuer_keeps_a_usable_certificate,
         an_issuer_whose_anchor_is_gone_is_not_activated,
+        a_foreign_anchor_becomes_the_authoritys_own,
+        a_leaf_is_no_anchor,
     );
     contract!(crate::sqlite::SqliteStore::new(), contract_rollouts:
         the_newest_rollout_of_each_target_is_stored,

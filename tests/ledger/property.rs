@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use rootbridge::clock::UnixTime;
 use rootbridge::ledger::{
     Epoch, Filter, Intent, IntentId, LedgerError, OpenMode, Outcome, Record, State,
@@ -292,7 +293,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))), ..ProptestConfig::default() })]
 
     #[test]
     fn the_invariants_hold_one_by_one(steps in prop::collection::vec(step(), 1..80)) {

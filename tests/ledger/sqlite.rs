@@ -68,7 +68,7 @@ pub async fn open(path: &Path, mode: OpenMode) -> Result<Sqlite, LedgerError> {
     Sqlite::open(path, mode, Arc::new(FixedClock::new(NOW))).await
 }
 
-async fn raw(path: &Path) -> sqlx::SqliteConnection {
+pub async fn raw(path: &Path) -> sqlx::SqliteConnection {
     sqlx::sqlite::SqliteConnectOptions::new()
         .filename(path)
         .connect()

@@ -7,3 +7,5 @@
 )]
 
 mod client_certificates;
+mod handshake;
+mod server_certificates;

@@ -4,26 +4,52 @@ use crate::requests::config;
 
 #[test]
 fn lifetimes_and_backdating() {
-    for (profile, accepted) in [
-        ("default_ttl = '10s'\nbackdate = '5s'", true),
-        ("default_ttl = '9s'\nbackdate = '4s'", false),
-        ("default_ttl = '10s'\nbackdate = '6s'", false),
-        ("default_ttl = '4m'\nbackdate = '2m'", true),
-        ("default_ttl = '239s'\nbackdate = '2m'", false),
-        ("default_ttl = '2h'\nbackdate = '1h'", true),
-        ("default_ttl = '3h'\nbackdate = '3601s'", false),
-        ("default_ttl = '2h'\nmax_ttl = '2h'", true),
-        ("default_ttl = '2h'\nmax_ttl = '7199s'", false),
-        ("default_ttl = '2h'\nmax_ttl = '7200s 1ms'", false),
-        ("default_ttl = '2h 1ms'", false),
-        ("backdate = '1ms'", false),
-        ("usages = ['server']", true),
-        ("usages = []", false),
-        ("keys = ['ecdsa-p256', 'rsa-2048']", true),
-        ("keys = ['ecdsa-p255']", false),
+    for (profile, refused_for) in [
+        ("default_ttl = '10s'\nbackdate = '5s'", ""),
+        (
+            "default_ttl = '9s'\nbackdate = '4s'",
+            "default_ttl: must be",
+        ),
+        (
+            "default_ttl = '10s'\nbackdate = '6s'",
+            "default_ttl: must be",
+        ),
+        ("default_ttl = '4m'\nbackdate = '2m'", ""),
+        (
+            "default_ttl = '239s'\nbackdate = '2m'",
+            "default_ttl: must be",
+        ),
+        ("default_ttl = '2h'\nbackdate = '1h'", ""),
+        (
+            "default_ttl = '3h'\nbackdate = '3601s'",
+            "backdate: at most",
+        ),
+        ("default_ttl = '2h'\nmax_ttl = '2h'", ""),
+        (
+            "default_ttl = '2h'\nmax_ttl = '7199s'",
+            "default_ttl: is longer",
+        ),
+        (
+            "default_ttl = '2h'\nmax_ttl = '7200s 1ms'",
+            "max_ttl: must be whole",
+        ),
+        ("default_ttl = '2h 1ms'", "default_ttl: must be whole"),
+        ("backdate = '1ms'", "backdate: must be whole"),
+        ("usages = ['server']", ""),
+        ("usages = []", "usages: give"),
+        ("keys = ['ecdsa-p256', 'rsa-2048']", ""),
+        ("keys = ['ecdsa-p255']", "keys: "),
     ] {
-        let outcome = config(&format!("[profiles.web]\n{profile}"));
-        assert_eq!(outcome.is_ok(), accepted, "{profile}: {:?}", outcome.err());
+        let outcome = config(&format!("[profiles.web]\n{profile}")).map(drop);
+        match (refused_for, outcome) {
+            ("", outcome) => assert_eq!(outcome, Ok(()), "{profile}"),
+            (why, Ok(())) => panic!("{profile} is accepted, in spite of {why}"),
+            (why, Err(error)) => {
+                let whole = format!("profiles.web.{why}");
+                assert!(error.contains(&whole), "{profile}: {error}");
+                assert_eq!(error.matches("profiles.web.").count(), 1, "{error}");
+            }
+        }
     }
 }
 
@@ -52,5 +78,26 @@ fn rules_name_callers_profiles_and_names_that_can_exist() {
         let error = rule(callers, profiles, names).unwrap_err();
         assert!(error.contains(key), "{error}");
     }
-    assert!(config("[policy]\ndefault_profile = 'none'").is_err());
+    let error = config("[policy]\ndefault_profile = 'none'").unwrap_err();
+    assert!(
+        error.contains("policy.default_profile") && error.contains("linkerd, workload"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_name_of_a_profile_is_short_and_printable() {
+    for (name, accepted) in [
+        ("a".repeat(253), true),
+        ("a".repeat(254), false),
+        (String::new(), false),
+        ("a b".to_owned(), false),
+        ("a\u{e4}".to_owned(), false),
+        ("web/1.x".to_owned(), true),
+    ] {
+        match config(&format!("[profiles.{name:?}]")) {
+            Ok(_) => assert!(accepted, "{name:?}"),
+            Err(error) => assert!(!accepted && error.contains("a profile's name"), "{error}"),
+        }
+    }
 }

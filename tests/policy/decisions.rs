@@ -303,6 +303,18 @@ fn the_names_of_the_csr_are_those_of_the_request_or_of_none() {
         });
         assert!(matches!(denial, Denial::CsrNamesDiffer { .. }), "{denial}");
     }
+    let denial = denied(Request {
+        names: vec!["dns:b.shop.svc", OTHER],
+        csr: vec!["dns:a.shop.svc", OTHER],
+        ..requested()
+    });
+    assert_eq!(
+        denial,
+        Denial::CsrNamesDiffer {
+            csr: format!("{OTHER} dns:a.shop.svc"),
+            requested: format!("{OTHER} dns:b.shop.svc"),
+        }
+    );
     // Their order is no matter; the request's counts.
     let (names, csr) = (vec![OTHER, "dns:a.shop.svc"], vec!["dns:a.shop.svc", OTHER]);
     let both = granted(Request {

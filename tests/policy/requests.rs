@@ -17,7 +17,7 @@ pub(crate) fn config(text: &str) -> Result<Config, String> {
         policy: section("policy").try_into().unwrap(),
     };
     assert!(tables.is_empty(), "{tables:?}");
-    Config::try_from(raw).map_err(|error| format!("{error:?}"))
+    Config::try_from(raw).map_err(|error| error.to_string())
 }
 
 pub(crate) fn policy(text: &str) -> Policy {

@@ -27,6 +27,7 @@ mod lifecycle;
 mod limits;
 mod mtls;
 mod outage;
+mod reserved_keys;
 mod resumption;
 mod serving;
 mod token_failures;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rootbridge::x509::Certificate;
 use tonic::Code;
 
 use crate::ceremonies::sql;
@@ -155,6 +156,40 @@ async fn certificates_that_do_not_count() {
 
     // None at all.
     refusal(renew(&plain, &csr).await, Code::Unauthenticated);
+    server.stop().await;
+}
+
+/// A twin says all that the ledger knows a certificate by: names, serial number and issuer. Only its
+/// bytes are not those that were recorded.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_twin_with_the_same_serial_and_names_is_no_certificate_of_ours() {
+    let setup = TestServer::new();
+    let server = setup.serve().await;
+    let plain = server.client(TD).await;
+    let csr = KeyAndCsr::workload("foo", "bar");
+    let token = setup.issuer.istio("foo", "bar");
+    let own = plain.istio(&token, &csr).await.unwrap();
+
+    let mut params = rcgen::CertificateParams::default();
+    let name = rcgen::string::Ia5String::try_from(id("foo", "bar")).unwrap();
+    params.subject_alt_names = vec![rcgen::SanType::URI(name)];
+    params.serial_number = Some(own.leaf.serial().as_bytes().to_vec().into());
+    // Self-signed by a stranger's key, and by the very key that was certified.
+    let stranger = rcgen::KeyPair::generate().unwrap();
+    for key in [&stranger, &csr.key] {
+        let twin = params.self_signed(key).unwrap();
+        let parsed = Certificate::parse(twin.der().to_vec()).unwrap();
+        assert_eq!(parsed.serial(), own.leaf.serial());
+        assert_eq!(parsed.names(), own.leaf.names());
+        let client = connect(&server, &(twin.pem(), key.serialize_pem())).await;
+        refusal(renew(&client, &csr).await, Code::Unauthenticated);
+        server
+            .wait_for_log(&format!("does not hold {}", own.leaf.serial()))
+            .await;
+    }
+    // The recorded one is accepted.
+    let client = connect(&server, &(own.pem(), csr.key.serialize_pem())).await;
+    renew(&client, &csr).await.unwrap();
     server.stop().await;
 }
 

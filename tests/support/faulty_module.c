@@ -1,6 +1,6 @@
 /* A PKCS#11 module around the real one (RB_SHIM_MODULE) that fails on command. Commands are lines
  * `name number` in the file RB_SHIM_CONTROL, read at every call:
- *   sign_ms N     sleep N ms before C_Sign gives a signature
+ *   sign_ms N     wait N ms before C_Sign gives a signature, or until the command is withdrawn
  *   generate_ms N sleep N ms before C_GenerateKeyPair generates
  *   spoil N       C_Sign flips a bit of the signature, N bytes from its end (0: the last byte)
  *   sign_rv N     C_Sign answers N instead of signing
@@ -55,9 +55,9 @@ static ulong sign_init(ulong session, void *mechanism, ulong key) {
 }
 
 static ulong sign(ulong session, void *data, ulong length, void *out, ulong *out_length) {
-    ulong n, rv;
+    ulong n, rv, waited;
     if (!out) return real.f[SIGN](session, data, length, out, out_length); /* only asks for the length */
-    if (command("sign_ms", &n)) usleep(n * 1000);
+    for (waited = 0; command("sign_ms", &n) && waited < n; waited += 10) usleep(10 * 1000);
     if (command("sign_rv", &n)) { spent(); return n; }
     rv = real.f[SIGN](session, data, length, out, out_length);
     if (command("lost_rv", &n)) { spent(); return n; }

@@ -17,5 +17,6 @@ mod paths;
 mod properties;
 mod refused_requests;
 mod requests;
+mod spoiled_certificates;
 mod vectors;
 mod wycheproof_vectors;

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use der::{Decode, Encode};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use rootbridge::x509::{
     Certificate, Csr, CsrSubject, DnsName, PublicKey, San, Serial, SpiffeId, TrustDomain,
     parse_pem_chain,
@@ -137,7 +138,7 @@ fn one_extension() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))), ..ProptestConfig::default() })]
 
     #[test]
     fn a_spiffe_id_goes_to_text_and_back(

@@ -32,11 +32,11 @@ async fn an_api_server_that_fails_and_one_that_is_slow() {
         assert_eq!(ask().await, Code::Internal, "{status}");
         assert_eq!(faulty.left(), 0);
     }
-    let slow = How::Timeout(Duration::from_secs(10));
+    let slow = How::Timeout(Duration::from_secs(120));
     faulty.next(1, Method::POST, REVIEWS, slow);
     let started = Instant::now();
     assert_eq!(ask().await, Code::Unavailable);
-    assert!(started.elapsed() < Duration::from_secs(9));
+    assert!(started.elapsed() < PATIENCE);
     assert_eq!(ask().await, Code::Ok);
 }
 
@@ -68,6 +68,7 @@ async fn a_stalled_hsm_delays_no_other_call_and_queues_nothing() {
     let bound = "[listeners.identity.linkerd]\nanswer_within = \"2s\"\n\n";
     scene.setup.edit(listener, &format!("{bound}{listener}"));
     scene.setup.edit("queue = 256", "queue = 32");
+    scene.setup.edit("deadline = \"5s\"", "deadline = \"10m\"");
     let command = scene.setup.use_faulty_module();
     let own = name(scene.ns, "app");
     let token = scene.token().await;
@@ -77,7 +78,7 @@ async fn a_stalled_hsm_delays_no_other_call_and_queues_nothing() {
     let first = proxy.own((scene.ns, "app"), &token, &csr).await.unwrap();
     take(&first, &own, &csr, &scene.anchors());
 
-    command("sign_ms 15000\n");
+    command("sign_ms 600000\n");
     for _ in 0..4 {
         let calls: Vec<_> = (0..CALLS)
             .map(|_| {
@@ -98,7 +99,7 @@ async fn a_stalled_hsm_delays_no_other_call_and_queues_nothing() {
         for call in calls {
             let (code, took) = call.await.unwrap();
             assert_eq!(code, Code::Unavailable);
-            assert!(took < Duration::from_secs(6), "{took:?}");
+            assert!(took < PATIENCE, "{took:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! `IssuedLeafCertificate`: written on accounts, bounded, and never waited for.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Event;
 use kube::api::ListParams;
@@ -145,14 +145,14 @@ async fn a_flood_is_bounded() {
             .notices
             .send("east", notice(ns, &format!("web-{n}"), None));
     }
-    assert!(
-        started.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
     let dropped = recorder.count("dropped");
-    // The queue holds 1,024, and a few were written meanwhile.
-    assert!((8_900..=8_976).contains(&dropped), "{dropped}");
+    // The queue holds 1,024; the others were written meanwhile, or are about to be.
+    let taken = recorder.count("written") + recorder.count("failed") + 1;
+    assert!(
+        (8_976 - taken..=8_976).contains(&dropped),
+        "{dropped} dropped, {taken} taken"
+    );
     eventually(PATIENCE, "some are written", async || {
         recorder.count("written") > 5
     })
@@ -165,7 +165,7 @@ async fn a_flood_is_bounded() {
     recorder.tasks.close();
     let ended = Instant::now();
     recorder.tasks.wait().await;
-    assert!(ended.elapsed() < Duration::from_secs(5));
+    assert!(ended.elapsed() < PATIENCE);
     let events: Api<Event> = Api::namespaced(admin, ns);
     let there = events
         .list(&ListParams::default())

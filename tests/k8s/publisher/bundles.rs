@@ -5,7 +5,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
-use super::{Cluster, ISTIO, NAME, SOON, published, rules, stands};
+use super::{Cluster, ISTIO, NAME, PATIENCE, published, rules, stands};
 use crate::objects::rule;
 use rootbridge_test_support::{TestServer, eventually};
 
@@ -86,12 +86,12 @@ async fn a_cluster_trust_bundle_needs_attest_and_is_reconciled() {
     api.patch(BUNDLE, &params, &edit).await.unwrap();
     eprintln!(
         "an edit: {:?}",
-        eventually(SOON, "repaired", stands_there).await
+        eventually(PATIENCE, "repaired", stands_there).await
     );
     api.delete(BUNDLE, &DeleteParams::default()).await.unwrap();
     eprintln!(
         "a deletion: {:?}",
-        eventually(SOON, "made again", stands_there).await
+        eventually(PATIENCE, "made again", stands_there).await
     );
     server.stop().await;
 }
@@ -104,7 +104,7 @@ async fn an_anchor_in_use_is_not_dropped() {
     let setup = cluster.setup(ISTIO);
     let server = setup.serve().await;
     let pem = published(&setup);
-    cluster.has("default", &pem, SOON * 4).await;
+    cluster.has("default", &pem, PATIENCE).await;
     let anchors: serde_json::Value =
         serde_json::from_str(&setup.cli(&["anchors", "list", "-o", "json"])).unwrap();
     let print = anchors[0]["sha256"].as_str().unwrap();
@@ -128,7 +128,7 @@ async fn an_anchor_in_use_is_not_dropped() {
         "cluster.local",
     ]);
     assert!(message.contains("is active"), "{message}");
-    eventually(SOON * 4, "both anchors", async || {
+    eventually(PATIENCE, "both anchors", async || {
         let found = cluster.pem("default").await.unwrap_or_default();
         found.starts_with(&pem) && found.len() > pem.len()
     })
@@ -190,7 +190,7 @@ lease_duration = "5s"
         maps.patch("java-trust", &PatchParams::default(), &edit)
             .await
             .unwrap();
-        eventually(SOON, "repaired", async || bytes().await == first).await;
+        eventually(PATIENCE, "repaired", async || bytes().await == first).await;
         server.stop().await;
         // Other salts, the same bundle: nothing to write.
         let server = setup.serve().await;

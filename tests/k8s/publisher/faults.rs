@@ -8,7 +8,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::bundles::other_root;
-use super::{Cluster, ISTIO, KEY, NAME, SOON, published, rules, stands, status};
+use super::{Cluster, ISTIO, KEY, NAME, PATIENCE, published, rules, stands, status};
 use crate::objects::{namespace, rule};
 use crate::rootbridge::rootbridge;
 
@@ -45,7 +45,7 @@ async fn a_cluster_that_is_down_delays_only_itself() {
     // And goes away again: the other is still followed at once.
     west.api.pause();
     namespace(&east.client, "fresh").await;
-    east.has("fresh", &pem, SOON).await;
+    east.has("fresh", &pem, PATIENCE).await;
     west.api.resume();
     namespace(&west.client, "fresh").await;
     west.has("fresh", &pem, Duration::from_secs(60)).await;
@@ -130,7 +130,7 @@ async fn a_write_conflict_is_logged_once_and_slows_down() {
     let setup = cluster.setup(ISTIO);
     let server = setup.serve().await;
     let pem = published(&setup);
-    cluster.has("shop", &pem, SOON * 4).await;
+    cluster.has("shop", &pem, PATIENCE).await;
 
     let rounds = Arc::new(AtomicU32::new(0));
     let on = Arc::new(AtomicBool::new(true));

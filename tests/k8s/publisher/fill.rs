@@ -5,7 +5,7 @@ use std::time::Instant;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
-use super::{Cluster, ISTIO, KEY, NAME, SOON, published, stands, status};
+use super::{Cluster, ISTIO, KEY, NAME, PATIENCE, published, stands, status};
 use crate::objects::namespace;
 use rootbridge_test_support::eventually;
 
@@ -21,12 +21,12 @@ async fn three_hundred_namespaces_are_filled_and_reconciled() {
     let pem = published(&setup);
 
     // While the bulk is under way, a new namespace goes first.
-    eventually(SOON * 4, "the first", async || {
+    eventually(PATIENCE, "the first", async || {
         status(&setup, &server)["in_step"].as_u64() > Some(5)
     })
     .await;
     namespace(&cluster.client, "fresh").await;
-    let took = cluster.has("fresh", &pem, SOON).await;
+    let took = cluster.has("fresh", &pem, PATIENCE).await;
     let at = status(&setup, &server);
     eprintln!(
         "a new namespace during the fill: {took:?}; {} still behind",
@@ -55,7 +55,7 @@ async fn three_hundred_namespaces_are_filled_and_reconciled() {
     new_namespace(&cluster, &pem).await;
     edits(&cluster, &pem).await;
     let metric = "rootbridge_bundle_targets_up_to_date{cluster=\"east\",target=\"istio\"}";
-    eventually(SOON, "the metric", async || {
+    eventually(PATIENCE, "the metric", async || {
         server.metric(metric).await == Some(307.0)
     })
     .await;
@@ -88,7 +88,7 @@ async fn new_namespace(cluster: &Cluster, pem: &str) {
     namespace(&cluster.client, "later").await;
     eprintln!(
         "a new namespace: {:?}",
-        cluster.has("later", pem, SOON).await
+        cluster.has("later", pem, PATIENCE).await
     );
 }
 
@@ -106,7 +106,7 @@ async fn edits(cluster: &Cluster, pem: &str) {
         "metadata": { "labels": { "their": "label", "istio.io/config": null } },
     }))
     .await;
-    eprintln!("an edit: {:?}", cluster.has("shop-3", pem, SOON).await);
+    eprintln!("an edit: {:?}", cluster.has("shop-3", pem, PATIENCE).await);
     let map = maps.get(NAME).await.unwrap();
     assert_eq!(map.data.unwrap()["theirs"], "stays");
     let labels = map.metadata.labels.unwrap();
@@ -119,7 +119,10 @@ async fn edits(cluster: &Cluster, pem: &str) {
     let before = maps.get(NAME).await.unwrap().metadata.generation;
     merge(json!({ "data": { "theirs": "changed" } })).await;
     maps.delete(NAME, &DeleteParams::default()).await.unwrap();
-    eprintln!("a deletion: {:?}", cluster.has("shop-3", pem, SOON).await);
+    eprintln!(
+        "a deletion: {:?}",
+        cluster.has("shop-3", pem, PATIENCE).await
+    );
     assert_eq!(before, None, "ConfigMaps have no generation");
 }
 
@@ -175,7 +178,7 @@ async fn a_selector_chooses_namespaces() {
         .patch("in", &PatchParams::default(), &patch)
         .await
         .unwrap();
-    cluster.has("in", &published(&setup), SOON).await;
+    cluster.has("in", &published(&setup), PATIENCE).await;
     assert_eq!(cluster.pem("out").await, None);
     server.stop().await;
 }

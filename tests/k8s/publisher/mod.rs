@@ -21,8 +21,6 @@ use super::rootbridge::rootbridge;
 use super::server::ApiServer;
 use rootbridge_test_support::{RunningServer, TestServer, eventually};
 
-/// A second is what is promised; a busy machine is given more before a test fails.
-const SOON: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(90);
 const NAME: &str = "istio-ca-root-cert";
 const KEY: &str = "root-cert.pem";

@@ -1,6 +1,7 @@
 //! What several test suites share: a configured CA and its running server, callers' tokens and
 //! requests, clients, openssl, and doubles for what surrounds the server.
 
+pub mod campaign;
 pub mod chain;
 pub mod command;
 pub mod csr;

@@ -4,6 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::command::run;
 
 const P256: [&str; 4] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
@@ -57,6 +60,16 @@ pub fn csr(key: &Path, names: &str) -> PathBuf {
     path
 }
 
+/// The SubjectPublicKeyInfo of a request in PEM, which is left in `file`.
+pub fn public_key(file: &Path, csr: &str) -> Vec<u8> {
+    fs::write(file, csr).unwrap();
+    let mut command = Command::new("openssl");
+    command.args(["req", "-pubkey", "-noout", "-in"]);
+    let pem = run(command.arg(file));
+    let body: String = pem.lines().filter(|line| !line.starts_with("--")).collect();
+    STANDARD.decode(body).unwrap()
+}
+
 /// What a TLS endpoint needs: certificates without the root, key, roots to trust.
 #[derive(Clone)]
 pub struct Material {
@@ -97,6 +110,11 @@ impl OpensslCa {
     /// Its certificate.
     pub fn pem_file(&self) -> PathBuf {
         self.path("pem")
+    }
+
+    /// Its private key, PKCS#8 in PEM.
+    pub fn key_file(&self) -> PathBuf {
+        self.path("key")
     }
 
     pub fn pem(&self) -> String {

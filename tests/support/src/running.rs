@@ -200,6 +200,14 @@ impl RunningServer {
         let status = self.terminate(PATIENCE).await;
         assert!(status.success(), "{status}\n{}", self.log());
     }
+
+    /// The same, and no connection kept it until the end of the drain timeout.
+    pub async fn stop_in_order(mut self) {
+        let status = self.terminate(PATIENCE).await;
+        let log = self.log();
+        assert!(status.success(), "{status}\n{log}");
+        assert!(!log.contains("still open at the end"), "{log}");
+    }
 }
 
 impl Deref for RunningServer {
