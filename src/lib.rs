@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config_issue;
 pub mod digest;
 pub mod error_chain;
+pub mod file_access;
 pub mod log_limit;
 pub mod x509;
 

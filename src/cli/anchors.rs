@@ -14,7 +14,7 @@ use super::time::DateOrDuration;
 use crate::clock::{Clock as _, SystemClock, UnixTime};
 use crate::digest::hex;
 use crate::ledger::{AnchorRecord, Applied, Change, IssuerState, Snapshot};
-use crate::x509::{Certificate, TrustDomain};
+use crate::x509::{Certificate, Position, TrustDomain};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum AnchorsCommand {
@@ -84,7 +84,7 @@ fn add(args: &AddArgs) -> Result<(), Failure> {
     if expires_at.is_some_and(|time| time <= now) {
         return Err(Failure::new(Exit::Usage, "--expires is in the past"));
     }
-    refuse_unusable(&anchors, now)
+    let warnings = examine(&anchors, now)
         .map_err(|failure| failure.at(joined(args.files.iter().map(|f| f.display()), ", ")))?;
     let config = args.common.config.load()?;
     let applied = with_ledger(&config, async |ledger| {
@@ -107,8 +107,12 @@ fn add(args: &AddArgs) -> Result<(), Failure> {
         return output::json(&json!({
             "added": all(&added),
             "known": all(&known),
+            "warnings": warnings,
             "bundle_sequence": sequence,
         }));
+    }
+    for warning in &warnings {
+        output::note(format!("warning: {warning}"))?;
     }
     for (word, list) in [("added", &added), ("published already", &known)] {
         for anchor in list {
@@ -119,17 +123,29 @@ fn add(args: &AddArgs) -> Result<(), Failure> {
     note_sequence(&args.trust_domain, sequence)
 }
 
-/// All anchors are checked before the first is added, and every one that cannot be is named.
-fn refuse_unusable(anchors: &[Certificate], now: UnixTime) -> Result<(), Failure> {
-    let mut reasons = anchors.iter().filter_map(|anchor| {
+/// All anchors are examined before the first is added, and every one that cannot be is named. What
+/// strict verifiers alone refuse is returned.
+fn examine(anchors: &[Certificate], now: UnixTime) -> Result<Vec<String>, Failure> {
+    let mut reasons = Vec::new();
+    let mut warnings = Vec::new();
+    for anchor in anchors {
         let subject = anchor.subject();
         if !anchor.is_ca() {
-            return Some(format!("`{subject}` is no CA certificate"));
+            reasons.push(format!("`{subject}` is no CA certificate"));
+        } else if anchor.not_after() <= now {
+            reasons.push(format!("`{subject}` has expired"));
         }
-        (anchor.not_after() <= now).then(|| format!("`{subject}` has expired"))
-    });
+        for objection in anchor.objections(Position::Anchor) {
+            let list = match objection.verifier.is_of_meshes() {
+                true => &mut reasons,
+                false => &mut warnings,
+            };
+            list.push(format!("`{subject}`: {objection}"));
+        }
+    }
+    let mut reasons = reasons.into_iter();
     match reasons.next() {
-        None => Ok(()),
+        None => Ok(warnings),
         Some(first) => {
             let failure = Failure::new(Exit::Failed, first);
             Err(reasons.fold(failure, |failure, reason| {
@@ -223,6 +239,11 @@ fn anchors<'r>(
         .filter(move |(_, anchor)| with_retired || anchor.state != IssuerState::Retired)
 }
 
+fn objections(anchor: &Certificate) -> Vec<String> {
+    let objections = anchor.objections(Position::Anchor).into_iter();
+    objections.map(|each| each.to_string()).collect()
+}
+
 fn list(args: &ListArgs) -> Result<(), Failure> {
     let records = snapshot(&args.common.config.load()?)?;
     let anchors =
@@ -237,6 +258,7 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
                 "sha256": hex(&anchor.sha256),
                 "subject": certificate.as_ref().map(Certificate::subject),
                 "not_after": certificate.as_ref().map(|c| c.not_after().to_string()),
+                "objections": certificate.as_ref().map(objections),
                 "origin": anchor.origin.as_str(),
                 "source": anchor.source,
                 "state": anchor.state.as_str(),

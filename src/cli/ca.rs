@@ -9,6 +9,7 @@ use super::certificate_files;
 use super::config_arg::CommonArgs;
 use super::failure::{Exit, Failure};
 use super::format::{fingerprint, joined, or_empty, with_distance};
+use super::name_constraints::ruled_out;
 use super::open::{actor, config_with_environment, snapshot, with_core};
 use super::output;
 use crate::clock::{Clock as _, SystemClock};
@@ -174,9 +175,18 @@ fn import(args: &ImportArgs) -> Result<(), Failure> {
             "issuer": report.issuer.to_string(),
             "issuing": certificate_json(&report.certificate),
             "anchor": certificate_json(&report.anchor),
+            "warnings": report.warnings,
             "unused": report.unused.iter().map(fingerprint).collect::<Vec<_>>(),
             "bundle_sequence": report.bundle_sequence,
         }));
+    }
+    for warning in &report.warnings {
+        output::note(format!("warning: {warning}"))?;
+    }
+    for (name, why) in ruled_out(&config, &report.trust_domain, &report.path) {
+        output::note(format!(
+            "warning: no certificate for {name} will verify: {why}"
+        ))?;
     }
     for unused in &report.unused {
         let subject = unused.subject();

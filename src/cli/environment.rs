@@ -10,13 +10,16 @@ use std::process::{Command, id};
 
 use super::failure::{Exit, Failure};
 use super::format::joined;
+use crate::config::Config;
 
 /// Holds the process ID, which survives exec, of a process that executed itself again.
 const GUARD: &str = "ROOTBRIDGE_STARTED_AGAIN";
 
-/// Returns when every variable of `missing` is set. Otherwise replaces this process by one in which
-/// they are; call it before anything is opened or written.
-pub(super) fn ensure(missing: &[(&str, &str)]) -> Result<(), Failure> {
+/// Returns when every variable of `hsm.environment` is set. Otherwise replaces this process by one in
+/// which they are, which reads the configuration again; call it before anything else is read, opened or
+/// written.
+pub(super) fn ensure(config: &Config) -> Result<(), Failure> {
+    let missing = config.hsm().missing_environment();
     if missing.is_empty() {
         return Ok(());
     }
@@ -24,6 +27,12 @@ pub(super) fn ensure(missing: &[(&str, &str)]) -> Result<(), Failure> {
     if env::var(GUARD).is_ok_and(|guard| guard == id().to_string()) {
         let message = format!("{names} could not be set from hsm.environment");
         return Err(Failure::new(Exit::Hsm, message).next("start rootbridge with it set"));
+    }
+    if !config.file().is_file() {
+        let message = format!("a configuration in a pipe can be read once, and {names} is not set");
+        return Err(Failure::new(Exit::Config, message)
+            .at(config.file().display())
+            .next("start rootbridge with it set, or give the configuration as a file"));
     }
     // current_exe() is a path, where another file may be by now.
     let same_file = Path::new("/proc/self/exe");

@@ -18,6 +18,7 @@ mod format;
 mod generate;
 mod keys;
 mod linkerd;
+mod name_constraints;
 mod open;
 mod output;
 mod serve;

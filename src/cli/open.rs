@@ -9,6 +9,7 @@ use super::failure::{Exit, Failure};
 use crate::app::Core;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::file_access::user_name;
 use crate::ledger::{Actor, Ledger, OpenMode, Snapshot, Sqlite};
 
 /// How long a command waits at its end for issuances that are recorded and not concluded.
@@ -19,7 +20,7 @@ pub(super) const TOKEN_READY: Duration = Duration::from_secs(10);
 /// The configuration, in a process that has the environment variables of the PKCS#11 module.
 pub(super) fn config_with_environment(config: &ConfigArg) -> Result<Config, Failure> {
     let config = config.load()?;
-    environment::ensure(&config.hsm().missing_environment())?;
+    environment::ensure(&config)?;
     Ok(config)
 }
 
@@ -88,13 +89,4 @@ pub(super) fn actor() -> Actor {
         name,
         via: "cli".to_owned(),
     }
-}
-
-fn user_name(uid: u32) -> Option<String> {
-    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    })
 }

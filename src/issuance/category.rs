@@ -92,6 +92,7 @@ impl IssueError {
                 Denial::CsrNamesDiffer { .. } => Category::CsrNamesDiffer,
                 Denial::ForeignTrustDomain { .. } | Denial::NoRule { .. } => Category::NameDenied,
             },
+            Self::NameRuledOut { .. } => Category::NameDenied,
             Self::KeyReserved => Category::KeyReserved,
             Self::TtlTooShort { .. } => Category::LifetimeTooShort,
             Self::NoAuthority(_) | Self::NotReady { .. } => Category::NoIssuer,

@@ -22,6 +22,9 @@ pub enum IssueError {
     },
     #[error("denied: {0}")]
     Denied(#[from] Denial),
+    /// No certificate with the name would verify.
+    #[error("{name} is outside of what the issuing CA may certify: {why}")]
+    NameRuledOut { name: String, why: String },
     #[error("the CSR's key is a key of a CA or of this server")]
     KeyReserved,
     /// The issuer's notAfter leaves too short a life for clients that renew at its middle: they

@@ -7,7 +7,7 @@ use super::error::IssueError;
 use crate::clock::UnixTime;
 use crate::hsm::Key;
 use crate::ledger::{CaCertificateId, IssuerId};
-use crate::x509::{Certificate, IssuerIdentity, remaining_path_len};
+use crate::x509::{Certificate, IssuerIdentity, San, name_ruled_out, remaining_path_len};
 
 /// A key in a token, and what it signs as.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct Issuer {
     certificate: Certificate,
     certificate_id: CaCertificateId,
     intermediates: Vec<Certificate>,
+    /// `None` only for records without it.
+    anchor: Option<Certificate>,
     identity: Arc<IssuerIdentity>,
     not_before: UnixTime,
     not_after: UnixTime,
@@ -50,6 +52,7 @@ impl Issuer {
             key,
             certificate,
             certificate_id,
+            anchor: anchor.cloned(),
             intermediates,
             identity: Arc::new(identity),
             not_before,
@@ -74,6 +77,11 @@ impl Issuer {
     /// The CA certificate, then the rest of the path without the trust anchor.
     pub fn path(&self) -> impl Iterator<Item = &Certificate> {
         std::iter::once(&self.certificate).chain(&self.intermediates)
+    }
+
+    /// Why no certificate with `name` verifies: the nameConstraints of the path, including its anchor.
+    pub(super) fn name_ruled_out(&self, name: &San) -> Option<String> {
+        name_ruled_out(name, self.path().chain(&self.anchor))
     }
 
     /// The latest notBefore of the path, including its anchor.

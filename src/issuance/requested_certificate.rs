@@ -84,6 +84,12 @@ pub(super) fn prepare(
     request: &IssuanceRequest,
     context: IssuanceContext,
 ) -> Result<Prepared<RequestedCertificate>, IssueError> {
+    for name in grant.names() {
+        if let Some(why) = context.issuer.name_ruled_out(name) {
+            let name = name.to_string();
+            return Err(IssueError::NameRuledOut { name, why });
+        }
+    }
     let permit = context.issuer.key().reserve()?;
     let (not_before, not_after) = context.validity(grant)?;
     let spec = CertificateSpec {

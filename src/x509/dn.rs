@@ -91,6 +91,61 @@ pub(super) fn text(contents: &[u8]) -> Result<String, Malformed> {
     Ok(rdns.join(","))
 }
 
+/// Whether a Name has no RDN at all.
+pub(super) fn has_no_attribute(name: &[u8]) -> bool {
+    attributes(name).is_some_and(|attributes| attributes.is_empty())
+}
+
+/// A value of a Name that parsers refuse.
+pub(super) struct StringProblem {
+    pub(super) why: String,
+    /// Whether OpenSSL and BoringSSL refuse it as well as Go, which alone checks the characters of
+    /// each string type.
+    pub(super) everywhere: bool,
+}
+
+pub(super) fn string_problem(name: &[u8]) -> Option<StringProblem> {
+    attributes(name)?.into_iter().find_map(|(oid, value)| {
+        let octets = value.value();
+        let (valid, everywhere) = match value.tag() {
+            Tag::PrintableString => (octets.iter().all(|o| is_printable(*o)), false),
+            Tag::Utf8String => (std::str::from_utf8(octets).is_ok(), true),
+            Tag::Ia5String => (octets.is_ascii(), false),
+            Tag::NumericString => {
+                let is_numeric = |o: &u8| o.is_ascii_digit() || *o == b' ';
+                (octets.iter().all(is_numeric), false)
+            }
+            Tag::BmpString => (is_bmp(octets), true),
+            Tag::TeletexString => (true, false),
+            other => {
+                let name = attribute_name(oid);
+                return Some(StringProblem {
+                    why: format!("{name} is a {other}, which is no string type that it knows"),
+                    everywhere: other == Tag::VisibleString,
+                });
+            }
+        };
+        let (name, kind) = (attribute_name(oid), type_name(value.tag()));
+        (!valid).then(|| StringProblem {
+            why: format!("{name} is no valid {kind}: {}", attribute_text(oid, value)),
+            everywhere,
+        })
+    })
+}
+
+/// X.680 §41.4, and `*` and `&`, which Go lets pass.
+fn is_printable(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || b" '()+,-./:=?*&".contains(&octet)
+}
+
+fn is_bmp(octets: &[u8]) -> bool {
+    octets.len().is_multiple_of(2)
+        && octets.chunks_exact(2).all(|pair| {
+            let unit = pair.iter().fold(0_u16, |unit, o| unit << 8 | u16::from(*o));
+            !matches!(unit, 0xd800..=0xdfff | 0xfdd0..=0xfdef | 0xfffe | 0xffff)
+        })
+}
+
 /// How two Names differ that say the same: the first attribute in which only the string type, the
 /// case of letters or blanks differ (RFC 5280 §7.1 calls such names equal). `None` for other names.
 pub(super) fn difference_in_form(one: &[u8], other: &[u8]) -> Option<String> {
@@ -137,6 +192,7 @@ fn type_name(tag: Tag) -> &'static str {
         Tag::Ia5String => "IA5String",
         Tag::TeletexString => "TeletexString",
         Tag::BmpString => "BMPString",
+        Tag::NumericString => "NumericString",
         _ => "string of another type",
     }
 }

@@ -222,22 +222,6 @@ pub(super) fn authority_key_id(value: &[u8]) -> Result<Option<&[u8]>, Malformed>
     Ok(id)
 }
 
-/// Whether nameConstraints (RFC 5280 §4.2.1.10) constrain URIs.
-pub(super) fn constrains_uris(value: &[u8]) -> Result<bool, Malformed> {
-    const WHAT: &str = "nameConstraints extension";
-    let uri = read::context(6, false);
-    let mut found = false;
-    let mut kinds = DerReader::within(value, Tag::Sequence, WHAT)?;
-    while !kinds.is_empty() {
-        let mut subtrees = DerReader::new(kinds.any()?.value(), WHAT)?;
-        while !subtrees.is_empty() {
-            let subtree = DerReader::new(subtrees.expect(Tag::Sequence)?, WHAT)?;
-            found |= subtree.peek() == Some(uri);
-        }
-    }
-    Ok(found)
-}
-
 /// Appends an Extension with the DER `value`.
 pub(super) fn write_extension(out: &mut Vec<u8>, oid: &[u8], critical: bool, value: &[u8]) {
     const CRITICAL: &[u8] = b"\x01\x01\xff";

@@ -14,11 +14,13 @@ mod files;
 mod issued;
 mod key;
 mod name;
+mod name_constraints;
 mod path;
 mod pem;
 mod read;
 mod san;
 mod serial;
+mod verifiers;
 mod write;
 
 pub use algorithm::{SignatureAlgorithm, UnknownAlgorithm};
@@ -35,8 +37,11 @@ pub use files::{
 pub use issued::{IssuedError, check_issued, check_request};
 pub use key::{KeyError, KeyKind, PublicKey, UnknownKeyKind};
 pub use name::{DnsName, LinkerdMesh, LinkerdName, NameError, SpiffeId, TrustDomain};
-pub use path::{CaPath, PathError, PathFault, find_ca_path, remaining_path_len, verify_ca_path};
+pub use path::{
+    CaPath, PathError, PathFault, find_ca_path, name_ruled_out, remaining_path_len, verify_ca_path,
+};
 pub use pem::{PemError, to_pem};
 pub use read::Malformed;
 pub use san::San;
 pub use serial::{Serial, SerialError};
+pub use verifiers::{Objection, Position, Verifier};

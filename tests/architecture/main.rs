@@ -32,6 +32,7 @@ const LAYERS: &[&[&str]] = &[
         "config_issue",
         "digest",
         "error_chain",
+        "file_access",
         "log_limit",
     ],
     &["x509"],

@@ -82,7 +82,7 @@ fn only_what_matches_the_fingerprint_is_written() {
         "added",
         &(read(&home.path(&root)) + &read(&home.path(&evil.1))),
     );
-    home.write("many", &"-----BEGIN CERTIFICATE-----\n".repeat(60_000));
+    home.write("many", &"-----BEGIN CERTIFICATE-----\n".repeat(80_000));
     let fetch = |port: &str, file: &str, out: &str| {
         let url = format!("https://127.0.0.1:{port}/{file}");
         home.run(&[
@@ -111,7 +111,7 @@ fn only_what_matches_the_fingerprint_is_written() {
     assert!(
         fetch(&port, "many", "many.pem")
             .fails(1)
-            .contains("longer than 1 MiB")
+            .contains("longer than 2 MiB")
     );
     drop(server);
 

@@ -12,6 +12,7 @@
 mod support;
 
 mod contract;
+mod contract_anchor_sets;
 mod contract_anchors;
 mod contract_epochs;
 mod contract_filters;
@@ -65,10 +66,12 @@ mod on_sqlite {
         refused_changes_change_nothing,
         one_issuer_succeeds_another,
     );
-    contract!(crate::sqlite::SqliteStore::new(), contract_anchors:
-        foreign_anchors_are_added_and_removed,
+    contract!(crate::sqlite::SqliteStore::new(), contract_anchor_sets:
         anchors_are_added_as_a_set,
         a_bundle_has_a_limit,
+    );
+    contract!(crate::sqlite::SqliteStore::new(), contract_anchors:
+        foreign_anchors_are_added_and_removed,
         anchors_are_published_before_they_are_used,
         a_bundle_is_never_empty,
         bundle_versions_stay,

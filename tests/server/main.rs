@@ -27,6 +27,7 @@ mod lifecycle;
 mod limits;
 mod listener_files;
 mod mtls;
+mod name_constraints;
 mod outage;
 mod reserved_keys;
 mod resumption;

@@ -10,6 +10,8 @@
 mod support;
 
 mod certificates;
+mod differential;
+mod differential_files;
 mod files;
 mod issued;
 mod malformed_requests;

@@ -68,7 +68,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
             return Err(failure);
         }
     };
-    environment::ensure(&config.hsm().missing_environment())?;
+    environment::ensure(&config)?;
     let report = block_on(check_until_passing(&config, args.wait))?;
     match args.output {
         CheckFormat::Table => output::raw(report.table(output::colored(&std::io::stdout())))?,
@@ -112,7 +112,7 @@ async fn check_once(config: &Config, module: &mut Option<Arc<Hsm>>) -> Report {
     }
     if let Some(records) = &records {
         if let Some(profile) = config.policy().policy().profile("") {
-            records::chains(records, profile, SystemClock.now(), &mut report);
+            records::chains(config, records, profile, SystemClock.now(), &mut report);
         }
         linkerd::authorities(config, records, &mut report);
         linkerd::issuers(config, records, &mut report);

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use super::report::Report;
 use crate::cli::format::{count, joined, short_duration, with_distance};
+use crate::cli::name_constraints::ruled_out;
 use crate::clock::UnixTime;
+use crate::config::Config;
 use crate::issuance::shortest_ttl;
 use crate::ledger::{AuthorityRecord, Filter, IssuerRecord, IssuerState, Ledger, Role, Snapshot};
 use crate::policy::Profile;
-use crate::x509::{Certificate, verify_ca_path};
+use crate::x509::{Certificate, Position, TrustDomain, verify_ca_path};
 
 /// 2026-09-21, when this check was written: an earlier clock is wrong.
 const EARLIEST_TIME: UnixTime = UnixTime::from_secs(1_790_000_000);
@@ -18,7 +20,13 @@ const MAX_SKEW: Duration = Duration::from_secs(60);
 const ANCHOR_EXPIRY: Duration = Duration::from_secs(30 * 86_400);
 
 /// The path of each authority from its issuing CA to a published anchor.
-pub(super) fn chains(records: &Snapshot, profile: &Profile, now: UnixTime, report: &mut Report) {
+pub(super) fn chains(
+    config: &Config,
+    records: &Snapshot,
+    profile: &Profile,
+    now: UnixTime,
+    report: &mut Report,
+) {
     if records.authorities.is_empty() {
         report
             .fail("chain", "authorities", "there is no authority yet")
@@ -38,7 +46,10 @@ pub(super) fn chains(records: &Snapshot, profile: &Profile, now: UnixTime, repor
         }
         for issuer in active {
             match verified_issuer(authority, issuer, now) {
-                Ok(path) => remaining_validity(domain, &path, profile, now, report),
+                Ok(path) => {
+                    remaining_validity(domain, &path, profile, now, report);
+                    verifiers(config, &authority.trust_domain, &path, report);
+                }
                 Err(error) => report.error("chain", domain, error),
             }
         }
@@ -74,6 +85,40 @@ fn verified_issuer(
     chain.truncate(path.intermediates + 1);
     chain.push(anchors.swap_remove(path.anchor));
     Ok(chain)
+}
+
+/// What verifiers refuse in the path, and configured names that its nameConstraints rule out.
+fn verifiers(
+    config: &Config,
+    trust_domain: &TrustDomain,
+    path: &[Certificate],
+    report: &mut Report,
+) {
+    let domain = trust_domain.as_str();
+    for (index, certificate) in path.iter().enumerate() {
+        let position = match index + 1 == path.len() {
+            true => Position::Anchor,
+            false => Position::Intermediate,
+        };
+        for objection in certificate.objections(position) {
+            let detail = format!("{}: {objection}", certificate.subject());
+            match objection.verifier.is_of_meshes() {
+                true => report.error("chain", domain, detail),
+                false => {
+                    report.warn("chain", domain, detail);
+                }
+            }
+        }
+    }
+    for (name, why) in ruled_out(config, trust_domain, path) {
+        report
+            .fail(
+                "chain",
+                domain,
+                format!("no certificate for {name} verifies: {why}"),
+            )
+            .hint("have the CA certified without that constraint, or configure another name");
+    }
 }
 
 /// By the rule that requests meet: no certificate outlives any certificate of the path.
@@ -120,6 +165,20 @@ fn bundle(authority: &AuthorityRecord, now: UnixTime, report: &mut Report) {
         report.error("bundle", domain, "no trust bundle is published");
         return;
     };
+    let anchors = bundle
+        .anchors
+        .iter()
+        .filter_map(|der| Certificate::parse(der.as_slice()).ok());
+    for anchor in anchors {
+        for objection in anchor.objections(Position::Anchor) {
+            if objection.verifier.is_of_meshes() {
+                let detail = format!("{}: {objection}", anchor.subject());
+                report
+                    .fail("bundle", domain, detail)
+                    .hint("remove it: rootbridge anchors remove FINGERPRINT");
+            }
+        }
+    }
     let soon = now.plus(ANCHOR_EXPIRY);
     let expiring: Vec<String> = bundle
         .anchors

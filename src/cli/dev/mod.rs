@@ -57,7 +57,7 @@ pub(super) fn run(args: &DevArgs) -> Result<(), Failure> {
     };
     let state = StateDir::prepare(&dir, &ports, args.module.as_deref())?;
     let config = Config::load(&state.config())?;
-    environment::ensure(&config.hsm().missing_environment())?;
+    environment::ensure(&config)?;
     let root = provision::token_and_authority(&config, &state)?;
     let next_steps = next_steps(&state, &config, &root, args.dir.is_some());
     let client = state.client();

@@ -52,6 +52,13 @@ pub enum CeremonyError {
         given: u8,
         requested: u8,
     },
+    /// A certificate of the path that verifiers of the mesh refuse.
+    #[error("`{subject}` cannot be used: {objections}")]
+    Objections {
+        subject: String,
+        /// By which verifiers, and why.
+        objections: String,
+    },
     #[error("the chain does not verify: {0}")]
     Path(#[from] PathError),
     #[error("the chain cannot be read: {0}")]

@@ -1,7 +1,7 @@
 //! `ca import`: checks and activates the certificate that the enterprise issued for `ca request`.
 
 use super::options::ImportReport;
-use super::{Ceremony, CeremonyError, issuer_id};
+use super::{Ceremony, CeremonyError, issuer_id, objections};
 use crate::ledger::{
     AnchorOrigin, AuthorityRecord, CaCertificateRecord, Change, IssuerRecord, IssuerState, Role,
     Snapshot,
@@ -27,6 +27,7 @@ impl Ceremony {
             .collect::<Result<Vec<_>, _>>()?;
         let path = self.find_path(certificate, certificates, &published)?;
         let anchor = path.last().unwrap_or(certificate).clone();
+        let warnings = objections::examine(&path)?;
         check_path_len(certificate, issuer)?;
         let in_use = authority
             .issuers
@@ -44,6 +45,8 @@ impl Ceremony {
             issuer: id.clone(),
             certificate: certificate.clone(),
             anchor: anchor.clone(),
+            path: path.clone(),
+            warnings: warnings.clone(),
             unused: certificates
                 .iter()
                 .filter(|each| !path.contains(each))

@@ -5,6 +5,7 @@ mod error;
 mod import;
 mod init;
 mod keys;
+mod objections;
 mod options;
 mod request;
 

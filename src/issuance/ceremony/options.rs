@@ -64,6 +64,10 @@ pub struct ImportReport {
     pub certificate: Certificate,
     /// The anchor of its path.
     pub anchor: Certificate,
+    /// From the issuing certificate to the anchor.
+    pub path: Vec<Certificate>,
+    /// What strict verifiers refuse in the certificates above the issuing one.
+    pub warnings: Vec<String>,
     /// Certificates of the import that are not in the path.
     pub unused: Vec<Certificate>,
     /// Present when the published bundle changed.

@@ -2,11 +2,12 @@
 //! process.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process;
 
+use crate::file_access::{denied, give_to_owner_of};
 use crate::ledger::LedgerError;
 
 /// Released when dropped.
@@ -17,20 +18,14 @@ impl ServerLock {
     /// Locks the database `path`.
     pub(super) fn take(path: &Path) -> Result<Self, LedgerError> {
         let lock_path = lock_path(path);
-        let failed = |error| {
+        let failed = |error: std::io::Error| {
+            let denied = denied(&lock_path, &error);
             LedgerError::unavailable(format!(
-                "cannot lock the ledger at {}: {error}",
+                "cannot lock the ledger at {}: {error}{denied}",
                 lock_path.display()
             ))
         };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&lock_path)
-            .map_err(failed)?;
+        let mut file = open(&lock_path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::Error(error)) => return Err(failed(error)),
@@ -67,6 +62,21 @@ impl ServerLock {
         file.set_len(0)?;
         file.rewind()?;
         file.write_all(holder.as_bytes())
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    match options.clone().create_new(true).open(path) {
+        Ok(file) => {
+            if let Some(directory) = path.parent().filter(|it| !it.as_os_str().is_empty()) {
+                give_to_owner_of(directory, &file)?;
+            }
+            Ok(file)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => options.open(path),
+        Err(error) => Err(error),
     }
 }
 

@@ -16,6 +16,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::columns::{is_busy, is_not_a_database};
 use super::lock::ServerLock;
+use crate::file_access::{denied, give_to_owner_of};
 use crate::ledger::LedgerError;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/ledger/sqlite/migrations");
@@ -124,7 +125,11 @@ pub(super) async fn prepare(
         OpenMode::Shared => None,
     };
     create(path, parent).map_err(|error| {
-        LedgerError::unavailable(format!("{} cannot be opened: {error}", path.display()))
+        let denied = denied(path, &error);
+        LedgerError::unavailable(format!(
+            "{} cannot be opened: {error}{denied}",
+            path.display()
+        ))
     })?;
     // access(2) instead of opening the file: closing it again would release the locks that SQLite
     // holds on it in this process.
@@ -133,8 +138,9 @@ pub(super) async fn prepare(
         (parent, Access::WRITE_OK),
     ] {
         access(path_to_check, mode).map_err(|error| {
+            let denied = denied(path_to_check, &error.into());
             LedgerError::unavailable(format!(
-                "{} cannot be opened: {} is not writable: {error}",
+                "{} cannot be opened: {} is not writable: {error}{denied}",
                 path.display(),
                 path_to_check.display()
             ))
@@ -165,6 +171,7 @@ fn create(path: &Path, parent: &Path) -> std::io::Result<()> {
         .open(path)
     {
         Ok(file) => {
+            give_to_owner_of(parent, &file)?;
             file.sync_all()?;
             File::open(parent)?.sync_all()
         }

@@ -7,6 +7,7 @@ use der::Tag;
 use super::error::CertError;
 use super::{MAX_EXTENSIONS, MAX_NAMES};
 use crate::x509::extension::{self, BasicConstraints, ExtendedKeyUsage, Extension, KeyUsage};
+use crate::x509::name_constraints::NameConstraints;
 use crate::x509::read::{self, DerReader, range_of};
 use crate::x509::san::San;
 
@@ -20,7 +21,7 @@ pub(in crate::x509) struct Extensions {
     pub(in crate::x509) extended_key_usage: Option<ExtendedKeyUsage>,
     pub(super) subject_key_id: Option<Range<usize>>,
     pub(super) authority_key_id: Option<Range<usize>>,
-    pub(in crate::x509) constrains_uris: bool,
+    pub(in crate::x509) name_constraints: Option<NameConstraints>,
     /// The OID of the first critical extension that is not understood.
     pub(in crate::x509) unhandled_critical: Option<String>,
     /// The number of all extensions.
@@ -63,7 +64,7 @@ impl Extensions {
                     extension::authority_key_id(one.value)?.map(|id| range_of(whole, id));
             }
             extension::NAME_CONSTRAINTS => {
-                self.constrains_uris = extension::constrains_uris(one.value)?;
+                self.name_constraints = Some(NameConstraints::from_der(one.value)?);
             }
             extension::CRL_DISTRIBUTION_POINTS => {}
             // This includes certificate policies: rustls refuses critical ones.

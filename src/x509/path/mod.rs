@@ -7,6 +7,8 @@ mod search;
 use super::cert::Certificate;
 use super::dn;
 use super::extension::{ExtendedKeyUsage, KeyUsage};
+use super::name_constraints::NameConstraints;
+use super::san::San;
 use crate::clock::UnixTime;
 
 pub use error::{PathError, PathFault};
@@ -96,6 +98,22 @@ pub fn remaining_path_len<'a>(path: impl IntoIterator<Item = &'a Certificate>) -
     remaining
 }
 
+/// Why certificates below `path`, its anchor included, may not have `name`: the CA whose
+/// nameConstraints rule it out, and how.
+pub fn name_ruled_out<'a>(
+    name: &San,
+    path: impl IntoIterator<Item = &'a Certificate>,
+) -> Option<String> {
+    path.into_iter().find_map(|certificate| {
+        let constraints = certificate.extensions.name_constraints.as_ref()?;
+        let refusal = constraints.refusal(name)?;
+        Some(format!(
+            "the nameConstraints of {}: {refusal}",
+            certificate.subject()
+        ))
+    })
+}
+
 fn check_ca(certificate: &Certificate, below: usize, now: UnixTime) -> Result<(), PathFault> {
     if now < certificate.not_before() {
         return Err(PathFault::NotYetValid {
@@ -129,7 +147,8 @@ fn check_ca(certificate: &Certificate, below: usize, now: UnixTime) -> Result<()
     if let Some(oid) = &certificate.extensions.unhandled_critical {
         return Err(PathFault::UnknownCriticalExtension { oid: oid.clone() });
     }
-    if certificate.extensions.constrains_uris {
+    let constraints = certificate.extensions.name_constraints.as_ref();
+    if constraints.is_some_and(NameConstraints::constrains_uris) {
         return Err(PathFault::UriNameConstraint);
     }
     if let Some(usage) = certificate.extensions.extended_key_usage
