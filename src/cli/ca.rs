@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::certificate_files;
 use super::config_arg::CommonArgs;
 use super::failure::{Exit, Failure};
-use super::files;
-use super::format::{fingerprint, or_empty, with_distance};
+use super::format::{fingerprint, joined, or_empty, with_distance};
 use super::open::{actor, config_with_environment, snapshot, with_core};
 use super::output;
 use crate::clock::{Clock as _, SystemClock};
@@ -73,9 +73,10 @@ pub(super) struct RequestArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ImportArgs {
-    /// The issuing certificate, each one above it, and the root last; PEM. `-`: standard input.
-    #[arg(value_name = "CHAIN.PEM")]
-    chain: PathBuf,
+    /// The issuing certificate, those above it and the root, in any order and in one or several
+    /// files: PEM, DER or PKCS#7 (.p7b). `-`: standard input.
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -152,18 +153,20 @@ fn request(args: RequestArgs) -> Result<(), Failure> {
     }
     output::raw(report.csr_pem)?;
     output::note(format!(
-        "issuer {} needs its certificate: rootbridge ca import CHAIN.PEM (issuing certificate \
-         first, root last)",
+        "issuer {} needs its certificate: rootbridge ca import FILE… (with those above it \
+         and the root)",
         report.issuer
     ))
 }
 
 fn import(args: &ImportArgs) -> Result<(), Failure> {
-    let chain = files::read(&args.chain)?;
+    // Before standard input or a pipe is read: this process may start again.
     let config = config_with_environment(&args.common.config)?;
+    let certificates = certificate_files::read(&args.files)?;
+    let named = joined(args.files.iter().map(|file| file.display()), ", ");
     let report = with_core(&config, async |core| {
-        let imported = core.ceremony(actor()).import(&chain).await;
-        imported.map_err(|error| Failure::from(error).at(args.chain.display()))
+        let imported = core.ceremony(actor()).import(&certificates).await;
+        imported.map_err(|error| Failure::from(error).at(named))
     })?;
     if args.common.format.is_json() {
         return output::json(&json!({
@@ -171,8 +174,13 @@ fn import(args: &ImportArgs) -> Result<(), Failure> {
             "issuer": report.issuer.to_string(),
             "issuing": certificate_json(&report.certificate),
             "anchor": certificate_json(&report.anchor),
+            "unused": report.unused.iter().map(fingerprint).collect::<Vec<_>>(),
             "bundle_sequence": report.bundle_sequence,
         }));
+    }
+    for unused in &report.unused {
+        let subject = unused.subject();
+        output::note(format!("`{subject}` is not in the path, and was left out"))?;
     }
     let not_after = report.certificate.not_after();
     output::facts([

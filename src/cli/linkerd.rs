@@ -1,5 +1,7 @@
 //! `linkerd status`: which workloads of Linkerd's meshes still run with older roots.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::config_arg::CommonArgs;
@@ -7,6 +9,7 @@ use super::failure::{Exit, Failure};
 use super::format::count;
 use super::open::block_on;
 use super::output;
+use crate::clock::SystemClock;
 use crate::cluster::Inspector;
 use crate::config::Config;
 use crate::controllers::linkerd::{ControlPlane, Counts, control_planes};
@@ -76,7 +79,7 @@ async fn read_clusters(config: &Config) -> Vec<ClusterStatus> {
             .clusters()
             .filter_map(|name| config.clusters().get(name))
         {
-            let result = match Inspector::new(cluster).await {
+            let result = match Inspector::new(cluster, Arc::new(SystemClock)).await {
                 Ok(inspector) => control_planes(cluster, target, &inspector).await,
                 Err(error) => Err(error),
             };

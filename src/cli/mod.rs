@@ -4,6 +4,7 @@ mod anchors;
 mod args;
 mod ca;
 mod cert;
+mod certificate_files;
 mod check;
 mod client;
 mod config;

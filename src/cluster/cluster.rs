@@ -39,7 +39,7 @@ impl Cluster {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
-        let connection = Arc::new(Connection::new(config.clone()));
+        let connection = Arc::new(Connection::new(config.clone(), Arc::clone(clock)));
         tasks.spawn(Arc::clone(&connection).follow_kubeconfig(stop.clone()));
         let callers = config.callers();
         let needs_keys = callers.accepts_tokens() && callers.mode() == VerificationMode::Offline;

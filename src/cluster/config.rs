@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::callers::CallersConfig;
+use super::exec::ExecConfig;
 use super::names::is_label;
 use super::permission::Permission;
 use super::raw::{RawCluster, VerificationMode};
@@ -17,6 +18,7 @@ pub struct ClusterConfig {
     aliases: Vec<String>,
     kubeconfig: Option<PathBuf>,
     context: Option<String>,
+    exec: Option<ExecConfig>,
     namespaces: BTreeSet<String>,
     callers: CallersConfig,
 }
@@ -53,6 +55,11 @@ impl ClusterConfig {
 
     pub fn context(&self) -> Option<&str> {
         self.context.as_deref()
+    }
+
+    /// What the kubeconfig may run; `None`: nothing.
+    pub fn exec(&self) -> Option<&ExecConfig> {
+        self.exec.as_ref()
     }
 
     /// Whether the cluster may authenticate identities of a namespace.
@@ -118,6 +125,15 @@ impl ClusterConfig {
             let issue = ConfigIssue::new(at("context"), "is a context of a kubeconfig");
             issues.push(issue.with_fix("write `kubeconfig` too"));
         }
+        let exec = raw
+            .exec
+            .clone()
+            .map(|exec| ExecConfig::from_raw(exec, &at("exec")));
+        let exec = exec.map(|exec| issues.collect(exec));
+        if exec.is_some() && raw.kubeconfig.is_none() {
+            let issue = ConfigIssue::new(at("exec"), "is for the programs of a kubeconfig");
+            issues.push(issue.with_fix("write `kubeconfig` too"));
+        }
         for namespace in &raw.namespaces {
             issues.require(
                 is_label(namespace),
@@ -137,6 +153,7 @@ impl ClusterConfig {
                 aliases: raw.aliases,
                 kubeconfig: raw.kubeconfig,
                 context: raw.context,
+                exec: exec.flatten(),
                 namespaces: raw.namespaces.into_iter().collect(),
             })
         };
@@ -242,6 +259,10 @@ mod tests {
             (
                 "[a]\ntrust_domain = 't'\nnamespaces = ['-x']",
                 "clusters.a.namespaces",
+            ),
+            (
+                "[a]\ntrust_domain = 't'\nexec = { programs = ['/x'] }",
+                "clusters.a.exec",
             ),
             (
                 "[a]\ntrust_domain = 't'\n[b]\ntrust_domain = 't'\naliases = ['a']",

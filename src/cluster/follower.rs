@@ -201,7 +201,7 @@ where
 
     /// Starts a list, or a watch where the last one ended.
     async fn open(&mut self) -> Result<Option<WatchEvent<T>>, Ended> {
-        let client = self.connection.client().map_err(ApiError::from)?;
+        let client = self.connection.client().await.map_err(ApiError::from)?;
         let started = Instant::now();
         let Some((collection, version)) = &self.position else {
             let collection = self.source.locate(&client).await?;

@@ -1,19 +1,19 @@
 //! Inspects a cluster for `rootbridge check`, with the server's credential.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use kube::Config;
-use secrecy::ExposeSecret as _;
+use http::header::AUTHORIZATION;
 use serde_json::{Value, json};
 
 use super::api::{ApiClient, ApiError, Bounds, Collection, date, get, post};
 use super::config::ClusterConfig;
-use super::connection::client_config;
+use super::connection::connect_once;
 use super::permission::Permission;
-use crate::clock::UnixTime;
+use crate::clock::{Clock, UnixTime};
 
 const BOUNDS: Bounds = Bounds {
     bytes: 256 * 1024,
@@ -52,19 +52,17 @@ impl fmt::Debug for Inspector {
 }
 
 impl Inspector {
-    pub async fn new(config: &ClusterConfig) -> Result<Self, String> {
-        let text = match config.kubeconfig() {
-            Some(path) => Some(
-                tokio::fs::read_to_string(path)
-                    .await
-                    .map_err(|error| format!("kubeconfig {}: {error}", path.display()))?,
-            ),
-            None => None,
-        };
-        let settings = client_config(config, text.as_deref()).await?;
-        let token = token(&settings).await;
-        let client = ApiClient::new(settings)?;
-        Ok(Self { client, token })
+    pub async fn new(config: &ClusterConfig, clock: Arc<dyn Clock>) -> Result<Self, String> {
+        let client = connect_once(config, clock).await?;
+        let headers = client.credential_headers().await.map_err(text)?;
+        let token = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
+        let token = token.and_then(|value| value.strip_prefix("Bearer "));
+        Ok(Self {
+            token: token.map(str::to_owned),
+            client,
+        })
     }
 
     /// Its version and its clock; an API server that refuses to tell its version answers as well.
@@ -165,19 +163,6 @@ impl Inspector {
 
 fn text(error: ApiError) -> String {
     error.to_string()
-}
-
-/// The credential of a kubeconfig or a pod, if it is a token.
-async fn token(settings: &Config) -> Option<String> {
-    let auth = &settings.auth_info;
-    match (&auth.token, &auth.token_file) {
-        (Some(token), _) => Some(token.expose_secret().to_owned()),
-        (None, Some(file)) => {
-            let text = tokio::fs::read_to_string(file).await.ok()?;
-            Some(text.trim().to_owned())
-        }
-        (None, None) => None,
-    }
 }
 
 /// A token's first audience, unverified: the API server verifies it.

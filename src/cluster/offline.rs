@@ -162,7 +162,7 @@ impl KeySource for DiscoveryKeys {
 
 impl DiscoveryKeys {
     async fn fetch(&self, path: &str, most: usize) -> Result<Vec<u8>, String> {
-        let client = self.connection.client().map_err(|down| down.why)?;
+        let client = self.connection.client().await.map_err(|down| down.why)?;
         let bounds = Bounds {
             bytes: most,
             time: TIME,

@@ -43,7 +43,7 @@ pub(super) async fn run(cluster: Arc<Cluster>, stop: CancellationToken) {
 }
 
 async fn probe(cluster: &Cluster) -> Result<(), ApiError> {
-    let client = cluster.connection().client()?;
+    let client = cluster.connection().client().await?;
     match client.send(get("/version")?, BOUNDS).await {
         Ok(_) => Ok(()),
         // It answers, although this account may not read its version.

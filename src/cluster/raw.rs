@@ -18,6 +18,8 @@ pub struct RawCluster {
     pub kubeconfig: Option<PathBuf>,
     /// A context of the kubeconfig; absent: its current one.
     pub context: Option<String>,
+    /// Programs that the kubeconfig's user may run for its credential.
+    pub exec: Option<RawExec>,
     /// The namespaces whose identities it may authenticate; all when empty.
     #[serde(default)]
     pub namespaces: Vec<String>,
@@ -36,6 +38,20 @@ pub struct RawCluster {
     /// How long after the last contact a watch counts as up to date; default 1 minute.
     #[serde(default, with = "humantime_serde")]
     pub watch_silence: Option<Duration>,
+}
+
+/// `[clusters.NAME.exec]`: what a kubeconfig may run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawExec {
+    /// Absolute paths.
+    pub programs: Vec<PathBuf>,
+    /// Variables that reach a program, from the kubeconfig or from this process.
+    #[serde(default)]
+    pub environment: Vec<String>,
+    /// For one run; default 30 seconds.
+    #[serde(default, with = "humantime_serde")]
+    pub timeout: Option<Duration>,
 }
 
 /// How a cluster's tokens are verified.

@@ -58,6 +58,7 @@ impl TokenReviewer {
         let started = Instant::now();
         let client = connection
             .client()
+            .await
             .map_err(|down| AuthnError::Unavailable(down.to_string()))?;
         let permit = tokio::time::timeout(self.time, self.permits.acquire()).await;
         let Ok(Ok(_permit)) = permit else {

@@ -100,7 +100,7 @@ struct Runner<W> {
 impl<W: Signer> Runner<W> {
     async fn step(&self, key: NamespacedName) {
         let (signer, cluster) = (self.work.name(), self.work.cluster().config().name());
-        let outcome = match self.work.cluster().connection().client() {
+        let outcome = match self.work.cluster().connection().client().await {
             Ok(client) => {
                 let step = self.work.handle(&client, &key.namespace, &key.name);
                 match tokio::time::timeout(DEADLINE, step).await {

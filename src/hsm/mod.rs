@@ -6,21 +6,28 @@
 //! ([`Permit::sign`]). Private keys never leave the token. The PIN is read for each login and not
 //! stored.
 
+mod attestation;
+mod attributes;
 mod config;
 mod error;
 mod fault;
+mod generate;
 mod init;
 mod key;
 mod keys;
 mod login;
 mod mechanism;
 mod module;
+mod module_hint;
 mod permit;
 mod pin;
+mod public_key;
 mod signing_key;
 mod token;
+mod token_info;
 mod token_inner;
 mod token_state;
+mod uri;
 mod worker;
 mod worker_pool;
 
@@ -33,17 +40,21 @@ use secrecy::SecretString;
 use module::Module;
 use token_inner::TokenInner;
 
+pub use attestation::Attestation;
 pub use config::{Config, DEFAULT_QUEUE, RawConfig, RawTokenConfig, TokenConfig};
 pub use error::{HsmError, SignError};
 pub use fault::Fault;
+pub use generate::NewKey;
 pub use key::Key;
-pub use keys::{Attestation, KeyRef, KeyReport};
-pub use module::{SlotReport, TokenInfo};
+pub use keys::KeyReport;
+pub use module::SlotReport;
 pub use permit::Permit;
 pub use pin::PinSource;
 pub use signing_key::TEST_MESSAGE;
 pub use token::Token;
+pub use token_info::{LibraryInfo, TokenInfo};
 pub use token_state::TokenState;
+pub use uri::{Pkcs11Uri, UriClass, UriError};
 pub use worker_pool::Probe;
 
 /// The module and the tokens in use. A process opens it once.
@@ -66,7 +77,17 @@ impl Hsm {
                 name: (*name).to_owned(),
             });
         }
-        let module = Module::open(config.module())?;
+        let module = Module::open(config.module()).map_err(|error| match error {
+            HsmError::Initialize { path, fault, .. } => {
+                let causes = module_hint::causes(&path, config.environment());
+                HsmError::Initialize {
+                    path,
+                    fault,
+                    causes,
+                }
+            }
+            other => other,
+        })?;
         Ok(Self {
             tokens: Mutex::default(),
             config: config.clone(),

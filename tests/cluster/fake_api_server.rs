@@ -7,10 +7,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
+use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use futures_util::StreamExt as _;
 use http::StatusCode;
+use http::header::AUTHORIZATION;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
@@ -51,6 +53,10 @@ pub(crate) struct Answers {
     pub(crate) issuer: String,
     pub(crate) pods: Collection,
     pub(crate) accounts: Collection,
+    /// The only token that is accepted; `None`: any.
+    pub(crate) token: Mutex<Option<String>>,
+    /// Requests that were refused for their token.
+    pub(crate) unauthorized: AtomicUsize,
 }
 
 impl Collection {
@@ -138,6 +144,22 @@ async fn answer(answer: Answer) -> Response {
     plain(answer)
 }
 
+async fn authenticate(
+    State(state): State<Arc<Answers>>,
+    request: axum::extract::Request,
+    next: middleware::Next,
+) -> Response {
+    let accepted = state.token.lock().unwrap().clone();
+    let presented = request.headers().get(AUTHORIZATION).cloned();
+    if let Some(accepted) = accepted
+        && presented.is_none_or(|header| header != format!("Bearer {accepted}").as_str())
+    {
+        state.unauthorized.fetch_add(1, Ordering::SeqCst);
+        return plain(Answer::Status(401));
+    }
+    next.run(request).await
+}
+
 #[derive(serde::Deserialize)]
 struct Asked {
     #[serde(default)]
@@ -155,6 +177,8 @@ impl FakeApiServer {
             issuer: issuer.to_owned(),
             pods: Collection::new(),
             accounts: Collection::new(),
+            token: Mutex::default(),
+            unauthorized: AtomicUsize::new(0),
         });
         let router = Router::new()
             .route("/version", get(|| async { "{}" }))
@@ -201,6 +225,10 @@ impl FakeApiServer {
                     },
                 ),
             )
+            .layer(middleware::from_fn_with_state(
+                Arc::clone(&state),
+                authenticate,
+            ))
             .with_state(Arc::clone(&state));
         let (port, ca) = serve(router).await;
         Self { port, ca, state }

@@ -27,13 +27,31 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
+    /// A cluster `east` with a kubeconfig and further keys, which may not be reachable.
+    pub(crate) fn with_kubeconfig(kubeconfig: &str, more: &str) -> Self {
+        Self::start(&[("east", kubeconfig.to_owned(), more)])
+    }
+
     /// Each cluster with its fake and its further keys; returns once they are reached.
     pub(crate) async fn new(all: &[(&str, &FakeApiServer, &str)]) -> Self {
+        let mut each = Vec::new();
+        for (name, fake, more) in all {
+            each.push((*name, fake.kubeconfig(), *more));
+        }
+        let fixture = Self::start(&each);
+        for (name, ..) in all {
+            let cluster = fixture.cluster(name);
+            eventually(PATIENCE, "the cluster is up", async || cluster.is_up()).await;
+        }
+        fixture
+    }
+
+    fn start(all: &[(&str, String, &str)]) -> Self {
         let files = tempfile::tempdir().unwrap();
         let mut raw: BTreeMap<String, RawCluster> = BTreeMap::new();
-        for (name, fake, more) in all {
+        for (name, kubeconfig, more) in all {
             let path = files.path().join(name);
-            std::fs::write(&path, fake.kubeconfig()).unwrap();
+            std::fs::write(&path, kubeconfig).unwrap();
             let text = format!(
                 "trust_domain = 'td'\nkubeconfig = '{}'\naudiences = {{ istio = 'istio-ca' }}\n{more}",
                 path.display()
@@ -43,16 +61,11 @@ impl Fixture {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let stop = CancellationToken::new();
         let clusters = Clusters::start(&clusters(raw).unwrap(), &clock, &TaskTracker::new(), &stop);
-        let fixture = Self {
+        Self {
             clusters,
             stop,
             _files: files,
-        };
-        for (name, ..) in all {
-            let cluster = fixture.cluster(name);
-            eventually(PATIENCE, "the cluster is up", async || cluster.is_up()).await;
         }
-        fixture
     }
 
     pub(crate) fn cluster(&self, name: &str) -> Arc<Cluster> {

@@ -9,8 +9,10 @@
     missing_docs
 )]
 
+mod exec;
 mod fake_api_server;
 mod fixture;
+mod kubeconfigs;
 mod nodes;
 mod offline;
 mod reviews;

@@ -227,7 +227,7 @@ async fn a_kubeconfig_that_cannot_be_used_is_not_used() {
     for (bad, says) in [
         // Plain HTTP proves no server.
         (good.replace("https://", "http://"), "not https"),
-        (plugin.to_string(), "runs a program"),
+        (plugin.to_string(), "clusters.east.exec does not allow it"),
         (unverified.to_string(), "insecure-skip-tls-verify"),
         (
             good.replace("\"current-context\":\"t\"", "\"current-context\":\"u\""),
@@ -238,7 +238,7 @@ async fn a_kubeconfig_that_cannot_be_used_is_not_used() {
     ] {
         std::fs::write(&path, &bad).unwrap();
         eventually(PATIENCE, says, async || {
-            let given_up = cluster.connection().client().err();
+            let given_up = cluster.connection().client().await.err();
             given_up.is_some_and(|down| down.to_string().contains(says))
         })
         .await;
@@ -248,7 +248,7 @@ async fn a_kubeconfig_that_cannot_be_used_is_not_used() {
         );
         std::fs::write(&path, &good).unwrap();
         eventually(PATIENCE, "the repaired cluster", async || {
-            cluster.connection().client().is_ok()
+            cluster.connection().client().await.is_ok()
         })
         .await;
         fixture.ask("east", TOKEN).await.unwrap();

@@ -25,6 +25,7 @@ mod issuance;
 mod istio;
 mod lifecycle;
 mod limits;
+mod listener_files;
 mod mtls;
 mod outage;
 mod reserved_keys;

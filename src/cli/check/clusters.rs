@@ -1,5 +1,6 @@
 //! Clusters: the API server, its clock, the permissions of the account, and the published bundles.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::CLUSTERS as CATEGORY;
@@ -33,7 +34,7 @@ async fn examine(
 ) {
     let name = cluster.name();
     let item = |what: &str| format!("{name} {what}");
-    let inspector = match Inspector::new(cluster).await {
+    let inspector = match Inspector::new(cluster, Arc::new(SystemClock)).await {
         Ok(inspector) => inspector,
         Err(error) => {
             let hint = format!("see clusters.{name}.kubeconfig");

@@ -1,25 +1,28 @@
 //! Requests to an API server, each bounded in time and in the bytes of its answer.
 //!
-//! kube's own `Api` reads bodies without a bound and logs an answer that it cannot read, which may
+//! kube's own client reads bodies without a bound and logs an answer that it cannot read, which may
 //! hold a token or a private key. Here no answer reaches the log.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, DATE};
-use http::{HeaderMap, Request, Response};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use kube::api::{GetParams, Patch, PatchParams, PostParams};
-use kube::client::Body;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use kube::core::Request as Resource;
-use kube::{Client, Config};
+use kube::core::params::{GetParams, Patch, PatchParams, PostParams};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::ApiError;
-use crate::clock::UnixTime;
+use crate::clock::{Clock, UnixTime};
+use crate::cluster::credential::{Credential, Presented};
+use crate::cluster::target::Target;
+use crate::cluster::transport::Transport;
 use crate::error_chain::error_chain;
 
 /// The limits of one request.
@@ -41,9 +44,16 @@ pub(super) const PAGE: Bounds = Bounds {
     bytes: 512 * MIB,
     time: Duration::from_secs(30),
 };
-/// A client for one API server. Clones share its connections.
+
+/// A client for one API server. Clones share its connections and its credential.
 #[derive(Clone)]
-pub struct ApiClient(Client);
+pub struct ApiClient(Arc<Inner>);
+
+struct Inner {
+    transport: Transport,
+    credential: Credential,
+    headers: HeaderMap,
+}
 
 impl fmt::Debug for ApiClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,9 +62,28 @@ impl fmt::Debug for ApiClient {
 }
 
 impl ApiClient {
-    pub(in crate::cluster) fn new(config: Config) -> Result<Self, String> {
-        let client = Client::try_from(config);
-        client.map(Self).map_err(|error| error_chain(&error))
+    /// `cluster` is its name, for the log. Connects with the first request.
+    pub fn new(cluster: &str, target: Target, clock: Arc<dyn Clock>) -> Result<Self, String> {
+        Ok(Self(Arc::new(Inner {
+            credential: Credential::new(cluster, &target, clock),
+            headers: target.headers.clone(),
+            transport: Transport::new(target)?,
+        })))
+    }
+
+    /// What the next request presents as headers: its credential, unless it is a client certificate,
+    /// and whom it impersonates.
+    pub async fn credential_headers(&self) -> Result<HeaderMap, ApiError> {
+        let presented = self.0.credential.present().await;
+        Ok(self.headers_with(&presented.map_err(ApiError::Unreachable)?))
+    }
+
+    fn headers_with(&self, presented: &Presented) -> HeaderMap {
+        let mut headers = self.0.headers.clone();
+        if let Some(value) = &presented.authorization {
+            headers.insert(AUTHORIZATION, value.clone());
+        }
+        headers
     }
 
     /// The answer, whatever its status.
@@ -98,9 +127,39 @@ impl ApiClient {
     }
 
     /// The answer's head, whatever its status; its body is not read yet.
-    pub(super) async fn open(&self, request: Request<Vec<u8>>) -> Result<Response<Body>, ApiError> {
-        let response = self.0.send(request.map(Body::from)).await;
-        response.map_err(|error| ApiError::Unreachable(error_chain(&error)))
+    pub(super) async fn open(
+        &self,
+        request: Request<Vec<u8>>,
+    ) -> Result<Response<Incoming>, ApiError> {
+        let request = request.map(Bytes::from);
+        let presented = self.0.credential.present().await;
+        let presented = presented.map_err(ApiError::Unreachable)?;
+        let response = self.present(request.clone(), &presented).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        // The API server did not act on it: with another credential it can be sent again.
+        match self.0.credential.after_refusal(&presented).await {
+            Some(next) => self.present(request, &next).await,
+            None => Ok(response),
+        }
+    }
+
+    async fn present(
+        &self,
+        mut request: Request<Bytes>,
+        presented: &Presented,
+    ) -> Result<Response<Incoming>, ApiError> {
+        let headers = request.headers_mut();
+        if !headers.contains_key(ACCEPT) {
+            headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        }
+        headers.extend(self.headers_with(presented));
+        let sent = self
+            .0
+            .transport
+            .send(request.map(Full::new), presented.identity.as_ref());
+        sent.await.map_err(ApiError::Unreachable)
     }
 
     pub(super) async fn call_within<T: DeserializeOwned>(
@@ -207,7 +266,7 @@ pub(in crate::cluster) fn post(path: &str, body: &Value) -> Result<Request<Vec<u
     request.map_err(|error| ApiError::Request(error.to_string()))
 }
 
-pub(super) async fn read(body: Body, most: usize) -> Result<Bytes, ApiError> {
+pub(super) async fn read(body: Incoming, most: usize) -> Result<Bytes, ApiError> {
     let body = Limited::new(body, most).collect().await;
     let body = body.map_err(|error| match error.is::<LengthLimitError>() {
         true => ApiError::TooLarge(most),

@@ -2,8 +2,8 @@
 
 use std::vec;
 
-use kube::api::{ListParams, WatchParams};
 use kube::core::Request;
+use kube::core::params::{ListParams, WatchParams};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 

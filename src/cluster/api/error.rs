@@ -7,6 +7,7 @@ use http::StatusCode;
 use kube::core::Status;
 
 use crate::cluster::error::ClusterUnavailable;
+use crate::cluster::text::one_line;
 
 /// Why a request to an API server failed. No variant holds a credential or the text of an answer that
 /// could not be read.
@@ -72,7 +73,7 @@ impl fmt::Display for ApiError {
                 };
                 for (before, part) in [(" ", status.reason.as_str()), (": ", text)] {
                     if !part.is_empty() {
-                        write!(f, "{before}{}", one_line(part))?;
+                        write!(f, "{before}{}", one_line(part, 400))?;
                     }
                 }
                 Ok(())
@@ -111,14 +112,6 @@ fn hint(code: u16) -> &'static str {
         429 => "it is overloaded",
         _ => "",
     }
-}
-
-/// Text of others for one line of a log: bounded, without control characters.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .take(400)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ impl Writer {
     }
 
     async fn write(&self, notice: &Notice) -> Result<(), ApiError> {
-        let client = self.cluster.connection().client()?;
+        let client = self.cluster.connection().client().await?;
         let path = Event::url_path(&(), Some(&notice.namespace));
         let event = event(notice, self.clock.now());
         client.create(&path, &event).await?;

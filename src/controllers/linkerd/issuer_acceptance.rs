@@ -166,7 +166,7 @@ impl IssuerAcceptance {
     }
 
     async fn list(&self) -> Result<Vec<Event>, ApiError> {
-        list(&self.cluster.connection().client()?, &self.namespace).await
+        list(&self.cluster.connection().client().await?, &self.namespace).await
     }
 }
 

@@ -146,6 +146,7 @@ impl<W: Observer> ManagedSecret<W> {
             .cluster
             .connection()
             .client()
+            .await
             .map_err(|e| e.to_string())?;
         let (namespace, name) = (&self.spec.namespace, &self.spec.secret);
         let now = self.clock.now();

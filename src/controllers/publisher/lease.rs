@@ -96,7 +96,7 @@ impl Election {
         &self,
         observed: &mut Option<ObservedRecord>,
     ) -> Result<Option<String>, ApiError> {
-        let (client, path) = (self.client()?, self.path());
+        let (client, path) = (self.client().await?, self.path());
         let name = self.config.lease_name();
         let Some(mut lease) = client.get::<Lease>(&path, name).await? else {
             let lease = Lease {
@@ -163,7 +163,7 @@ impl Election {
     }
 
     async fn release(&self) -> Result<(), ApiError> {
-        let (client, path) = (self.client()?, self.path());
+        let (client, path) = (self.client().await?, self.path());
         let name = self.config.lease_name();
         let Some(mut lease) = client.get::<Lease>(&path, name).await? else {
             return Ok(());
@@ -178,8 +178,8 @@ impl Election {
         Ok(())
     }
 
-    fn client(&self) -> Result<ApiClient, ApiError> {
-        Ok(self.cluster.connection().client()?)
+    async fn client(&self) -> Result<ApiClient, ApiError> {
+        Ok(self.cluster.connection().client().await?)
     }
 
     fn path(&self) -> String {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kube::Resource as _;
-use kube::api::PatchParams;
+use kube::core::params::PatchParams;
 use kube::core::{ApiResource, DynamicObject};
 use serde_json::Value;
 
@@ -34,7 +34,7 @@ pub(super) async fn write(
     key: &ObjectKey,
     mut object: Value,
 ) -> Outcome {
-    let client = match cluster.connection().client() {
+    let client = match cluster.connection().client().await {
         Ok(client) => client,
         Err(down) => return Outcome::Unreachable(down.why),
     };

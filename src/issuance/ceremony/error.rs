@@ -22,16 +22,19 @@ pub enum CeremonyError {
         made: String,
     },
     #[error(
-        "the first certificate ({subject}) is for a key that no authority here has: import the \
-         answer to `rootbridge ca request`, issuing certificate first"
+        "no authority here has the key of any of these certificates as an active or pending issuing \
+         key ({subjects}): import the answer to `rootbridge ca request`"
     )]
-    UnknownKey { subject: String },
+    UnknownKey {
+        /// Of the certificates.
+        subjects: String,
+    },
     #[error(
-        "the chain ends in `{subject}`, which is not self-signed, and no published anchor is above \
-         it: append the enterprise's root certificate"
+        "the root is missing: `{subject}` is not among the certificates, and no published anchor is \
+         above them; add the enterprise's root certificate"
     )]
     NoRoot {
-        /// Of the last certificate.
+        /// Of the missing issuer.
         subject: String,
     },
     /// Workloads do not trust the root of the new path yet.

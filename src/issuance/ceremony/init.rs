@@ -1,7 +1,7 @@
 //! `ca init`: makes a root and an issuing CA, with both keys in the token.
 //!
-//! Each step is recorded before the next one starts. A later run continues an incomplete one: it
-//! uses its keys, its root and the certificates that it signed.
+//! Each step is recorded before the next one starts, and nothing is active or published before the last
+//! one. A later run continues an incomplete one: it uses its keys and the certificates that it signed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,17 +40,21 @@ impl Ceremony {
             ca_name(&format!("{domain} issuing CA"), organization).map_err(TbsError::from)?;
 
         let root_len = options.path_len.saturating_add(1);
-        let (root, existing) = self
-            .root(
-                &token,
-                KeySpec {
-                    domain,
-                    role: Role::Root,
-                    kind: options.kind,
-                    path_len: root_len,
-                },
-            )
-            .await?;
+        let root_spec = KeySpec {
+            domain,
+            role: Role::Root,
+            kind: options.kind,
+            path_len: root_len,
+        };
+        let (root, existing) = self.root(&token, root_spec).await?;
+        let issuing = KeySpec {
+            domain,
+            role: Role::Issuing,
+            kind: options.kind,
+            path_len: options.path_len,
+        };
+        let issuing = self.issuing(&token, issuing).await?;
+        let is_new_root = existing.is_none();
         let root_certificate = match existing {
             Some(certificate) => certificate,
             None => {
@@ -68,19 +72,10 @@ impl Ceremony {
                         path_len: Some(root_len),
                     },
                 };
-                let certificate = self.certify(domain, &root, spec, now).await?;
-                self.activate(&root, &certificate, &certificate).await?;
-                certificate
+                self.certify(domain, &root, spec, now).await?
             }
         };
 
-        let issuing = KeySpec {
-            domain,
-            role: Role::Issuing,
-            kind: options.kind,
-            path_len: options.path_len,
-        };
-        let issuing = self.issuing(&token, issuing).await?;
         let root_not_after = root_certificate.not_after();
         let root_name = root_certificate.subject_der().to_vec();
         let spec = CertificateSpec {
@@ -99,6 +94,10 @@ impl Ceremony {
             },
         };
         let issuing_certificate = self.certify(domain, &root, spec, now).await?;
+        if is_new_root {
+            self.activate(&root, &root_certificate, &root_certificate)
+                .await?;
+        }
         self.activate(&issuing, &issuing_certificate, &root_certificate)
             .await?;
         let bundle = self.ledger.bundle(domain, None).await?;

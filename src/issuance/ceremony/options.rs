@@ -64,6 +64,8 @@ pub struct ImportReport {
     pub certificate: Certificate,
     /// The anchor of its path.
     pub anchor: Certificate,
+    /// Certificates of the import that are not in the path.
+    pub unused: Vec<Certificate>,
     /// Present when the published bundle changed.
     pub bundle_sequence: Option<u64>,
 }

@@ -40,6 +40,7 @@ pub(super) async fn apply(
         revision,
         bundles,
         certificate: result.certificate,
+        added_anchors: result.added_anchors,
     })
 }
 
@@ -79,6 +80,7 @@ async fn refresh(
         revision,
         bundles,
         certificate: None,
+        added_anchors: Vec::new(),
     })
 }
 
@@ -126,13 +128,13 @@ impl ChangeContext<'_> {
                 self.retire_certificate(certificate).await
             }
             Change::SetIssuerState { issuer, state } => self.set_issuer_state(&issuer, state).await,
-            Change::AddAnchor {
+            Change::AddAnchors {
                 trust_domain,
-                der,
+                ders,
                 source,
                 expires_at,
             } => {
-                self.add_foreign_anchor(&trust_domain, &der, &source, expires_at)
+                self.add_foreign_anchors(&trust_domain, &ders, &source, expires_at)
                     .await
             }
             Change::RetireAnchor {

@@ -37,7 +37,7 @@ impl Recorder {
         let credential = granted(&admin, ns, "rootbridge", rules).await;
         let (cluster, files, guard) = reach(server, &credential, "");
         eventually(PATIENCE, "the cluster", async || {
-            cluster.connection().client().is_ok()
+            cluster.connection().client().await.is_ok()
         })
         .await;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
-use kube::api::DynamicObject;
+use kube::core::DynamicObject;
 use serde::Deserialize;
 
 use crate::authn::{Caller, Identity, Method, Pod};
