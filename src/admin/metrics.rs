@@ -1,6 +1,7 @@
 //! `/metrics`: the components' counters, and gauges that are set at each request.
 //! docs/reference/metrics.md lists every name.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -15,7 +16,9 @@ use super::bundle_targets::BundleTargets;
 use super::health_state::HealthState;
 use crate::clock::UnixTime;
 use crate::issuance::AuthorityStatus;
+use crate::net::Certificates;
 use crate::trust::TargetStatus;
+use crate::x509::Certificate;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TokenLabels {
@@ -25,6 +28,11 @@ struct TokenLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DomainLabels {
     trust_domain: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListenerLabels {
+    listener: String,
 }
 
 #[derive(Debug)]
@@ -42,6 +50,7 @@ pub struct Metrics {
     issuer_expires_in: Family<DomainLabels, Gauge>,
     issuer_shortens_certificates: Family<DomainLabels, Gauge>,
     bundle_sequence: Family<DomainLabels, Gauge>,
+    listener_not_after: Family<ListenerLabels, Gauge>,
     bundle_targets: BundleTargets,
 }
 
@@ -61,6 +70,7 @@ impl Default for Metrics {
             issuer_expires_in: Family::default(),
             issuer_shortens_certificates: Family::default(),
             bundle_sequence: Family::default(),
+            listener_not_after: Family::default(),
             bundle_targets: BundleTargets::default(),
         };
         metrics.register();
@@ -133,6 +143,11 @@ impl Metrics {
             "Sequence of the published trust bundle",
             self.bundle_sequence.clone(),
         );
+        registry.register(
+            "listener_certificate_not_after_timestamp_seconds",
+            "Earliest notAfter of the certificates that a listener serves, seconds since 1970",
+            self.listener_not_after.clone(),
+        );
         self.bundle_targets.register(registry);
     }
 
@@ -148,6 +163,7 @@ impl Metrics {
         authorities: &[AuthorityStatus],
         queued_outcomes: usize,
         targets: &[TargetStatus],
+        listeners: &[(String, Arc<Certificates>)],
         now: UnixTime,
     ) -> String {
         for (token, token_health) in health_state.tokens() {
@@ -197,12 +213,29 @@ impl Metrics {
                     .set(to_i64(sequence));
             }
         }
+        for (listener, certificates) in listeners {
+            if let Some(not_after) = earliest_end(certificates) {
+                let listener = listener.clone();
+                self.listener_not_after
+                    .get_or_create(&ListenerLabels { listener })
+                    .set(not_after.secs());
+            }
+        }
         self.bundle_targets.set(targets);
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
     }
+}
+
+fn earliest_end(certificates: &Certificates) -> Option<UnixTime> {
+    let entries = certificates.entries();
+    let leaves = entries.iter().filter_map(|entry| entry.key.cert.first());
+    leaves
+        .filter_map(|leaf| Certificate::parse(leaf.as_ref()).ok())
+        .map(|leaf| leaf.not_after())
+        .min()
 }
 
 fn to_i64(count: u64) -> i64 {

@@ -135,6 +135,7 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
         &admin.authorities.status(),
         admin.pipeline.queued_outcomes(),
         &admin.distribution.all(),
+        &admin.listeners,
         now,
     );
     let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";

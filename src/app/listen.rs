@@ -14,7 +14,7 @@ use crate::cluster::Clusters;
 use crate::issuance::LedgerStatusSource;
 use crate::mesh::{
     self, CallerAuthenticator, LinkerdConfig, ListenerConfig, Services, ServingCertificate,
-    TlsConfig, TlsFiles, Verifiers,
+    TlsConfig, TlsFilePaths, TlsFiles, Verifiers,
 };
 use crate::net::{self, AllowedClients, Certificates, Clients, Listener};
 
@@ -119,9 +119,13 @@ impl Bound {
             TlsConfig::Files { certificate, key } => {
                 let shown = Arc::clone(&self.shown);
                 let authorities = Arc::clone(&services.authorities);
-                let (certificate, key) = (certificate.clone(), key.clone());
-                let for_linkerd = self.config.linkerd().is_some();
-                let files = TlsFiles::load(certificate, key, shown, authorities, for_linkerd)
+                let paths = TlsFilePaths {
+                    certificate: certificate.clone(),
+                    key: key.clone(),
+                    for_linkerd: self.config.linkerd().is_some(),
+                };
+                let clock = Arc::clone(&core.clock);
+                let files = TlsFiles::load(paths, shown, authorities, clock)
                     .await
                     .with_context(|| format!("listeners.{name}.tls"))?;
                 tasks.spawn(files.run(stop.clone()));

@@ -10,6 +10,7 @@ use reqwest::{Certificate, Client, StatusCode, Url, header, redirect};
 
 use super::jwks::MAX_BYTES;
 use crate::error_chain::error_chain;
+use crate::x509::read_certificate_ders;
 
 /// For one fetch, from name resolution to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -159,12 +160,12 @@ async fn roots(path: &Path) -> Result<Vec<Certificate>, SourceError> {
         path: path.to_owned(),
         why,
     };
-    let pem = read_file(path).await?;
-    let roots = Certificate::from_pem_bundle(&pem).map_err(|why| refused(error_chain(&why)))?;
-    if roots.is_empty() {
-        return Err(refused("it has no CERTIFICATE block".to_owned()));
-    }
-    Ok(roots)
+    let file = read_file(path).await?;
+    read_certificate_ders(&file)
+        .map_err(|why| refused(why.to_string()))?
+        .iter()
+        .map(|der| Certificate::from_der(der).map_err(|why| refused(error_chain(&why))))
+        .collect()
 }
 
 impl std::fmt::Display for Source {

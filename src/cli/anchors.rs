@@ -4,17 +4,17 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::certificate_files;
 use super::config_arg::CommonArgs;
 use super::failure::{Exit, Failure};
-use super::files;
 use super::format::{fingerprint, joined, or_empty, with_distance};
 use super::open::{actor, snapshot, with_ledger};
 use super::output;
 use super::time::DateOrDuration;
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{Clock as _, SystemClock, UnixTime};
 use crate::digest::hex;
 use crate::ledger::{AnchorRecord, Applied, Change, IssuerState, Snapshot};
-use crate::x509::{Certificate, TrustDomain, parse_pem_chain};
+use crate::x509::{Certificate, TrustDomain};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum AnchorsCommand {
@@ -28,8 +28,9 @@ pub(super) enum AnchorsCommand {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct AddArgs {
-    /// The roots, PEM; `-` reads standard input.
-    file: PathBuf,
+    /// The roots, in one or several files: PEM, DER or PKCS#7 (.p7b). `-`: standard input.
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
     /// The trust domain of the bundle.
     #[arg(long, value_name = "TRUST_DOMAIN")]
     trust_domain: TrustDomain,
@@ -77,55 +78,65 @@ pub(super) fn run(command: AnchorsCommand) -> Result<(), Failure> {
 }
 
 fn add(args: &AddArgs) -> Result<(), Failure> {
-    let pem = files::read(&args.file)?;
-    let invalid = |message: String| Failure::new(Exit::Failed, message).at(args.file.display());
-    let anchors = parse_pem_chain(&pem)
-        .map_err(|error| invalid(format!("no certificates in PEM: {error}")))?;
+    let anchors = certificate_files::read(&args.files)?;
     let now = SystemClock.now();
     let expires_at = args.expires.map(|time| time.after(now));
-    // All anchors are validated before the first is added.
-    for anchor in &anchors {
-        if !anchor.is_ca() {
-            return Err(invalid(format!(
-                "`{}` is no CA certificate",
-                anchor.subject()
-            )));
-        }
-        if anchor.not_after() <= now {
-            return Err(invalid(format!("`{}` has expired", anchor.subject())));
-        }
-    }
     if expires_at.is_some_and(|time| time <= now) {
         return Err(Failure::new(Exit::Usage, "--expires is in the past"));
     }
+    refuse_unusable(&anchors, now)
+        .map_err(|failure| failure.at(joined(args.files.iter().map(|f| f.display()), ", ")))?;
     let config = args.common.config.load()?;
-    let sequence = with_ledger(&config, async |ledger| {
-        let by = actor();
-        let mut sequence = None;
-        for anchor in &anchors {
-            let change = Change::AddAnchor {
-                trust_domain: args.trust_domain.clone(),
-                der: anchor.der().to_vec(),
-                source: args.source.clone(),
-                expires_at,
-            };
-            let applied = ledger.apply(change, &by).await?;
-            sequence = bundle_sequence(&applied).or(sequence);
-        }
-        Ok(sequence)
+    let applied = with_ledger(&config, async |ledger| {
+        let change = Change::AddAnchors {
+            trust_domain: args.trust_domain.clone(),
+            ders: anchors.iter().map(|each| each.der().to_vec()).collect(),
+            source: args.source.clone(),
+            expires_at,
+        };
+        Ok(ledger.apply(change, &actor()).await?)
     })?;
+    let sequence = bundle_sequence(&applied);
+    let (added, known): (Vec<_>, Vec<_>) = anchors
+        .iter()
+        .partition(|each| applied.added_anchors.contains(&each.fingerprint()));
     if args.common.format.is_json() {
-        let added: Vec<String> = anchors.iter().map(fingerprint).collect();
-        return output::json(&json!({ "added": added, "bundle_sequence": sequence }));
+        let all = |list: &[&Certificate]| -> Vec<String> {
+            list.iter().map(|each| fingerprint(each)).collect()
+        };
+        return output::json(&json!({
+            "added": all(&added),
+            "known": all(&known),
+            "bundle_sequence": sequence,
+        }));
     }
-    for anchor in &anchors {
-        output::line(format!(
-            "added {} sha256:{}",
-            anchor.subject(),
-            fingerprint(anchor)
-        ))?;
+    for (word, list) in [("added", &added), ("published already", &known)] {
+        for anchor in list {
+            let (subject, sha256) = (anchor.subject(), fingerprint(anchor));
+            output::line(format!("{word} {subject} sha256:{sha256}"))?;
+        }
     }
     note_sequence(&args.trust_domain, sequence)
+}
+
+/// All anchors are checked before the first is added, and every one that cannot be is named.
+fn refuse_unusable(anchors: &[Certificate], now: UnixTime) -> Result<(), Failure> {
+    let mut reasons = anchors.iter().filter_map(|anchor| {
+        let subject = anchor.subject();
+        if !anchor.is_ca() {
+            return Some(format!("`{subject}` is no CA certificate"));
+        }
+        (anchor.not_after() <= now).then(|| format!("`{subject}` has expired"))
+    });
+    match reasons.next() {
+        None => Ok(()),
+        Some(first) => {
+            let failure = Failure::new(Exit::Failed, first);
+            Err(reasons.fold(failure, |failure, reason| {
+                failure.next(format!("also {reason}"))
+            }))
+        }
+    }
 }
 
 fn remove(args: &RemoveArgs) -> Result<(), Failure> {

@@ -111,7 +111,7 @@ fn unknown_keys_are_all_named_with_the_nearest_known_one() {
     assert!(
         found
             .iter()
-            .any(|f| f.contains("hsm.tokens.main.pin: unknown key (known here: label")),
+            .any(|f| f.contains("hsm.tokens.main.pin: unknown key (known here: uri, label")),
         "{found:?}"
     );
     assert!(

@@ -14,8 +14,16 @@ pub enum HsmError {
     NoSuchModule { path: PathBuf },
     #[error("cannot load {path} as a PKCS#11 module: {reason}")]
     Module { path: PathBuf, reason: String },
-    #[error("cannot initialize the PKCS#11 module {path}: {fault}")]
-    Initialize { path: PathBuf, fault: Fault },
+    #[error(
+        "cannot initialize the PKCS#11 module {path}: {}{fault}",
+        listed(causes)
+    )]
+    Initialize {
+        path: PathBuf,
+        fault: Fault,
+        /// What may have caused it.
+        causes: Vec<String>,
+    },
     /// The process does not have a variable of `hsm.environment`.
     #[error(
         "the module reads {name} from the environment, and it is not set as hsm.environment says: start the process with it"
@@ -24,6 +32,11 @@ pub enum HsmError {
     #[error("no token is configured as {name:?}: hsm.tokens has {known}")]
     UnknownToken {
         name: String,
+        /// The configured names.
+        known: String,
+    },
+    #[error("the URI does not name exactly one configured token: hsm.tokens has {known}")]
+    NoTokenNamed {
         /// The configured names.
         known: String,
     },
@@ -57,7 +70,10 @@ pub enum HsmError {
         /// CKA_ID in hexadecimal.
         id: String,
     },
-    #[error("token {token:?} has {count} private keys with CKA_ID {id}: give each its own")]
+    #[error(
+        "token {token:?} has {count} private keys with CKA_ID {id}, and none of them has the recorded public \
+         key: the certificates were issued to another key"
+    )]
     AmbiguousKey {
         token: String,
         /// CKA_ID in hexadecimal.
@@ -74,6 +90,33 @@ pub enum HsmError {
         "key {id} in token {token:?} does not have the recorded public key: the certificates were issued to another key"
     )]
     PublicKeyMismatch {
+        token: String,
+        /// CKA_ID in hexadecimal.
+        id: String,
+    },
+    /// Every template was refused.
+    #[error(
+        "token {token:?} refuses to generate {kind} key pairs with the attributes that protect them \
+         (CKA_TOKEN, CKA_SENSITIVE and CKA_SIGN true, CKA_EXTRACTABLE false): {fault}. Generate the key \
+         with the vendor's tool, and name it with `--use-key`"
+    )]
+    KeyTemplate {
+        token: String,
+        kind: KeyKind,
+        /// Of the first attempt.
+        fault: Fault,
+    },
+    #[error(
+        "token {token:?} generated a key that it reports as extractable or not sensitive, although the \
+         template asked for the opposite: the key is destroyed"
+    )]
+    ExtractableKey { token: String },
+    /// The token would need a login for each signature.
+    #[error(
+        "token {token:?} requires the PIN again for each signature of key {id} (CKA_ALWAYS_AUTHENTICATE), \
+         which is not supported: use a key without it"
+    )]
+    AlwaysAuthenticate {
         token: String,
         /// CKA_ID in hexadecimal.
         id: String,
@@ -130,6 +173,11 @@ pub enum HsmError {
     Probe { token: String, reason: String },
     #[error("cannot start a thread for token {token:?}: {reason}")]
     Thread { token: String, reason: String },
+}
+
+/// Before the module's own words, which are often none.
+fn listed(causes: &[String]) -> String {
+    causes.iter().map(|cause| format!("{cause}; ")).collect()
 }
 
 /// Why there is no signature. A signature exists in no case but [`Unknown`](Self::Unknown), where one

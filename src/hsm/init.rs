@@ -7,7 +7,8 @@ use secrecy::SecretString;
 
 use super::error::HsmError;
 use super::fault::Fault;
-use super::module::{Module, TokenInfo};
+use super::module::Module;
+use super::token_info::TokenInfo;
 
 /// Initializes the token in `slot` or in the first free slot, and sets its PINs. An initialized token
 /// is never changed.
@@ -53,7 +54,10 @@ pub(super) fn init_token(
             }
             found => found,
         },
-        None => tokens.iter().find(|token| !token.initialized),
+        // Some modules never set the flag, and a label is set when a token is initialized.
+        None => tokens
+            .iter()
+            .find(|token| !token.initialized && token.label.is_empty()),
     };
     let slot = free.ok_or(HsmError::NoFreeSlot)?.slot;
     init(module, slot, label, so_pin, user_pin).map_err(call)?;

@@ -1,59 +1,20 @@
-//! Generates, finds and lists keys, and reads what the token vouches for.
+//! Finds and lists keys, and reads what the token vouches for.
 
 use std::sync::atomic::Ordering;
 
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
+use super::attestation::Attestation;
+use super::attributes::{bytes, flag};
 use super::error::HsmError;
 use super::fault::Fault;
 use super::mechanism;
+use super::public_key;
 use super::signing_key::{SigningKey, TEST_MESSAGE};
 use super::token_inner::TokenInner;
 use crate::digest::hex;
 use crate::x509::{KeyKind, PublicKey};
-
-/// The location of a key.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct KeyRef {
-    /// As `[hsm.tokens.NAME]` calls it.
-    pub token: String,
-    /// CKA_ID.
-    pub id: Vec<u8>,
-    /// CKA_LABEL.
-    pub label: String,
-}
-
-/// What the token reports of a private key. `None`: it does not report the attribute.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Attestation {
-    /// CKA_LOCAL: generated in the token.
-    pub local: Option<bool>,
-    /// CKA_ALWAYS_SENSITIVE: its value was never readable.
-    pub always_sensitive: Option<bool>,
-    /// CKA_NEVER_EXTRACTABLE: it could never leave the token, not even wrapped.
-    pub never_extractable: Option<bool>,
-    /// CKA_SENSITIVE.
-    pub sensitive: Option<bool>,
-    /// CKA_EXTRACTABLE.
-    pub extractable: Option<bool>,
-}
-
-impl Attestation {
-    /// The names of the attributes that the token does not vouch for: one that it does not report
-    /// counts as false.
-    pub fn missing(&self) -> Vec<&'static str> {
-        [
-            (self.local, "CKA_LOCAL"),
-            (self.always_sensitive, "CKA_ALWAYS_SENSITIVE"),
-            (self.never_extractable, "CKA_NEVER_EXTRACTABLE"),
-        ]
-        .into_iter()
-        .filter(|(reported, _)| *reported != Some(true))
-        .map(|(_, name)| name)
-        .collect()
-    }
-}
 
 /// A private key in a token.
 #[derive(Clone, Debug)]
@@ -74,112 +35,100 @@ impl KeyReport {
     }
 }
 
-/// Generates a key pair: sensitive, not extractable, for signing only.
-pub(super) fn generate(
+/// A private key object, and what it is called.
+struct Private {
+    object: ObjectHandle,
+    id: Vec<u8>,
+    label: Vec<u8>,
+}
+
+/// All private keys.
+pub(super) fn list(inner: &TokenInner, session: &Session) -> Result<Vec<KeyReport>, Fault> {
+    let keys = all_private(session)?;
+    let report = |key| {
+        let shown = public_of(inner, session, key, &keys)?;
+        report(session, key, shown.key)
+    };
+    keys.iter().map(report).collect()
+}
+
+/// The object of a key that is open, in this session.
+pub(super) fn find(
     inner: &TokenInner,
     session: &Session,
-    kind: KeyKind,
-    label: &str,
-    id: &[u8],
-) -> Result<PublicKey, HsmError> {
-    let call = |fault| inner.call_error(fault);
-    let (mechanism, kind_attributes) =
-        mechanism::generation(kind).ok_or(HsmError::UnsupportedKey { kind })?;
-    let existing = session
-        .find_objects(&[Attribute::Id(id.to_vec())])
-        .map_err(|error| call(error.into()))?;
-    if !existing.is_empty() {
-        return Err(HsmError::KeyExists {
-            token: inner.name.clone(),
-            id: hex(id),
-        });
-    }
-    let common = [
-        Attribute::Token(true),
-        Attribute::Label(label.as_bytes().to_vec()),
-        Attribute::Id(id.to_vec()),
-    ];
-    let mut public = common.to_vec();
-    public.extend([Attribute::Private(false), Attribute::Verify(true)]);
-    public.extend(kind_attributes);
-    let mut private = common.to_vec();
-    private.extend([
-        Attribute::Private(true),
-        Attribute::Sensitive(true),
-        Attribute::Extractable(false),
-        Attribute::Sign(true),
-        // Tokens allow these by default.
-        Attribute::Decrypt(false),
-        Attribute::Unwrap(false),
-        Attribute::Derive(false),
-    ]);
-    if matches!(kind, KeyKind::Rsa { .. }) {
-        private.push(Attribute::SignRecover(false));
-    }
-    let (_, generated) = session
-        .generate_key_pair(&mechanism, &public, &private)
-        .map_err(|error| call(error.into()))?;
-    let report = report(session, generated).map_err(call)?;
-    let missing = report.attestation.missing();
-    if !missing.is_empty() {
-        tracing::warn!(
-            token = inner.name,
-            key = hex(id),
-            missing = missing.join(", "),
-            "the token does not vouch for the key that it generated"
+    key: &SigningKey,
+) -> Result<ObjectHandle, Fault> {
+    let found = locate(inner, session, &key.id, &key.public)?;
+    // None also after a lost login: the token hides private keys and reports no error.
+    let found = found.ok_or_else(|| {
+        let reason = format!(
+            "no private key with CKA_ID {} is the open one",
+            hex(&key.id)
         );
-    }
-    report.public_key.map_err(|reason| HsmError::NoPublicKey {
-        token: inner.name.clone(),
-        id: hex(id),
-        reason,
-    })
+        Fault::other("C_FindObjects", reason)
+    })?;
+    Ok(found.object)
 }
 
-/// All private keys. The class is always part of the search: without it the token also returns
-/// objects that are no keys (Kryoptic: more than a hundred mechanisms).
-pub(super) fn list(session: &Session) -> Result<Vec<KeyReport>, Fault> {
-    let keys = session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY)])?;
-    keys.into_iter().map(|key| report(session, key)).collect()
-}
-
-/// The private key with this CKA_ID.
-pub(super) fn find(session: &Session, id: &[u8]) -> Result<ObjectHandle, Fault> {
-    let found = find_all(session, id)?;
-    match found.as_slice() {
-        [key] => Ok(*key),
-        // Also after a lost login: the token hides private keys and reports no error.
-        [] => Err(Fault::other(
-            "C_FindObjects",
-            format!("no private key with CKA_ID {}", hex(id)),
-        )),
-        several => Err(Fault::other(
-            "C_FindObjects",
-            format!("{} private keys with CKA_ID {}", several.len(), hex(id)),
-        )),
-    }
-}
-
-/// The private key with this CKA_ID and its attributes.
+/// The private key of `expected`.
 pub(super) fn inspect(
     inner: &TokenInner,
     session: &Session,
     id: &[u8],
+    expected: &PublicKey,
 ) -> Result<KeyReport, HsmError> {
     let call = |fault| inner.call_error(fault);
-    let found = find_all(session, id).map_err(call)?;
-    match found.as_slice() {
-        [key] => report(session, *key).map_err(call),
-        [] => Err(HsmError::NoSuchKey {
-            token: inner.name.clone(),
-            id: hex(id),
-        }),
+    if let Some(key) = locate(inner, session, id, expected).map_err(call)? {
+        if key.id != id {
+            tracing::warn!(
+                token = inner.name,
+                recorded = hex(id),
+                found = hex(&key.id),
+                "the key has another CKA_ID than the recorded one"
+            );
+        }
+        return report(session, &key, Ok(expected.clone())).map_err(call);
+    }
+    let recorded = private_with_id(session, id).map_err(call)?;
+    let (token, id) = (inner.name.clone(), hex(id));
+    match recorded.as_slice() {
+        [] => Err(HsmError::NoSuchKey { token, id }),
+        [only] => match public_of(inner, session, only, &recorded)
+            .map_err(call)?
+            .key
+        {
+            Ok(_) => Err(HsmError::PublicKeyMismatch { token, id }),
+            Err(reason) => Err(HsmError::NoPublicKey { token, id, reason }),
+        },
         several => Err(HsmError::AmbiguousKey {
-            token: inner.name.clone(),
-            id: hex(id),
+            token,
+            id,
             count: several.len(),
         }),
     }
+}
+
+/// The private key of `expected`. Its public key identifies it; `id`, the recorded CKA_ID, only says
+/// where to look first: others may have the same one, and administrators change them.
+fn locate(
+    inner: &TokenInner,
+    session: &Session,
+    id: &[u8],
+    expected: &PublicKey,
+) -> Result<Option<Private>, Fault> {
+    let recorded = private_with_id(session, id)?;
+    if let Some(key) = with_public_key(inner, session, recorded, expected)? {
+        return Ok(Some(key));
+    }
+    let mut all = all_private(session)?;
+    for position in 0..all.len() {
+        let Some(key) = all.get(position) else { break };
+        let shown = public_of(inner, session, key, &all)?;
+        if shown.key.as_ref() == Ok(expected) {
+            return Ok(Some(all.swap_remove(position)));
+        }
+    }
+    Ok(None)
 }
 
 /// Makes a test signature and verifies it in software.
@@ -190,7 +139,7 @@ pub(super) fn self_test(
 ) -> Result<(), Fault> {
     let raw = session.sign(
         &mechanism::signing(key.public.kind()),
-        find(session, &key.id)?,
+        find(inner, session, key)?,
         &mechanism::input(key.algorithm, TEST_MESSAGE)?,
     )?;
     inner.test_signatures.fetch_add(1, Ordering::Relaxed);
@@ -198,146 +147,107 @@ pub(super) fn self_test(
         .map_err(|reason| Fault::other("C_Sign", reason))
 }
 
-fn find_all(session: &Session, id: &[u8]) -> Result<Vec<ObjectHandle>, Fault> {
-    Ok(session.find_objects(&[
-        Attribute::Class(ObjectClass::PRIVATE_KEY),
-        Attribute::Id(id.to_vec()),
-    ])?)
+/// The one of `keys` whose public key is `expected`.
+fn with_public_key(
+    inner: &TokenInner,
+    session: &Session,
+    mut keys: Vec<Private>,
+    expected: &PublicKey,
+) -> Result<Option<Private>, Fault> {
+    let mut unclear = Vec::new();
+    for (position, key) in keys.iter().enumerate() {
+        let shown = public_of(inner, session, key, &keys)?;
+        if shown.key.as_ref() == Ok(expected) {
+            return Ok(Some(keys.swap_remove(position)));
+        }
+        let other_kind = |public: &PublicKey| public.kind() != expected.kind();
+        if !shown.certain && !shown.key.as_ref().is_ok_and(other_kind) {
+            unclear.push(position);
+        }
+    }
+    // The token shows no public key, or that of an object which only has the same CKA_ID.
+    for position in unclear {
+        let object = keys.get(position).map(|key| key.object);
+        if let Some(object) = object
+            && public_key::signs_for(inner, session, object, expected)?
+        {
+            return Ok(Some(keys.swap_remove(position)));
+        }
+    }
+    Ok(None)
 }
 
-fn report(session: &Session, key: ObjectHandle) -> Result<KeyReport, Fault> {
-    let flag = |kind| {
-        Ok::<_, Fault>(
-            attribute(session, key, kind)?.and_then(|attribute| match attribute {
-                Attribute::Local(yes)
-                | Attribute::AlwaysSensitive(yes)
-                | Attribute::NeverExtractable(yes)
-                | Attribute::Sensitive(yes)
-                | Attribute::Extractable(yes) => Some(yes),
-                _ => None,
-            }),
-        )
-    };
-    let id = bytes(session, key, AttributeType::Id)?.unwrap_or_default();
-    let label = bytes(session, key, AttributeType::Label)?.unwrap_or_default();
-    Ok(KeyReport {
-        label: String::from_utf8_lossy(&label).into_owned(),
-        public_key: public_key(session, key, &id)?,
-        id,
-        attestation: Attestation {
-            local: flag(AttributeType::Local)?,
-            always_sensitive: flag(AttributeType::AlwaysSensitive)?,
-            never_extractable: flag(AttributeType::NeverExtractable)?,
-            sensitive: flag(AttributeType::Sensitive)?,
-            extractable: flag(AttributeType::Extractable)?,
-        },
+fn public_of(
+    inner: &TokenInner,
+    session: &Session,
+    key: &Private,
+    all: &[Private],
+) -> Result<public_key::Shown, Fault> {
+    let is_other = |other: &&Private| other.object != key.object && other.id == key.id;
+    let shared_id = all.iter().any(|other| is_other(&other));
+    let names = (key.id.as_slice(), key.label.as_slice());
+    public_key::of_private(inner, session, key.object, names, shared_id)
+}
+
+/// The class is always part of the search: without it the token also returns objects that are no keys
+/// (Kryoptic: more than a hundred mechanisms).
+fn all_private(session: &Session) -> Result<Vec<Private>, Fault> {
+    let found = session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY)])?;
+    let keys = found.into_iter().map(|object| private(session, object));
+    keys.collect()
+}
+
+fn private_with_id(session: &Session, id: &[u8]) -> Result<Vec<Private>, Fault> {
+    if id.is_empty() {
+        // A search for an empty value does not find objects that have none.
+        let mut all = all_private(session)?;
+        all.retain(|key| key.id.is_empty());
+        return Ok(all);
+    }
+    let found = session.find_objects(&[
+        Attribute::Class(ObjectClass::PRIVATE_KEY),
+        Attribute::Id(id.to_vec()),
+    ])?;
+    let keys = found.into_iter().map(|object| private(session, object));
+    keys.collect()
+}
+
+/// Whether the session sees any private key, which most tokens show only after a login.
+pub(super) fn shows_private_key(session: &Session) -> Result<bool, Fault> {
+    let found = session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY)])?;
+    Ok(!found.is_empty())
+}
+
+fn private(session: &Session, object: ObjectHandle) -> Result<Private, Fault> {
+    Ok(Private {
+        object,
+        id: bytes(session, object, AttributeType::Id)?.unwrap_or_default(),
+        label: bytes(session, object, AttributeType::Label)?.unwrap_or_default(),
     })
 }
 
-/// From the public key object with the same CKA_ID, or from the attributes of an RSA private key.
-fn public_key(
+fn report(
     session: &Session,
-    private: ObjectHandle,
-    id: &[u8],
-) -> Result<Result<PublicKey, String>, Fault> {
-    let public = session.find_objects(&[
-        Attribute::Class(ObjectClass::PUBLIC_KEY),
-        Attribute::Id(id.to_vec()),
-    ])?;
-    if public.len() > 1 {
-        return Ok(Err(format!(
-            "{} public keys have the same CKA_ID",
-            public.len()
-        )));
-    }
-    for object in public.into_iter().chain([private]) {
-        let read = |kind| bytes(session, object, kind);
-        let key = if let (Some(params), Some(point)) = (
-            read(AttributeType::EcParams)?,
-            read(AttributeType::EcPoint)?,
-        ) {
-            mechanism::ec_public_key(&params, &point)
-        } else if let (Some(modulus), Some(exponent)) = (
-            read(AttributeType::Modulus)?,
-            read(AttributeType::PublicExponent)?,
-        ) {
-            mechanism::rsa_public_key(&modulus, &exponent)
-        } else {
-            continue;
-        };
-        return Ok(key);
-    }
-    Ok(Err(
-        "no public key object has the same CKA_ID; import the public key next to it".into(),
-    ))
+    key: &Private,
+    public_key: Result<PublicKey, String>,
+) -> Result<KeyReport, Fault> {
+    Ok(KeyReport {
+        label: String::from_utf8_lossy(&key.label).into_owned(),
+        id: key.id.clone(),
+        public_key,
+        attestation: attestation(session, key.object)?,
+    })
 }
 
-fn bytes(
-    session: &Session,
-    object: ObjectHandle,
-    kind: AttributeType,
-) -> Result<Option<Vec<u8>>, Fault> {
-    Ok(
-        attribute(session, object, kind)?.and_then(|attribute| match attribute {
-            Attribute::Id(value)
-            | Attribute::Label(value)
-            | Attribute::EcParams(value)
-            | Attribute::EcPoint(value)
-            | Attribute::Modulus(value)
-            | Attribute::PublicExponent(value) => Some(value).filter(|value| !value.is_empty()),
-            _ => None,
-        }),
-    )
-}
-
-/// Reads one attribute at a time: a token that does not know one of several may return none.
-fn attribute(
-    session: &Session,
-    object: ObjectHandle,
-    kind: AttributeType,
-) -> Result<Option<Attribute>, Fault> {
-    use cryptoki::error::{Error, RvError};
-    match session.get_attributes(object, &[kind]) {
-        Ok(attributes) => Ok(attributes.into_iter().next()),
-        Err(Error::Pkcs11(RvError::AttributeTypeInvalid | RvError::AttributeSensitive, _)) => {
-            Ok(None)
-        }
-        // A value that cannot be converted counts as not reported.
-        Err(error @ Error::Pkcs11(..)) => Err(error.into()),
-        Err(_) => Ok(None),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_attribute_that_is_not_reported_counts_as_false() {
-        let yes = Some(true);
-        let good = Attestation {
-            local: yes,
-            always_sensitive: yes,
-            never_extractable: yes,
-            ..Default::default()
-        };
-        assert!(good.missing().is_empty());
-        assert_eq!(
-            Attestation {
-                local: None,
-                ..good
-            }
-            .missing(),
-            ["CKA_LOCAL"]
-        );
-        assert_eq!(
-            Attestation {
-                always_sensitive: Some(false),
-                ..good
-            }
-            .missing(),
-            ["CKA_ALWAYS_SENSITIVE"]
-        );
-        assert_eq!(Attestation::default().missing().len(), 3);
-    }
+pub(super) fn attestation(session: &Session, key: ObjectHandle) -> Result<Attestation, Fault> {
+    let flag = |kind| flag(session, key, kind);
+    Ok(Attestation {
+        local: flag(AttributeType::Local)?,
+        always_sensitive: flag(AttributeType::AlwaysSensitive)?,
+        never_extractable: flag(AttributeType::NeverExtractable)?,
+        sensitive: flag(AttributeType::Sensitive)?,
+        extractable: flag(AttributeType::Extractable)?,
+        sign: flag(AttributeType::Sign)?,
+        always_authenticate: flag(AttributeType::AlwaysAuthenticate)?,
+    })
 }

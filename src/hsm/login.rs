@@ -9,10 +9,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use cryptoki::error::RvError;
 use cryptoki::session::{Session, SessionState, UserType};
 
+use super::error::HsmError;
 use super::fault::Fault;
 use super::keys;
-use super::module::{TokenInfo, select};
-use super::pin::{LoginDecision, Pin, PinFault, Refusal, decide_login};
+use super::module::select;
+use super::pin::{LoginDecision, Pin, PinFault, PinSource, Refusal, decide_login};
+use super::token_info::TokenInfo;
 use super::token_inner::TokenInner;
 use super::token_state::TokenState;
 use crate::backoff::Backoff;
@@ -138,8 +140,8 @@ impl LoginThread {
     }
 
     fn try_connect(&mut self) -> Result<(), TokenState> {
-        let pin = self.inner.config.pin.read();
-        if let Ok(pin) = &pin
+        let pin = self.read_pin();
+        if let Ok(Some(pin)) = &pin
             && self.refusal.is_some_and(|refusal| refusal.is_wrong(pin))
         {
             return Err(TokenState::PinRejected);
@@ -151,9 +153,10 @@ impl LoginThread {
         let session = inner.module.session(info.slot).map_err(unavailable)?;
         // A worker's session may have preserved the login.
         if !is_logged_in(&session).map_err(unavailable)? {
-            self.login(&session, &info, &pin.map_err(unavailable)?)?;
+            self.login(&session, &info, pin.map_err(unavailable)?.as_ref())?;
         }
         drop(guard);
+        inner.set_login_is_shown(is_logged_in(&session).map_err(unavailable)?);
         inner.set_logged_in(info);
         if self.needs_self_test {
             self.self_test(&session).map_err(unavailable)?;
@@ -162,15 +165,31 @@ impl LoginThread {
         Ok(())
     }
 
+    /// `None` for a token that is used without a login.
+    fn read_pin(&self) -> Result<Option<Pin>, HsmError> {
+        let source = self.inner.config.pin.as_ref();
+        source.map(PinSource::read).transpose()
+    }
+
     /// The only caller of C_Login for the user: one attempt, and none that the token refused before
-    /// while nothing has changed.
-    fn login(&mut self, session: &Session, info: &TokenInfo, pin: &Pin) -> Result<(), TokenState> {
-        if !info.pin_initialized {
-            return Err(unavailable(format!(
-                "token {:?} has no user PIN yet",
-                info.label
-            )));
-        }
+    /// while nothing has changed. C_Login's answer decides; of the token's flags, which some modules
+    /// do not set, only those that protect the PIN prevent an attempt.
+    fn login(
+        &mut self,
+        session: &Session,
+        info: &TokenInfo,
+        pin: Option<&Pin>,
+    ) -> Result<(), TokenState> {
+        let Some(pin) = pin else {
+            if info.login_required && !keys::shows_private_key(session).map_err(unavailable)? {
+                return Err(unavailable(format!(
+                    "the token requires a login (CKF_LOGIN_REQUIRED): give pin_file or pin_env under \
+                     [hsm.tokens.{}]",
+                    self.inner.name
+                )));
+            }
+            return Ok(());
+        };
         match decide_login(info.pin, self.refusal.as_mut(), pin, self.final_try) {
             LoginDecision::Attempt => {}
             // `--final-try` allows one attempt.
@@ -185,15 +204,24 @@ impl LoginThread {
             }
             Err(error) => Fault::from(error),
         };
-        if fault.code() == Some(RvError::UserAlreadyLoggedIn) {
-            return Ok(());
+        match fault.code() {
+            Some(RvError::UserAlreadyLoggedIn) => return Ok(()),
+            Some(
+                RvError::FunctionNotSupported
+                | RvError::UserPinNotInitialized
+                | RvError::UserTypeInvalid,
+            ) if !info.login_required => {
+                tracing::info!(token = self.inner.name, answer = %fault, "the token needs no login");
+                return Ok(());
+            }
+            _ => {}
         }
         let Some(pin_fault) = PinFault::from_code(fault.code()) else {
             return Err(unavailable(fault));
         };
         tracing::error!(
             token = self.inner.name,
-            source = %self.inner.config.pin,
+            source = self.inner.config.pin_description(),
             error = %fault,
             "the token refuses the PIN"
         );
@@ -230,7 +258,7 @@ impl LoginThread {
             self.session = Some(session);
             return Ok(());
         }
-        match is_logged_in(&session) {
+        match is_usable(&self.inner, &session) {
             Ok(true) if !not_logged_in => {
                 self.session = Some(session);
                 self.next_check = Instant::now() + self.inner.probe_interval;
@@ -263,8 +291,8 @@ impl LoginThread {
     fn login_again(&mut self, session: &Session) -> Result<(), TokenState> {
         let slot = self.inner.slot().map_err(unavailable)?;
         let info = self.inner.module.token_info(slot).map_err(unavailable)?;
-        let pin = self.inner.config.pin.read().map_err(unavailable)?;
-        self.login(session, &info, &pin)?;
+        let pin = self.read_pin().map_err(unavailable)?;
+        self.login(session, &info, pin.as_ref())?;
         self.inner.set_logged_in(info);
         Ok(())
     }
@@ -320,8 +348,15 @@ impl LoginThread {
     }
 }
 
+/// Whether the session can use private keys. One that never shows a login is asked for nothing: its
+/// token needs none, or does not report it.
+pub(super) fn is_usable(inner: &TokenInner, session: &Session) -> Result<bool, Fault> {
+    let logged_in = is_logged_in(session)?;
+    Ok(logged_in || !inner.login_is_shown())
+}
+
 /// Whether the user is logged in, as the session reports it.
-pub(super) fn is_logged_in(session: &Session) -> Result<bool, Fault> {
+fn is_logged_in(session: &Session) -> Result<bool, Fault> {
     let info = session.get_session_info()?;
     Ok(matches!(
         info.session_state(),

@@ -113,9 +113,26 @@ pub(super) fn signature(kind: KeyKind, raw: Vec<u8>) -> Result<Vec<u8>, String> 
 pub(super) fn ec_public_key(params: &[u8], point: &[u8]) -> Result<PublicKey, String> {
     let curve: ObjectIdentifier =
         Decode::from_der(params).map_err(|_| "its CKA_EC_PARAMS name no curve".to_owned())?;
-    // An OCTET STRING; some tokens omit its header.
-    let point = <&OctetStringRef>::from_der(point).map_or(point, OctetStringRef::as_bytes);
+    let point = uncompressed(&curve, point).unwrap_or(point);
     public_key(EC_PUBLIC_KEY, AnyRef::from(&curve), point)
+}
+
+/// The uncompressed point in CKA_EC_POINT. It is an OCTET STRING; some tokens omit its header, and old
+/// ones make it a BIT STRING. The length decides: a raw point whose X begins with the length of the
+/// rest parses as an OCTET STRING too.
+fn uncompressed<'a>(curve: &ObjectIdentifier, value: &'a [u8]) -> Option<&'a [u8]> {
+    let length = match *curve {
+        P256 => 65,
+        P384 => 97,
+        _ => return None,
+    };
+    let is_point = |bytes: &[u8]| bytes.len() == length && bytes.first() == Some(&4);
+    if is_point(value) {
+        return Some(value);
+    }
+    let octets = <&OctetStringRef>::from_der(value).map(OctetStringRef::as_bytes);
+    let bits = || BitStringRef::from_der(value).ok()?.as_bytes();
+    octets.ok().or_else(bits).filter(|inner| is_point(inner))
 }
 
 #[derive(Sequence)]
@@ -178,6 +195,31 @@ mod tests {
             let der = signature(KeyKind::EcdsaP256, raw).unwrap();
             key.verify(SignatureAlgorithm::EcdsaSha256, b"m", &der)
                 .unwrap();
+        }
+    }
+
+    #[test]
+    fn a_raw_point_is_told_from_an_octet_string_by_its_length() {
+        for (curve, field) in [(P256, 32), (P384, 48)] {
+            // 04 and any first octet of X: also the one that is the length of the rest.
+            for first in 0..=255 {
+                let mut raw = vec![first; 2 * field + 1];
+                raw[0] = 4;
+                assert_eq!(
+                    uncompressed(&curve, &raw),
+                    Some(raw.as_slice()),
+                    "{first:02x}"
+                );
+                let length = u8::try_from(raw.len()).unwrap();
+                let octets = [&[0x04, length], raw.as_slice()].concat();
+                assert_eq!(uncompressed(&curve, &octets), Some(raw.as_slice()));
+                let bits = [&[0x03, length + 1, 0], raw.as_slice()].concat();
+                assert_eq!(uncompressed(&curve, &bits), Some(raw.as_slice()));
+                for odd in [&raw[1..], &octets[1..], &[raw.as_slice(), &[0]].concat()] {
+                    // `octets` without its first octet begins with the length, not with 04.
+                    assert_eq!(uncompressed(&curve, odd), None, "{odd:02x?}");
+                }
+            }
         }
     }
 

@@ -6,44 +6,58 @@
 //! ([`Permit::sign`]). Private keys never leave the token. The PIN is read for each login and not
 //! stored.
 
+mod attestation;
+mod attributes;
 mod config;
 mod error;
 mod fault;
+mod generate;
 mod init;
 mod key;
+mod key_name;
 mod keys;
 mod login;
 mod mechanism;
 mod module;
+mod module_hint;
 mod permit;
 mod pin;
+mod public_key;
 mod signing_key;
 mod token;
+mod token_info;
 mod token_inner;
 mod token_state;
+mod uri;
 mod worker;
 mod worker_pool;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use secrecy::SecretString;
 
 use module::Module;
 use token_inner::TokenInner;
 
+pub use attestation::Attestation;
 pub use config::{Config, DEFAULT_QUEUE, RawConfig, RawTokenConfig, TokenConfig};
 pub use error::{HsmError, SignError};
 pub use fault::Fault;
+pub use generate::NewKey;
 pub use key::Key;
-pub use keys::{Attestation, KeyRef, KeyReport};
-pub use module::{SlotReport, TokenInfo};
+pub use key_name::{KeyName, KeyNameError};
+pub use keys::KeyReport;
+pub use module::SlotReport;
 pub use permit::Permit;
 pub use pin::PinSource;
 pub use signing_key::TEST_MESSAGE;
 pub use token::Token;
+pub use token_info::{LibraryInfo, TokenInfo};
 pub use token_state::TokenState;
+pub use uri::{Pkcs11Uri, UriClass, UriError};
 pub use worker_pool::Probe;
 
 /// The module and the tokens in use. A process opens it once.
@@ -66,7 +80,17 @@ impl Hsm {
                 name: (*name).to_owned(),
             });
         }
-        let module = Module::open(config.module())?;
+        let module = Module::open(config.module()).map_err(|error| match error {
+            HsmError::Initialize { path, fault, .. } => {
+                let causes = module_hint::causes(&path, config.environment());
+                HsmError::Initialize {
+                    path,
+                    fault,
+                    causes,
+                }
+            }
+            other => other,
+        })?;
         Ok(Self {
             tokens: Mutex::default(),
             config: config.clone(),
@@ -98,6 +122,43 @@ impl Hsm {
         let token = Arc::new(Token::start(inner, self.config.workers())?);
         tokens.insert(name.to_owned(), Arc::clone(&token));
         Ok(token)
+    }
+
+    /// As `[hsm.tokens.NAME]` calls them.
+    pub fn token_names(&self) -> Vec<String> {
+        self.config.token_names().map(str::to_owned).collect()
+    }
+
+    /// The one configured token that `uri` names. Each is waited for, up to `limit`.
+    ///
+    /// # Errors
+    /// [`HsmError::NoTokenNamed`], [`HsmError::NotReady`], and those of [`Self::token`].
+    pub async fn token_by_uri(
+        &self,
+        uri: &Pkcs11Uri,
+        limit: Duration,
+    ) -> Result<Arc<Token>, HsmError> {
+        let names = self.token_names();
+        let mut found = Vec::new();
+        let mut not_ready = None;
+        for name in &names {
+            let token = self.token(name)?;
+            if let Err(error) = token.ready(limit).await {
+                not_ready = Some(error);
+                continue;
+            }
+            let info = token.info();
+            if info.is_some_and(|info| uri.matches_token(&info)) {
+                found.push(token);
+            }
+        }
+        match (found.pop(), not_ready) {
+            (Some(token), _) if found.is_empty() => Ok(token),
+            (None, Some(error)) => Err(error),
+            _ => Err(HsmError::NoTokenNamed {
+                known: names.join(", "),
+            }),
+        }
     }
 
     /// All slots that hold a token, those with a faulty one included.

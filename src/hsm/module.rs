@@ -19,6 +19,7 @@ use super::config::TokenConfig;
 use super::error::HsmError;
 use super::fault::Fault;
 use super::pin::PinFlags;
+use super::token_info::{LibraryInfo, TokenInfo};
 
 /// A loaded and initialized module. Every owner of a session also owns an `Arc` of this, so that
 /// C_Finalize, called when it is dropped, follows the last session's end.
@@ -26,35 +27,8 @@ use super::pin::PinFlags;
 pub(super) struct Module {
     context: Pkcs11,
     path: PathBuf,
+    library: LibraryInfo,
     lifecycle: RwLock<()>,
-}
-
-/// A token as it describes itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenInfo {
-    /// May change with a restart.
-    pub slot: u64,
-    /// Without the padding.
-    pub label: String,
-    /// Without the padding.
-    pub serial: String,
-    pub manufacturer: String,
-    pub model: String,
-    pub initialized: bool,
-    pub pin_initialized: bool,
-    pub(super) pin: PinFlags,
-}
-
-impl TokenInfo {
-    /// CKF_USER_PIN_FINAL_TRY: one more wrong PIN locks the token.
-    pub fn pin_final_try(&self) -> bool {
-        self.pin.final_try
-    }
-
-    /// CKF_USER_PIN_LOCKED.
-    pub fn pin_locked(&self) -> bool {
-        self.pin.locked
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -83,10 +57,20 @@ impl Module {
             .map_err(|error| HsmError::Initialize {
                 path: path.into(),
                 fault: error.into(),
+                causes: Vec::new(),
             })?;
+        let library = context.get_library_info().map(|info| LibraryInfo {
+            manufacturer: fixed_text(info.manufacturer_id()),
+            description: fixed_text(info.library_description()),
+            version: (
+                info.library_version().major(),
+                info.library_version().minor(),
+            ),
+        });
         Ok(Arc::new(Self {
             context,
             path: path.into(),
+            library: library.unwrap_or_default(),
             lifecycle: RwLock::new(()),
         }))
     }
@@ -117,15 +101,25 @@ impl Module {
     }
 
     pub(super) fn token_info(&self, slot: u64) -> Result<TokenInfo, Fault> {
-        let info = self.context.get_token_info(Slot::try_from(slot)?)?;
+        let slot = Slot::try_from(slot)?;
+        let info = self.context.get_token_info(slot)?;
+        // A slot that does not describe itself is no reason to lose its token.
+        let place = self.context.get_slot_info(slot).ok();
+        let place =
+            place.map(|info| [info.slot_description(), info.manufacturer_id()].map(fixed_text));
+        let [slot_description, slot_manufacturer] = place.unwrap_or_default();
         Ok(TokenInfo {
-            slot,
-            label: info.label().to_owned(),
-            serial: info.serial_number().to_owned(),
-            manufacturer: info.manufacturer_id().to_owned(),
-            model: info.model().to_owned(),
+            slot: slot.id(),
+            label: fixed_text(info.label()),
+            serial: fixed_text(info.serial_number()),
+            manufacturer: fixed_text(info.manufacturer_id()),
+            model: fixed_text(info.model()),
+            slot_description,
+            slot_manufacturer,
+            library: self.library.clone(),
             initialized: info.token_initialized(),
             pin_initialized: info.user_pin_initialized(),
+            login_required: info.login_required(),
             pin: PinFlags {
                 final_try: info.user_pin_final_try(),
                 locked: info.user_pin_locked(),
@@ -150,11 +144,18 @@ impl Module {
             description: self
                 .context
                 .get_slot_info(slot)
-                .map(|info| info.slot_description().trim_end_matches('\0').to_owned())
+                .map(|info| fixed_text(info.slot_description()))
                 .unwrap_or_default(),
             token: self.token_info(slot.id()),
         }
     }
+}
+
+/// The content of a text field of fixed width. It is padded with blanks, or, by some modules, ends with
+/// a NUL, after which anything may follow.
+fn fixed_text(field: &str) -> String {
+    let text = field.split('\0').next().unwrap_or_default();
+    text.trim_end_matches(' ').to_owned()
 }
 
 impl Drop for Module {
@@ -167,20 +168,16 @@ impl Drop for Module {
 
 /// The one initialized token with the configured label and serial number.
 pub(super) fn select(slots: Vec<SlotReport>, wanted: &TokenConfig) -> Result<TokenInfo, HsmError> {
-    let matches = |info: &TokenInfo| {
-        info.initialized
-            && wanted.label().is_none_or(|label| label == info.label)
-            && wanted.serial().is_none_or(|serial| serial == info.serial)
-    };
     let seen = describe(&slots);
-    let mut found: Vec<TokenInfo> = slots
-        .into_iter()
-        .filter_map(|slot| slot.token.ok())
-        .filter(matches)
-        .collect();
+    let tokens = slots.into_iter().filter_map(|slot| slot.token.ok());
+    let mut found: Vec<TokenInfo> = tokens.filter(|info| wanted.matches(info)).collect();
+    // The flag is a hint: some modules never set it.
+    if found.iter().any(|info| info.initialized) {
+        found.retain(|info| info.initialized);
+    }
     match (found.pop(), found.len()) {
         (None, _) => Err(HsmError::NoSuchToken {
-            wanted: describe_wanted(wanted),
+            wanted: wanted.describe(),
             seen,
         }),
         (Some(token), 0) => Ok(token),
@@ -188,19 +185,11 @@ pub(super) fn select(slots: Vec<SlotReport>, wanted: &TokenConfig) -> Result<Tok
             found.push(token);
             let serials: Vec<_> = found.iter().map(|token| token.serial.as_str()).collect();
             Err(HsmError::AmbiguousToken {
-                wanted: describe_wanted(wanted),
+                wanted: wanted.describe(),
                 count: others + 1,
                 serials: serials.join(", "),
             })
         }
-    }
-}
-
-fn describe_wanted(wanted: &TokenConfig) -> String {
-    match (wanted.label(), wanted.serial()) {
-        (Some(label), Some(serial)) => format!("label {label:?} and serial {serial:?}"),
-        (Some(label), None) => format!("label {label:?}"),
-        (None, serial) => format!("serial {:?}", serial.unwrap_or_default()),
     }
 }
 
@@ -211,7 +200,7 @@ fn describe(slots: &[SlotReport]) -> String {
     let tokens: Vec<String> = slots
         .iter()
         .map(|slot| match &slot.token {
-            Ok(token) if token.initialized => {
+            Ok(token) if token.initialized || !token.label.is_empty() => {
                 format!("{:?} (serial {})", token.label, token.serial)
             }
             Ok(_) => format!("a token that is not initialized (slot {})", slot.slot),
@@ -224,7 +213,7 @@ fn describe(slots: &[SlotReport]) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::pin::PinSource;
+    use super::super::config::{Config, RawConfig, RawTokenConfig};
     use super::*;
 
     fn slot(slot: u64, label: &str, serial: &str) -> SlotReport {
@@ -232,11 +221,8 @@ mod tests {
             slot,
             label: label.into(),
             serial: serial.into(),
-            manufacturer: String::new(),
-            model: String::new(),
             initialized: !serial.is_empty(),
-            pin_initialized: true,
-            pin: PinFlags::default(),
+            ..TokenInfo::default()
         };
         SlotReport {
             slot,
@@ -246,12 +232,30 @@ mod tests {
     }
 
     fn wanted(label: Option<&str>, serial: Option<&str>) -> TokenConfig {
-        TokenConfig {
+        let raw = RawTokenConfig {
             label: label.map(str::to_owned),
             serial: serial.map(str::to_owned),
-            pin: PinSource::Env("UNUSED".into()),
-            allow_unattested_keys: false,
-            final_try: false,
+            pin_env: Some("UNUSED".into()),
+            ..RawTokenConfig::default()
+        };
+        let tokens = [("main".to_owned(), raw)].into();
+        let raw: RawConfig = toml::from_str("module = '/m'").unwrap();
+        let config = Config::try_from(RawConfig { tokens, ..raw }).unwrap();
+        config.token("main").unwrap().clone()
+    }
+
+    #[test]
+    fn fields_are_padded_with_blanks_or_end_with_a_nul() {
+        for (field, text) in [
+            ("rootbridge      ", "rootbridge"),
+            ("rootbridge\0\0\0", "rootbridge"),
+            ("rootbridge\0 left over", "rootbridge"),
+            ("rootbridge  \0\0", "rootbridge"),
+            (" a b ", " a b"),
+            ("\0", ""),
+            ("", ""),
+        ] {
+            assert_eq!(fixed_text(field), text, "{field:?}");
         }
     }
 

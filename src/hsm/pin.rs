@@ -71,17 +71,28 @@ impl PinSource {
                         file.take(MAX_PIN + 1).read_to_end(&mut bytes)
                     })
                     .map_err(|error| fail(error.to_string()))?;
+                if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+                    return Err(fail("it is UTF-16: write it as UTF-8".into()));
+                }
                 let text =
                     std::str::from_utf8(&bytes).map_err(|_| fail("it is not UTF-8".into()))?;
                 Zeroizing::new(text.to_owned())
             }
         };
-        let pin = text.trim_end_matches(['\r', '\n']);
+        // Windows tools write a byte order mark before UTF-8.
+        let pin = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let pin = pin.trim_end_matches(['\r', '\n']);
         if pin.is_empty() {
             return Err(fail("it is empty".into()));
         }
         if pin.len() as u64 > MAX_PIN {
             return Err(fail(format!("it is longer than {MAX_PIN} bytes")));
+        }
+        // A wrong PIN costs one of the token's few attempts.
+        if pin.contains(char::is_control) {
+            return Err(fail(
+                "it holds a line break or another control character".into(),
+            ));
         }
         Ok(Pin {
             secret: AuthPin::from(pin),
@@ -318,11 +329,17 @@ mod tests {
             (bare.digest, line.secret.expose_secret()),
             (line.digest, "s3cret")
         );
+        std::fs::write(&path, "\u{feff}s3cret\r\n").unwrap();
+        assert_eq!(bare.digest, source.read().unwrap().digest);
         assert_eq!(format!("{:?}", line.digest), "PinDigest(..)");
         for (content, says) in [
             (&b""[..], "empty"),
             (b"\n", "empty"),
-            (b"\xff\xfe", "UTF-8"),
+            (b"\xff\xfe1\x002\x00", "UTF-16"),
+            (b"\xff1234", "not UTF-8"),
+            (b"12\n34\n", "line break"),
+            (b"1234\x00", "control character"),
+            (b"\xef\xbb\xbf\r\n", "empty"),
             (&[b'1'; 2000], "longer"),
         ] {
             std::fs::write(&path, content).unwrap();

@@ -10,6 +10,8 @@ pub(super) struct SigningKey {
     /// CKA_ID.
     pub(super) id: Vec<u8>,
     pub(super) public: PublicKey,
+    /// Of the public key.
+    pub(super) fingerprint: [u8; 32],
     pub(super) algorithm: SignatureAlgorithm,
 }
 

@@ -6,11 +6,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::error::HsmError;
+use super::generate::{NewKey, generate};
 use super::key::Key;
+use super::key_name::KeyName;
 use super::keys::{self, KeyReport};
 use super::mechanism;
-use super::module::TokenInfo;
 use super::signing_key::SigningKey;
+use super::token_info::TokenInfo;
 use super::token_inner::TokenInner;
 use super::token_state::TokenState;
 use super::worker_pool::{Probe, WorkerPool};
@@ -87,7 +89,8 @@ impl Token {
         self.workers.queued()
     }
 
-    /// Generates a key pair in the token: sensitive, not extractable, for signing only.
+    /// Generates a key pair in the token: sensitive, not extractable, for signing only. Without `id`
+    /// the key gets a random CKA_ID.
     ///
     /// # Errors
     /// [`HsmError::KeyExists`] when the CKA_ID is in use, [`HsmError::UnsupportedKey`]; and when the
@@ -96,22 +99,22 @@ impl Token {
         &self,
         kind: KeyKind,
         label: &str,
-        id: &[u8],
-    ) -> Result<PublicKey, HsmError> {
+        id: Option<&[u8]>,
+    ) -> Result<NewKey, HsmError> {
         if mechanism::generation(kind).is_none() {
             return Err(HsmError::UnsupportedKey { kind });
         }
-        let (label, id) = (label.to_owned(), id.to_vec());
-        let generate = move |inner: &TokenInner, _: &_| {
+        let (label, id) = (label.to_owned(), id.map(<[u8]>::to_vec));
+        let work = move |inner: &TokenInner, _: &_| {
             // The login is the process's, so this session is logged in as well.
             let session = inner
                 .slot()
                 .and_then(|slot| inner.module.writable_session(slot))
                 .map_err(|fault| inner.call_error(fault))?;
-            keys::generate(inner, &session, kind, &label, &id)
+            generate(inner, &session, kind, &label, id.as_deref())
         };
         self.workers
-            .call("to generate a key", GENERATION_TIMEOUT, false, generate)
+            .call("to generate a key", GENERATION_TIMEOUT, false, work)
             .await
     }
 
@@ -123,37 +126,48 @@ impl Token {
         let limit = self.inner().deadline;
         self.workers
             .call("to list its keys", limit, true, |inner, session| {
-                keys::list(session).map_err(|fault| inner.call_error(fault))
+                keys::list(inner, session).map_err(|fault| inner.call_error(fault))
             })
             .await
     }
 
-    /// Opens a key for signing. Exactly one private key must have this CKA_ID, its public key must be
-    /// `expected`, and the token must vouch for it.
+    /// All private keys in the token, each with whether `name` names it; none if `name` names another
+    /// token.
+    ///
+    /// # Errors
+    /// Those of [`Self::keys`].
+    pub async fn keys_by_name(&self, name: &KeyName) -> Result<Vec<(bool, KeyReport)>, HsmError> {
+        let Some(info) = self.info().filter(|info| name.may_be_in(info)) else {
+            return Ok(Vec::new());
+        };
+        let keys = self.keys().await?.into_iter();
+        Ok(keys.map(|key| (name.matches(&info, &key), key)).collect())
+    }
+
+    /// Opens the key for signing that has the public key `expected`; `id` is its recorded CKA_ID. The
+    /// token must vouch for it.
     ///
     /// # Errors
     /// [`HsmError::NoSuchKey`], [`HsmError::AmbiguousKey`], [`HsmError::NoPublicKey`],
-    /// [`HsmError::PublicKeyMismatch`], [`HsmError::Unattested`]; and when the token is not ready,
-    /// busy, or does not answer.
+    /// [`HsmError::PublicKeyMismatch`], [`HsmError::Unattested`], [`HsmError::AlwaysAuthenticate`];
+    /// and when the token is not ready, busy, or does not answer.
     pub async fn key(&self, id: &[u8], expected: &PublicKey) -> Result<Key, HsmError> {
-        let wanted = id.to_vec();
+        let (wanted, public) = (id.to_vec(), expected.clone());
         let limit = self.inner().deadline;
         let report = self
             .workers
             .call("to find a key", limit, true, move |inner, session| {
-                keys::inspect(inner, session, &wanted)
+                keys::inspect(inner, session, &wanted, &public)
             })
             .await?;
         let (token, id) = (self.name().to_owned(), hex(&report.id));
-        let public = match report.public_key {
-            Ok(public) if public == *expected => public,
-            Ok(_) => return Err(HsmError::PublicKeyMismatch { token, id }),
-            Err(reason) => return Err(HsmError::NoPublicKey { token, id, reason }),
-        };
-        let kind = public.kind();
+        let kind = expected.kind();
         let algorithm = kind
             .ca_algorithm()
             .ok_or(HsmError::UnsupportedKey { kind })?;
+        if report.attestation.always_authenticate == Some(true) {
+            return Err(HsmError::AlwaysAuthenticate { token, id });
+        }
         let missing = report.attestation.missing();
         if !missing.is_empty() {
             let which = missing.join(", ");
@@ -170,7 +184,8 @@ impl Token {
         }
         let key = self.inner().add_open_key(SigningKey {
             id: report.id,
-            public,
+            public: expected.clone(),
+            fingerprint: expected.fingerprint(),
             algorithm,
         });
         Ok(Key::new(Arc::clone(&self.workers), key, &report.label))

@@ -7,8 +7,9 @@ use tokio::sync::watch;
 use super::config::{Config, TokenConfig};
 use super::error::HsmError;
 use super::fault::Fault;
-use super::module::{Module, TokenInfo};
+use super::module::Module;
 use super::signing_key::SigningKey;
+use super::token_info::TokenInfo;
 use super::token_state::TokenState;
 
 /// What a token's login thread, its workers and its callers share.
@@ -31,6 +32,7 @@ pub(super) struct TokenInner {
     info: Mutex<Option<TokenInfo>>,
     open_keys: Mutex<Vec<Arc<SigningKey>>>,
     failure_reported: AtomicBool,
+    login_is_shown: AtomicBool,
     /// For each worker, when it started to sign, in ms since `started`; 0 when idle.
     busy_since: Vec<AtomicU64>,
     started: Instant,
@@ -58,6 +60,7 @@ impl TokenInner {
             info: Mutex::new(None),
             open_keys: Mutex::new(Vec::new()),
             failure_reported: AtomicBool::new(false),
+            login_is_shown: AtomicBool::new(true),
             busy_since: (0..config.workers()).map(|_| AtomicU64::new(0)).collect(),
             started: Instant::now(),
         }
@@ -102,6 +105,16 @@ impl TokenInner {
         self.login_generation.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Whether sessions show the login (C_GetSessionInfo). They do not when the token needs none, or
+    /// when the module reports no state.
+    pub(super) fn login_is_shown(&self) -> bool {
+        self.login_is_shown.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_login_is_shown(&self, shown: bool) {
+        self.login_is_shown.store(shown, Ordering::SeqCst);
+    }
+
     /// As of the last login.
     pub(super) fn info(&self) -> Option<TokenInfo> {
         self.info
@@ -125,15 +138,18 @@ impl TokenInner {
             .clone()
     }
 
-    /// A key that is open already is returned as it is.
+    /// A key that is open already is returned as it is, unless its CKA_ID has changed.
     pub(super) fn add_open_key(&self, key: SigningKey) -> Arc<SigningKey> {
         let mut open = self
             .open_keys
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = open.iter().find(|known| known.id == key.id) {
+        if let Some(known) = open.iter().find(|known| known.public == key.public)
+            && known.id == key.id
+        {
             return Arc::clone(known);
         }
+        open.retain(|known| known.public != key.public);
         let key = Arc::new(key);
         open.push(Arc::clone(&key));
         key

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::error::{HsmError, SignError};
 use super::fault::{Fault, FaultClass};
 use super::keys;
-use super::login::{LoginClient, is_logged_in};
+use super::login::{LoginClient, is_usable};
 use super::mechanism;
 use super::signing_key::SigningKey;
 use super::token_inner::TokenInner;
@@ -54,8 +54,8 @@ struct OpenSession {
     session: Session,
     /// How many logins the token had when this session was opened.
     login_generation: u64,
-    /// By CKA_ID.
-    handles: HashMap<Vec<u8>, ObjectHandle>,
+    /// By the public key's fingerprint.
+    handles: HashMap<[u8; 32], ObjectHandle>,
 }
 
 impl Worker {
@@ -111,9 +111,9 @@ impl Worker {
             }
         };
         self.open = None;
-        if let Err(reason) = self
-            .login
-            .restore(generation, first.not_logged_in(), job.deadline)
+        if let Err(reason) =
+            self.login
+                .restore(generation, self.may_need_login(&first), job.deadline)
         {
             return fail(format!("{first}; {reason}"), may_have_signed);
         }
@@ -138,15 +138,20 @@ impl Worker {
         )
     }
 
+    /// Whether a new login may help although the session looks usable.
+    fn may_need_login(&self, fault: &Fault) -> bool {
+        fault.not_logged_in() || !self.inner.login_is_shown()
+    }
+
     /// C_SignInit and C_Sign.
     fn attempt(&mut self, job: &Signing) -> Result<Vec<u8>, Fault> {
         let open = current_session(&self.inner, &mut self.open)?;
-        let id = &job.key.id;
-        let handle = match open.handles.get(id) {
+        let fingerprint = job.key.fingerprint;
+        let handle = match open.handles.get(&fingerprint) {
             Some(known) => *known,
             None => {
-                let found = keys::find(&open.session, id)?;
-                open.handles.insert(id.clone(), found);
+                let found = keys::find(&self.inner, &open.session, &job.key)?;
+                open.handles.insert(fingerprint, found);
                 found
             }
         };
@@ -196,7 +201,7 @@ impl Worker {
                 {
                     self.open = None;
                     self.login
-                        .restore(generation, fault.not_logged_in(), deadline)
+                        .restore(generation, self.may_need_login(&fault), deadline)
                         .map_err(|reason| {
                             inner.call_error(Fault::other("C_OpenSession", reason))
                         })?;
@@ -236,7 +241,7 @@ fn logged_in_session<'a>(
     open: &'a mut Option<OpenSession>,
 ) -> Result<&'a mut OpenSession, Fault> {
     let open = current_session(inner, open)?;
-    if is_logged_in(&open.session)? {
+    if is_usable(inner, &open.session)? {
         Ok(open)
     } else {
         Err(Fault::other(

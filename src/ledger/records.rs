@@ -263,13 +263,14 @@ pub enum Change {
         issuer: IssuerId,
         state: IssuerState,
     },
-    /// Adds a foreign anchor: published, never accepted for callers.
-    AddAnchor {
+    /// Adds foreign anchors: published, never accepted for callers. Those that are published already
+    /// stay as they are; if one cannot be added, none is.
+    AddAnchors {
         trust_domain: TrustDomain,
-        der: Vec<u8>,
+        ders: Vec<Vec<u8>>,
         /// The operator's description of its source.
         source: String,
-        /// When it leaves the bundle, at the latest at its notAfter.
+        /// When they leave the bundle, each at the latest at its notAfter.
         expires_at: Option<UnixTime>,
     },
     /// Removes an anchor from the bundle.
@@ -279,6 +280,8 @@ pub enum Change {
     },
     /// Removes expired foreign anchors from the bundles. If none has expired, nothing is written.
     RefreshBundles { now: UnixTime },
+    /// Makes every change, in this order, or none.
+    All(Vec<Change>),
 }
 
 /// A bundle version that a change created.
@@ -295,4 +298,6 @@ pub struct Applied {
     pub bundles: Vec<BundleVersion>,
     /// The row of an added CA certificate.
     pub certificate: Option<CaCertificateId>,
+    /// SHA-256 of the foreign anchors that were not published before.
+    pub added_anchors: Vec<[u8; 32]>,
 }

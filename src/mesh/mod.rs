@@ -2,6 +2,7 @@
 
 mod authentication;
 mod bundles;
+mod certificate_pair;
 mod certificates;
 mod config;
 mod download;
@@ -15,6 +16,7 @@ mod status;
 mod tls_files;
 
 pub use authentication::{CallerAuthenticator, Verifiers};
+pub use certificate_pair::{CertificatePair, TlsFileError};
 pub use config::{
     Api, ListenerConfig, OwnCertificate, RawIstio, RawListener, RawSni, RawTls, TlsConfig,
 };
@@ -25,4 +27,4 @@ pub use refusals::Metrics;
 pub use router::{Services, router};
 pub use serving::{SERVING_PROFILE, ServingCertificate};
 pub use status::{Answer, CallError};
-pub use tls_files::{TlsFileError, TlsFiles};
+pub use tls_files::{TlsFilePaths, TlsFiles};

@@ -7,6 +7,22 @@ use der::oid::ObjectIdentifier;
 
 use super::read::DerReader;
 
+const PSS_SHA256: &[u8] =
+    b"\x30\x41\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a\x30\x34\xa0\x0f\x30\x0d\x06\x09\x60\
+      \x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\
+      \x01\x01\x08\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\xa2\x03\x02\x01\
+      \x20";
+const PSS_SHA384: &[u8] =
+    b"\x30\x41\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a\x30\x34\xa0\x0f\x30\x0d\x06\x09\x60\
+      \x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\
+      \x01\x01\x08\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\xa2\x03\x02\x01\
+      \x30";
+const PSS_SHA512: &[u8] =
+    b"\x30\x41\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a\x30\x34\xa0\x0f\x30\x0d\x06\x09\x60\
+      \x86\x48\x01\x65\x03\x04\x02\x03\x05\x00\xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\
+      \x01\x01\x08\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x03\x05\x00\xa2\x03\x02\x01\
+      \x40";
+
 /// A signature algorithm as an AlgorithmIdentifier gives it: for ECDSA the hash, not the curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SignatureAlgorithm {
@@ -18,18 +34,26 @@ pub enum SignatureAlgorithm {
     RsaSha256,
     RsaSha384,
     RsaSha512,
+    /// RSASSA-PSS (RFC 4055 §3.1) with SHA-256 for hash and mask, and a salt as long as the hash: the
+    /// parameters that every verifier of a mesh accepts.
+    RsaPssSha256,
+    RsaPssSha384,
+    RsaPssSha512,
     /// Ed25519 (RFC 8410 §3).
     Ed25519,
 }
 
 impl SignatureAlgorithm {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 10] = [
         Self::EcdsaSha256,
         Self::EcdsaSha384,
         Self::EcdsaSha512,
         Self::RsaSha256,
         Self::RsaSha384,
         Self::RsaSha512,
+        Self::RsaPssSha256,
+        Self::RsaPssSha384,
+        Self::RsaPssSha512,
         Self::Ed25519,
     ];
 
@@ -42,6 +66,9 @@ impl SignatureAlgorithm {
             Self::RsaSha256 => b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b\x05\x00",
             Self::RsaSha384 => b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0c\x05\x00",
             Self::RsaSha512 => b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0d\x05\x00",
+            Self::RsaPssSha256 => PSS_SHA256,
+            Self::RsaPssSha384 => PSS_SHA384,
+            Self::RsaPssSha512 => PSS_SHA512,
             Self::Ed25519 => b"\x30\x05\x06\x03\x2b\x65\x70",
         }
     }
@@ -63,6 +90,9 @@ impl SignatureAlgorithm {
             Self::RsaSha256 => "rsa-sha256",
             Self::RsaSha384 => "rsa-sha384",
             Self::RsaSha512 => "rsa-sha512",
+            Self::RsaPssSha256 => "rsa-pss-sha256",
+            Self::RsaPssSha384 => "rsa-pss-sha384",
+            Self::RsaPssSha512 => "rsa-pss-sha512",
             Self::Ed25519 => "ed25519",
         }
     }
@@ -85,7 +115,9 @@ fn unsupported_name(der: &[u8]) -> String {
         "1.2.840.113549.1.1.4" => "RSA with MD5",
         "1.2.840.113549.1.1.3" => "RSA with MD4",
         "1.2.840.113549.1.1.2" => "RSA with MD2",
-        "1.2.840.113549.1.1.10" => "RSA-PSS",
+        "1.2.840.113549.1.1.10" => {
+            "RSA-PSS with other parameters than one hash and a salt of its length,"
+        }
         "1.3.101.113" => "Ed448",
         _ => return format!("{text}, or its parameters,"),
     };
@@ -112,7 +144,7 @@ impl FromStr for SignatureAlgorithm {
 /// An unsupported signature algorithm, by its name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "signature algorithm {0} is not supported; sign with ECDSA or RSA PKCS#1 v1.5 and SHA-256, \
-     SHA-384 or SHA-512, or with Ed25519"
+    "signature algorithm {0} is not supported; sign with ECDSA or RSA (PKCS#1 v1.5 or PSS) and \
+     SHA-256, SHA-384 or SHA-512, or with Ed25519"
 )]
 pub struct UnknownAlgorithm(pub String);

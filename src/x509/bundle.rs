@@ -10,9 +10,13 @@ use der::Tag;
 use serde_json::{Map, Value, json};
 
 use super::cert::{CertError, Certificate};
+use super::files::MAX_CERTIFICATES;
 use super::key::{KeyKind, PublicKey};
 use super::name::TrustDomain;
 use super::read::{self, DerReader};
+
+/// The most bytes of a published bundle in PEM: a ConfigMap holds 1 MiB.
+pub const MAX_BUNDLE_BYTES: usize = 1_000_000;
 
 /// A version of a trust domain's anchors: not empty, without duplicates, in published order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +79,22 @@ impl TrustBundle {
             .zip(hash.finish().as_ref())
             .for_each(|(to, from)| *to = *from);
         out
+    }
+
+    /// Whether every client can read it: an older, larger version may still be published.
+    ///
+    /// # Errors
+    /// [`BundleError::TooLarge`].
+    pub fn check_size(&self) -> Result<(), BundleError> {
+        let (anchors, bytes) = (self.anchors.len(), self.to_pem().len());
+        match anchors > MAX_CERTIFICATES || bytes > MAX_BUNDLE_BYTES {
+            true => Err(BundleError::TooLarge {
+                trust_domain: self.trust_domain.clone(),
+                anchors,
+                bytes,
+            }),
+            false => Ok(()),
+        }
     }
 
     pub fn to_pem(&self) -> String {
@@ -154,6 +174,16 @@ fn rsa(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 pub enum BundleError {
     #[error("the trust bundle of {trust_domain} would be empty: nothing would verify with it")]
     Empty { trust_domain: TrustDomain },
+    #[error(
+        "the trust bundle of {trust_domain} would have {anchors} trust anchors and {bytes} bytes of \
+         PEM; at most {MAX_CERTIFICATES} and {MAX_BUNDLE_BYTES} can be read by clients and written to \
+         clusters"
+    )]
+    TooLarge {
+        trust_domain: TrustDomain,
+        anchors: usize,
+        bytes: usize,
+    },
     #[error("anchor {index} of the trust bundle is a duplicate")]
     Duplicate {
         /// Counted from one.

@@ -91,6 +91,56 @@ pub(super) fn text(contents: &[u8]) -> Result<String, Malformed> {
     Ok(rdns.join(","))
 }
 
+/// How two Names differ that say the same: the first attribute in which only the string type, the
+/// case of letters or blanks differ (RFC 5280 §7.1 calls such names equal). `None` for other names.
+pub(super) fn difference_in_form(one: &[u8], other: &[u8]) -> Option<String> {
+    let (one, other) = (attributes(one)?, attributes(other)?);
+    if one.len() != other.len() {
+        return None;
+    }
+    let mut difference = None;
+    for ((oid, value), (other_oid, other_value)) in one.into_iter().zip(other) {
+        let (text, other_text) = (string(value)?, string(other_value)?);
+        if oid != other_oid || folded(&text) != folded(&other_text) {
+            return None;
+        }
+        let how = if value.tag() != other_value.tag() {
+            let (tag, other_tag) = (type_name(value.tag()), type_name(other_value.tag()));
+            format!("a {tag} here, a {other_tag} there")
+        } else if text != other_text {
+            format!("`{text}` here, `{other_text}` there")
+        } else {
+            continue;
+        };
+        difference.get_or_insert(format!("{} is {how}", attribute_name(oid)));
+    }
+    difference
+}
+
+fn attributes(name: &[u8]) -> Option<Vec<(&[u8], AnyRef<'_>)>> {
+    let mut found = Vec::new();
+    let contents = read::whole(name, Tag::Sequence, WHAT).ok()?;
+    each_attribute(contents, |oid, value, _| found.push((oid, value))).ok()?;
+    Some(found)
+}
+
+/// Without case, and with one blank for several.
+fn folded(text: &str) -> String {
+    let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
+    words.join(" ")
+}
+
+fn type_name(tag: Tag) -> &'static str {
+    match tag {
+        Tag::Utf8String => "UTF8String",
+        Tag::PrintableString => "PrintableString",
+        Tag::Ia5String => "IA5String",
+        Tag::TeletexString => "TeletexString",
+        Tag::BmpString => "BMPString",
+        _ => "string of another type",
+    }
+}
+
 /// Calls `visit` with each attribute's type and value, and whether it is the first of its RDN.
 fn each_attribute<'a>(
     contents: &'a [u8],
@@ -111,8 +161,8 @@ fn each_attribute<'a>(
     Ok(())
 }
 
-fn attribute_text(oid: &[u8], value: AnyRef<'_>) -> String {
-    let short = match oid {
+fn short_name(oid: &[u8]) -> Option<&'static str> {
+    match oid {
         b"\x55\x04\x03" => Some("CN"),
         b"\x55\x04\x06" => Some("C"),
         b"\x55\x04\x07" => Some("L"),
@@ -123,7 +173,15 @@ fn attribute_text(oid: &[u8], value: AnyRef<'_>) -> String {
         b"\x09\x92\x26\x89\x93\xf2\x2c\x64\x01\x19" => Some("DC"),
         b"\x09\x92\x26\x89\x93\xf2\x2c\x64\x01\x01" => Some("UID"),
         _ => None,
-    };
+    }
+}
+
+fn attribute_name(oid: &[u8]) -> String {
+    short_name(oid).map_or_else(|| oid_text(oid), Into::into)
+}
+
+fn attribute_text(oid: &[u8], value: AnyRef<'_>) -> String {
+    let short = short_name(oid);
     match (short, string(value)) {
         (Some(short), Some(value)) => format!("{short}={}", escaped(&value)),
         (short, _) => {

@@ -10,6 +10,7 @@ mod certificate_spec;
 mod csr;
 mod dn;
 mod extension;
+mod files;
 mod issued;
 mod key;
 mod name;
@@ -21,16 +22,20 @@ mod serial;
 mod write;
 
 pub use algorithm::{SignatureAlgorithm, UnknownAlgorithm};
-pub use bundle::{BundleError, TrustBundle};
+pub use bundle::{BundleError, MAX_BUNDLE_BYTES, TrustBundle};
 pub use cert::{CertError, Certificate, assemble, parse_pem_chain};
 pub use certificate_spec::{CertificateSpec, IssuerIdentity, SubjectSpec, TbsError, request_info};
 pub use csr::{Csr, CsrError, CsrSubject};
 pub use dn::ca_name;
 pub use extension::{ExtendedKeyUsage, KeyUsage};
+pub use files::{
+    FileError, Format, MAX_CERTIFICATES, MAX_FILE_BYTES, Place, private_key_problem,
+    read_certificate_ders, read_certificates,
+};
 pub use issued::{IssuedError, check_issued, check_request};
 pub use key::{KeyError, KeyKind, PublicKey, UnknownKeyKind};
 pub use name::{DnsName, LinkerdMesh, LinkerdName, NameError, SpiffeId, TrustDomain};
-pub use path::{CaPath, PathError, PathFault, remaining_path_len, verify_ca_path};
+pub use path::{CaPath, PathError, PathFault, find_ca_path, remaining_path_len, verify_ca_path};
 pub use pem::{PemError, to_pem};
 pub use read::Malformed;
 pub use san::San;

@@ -174,6 +174,13 @@ async fn size_is_checked_before_anything() {
             .await
             .contains("bytes")
     );
+    for (length, says) in [
+        (MAX_TOKEN_BYTES, "three parts"),
+        (MAX_TOKEN_BYTES + 1, "bytes"),
+    ] {
+        let reason = fixture.rejects(&"x".repeat(length)).await;
+        assert!(reason.contains(says), "{reason}");
+    }
     assert!(
         fixture
             .rejects(&"x".repeat(100_000_000))

@@ -13,5 +13,6 @@ mod dev;
 mod enterprise;
 mod fetch;
 mod hardware;
+mod import;
 mod support;
 mod usage;

@@ -338,6 +338,7 @@ async fn a_refused_watch_is_retried_later_and_later() {
         (lists, fake.pods.watches.load(Ordering::SeqCst))
     };
     let before = requests();
+    // What is tried is a time: how many requests there are in it.
     tokio::time::sleep(Duration::from_secs(6)).await;
     let after = requests();
     assert!(

@@ -32,3 +32,4 @@ mod queue;
 mod recovery;
 mod remote;
 mod support;
+mod vendors;

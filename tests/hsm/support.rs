@@ -122,6 +122,7 @@ fn prepare(dir: &Path, kind: Module) -> Vec<(&'static str, OsString)> {
         softhsm::build_faulty_module(&module);
         env.push(("RB_SHIM_MODULE", softhsm.into()));
         env.push(("RB_SHIM_CONTROL", dir.join("control").into()));
+        env.push(("RB_SHIM_PIN", PIN.into()));
     }
     if kind == Module::Remote {
         let address = format!("unix:path={}", dir.join("p11-kit.sock").display());
@@ -190,11 +191,8 @@ impl Scenario {
 
 /// A new P-256 key, ready to sign.
 pub(crate) async fn new_key(token: &Arc<Token>, id: &[u8]) -> Key {
-    let public = token
-        .generate(KeyKind::EcdsaP256, "test", id)
-        .await
-        .unwrap();
-    token.key(id, &public).await.unwrap()
+    let new = token.generate(KeyKind::EcdsaP256, "test", Some(id)).await;
+    token.key(id, &new.unwrap().public_key).await.unwrap()
 }
 
 pub(crate) async fn sign(key: &Key, message: &[u8]) -> Result<Vec<u8>, SignError> {

@@ -21,9 +21,9 @@ pub async fn apply(fixture: &Fixture, change: Change) -> Result<Applied, LedgerE
 }
 
 pub fn foreign(fixture: &Fixture, der: &[u8], expires_at: Option<UnixTime>) -> Change {
-    Change::AddAnchor {
+    Change::AddAnchors {
         trust_domain: fixture.domain.clone(),
-        der: der.to_vec(),
+        ders: vec![der.to_vec()],
         source: "old mesh".into(),
         expires_at,
     }
@@ -305,8 +305,8 @@ pub async fn refused_changes_change_nothing(store: &dyn Store) {
         ),
         (foreign_above, "a foreign anchor cannot be the anchor"),
         (
-            foreign(&fixture, &fixture.root_der, None),
-            "already is an anchor of this authority",
+            foreign(&fixture, b"garbage", None),
+            "the anchor cannot be used",
         ),
         (
             retire_anchor(&fixture, &fresh),

@@ -67,6 +67,8 @@ mod on_sqlite {
     );
     contract!(crate::sqlite::SqliteStore::new(), contract_anchors:
         foreign_anchors_are_added_and_removed,
+        anchors_are_added_as_a_set,
+        a_bundle_has_a_limit,
         anchors_are_published_before_they_are_used,
         a_bundle_is_never_empty,
         bundle_versions_stay,

@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rootbridge::clock::FixedClock;
 use rootbridge::ledger::{Change, Ledger, LedgerError, OpenMode, Role, Sqlite};
+use rootbridge_test_support::{PATIENCE, eventually};
 use sqlx::{ConnectOptions, Connection};
 
 use crate::support::{
@@ -104,11 +105,10 @@ fn a_dropped_server_frees_its_lock() {
     block_on(async {
         let store = SqliteStore::new();
         drop(store.open(OpenMode::Server).await.unwrap());
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while let Err(error) = store.open(OpenMode::Server).await {
-            assert!(Instant::now() < deadline, "{error}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        eventually(PATIENCE, "the lock is free", async || {
+            store.open(OpenMode::Server).await.is_ok()
+        })
+        .await;
     });
 }
 

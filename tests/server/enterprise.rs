@@ -90,9 +90,12 @@ fn errors_of_bad_chains_say_what_is_wrong() {
         ca(Some(1))
     );
     for (chain, says) in [
-        (String::new(), "no CERTIFICATE block"),
-        ("no certificate at all".to_owned(), "no CERTIFICATE block"),
-        (other_key.clone(), "for a key that no authority here has"),
+        (String::new(), "the file holds nothing"),
+        (
+            "no certificate at all".to_owned(),
+            "text without a PEM block",
+        ),
+        (other_key.clone(), "no authority here has the key"),
         (good.clone() + &stranger.pem(), "the chain does not verify"),
         (expired + &root, "expired"),
         (leaf + &root, "not a CA"),
@@ -101,9 +104,11 @@ fn errors_of_bad_chains_say_what_is_wrong() {
             enterprise.certify(&csr, 0) + &root,
             "allows 0 CAs below it, 1 were requested",
         ),
-        (root.clone() + &good, "issuing certificate first"),
-        (good.clone(), "not self-signed"),
-        (middle.certify(&csr, 1) + &middle.pem(), "not self-signed"),
+        (good.clone(), "the root is missing: `CN=root,O=Enterprise`"),
+        (
+            middle.certify(&csr, 1) + &middle.pem(),
+            "the root is missing: `CN=root,O=Enterprise`",
+        ),
         (middle.certify(&csr, 1) + &root, "the chain does not verify"),
         (
             enterprise.sign(&csr, &uri, &[]) + &root,
@@ -116,7 +121,7 @@ fn errors_of_bad_chains_say_what_is_wrong() {
     }
     // None of them has changed anything.
     assert_eq!(
-        import(&setup, &(good + &root)).unwrap()["bundle_sequence"],
+        import(&setup, &(root + &good)).unwrap()["bundle_sequence"],
         1
     );
 }

@@ -1,5 +1,5 @@
-/* A PKCS#11 module around the real one (RB_SHIM_MODULE) that fails on command. Commands are lines
- * `name number` in the file RB_SHIM_CONTROL, read at every call:
+/* A PKCS#11 module around the real one (RB_SHIM_MODULE) that fails on command, or behaves as modules of
+ * other vendors do. Commands are lines `name number` in the file RB_SHIM_CONTROL, read at every call:
  *   sign_ms N     wait N ms before C_Sign gives a signature, or until the command is withdrawn
  *   generate_ms N sleep N ms before C_GenerateKeyPair generates
  *   spoil N       C_Sign flips a bit of the signature, N bytes from its end (0: the last byte)
@@ -8,6 +8,16 @@
  *   init_rv N     C_SignInit answers N
  *   login_rv N    C_Login answers N
  *   flags N       set in CK_TOKEN_INFO.flags of initialized tokens
+ *   unflag N      cleared in CK_TOKEN_INFO.flags
+ *   nul N         the text fields of CK_TOKEN_INFO and CK_SLOT_INFO end with NULs instead of blanks
+ *   no_login N    sessions are logged in by themselves (RB_SHIM_PIN) and do not show it; C_Login fails
+ *   hidden_login N  C_Login works, and C_GetSessionInfo does not show it
+ *   raw_point N   CKA_EC_POINT is the point, without the header of an OCTET STRING
+ *   first_x N     C_GenerateKeyPair tries until the X of an EC point begins with N
+ *   id_octets N   CKA_ID keeps its first N octets
+ *   no_false N    C_GenerateKeyPair refuses attribute type N with the value false
+ *   no_type N     C_GenerateKeyPair refuses attribute type N
+ *   generate_max N  C_GenerateKeyPair fails after N pairs
  *   close_all N   C_SignInit first closes all sessions with the slot
  *   once N        the next failure or closing removes the file
  * C_GetTokenInfo fails for tokens whose label begins with "broken".
@@ -22,7 +32,10 @@ typedef unsigned long ulong;
 typedef ulong (*fn)();
 /* CK_FUNCTION_LIST of PKCS#11 2.40: a version, then 68 functions. */
 struct list { unsigned char version[2]; fn f[68]; };
-enum { GET_TOKEN_INFO = 6, CLOSE_ALL = 14, SESSION_INFO = 15, LOGIN = 18, SIGN_INIT = 42, SIGN = 43, GENERATE = 59 };
+enum { GET_SLOT_INFO = 5, GET_TOKEN_INFO = 6, OPEN_SESSION = 12, CLOSE_ALL = 14, SESSION_INFO = 15, LOGIN = 18,
+       DESTROY = 22, GET_ATTRIBUTE = 24, FIND_INIT = 26, SIGN_INIT = 42, SIGN = 43, GENERATE = 59 };
+struct attribute { ulong type; void *value; ulong length; };
+enum { ID = 0x102, EC_POINT = 0x181 };
 
 static struct list real, ours;
 
@@ -65,17 +78,101 @@ static ulong sign(ulong session, void *data, ulong length, void *out, ulong *out
     return rv;
 }
 
-static ulong generate(ulong session, void *mechanism, void *public, ulong publics, void *private,
-                      ulong privates, ulong *public_key, ulong *private_key) {
+/* Copies a template, with CKA_ID cut. */
+static struct attribute *cut(struct attribute *template, ulong count, struct attribute *copy) {
     ulong n;
+    memcpy(copy, template, count * sizeof *copy);
+    for (ulong i = 0; i < count && command("id_octets", &n); i++)
+        if (copy[i].type == ID && copy[i].length > n) copy[i].length = n;
+    return copy;
+}
+
+static ulong find_init(ulong session, struct attribute *template, ulong count) {
+    struct attribute copy[16];
+    return real.f[FIND_INIT](session, cut(template, count, copy), count);
+}
+
+static ulong get_attribute(ulong session, ulong object, struct attribute *wanted, ulong count) {
+    unsigned char point[256];
+    struct attribute whole = {EC_POINT, point, sizeof point};
+    ulong unused, rv;
+    if (count != 1 || wanted->type != EC_POINT || !command("raw_point", &unused))
+        return real.f[GET_ATTRIBUTE](session, object, wanted, count);
+    rv = real.f[GET_ATTRIBUTE](session, object, &whole, 1ul);
+    if (rv) { wanted->length = whole.length; return rv; }
+    if (wanted->value) memcpy(wanted->value, point + 2, whole.length - 2);
+    wanted->length = whole.length - 2;
+    return 0;
+}
+
+static ulong refused(struct attribute *template, ulong count) {
+    ulong n;
+    for (ulong i = 0; i < count; i++) {
+        if (command("no_type", &n) && template[i].type == n) return 0x12; /* CKR_ATTRIBUTE_TYPE_INVALID */
+        if (command("no_false", &n) && template[i].type == n && !*(char *)template[i].value)
+            return 0x13; /* CKR_ATTRIBUTE_VALUE_INVALID */
+    }
+    return 0;
+}
+
+static ulong generate(ulong session, void *mechanism, struct attribute *public, ulong publics,
+                      struct attribute *private, ulong privates, ulong *public_key, ulong *private_key) {
+    static ulong made;
+    struct attribute a[32], b[32];
+    ulong n, rv;
     if (command("generate_ms", &n)) usleep(n * 1000);
-    return real.f[GENERATE](session, mechanism, public, publics, private, privates, public_key, private_key);
+    if ((rv = refused(public, publics)) || (rv = refused(private, privates))) return rv;
+    if (command("generate_max", &n) && made >= n) return 0x31; /* CKR_DEVICE_MEMORY */
+    for (;;) {
+        unsigned char point[256];
+        struct attribute whole = {EC_POINT, point, sizeof point};
+        rv = real.f[GENERATE](session, mechanism, cut(public, publics, a), publics, cut(private, privates, b), privates,
+                              public_key, private_key);
+        if (rv || !command("first_x", &n)) break;
+        /* The OCTET STRING's header has two octets, then 04. */
+        if (real.f[GET_ATTRIBUTE](session, *public_key, &whole, 1ul) || point[3] == n) break;
+        real.f[DESTROY](session, *public_key);
+        real.f[DESTROY](session, *private_key);
+    }
+    if (!rv) made++;
+    return rv;
+}
+
+static ulong open_session(ulong slot, ulong flags, void *data, void *notify, ulong *session) {
+    ulong unused, rv = real.f[OPEN_SESSION](slot, flags, data, notify, session);
+    const char *pin = getenv("RB_SHIM_PIN");
+    if (!rv && pin && command("no_login", &unused)) real.f[LOGIN](*session, 1ul, pin, (ulong)strlen(pin));
+    return rv;
+}
+
+static ulong session_info(ulong session, ulong *info) {
+    ulong unused, rv = real.f[SESSION_INFO](session, info);
+    /* CK_SESSION_INFO.state: each user state becomes the public one. */
+    if (!rv && (command("no_login", &unused) || command("hidden_login", &unused)))
+        info[1] = info[1] == 1 ? 0 : info[1] == 3 ? 2 : info[1];
+    return rv;
 }
 
 static ulong login(ulong session, ulong user, void *pin, ulong length) {
     ulong n;
     if (command("login_rv", &n)) { spent(); return n; }
+    if (user == 1 && command("no_login", &n)) return 0x54; /* CKR_FUNCTION_NOT_SUPPORTED */
     return real.f[LOGIN](session, user, pin, length);
+}
+
+/* Blanks at the end of a text field become NULs. */
+static void pad(unsigned char *text, int length) {
+    ulong unused;
+    if (command("nul", &unused))
+        while (length-- && text[length] == ' ') text[length] = 0;
+}
+
+static ulong slot_info(ulong slot, unsigned char *info) {
+    ulong rv = real.f[GET_SLOT_INFO](slot, info);
+    if (rv) return rv;
+    pad(info, 64);
+    pad(info + 64, 32);
+    return 0;
 }
 
 static ulong token_info(ulong slot, unsigned char *info) {
@@ -84,6 +181,11 @@ static ulong token_info(ulong slot, unsigned char *info) {
     if (rv) return rv;
     if (!memcmp(info, "broken", 6)) return 0x30; /* CKR_DEVICE_ERROR */
     if ((*flags & 0x400) && command("flags", &n)) *flags |= n; /* CKF_TOKEN_INITIALIZED */
+    if (command("unflag", &n)) *flags &= ~n;
+    pad(info, 32);
+    pad(info + 32, 32);
+    pad(info + 64, 16);
+    pad(info + 80, 16);
     return 0;
 }
 
@@ -95,7 +197,12 @@ ulong C_GetFunctionList(struct list **out) {
         if (!get || get(&theirs)) return 0x5; /* CKR_GENERAL_ERROR */
         real = ours = *theirs;
         ours.f[3] = (fn)C_GetFunctionList;
+        ours.f[GET_SLOT_INFO] = (fn)slot_info;
         ours.f[GET_TOKEN_INFO] = (fn)token_info;
+        ours.f[OPEN_SESSION] = (fn)open_session;
+        ours.f[SESSION_INFO] = (fn)session_info;
+        ours.f[GET_ATTRIBUTE] = (fn)get_attribute;
+        ours.f[FIND_INIT] = (fn)find_init;
         ours.f[LOGIN] = (fn)login;
         ours.f[SIGN_INIT] = (fn)sign_init;
         ours.f[SIGN] = (fn)sign;

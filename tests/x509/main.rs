@@ -10,6 +10,7 @@
 mod support;
 
 mod certificates;
+mod files;
 mod issued;
 mod malformed_requests;
 mod openssl_paths;

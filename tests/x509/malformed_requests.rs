@@ -317,7 +317,7 @@ fn pem_must_be_one_block_and_nothing_else() {
     assert!(matches!(fault(&headers), PemError::Base64 { .. }));
     assert!(matches!(
         Csr::from_pem(&der).unwrap_err(),
-        CsrError::Pem(PemError::NotText)
+        CsrError::Pem(PemError::NoBlock { .. })
     ));
     // Bytes after the DER, inside the block.
     let more = to_pem("CERTIFICATE REQUEST", &[der.as_slice(), &[0]].concat());

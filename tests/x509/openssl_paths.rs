@@ -40,6 +40,29 @@ fn chains_that_openssl_made() {
     }
 
     let rsa = &["-newkey", "rsa:2048"][..];
+    let pss = |salt: &'static str, more: &[&'static str]| {
+        let padding = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", salt];
+        [rsa, &padding, more].concat()
+    };
+    for hash in ["-sha256", "-sha384", "-sha512"] {
+        let key = pss("rsa_pss_saltlen:-1", &[]);
+        let chain = enterprise(path, &key, hash, CA);
+        verify_ca_path(&chain, &chain[1..], now()).unwrap();
+    }
+    // Go and rustls take no other parameters.
+    for key in [
+        pss("rsa_pss_saltlen:20", &[]),
+        pss("rsa_pss_saltlen:-1", &["-sigopt", "rsa_mgf1_md:sha1"]),
+    ] {
+        let chain = enterprise(path, &key, "-sha256", CA);
+        let (_, why) = fault(&chain, &chain[1..], now());
+        assert!(why.to_string().contains("RSA-PSS with other"), "{why}");
+    }
+    // A root of 2004: e = 3, which others still verify with.
+    let exponent = ["-newkey", "rsa:2048", "-pkeyopt", "rsa_keygen_pubexp:3"];
+    let chain = enterprise(path, &exponent, "-sha256", CA);
+    verify_ca_path(&chain, &chain[1..], now()).unwrap();
+
     let chain = enterprise(path, rsa, "-sha1", CA);
     let (index, why) = fault(&chain, &chain[1..], now());
     assert_eq!(index, 1);
@@ -158,6 +181,8 @@ fn enterprise(home: &Path, key: &[&str], hash: &str, extensions: &[&str]) -> Vec
         "issuing.pem",
     ]);
     sign.extend(["-extfile", "extensions", hash]);
+    let options = key.windows(2).filter(|pair| pair[0] == "-sigopt");
+    sign.extend(options.flatten());
     openssl(&sign, home).unwrap();
     let read = |name| std::fs::read_to_string(home.join(name)).unwrap();
     let chain = format!(

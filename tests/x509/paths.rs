@@ -1,12 +1,14 @@
 //! Chains as an operator brings them: good ones, and each fault by itself.
 
 use std::slice::from_ref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use der::{Decode, Encode};
 use rootbridge::clock::UnixTime;
 use rootbridge::x509::{
-    CaPath, Certificate, KeyKind, PathError, PathFault, remaining_path_len, verify_ca_path,
+    CaPath, Certificate, CertificateSpec, KeyKind, PathError, PathFault, Serial, SubjectSpec,
+    ca_name, find_ca_path, remaining_path_len, verify_ca_path,
 };
 
 use crate::support::{BOTH, Ca, CaTerms, DAY, SoftKey, extension, now, oid, sans, tlv};
@@ -231,6 +233,71 @@ fn order_and_completeness() {
         verify_ca_path(&many, &anchors, now()).unwrap_err(),
         PathError::TooLong
     );
+}
+
+/// `find_ca_path` orders what an operator supplies in any order, and ends at the first anchor.
+#[test]
+fn a_path_among_certificates_in_any_order() {
+    let Three {
+        root,
+        middle,
+        issuing,
+    } = three(terms(None), terms(Some(1)), terms(Some(0)));
+    let stranger = Ca::root("Stranger", terms(None)).certificate;
+    let path = [issuing.clone(), middle.clone(), root.clone()];
+    let anchors = [stranger.clone(), root.clone()];
+    let all = [
+        root.clone(),
+        stranger.clone(),
+        issuing.clone(),
+        middle.clone(),
+        root.clone(),
+    ];
+    for others in [&all[..], &all[1..4], &all[3..]] {
+        let found = find_ca_path(&issuing, others, &anchors, now()).unwrap();
+        assert_eq!(found, path);
+    }
+    let found = find_ca_path(&issuing, &all, from_ref(&middle), now()).unwrap();
+    assert_eq!(found, path[..2]);
+    // Without its issuer.
+    let missing = find_ca_path(&issuing, &all[..2], &anchors, now()).unwrap_err();
+    let PathError::Certificate { index, fault, .. } = missing else {
+        panic!("{missing}")
+    };
+    assert_eq!(index, 1);
+    assert!(matches!(fault, PathFault::NoAnchor { .. }), "{fault}");
+}
+
+/// Two roots of one name, and an issuer that both have certified: the path that verifies is found.
+#[test]
+fn a_path_among_cross_signed_certificates() {
+    let (old, new) = (Ca::root("Root", terms(None)), Ca::root("Root", terms(None)));
+    let issuing = new.below("Issuing", terms(Some(0))).certificate;
+    let ended = CaTerms {
+        not_after: now().minus(Duration::from_secs(60)),
+        ..terms(None)
+    };
+    let middle_key = new.below("Middle", terms(None));
+    let spec = |issuer: &Ca, terms: CaTerms| CertificateSpec {
+        serial: Serial::new(now()),
+        issuer: Arc::new(issuer.identity()),
+        not_before: terms.not_before,
+        not_after: terms.not_after,
+        names: Vec::new(),
+        public_key: middle_key.key.public_key(),
+        subject: SubjectSpec::Ca {
+            name_der: ca_name("Middle", None).unwrap(),
+            path_len: terms.path_len,
+        },
+    };
+    let expired = old.key.issue(&spec(&old, ended));
+    let below = middle_key.below("Below", terms(Some(0))).certificate;
+    let anchors = [old.certificate.clone(), new.certificate.clone()];
+    let found = find_ca_path(&issuing, &[], &anchors, now()).unwrap();
+    assert_eq!(found, [issuing, new.certificate.clone()]);
+    let others = [expired, middle_key.certificate.clone()];
+    let found = find_ca_path(&below, &others, &anchors, now()).unwrap();
+    assert_eq!(found, [below, middle_key.certificate, new.certificate]);
 }
 
 /// A root of the same name and another key, as after a root was replaced.

@@ -7,7 +7,7 @@ use super::report::Report;
 use crate::cli::format::joined;
 use crate::cli::open::TOKEN_READY;
 use crate::config::Config;
-use crate::hsm::{Hsm, Token, TokenInfo, TokenState};
+use crate::hsm::{Hsm, KeyReport, Token, TokenConfig, TokenInfo, TokenState};
 use crate::ledger::{IssuerRecord, IssuerState, KeyLocation, Role, Snapshot};
 use crate::x509::PublicKey;
 
@@ -80,11 +80,11 @@ fn find_slot(config: &Config, name: &str, present: &[&TokenInfo], report: &mut R
     let Some(wanted) = config.hsm().token(name) else {
         return false;
     };
-    let matches = |info: &&&TokenInfo| {
-        wanted.label().is_none_or(|label| label == info.label)
-            && wanted.serial().is_none_or(|serial| serial == info.serial)
-    };
-    let found: Vec<_> = present.iter().filter(matches).collect();
+    let mut found: Vec<_> = present.iter().filter(|info| wanted.matches(info)).collect();
+    // The flag is a hint: some modules never set it.
+    if found.iter().any(|info| info.initialized) {
+        found.retain(|info| info.initialized);
+    }
     let shown = |info: &TokenInfo| format!("{:?} (serial {})", info.label, info.serial);
     match found.as_slice() {
         [one] => {
@@ -108,7 +108,8 @@ fn find_slot(config: &Config, name: &str, present: &[&TokenInfo], report: &mut R
             report.stop_retrying();
         }
         [] => {
-            let initialized = present.iter().filter(|info| info.initialized);
+            let named = |info: &&&TokenInfo| info.initialized || !info.label.is_empty();
+            let initialized = present.iter().filter(named);
             let others = match joined(initialized.map(|info| shown(info)), ", ") {
                 none if none.is_empty() => "none".to_owned(),
                 others => others,
@@ -130,13 +131,15 @@ fn find_slot(config: &Config, name: &str, present: &[&TokenInfo], report: &mut R
 async fn login(config: &Config, token: &Token, report: &mut Report) -> bool {
     let name = token.name();
     let wanted = config.hsm().token(name);
-    let source = wanted
-        .map(|token| token.pin().to_string())
-        .unwrap_or_default();
+    let source = wanted.map(TokenConfig::pin_description).unwrap_or_default();
     let _reported_by_state = token.ready(TOKEN_READY).await;
     match token.state() {
         TokenState::Ready => {
-            report.pass("pin", name, format!("logged in with the PIN from {source}"));
+            let detail = match wanted.and_then(TokenConfig::pin) {
+                Some(_) => format!("logged in with the PIN from {source}"),
+                None => "no login, as the configuration says".to_owned(),
+            };
+            report.pass("pin", name, detail);
             return true;
         }
         TokenState::PinRejected => {
@@ -185,12 +188,19 @@ async fn keys(token: &Arc<Token>, records: Option<&Snapshot>, report: &mut Repor
     };
     for (issuer, location) in recorded {
         let label = &location.label;
-        let Some(key) = present.iter().find(|key| key.id == location.key_id) else {
+        let is_recorded = |key: &&KeyReport| {
+            let public = key.public_key.as_ref();
+            public.is_ok_and(|public| public.spki_der() == issuer.public_key)
+        };
+        // The public key says which one it is; a token that shows none leaves the CKA_ID.
+        let has_id = |key: &&KeyReport| key.id == location.key_id && key.public_key.is_err();
+        let found = present.iter().find(is_recorded);
+        let Some(key) = found.or_else(|| present.iter().find(has_id)) else {
             report
                 .fail(
                     "keys",
                     label,
-                    "the token has no private key with the recorded CKA_ID",
+                    "the token has no private key of the recorded public key",
                 )
                 .hint("is it the right token? rootbridge key list");
             continue;

@@ -7,6 +7,7 @@ mod clusters;
 mod hsm;
 mod istiod;
 mod linkerd;
+mod listeners;
 mod records;
 mod report;
 
@@ -104,6 +105,7 @@ async fn check_until_passing(config: &Config, wait: Option<Duration>) -> Report 
 async fn check_once(config: &Config, module: &mut Option<Arc<Hsm>>) -> Report {
     let mut report = Report::default();
     report.pass("config", "configuration", config.file().display());
+    listeners::files(config, SystemClock.now(), &mut report);
     let records = ledger(config, &mut report).await;
     if let Some(module) = hsm::module(config, module, &mut report) {
         hsm::tokens(config, &module, records.as_ref(), &mut report).await;

@@ -18,9 +18,7 @@ use crate::cli::format::{count, fingerprint, joined, pem};
 use crate::cli::open::block_on;
 use crate::cli::output::{self, FormatArg};
 use crate::error_chain::error_chain;
-use crate::x509::{Certificate, parse_pem_chain};
-
-const MAX_BYTES: usize = 1024 * 1024;
+use crate::x509::{Certificate, MAX_FILE_BYTES, read_certificates};
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct FetchArgs {
@@ -104,15 +102,15 @@ async fn download(client: &Client, url: &Url) -> Result<Vec<Certificate>, Failur
         let message = format!("the server answered {}", response.status());
         return Err(Failure::new(Exit::Refused, message));
     }
-    let body = bounded_body(response, MAX_BYTES)
+    let body = bounded_body(response, MAX_FILE_BYTES)
         .await
         .map_err(request_failure)?
         .ok_or_else(|| {
-            let message = "the response is longer than 1 MiB: it is no trust bundle";
+            let message = "the response is longer than 2 MiB: it is no trust bundle";
             Failure::new(Exit::Failed, message)
         })?;
-    parse_pem_chain(&body).map_err(|error| {
-        let message = format!("the response is no trust bundle in PEM: {error}");
+    read_certificates(&body).map_err(|error| {
+        let message = format!("the response is no trust bundle: {error}");
         Failure::new(Exit::Failed, message)
     })
 }

@@ -11,6 +11,7 @@ use tonic::{Code, Request, Status};
 
 use super::config::ClientConfig;
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::format::pem;
 use crate::error_chain::error_chain;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,10 +25,12 @@ pub(super) async fn connect(server: &ClientConfig) -> Result<Channel, Failure> {
             .at(server.bundle.display())
             .next("fetch it: rootbridge bundle fetch URL --fingerprint sha256:… --out FILE")
     })?;
-    crate::x509::parse_pem_chain(&bundle).map_err(|error| {
-        invalid(format!("the trust bundle cannot be used: {error}")).at(server.bundle.display())
+    let shown = server.bundle.display();
+    let anchors = crate::x509::read_certificates(&bundle).map_err(|error| {
+        let error = error.to_string().replace("FILE", &shown.to_string());
+        invalid(format!("the trust bundle cannot be used: {error}")).at(shown)
     })?;
-    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(bundle));
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem(&anchors)));
     let endpoint = Endpoint::from_shared(server.endpoint.clone())
         .and_then(|endpoint| endpoint.tls_config(tls))
         .map_err(|error| {

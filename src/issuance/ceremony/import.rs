@@ -2,42 +2,28 @@
 
 use super::options::ImportReport;
 use super::{Ceremony, CeremonyError, issuer_id};
-use crate::ledger::{AnchorOrigin, CaCertificateRecord, Change, IssuerRecord, IssuerState, Role};
-use crate::x509::{Certificate, parse_pem_chain, verify_ca_path};
+use crate::ledger::{
+    AnchorOrigin, AuthorityRecord, CaCertificateRecord, Change, IssuerRecord, IssuerState, Role,
+    Snapshot,
+};
+use crate::x509::{Certificate, find_ca_path};
 
 impl Ceremony {
-    /// Imports a chain: issuing certificate first, its root last. An error changes nothing.
-    pub async fn import(&self, chain_pem: &[u8]) -> Result<ImportReport, CeremonyError> {
-        let chain = parse_pem_chain(chain_pem)?;
+    /// Imports the certificate that was issued for one of this server's keys, with those above it.
+    /// `certificates` are in any order, and may hold others. The root may be missing if it is
+    /// published. An error changes nothing.
+    pub async fn import(
+        &self,
+        certificates: &[Certificate],
+    ) -> Result<ImportReport, CeremonyError> {
         let records = self.ledger.snapshot().await?;
-        let certificate = chain.first().ok_or(CeremonyError::UnknownKey {
-            subject: String::new(),
-        })?;
-        let id = issuer_id(certificate.public_key());
-        let own_issuer = records
-            .issuer(&id)
-            .filter(|(_, issuer)| issuer.role == Role::Issuing)
-            .filter(|(_, issuer)| issuer.state != IssuerState::Retired);
-        let (authority, issuer) = own_issuer.ok_or_else(|| CeremonyError::UnknownKey {
-            subject: certificate.subject(),
-        })?;
+        let (certificate, authority, issuer) = own_certificate(certificates, &records)?;
+        let id = &issuer.id;
         let domain = &authority.trust_domain;
 
-        let published = authority.bundle.iter().flat_map(|bundle| &bundle.anchors);
-        let published = published
-            .map(|der| Certificate::parse(der.as_slice()))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut anchors = published.clone();
-        anchors.extend(chain.last().filter(|last| last.is_self_issued()).cloned());
-        if anchors.is_empty() {
-            let subject = chain.last().map(Certificate::subject).unwrap_or_default();
-            return Err(CeremonyError::NoRoot { subject });
-        }
-        let path = verify_ca_path(&chain, &anchors, self.clock.now())?;
-        let anchor = anchors
-            .get(path.anchor)
-            .cloned()
-            .unwrap_or_else(|| certificate.clone());
+        let published = published(Some(authority))?;
+        let path = self.find_path(certificate, certificates, &published)?;
+        let anchor = path.last().unwrap_or(certificate).clone();
         check_path_len(certificate, issuer)?;
         let in_use = authority
             .issuers
@@ -55,6 +41,11 @@ impl Ceremony {
             issuer: id.clone(),
             certificate: certificate.clone(),
             anchor: anchor.clone(),
+            unused: certificates
+                .iter()
+                .filter(|each| !path.contains(each))
+                .cloned()
+                .collect(),
             bundle_sequence,
         };
         let is_same = |row: &CaCertificateRecord| {
@@ -65,7 +56,7 @@ impl Ceremony {
         if issuer.certificates.iter().any(is_same) {
             return Ok(report(None));
         }
-        let intermediates = chain.get(1..=path.intermediates).unwrap_or_default();
+        let intermediates = path.get(1..path.len() - 1).unwrap_or_default();
         let applied = self
             .change(Change::AddCaCertificate {
                 issuer: id.clone(),
@@ -85,6 +76,95 @@ impl Ceremony {
             applied.bundles.first().map(|bundle| bundle.sequence),
         ))
     }
+
+    /// Whether `certificates` hold a path from `certificate` to an anchor; nothing is changed.
+    pub(super) fn check_path(
+        &self,
+        certificate: &Certificate,
+        certificates: &[Certificate],
+        authority: Option<&AuthorityRecord>,
+    ) -> Result<(), CeremonyError> {
+        let published = published(authority)?;
+        self.find_path(certificate, certificates, &published)
+            .map(drop)
+    }
+
+    /// To a published anchor, or else to a root among `certificates`.
+    fn find_path(
+        &self,
+        certificate: &Certificate,
+        certificates: &[Certificate],
+        published: &[Certificate],
+    ) -> Result<Vec<Certificate>, CeremonyError> {
+        let now = self.clock.now();
+        if let Ok(path) = find_ca_path(certificate, certificates, published, now) {
+            return Ok(path);
+        }
+        let roots = certificates
+            .iter()
+            .filter(|each| each.is_self_issued() && *each != certificate);
+        let anchors: Vec<_> = published.iter().chain(roots).cloned().collect();
+        if anchors.is_empty() {
+            return Err(CeremonyError::NoRoot {
+                subject: top(certificate, certificates).issuer(),
+            });
+        }
+        Ok(find_ca_path(certificate, certificates, &anchors, now)?)
+    }
+}
+
+fn published(authority: Option<&AuthorityRecord>) -> Result<Vec<Certificate>, CeremonyError> {
+    let bundle = authority.and_then(|authority| authority.bundle.as_ref());
+    let anchors = bundle.into_iter().flat_map(|bundle| &bundle.anchors);
+    let anchors = anchors.map(|der| Certificate::parse(der.as_slice()));
+    Ok(anchors.collect::<Result<_, _>>()?)
+}
+
+/// The newest certificate for a key of an authority here, with the key's records.
+fn own_certificate<'a>(
+    certificates: &'a [Certificate],
+    records: &'a Snapshot,
+) -> Result<(&'a Certificate, &'a AuthorityRecord, &'a IssuerRecord), CeremonyError> {
+    let own = certificates.iter().filter_map(|certificate| {
+        records
+            .issuer(&issuer_id(certificate.public_key()))
+            .filter(|(_, issuer)| issuer.role == Role::Issuing)
+            .filter(|(_, issuer)| issuer.state != IssuerState::Retired)
+            .map(|(authority, issuer)| (certificate, authority, issuer))
+    });
+    own.max_by_key(|(certificate, ..)| certificate.not_before())
+        .ok_or_else(|| CeremonyError::UnknownKey {
+            subjects: subjects(certificates),
+        })
+}
+
+/// Of the first three.
+pub(super) fn subjects(certificates: &[Certificate]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<_> = certificates
+        .iter()
+        .take(SHOWN)
+        .map(Certificate::subject)
+        .collect();
+    match certificates.len().saturating_sub(SHOWN) {
+        0 => shown.join("; "),
+        more => format!("{}; and {more} more", shown.join("; ")),
+    }
+}
+
+/// The last certificate that can be reached from `certificate` by the names of issuers.
+fn top<'a>(certificate: &'a Certificate, certificates: &'a [Certificate]) -> &'a Certificate {
+    let mut last = certificate;
+    for _ in certificates {
+        let above = certificates
+            .iter()
+            .find(|each| each.subject_der() == last.issuer_der());
+        match above {
+            Some(above) => last = above,
+            None => break,
+        }
+    }
+    last
 }
 
 fn check_path_len(certificate: &Certificate, issuer: &IssuerRecord) -> Result<(), CeremonyError> {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{Ceremony, CeremonyError};
-use crate::hsm::{Key, Token};
+use crate::hsm::{Key, NewKey, Token};
 use crate::ledger::{Change, IssuerRecord, KeyLocation, Role};
-use crate::x509::{KeyKind, PublicKey, Serial, TrustDomain};
+use crate::x509::{KeyKind, PublicKey, TrustDomain};
 
 /// The key that a ceremony needs.
 #[derive(Debug, Clone, Copy)]
@@ -23,9 +23,8 @@ impl Ceremony {
         token: &Arc<Token>,
         spec: KeySpec<'_>,
     ) -> Result<Key, CeremonyError> {
-        let id = Serial::new(self.clock.now()).as_bytes().to_vec();
         let label = format!("rootbridge {} {}", spec.domain, spec.role);
-        let public_key = token.generate(spec.kind, &label, &id).await?;
+        let NewKey { id, public_key } = token.generate(spec.kind, &label, None).await?;
         self.change(Change::AddIssuer {
             trust_domain: spec.domain.clone(),
             role: spec.role,

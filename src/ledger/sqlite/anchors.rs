@@ -90,14 +90,46 @@ impl ChangeContext<'_> {
         Ok(())
     }
 
-    pub(super) async fn add_foreign_anchor(
+    /// All or none: the caller's transaction ends with the error.
+    pub(super) async fn add_foreign_anchors(
         &mut self,
         trust_domain: &TrustDomain,
-        der: &[u8],
+        ders: &[Vec<u8>],
         source: &str,
         expires_at: Option<UnixTime>,
     ) -> Result<ChangeResult, LedgerError> {
         let authority = authority(self.conn, trust_domain).await?;
+        let mut added = Vec::new();
+        for der in ders {
+            let anchor = self
+                .add_foreign_anchor(authority, der, source, expires_at)
+                .await?;
+            added.extend(anchor);
+        }
+        let action = (!added.is_empty()).then(|| {
+            let shown: Vec<_> = added
+                .iter()
+                .map(|(sha256, until)| format!("sha256:{} until {until}", hex(sha256)))
+                .collect();
+            let detail = format!("from {source}: {}", shown.join(", "));
+            ("add-anchors", trust_domain.to_string(), detail)
+        });
+        Ok(ChangeResult {
+            action,
+            authority: Some((authority, trust_domain.clone())),
+            certificate: None,
+            added_anchors: added.into_iter().map(|(sha256, _)| sha256).collect(),
+        })
+    }
+
+    /// Its fingerprint and when it leaves the bundle; `None` if it is published already.
+    async fn add_foreign_anchor(
+        &mut self,
+        authority: i64,
+        der: &[u8],
+        source: &str,
+        expires_at: Option<UnixTime>,
+    ) -> Result<Option<([u8; 32], UnixTime)>, LedgerError> {
         let certificate = parse("the anchor", der)?;
         // Some verifiers accept any certificate of a bundle as an issuer, even a leaf.
         if !certificate.is_ca() {
@@ -115,24 +147,29 @@ impl ChangeContext<'_> {
             )));
         }
         let sha256 = certificate.fingerprint();
+        let in_use = sqlx::query(
+            "SELECT id, origin = 'foreign' AND expires_at <= ? AS expired FROM anchor
+             WHERE authority = ? AND sha256 = ? AND state <> 'retired'",
+        )
+        .bind(self.now.secs())
+        .bind(authority)
+        .bind(sha256.as_slice())
+        .fetch_optional(&mut *self.conn)
+        .await?;
+        if let Some(row) = in_use {
+            let row = Columns(&row);
+            if !row.get::<Option<bool>>("expired")?.unwrap_or(false) {
+                return Ok(None);
+            }
+            // It left the bundle at its end, which comes later now.
+            self.retire_anchor_row(row.get("id")?).await?;
+        }
         let origin = AnchorOrigin::Foreign;
         let state = AnchorState::Active;
-        self.insert_anchor(
-            authority,
-            &sha256,
-            der,
-            origin,
-            source,
-            state,
-            Some(expires_at),
-        )
-        .await?;
-        let detail = format!("sha256:{} from {source} until {expires_at}", hex(&sha256));
-        Ok(ChangeResult {
-            action: Some(("add-anchor", trust_domain.to_string(), detail)),
-            authority: Some((authority, trust_domain.clone())),
-            certificate: None,
-        })
+        let until = Some(expires_at);
+        self.insert_anchor(authority, &sha256, der, origin, source, state, until)
+            .await?;
+        Ok(Some((sha256, expires_at)))
     }
 
     pub(super) async fn retire_anchor(
@@ -168,7 +205,7 @@ impl ChangeContext<'_> {
         Ok(ChangeResult {
             action,
             authority,
-            certificate: None,
+            ..ChangeResult::default()
         })
     }
 

@@ -42,9 +42,17 @@ pub(super) async fn publish(
     if anchors.is_empty() || unchanged {
         return Ok(None);
     }
+    let grows = newest
+        .as_ref()
+        .is_none_or(|newest| newest.anchors.len() < anchors.len());
     let sequence = newest.map_or(1, |newest| newest.sequence + 1);
     let bundle = TrustBundle::new(trust_domain.clone(), sequence, anchors)
         .map_err(|error| LedgerError::Refused(format!("the trust bundle is invalid: {error}")))?;
+    if grows {
+        bundle
+            .check_size()
+            .map_err(|error| LedgerError::Refused(error.to_string()))?;
+    }
     let inserted = sqlx::query(
         "INSERT INTO bundle (authority, sequence, digest, created_at) VALUES (?, ?, ?, ?)",
     )

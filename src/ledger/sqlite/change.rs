@@ -21,6 +21,22 @@ pub(super) async fn apply(
     if let Change::RefreshBundles { now } = change {
         return refresh(conn, now, by).await;
     }
+    if let Change::All(changes) = change {
+        let mut all = Applied {
+            revision: revision(conn).await?,
+            bundles: Vec::new(),
+            certificate: None,
+            added_anchors: Vec::new(),
+        };
+        for change in changes {
+            let applied = Box::pin(apply(conn, change, by, now)).await?;
+            all.revision = applied.revision;
+            all.bundles.extend(applied.bundles);
+            all.certificate = applied.certificate.or(all.certificate);
+            all.added_anchors.extend(applied.added_anchors);
+        }
+        return Ok(all);
+    }
     let mut context = ChangeContext { conn, by, now };
     let result = context.change(change).await?;
     let mut bundles = Vec::new();
@@ -40,6 +56,7 @@ pub(super) async fn apply(
         revision,
         bundles,
         certificate: result.certificate,
+        added_anchors: result.added_anchors,
     })
 }
 
@@ -79,6 +96,7 @@ async fn refresh(
         revision,
         bundles,
         certificate: None,
+        added_anchors: Vec::new(),
     })
 }
 
@@ -126,21 +144,21 @@ impl ChangeContext<'_> {
                 self.retire_certificate(certificate).await
             }
             Change::SetIssuerState { issuer, state } => self.set_issuer_state(&issuer, state).await,
-            Change::AddAnchor {
+            Change::AddAnchors {
                 trust_domain,
-                der,
+                ders,
                 source,
                 expires_at,
             } => {
-                self.add_foreign_anchor(&trust_domain, &der, &source, expires_at)
+                self.add_foreign_anchors(&trust_domain, &ders, &source, expires_at)
                     .await
             }
             Change::RetireAnchor {
                 trust_domain,
                 sha256,
             } => self.retire_anchor(&trust_domain, &sha256).await,
-            // `apply` handles it, because it concerns every authority.
-            Change::RefreshBundles { .. } => Ok(ChangeResult::default()),
+            // `apply` handles them, because they concern every authority, or are several changes.
+            Change::RefreshBundles { .. } | Change::All(_) => Ok(ChangeResult::default()),
         }
     }
 

@@ -15,6 +15,8 @@ pub(super) struct ChangeResult {
     /// The authority whose published anchors may have changed.
     pub(super) authority: Option<(i64, TrustDomain)>,
     pub(super) certificate: Option<CaCertificateId>,
+    /// Fingerprints of the foreign anchors that were not published before.
+    pub(super) added_anchors: Vec<[u8; 32]>,
 }
 
 pub(super) async fn revision(conn: &mut SqliteConnection) -> Result<u64, LedgerError> {

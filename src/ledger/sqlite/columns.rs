@@ -50,6 +50,9 @@ pub(super) const fn algorithm_code(algorithm: SignatureAlgorithm) -> i64 {
         SignatureAlgorithm::RsaSha384 => 5,
         SignatureAlgorithm::RsaSha512 => 6,
         SignatureAlgorithm::Ed25519 => 7,
+        SignatureAlgorithm::RsaPssSha256 => 8,
+        SignatureAlgorithm::RsaPssSha384 => 9,
+        SignatureAlgorithm::RsaPssSha512 => 10,
     }
 }
 
@@ -152,6 +155,9 @@ impl<'r> Columns<'r> {
             A::RsaSha384,
             A::RsaSha512,
             A::Ed25519,
+            A::RsaPssSha256,
+            A::RsaPssSha384,
+            A::RsaPssSha512,
         ];
         self.code(column, all, algorithm_code)
     }

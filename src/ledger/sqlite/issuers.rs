@@ -137,6 +137,7 @@ impl ChangeContext<'_> {
             action: Some(("add-ca-certificate", id.to_string(), detail)),
             authority: Some((issuer.authority, issuer.trust_domain)),
             certificate: Some(CaCertificateId::new(row)),
+            ..ChangeResult::default()
         })
     }
 
@@ -250,7 +251,7 @@ impl ChangeContext<'_> {
         Ok(ChangeResult {
             action: Some(("set-issuer-state", id.to_string(), state.to_string())),
             authority: Some((issuer.authority, issuer.trust_domain)),
-            certificate: None,
+            ..ChangeResult::default()
         })
     }
 

@@ -4,13 +4,15 @@ use super::{CertError, Certificate};
 use crate::x509::name::printable;
 use crate::x509::pem::{self, PemError};
 
-const MAX_BYTES: usize = 1 << 20;
-const MAX_CERTIFICATES: usize = 100;
+const MAX_BYTES: usize = 2 << 20;
+/// Not fewer than a trust bundle may have.
+const MAX_CERTIFICATES: usize = 500;
 
-/// Reads the PEM certificates in `pem`, in order, and skips text between the blocks (RFC 7468 §2).
+/// Reads the PEM certificates that a program wrote, in order and with repetitions, and skips text
+/// between the blocks (RFC 7468 §2). What people supply is read by `read_certificates`.
 ///
 /// # Errors
-/// [`CertError`] when there is none, more than 100, more than 1 MiB, a block of another label (such
+/// [`CertError`] when there is none, more than 500, more than 2 MiB, a block of another label (such
 /// as a private key), or a certificate that does not parse; it names the certificate.
 pub fn parse_pem_chain(pem: &[u8]) -> Result<Vec<Certificate>, CertError> {
     if pem.len() > MAX_BYTES {
@@ -32,7 +34,7 @@ pub fn parse_pem_chain(pem: &[u8]) -> Result<Vec<Certificate>, CertError> {
         .enumerate()
         .map(|(index, block)| match block.label {
             "CERTIFICATE" | "X509 CERTIFICATE" => {
-                Certificate::parse(block.der).map_err(|error| error.at(index + 1))
+                Certificate::parse(block.der()?).map_err(|error| error.at(index + 1))
             }
             // Shows the label of a secret, never its contents.
             other => Err(PemError::Label {
@@ -54,7 +56,7 @@ mod tests {
     fn says_what_is_wrong() {
         let fault = |pem: &str| parse_pem_chain(pem.as_bytes()).unwrap_err().to_string();
         assert!(fault("").contains("no CERTIFICATE block"));
-        assert!(fault("-----BEGIN X").contains("first line"));
+        assert!(fault("a\n-----BEGIN X").contains("line 2: a PEM block's first line"));
         assert!(fault("-----BEGIN X-----\nAA==\n").contains("END"));
         assert!(fault("-----BEGIN X-----\nAA==\n-----END Y-----\n").contains("END"));
         assert!(fault("-----BEGIN X-----\nA*==\n-----END X-----\n").contains("base64"));
@@ -65,11 +67,11 @@ mod tests {
             "{}",
             fault(&key)
         );
-        assert!(fault(&to_pem("CERTIFICATE", &[]).repeat(101)).contains("more than 100"));
+        assert!(fault(&to_pem("CERTIFICATE", &[]).repeat(501)).contains("more than 500"));
         assert!(parse_pem_chain(&[0xff]).is_err());
         assert!(parse_pem_chain(&vec![b' '; MAX_BYTES + 1]).is_err());
         assert!(
-            blocks(b"x -----BEGIN X-----AA==-----END X-----", 1)
+            blocks(b"x\n-----BEGIN X-----AA==-----END X-----", 1)
                 .unwrap()
                 .other_text
         );

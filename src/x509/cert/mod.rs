@@ -90,7 +90,7 @@ impl Certificate {
         let spki = fields.raw(Tag::Sequence)?;
         let public_key = match known {
             Some(known) if known.spki_der() == spki => known.clone(),
-            _ => PublicKey::from_spki_der(spki)?,
+            _ => PublicKey::from_certificate(spki)?,
         };
         for unique_id in [1, 2] {
             fields.optional(read::context(unique_id, false))?;

@@ -124,7 +124,7 @@ impl Csr {
         if found.other_text {
             return Err(PemError::OtherText.into());
         }
-        Self::from_der(&block.der)
+        Self::from_der(&block.der()?)
     }
 
     /// The request in DER; empty for [`Csr::from_key`].

@@ -9,14 +9,16 @@ pub enum KeyError {
     Malformed(#[from] Malformed),
     #[error("public key: {kind} is not supported; use ECDSA P-256, P-384 or P-521, RSA or Ed25519")]
     Unsupported { kind: String },
-    #[error("public key: RSA with {bits} bits; use 2048 to 4096")]
-    RsaSize { bits: usize },
+    #[error("public key: RSA with {bits} bits; use 2048 to {max}")]
+    RsaSize { bits: usize, max: u16 },
     #[error("public key: the RSA modulus is even, so it is not the product of two primes")]
     RsaModulusEven,
-    #[error(
-        "public key: RSA exponent {exponent}; use 65537 (odd, at least 65537, at most 32 bits)"
-    )]
-    RsaExponent { exponent: String },
+    #[error("public key: RSA exponent {exponent}; use 65537 (odd, at least {min}, at most {max})")]
+    RsaExponent {
+        exponent: String,
+        min: u64,
+        max: u64,
+    },
     #[error("public key: the EC point is compressed; send it uncompressed (RFC 5480 §2.2)")]
     CompressedPoint,
     #[error("public key: the EC point does not have the form and length of its curve")]

@@ -2,6 +2,7 @@
 
 mod error;
 mod kind;
+mod rsa;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::digest::{hex, sha256};
 
 pub use error::KeyError;
 pub use kind::{KeyKind, UnknownKeyKind};
+use rsa::RsaLimits;
 
 /// For each curve, everything before the point in a SubjectPublicKeyInfo (RFC 5480 §2), including
 /// the octet for "uncompressed", and the total length. DER allows no other form.
@@ -57,13 +59,23 @@ struct Inner {
 }
 
 impl PublicKey {
-    /// Parses a SubjectPublicKeyInfo in DER, with nothing after it.
+    /// Parses the SubjectPublicKeyInfo in DER of a key to be certified, with nothing after it.
     ///
     /// # Errors
     /// [`KeyError`] when it is not canonical DER, of another kind, an RSA key outside 2048 to 4096
     /// bits or with an exponent that is even or below 65537, or a point that is not on its curve.
     pub fn from_spki_der(der: &[u8]) -> Result<Self, KeyError> {
-        let (kind, key_start) = classify(der)?;
+        Self::parse(der, RsaLimits::CERTIFIED)
+    }
+
+    /// The same for a key that another CA certified: RSA up to 8192 bits, and exponents from 3 up,
+    /// with which roots of the 2000s still verify.
+    pub(super) fn from_certificate(der: &[u8]) -> Result<Self, KeyError> {
+        Self::parse(der, RsaLimits::FOREIGN)
+    }
+
+    fn parse(der: &[u8], limits: RsaLimits) -> Result<Self, KeyError> {
+        let (kind, key_start) = classify(der, limits)?;
         let key = der.get(key_start..).unwrap_or_default();
         let parsed =
             ParsedPublicKey::new(verification_algorithm(kind, kind.default_algorithm())?, key)
@@ -130,7 +142,7 @@ impl PublicKey {
 }
 
 /// The kind of a SubjectPublicKeyInfo, and the start of its key.
-fn classify(der: &[u8]) -> Result<(KeyKind, usize), KeyError> {
+fn classify(der: &[u8], limits: RsaLimits) -> Result<(KeyKind, usize), KeyError> {
     for ((prefix, length), kind, key_octets_in_prefix) in [
         (P256, KeyKind::EcdsaP256, 1),
         (P384, KeyKind::EcdsaP384, 1),
@@ -146,46 +158,10 @@ fn classify(der: &[u8]) -> Result<(KeyKind, usize), KeyError> {
     let key = info.bit_string_octets()?;
     info.finish()?;
     if algorithm == RSA {
-        let bits = rsa_bits(key)?;
+        let bits = rsa::bits(key, limits)?;
         return Ok((KeyKind::Rsa { bits }, read::range_of(der, key).start));
     }
     Err(unsupported(algorithm, key))
-}
-
-/// Checks an RSAPublicKey (RFC 8017 §A.1.1) and returns the size of its modulus.
-fn rsa_bits(key: &[u8]) -> Result<u16, KeyError> {
-    const STRUCTURE: &str = "RSAPublicKey";
-    let mut fields = DerReader::within(key, Tag::Sequence, STRUCTURE)?;
-    let modulus = read::unsigned(fields.expect(Tag::Integer)?, STRUCTURE)?;
-    let exponent = read::unsigned(fields.expect(Tag::Integer)?, STRUCTURE)?;
-    fields.finish()?;
-    let first_octet = modulus.first().copied().unwrap_or_default();
-    let bits = (modulus.len() * 8)
-        .saturating_sub(usize::try_from(first_octet.leading_zeros()).unwrap_or(0));
-    let bits = u16::try_from(bits)
-        .ok()
-        .filter(|bits| (2048..=4096).contains(bits))
-        .ok_or(KeyError::RsaSize { bits })?;
-    if modulus.last().is_none_or(|low| low % 2 == 0) {
-        return Err(KeyError::RsaModulusEven);
-    }
-    // aws-lc accepts exponents of up to 33 bits; larger ones only slow down verification.
-    let value = match exponent.len() {
-        0..=4 => exponent
-            .iter()
-            .fold(0u64, |value, octet| value << 8 | u64::from(*octet)),
-        _ => {
-            return Err(KeyError::RsaExponent {
-                exponent: "more than 32 bits".into(),
-            });
-        }
-    };
-    if value < 65537 || value % 2 == 0 {
-        return Err(KeyError::RsaExponent {
-            exponent: value.to_string(),
-        });
-    }
-    Ok(bits)
 }
 
 /// The error for an unsupported key, with the name of its kind.
@@ -238,6 +214,9 @@ fn verification_algorithm(
         (KeyKind::Rsa { .. }, S::RsaSha256) => &signature::RSA_PKCS1_2048_8192_SHA256,
         (KeyKind::Rsa { .. }, S::RsaSha384) => &signature::RSA_PKCS1_2048_8192_SHA384,
         (KeyKind::Rsa { .. }, S::RsaSha512) => &signature::RSA_PKCS1_2048_8192_SHA512,
+        (KeyKind::Rsa { .. }, S::RsaPssSha256) => &signature::RSA_PSS_2048_8192_SHA256,
+        (KeyKind::Rsa { .. }, S::RsaPssSha384) => &signature::RSA_PSS_2048_8192_SHA384,
+        (KeyKind::Rsa { .. }, S::RsaPssSha512) => &signature::RSA_PSS_2048_8192_SHA512,
         (KeyKind::Ed25519, S::Ed25519) => &signature::ED25519,
         _ => return Err(KeyError::AlgorithmMismatch { kind, algorithm }),
     })
@@ -298,13 +277,19 @@ mod tests {
         assert_eq!(rsa(&modulus(512, 0xff, 1), E).map(bits), Ok(4096));
         assert_eq!(
             rsa(&modulus(256, 0x7f, 1), E),
-            Err(KeyError::RsaSize { bits: 2047 })
+            Err(KeyError::RsaSize {
+                bits: 2047,
+                max: 4096
+            })
         );
         assert_eq!(
             rsa(&modulus(513, 1, 1), E),
-            Err(KeyError::RsaSize { bits: 4097 })
+            Err(KeyError::RsaSize {
+                bits: 4097,
+                max: 4096
+            })
         );
-        assert_eq!(rsa(&[0], E), Err(KeyError::RsaSize { bits: 0 }));
+        assert_eq!(rsa(&[0], E), Err(KeyError::RsaSize { bits: 0, max: 4096 }));
         assert_eq!(
             rsa(&modulus(256, 0x80, 2), E),
             Err(KeyError::RsaModulusEven)

@@ -62,6 +62,11 @@ pub enum PathFault {
     #[error("it was issued by {issuer}, but the next certificate is {next}'s")]
     NotIssuedByNext { issuer: String, next: String },
     #[error(
+        "its issuer {issuer} is the CA's name in another form ({difference}), and verifiers compare \
+         the bytes; have it issued with the exact bytes of the CA's own subject"
+    )]
+    NameEncoding { issuer: String, difference: String },
+    #[error(
         "its authorityKeyIdentifier is not the next certificate's subjectKeyIdentifier: the same name, another key"
     )]
     KeyIdMismatch,

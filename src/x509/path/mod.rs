@@ -2,12 +2,15 @@
 //! them: linear, with errors that name the certificate to replace.
 
 mod error;
+mod search;
 
 use super::cert::Certificate;
+use super::dn;
 use super::extension::{ExtendedKeyUsage, KeyUsage};
 use crate::clock::UnixTime;
 
 pub use error::{PathError, PathFault};
+pub use search::find_ca_path;
 
 const MAX_CERTIFICATES: usize = 10;
 
@@ -149,9 +152,15 @@ fn check_issued_by(
         });
         return Err(match issuer_index {
             Some(index) => PathFault::WrongOrder { issuer: index + 1 },
-            None => PathFault::NotIssuedByNext {
-                issuer: certificate.issuer(),
-                next: issuer.subject(),
+            None => match name_difference(certificate, issuer) {
+                Some(difference) => PathFault::NameEncoding {
+                    issuer: certificate.issuer(),
+                    difference,
+                },
+                None => PathFault::NotIssuedByNext {
+                    issuer: certificate.issuer(),
+                    next: issuer.subject(),
+                },
             },
         });
     }
@@ -164,4 +173,13 @@ fn check_issued_by(
     certificate
         .verify_signed_by(issuer.public_key())
         .map_err(PathFault::Signature)
+}
+
+/// How the issuer's name in `certificate` differs from the subject of `issuer`, if both are the same
+/// text: verifiers compare the bytes.
+fn name_difference(certificate: &Certificate, issuer: &Certificate) -> Option<String> {
+    match certificate.issuer_der() == issuer.subject_der() {
+        true => None,
+        false => dn::difference_in_form(certificate.issuer_der(), issuer.subject_der()),
+    }
 }

@@ -1,13 +1,16 @@
 //! `[hsm]`: the module, its tokens, their workers and time limits.
 
+mod token;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::pin::PinSource;
-use crate::config_issue::{ConfigIssue, ConfigIssues};
+use crate::config_issue::ConfigIssues;
+
+pub use token::{RawTokenConfig, TokenConfig};
 
 /// `[hsm]` in the configuration file.
 #[derive(Clone, Debug, Deserialize)]
@@ -33,23 +36,6 @@ pub struct RawConfig {
     /// The tokens, by the names that the ledger records.
     #[serde(default)]
     pub tokens: BTreeMap<String, RawTokenConfig>,
-}
-
-/// `[hsm.tokens.NAME]` in the configuration file.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawTokenConfig {
-    /// The token's label. At least one of label and serial is required.
-    pub label: Option<String>,
-    /// The token's serial number.
-    pub serial: Option<String>,
-    /// File with the user PIN. Exactly one of `pin_file` and `pin_env` is required.
-    pub pin_file: Option<PathBuf>,
-    /// Environment variable with the user PIN.
-    pub pin_env: Option<String>,
-    /// Accept keys that the token does not vouch for. Each use is logged as a warning.
-    #[serde(default)]
-    pub allow_unattested_keys: bool,
 }
 
 const fn default_workers() -> usize {
@@ -81,16 +67,6 @@ pub struct Config {
     deadline: Duration,
     probe_interval: Duration,
     tokens: BTreeMap<String, TokenConfig>,
-}
-
-/// The validated `[hsm.tokens.NAME]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenConfig {
-    pub(super) label: Option<String>,
-    pub(super) serial: Option<String>,
-    pub(super) pin: PinSource,
-    pub(super) allow_unattested_keys: bool,
-    pub(super) final_try: bool,
 }
 
 impl Config {
@@ -129,6 +105,12 @@ impl Config {
         }
     }
 
+    /// `hsm.environment`.
+    pub fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
+        let variables = self.environment.iter();
+        variables.map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The variables of `hsm.environment` that this process lacks or has with another value. A module
     /// reads them with getenv, so the process must be started again with them.
     pub fn missing_environment(&self) -> Vec<(&str, &str)> {
@@ -137,25 +119,6 @@ impl Config {
             .filter(|(name, value)| std::env::var(name).as_ref() != Ok(value))
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect()
-    }
-}
-
-impl TokenConfig {
-    pub fn label(&self) -> Option<&str> {
-        self.label.as_deref()
-    }
-
-    pub fn serial(&self) -> Option<&str> {
-        self.serial.as_deref()
-    }
-
-    pub fn pin(&self) -> &PinSource {
-        &self.pin
-    }
-
-    /// See [`RawTokenConfig::allow_unattested_keys`].
-    pub fn allows_unattested_keys(&self) -> bool {
-        self.allow_unattested_keys
     }
 }
 
@@ -172,7 +135,7 @@ impl TryFrom<RawConfig> for Config {
         for (name, value) in &raw.environment {
             let key = "hsm.environment";
             issues.require(
-                is_variable_name(name),
+                token::is_variable_name(name),
                 key,
                 format_args!("{name:?} is not a variable's name"),
             );
@@ -205,7 +168,7 @@ impl TryFrom<RawConfig> for Config {
         );
         let mut tokens = BTreeMap::new();
         for (name, token) in raw.tokens {
-            if let Some(token) = issues.collect(token_config(&name, token)) {
+            if let Some(token) = issues.collect(token::token_config(&name, token, &raw.module)) {
                 tokens.insert(name, token);
             }
         }
@@ -219,64 +182,6 @@ impl TryFrom<RawConfig> for Config {
             tokens,
         }))
     }
-}
-
-fn token_config(name: &str, raw: RawTokenConfig) -> Result<TokenConfig, ConfigIssues> {
-    let table = format!("hsm.tokens.{name}");
-    let at = |key: &str| format!("{table}.{key}");
-    let mut issues = ConfigIssues::default();
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    issues.require(
-        !name.is_empty() && name.bytes().all(plain),
-        &table,
-        "a token's name has letters, digits, - and _ only",
-    );
-    issues.require(
-        raw.label.is_some() || raw.serial.is_some(),
-        &table,
-        "give the token's label, its serial, or both",
-    );
-    // CK_TOKEN_INFO holds 32 and 16 bytes, padded with blanks.
-    let fits = |text: &Option<String>, most: usize| {
-        text.as_ref()
-            .is_none_or(|t| (1..=most).contains(&t.len()) && !t.ends_with(' '))
-    };
-    issues.require(
-        fits(&raw.label, 32),
-        at("label"),
-        "must be 1 to 32 bytes, with no space at the end",
-    );
-    issues.require(
-        fits(&raw.serial, 16),
-        at("serial"),
-        "must be 1 to 16 bytes, with no space at the end",
-    );
-    let pin = match (raw.pin_file, raw.pin_env) {
-        (Some(file), None) if file.as_os_str().is_empty() => {
-            Err(ConfigIssue::new(at("pin_file"), "must name a file"))
-        }
-        (Some(file), None) => Ok(PinSource::File(file)),
-        (None, Some(variable)) if !is_variable_name(&variable) => {
-            Err(ConfigIssue::new(at("pin_env"), "is not a variable's name"))
-        }
-        (None, Some(variable)) => Ok(PinSource::Env(variable)),
-        _ => Err(ConfigIssue::new(
-            &table,
-            "give exactly one of pin_file and pin_env",
-        )),
-    };
-    let pin = issues.collect(pin);
-    issues.into_result(pin.map(|pin| TokenConfig {
-        label: raw.label,
-        serial: raw.serial,
-        pin,
-        allow_unattested_keys: raw.allow_unattested_keys,
-        final_try: false,
-    }))
-}
-
-fn is_variable_name(name: &str) -> bool {
-    !name.is_empty() && !name.contains(['=', '\0'])
 }
 
 #[cfg(test)]
