@@ -19,7 +19,7 @@ const NEW: &str = "55555555-5555-4555-8555-555555555555";
 const OFFLINE: &str = "authenticate = 'offline'\nwatch_silence = '10s'";
 
 /// A cluster with `shop/cart-0` on node `n1`, up to date.
-async fn ready(fake: &FakeApiServer, key: &JwtKey) -> Fixture {
+pub(crate) async fn ready(fake: &FakeApiServer, key: &JwtKey) -> Fixture {
     *fake.jwks.lock().unwrap() = key_set(key);
     fake.pods.add(pod("shop", "cart-0", POD, "cart", "n1"));
     fake.accounts.add(account("shop", "cart", ACCOUNT));
@@ -34,7 +34,7 @@ async fn ready(fake: &FakeApiServer, key: &JwtKey) -> Fixture {
 }
 
 /// The verdict, and whether the API server was asked.
-async fn ask(
+pub(crate) async fn ask(
     fixture: &Fixture,
     fake: &FakeApiServer,
     token: &str,
