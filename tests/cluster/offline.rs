@@ -326,6 +326,27 @@ async fn a_new_key_is_fetched_when_it_is_met() {
     assert!(ask(&fixture, &fake, &key.token(&claims())).await.1);
 }
 
+/// Keys in the body of an error are nobody's.
+#[tokio::test]
+async fn keys_come_from_a_success_alone() {
+    let (fake, key) = (FakeApiServer::start(ISSUER).await, JwtKey::p256("one"));
+    let fixture = ready(&fake, &key).await;
+    let next = JwtKey::p256("two");
+    let Answer::Json(set) = key_set(&next) else {
+        panic!("no key set");
+    };
+    *fake.jwks.lock().unwrap() = Answer::StatusWith(503, set);
+    fake.set_review(accepted("shop:cart"));
+    for _ in 0..3 {
+        let (verdict, asked) = ask(&fixture, &fake, &next.token(&claims())).await;
+        assert!(asked);
+        assert_eq!(verdict.unwrap().method, Method::TokenReview);
+    }
+    let report = fixture.cluster("east").keys().unwrap();
+    let failure = report.failure.unwrap();
+    assert!(failure.contains("503"), "{failure}");
+}
+
 /// RBAC may allow a list and not the watch after it: that the list succeeds is no reason to retry
 /// without a pause.
 #[tokio::test]
