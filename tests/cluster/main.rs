@@ -15,4 +15,5 @@ mod fixture;
 mod kubeconfigs;
 mod nodes;
 mod offline;
+mod offline_keys;
 mod reviews;
