@@ -11,6 +11,7 @@ mod config;
 mod config_arg;
 mod dev;
 mod environment;
+mod existing_key;
 mod failure;
 mod failure_from;
 mod files;

@@ -280,6 +280,8 @@ pub enum Change {
     },
     /// Removes expired foreign anchors from the bundles. If none has expired, nothing is written.
     RefreshBundles { now: UnixTime },
+    /// Makes every change, in this order, or none.
+    All(Vec<Change>),
 }
 
 /// A bundle version that a change created.
