@@ -183,3 +183,25 @@ fn a_new_credential_is_readable_by_its_owner_alone_and_overwrites_nothing() {
         Err(CredentialError::Create { .. })
     ));
 }
+
+/// White space around it is no part of it, up to the size of the file.
+#[test]
+fn a_file_is_read_up_to_its_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    let token = create_credential(&path).unwrap();
+    let token = token.expose_secret();
+    assert!(Operators::is_operator_token(token));
+    for other in ["", "rb_o", "x.y.z", &token[1..]] {
+        assert!(!Operators::is_operator_token(other), "{other}");
+    }
+    for (length, is_read) in [(1024, true), (1025, false), (4096, false)] {
+        let blanks = " ".repeat(length - token.len());
+        std::fs::write(&path, format!("{token}{blanks}")).unwrap();
+        match (is_read, read_credential(&path)) {
+            (true, Ok(read)) => assert_eq!(read.expose_secret(), token),
+            (false, Err(CredentialError::Content { .. })) => {}
+            (_, other) => panic!("{length}: {:?}", other.map(drop)),
+        }
+    }
+}

@@ -16,4 +16,5 @@ mod kubeconfigs;
 mod missing_nodes;
 mod nodes;
 mod offline;
+mod offline_keys;
 mod reviews;

@@ -309,23 +309,6 @@ async fn missing_keys_delay_no_call_past_the_limit() {
     assert!(verdict.is_ok() && !asked);
 }
 
-/// A new key is fetched when the first token that it signed comes.
-#[tokio::test]
-async fn a_new_key_is_fetched_when_it_is_met() {
-    let (fake, key) = (FakeApiServer::start(ISSUER).await, JwtKey::p256("one"));
-    let fixture = ready(&fake, &key).await;
-    let next = JwtKey::p256("two");
-    *fake.jwks.lock().unwrap() = key_set(&next);
-    // Not more often than the bound allows, so that the first may still go to the API server.
-    fake.set_review(accepted("shop:cart"));
-    eventually(PATIENCE, "it is fetched", async || {
-        !ask(&fixture, &fake, &next.token(&claims())).await.1
-    })
-    .await;
-    // And the one that is no longer published goes to the API server.
-    assert!(ask(&fixture, &fake, &key.token(&claims())).await.1);
-}
-
 /// RBAC may allow a list and not the watch after it: that the list succeeds is no reason to retry
 /// without a pause.
 #[tokio::test]

@@ -68,6 +68,9 @@ async fn no_answer_is_no_verdict() {
     let fake = FakeApiServer::start(ISSUER).await;
     let fixture = Fixture::new(&[("east", &fake, "review_timeout = '500ms'")]).await;
     let odd = |value: Value| Answer::Json(value);
+    let Answer::Json(yes) = accepted("shop:cart") else {
+        panic!("no review");
+    };
     for answer in [
         Answer::Status(400),
         Answer::Status(401),
@@ -76,6 +79,9 @@ async fn no_answer_is_no_verdict() {
         Answer::Status(429),
         Answer::Status(500),
         Answer::Status(503),
+        // Whatever the body says: it is not an answer to this review.
+        Answer::StatusWith(403, yes.clone()),
+        Answer::StatusWith(500, yes),
         Answer::Text(String::new()),
         Answer::Text("<html>".to_owned()),
         Answer::Text(format!("\"{TOKEN}\"")),

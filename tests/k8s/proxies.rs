@@ -59,7 +59,7 @@ async fn an_api_server_is_reached_through_each_kind_of_proxy() {
     let [http, https, socks] = [free_port(), free_port(), free_port()];
     let config = setup.path("tinyproxy.conf");
     let text = format!(
-        "Port {http}\nListen 127.0.0.1\nBasicAuth me pass%word\nConnectPort {}\nLogLevel Connect\n",
+        "Port {http}\nListen 127.0.0.1\nBasicAuth me pass-word\nConnectPort {}\nLogLevel Connect\n",
         server.port()
     );
     fs::write(&config, text).unwrap();
@@ -84,10 +84,10 @@ async fn an_api_server_is_reached_through_each_kind_of_proxy() {
     let _microsocks = start(&setup, microsocks.arg(socks.to_string()), socks).await;
 
     for (proxy, authority) in [
-        (format!("http://me:pass%25word@127.0.0.1:{http}"), None),
+        (format!("http://me:pass%2Dword@127.0.0.1:{http}"), None),
         // Its certificate leads to an authority of the kubeconfig.
         (
-            format!("https://me:pass%25word@localhost:{https}"),
+            format!("https://me:pass%2Dword@localhost:{https}"),
             Some(ca.pem()),
         ),
         (format!("socks5://me:word@127.0.0.1:{socks}"), None),
@@ -211,6 +211,7 @@ async fn a_start_with_a_reachable_cluster_warns_of_nothing() {
     let setup = rootbridge(&[("east", server, &server.admin())], callers);
     let running = setup.serve().await;
     running.wait_for_log("the API server answers").await;
+    running.wait_for_log("\"verifier\":\"cluster east\"").await;
     let log = running.log();
     let warnings: Vec<_> = log
         .lines()

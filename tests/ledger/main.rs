@@ -15,6 +15,7 @@ mod contract;
 mod contract_anchors;
 mod contract_epochs;
 mod contract_filters;
+mod contract_foreign_anchors;
 mod contract_queries;
 mod contract_records;
 mod contract_rollouts;
@@ -74,6 +75,8 @@ mod on_sqlite {
         bundle_versions_stay,
         an_active_issuer_keeps_a_usable_certificate,
         an_issuer_whose_anchor_is_gone_is_not_activated,
+    );
+    contract!(crate::sqlite::SqliteStore::new(), contract_foreign_anchors:
         a_foreign_anchor_becomes_the_authoritys_own,
         a_leaf_is_no_anchor,
     );
