@@ -1,8 +1,8 @@
 //! Anchors that are another CA's: what every ledger promises.
 
-use rootbridge::ledger::{AnchorOrigin, AnchorState, Change, Role};
+use rootbridge::ledger::{AnchorOrigin, AnchorState, Change, LedgerError, Role};
 
-use crate::contract_records::{apply, authority, foreign, published};
+use crate::contract_records::{apply, authority, foreign, published, retire_anchor};
 use crate::support::{DAY, Fixture, Key, NOW, Store, add_certificate, add_issuer};
 
 /// The root of another CA that becomes this authority's own: one anchor, which no longer leaves the
@@ -83,4 +83,26 @@ pub async fn a_leaf_is_no_anchor(store: &dyn Store) {
     let error = error.unwrap_err().to_string();
     assert!(error.contains("is no CA certificate"), "{error}");
     assert_eq!(fixture.ledger.snapshot().await.unwrap(), before);
+}
+
+pub async fn several_changes_are_made_together_or_not_at_all(store: &dyn Store) {
+    let fixture = Fixture::build(store.server().await).await;
+    let (a, b) = (Key::new().root("a"), Key::new().root("b"));
+    let revision = fixture.ledger.revision().await.unwrap();
+    // The second one cannot be made: `b` was never published.
+    let changes = vec![foreign(&fixture, &a, None), retire_anchor(&fixture, &b)];
+    let error = apply(&fixture, Change::All(changes)).await.unwrap_err();
+    assert!(
+        matches!(error, LedgerError::UnknownAnchor { .. }),
+        "{error}"
+    );
+    assert_eq!(fixture.ledger.revision().await.unwrap(), revision);
+    let before = published(&*fixture.ledger, &fixture).await.1;
+    assert_eq!(before, std::slice::from_ref(&fixture.root_der));
+
+    let changes = vec![foreign(&fixture, &a, None), foreign(&fixture, &b, None)];
+    let applied = apply(&fixture, Change::All(changes)).await.unwrap();
+    assert_eq!(applied.added_anchors.len(), 2);
+    let after = published(&*fixture.ledger, &fixture).await.1;
+    assert_eq!(after, [fixture.root_der.clone(), a, b]);
 }

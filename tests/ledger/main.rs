@@ -79,6 +79,7 @@ mod on_sqlite {
     contract!(crate::sqlite::SqliteStore::new(), contract_foreign_anchors:
         a_foreign_anchor_becomes_the_authoritys_own,
         a_leaf_is_no_anchor,
+        several_changes_are_made_together_or_not_at_all,
     );
     contract!(crate::sqlite::SqliteStore::new(), contract_rollouts:
         the_newest_rollout_of_each_target_is_stored,
