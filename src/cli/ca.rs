@@ -23,7 +23,7 @@ use crate::x509::{Certificate, KeyKind, TrustDomain};
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum CaCommand {
     /// Create a root key and an issuing key in the token, and certify both.
-    Init(InitArgs),
+    Init(Box<InitArgs>),
     /// Create an issuing key in the token, and print the CSR for the enterprise's CA.
     Request(RequestArgs),
     /// Install the certificate chain that the enterprise's CA issued for `ca request`.
@@ -114,7 +114,7 @@ pub(super) struct AdoptArgs {
 
 pub(super) fn run(command: CaCommand) -> Result<(), Failure> {
     match command {
-        CaCommand::Init(args) => init(args),
+        CaCommand::Init(args) => init(*args),
         CaCommand::Request(args) => request(args),
         CaCommand::Import(args) => import(&args),
         CaCommand::Adopt(args) => adopt(&args),

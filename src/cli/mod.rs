@@ -51,7 +51,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(&args),
         Command::Sign(args) => client::sign::run(args),
         Command::Bundle(args) => client::bundle::run(args),
-        Command::Ca(args) => ca::run(args),
+        Command::Ca(args) => ca::run(*args),
         Command::Anchors(args) => anchors::run(args),
         Command::Cert(args) => cert::run(args),
         Command::Key(args) => keys::run(args),
