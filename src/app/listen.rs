@@ -77,6 +77,15 @@ impl Bound {
         })
     }
 
+    /// Its name, and its connections at a time.
+    pub(super) fn max_connections(&self) -> (&str, usize) {
+        (self.config.name(), self.listener.max_connections())
+    }
+
+    pub(super) fn lower_max_connections(&mut self, most: usize) {
+        self.listener.lower_max_connections(most);
+    }
+
     pub(super) fn named_authenticator(&self) -> (String, CallerAuthenticator) {
         (self.config.name().to_owned(), self.authenticator.clone())
     }

@@ -1,6 +1,7 @@
 //! Builds the server from its components.
 
 mod core;
+mod descriptors;
 mod linkerd_events;
 mod listen;
 mod log;

@@ -15,7 +15,7 @@ use super::policy::effective_policy;
 use super::prober::Prober;
 use super::records::Records;
 use super::reload::Reload;
-use super::{linkerd_events, log, publisher, service_manager};
+use super::{descriptors, linkerd_events, log, publisher, service_manager};
 use crate::admin::{self, Admin, HealthState};
 use crate::authn::{JwtVerifiers, Operators};
 use crate::cluster::Clusters;
@@ -83,6 +83,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     for listener in config.listeners() {
         bound.push(Bound::bind(listener.clone(), &callers, &core, refusals.clone()).await?);
     }
+    let admin_places = fit_open_files(&mut bound);
     let authenticators = bound.iter().map(Bound::named_authenticator).collect();
     let (health, health_service) = tonic_health::server::health_reporter();
     let health_state = Arc::new(HealthState::default());
@@ -97,7 +98,11 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         operator_names: config.admin().operators().to_vec(),
         clock: Arc::clone(&core.clock),
     });
-    let admin_listener = Listener::bind(config.admin().address(), Limits::default())
+    let admin_limits = Limits {
+        max_connections: admin_places,
+        ..Limits::default()
+    };
+    let admin_listener = Listener::bind(config.admin().address(), admin_limits)
         .await
         .context("admin.address")?;
     tracing::info!(address = %admin_listener.local_addr()?, "admin listening");
@@ -167,6 +172,29 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Holds the limits of the listeners against the process's limit of open files, and returns how many
+/// connections the admin listener may have.
+fn fit_open_files(bound: &mut [Bound]) -> usize {
+    let wanted: Vec<usize> = bound.iter().map(|one| one.max_connections().1).collect();
+    let (limit, open) = descriptors::raise(&wanted);
+    let Some(places) = descriptors::places(limit, open, &wanted) else {
+        return descriptors::ADMIN;
+    };
+    for (listener, most) in bound.iter_mut().zip(places.listeners) {
+        let (name, configured) = listener.max_connections();
+        tracing::warn!(
+            listener = name,
+            configured,
+            used = most,
+            limit,
+            "max_connections is more than the open files that this process may have: raise its limit \
+             (LimitNOFILE of the service, ulimit -n), or lower max_connections"
+        );
+        listener.lower_max_connections(most);
+    }
+    places.admin
 }
 
 /// A server without an authority starts, and logs what to do.

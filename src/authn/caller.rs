@@ -178,3 +178,39 @@ pub fn bearer(authorization: &str) -> Result<&str, AuthnError> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Labels of metrics, and who may be asked about a caller.
+    #[test]
+    fn each_method_has_its_name_and_its_origin() {
+        let jwt = Method::Jwt {
+            verifier: "v".to_owned(),
+            issuer: "i".to_owned(),
+            key_id: None,
+        };
+        let keys = Method::ClusterKeys {
+            issuer: "i".to_owned(),
+            key_id: None,
+        };
+        let object = Method::Object {
+            kind: "CertificateSigningRequest",
+            uid: "u".to_owned(),
+        };
+        for (method, name, by_cluster) in [
+            (jwt, "jwt", false),
+            (Method::TokenReview, "token_review", true),
+            (keys, "cluster_keys", true),
+            (Method::Operator, "operator", false),
+            (Method::Local, "local", false),
+            (object, "object", false),
+        ] {
+            assert_eq!((method.name(), method.is_by_cluster()), (name, by_cluster));
+        }
+        let apis = [Api::Istio, Api::Certificates, Api::Linkerd, Api::Admin];
+        let names = apis.map(|api| api.to_string());
+        assert_eq!(names, ["istio", "certificates", "linkerd", "admin"]);
+    }
+}

@@ -72,6 +72,12 @@ impl<'t> Parts<'t> {
     pub(super) fn claims(&self) -> Result<Claims<'_>, Malformed> {
         parse("payload", &self.payload)
     }
+
+    /// What a service account's token is bound to. Of other tokens nothing is known under this name.
+    pub(super) fn bindings(&self) -> Result<Option<KubernetesClaims<'_>>, Malformed> {
+        let claims: BindingsOnly<'_> = parse("payload", &self.payload)?;
+        Ok(claims.kubernetes)
+    }
 }
 
 /// The header parameters in use; others are ignored.
@@ -108,15 +114,17 @@ pub(super) struct Claims<'a> {
     pub(super) nbf: Option<i64>,
     #[serde(default, deserialize_with = "fields::iat")]
     pub(super) iat: Option<i64>,
-    #[serde(borrow, default, deserialize_with = "fields::jti", rename = "jti")]
-    _jti: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct BindingsOnly<'a> {
     #[serde(
         borrow,
         default,
         deserialize_with = "non_null",
         rename = "kubernetes.io"
     )]
-    pub(super) kubernetes: Option<KubernetesClaims<'a>>,
+    kubernetes: Option<KubernetesClaims<'a>>,
 }
 
 /// The objects that a service account's token is bound to (KEP-1205, KEP-4193).
@@ -134,15 +142,28 @@ pub(super) struct KubernetesClaims<'a> {
     #[serde(borrow, default, deserialize_with = "non_null")]
     pub(super) pod: Option<ObjectReference<'a>>,
     #[serde(borrow, default, deserialize_with = "non_null")]
-    pub(super) node: Option<ObjectReference<'a>>,
+    pub(super) node: Option<NodeReference<'a>>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct ObjectReference<'a> {
     #[serde(borrow, deserialize_with = "fields::name")]
     pub(super) name: Cow<'a, str>,
-    #[serde(borrow, deserialize_with = "fields::uid")]
-    pub(super) uid: Cow<'a, str>,
+    /// Kubernetes leaves out what is empty.
+    #[serde(borrow, default, deserialize_with = "fields::uid")]
+    pub(super) uid: Option<Cow<'a, str>>,
+}
+
+/// A node's UID decides nothing, and a token whose node no longer exists has none.
+#[derive(Deserialize)]
+pub(super) struct NodeReference<'a> {
+    #[serde(
+        borrow,
+        default,
+        deserialize_with = "fields::node_name",
+        rename = "name"
+    )]
+    pub(super) name: Option<Cow<'a, str>>,
 }
 
 fn decode(part: &'static str, text: &str) -> Result<Vec<u8>, Malformed> {

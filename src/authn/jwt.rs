@@ -110,7 +110,7 @@ impl JwtVerifiers {
         let key_id = verifier
             .check_signature(&parts, header.kid.as_deref(), algorithm)
             .await?;
-        verifier.caller(&claims, key_id, now)
+        verifier.caller(&parts, &claims, key_id, now)
     }
 
     /// The state of each verifier's keys.

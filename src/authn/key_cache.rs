@@ -20,6 +20,9 @@ use crate::error_chain::error_chain;
 /// How often a file is read to find changes.
 const FILE_POLL: Duration = Duration::from_secs(1);
 
+/// The pause after a file was read: a token with an unknown key id waits for it.
+const FILE_SPACING: Duration = Duration::from_millis(50);
+
 /// The pause after a fetch, or a tenth of `refresh` if that is less. It bounds the requests that
 /// tokens with random key ids cause, and the delay of a token that is signed by a new key.
 const SPACING: Duration = Duration::from_secs(1);
@@ -217,7 +220,7 @@ impl Shared {
     /// The minimum pause between two fetches.
     fn spacing(&self) -> Duration {
         match self.config.source {
-            Source::File(_) => self.config.refresh.min(FILE_POLL),
+            Source::File(_) => FILE_SPACING,
             Source::Https { .. } | Source::External { .. } => {
                 (self.config.refresh / 10).min(SPACING)
             }
@@ -232,7 +235,7 @@ async fn refresh_loop(shared: Arc<Shared>) {
         shared.refetch(last, called).await;
         let failed = shared.failure.load().is_some();
         let pause = match shared.config.source {
-            Source::File(_) => shared.spacing(),
+            Source::File(_) => shared.config.refresh.min(FILE_POLL),
             Source::Https { .. } | Source::External { .. } if failed => {
                 (shared.config.refresh / 10).min(RETRY)
             }

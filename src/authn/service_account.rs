@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::caller::Pod;
-use super::claims::Claims;
+use super::claims::{Claims, KubernetesClaims};
 use super::error::{AuthnError, Quoted};
 use super::jwt::split;
 use super::key::{Algorithm, SignatureError};
 use super::key_cache::{KeyCache, KeyCacheConfig, KeyCacheReport};
 use super::source::{KeySource, Source};
-use super::subject::{name_and_uid, service_account};
+use super::subject::{name_and_uid, node_name, service_account};
 use crate::clock::{Clock, UnixTime};
 
 /// How often the keys are fetched.
@@ -92,7 +92,8 @@ impl ServiceAccountKeys {
         if let Some(why) = self.check(&claims, audience)? {
             return needs_review(why);
         }
-        let Some(bound) = bindings(&claims) else {
+        let bindings = parts.bindings().map_err(AuthnError::rejected)?;
+        let Some(bound) = bound(&claims, bindings.as_ref()) else {
             return needs_review("it is not bound to a pod and its account");
         };
         let (kid, Some(algorithm)) = (header.kid.as_deref(), Algorithm::parse(&header.alg)) else {
@@ -150,9 +151,9 @@ fn needs_review<T>(why: impl std::fmt::Display) -> Result<Result<T, NeedsReview>
 }
 
 /// Pod and account, if the token is bound to both and its claims agree.
-fn bindings(claims: &Claims<'_>) -> Option<BoundToken> {
+fn bound(claims: &Claims<'_>, bindings: Option<&KubernetesClaims<'_>>) -> Option<BoundToken> {
     let (namespace, account) = service_account(&claims.sub)?;
-    let bound = claims.kubernetes.as_ref()?;
+    let bound = bindings?;
     let (account_name, account_uid) = name_and_uid(bound.service_account.as_ref()?)?;
     let (name, uid) = name_and_uid(bound.pod.as_ref()?)?;
     if account_name != account || bound.namespace.as_deref() != Some(namespace) {
@@ -160,7 +161,7 @@ fn bindings(claims: &Claims<'_>) -> Option<BoundToken> {
     }
     let node = match &bound.node {
         None => None,
-        Some(node) => Some(name_and_uid(node)?.0),
+        Some(node) => node_name(node)?,
     };
     Some(BoundToken {
         account: account_name,

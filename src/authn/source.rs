@@ -177,3 +177,49 @@ impl std::fmt::Display for Source {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// With a size: two values of none may have one address.
+    #[derive(Debug)]
+    struct Other(u8);
+
+    impl KeySource for Other {
+        fn read(&self, _: usize) -> BoxFuture<'_, Result<Vec<u8>, String>> {
+            Box::pin(async { Err(self.0.to_string()) })
+        }
+    }
+
+    /// A reload keeps the keys of an equal source, so a source is equal only to itself.
+    #[test]
+    fn each_source_is_equal_to_itself_alone() {
+        let https = |url: &str, ca_file: Option<&str>| Source::Https {
+            url: url.parse().unwrap(),
+            ca_file: ca_file.map(PathBuf::from),
+        };
+        let external = |source: &Arc<dyn KeySource>| Source::External {
+            name: "east".to_owned(),
+            source: Arc::clone(source),
+        };
+        let one: Arc<dyn KeySource> = Arc::new(Other(0));
+        let two: Arc<dyn KeySource> = Arc::new(Other(1));
+        let all = [
+            Source::File("a".into()),
+            Source::File("b".into()),
+            https("https://a/keys", None),
+            https("https://a/other", None),
+            https("https://a/keys", Some("ca")),
+            https("https://a/keys", Some("cb")),
+            external(&one),
+            external(&two),
+        ];
+        for (at, left) in all.iter().enumerate() {
+            for (place, right) in all.iter().enumerate() {
+                assert_eq!(left == right, at == place, "{left:?} {right:?}");
+            }
+        }
+    }
+}

@@ -1,5 +1,5 @@
 //! Deserializers of JSON that accept exactly one type: no null for an absent value, no array for an
-//! object, no float for an integer. Errors name the field and hide its value.
+//! object, no text for a date. Errors name the field and hide its value.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -119,6 +119,40 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
+/// 9999-12-31T23:59:59Z, the last date that a certificate can hold (RFC 5280 §4.1.2.5).
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// A NumericDate (RFC 7519 §2): a JSON number of seconds, which may have a fraction or an exponent.
+#[derive(Clone, Copy)]
+struct NumericDate(fn(f64) -> f64);
+
+impl<'de> Visitor<'de> for NumericDate {
+    type Value = i64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number of seconds")
+    }
+
+    fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<i64, E> {
+        match (0..=LAST_SECOND).contains(&seconds) {
+            true => Ok(seconds),
+            false => Err(E::custom("out of range")),
+        }
+    }
+
+    fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<i64, E> {
+        self.visit_i64(i64::try_from(seconds).map_err(E::custom)?)
+    }
+
+    fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<i64, E> {
+        // Every whole second up to the last one is exact in an f64.
+        match (0.0..=253_402_300_799.0).contains(&seconds) {
+            true => self.visit_i64((self.0)(seconds) as i64),
+            false => Err(E::custom("out of range")),
+        }
+    }
+}
+
 /// An object that may be absent but not null. Serde's `Option` would treat null as absent.
 pub(super) fn non_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     from: D,
@@ -128,7 +162,7 @@ pub(super) fn non_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 
 /// One deserializer for each field, so that errors can name it.
 pub(super) mod fields {
-    use super::{Cow, Deserialize, Deserializer, IgnoredAny, Text, de};
+    use super::{Cow, Deserialize, Deserializer, IgnoredAny, LAST_SECOND, NumericDate, Text, de};
 
     macro_rules! required_text {
         ($($name:ident),*) => {$(
@@ -148,27 +182,36 @@ pub(super) mod fields {
         )*};
     }
 
-    fn seconds<'de, D: Deserializer<'de>>(from: D, refusal: &'static str) -> Result<i64, D::Error> {
-        i64::deserialize(from).map_err(|_| de::Error::custom(refusal))
+    /// `round` leads to the whole second that is against the caller.
+    fn date<'de, D: Deserializer<'de>>(
+        from: D,
+        name: &'static str,
+        round: fn(f64) -> f64,
+    ) -> Result<i64, D::Error> {
+        from.deserialize_any(NumericDate(round)).map_err(|_| {
+            de::Error::custom(format_args!(
+                "`{name}` must be a number of seconds from 0 to {LAST_SECOND}"
+            ))
+        })
     }
 
-    required_text!(alg, iss, sub, name, uid);
-    optional_text!(kid, typ, jti, namespace);
+    required_text!(alg, iss, sub, name);
+    optional_text!(kid, typ, namespace, uid, node_name);
 
     pub(in crate::authn) fn exp<'de, D: Deserializer<'de>>(from: D) -> Result<i64, D::Error> {
-        seconds(from, "`exp` must be a whole number of seconds")
+        date(from, "exp", f64::floor)
     }
 
     pub(in crate::authn) fn nbf<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Option<i64>, D::Error> {
-        seconds(from, "`nbf` must be a whole number of seconds").map(Some)
+        date(from, "nbf", f64::ceil).map(Some)
     }
 
     pub(in crate::authn) fn iat<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Option<i64>, D::Error> {
-        seconds(from, "`iat` must be a whole number of seconds").map(Some)
+        date(from, "iat", f64::ceil).map(Some)
     }
 
     pub(in crate::authn) fn crit<'de, D: Deserializer<'de>>(

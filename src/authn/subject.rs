@@ -1,7 +1,7 @@
 //! From a token's `sub` to the caller. Each issuer has one form of `sub`.
 
 use super::caller::{Caller, Identity, Method, Pod};
-use super::claims::{Claims, KubernetesClaims, ObjectReference};
+use super::claims::{Claims, KubernetesClaims, NodeReference, ObjectReference, Parts};
 use super::config::SubjectForm;
 use super::error::AuthnError;
 use super::jwt::Verifier;
@@ -12,6 +12,7 @@ impl Verifier {
     /// The caller that a verified token is for.
     pub(super) fn caller(
         &self,
+        parts: &Parts<'_>,
         claims: &Claims<'_>,
         key_id: Option<String>,
         now: UnixTime,
@@ -30,9 +31,9 @@ impl Verifier {
             token_authenticated_at: Some(now),
         };
         if self.config.subject() == SubjectForm::Kubernetes
-            && let Some(bindings) = &claims.kubernetes
+            && let Some(bindings) = parts.bindings().map_err(AuthnError::rejected)?
         {
-            self.bind(&mut caller, &claims.sub, bindings)?;
+            self.bind(&mut caller, &claims.sub, &bindings)?;
         }
         Ok(caller)
     }
@@ -89,34 +90,38 @@ impl Verifier {
         if other_namespace || other_account {
             return Err(self.rejected("`kubernetes.io` and `sub` name different accounts"));
         }
-        let checked = |object: &ObjectReference<'_>| {
-            name_and_uid(object)
-                .ok_or_else(|| self.rejected("`kubernetes.io` holds an invalid name or UID"))
-        };
-        if let Some((name, uid)) = bindings.pod.as_ref().map(checked).transpose()? {
+        let invalid = || self.rejected("`kubernetes.io` holds an invalid name or UID");
+        let pod = bindings.pod.as_ref();
+        let pod = pod.map(|pod| name_and_uid(pod).ok_or_else(invalid));
+        if let Some((name, uid)) = pod.transpose()? {
             caller.pod = Some(Pod {
                 name,
                 uid,
                 namespace: namespace.to_owned(),
             });
         }
-        caller.node = bindings
-            .node
-            .as_ref()
-            .map(checked)
-            .transpose()?
-            .map(|(name, _)| name);
+        let node = bindings.node.as_ref();
+        caller.node = node.map_or(Ok(None), |node| node_name(node).ok_or_else(invalid))?;
         Ok(())
     }
 }
 
 /// An object's name and UID, if they are valid.
 pub(super) fn name_and_uid(bound: &ObjectReference<'_>) -> Option<(String, String)> {
-    let plain = |text: &str| {
-        (1..=253).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
-    };
-    (plain(&bound.name) && plain(&bound.uid))
-        .then(|| (bound.name.to_string(), bound.uid.to_string()))
+    let uid = bound.uid.as_deref()?;
+    (is_plain(&bound.name) && is_plain(uid)).then(|| (bound.name.to_string(), uid.to_string()))
+}
+
+/// A node's name, which may be left out; `None`: it is not valid.
+pub(super) fn node_name(bound: &NodeReference<'_>) -> Option<Option<String>> {
+    match bound.name.as_deref().filter(|name| !name.is_empty()) {
+        None => Some(None),
+        Some(name) => is_plain(name).then(|| Some(name.to_owned())),
+    }
+}
+
+fn is_plain(text: &str) -> bool {
+    (1..=253).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Namespace and name of `system:serviceaccount:NAMESPACE:NAME`.

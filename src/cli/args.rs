@@ -31,7 +31,7 @@ pub(super) enum Command {
     Bundle(client::bundle::BundleCommand),
     /// Create or import the CA's own keys and certificates.
     #[command(subcommand)]
-    Ca(ca::CaCommand),
+    Ca(Box<ca::CaCommand>),
     /// Manage roots of other CAs in the trust bundles.
     #[command(subcommand)]
     Anchors(anchors::AnchorsCommand),

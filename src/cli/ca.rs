@@ -1,4 +1,4 @@
-//! `ca init`, `ca request`, `ca import` and `ca list`.
+//! `ca init`, `ca request`, `ca import`, `ca adopt` and `ca list`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::certificate_files;
 use super::config_arg::CommonArgs;
+use super::existing_key;
 use super::failure::{Exit, Failure};
 use super::format::{fingerprint, joined, or_empty, with_distance};
 use super::name_constraints::ruled_out;
@@ -15,18 +16,21 @@ use super::output;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::digest::hex;
-use crate::issuance::{InitOptions, RequestOptions};
+use crate::hsm::KeyName;
+use crate::issuance::{ExistingKey, ImportReport, InitOptions, RequestOptions};
 use crate::ledger::{AuthorityRecord, IssuerRecord};
 use crate::x509::{Certificate, KeyKind, TrustDomain};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum CaCommand {
     /// Create a root key and an issuing key in the token, and certify both.
-    Init(InitArgs),
+    Init(Box<InitArgs>),
     /// Create an issuing key in the token, and print the CSR for the enterprise's CA.
     Request(RequestArgs),
     /// Install the certificate chain that the enterprise's CA issued for `ca request`.
     Import(ImportArgs),
+    /// Move in a CA that exists: its key is in a token, and its certificate at hand.
+    Adopt(AdoptArgs),
     /// List authorities and their issuers.
     List(CommonArgs),
 }
@@ -36,10 +40,10 @@ pub(super) struct NewKeyArgs {
     /// The trust domain.
     #[arg(long, value_name = "TRUST_DOMAIN")]
     trust_domain: TrustDomain,
-    /// The token's name in [hsm.tokens.NAME]. Default: the only one.
+    /// The token's name in [hsm.tokens.NAME], or its PKCS#11 URI. Default: the only one.
     #[arg(long, value_name = "NAME")]
     token: Option<String>,
-    /// The kind of key: ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072 or rsa-4096.
+    /// The kind of a new key: ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072 or rsa-4096.
     #[arg(long, value_name = "KIND", default_value = "ecdsa-p256")]
     key: KeyKind,
     /// How many CAs may follow the issuing CA in a certification path (pathLenConstraint).
@@ -54,6 +58,12 @@ pub(super) struct NewKeyArgs {
 pub(super) struct InitArgs {
     #[command(flatten)]
     key: NewKeyArgs,
+    /// The root's key, which is in a token already: PKCS#11 URI, CKA_ID in hexadecimal, or label.
+    #[arg(long, value_name = "KEY")]
+    root_key: Option<KeyName>,
+    /// The issuing key, in the same way.
+    #[arg(long, value_name = "KEY")]
+    issuing_key: Option<KeyName>,
     /// Lifetime of the root certificate.
     #[arg(long, value_name = "DURATION", default_value = "3650d", value_parser = humantime::parse_duration)]
     root_ttl: Duration,
@@ -68,6 +78,9 @@ pub(super) struct InitArgs {
 pub(super) struct RequestArgs {
     #[command(flatten)]
     key: NewKeyArgs,
+    /// Use a key that is in a token already: PKCS#11 URI, CKA_ID in hexadecimal, or label.
+    #[arg(long, value_name = "KEY", conflicts_with = "key")]
+    use_key: Option<KeyName>,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -82,11 +95,30 @@ pub(super) struct ImportArgs {
     common: CommonArgs,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct AdoptArgs {
+    /// The trust domain.
+    #[arg(long, value_name = "TRUST_DOMAIN")]
+    trust_domain: TrustDomain,
+    /// The CA's key: PKCS#11 URI, CKA_ID in hexadecimal, or label.
+    #[arg(long, value_name = "KEY")]
+    key: KeyName,
+    /// The token's name in [hsm.tokens.NAME], or its PKCS#11 URI. Default: all are searched.
+    #[arg(long, value_name = "NAME")]
+    token: Option<String>,
+    /// The CA's certificate and those above it, in any order, as for `ca import`. `-`: standard input.
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
 pub(super) fn run(command: CaCommand) -> Result<(), Failure> {
     match command {
-        CaCommand::Init(args) => init(args),
+        CaCommand::Init(args) => init(*args),
         CaCommand::Request(args) => request(args),
         CaCommand::Import(args) => import(&args),
+        CaCommand::Adopt(args) => adopt(&args),
         CaCommand::List(args) => list(&args),
     }
 }
@@ -98,17 +130,33 @@ fn init(args: InitArgs) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Usage, message));
     }
     let config = config_with_environment(&args.common.config)?;
-    let options = InitOptions {
-        token: token(&config, args.key.token)?,
+    // A configured token is needed for the keys that are generated.
+    let generates = args.root_key.is_none() || args.issuing_key.is_none();
+    let wanted_token = args.key.token.clone();
+    let mut options = InitOptions {
+        token: match generates {
+            true => token(&config, args.key.token)?,
+            false => String::new(),
+        },
         trust_domain: args.key.trust_domain,
         kind: args.key.key,
+        root_key: None,
+        issuing_key: None,
         root_ttl: args.root_ttl,
         issuing_ttl: args.issuing_ttl,
         path_len: args.key.path_len,
         organization: args.key.organization,
     };
     let report = with_core(&config, async |core| {
-        Ok(core.ceremony(actor()).init(options).await?)
+        let ceremony = core.ceremony(actor());
+        let token = wanted_token.as_deref();
+        if let Some(name) = &args.root_key {
+            options.root_key = Some(existing_key::find(&ceremony, token, name).await?);
+        }
+        if let Some(name) = &args.issuing_key {
+            options.issuing_key = Some(existing_key::find(&ceremony, token, name).await?);
+        }
+        Ok(ceremony.init(options).await?)
     })?;
     if args.common.format.is_json() {
         return output::json(&json!({
@@ -135,21 +183,33 @@ fn init(args: InitArgs) -> Result<(), Failure> {
 
 fn request(args: RequestArgs) -> Result<(), Failure> {
     let config = config_with_environment(&args.common.config)?;
-    let options = RequestOptions {
-        token: token(&config, args.key.token)?,
+    let wanted_token = args.key.token.clone();
+    let mut options = RequestOptions {
+        token: match args.use_key {
+            None => token(&config, args.key.token)?,
+            Some(_) => String::new(),
+        },
         trust_domain: args.key.trust_domain,
         kind: args.key.key,
+        use_key: None,
         path_len: args.key.path_len,
         organization: args.key.organization,
     };
-    let report = with_core(&config, async |core| {
-        Ok(core.ceremony(actor()).request(options).await?)
+    let (report, existing) = with_core(&config, async |core| {
+        let ceremony = core.ceremony(actor());
+        if let Some(name) = &args.use_key {
+            let found = existing_key::find(&ceremony, wanted_token.as_deref(), name).await?;
+            options.use_key = Some(found);
+        }
+        let existing = options.use_key.clone();
+        Ok((ceremony.request(options).await?, existing))
     })?;
     if args.common.format.is_json() {
         return output::json(&json!({
             "issuer": report.issuer.to_string(),
             "key": report.public_key.kind().to_string(),
             "csr": report.csr_pem,
+            "existing_key": existing.as_ref().map(existing_key::to_json),
         }));
     }
     output::raw(report.csr_pem)?;
@@ -169,7 +229,30 @@ fn import(args: &ImportArgs) -> Result<(), Failure> {
         let imported = core.ceremony(actor()).import(&certificates).await;
         imported.map_err(|error| Failure::from(error).at(named))
     })?;
-    if args.common.format.is_json() {
+    imported(&config, &report, args.common.format.is_json(), None)
+}
+
+fn adopt(args: &AdoptArgs) -> Result<(), Failure> {
+    // Before standard input or a pipe is read: this process may start again.
+    let config = config_with_environment(&args.common.config)?;
+    let certificates = certificate_files::read(&args.files)?;
+    let (report, key) = with_core(&config, async |core| {
+        let ceremony = core.ceremony(actor());
+        let key = existing_key::find(&ceremony, args.token.as_deref(), &args.key).await?;
+        let adopted = ceremony.adopt(&args.trust_domain, &key, &certificates);
+        Ok((adopted.await?, key))
+    })?;
+    imported(&config, &report, args.common.format.is_json(), Some(&key))
+}
+
+/// An issuer that is active now.
+fn imported(
+    config: &Config,
+    report: &ImportReport,
+    as_json: bool,
+    key: Option<&ExistingKey>,
+) -> Result<(), Failure> {
+    if as_json {
         return output::json(&json!({
             "trust_domain": report.trust_domain.to_string(),
             "issuer": report.issuer.to_string(),
@@ -178,12 +261,13 @@ fn import(args: &ImportArgs) -> Result<(), Failure> {
             "warnings": report.warnings,
             "unused": report.unused.iter().map(fingerprint).collect::<Vec<_>>(),
             "bundle_sequence": report.bundle_sequence,
+            "existing_key": key.map(existing_key::to_json),
         }));
     }
     for warning in &report.warnings {
         output::note(format!("warning: {warning}"))?;
     }
-    for (name, why) in ruled_out(&config, &report.trust_domain, &report.path) {
+    for (name, why) in ruled_out(config, &report.trust_domain, &report.path) {
         output::note(format!(
             "warning: no certificate for {name} will verify: {why}"
         ))?;

@@ -71,6 +71,9 @@ impl From<CeremonyError> for Failure {
                     _ => Self::new(Exit::Failed, text),
                 }
             }
+            CeremonyError::NoSuchKey { .. } | CeremonyError::AmbiguousKey { .. } => {
+                Self::new(Exit::Hsm, error.to_string()).next("rootbridge key list -o json")
+            }
             error => Self::new(Exit::Failed, error_chain(&error)),
         }
     }

@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use super::config_arg::CommonArgs;
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
 use super::open::{TOKEN_READY, block_on, config_with_environment, snapshot};
 use super::output;
 use crate::config::Config;
 use crate::digest::hex;
-use crate::hsm::{Hsm, KeyReport};
+use crate::hsm::{Hsm, KeyReport, Pkcs11Uri};
 use crate::ledger::{IssuerId, Snapshot};
 
 #[derive(Debug, clap::Subcommand)]
@@ -19,7 +19,7 @@ pub(super) enum KeyCommand {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ListArgs {
-    /// Only this token, by its name in [hsm.tokens.NAME].
+    /// Only this token, by its name in [hsm.tokens.NAME] or its PKCS#11 URI.
     #[arg(long, value_name = "NAME")]
     token: Option<String>,
     #[command(flatten)]
@@ -41,58 +41,86 @@ pub(super) fn run(command: KeyCommand) -> Result<(), Failure> {
     };
     let used = |key: &KeyReport| use_of(records.as_ref()?, key);
     if args.common.format.is_json() {
-        let rows = keys.iter().map(|(token, key)| {
-            json!({
-                "token": token,
-                "id": hex(&key.id),
-                "label": key.label,
-                "kind": key.kind().map(|kind| kind.to_string()),
-                "spki_sha256": key.public_key.as_ref().ok().map(|key| hex(&key.fingerprint())),
-                "local": key.attestation.local,
-                "always_sensitive": key.attestation.always_sensitive,
-                "never_extractable": key.attestation.never_extractable,
-                "use": used(key),
-            })
-        });
+        let rows = keys.iter().map(
+            |Listed {
+                 token,
+                 uri,
+                 report: key,
+             }| {
+                json!({
+                    "token": token,
+                    "uri": uri,
+                    "id": hex(&key.id),
+                    "label": key.label,
+                    "kind": key.kind().map(|kind| kind.to_string()),
+                    "spki_sha256": key.public_key.as_ref().ok().map(|key| hex(&key.fingerprint())),
+                    "local": key.attestation.local,
+                    "always_sensitive": key.attestation.always_sensitive,
+                    "never_extractable": key.attestation.never_extractable,
+                    "sensitive": key.attestation.sensitive,
+                    "extractable": key.attestation.extractable,
+                    "use": used(key),
+                })
+            },
+        );
         return output::json(&rows.collect::<Vec<_>>());
     }
-    let rows = keys.iter().map(|(token, key)| {
-        let kind = key.kind().map(|kind| kind.to_string());
-        let attestation = match key.attestation.missing() {
-            none if none.is_empty() => "generated in the token, never extractable".to_owned(),
-            missing => format!("NOT REPORTED: {}", missing.join(", ")),
-        };
-        [
-            ("TOKEN", token.clone()),
-            ("CKA_ID", hex(&key.id)),
-            ("KIND", kind.unwrap_or_else(|| "no public key".to_owned())),
-            ("ATTESTATION", attestation),
-            (
-                "USE",
-                used(key).unwrap_or_else(|| "not recorded".to_owned()),
-            ),
-            ("LABEL", key.label.clone()),
-        ]
-    });
+    let rows = keys.iter().map(
+        |Listed {
+             token, report: key, ..
+         }| {
+            let kind = key.kind().map(|kind| kind.to_string());
+            let attestation = match key.attestation.missing() {
+                none if none.is_empty() => "generated in the token, never extractable".to_owned(),
+                missing => format!("NOT REPORTED: {}", missing.join(", ")),
+            };
+            [
+                ("TOKEN", token.clone()),
+                ("CKA_ID", hex(&key.id)),
+                ("KIND", kind.unwrap_or_else(|| "no public key".to_owned())),
+                ("ATTESTATION", attestation),
+                (
+                    "USE",
+                    used(key).unwrap_or_else(|| "not recorded".to_owned()),
+                ),
+                ("LABEL", key.label.clone()),
+            ]
+        },
+    );
     output::table(
         rows,
         "no keys in the token: rootbridge ca init --trust-domain TRUST_DOMAIN",
     )
 }
 
-async fn read_keys(config: &Config, names: &[String]) -> Result<Vec<(String, KeyReport)>, Failure> {
+/// A key, its token's name and its own URI.
+struct Listed {
+    token: String,
+    uri: String,
+    report: KeyReport,
+}
+
+async fn read_keys(config: &Config, names: &[String]) -> Result<Vec<Listed>, Failure> {
     let hsm = Hsm::open(config.hsm())?;
     let mut keys = Vec::new();
     for name in names {
-        let token = hsm.token(name)?;
+        let token = match Pkcs11Uri::has_scheme(name) {
+            true => {
+                let uri = name.parse::<Pkcs11Uri>();
+                let uri = uri.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+                hsm.token_by_uri(&uri, TOKEN_READY).await?
+            }
+            false => hsm.token(name)?,
+        };
         token.ready(TOKEN_READY).await?;
-        keys.extend(
-            token
-                .keys()
-                .await?
-                .into_iter()
-                .map(|key| (name.clone(), key)),
-        );
+        let info = token.info().unwrap_or_default();
+        for report in token.keys().await? {
+            keys.push(Listed {
+                token: token.name().to_owned(),
+                uri: Pkcs11Uri::of_private_key(&info, &report.id, &report.label),
+                report,
+            });
+        }
     }
     Ok(keys)
 }

@@ -11,6 +11,7 @@ mod config;
 mod config_arg;
 mod dev;
 mod environment;
+mod existing_key;
 mod failure;
 mod failure_from;
 mod files;
@@ -51,7 +52,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(&args),
         Command::Sign(args) => client::sign::run(args),
         Command::Bundle(args) => client::bundle::run(args),
-        Command::Ca(args) => ca::run(args),
+        Command::Ca(args) => ca::run(*args),
         Command::Anchors(args) => anchors::run(args),
         Command::Cert(args) => cert::run(args),
         Command::Key(args) => keys::run(args),

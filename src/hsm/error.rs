@@ -35,6 +35,11 @@ pub enum HsmError {
         /// The configured names.
         known: String,
     },
+    #[error("the URI does not name exactly one configured token: hsm.tokens has {known}")]
+    NoTokenNamed {
+        /// The configured names.
+        known: String,
+    },
     #[error("no token with {wanted} in any slot: the module shows {seen}")]
     NoSuchToken {
         /// The configured label and serial number.

@@ -14,6 +14,7 @@ mod fault;
 mod generate;
 mod init;
 mod key;
+mod key_name;
 mod keys;
 mod login;
 mod mechanism;
@@ -34,6 +35,7 @@ mod worker_pool;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -46,6 +48,7 @@ pub use error::{HsmError, SignError};
 pub use fault::Fault;
 pub use generate::NewKey;
 pub use key::Key;
+pub use key_name::{KeyName, KeyNameError};
 pub use keys::KeyReport;
 pub use module::SlotReport;
 pub use permit::Permit;
@@ -119,6 +122,43 @@ impl Hsm {
         let token = Arc::new(Token::start(inner, self.config.workers())?);
         tokens.insert(name.to_owned(), Arc::clone(&token));
         Ok(token)
+    }
+
+    /// As `[hsm.tokens.NAME]` calls them.
+    pub fn token_names(&self) -> Vec<String> {
+        self.config.token_names().map(str::to_owned).collect()
+    }
+
+    /// The one configured token that `uri` names. Each is waited for, up to `limit`.
+    ///
+    /// # Errors
+    /// [`HsmError::NoTokenNamed`], [`HsmError::NotReady`], and those of [`Self::token`].
+    pub async fn token_by_uri(
+        &self,
+        uri: &Pkcs11Uri,
+        limit: Duration,
+    ) -> Result<Arc<Token>, HsmError> {
+        let names = self.token_names();
+        let mut found = Vec::new();
+        let mut not_ready = None;
+        for name in &names {
+            let token = self.token(name)?;
+            if let Err(error) = token.ready(limit).await {
+                not_ready = Some(error);
+                continue;
+            }
+            let info = token.info();
+            if info.is_some_and(|info| uri.matches_token(&info)) {
+                found.push(token);
+            }
+        }
+        match (found.pop(), not_ready) {
+            (Some(token), _) if found.is_empty() => Ok(token),
+            (None, Some(error)) => Err(error),
+            _ => Err(HsmError::NoTokenNamed {
+                known: names.join(", "),
+            }),
+        }
     }
 
     /// All slots that hold a token, those with a faulty one included.

@@ -102,12 +102,30 @@ impl Module {
 
     pub(super) fn token_info(&self, slot: u64) -> Result<TokenInfo, Fault> {
         let slot = Slot::try_from(slot)?;
-        let info = self.context.get_token_info(slot)?;
+        let info = self.context.get_token_info(slot).map_err(Fault::from);
         // A slot that does not describe itself is no reason to lose its token.
         let place = self.context.get_slot_info(slot).ok();
         let place =
             place.map(|info| [info.slot_description(), info.manufacturer_id()].map(fixed_text));
         let [slot_description, slot_manufacturer] = place.unwrap_or_default();
+        let info = match info {
+            Ok(info) => info,
+            Err(fault) if fault.code().is_some() => return Err(fault),
+            // The module answered, and part of it cannot be read (opencryptoki: the token's clock).
+            // The token is usable, and its slot can name it.
+            Err(fault) => {
+                return Ok(TokenInfo {
+                    slot: slot.id(),
+                    slot_description,
+                    slot_manufacturer,
+                    library: self.library.clone(),
+                    initialized: true,
+                    login_required: true,
+                    unreadable: Some(fault.to_string()),
+                    ..TokenInfo::default()
+                });
+            }
+        };
         Ok(TokenInfo {
             slot: slot.id(),
             label: fixed_text(info.label()),
@@ -125,6 +143,7 @@ impl Module {
                 locked: info.user_pin_locked(),
                 to_be_changed: info.user_pin_to_be_changed(),
             },
+            unreadable: None,
         })
     }
 
@@ -200,6 +219,14 @@ fn describe(slots: &[SlotReport]) -> String {
     let tokens: Vec<String> = slots
         .iter()
         .map(|slot| match &slot.token {
+            Ok(TokenInfo {
+                unreadable: Some(reason),
+                ..
+            }) => format!(
+                "a token that does not describe itself (slot {0}: {reason}; `uri = \"pkcs11:slot-id={0}\"` \
+                 names it)",
+                slot.slot
+            ),
             Ok(token) if token.initialized || !token.label.is_empty() => {
                 format!("{:?} (serial {})", token.label, token.serial)
             }

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::error::HsmError;
 use super::generate::{NewKey, generate};
 use super::key::Key;
+use super::key_name::KeyName;
 use super::keys::{self, KeyReport};
 use super::mechanism;
 use super::signing_key::SigningKey;
@@ -128,6 +129,19 @@ impl Token {
                 keys::list(inner, session).map_err(|fault| inner.call_error(fault))
             })
             .await
+    }
+
+    /// All private keys in the token, each with whether `name` names it; none if `name` names another
+    /// token.
+    ///
+    /// # Errors
+    /// Those of [`Self::keys`].
+    pub async fn keys_by_name(&self, name: &KeyName) -> Result<Vec<(bool, KeyReport)>, HsmError> {
+        let Some(info) = self.info().filter(|info| name.may_be_in(info)) else {
+            return Ok(Vec::new());
+        };
+        let keys = self.keys().await?.into_iter();
+        Ok(keys.map(|key| (name.matches(&info, &key), key)).collect())
     }
 
     /// Opens the key for signing that has the public key `expected`; `id` is its recorded CKA_ID. The

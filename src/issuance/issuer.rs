@@ -104,19 +104,7 @@ impl Issuer {
         ttl: Duration,
         backdate: Duration,
     ) -> Result<(UnixTime, UnixTime), IssueError> {
-        if ttl < shortest_ttl(backdate) {
-            return Err(IssueError::TtlTooShort {
-                requested: ttl,
-                backdate,
-            });
-        }
-        let not_before = now.minus(backdate).max(self.not_before);
-        let not_after = now.plus(ttl).min(self.not_after);
-        let left = not_after.since(now);
-        if left < shortest_ttl(backdate) {
-            return Err(IssueError::IssuerExpiring { left, backdate });
-        }
-        Ok((not_before, not_after))
+        within((self.not_before, self.not_after), now, ttl, backdate)
     }
 
     /// How many CAs the path, including its anchor, allows below this one; `None` for no limit.
@@ -137,4 +125,75 @@ impl Issuer {
 /// The shortest life of a certificate that is dated so far back.
 pub fn shortest_ttl(backdate: Duration) -> Duration {
     (backdate * 2).max(Duration::from_secs(1))
+}
+
+/// See [`Issuer::validity`]; `path` is the validity of the path.
+fn within(
+    path: (UnixTime, UnixTime),
+    now: UnixTime,
+    ttl: Duration,
+    backdate: Duration,
+) -> Result<(UnixTime, UnixTime), IssueError> {
+    if ttl < shortest_ttl(backdate) {
+        return Err(IssueError::TtlTooShort {
+            requested: ttl,
+            backdate,
+        });
+    }
+    let not_before = now.minus(backdate).max(path.0);
+    let not_after = now.plus(ttl).min(path.1);
+    let left = not_after.since(now);
+    if left < shortest_ttl(backdate) {
+        return Err(IssueError::IssuerExpiring { left, backdate });
+    }
+    Ok((not_before, not_after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each bound, at it and a second past it.
+    #[test]
+    fn a_certificate_is_within_its_path_and_long_enough() {
+        let at = UnixTime::from_secs;
+        let now = 1_000_000;
+        let (begin, end) = (now - 1000, now + 1000);
+        let of = |path: (i64, i64), ttl, backdate| {
+            let (ttl, backdate) = (Duration::from_secs(ttl), Duration::from_secs(backdate));
+            let path = (at(path.0), at(path.1));
+            match within(path, at(now), ttl, backdate) {
+                Ok((from, to)) => Ok((from.secs() - now, to.secs() - now)),
+                Err(IssueError::TtlTooShort { requested, .. }) => Err(("ttl", requested.as_secs())),
+                Err(IssueError::IssuerExpiring { left, .. }) => Err(("issuer", left.as_secs())),
+                Err(other) => Err((other.category().metric_label(), 0)),
+            }
+        };
+        let whole = (begin, end);
+        for (path, ttl, backdate, expected) in [
+            (whole, 600, 120, Ok((-120, 600))),
+            // The shortest: what is left is as long as what is past, and never nothing.
+            (whole, 240, 120, Ok((-120, 240))),
+            (whole, 239, 120, Err(("ttl", 239))),
+            (whole, 1, 0, Ok((0, 1))),
+            (whole, 0, 0, Err(("ttl", 0))),
+            // Cut at the path's end, and refused when too little is left of it.
+            (whole, 1000, 120, Ok((-120, 1000))),
+            (whole, 1001, 120, Ok((-120, 1000))),
+            ((begin, now + 240), 600, 120, Ok((-120, 240))),
+            ((begin, now + 239), 600, 120, Err(("issuer", 239))),
+            ((begin, now + 1), 600, 0, Ok((0, 1))),
+            ((begin, now), 600, 0, Err(("issuer", 0))),
+            ((begin, now - 1), 600, 0, Err(("issuer", 0))),
+            // Cut at the path's begin.
+            ((now - 120, end), 600, 120, Ok((-120, 600))),
+            ((now - 119, end), 600, 120, Ok((-119, 600))),
+        ] {
+            assert_eq!(
+                of(path, ttl, backdate),
+                expected,
+                "{path:?} {ttl} {backdate}"
+            );
+        }
+    }
 }

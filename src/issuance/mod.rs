@@ -29,7 +29,8 @@ pub use authorities::Authorities;
 pub use authority::{Authority, NoIssuer};
 pub use category::{Category, Class};
 pub use ceremony::{
-    Ceremony, CeremonyError, ImportReport, InitOptions, InitReport, RequestOptions, RequestReport,
+    Ceremony, CeremonyError, ExistingKey, ImportReport, InitOptions, InitReport, RequestOptions,
+    RequestReport,
 };
 pub use certificate_status::LedgerStatusSource;
 pub use error::IssueError;

@@ -92,3 +92,26 @@ impl LedgerError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After the first two, an intent may be on record that nobody waits for.
+    #[test]
+    fn an_outage_is_what_may_have_left_a_record() {
+        let epoch = LedgerError::UnknownEpoch {
+            instance: "a".to_owned(),
+            boot: 1,
+        };
+        for (error, is_outage) in [
+            (LedgerError::unavailable("the disk is full"), true),
+            (epoch, true),
+            (LedgerError::Refused("no".to_owned()), false),
+            (LedgerError::Damaged("no".to_owned()), false),
+            (LedgerError::UnknownIssuer(IssuerId::of_spki(b"k")), false),
+        ] {
+            assert_eq!(error.is_outage(), is_outage, "{error}");
+        }
+    }
+}

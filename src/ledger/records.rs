@@ -280,6 +280,8 @@ pub enum Change {
     },
     /// Removes expired foreign anchors from the bundles. If none has expired, nothing is written.
     RefreshBundles { now: UnixTime },
+    /// Makes every change, in this order, or none.
+    All(Vec<Change>),
 }
 
 /// A bundle version that a change created.
@@ -298,4 +300,32 @@ pub struct Applied {
     pub certificate: Option<CaCertificateId>,
     /// SHA-256 of the foreign anchors that were not published before.
     pub added_anchors: Vec<[u8; 32]>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_issuers_id_is_32_lower_case_digits() {
+        let id = IssuerId::of_spki(b"key");
+        assert_eq!(id.to_string().len(), 32);
+        assert_eq!(id.as_str().parse::<IssuerId>(), Ok(id.clone()));
+        assert_eq!(format!("{:>34}", id), format!("  {id}"));
+        let text = id.to_string();
+        let short = text.get(1..).unwrap();
+        for wrong in [
+            String::new(),
+            short.to_owned(),
+            format!("{text}0"),
+            format!("{short}g"),
+            format!("{short}A"),
+            format!("{short}-"),
+        ] {
+            let error = wrong.parse::<IssuerId>().unwrap_err();
+            assert!(error.contains("is no issuer id"), "{error}");
+        }
+        assert_eq!(CaCertificateId::new(7).to_string(), "7");
+    }
 }

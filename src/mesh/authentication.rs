@@ -1,12 +1,13 @@
 //! Authentication of callers, and the request id: common to every API.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use super::refusals::{Metrics, delegation_reason, reason};
+use super::refusals::{Metrics, RefusalLog, delegation_reason, reason};
 use crate::authn::{
     self, Api, AuthnError, Caller, Callers, CertificateVerifier, JwtVerifiers, Operators,
 };
@@ -27,6 +28,7 @@ pub struct CallerAuthenticator {
     verifiers: Arc<ArcSwap<Verifiers>>,
     listener: Arc<str>,
     metrics: Metrics,
+    refusals: Arc<RefusalLog>,
 }
 
 /// The verifiers of one listener's callers.
@@ -67,6 +69,7 @@ impl CallerAuthenticator {
             verifiers: Arc::new(ArcSwap::from_pointee(verifiers)),
             listener: listener.into(),
             metrics,
+            refusals: Arc::default(),
         }
     }
 
@@ -116,6 +119,31 @@ impl CallerAuthenticator {
             let reason = delegation_reason(error);
             self.metrics.count(&self.listener, api, cluster, reason);
         })
+    }
+
+    /// Logs why a call is refused, which its caller learns only in part. The same reason is logged once
+    /// a minute for each address.
+    pub fn log_refusal(&self, call: &str, request_id: &str, peer: Option<&Peer>, why: &dyn Error) {
+        let address = peer.map(|peer| peer.address);
+        let text = why.to_string();
+        let logged = self
+            .refusals
+            .allow(address.map(|address| address.ip()), &text);
+        let Some(suppressed) = logged else {
+            tracing::debug!(call, request_id, error = text, "a call is refused");
+            return;
+        };
+        let listener = &*self.listener;
+        let peer = address.map(|address| address.to_string());
+        tracing::info!(
+            listener,
+            call,
+            request_id,
+            peer,
+            error = text,
+            suppressed,
+            "a call is refused"
+        );
     }
 
     fn count_failure(

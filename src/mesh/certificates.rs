@@ -49,7 +49,9 @@ impl CertificateService for Certificates {
             Ok(response(&self.authorities.issue(request).await?))
         };
         call.await.map(Response::new).map_err(|error: CallError| {
-            tracing::debug!(%request_id, %error, "SignCertificate refused");
+            let peer = extensions.get::<Peer>();
+            let log = &self.authenticator;
+            log.log_refusal("SignCertificate", &request_id, peer, &error);
             error.status(&request_id)
         })
     }

@@ -81,7 +81,9 @@ impl IstioCertificateService for Istio {
         match call.await {
             Ok(answer) => Ok(Response::new(answer)),
             Err(error) => {
-                tracing::debug!(%request_id, %error, "CreateCertificate refused");
+                let peer = extensions.get::<Peer>();
+                let log = &self.authenticator;
+                log.log_refusal("CreateCertificate", &request_id, peer, &error);
                 Err(error.status(&request_id))
             }
         }

@@ -1,4 +1,12 @@
-//! Metrics of failed authentications. No label holds text of a caller.
+//! Failed authentications and refused calls: their metrics, where no label holds text of a caller, and
+//! their log lines.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash as _, Hasher as _};
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -44,6 +52,72 @@ impl Metrics {
     }
 }
 
+/// How often the same reason is logged for the same address.
+const WINDOW: Duration = Duration::from_secs(60);
+/// Different reasons for one address in a window, and all lines in it: anyone can make up issuers.
+const LINES_OF_ADDRESS: usize = 20;
+const LINES: usize = 1000;
+
+/// Which refusals are logged: each reason once a minute for each address.
+#[derive(Debug)]
+pub(super) struct RefusalLog(Mutex<Window>);
+
+#[derive(Debug)]
+struct Window {
+    start: Instant,
+    lines: HashSet<(Option<IpAddr>, u64)>,
+    of_address: HashMap<Option<IpAddr>, usize>,
+    suppressed: u64,
+}
+
+impl Window {
+    fn new(start: Instant) -> Self {
+        Self {
+            start,
+            lines: HashSet::new(),
+            of_address: HashMap::new(),
+            suppressed: 0,
+        }
+    }
+}
+
+impl Default for RefusalLog {
+    fn default() -> Self {
+        Self(Mutex::new(Window::new(Instant::now())))
+    }
+}
+
+impl RefusalLog {
+    /// `Some` when a line is to be logged, with the number suppressed since the last one.
+    pub(super) fn allow(&self, address: Option<IpAddr>, reason: &str) -> Option<u64> {
+        self.allow_at(address, reason, Instant::now())
+    }
+
+    fn allow_at(&self, address: Option<IpAddr>, reason: &str, now: Instant) -> Option<u64> {
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.duration_since(window.start) >= WINDOW {
+            let suppressed = window.suppressed;
+            *window = Window::new(now);
+            window.suppressed = suppressed;
+        }
+        // Times and ids differ from call to call.
+        let mut hasher = DefaultHasher::new();
+        let same = reason.bytes().filter(|byte| !byte.is_ascii_digit());
+        same.for_each(|byte| byte.hash(&mut hasher));
+        let line = (address, hasher.finish());
+        let is_full = window.lines.len() >= LINES;
+        let seen = window.lines.contains(&line);
+        let lines = window.of_address.get(&address).copied().unwrap_or_default();
+        if is_full || seen || lines >= LINES_OF_ADDRESS {
+            window.suppressed += 1;
+            return None;
+        }
+        window.lines.insert(line);
+        window.of_address.insert(address, lines + 1);
+        Some(std::mem::take(&mut window.suppressed))
+    }
+}
+
 /// The value of the label `reason`.
 pub(super) fn reason(error: &AuthnError) -> &'static str {
     match error {
@@ -58,5 +132,40 @@ pub(super) fn delegation_reason(error: &NodeAuthorizationError) -> &'static str 
     match error {
         NodeAuthorizationError::Refused(_) => "not_delegated",
         NodeAuthorizationError::Unavailable(error) => reason(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_logged_once_a_minute_for_each_address() {
+        let log = RefusalLog::default();
+        let start = Instant::now();
+        let [a, b] = [[10, 0, 0, 1], [10, 0, 0, 2]].map(|ip| Some(IpAddr::from(ip)));
+        assert_eq!(log.allow_at(a, "expired at 17:01", start), Some(0));
+        assert_eq!(log.allow_at(a, "expired at 17:02", start), None);
+        assert_eq!(log.allow_at(b, "expired at 17:02", start), Some(1));
+        assert_eq!(log.allow_at(a, "unknown key", start), Some(0));
+        let later = start + WINDOW + Duration::from_secs(1);
+        assert_eq!(log.allow_at(a, "expired at 17:05", later), Some(0));
+    }
+
+    #[test]
+    fn made_up_reasons_do_not_fill_the_log() {
+        let log = RefusalLog::default();
+        let now = Instant::now();
+        let address = |n: u32| Some(IpAddr::from(n.to_be_bytes()));
+        let logged = |from: u32| {
+            let reasons = (0..100).map(|n| "x".repeat(n + 1));
+            let logged = reasons.filter(|why| log.allow_at(address(from), why, now).is_some());
+            logged.count()
+        };
+        assert_eq!(logged(1), LINES_OF_ADDRESS);
+        assert_eq!(
+            (2..200).map(logged).sum::<usize>(),
+            LINES - LINES_OF_ADDRESS
+        );
     }
 }

@@ -2,14 +2,15 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
 use rustls::ServerConfig;
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,12 +18,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::first_byte_timeout::FirstByteTimeout;
 use super::limits::Limits;
 use super::peer::Peer;
 use super::write_coalescing::CoalescedWrites;
+use crate::log_limit::Interval;
+
+/// Between two attempts to accept while the system refuses.
+const RETRY: Duration = Duration::from_millis(50);
+/// How often that is logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The smallest buffer in bytes that hyper accepts.
 const MIN_BUFFER: u32 = 8192;
@@ -82,6 +90,16 @@ impl Listener {
         self.socket.local_addr()
     }
 
+    /// Connections at a time.
+    pub fn max_connections(&self) -> usize {
+        self.limits.max_connections
+    }
+
+    /// Lowers that number, where the process may not open so many files.
+    pub fn lower_max_connections(&mut self, most: usize) {
+        self.limits.max_connections = self.limits.max_connections.min(most);
+    }
+
     /// Serves `router` until `stop`, then waits for running calls up to the drain timeout.
     /// Without `tls` it serves plain HTTP/1.1 and HTTP/2.
     pub async fn serve(
@@ -94,12 +112,14 @@ impl Listener {
         let Self { socket, limits } = self;
         let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
         let free_connections = Arc::new(Semaphore::new(limits.max_connections));
-        let graceful = GracefulShutdown::new();
+        // Of connections with a request. Nothing is lost with the others, and nobody waits for them.
+        let calling = TaskTracker::new();
         let http = Arc::new(http_builder(&limits));
+        let mut failures = AcceptFailures::default();
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = accept(&socket, &free_connections) => accepted,
+                accepted = accept(&socket, &free_connections, &mut failures) => accepted,
             };
             let Some((stream, address, permit)) = accepted else {
                 continue;
@@ -112,7 +132,8 @@ impl Listener {
                 acceptor: acceptor.clone(),
                 http: Arc::clone(&http),
                 router: router.clone(),
-                watcher: graceful.watcher(),
+                calling: calling.clone(),
+                stop: stop.clone(),
                 handshake_timeout: limits.handshake_timeout,
                 address,
                 _permit: permit,
@@ -120,10 +141,9 @@ impl Listener {
             tokio::spawn(connection.run(stream));
         }
         drop(socket);
-        if tokio::time::timeout(limits.drain_timeout, graceful.shutdown())
-            .await
-            .is_err()
-        {
+        calling.close();
+        let drained = tokio::time::timeout(limits.drain_timeout, calling.wait()).await;
+        if drained.is_err() {
             tracing::warn!("connections were still open at the end of the drain timeout");
         }
     }
@@ -148,19 +168,53 @@ fn http_builder(limits: &Limits) -> Builder<TokioExecutor> {
 async fn accept(
     socket: &TcpListener,
     free_connections: &Arc<Semaphore>,
+    failures: &mut AcceptFailures,
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(free_connections).acquire_owned().await.ok()?;
     match socket.accept().await {
         Ok((stream, address)) => {
             // Messages are small: waiting for a full segment would only add latency.
             let _ = stream.set_nodelay(true);
+            failures.end();
             Some((stream, address, permit))
         }
         Err(error) => {
             // Probably out of file descriptors: accepting again at once would spin.
-            tracing::warn!(%error, "a connection was not accepted");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            failures.add(&error);
+            tokio::time::sleep(RETRY).await;
             None
+        }
+    }
+}
+
+/// Failures of accept: the first is logged, then one a minute, and the end of them.
+struct AcceptFailures {
+    log: Interval,
+    since_success: u64,
+}
+
+impl Default for AcceptFailures {
+    fn default() -> Self {
+        Self {
+            log: Interval::new(LOG_INTERVAL),
+            since_success: 0,
+        }
+    }
+}
+
+impl AcceptFailures {
+    fn add(&mut self, error: &io::Error) {
+        self.since_success += 1;
+        if let Some(suppressed) = self.log.allow() {
+            tracing::warn!(%error, suppressed, "connections are not accepted; retrying");
+        }
+    }
+
+    fn end(&mut self) {
+        let failed = std::mem::take(&mut self.since_success);
+        if failed > 0 {
+            // Attempts alternate with successes while descriptors are scarce.
+            tracing::debug!(failed, "connections are accepted again");
         }
     }
 }
@@ -170,7 +224,8 @@ struct Connection {
     acceptor: Option<TlsAcceptor>,
     http: Arc<Builder<TokioExecutor>>,
     router: Router,
-    watcher: hyper_util::server::graceful::Watcher,
+    calling: TaskTracker,
+    stop: CancellationToken,
     handshake_timeout: Duration,
     address: SocketAddr,
     /// Held until the connection ends: it counts towards `max_connections`.
@@ -183,7 +238,12 @@ impl Connection {
             let no_certificates: Arc<[CertificateDer<'static>]> = Arc::new([]);
             return self.serve(stream, no_certificates).await;
         };
-        match tokio::time::timeout(self.handshake_timeout, acceptor.accept(stream)).await {
+        let handshake = tokio::time::timeout(self.handshake_timeout, acceptor.accept(stream));
+        let shaken = tokio::select! {
+            () = self.stop.cancelled() => return,
+            shaken = handshake => shaken,
+        };
+        match shaken {
             Ok(Ok(stream)) => {
                 let (_, session) = stream.get_ref();
                 let chain = session.peer_certificates().unwrap_or_default();
@@ -204,15 +264,30 @@ impl Connection {
             certificates,
         };
         let router = self.router;
+        // Held from the first request on.
+        let (has_called, counted) = (Arc::new(AtomicBool::new(false)), self.calling);
+        let called = Arc::clone(&has_called);
+        let held = std::sync::OnceLock::new();
         let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
+            held.get_or_init(|| counted.token());
+            called.store(true, Ordering::Relaxed);
             request.extensions_mut().insert(peer.clone());
             router.clone().oneshot(request)
         });
         let stream = CoalescedWrites::new(FirstByteTimeout::new(stream, self.handshake_timeout));
-        let (http, watcher) = (self.http, self.watcher);
-        let served = stream.drive(|stream| {
+        let (http, stop) = (self.http, self.stop);
+        let served = stream.drive(|stream| async move {
             let connection = http.serve_connection(TokioIo::new(stream), service);
-            watcher.watch(connection.into_owned())
+            let mut connection = pin!(connection.into_owned());
+            tokio::select! {
+                ended = connection.as_mut() => return ended,
+                () = stop.cancelled() => {}
+            }
+            if !has_called.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            connection.as_mut().graceful_shutdown();
+            connection.await
         });
         if let Err(error) = served.await {
             tracing::debug!(peer = %self.address, %error, "connection ended");

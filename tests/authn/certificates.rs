@@ -254,6 +254,7 @@ async fn with_any_other_status_it_does_not_authenticate() {
     }
     let edge = CertificateStatus {
         token_authenticated_at: Some(at(NOW - 30 * DAY + 1)),
+        not_after: at(NOW),
         ..good()
     };
     fixture.hold(&leaf, edge);
@@ -278,10 +279,26 @@ async fn it_is_judged_at_every_call() {
     assert!(fixture.ask(&leaf).await.is_ok());
     fixture.clock.set(UnixTime::from_secs(NOW + 5 * DAY));
     fixture.rejects(&leaf, "reauthenticate_after").await;
-    fixture.clock.set(UnixTime::from_secs(NOT_AFTER + 1));
-    fixture.rejects(&leaf, "is valid from").await;
-    fixture.clock.set(UnixTime::from_secs(NOT_BEFORE - 1));
-    fixture.rejects(&leaf, "is valid from").await;
+    // Its first and its last second are its own.
+    for (at, valid) in [
+        (NOT_BEFORE - 1, false),
+        (NOT_BEFORE, true),
+        (NOT_AFTER, true),
+        (NOT_AFTER + 1, false),
+    ] {
+        let status = CertificateStatus {
+            token_authenticated_at: Some(UnixTime::from_secs(at)),
+            not_after: UnixTime::from_secs(NOT_AFTER),
+            ..Fixture::status()
+        };
+        fixture.hold(&leaf, status);
+        fixture.clock.set(UnixTime::from_secs(at));
+        match valid {
+            true => drop(fixture.ask(&leaf).await.unwrap()),
+            false => fixture.rejects(&leaf, "is valid from").await,
+        }
+    }
+    fixture.hold(&leaf, Fixture::status());
     fixture.clock.set(UnixTime::from_secs(NOW));
     *fixture.ledger.down.lock().unwrap() = true;
     let answer = fixture.ask(&leaf).await;

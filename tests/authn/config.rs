@@ -53,6 +53,16 @@ fn what_is_invalid_is_named_by_its_key() {
         ),
         (
             file,
+            "jwks_url = \"https://u@a/keys\"",
+            "jwt.cluster.jwks_url: must hold no user name",
+        ),
+        (
+            file,
+            "jwks_url = \"https://:p@a/keys\"",
+            "jwt.cluster.jwks_url: must hold no user name",
+        ),
+        (
+            file,
             "jwks_file = \"\"",
             "jwt.cluster.jwks_file: must name a file",
         ),

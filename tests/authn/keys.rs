@@ -239,7 +239,10 @@ async fn doubled_ids_hide_no_key() {
 
 #[tokio::test]
 async fn keys_of_other_purposes_do_not_verify() {
+    // One bit short of 2048, in as many bytes.
+    let short = b64(&[&[0x7f; 1][..], &[0xff; 255]].concat());
     for (name, value) in [
+        ("n", json!(short)),
         ("use", json!("enc")),
         ("use", json!("SIG")),
         ("use", json!(1)),
@@ -276,6 +279,9 @@ async fn keys_of_other_purposes_do_not_verify() {
                 .is_ok(),
             "{name} {value}"
         );
+        // An exponent is tried at the first signature only.
+        let (_, report) = fixture.verifiers.reports().next().unwrap();
+        assert!(report.keys == 1 || name == "e", "{name} {value}");
     }
     // Points that are not on their curve, and an alien curve.
     let mut off = JwtKey::p256("p").jwk();

@@ -8,6 +8,7 @@
 
 mod certificates;
 mod config;
+mod dates;
 mod keys;
 mod operators;
 mod outage;

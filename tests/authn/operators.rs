@@ -1,18 +1,16 @@
 //! Operators' credentials.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
 
 use rootbridge::authn::{
     AuthnError, CredentialError, Identity, Method, OPERATOR_PREFIX, Operators, create_credential,
     read_credential,
 };
+use rootbridge_test_support::{PATIENCE, eventually};
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 
 use crate::support::parse;
-
-const FRESH: Duration = Duration::from_millis(150);
 
 struct Fixture {
     dir: TempDir,
@@ -100,8 +98,10 @@ async fn a_replaced_file_counts_and_a_missing_one_authenticates_no_one() {
     assert!(fixture.who(&old, &["anna"]).await.is_ok());
     std::fs::remove_file(&path).unwrap();
     let new = fixture.create("anna");
-    tokio::time::sleep(FRESH).await;
-    assert!(rejected(&fixture.who(&old, &["anna"]).await));
+    eventually(PATIENCE, "the new file is read", async || {
+        rejected(&fixture.who(&old, &["anna"]).await)
+    })
+    .await;
     assert!(fixture.who(&new, &["anna"]).await.is_ok());
 
     for content in [
@@ -112,8 +112,16 @@ async fn a_replaced_file_counts_and_a_missing_one_authenticates_no_one() {
         &"x".repeat(2000),
         &format!("{new}\n{old}\n"),
     ] {
+        std::fs::write(&path, format!("{new}\n")).unwrap();
+        eventually(PATIENCE, "a valid file", async || {
+            fixture.who(&new, &["anna"]).await.is_ok()
+        })
+        .await;
         std::fs::write(&path, content).unwrap();
-        tokio::time::sleep(FRESH).await;
+        eventually(PATIENCE, content, async || {
+            fixture.who(&new, &["anna"]).await.is_err()
+        })
+        .await;
         for token in [&old, &new] {
             let answer = fixture.who(token, &["anna"]).await;
             let Err(AuthnError::Unavailable(why)) = answer else {
@@ -122,18 +130,26 @@ async fn a_replaced_file_counts_and_a_missing_one_authenticates_no_one() {
             assert!(why.contains("anna") && !why.contains(&new), "{why}");
         }
     }
+    std::fs::write(&path, &new).unwrap();
+    eventually(PATIENCE, "a valid file", async || {
+        fixture.who(&new, &["anna"]).await.is_ok()
+    })
+    .await;
     std::fs::remove_file(&path).unwrap();
-    tokio::time::sleep(FRESH).await;
-    assert!(matches!(
-        fixture.who(&new, &["anna"]).await,
-        Err(AuthnError::Unavailable(_))
-    ));
+    eventually(PATIENCE, "no file", async || {
+        let answer = fixture.who(&new, &["anna"]).await;
+        assert!(!rejected(&answer), "{answer:?}");
+        matches!(answer, Err(AuthnError::Unavailable(_)))
+    })
+    .await;
     // Another's broken file is not in the way of him whose file is whole.
     let bert = fixture.create("bert");
     assert_eq!(fixture.who(&bert, &["anna", "bert"]).await.unwrap(), "bert");
     std::fs::write(&path, format!("  {new}\r\n")).unwrap();
-    tokio::time::sleep(FRESH).await;
-    assert!(fixture.who(&new, &["anna"]).await.is_ok());
+    eventually(PATIENCE, "the file again", async || {
+        fixture.who(&new, &["anna"]).await.is_ok()
+    })
+    .await;
 }
 
 #[test]
@@ -166,4 +182,26 @@ fn a_new_credential_is_readable_by_its_owner_alone_and_overwrites_nothing() {
         create_credential(&dir.path().join("no/token")),
         Err(CredentialError::Create { .. })
     ));
+}
+
+/// White space around it is no part of it, up to the size of the file.
+#[test]
+fn a_file_is_read_up_to_its_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    let token = create_credential(&path).unwrap();
+    let token = token.expose_secret();
+    assert!(Operators::is_operator_token(token));
+    for other in ["", "rb_o", "x.y.z", &token[1..]] {
+        assert!(!Operators::is_operator_token(other), "{other}");
+    }
+    for (length, is_read) in [(1024, true), (1025, false), (4096, false)] {
+        let blanks = " ".repeat(length - token.len());
+        std::fs::write(&path, format!("{token}{blanks}")).unwrap();
+        match (is_read, read_credential(&path)) {
+            (true, Ok(read)) => assert_eq!(read.expose_secret(), token),
+            (false, Err(CredentialError::Content { .. })) => {}
+            (_, other) => panic!("{length}: {:?}", other.map(drop)),
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rootbridge::authn::AuthnError;
 
-use rootbridge_test_support::eventually;
+use rootbridge_test_support::{eventually, stays};
 
 use crate::support::server::{Answer, KeyServer};
 use crate::support::{Fixture, ISSUER, JwtKey, claims, jwks};
@@ -238,4 +238,19 @@ async fn the_servers_certificate_must_be_under_the_configured_roots() {
         )
         .await;
     }
+}
+
+/// A verifier that a reload has dropped fetches no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_owner_nothing_is_fetched() {
+    let key = JwtKey::p256("k");
+    let server = KeyServer::start(Answer::Set(jwks(&[&key]))).await;
+    let fixture = fixture(&server, "1s");
+    let refreshed = async || server.hits() > 1;
+    eventually(Duration::from_secs(20), "a refresh", refreshed).await;
+    drop(fixture);
+    // One may be under way.
+    let before = server.hits();
+    let most = async || server.hits() <= before + 1;
+    stays(Duration::from_secs(4), "nobody asks", most).await;
 }

@@ -43,11 +43,11 @@ async fn times_are_the_clocks_with_thirty_seconds_to_spare() {
         ("exp", NOW - 30, false),
         ("exp", 0, false),
         ("exp", i64::MIN, false),
-        ("exp", i64::MAX, true),
+        ("exp", i64::MAX, false),
         ("nbf", NOW + 30, true),
         ("nbf", NOW + 31, false),
         ("nbf", i64::MAX, false),
-        ("nbf", i64::MIN, true),
+        ("nbf", i64::MIN, false),
         ("iat", NOW + 30, true),
         ("iat", NOW + 31, false),
         ("iat", i64::MAX, false),
@@ -174,6 +174,13 @@ async fn size_is_checked_before_anything() {
             .await
             .contains("bytes")
     );
+    for (length, says) in [
+        (MAX_TOKEN_BYTES, "three parts"),
+        (MAX_TOKEN_BYTES + 1, "bytes"),
+    ] {
+        let reason = fixture.rejects(&"x".repeat(length)).await;
+        assert!(reason.contains(says), "{reason}");
+    }
     assert!(
         fixture
             .rejects(&"x".repeat(100_000_000))

@@ -42,18 +42,26 @@ const VALUES: [Option<&str>; 30] = [
 
 /// What may stand there all the same: the claim is optional, or the value is of the right type.
 fn allowed(path: &str, value: Option<&str>) -> bool {
-    let whole = |text: &str| text.parse::<i64>().is_ok();
+    // RFC 7519 §2: any JSON number, here of this year or before, or of the future that exists.
+    let date = |text: &str| {
+        let seconds = text.parse::<f64>().ok().filter(|_| !text.starts_with('"'));
+        seconds.filter(|seconds| (0.0..=253_402_300_799.0).contains(seconds))
+    };
     let text = |text: &str| text.starts_with('"');
     match (path, value) {
         ("iss" | "sub" | "aud" | "exp" | "alg", None) => false,
         ("kubernetes.io/pod/name" | "kubernetes.io/pod/uid", None) => false,
-        ("kubernetes.io/node/name" | "kubernetes.io/serviceaccount/name", None) => false,
+        ("kubernetes.io/serviceaccount/name", None) => false,
         // The set has one key, so a token need not name it; but not by a wrong name.
         ("nbf" | "iat" | "jti" | "kid" | "typ" | "crit", None) => true,
         (path, None) => path.starts_with("kubernetes.io"),
-        ("jti" | "typ", Some(value)) => text(value),
-        ("nbf" | "iat", Some(value)) => whole(value) && value.parse::<i64>().unwrap() <= NOW,
-        ("exp", Some(value)) => value == "9223372036854775807",
+        // Nothing depends on them.
+        ("jti" | "kubernetes.io/node/uid", Some(_)) => true,
+        ("typ", Some(value)) => text(value),
+        ("nbf" | "iat", Some(value)) => date(value).is_some_and(|at| at <= NOW as f64),
+        ("exp", Some(value)) => date(value).is_some_and(|at| at > NOW as f64),
+        // A node that is not named, as without a node.
+        ("kubernetes.io/node", Some(value)) => value.starts_with('{'),
         // An object that binds to nothing, and names that are only taken down.
         ("kubernetes.io", Some(value)) => value.starts_with('{'),
         (path, Some(value))
@@ -61,8 +69,8 @@ fn allowed(path: &str, value: Option<&str>) -> bool {
                 || path.ends_with("node/name")
                 || path.ends_with("/uid") =>
         {
-            // A service account's UID is not used; an empty name is no object's.
-            text(value) && (value != "\"\"" || path.contains("serviceaccount"))
+            // A service account's UID is not used; an empty name is no pod's.
+            text(value) && (value != "\"\"" || !path.contains("/pod/"))
         }
         _ => false,
     }
@@ -118,9 +126,6 @@ async fn every_claim_has_its_type() {
     ];
     for path in paths {
         for value in VALUES {
-            if path.ends_with("/uid") && value.is_none() {
-                continue; // below
-            }
             let token = key.token_of(&header.to_string(), &mutated(&claims(), path, value));
             if allowed(path, value) {
                 let answer = fixture.authenticate(&token).await;
@@ -134,15 +139,6 @@ async fn every_claim_has_its_type() {
                 assert!(!shown || path == "iss" || time, "{path} {value}: {reason}");
             }
         }
-    }
-    for path in [
-        "kubernetes.io/pod/uid",
-        "kubernetes.io/node/uid",
-        "kubernetes.io/serviceaccount/uid",
-    ] {
-        fixture
-            .rejects(&key.token_of(&header.to_string(), &mutated(&claims(), path, None)))
-            .await;
     }
 }
 

@@ -187,3 +187,31 @@ async fn a_reload_to_another_source_forgets_the_old_keys() {
     let refused = ask(&back, &after).await.unwrap_err();
     assert!(matches!(refused, AuthnError::Rejected { .. }), "{refused}");
 }
+
+/// Whose decision a token is, before anything of it is verified.
+#[tokio::test]
+async fn the_claimed_issuer_is_that_of_a_verifier_of_the_listener() {
+    let key = JwtKey::p256("k");
+    let fixture = Fixture::new(&[&key]);
+    let claims_it = |token: &str, allowed: &[&str]| {
+        let allowed: Vec<_> = allowed.iter().map(|name| (*name).to_owned()).collect();
+        fixture.verifiers.claims_issuer_of(token, &allowed)
+    };
+    let (ours, theirs) = (
+        key.token(&claims()),
+        key.token(&claims_with("iss", json!("https://other"))),
+    );
+    assert_eq!(claims_it(&ours, &["cluster"]), Ok(true));
+    assert_eq!(claims_it(&ours, &["other", "cluster"]), Ok(true));
+    assert_eq!(claims_it(&ours, &["other"]), Ok(false));
+    assert_eq!(claims_it(&ours, &[]), Ok(false));
+    assert_eq!(claims_it(&theirs, &["cluster"]), Ok(false));
+    // Another's signature claims it as well: that verifier says no.
+    let forged = JwtKey::p256("k").token(&claims());
+    assert_eq!(claims_it(&forged, &["cluster"]), Ok(true));
+    let malformed = claims_it("a.b", &["cluster"]).unwrap_err();
+    assert!(
+        matches!(malformed, AuthnError::Rejected { .. }),
+        "{malformed}"
+    );
+}

@@ -24,6 +24,8 @@ pub(crate) enum Answer {
     Json(Value),
     Text(String),
     Status(u16),
+    /// An error with the body of a success.
+    StatusWith(u16, Value),
     Never,
 }
 
@@ -132,6 +134,9 @@ fn plain(answer: Answer) -> Response {
         Answer::Status(code) => {
             let status = json!({ "kind": "Status", "code": code, "message": "set by the test" });
             (StatusCode::from_u16(code).unwrap(), axum::Json(status)).into_response()
+        }
+        Answer::StatusWith(code, value) => {
+            (StatusCode::from_u16(code).unwrap(), axum::Json(value)).into_response()
         }
         Answer::Never => unreachable!("waited for by the caller"),
     }

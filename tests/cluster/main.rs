@@ -13,6 +13,8 @@ mod exec;
 mod fake_api_server;
 mod fixture;
 mod kubeconfigs;
+mod missing_nodes;
 mod nodes;
 mod offline;
+mod offline_keys;
 mod reviews;

@@ -19,7 +19,7 @@ const NEW: &str = "55555555-5555-4555-8555-555555555555";
 const OFFLINE: &str = "authenticate = 'offline'\nwatch_silence = '10s'";
 
 /// A cluster with `shop/cart-0` on node `n1`, up to date.
-async fn ready(fake: &FakeApiServer, key: &JwtKey) -> Fixture {
+pub(crate) async fn ready(fake: &FakeApiServer, key: &JwtKey) -> Fixture {
     *fake.jwks.lock().unwrap() = key_set(key);
     fake.pods.add(pod("shop", "cart-0", POD, "cart", "n1"));
     fake.accounts.add(account("shop", "cart", ACCOUNT));
@@ -34,7 +34,7 @@ async fn ready(fake: &FakeApiServer, key: &JwtKey) -> Fixture {
 }
 
 /// The verdict, and whether the API server was asked.
-async fn ask(
+pub(crate) async fn ask(
     fixture: &Fixture,
     fake: &FakeApiServer,
     token: &str,
@@ -309,23 +309,6 @@ async fn missing_keys_delay_no_call_past_the_limit() {
     assert!(verdict.is_ok() && !asked);
 }
 
-/// A new key is fetched when the first token that it signed comes.
-#[tokio::test]
-async fn a_new_key_is_fetched_when_it_is_met() {
-    let (fake, key) = (FakeApiServer::start(ISSUER).await, JwtKey::p256("one"));
-    let fixture = ready(&fake, &key).await;
-    let next = JwtKey::p256("two");
-    *fake.jwks.lock().unwrap() = key_set(&next);
-    // Not more often than the bound allows, so that the first may still go to the API server.
-    fake.set_review(accepted("shop:cart"));
-    eventually(PATIENCE, "it is fetched", async || {
-        !ask(&fixture, &fake, &next.token(&claims())).await.1
-    })
-    .await;
-    // And the one that is no longer published goes to the API server.
-    assert!(ask(&fixture, &fake, &key.token(&claims())).await.1);
-}
-
 /// RBAC may allow a list and not the watch after it: that the list succeeds is no reason to retry
 /// without a pause.
 #[tokio::test]
@@ -338,6 +321,7 @@ async fn a_refused_watch_is_retried_later_and_later() {
         (lists, fake.pods.watches.load(Ordering::SeqCst))
     };
     let before = requests();
+    // What is tried is a time: how many requests there are in it.
     tokio::time::sleep(Duration::from_secs(6)).await;
     let after = requests();
     assert!(

@@ -3,12 +3,20 @@
 use std::time::Duration;
 
 use rootbridge::hsm::{Hsm, HsmError, TokenState};
+use rootbridge_test_support::{eventually, stays};
 
-use crate::support::{Module, PIN, SO_PIN, new_key, secret, sign_and_verify, until};
+use crate::support::{Module, PIN, SO_PIN, Scenario, new_key, secret, sign_and_verify, until};
 
 const LIMIT: Duration = Duration::from_secs(5);
 /// Longer than the periodic check takes to read the PIN's source three times.
 const A_WHILE: Duration = Duration::from_millis(3500);
+
+/// Waits for the login `count`, and asserts that no other follows.
+async fn logins(scenario: &Scenario, count: usize, why: &str) {
+    let calls = || scenario.calls("C_Login");
+    eventually(LIMIT, why, async || calls() >= count).await;
+    stays(A_WHILE, why, async || calls() == count).await;
+}
 
 scenario!(
     a_wrong_pin_is_tried_once_and_recovers_alone,
@@ -35,21 +43,14 @@ scenario!(
         );
         assert!(error.to_string().contains("it refused the PIN"), "{error}");
 
-        tokio::time::sleep(A_WHILE).await;
-        assert_eq!(scenario.calls("C_Login"), 2, "the wrong PIN was sent again");
+        logins(&scenario, 2, "the wrong PIN is not sent again").await;
         // Written again with another line end: still the same PIN.
         scenario.write_pin("4711-wrong\n");
-        tokio::time::sleep(A_WHILE).await;
-        assert_eq!(
-            scenario.calls("C_Login"),
-            2,
-            "an unchanged PIN was sent again"
-        );
+        logins(&scenario, 2, "an unchanged PIN is not sent again").await;
 
         // Another wrong one is one more attempt, and again only one.
         scenario.write_pin("4711-wrong-too");
-        tokio::time::sleep(A_WHILE).await;
-        assert_eq!(scenario.calls("C_Login"), 3);
+        logins(&scenario, 3, "one attempt for each PIN").await;
         assert_eq!(token.state(), TokenState::PinRejected);
 
         scenario.write_pin(PIN);
@@ -95,8 +96,7 @@ scenario!(
             .unwrap();
         let token = hsm.token("main").unwrap();
         until(&token, LIMIT, |state| *state == TokenState::FinalTry).await;
-        tokio::time::sleep(A_WHILE).await;
-        assert_eq!(scenario.calls("C_Login"), 1, "the last attempt was spent");
+        logins(&scenario, 1, "the last attempt is not spent").await;
         assert!(
             token
                 .keys()
@@ -131,8 +131,7 @@ scenario!(
             .unwrap();
         let token = hsm.token("main").unwrap();
         until(&token, LIMIT, |state| *state == TokenState::PinLocked).await;
-        tokio::time::sleep(A_WHILE).await;
-        assert_eq!(scenario.calls("C_Login"), 1);
+        logins(&scenario, 1, "none to a locked token").await;
         let error = token.keys().await.unwrap_err().to_string();
         assert!(
             error.contains("the security officer must unlock it"),
@@ -155,21 +154,16 @@ scenario!(
         scenario.command("login_rv 164\n");
         let token = hsm.token("main").unwrap();
         until(&token, LIMIT, |state| *state == TokenState::PinLocked).await;
-        tokio::time::sleep(A_WHILE).await;
-        assert_eq!(scenario.calls("C_Login"), 2, "sent again to a locked token");
+        logins(&scenario, 2, "none to a locked token").await;
         // The flag appears, which is no reason to try, and goes.
         scenario.command("login_rv 164\nflags 262144\n");
-        tokio::time::sleep(A_WHILE).await;
-        assert_eq!(scenario.calls("C_Login"), 2, "sent again to a locked token");
+        logins(&scenario, 2, "none to a locked token").await;
         scenario.command("login_rv 164\n");
-        tokio::time::sleep(A_WHILE).await;
-        assert_eq!(
-            (scenario.calls("C_Login"), token.state()),
-            (3, TokenState::PinLocked),
-            "one attempt for each change"
-        );
+        logins(&scenario, 3, "one attempt for each change").await;
+        assert_eq!(token.state(), TokenState::PinLocked);
         scenario.command("flags 262144\n");
-        tokio::time::sleep(A_WHILE).await;
+        // So that the flag is seen, which shows nowhere.
+        logins(&scenario, 3, "none to a locked token").await;
         scenario.command("");
         until(&token, LIMIT, |state| *state == TokenState::Ready).await;
         assert_eq!(scenario.calls("C_Login"), 4);
@@ -189,15 +183,11 @@ scenario!(
         until(&token, LIMIT, |state| *state == TokenState::PinExpired).await;
         let error = token.keys().await.unwrap_err().to_string();
         assert!(error.contains("its PIN has expired"), "{error}");
-        tokio::time::sleep(A_WHILE).await;
-        assert_eq!(scenario.calls("C_Login"), 2);
+        logins(&scenario, 2, "an expired PIN is not sent again").await;
         // For tokens without the flags, the operator writes the same PIN again.
         scenario.write_pin(PIN);
-        tokio::time::sleep(A_WHILE).await;
-        assert_eq!(
-            (scenario.calls("C_Login"), token.state()),
-            (3, TokenState::PinExpired)
-        );
+        logins(&scenario, 3, "one attempt for each change").await;
+        assert_eq!(token.state(), TokenState::PinExpired);
         scenario.command("");
         until(&token, LIMIT, |state| *state == TokenState::Ready).await;
         assert_eq!(scenario.calls("C_Login"), 4);
@@ -221,12 +211,8 @@ scenario!(
             until(&token, LIMIT, |state| *state == TokenState::PinRejected).await;
             scenario.command("");
             scenario.write_pin(PIN);
-            tokio::time::sleep(A_WHILE).await;
-            assert_eq!(
-                (scenario.calls("C_Login"), token.state()),
-                (2 + number, TokenState::PinRejected),
-                "{code:#x}"
-            );
+            logins(&scenario, 2 + number, "the PIN is not sent again").await;
+            assert_eq!(token.state(), TokenState::PinRejected, "{code:#x}");
         }
     }
 );

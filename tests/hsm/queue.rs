@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use rootbridge::hsm::{HsmError, SignError, TokenState};
 
+use rootbridge_test_support::{PATIENCE, eventually, stays};
+
 use crate::support::{Module, new_key, sign, sign_and_verify, until};
 
 fn soon() -> Instant {
@@ -44,7 +46,8 @@ scenario!(
         let before = scenario.calls("C_SignInit");
         scenario.command("sign_ms 400\n");
         let slow = tokio::spawn(key.reserve().unwrap().sign(b"slow", soon()));
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        let taken = async || scenario.calls("C_SignInit") == before + 1;
+        eventually(PATIENCE, "the worker has the first", taken).await;
         let late = key
             .reserve()
             .unwrap()
@@ -60,9 +63,10 @@ scenario!(
 
         // A caller that is gone is not signed for.
         let busy = tokio::spawn(key.reserve().unwrap().sign(b"slow", soon()));
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        let taken = async || scenario.calls("C_SignInit") == before + 2;
+        eventually(PATIENCE, "the worker has the first", taken).await;
         let gone = tokio::spawn(key.reserve().unwrap().sign(b"gone", soon()));
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        eventually(PATIENCE, "the other waits", async || token.queued() == 1).await;
         gone.abort();
         assert!(busy.await.unwrap().is_ok());
         scenario.command("");
@@ -101,7 +105,8 @@ scenario!(
             token.probe().await.unwrap_err(),
             HsmError::Busy { .. }
         ));
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        let span = Duration::from_millis(700);
+        stays(span, "all wait", async || token.queued() == 3).await;
         assert_eq!(token.queued(), 3);
         assert_eq!(key.reserve().unwrap_err(), SignError::Busy);
         assert!(waiting.iter().all(|task| !task.is_finished()));

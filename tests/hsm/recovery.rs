@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cryptoki::context::Pkcs11;
 use rootbridge::hsm::{HsmError, SignError, Token, TokenState};
+use rootbridge_test_support::{eventually, stays};
 
 use crate::support::{Module, Scenario, new_key, sign, sign_and_verify, until};
 
@@ -55,8 +56,10 @@ scenario!(
         let (_hsm, token) = scenario.ready(|_| ()).await;
         let logins = scenario.calls("C_Login");
         log_out(&scenario, &token);
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        assert_eq!(scenario.calls("C_Login"), logins + 1);
+        eventually(LIMIT, "another login", async || {
+            scenario.calls("C_Login") == logins + 1
+        })
+        .await;
     }
 );
 
@@ -74,7 +77,10 @@ scenario!(
             SignError::Unavailable(_)
         ));
         until(&token, LIMIT, |state| *state == TokenState::PinRejected).await;
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        stays(Duration::from_secs(3), "no other login", async || {
+            scenario.calls("C_Login") == logins + 1
+        })
+        .await;
         assert!(matches!(
             sign(&key, b"m").await.unwrap_err(),
             SignError::Unavailable(_)
@@ -212,9 +218,10 @@ scenario!(
         scenario.command("spoil 0\nonce 1\n");
         let tests = token.test_signatures();
         wrong().await;
-        while token.test_signatures() < tests + 2 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        eventually(LIMIT, "test signatures", async || {
+            token.test_signatures() >= tests + 2
+        })
+        .await;
         assert_eq!(token.state(), TokenState::Ready);
 
         scenario.command("spoil 0\n");
@@ -256,8 +263,12 @@ scenario!(
             matches!(&error, SignError::Unavailable(text) if text.contains("CKA_ID 01")),
             "{error}"
         );
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        assert_eq!(token.state(), TokenState::Ready);
+        stays(
+            Duration::from_millis(200),
+            "the token is ready",
+            async || token.state() == TokenState::Ready,
+        )
+        .await;
         sign_and_verify(&here, b"m").await;
     }
 );

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cryptoki::context::Pkcs11;
 use cryptoki::object::{Attribute, ObjectClass};
 use cryptoki::slot::Slot;
-use rootbridge::hsm::{Hsm, HsmError, NewKey, TokenState};
+use rootbridge::hsm::{Hsm, HsmError, NewKey, SlotReport, TokenState};
 use rootbridge::x509::KeyKind;
 
 use crate::support::{Module, PIN, SO_PIN, Scenario, secret, sign_and_verify, until};
@@ -161,6 +161,43 @@ scenario!(
             state,
             "C_Login: the token has no user PIN yet; the security officer must set one (CKR_USER_PIN_NOT_INITIALIZED)"
         );
+    }
+);
+
+scenario!(
+    a_token_that_cannot_be_read_is_named_by_its_slot,
+    Module::Faulty,
+    async |scenario| {
+        init(&scenario);
+        // SoftHSM numbers a new token's slot again when the module is next opened.
+        let hsm = Hsm::open(&scenario.config(|_| ())).unwrap();
+        let slots = hsm.slots().unwrap();
+        let is_main = |slot: &&SlotReport| slot.token.as_ref().is_ok_and(|t| t.label == "main");
+        let slot = slots.iter().find(is_main).unwrap().slot;
+        drop(hsm);
+        scenario.command("bad_clock 1\n");
+        let hsm = Hsm::open(&scenario.config(|_| ())).unwrap();
+        let token = hsm.token("main").unwrap();
+        let state = until(&token, LIMIT, |state| {
+            matches!(state, TokenState::Unavailable(_))
+        });
+        let state = state.await.to_string();
+        let uri = format!("pkcs11:slot-id={slot}");
+        assert!(state.contains(&uri), "{state}");
+        drop((token, hsm));
+
+        let by_slot = scenario.config(|raw| {
+            let token = raw.tokens.get_mut("main").unwrap();
+            (token.label, token.uri) = (None, Some(uri));
+        });
+        let hsm = Hsm::open(&by_slot).unwrap();
+        let token = hsm.token("main").unwrap();
+        token.ready(LIMIT).await.unwrap();
+        let new = token
+            .generate(KeyKind::EcdsaP256, "new", None)
+            .await
+            .unwrap();
+        sign_and_verify(&token.key(&new.id, &new.public_key).await.unwrap(), b"m").await;
     }
 );
 

@@ -30,6 +30,7 @@ mod nodes;
 #[allow(dead_code)]
 mod objects;
 mod pods;
+mod proxies;
 mod publisher;
 mod rootbridge;
 #[allow(dead_code)]

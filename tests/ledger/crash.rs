@@ -90,7 +90,7 @@ fn survives_kill_9() {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut kill_at = None;
+        let (mut kill_at, mut outcomes) = (None, 0);
         for line in lines {
             let line = line.unwrap();
             let mut words = line.split(' ');
@@ -100,27 +100,21 @@ fn survives_kill_9() {
                 }
                 (Some("concluded"), Some(id), Some(state)) => {
                     concluded.insert(id.parse().unwrap(), state.parse().unwrap());
+                    outcomes += 1;
                 }
                 _ => continue,
             }
             let wait = Duration::from_millis(30 + 37 * round);
-            if Instant::now() > *kill_at.get_or_insert_with(|| Instant::now() + wait) {
+            let kill_at = *kill_at.get_or_insert_with(|| Instant::now() + wait);
+            if outcomes > 50 && Instant::now() > kill_at {
                 // The pipe is read to its end: what was said before the end was durable.
                 child.kill().unwrap();
             }
         }
         child.wait().unwrap();
-        assert!(
-            kill_at.is_some(),
-            "round {round}: the child recorded nothing"
-        );
+        assert!(outcomes > 50, "round {round}: it ended by itself");
         block_on(after(&store, &recorded, &concluded));
     }
-    assert!(
-        concluded.len() > 500,
-        "too little load to show anything: {}",
-        concluded.len()
-    );
 }
 
 async fn after(

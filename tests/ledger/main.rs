@@ -16,6 +16,7 @@ mod contract_anchor_sets;
 mod contract_anchors;
 mod contract_epochs;
 mod contract_filters;
+mod contract_foreign_anchors;
 mod contract_queries;
 mod contract_records;
 mod contract_rollouts;
@@ -77,8 +78,11 @@ mod on_sqlite {
         bundle_versions_stay,
         an_active_issuer_keeps_a_usable_certificate,
         an_issuer_whose_anchor_is_gone_is_not_activated,
+    );
+    contract!(crate::sqlite::SqliteStore::new(), contract_foreign_anchors:
         a_foreign_anchor_becomes_the_authoritys_own,
         a_leaf_is_no_anchor,
+        several_changes_are_made_together_or_not_at_all,
     );
     contract!(crate::sqlite::SqliteStore::new(), contract_rollouts:
         the_newest_rollout_of_each_target_is_stored,

@@ -5,12 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rootbridge::clock::FixedClock;
 use rootbridge::ledger::{Change, Ledger, LedgerError, OpenMode, Role, Sqlite};
+use rootbridge_test_support::{PATIENCE, eventually};
 use sqlx::{ConnectOptions, Connection};
 
 use crate::support::{
@@ -104,11 +105,10 @@ fn a_dropped_server_frees_its_lock() {
     block_on(async {
         let store = SqliteStore::new();
         drop(store.open(OpenMode::Server).await.unwrap());
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while let Err(error) = store.open(OpenMode::Server).await {
-            assert!(Instant::now() < deadline, "{error}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        eventually(PATIENCE, "the lock is free", async || {
+            store.open(OpenMode::Server).await.is_ok()
+        })
+        .await;
     });
 }
 
@@ -147,14 +147,12 @@ fn a_command_works_next_to_a_busy_server() {
                 })
             })
             .collect();
-        let started = Instant::now();
         let command = store.open(OpenMode::Shared).await.unwrap();
         for n in 0..20 {
             let trust_domain = domain(&format!("n{n}.example"));
             let create = Change::CreateAuthority { trust_domain };
             command.apply(create, &operator()).await.unwrap();
         }
-        let took = started.elapsed();
         assert_eq!(
             fixture.ledger.snapshot().await.unwrap().authorities.len(),
             21
@@ -166,7 +164,6 @@ fn a_command_works_next_to_a_busy_server() {
         }
         // How fast is for the benchmark: here it must not have stood still.
         assert!(done > 10, "the server went on: {done}");
-        assert!(took < Duration::from_secs(20), "{took:?}");
     });
 }
 

@@ -58,6 +58,7 @@ fn an_interrupted_init_is_resumed() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        // The moment is what is tried: wherever it has come to.
         std::thread::sleep(Duration::from_millis(after));
         let _ = child.kill();
         let killed = child.wait().unwrap().signal().is_some();

@@ -8,7 +8,7 @@ use crate::ceremonies::sql;
 use rootbridge_test_support::chain::Chain;
 use rootbridge_test_support::csr::{KeyAndCsr, id};
 use rootbridge_test_support::grpc::{refusal, sign_request};
-use rootbridge_test_support::{TD, TestServer};
+use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually};
 
 fn keyed(csr: &KeyAndCsr, key: &str) -> SignCertificateRequest {
     SignCertificateRequest {
@@ -107,7 +107,10 @@ async fn the_same_request_gets_the_same_bytes() {
         ..keyed(&csr, "brief")
     };
     client.sign(operator, short.clone()).await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_secs(9)).await;
+    eventually(PATIENCE, "it has ended", async || {
+        client.sign(operator, short.clone()).await.is_err()
+    })
+    .await;
     let message = refusal(client.sign(operator, short).await, Code::InvalidArgument);
     assert!(message.contains("has expired"), "{message}");
     server.stop().await;

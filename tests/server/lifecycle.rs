@@ -186,6 +186,7 @@ async fn a_shutdown_leaves_nothing_open() {
         let calls: Vec<_> = (0..16)
             .map(|_| tokio::spawn(until_it_ends(client.clone(), token.clone(), csr.clone())))
             .collect();
+        // The moment is what is tried: wherever the calls have come to.
         tokio::time::sleep(Duration::from_millis(300 + round * 217)).await;
         server.signal(Signal::SIGTERM);
         let status = server.wait_exit(PATIENCE).await;

@@ -1,8 +1,7 @@
 //! Callers by TLS client certificate: renewal, and everything that does not count as one.
 
-use std::time::Duration;
-
-use rootbridge::x509::Certificate;
+use rootbridge::clock::{Clock as _, SystemClock};
+use rootbridge::x509::{Certificate, parse_pem_chain};
 use tonic::Code;
 
 use crate::ceremonies::sql;
@@ -10,7 +9,7 @@ use rootbridge_test_support::chain::Chain;
 use rootbridge_test_support::csr::{KeyAndCsr, id};
 use rootbridge_test_support::fake_clock::FakeClock;
 use rootbridge_test_support::grpc::{bearer, istio_request, refusal, sign_request};
-use rootbridge_test_support::{Client, RunningServer, TD, TestServer};
+use rootbridge_test_support::{Client, PATIENCE, RunningServer, TD, TestServer, eventually};
 
 /// A certificate over Istio's API, with its key.
 async fn certificate(setup: &TestServer, client: &Client, account: &str) -> (String, String) {
@@ -205,7 +204,8 @@ async fn an_expired_certificate_ends_neither_handshake_nor_token() {
     let csr = KeyAndCsr::workload("foo", "bar");
     let kept = connect(&server, &short).await;
     renew(&kept, &csr).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(12)).await;
+    let end = parse_pem_chain(short.0.as_bytes()).unwrap()[0].not_after();
+    eventually(PATIENCE, "it has expired", async || SystemClock.now() > end).await;
     let token = setup.issuer.istio("foo", "bar");
     for client in [kept, connect(&server, &short).await] {
         refusal(renew(&client, &csr).await, Code::Unauthenticated);

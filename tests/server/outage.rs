@@ -8,7 +8,7 @@ use tonic::Code;
 
 use rootbridge_test_support::csr::KeyAndCsr;
 use rootbridge_test_support::grpc::refusal;
-use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually};
+use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventually, stays};
 
 /// Another process that holds the ledger's write lock until it is dropped.
 struct Lock(Child);
@@ -104,6 +104,13 @@ async fn a_locked_ledger_signs_nothing_and_recovers() {
     }
 }
 
+/// Waits until the server has issued so many more certificates.
+async fn answers(server: &RunningServer, more: usize) {
+    let issued = || server.log().matches("certificate issued").count();
+    let before = issued();
+    eventually(PATIENCE, "answers", async || issued() >= before + more).await;
+}
+
 /// Locked in the midst of load: what was signed and could not be concluded is not answered, and
 /// ends as unknown; no client holds a certificate that is not on record as issued.
 #[tokio::test(flavor = "multi_thread")]
@@ -133,15 +140,19 @@ async fn an_intent_without_an_outcome_at_the_crash_is_unknown() {
             })
         })
         .collect();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    answers(&server, 100).await;
     let lock = Lock::take(&setup);
-    tokio::time::sleep(Duration::from_secs(14)).await;
+    eventually(PATIENCE, "an outcome that was not recorded", async || {
+        let queued = server.metric("rootbridge_ledger_queued_outcomes").await;
+        queued.is_some_and(|queued| queued > 0.0)
+    })
+    .await;
     drop(lock);
     eventually(PATIENCE, "it is back", async || {
         client.istio(&token, &csr).await.is_ok()
     })
     .await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    answers(&server, 100).await;
     done.store(true, std::sync::atomic::Ordering::Relaxed);
     let mut held = std::collections::BTreeSet::new();
     for worker in load {
@@ -184,7 +195,7 @@ async fn a_start_reconciles_only_its_own_records() {
             tokio::spawn(async move { while client.istio(&token, &csr).await.is_ok() {} })
         })
         .collect();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    answers(&server, 100).await;
     server.kill();
     for worker in load {
         worker.await.unwrap();
@@ -209,7 +220,12 @@ async fn a_start_reconciles_only_its_own_records() {
         setup.certificates(&["--state", "pending"]).len() == 1
     })
     .await;
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    stays(
+        Duration::from_secs(4),
+        "another instance's is left alone",
+        async || setup.certificates(&["--state", "pending"]).len() == 1,
+    )
+    .await;
     let open = setup.certificates(&["--state", "pending"]);
     assert_eq!(open.len(), 1, "{open:#?}");
     assert_eq!(open[0]["request_id"], "others");

@@ -5,7 +5,7 @@ use tonic::Code;
 
 use rootbridge_test_support::csr::KeyAndCsr;
 use rootbridge_test_support::grpc::{https, refusal};
-use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually};
+use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually, stays};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_pin_leaves_it_running_and_not_ready() {
@@ -15,7 +15,10 @@ async fn a_wrong_pin_leaves_it_running_and_not_ready() {
     std::fs::write(&pin, "0000-wrong").unwrap();
     let server = setup.start().await;
     server.wait_for_log("the token refuses the PIN").await;
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let tries = || server.log().matches("the token refuses the PIN").count();
+    let once = "an unchanged PIN is not tried again";
+    let span = std::time::Duration::from_secs(3);
+    stays(span, once, async || tries() == 1).await;
     assert_eq!(server.get("/livez").await.0, 200);
     let (status, message) = server.get("/readyz").await;
     assert_eq!(status, 503);
@@ -27,8 +30,7 @@ async fn a_wrong_pin_leaves_it_running_and_not_ready() {
         server.metric("rootbridge_hsm_up{token=\"main\"}").await,
         Some(0.0)
     );
-    let tries = server.log().matches("the token refuses the PIN").count();
-    assert_eq!(tries, 1, "an unchanged PIN is not tried again");
+    assert_eq!(tries(), 1, "{once}");
     assert!(!server.log().contains("0000-wrong"));
 
     std::fs::write(&pin, right).unwrap();

@@ -10,6 +10,7 @@
  *   flags N       set in CK_TOKEN_INFO.flags of initialized tokens
  *   unflag N      cleared in CK_TOKEN_INFO.flags
  *   nul N         the text fields of CK_TOKEN_INFO and CK_SLOT_INFO end with NULs instead of blanks
+ *   bad_clock N   CK_TOKEN_INFO.utcTime is no time
  *   no_login N    sessions are logged in by themselves (RB_SHIM_PIN) and do not show it; C_Login fails
  *   hidden_login N  C_Login works, and C_GetSessionInfo does not show it
  *   raw_point N   CKA_EC_POINT is the point, without the header of an OCTET STRING
@@ -182,6 +183,7 @@ static ulong token_info(ulong slot, unsigned char *info) {
     if (!memcmp(info, "broken", 6)) return 0x30; /* CKR_DEVICE_ERROR */
     if ((*flags & 0x400) && command("flags", &n)) *flags |= n; /* CKF_TOKEN_INITIALIZED */
     if (command("unflag", &n)) *flags &= ~n;
+    if (command("bad_clock", &n)) { *flags |= 0x40; memset(info + 188, '?', 16); } /* CKF_CLOCK_ON_TOKEN */
     pad(info, 32);
     pad(info + 32, 32);
     pad(info + 64, 16);

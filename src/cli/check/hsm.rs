@@ -48,7 +48,18 @@ pub(super) async fn tokens(
     let mut present = Vec::new();
     for slot in &slots {
         match &slot.token {
-            Ok(token) => present.push(token),
+            Ok(token) => {
+                if let Some(reason) = &token.unreadable {
+                    let detail = format!("its token does not describe itself: {reason}");
+                    report
+                        .warn("module", &format!("slot {}", slot.slot), detail)
+                        .hint(format!(
+                            "name it by its slot: uri = \"pkcs11:slot-id={}\"",
+                            slot.slot
+                        ));
+                }
+                present.push(token);
+            }
             Err(error) => {
                 let detail = format!("its token cannot be read: {error}");
                 report.warn("module", &format!("slot {}", slot.slot), detail);

@@ -69,6 +69,8 @@ async fn authority(core: &Core) -> Result<(), Failure> {
         trust_domain,
         token: TOKEN.to_owned(),
         kind: KeyKind::EcdsaP256,
+        root_key: None,
+        issuing_key: None,
         root_ttl: DAY * 3650,
         issuing_ttl: DAY * 365,
         path_len: 0,

@@ -108,10 +108,10 @@ impl Plugin {
                 cluster: cluster.to_owned(),
             });
         }
-        let mut spec = json!({ "interactive": false });
-        if request.provide_cluster_info == Some(true) {
-            spec["cluster"] = cluster_info;
-        }
+        let spec = match request.provide_cluster_info {
+            Some(true) => json!({ "interactive": false, "cluster": cluster_info }),
+            _ => json!({ "interactive": false }),
+        };
         let info = json!({ "apiVersion": api_version, "kind": "ExecCredential", "spec": spec });
         let inherited = ALWAYS.into_iter().chain(allowed.environment());
         Ok(Self {

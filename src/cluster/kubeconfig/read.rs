@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::address::{Variable, proxy, server, server_name};
 use super::document::{Cluster, Document, Secret};
@@ -100,25 +100,28 @@ fn authorities(
 
 /// The `cluster` of an ExecCredential's spec, for a program with `provideClusterInfo`.
 fn cluster_info(cluster: &Cluster, ca: Option<&Material>) -> Value {
-    let mut info = json!({ "server": cluster.server });
-    let mut add = |key: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            info[key] = value;
-        }
-    };
-    let text = |text: &Option<String>| text.clone().filter(|t| !t.is_empty()).map(Value::from);
-    add("tls-server-name", text(&cluster.tls_server_name));
-    add(
-        "certificate-authority-data",
-        ca.map(|ca| STANDARD.encode(ca.content.as_slice()).into()),
-    );
-    let proxy = cluster.proxy_url.as_ref().map(Secret::expose);
-    add(
-        "proxy-url",
-        proxy.filter(|p| !p.is_empty()).map(Value::from),
-    );
-    let compression = cluster.disable_compression.filter(|off| *off);
-    add("disable-compression", compression.map(Value::from));
-    add("config", cluster.exec_extension().cloned());
-    info
+    let text = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(Value::from);
+    let fields = [
+        ("server", text(cluster.server.as_deref())),
+        ("tls-server-name", text(cluster.tls_server_name.as_deref())),
+        (
+            "certificate-authority-data",
+            ca.map(|ca| STANDARD.encode(ca.content.as_slice()).into()),
+        ),
+        (
+            "proxy-url",
+            text(cluster.proxy_url.as_ref().map(Secret::expose)),
+        ),
+        (
+            "disable-compression",
+            cluster
+                .disable_compression
+                .filter(|off| *off)
+                .map(Value::from),
+        ),
+        ("config", cluster.exec_extension().cloned()),
+    ];
+    let fields = fields.into_iter();
+    let set = fields.filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Value::Object(set.collect())
 }

@@ -31,5 +31,5 @@ pub(super) fn text(error: &legacy::Error) -> String {
     }
     error
         .source()
-        .map_or_else(|| error.to_string(), |cause| error_chain(cause))
+        .map_or_else(|| error.to_string(), error_chain)
 }

@@ -1,8 +1,8 @@
 //! Why a ceremony failed.
 
 use super::super::error::IssueError;
-use crate::hsm::HsmError;
-use crate::ledger::LedgerError;
+use crate::hsm::{HsmError, UriError};
+use crate::ledger::{IssuerState, LedgerError, Role};
 use crate::x509::{CertError, PathError, TbsError, TrustDomain};
 
 /// Why a ceremony failed. Its completed steps are recorded: the same command, run again, continues
@@ -59,6 +59,48 @@ pub enum CeremonyError {
         /// By which verifiers, and why.
         objections: String,
     },
+    #[error(
+        "`{name}` names several keys: {}; give the URI of one of them",
+        candidates.join(", ")
+    )]
+    AmbiguousKey {
+        name: String,
+        /// URIs.
+        candidates: Vec<String>,
+    },
+    #[error(
+        "no private key in token `{tokens}` is called `{name}`: {}",
+        listed(present)
+    )]
+    NoSuchKey {
+        name: String,
+        tokens: String,
+        /// URIs of the keys that are there.
+        present: Vec<String>,
+    },
+    #[error(
+        "the key {key} is the {role} key of `{trust_domain}` already ({state}): name another one"
+    )]
+    KeyInUse {
+        /// Its URI.
+        key: String,
+        role: Role,
+        trust_domain: TrustDomain,
+        state: IssuerState,
+    },
+    #[error("--root-key and --issuing-key name the same key: a root does not sign for workloads")]
+    SameKey,
+    #[error(
+        "none of the certificates ({subjects}) was issued for the key {key}: name the key of one of them"
+    )]
+    KeyNotCertified {
+        /// Its URI.
+        key: String,
+        /// Of the certificates.
+        subjects: String,
+    },
+    #[error("the token's URI cannot be used: {0}")]
+    TokenUri(UriError),
     #[error("the chain does not verify: {0}")]
     Path(#[from] PathError),
     #[error("the chain cannot be read: {0}")]
@@ -71,4 +113,15 @@ pub enum CeremonyError {
     Ledger(#[from] LedgerError),
     #[error(transparent)]
     Issue(#[from] IssueError),
+}
+
+/// What a token holds, for a name that fits none of it.
+fn listed(present: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let shown = present.get(..SHOWN).unwrap_or(present).join(", ");
+    match present.len() {
+        0 => "there is no private key that this user may use".to_owned(),
+        all if all > SHOWN => format!("there are {shown} and {} more", all - SHOWN),
+        _ => format!("there are {shown}"),
+    }
 }

@@ -21,10 +21,7 @@ impl Ceremony {
         let id = &issuer.id;
         let domain = &authority.trust_domain;
 
-        let published = authority.bundle.iter().flat_map(|bundle| &bundle.anchors);
-        let published = published
-            .map(|der| Certificate::parse(der.as_slice()))
-            .collect::<Result<Vec<_>, _>>()?;
+        let published = published(Some(authority))?;
         let path = self.find_path(certificate, certificates, &published)?;
         let anchor = path.last().unwrap_or(certificate).clone();
         let warnings = objections::examine(&path)?;
@@ -83,6 +80,18 @@ impl Ceremony {
         ))
     }
 
+    /// Whether `certificates` hold a path from `certificate` to an anchor; nothing is changed.
+    pub(super) fn check_path(
+        &self,
+        certificate: &Certificate,
+        certificates: &[Certificate],
+        authority: Option<&AuthorityRecord>,
+    ) -> Result<(), CeremonyError> {
+        let published = published(authority)?;
+        self.find_path(certificate, certificates, &published)
+            .map(drop)
+    }
+
     /// To a published anchor, or else to a root among `certificates`.
     fn find_path(
         &self,
@@ -107,6 +116,13 @@ impl Ceremony {
     }
 }
 
+fn published(authority: Option<&AuthorityRecord>) -> Result<Vec<Certificate>, CeremonyError> {
+    let bundle = authority.and_then(|authority| authority.bundle.as_ref());
+    let anchors = bundle.into_iter().flat_map(|bundle| &bundle.anchors);
+    let anchors = anchors.map(|der| Certificate::parse(der.as_slice()));
+    Ok(anchors.collect::<Result<_, _>>()?)
+}
+
 /// The newest certificate for a key of an authority here, with the key's records.
 fn own_certificate<'a>(
     certificates: &'a [Certificate],
@@ -126,7 +142,7 @@ fn own_certificate<'a>(
 }
 
 /// Of the first three.
-fn subjects(certificates: &[Certificate]) -> String {
+pub(super) fn subjects(certificates: &[Certificate]) -> String {
     const SHOWN: usize = 3;
     let shown: Vec<_> = certificates
         .iter()

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::super::error::IssueError;
 use super::super::pipeline::Prepared;
+use super::existing::ExistingKey;
 use super::keys::{KeySpec, describe};
 use super::options::{InitOptions, InitReport};
 use super::{Ceremony, CeremonyError, issuer_id};
@@ -26,12 +27,17 @@ impl Ceremony {
     /// Makes a root and an issuing CA. After an error, a repeated call uses what was made.
     pub async fn init(&self, options: InitOptions) -> Result<InitReport, CeremonyError> {
         let domain = &options.trust_domain;
+        let (root_key, issuing_key) = (options.root_key.as_ref(), options.issuing_key.as_ref());
+        if let (Some(root), Some(issuing)) = (root_key, issuing_key)
+            && root.public_key == issuing.public_key
+        {
+            return Err(CeremonyError::SameKey);
+        }
         self.create_authority(domain).await?;
         let active = self.issuers(domain, Role::Issuing, IssuerState::Active);
         if !active.await?.is_empty() {
             return Err(CeremonyError::AlreadyActive(domain.clone()));
         }
-        let token = self.token(&options.token).await?;
         let now = self.clock.now();
         let organization = options.organization.as_deref();
         let root_name =
@@ -46,14 +52,29 @@ impl Ceremony {
             kind: options.kind,
             path_len: root_len,
         };
-        let (root, existing) = self.root(&token, root_spec).await?;
-        let issuing = KeySpec {
+        // Before the root's key is generated or recorded.
+        let issuing_spec = KeySpec {
             domain,
             role: Role::Issuing,
             kind: options.kind,
             path_len: options.path_len,
         };
-        let issuing = self.issuing(&token, issuing).await?;
+        if let Some(existing) = issuing_key {
+            self.open_existing(existing).await?;
+            self.is_recorded(existing, issuing_spec).await?;
+        }
+        let (root, existing) = self.root(&options.token, root_key, root_spec).await?;
+        let issuing = match issuing_key {
+            Some(existing) => {
+                let (token, key) = self.open_existing(existing).await?;
+                self.record_existing(&token, existing, issuing_spec).await?;
+                key
+            }
+            None => {
+                self.issuing(&self.token(&options.token).await?, issuing_spec)
+                    .await?
+            }
+        };
         let is_new_root = existing.is_none();
         let root_certificate = match existing {
             Some(certificate) => certificate,
@@ -94,12 +115,13 @@ impl Ceremony {
             },
         };
         let issuing_certificate = self.certify(domain, &root, spec, now).await?;
+        let activated = |key, certificate| self.activated(key, certificate, &root_certificate);
+        let mut changes = Vec::new();
         if is_new_root {
-            self.activate(&root, &root_certificate, &root_certificate)
-                .await?;
+            changes.push(activated(&root, &root_certificate));
         }
-        self.activate(&issuing, &issuing_certificate, &root_certificate)
-            .await?;
+        changes.push(activated(&issuing, &issuing_certificate));
+        self.change(Change::All(changes)).await?;
         let bundle = self.ledger.bundle(domain, None).await?;
         Ok(InitReport {
             trust_domain: domain.clone(),
@@ -112,7 +134,8 @@ impl Ceremony {
     /// The root's key, and its certificate if an earlier run signed it.
     async fn root(
         &self,
-        token: &Arc<Token>,
+        token: &str,
+        given: Option<&ExistingKey>,
         spec: KeySpec<'_>,
     ) -> Result<(Key, Option<Certificate>), CeremonyError> {
         let domain = spec.domain;
@@ -124,15 +147,30 @@ impl Ceremony {
                 .await?,
         );
         let Some(record) = roots.pop() else {
-            return Ok((self.make_key(token, spec).await?, None));
+            let key = match given {
+                Some(existing) => {
+                    let (token, key) = self.open_existing(existing).await?;
+                    self.record_existing(&token, existing, spec).await?;
+                    key
+                }
+                None => self.make_key(&self.token(token).await?, spec).await?,
+            };
+            return Ok((key, None));
         };
         // A second root would stay in the bundle forever and sign nothing.
-        let Some(key) = self.find_key(token, &record, spec).await? else {
-            return Err(CeremonyError::OptionsDiffer {
-                trust_domain: domain.clone(),
-                made: describe(&record),
-            });
+        let differs = || CeremonyError::OptionsDiffer {
+            trust_domain: domain.clone(),
+            made: describe(&record),
         };
+        let key = match given {
+            Some(existing) if issuer_id(&existing.public_key) != record.id => return Err(differs()),
+            Some(existing) => Some(self.open_existing(existing).await?.1),
+            None => {
+                let token = self.token(token).await?;
+                self.find_key(&token, &record, spec).await?
+            }
+        };
+        let key = key.ok_or_else(differs)?;
         let mut certificates = record.certificates.iter();
         let active = certificates.rfind(|row| row.state == IssuerState::Active);
         let certificate = active.map(|row| Certificate::parse(row.der.as_slice()));
@@ -210,13 +248,8 @@ impl Ceremony {
         Ok(self.pipeline.run(prepared, |_| {}).await?)
     }
 
-    async fn activate(
-        &self,
-        key: &Key,
-        certificate: &Certificate,
-        anchor: &Certificate,
-    ) -> Result<(), CeremonyError> {
-        self.change(Change::AddCaCertificate {
+    fn activated(&self, key: &Key, certificate: &Certificate, anchor: &Certificate) -> Change {
+        Change::AddCaCertificate {
             issuer: issuer_id(key.public_key()),
             der: certificate.der().to_vec(),
             path: Vec::new(),
@@ -225,8 +258,6 @@ impl Ceremony {
             source: format!("ca init by {}", self.actor.name),
             activate: true,
             retire: false,
-        })
-        .await
-        .map(drop)
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! Ceremonies create an authority: its keys, its CA certificates and its anchors. They sign with
 //! the same pipeline as everything else.
 
+mod adopt;
 mod error;
+mod existing;
 mod import;
 mod init;
 mod keys;
@@ -15,7 +17,7 @@ use std::time::Duration;
 use super::epoch::InFlight;
 use super::pipeline::SigningPipeline;
 use crate::clock::{Clock, UnixTime};
-use crate::hsm::{Hsm, Key, Token};
+use crate::hsm::{Hsm, Key, Pkcs11Uri, Token};
 use crate::ledger::{
     Actor, Applied, CallerMethod, CallerRecord, Change, Intent, IssuerId, IssuerRecord,
     IssuerState, Kind, Ledger, Role,
@@ -23,6 +25,7 @@ use crate::ledger::{
 use crate::x509::{PublicKey, Serial, TrustDomain};
 
 pub use error::CeremonyError;
+pub use existing::ExistingKey;
 pub use options::{ImportReport, InitOptions, InitReport, RequestOptions, RequestReport};
 
 /// How long a ceremony waits for its token to be ready.
@@ -68,7 +71,12 @@ impl Ceremony {
         Ok(())
     }
 
+    /// A token by its name in the configuration, or by a URI.
     async fn token(&self, name: &str) -> Result<Arc<Token>, CeremonyError> {
+        if Pkcs11Uri::has_scheme(name) {
+            let uri = name.parse().map_err(CeremonyError::TokenUri)?;
+            return Ok(self.hsm.token_by_uri(&uri, TOKEN_WAIT).await?);
+        }
         let token = self.hsm.token(name)?;
         token.ready(TOKEN_WAIT).await?;
         Ok(token)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::existing::ExistingKey;
 use crate::ledger::IssuerId;
 use crate::x509::{Certificate, KeyKind, PublicKey, TrustDomain};
 
@@ -11,8 +12,12 @@ pub struct InitOptions {
     pub trust_domain: TrustDomain,
     /// The token's name in the configuration.
     pub token: String,
-    /// Of both keys.
+    /// Of the keys that are generated.
     pub kind: KeyKind,
+    /// Instead of a new root key.
+    pub root_key: Option<ExistingKey>,
+    /// Instead of a new issuing key.
+    pub issuing_key: Option<ExistingKey>,
     pub root_ttl: Duration,
     pub issuing_ttl: Duration,
     /// How many CAs are allowed below the issuing CA.
@@ -39,6 +44,8 @@ pub struct RequestOptions {
     /// The token's name in the configuration.
     pub token: String,
     pub kind: KeyKind,
+    /// Instead of a new key; `token` and `kind` are then not used.
+    pub use_key: Option<ExistingKey>,
     /// How many CAs are allowed below the issuing CA.
     pub path_len: u8,
     /// organizationName in the subject.

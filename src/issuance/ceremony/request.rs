@@ -6,34 +6,30 @@ use super::super::pipeline::Prepared;
 use super::keys::KeySpec;
 use super::options::{RequestOptions, RequestReport};
 use super::{Ceremony, CeremonyError, issuer_id};
+use crate::hsm::Key;
 use crate::ledger::{IssuerState, Kind, Role};
 use crate::x509::{TbsError, ca_name, request_info, to_pem};
 
 impl Ceremony {
-    /// Makes an issuing key and a certification request. A repeated call uses the pending key: a
-    /// second one would stay unused in the token.
+    /// Makes an issuing key, or takes an existing one, and makes a certification request. A repeated
+    /// call uses the pending key: a second one would stay unused in the token.
     pub async fn request(&self, options: RequestOptions) -> Result<RequestReport, CeremonyError> {
         let domain = &options.trust_domain;
-        self.create_authority(domain).await?;
-        let token = self.token(&options.token).await?;
-        let now = self.clock.now();
         let spec = KeySpec {
             domain,
             role: Role::Issuing,
             kind: options.kind,
             path_len: options.path_len,
         };
-        let mut key = None;
-        let pending = self.issuers(domain, Role::Issuing, IssuerState::Pending);
-        for record in pending.await?.iter().rev() {
-            key = self.find_key(&token, record, spec).await?;
-            if key.is_some() {
-                break;
+        let now = self.clock.now();
+        let key = match &options.use_key {
+            Some(existing) => {
+                let (token, key) = self.open_existing(existing).await?;
+                self.create_authority(domain).await?;
+                self.record_existing(&token, existing, spec).await?;
+                key
             }
-        }
-        let key = match key {
-            Some(key) => key,
-            None => self.make_key(&token, spec).await?,
+            None => self.pending_key(&options.token, spec).await?,
         };
         let common_name = format!("{domain} issuing CA");
         let name =
@@ -60,5 +56,18 @@ impl Ceremony {
             issuer: issuer_id(key.public_key()),
             public_key: key.public_key().clone(),
         })
+    }
+
+    /// The newest pending key that matches `spec`, or a new one.
+    async fn pending_key(&self, token: &str, spec: KeySpec<'_>) -> Result<Key, CeremonyError> {
+        self.create_authority(spec.domain).await?;
+        let token = self.token(token).await?;
+        let pending = self.issuers(spec.domain, Role::Issuing, IssuerState::Pending);
+        for record in pending.await?.iter().rev() {
+            if let Some(key) = self.find_key(&token, record, spec).await? {
+                return Ok(key);
+            }
+        }
+        self.make_key(&token, spec).await
     }
 }

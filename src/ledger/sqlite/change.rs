@@ -21,6 +21,22 @@ pub(super) async fn apply(
     if let Change::RefreshBundles { now } = change {
         return refresh(conn, now, by).await;
     }
+    if let Change::All(changes) = change {
+        let mut all = Applied {
+            revision: revision(conn).await?,
+            bundles: Vec::new(),
+            certificate: None,
+            added_anchors: Vec::new(),
+        };
+        for change in changes {
+            let applied = Box::pin(apply(conn, change, by, now)).await?;
+            all.revision = applied.revision;
+            all.bundles.extend(applied.bundles);
+            all.certificate = applied.certificate.or(all.certificate);
+            all.added_anchors.extend(applied.added_anchors);
+        }
+        return Ok(all);
+    }
     let mut context = ChangeContext { conn, by, now };
     let result = context.change(change).await?;
     let mut bundles = Vec::new();
@@ -141,8 +157,8 @@ impl ChangeContext<'_> {
                 trust_domain,
                 sha256,
             } => self.retire_anchor(&trust_domain, &sha256).await,
-            // `apply` handles it, because it concerns every authority.
-            Change::RefreshBundles { .. } => Ok(ChangeResult::default()),
+            // `apply` handles them, because they concern every authority, or are several changes.
+            Change::RefreshBundles { .. } | Change::All(_) => Ok(ChangeResult::default()),
         }
     }
 

@@ -25,6 +25,7 @@ use crate::authn::{Api, AuthnError, Caller, Identity as CallerIdentity};
 use crate::clock::{Clock, UnixTime};
 use crate::cluster::Notices;
 use crate::issuance::{Authorities, Category, IssuanceRequest, Issued, Naming};
+use crate::net::Peer;
 use crate::policy::Scope;
 use crate::x509::{Certificate, LinkerdMesh};
 
@@ -52,14 +53,16 @@ impl Identity for Linkerd {
         &self,
         request: Request<CertifyRequest>,
     ) -> Result<Response<CertifyResponse>, Status> {
-        let (metadata, _, body) = request.into_parts();
+        let (metadata, extensions, body) = request.into_parts();
         let request_id = request_id(&metadata.into_headers());
         let within = self.config.answer_within();
         // A proxy sets no deadline: a call that is not answered would hang for ever.
         let answered = tokio::time::timeout(within, self.answer(&body, &request_id)).await;
         let outcome = answered.unwrap_or(Err(CallError::Timeout(within)));
         outcome.map(Response::new).map_err(|error| {
-            tracing::debug!(%request_id, %error, "Certify refused");
+            let peer = extensions.get::<Peer>();
+            let log = &self.authenticator;
+            log.log_refusal("Certify", &request_id, peer, &error);
             status(&error, &request_id)
         })
     }

@@ -36,12 +36,12 @@ impl Files {
         files.write("client.crt", &files.certificate);
         files.write("client.key", &files.key);
         files.write("other.key", &other_key);
-        files.write("both.pem", &format!("{}{}", files.certificate, files.key));
+        files.write("both.pem", format!("{}{}", files.certificate, files.key));
         files.write(
             "two.crt",
-            &format!("comment\n{}\n{}", files.ca, files.certificate),
+            format!("comment\n{}\n{}", files.ca, files.certificate),
         );
-        files.write("crlf.crt", &files.ca.replace('\n', "\r\n"));
+        files.write("crlf.crt", files.ca.replace('\n', "\r\n"));
         files.write("empty", "");
         files.write("text", "no certificate\n");
         files.write("token", "t0ken-of-a-file");

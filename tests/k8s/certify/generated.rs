@@ -1,4 +1,4 @@
-//! A thousand generated requests, good and bad. What each must be answered with comes from a model
+//! Generated requests, good and bad. What each must be answered with comes from a model
 //! that knows only how a request was put together, and the contract's rules.
 
 use std::collections::BTreeMap;
@@ -13,10 +13,10 @@ use super::proxy::{CONTROL, code, name, take};
 use super::{AUDIENCE, Scene};
 use crate::objects::{pod, service_account, token_for};
 use rootbridge_test_support::TD;
+use rootbridge_test_support::campaign::rounds;
 use rootbridge_test_support::csr::KeyAndCsr;
 use rootbridge_test_support::random::SplitMix64;
 
-const REQUESTS: u64 = 1000;
 /// So that a run can be repeated; change it to look elsewhere.
 const SEED: u64 = 20_261_123;
 
@@ -196,7 +196,7 @@ fn sent(recipe: &Recipe, csr: &KeyAndCsr, tokens: &BTreeMap<&str, String>) -> Ce
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_requests_are_answered_as_the_contract_says() {
+async fn requests_are_answered_as_the_contract_says() {
     let scene = Scene::new("certify-generated").await;
     let ns = scene.ns;
     service_account(&scene.client, ns, "other").await;
@@ -217,7 +217,8 @@ async fn a_thousand_requests_are_answered_as_the_contract_says() {
     let key = KeyPair::generate().unwrap();
 
     let mut random = SplitMix64(SEED);
-    let recipes: Vec<_> = (0..REQUESTS).map(|_| draw(&mut random, ns)).collect();
+    let requests = rounds(300, 1000);
+    let recipes: Vec<_> = (0..requests).map(|_| draw(&mut random, ns)).collect();
     let outcomes = futures_util::stream::iter(&recipes).map(|recipe| {
         let csr = csr(recipe, &key);
         let request = sent(recipe, &csr, &tokens);
@@ -236,7 +237,7 @@ async fn a_thousand_requests_are_answered_as_the_contract_says() {
     }
     // A model that never says yes, or hardly ever no, would show little.
     for code in ["Ok", "InvalidArgument", "FailedPrecondition"] {
-        assert!(counts[code] >= 50, "{counts:?}");
+        assert!(counts[code] as usize >= requests / 20, "{counts:?}");
     }
     let leaves = scene.setup.certificates(&[]).into_iter();
     let leaves = leaves.filter(|row| row["profile"] == "linkerd").count();

@@ -24,7 +24,7 @@ pub mod wait;
 pub use grpc::Client;
 pub use running::RunningServer;
 pub use server::TestServer;
-pub use wait::{PATIENCE, eventually};
+pub use wait::{PATIENCE, eventually, stays};
 
 /// The trust domain of most tests.
 pub const TD: &str = "cluster.local";

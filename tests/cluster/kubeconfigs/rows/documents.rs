@@ -93,8 +93,8 @@ pub(super) fn rows(table: &mut Table) {
     );
     table.add(
         "an alias",
-        good.replace("cluster: c\n", "cluster: &c c\n")
-            .replace("- name: c\n", "- name: c\n"),
+        good.replace("- name: c\n", "- name: &c c\n")
+            .replace("cluster: c\n", "cluster: *c\n"),
         Same,
     );
     table.add("empty", "", Refused("no current-context"));
