@@ -1,4 +1,4 @@
-//! kill -9 under load, again and again: the ledger keeps its invariants, and has every certificate
+//! kill -9 under load, many times: the ledger keeps its invariants, and has every certificate
 //! that a client received.
 
 use std::path::Path;
