@@ -306,7 +306,7 @@ async fn health_follows_the_earliest_end_of_the_path() {
         &(middle.certify(&csr, 0) + &middle.pem() + &enterprise.pem()),
     )
     .unwrap();
-    // Within the second in which it was certified, the intermediate has a whole day.
+    // By the real clock, the intermediate has a whole day within the second in which it was made.
     let clock = FakeClock::new(&setup, "+1h");
     let server = setup.start_with(clock.serve(&setup)).await;
     server.ready().await;
@@ -340,7 +340,8 @@ async fn health_follows_the_earliest_end_of_the_path() {
         (metric("ready").await, metric("shortens_certificates").await),
         (1.0, 1.0)
     );
-    let checked = String::from_utf8(setup.try_cli(&["check"]).stdout).unwrap();
+    let checked = clock.command(&setup, &["check"]).output().unwrap();
+    let checked = String::from_utf8(checked.stdout).unwrap();
     assert!(
         checked.contains("do not get their default lifetime"),
         "{checked}"

@@ -140,14 +140,30 @@ async fn an_intent_without_an_outcome_at_the_crash_is_unknown() {
             })
         })
         .collect();
-    answers(&server, 100).await;
-    let lock = Lock::take(&setup);
-    eventually(PATIENCE, "an outcome that was not recorded", async || {
-        let queued = server.metric("rootbridge_ledger_queued_outcomes").await;
-        queued.is_some_and(|queued| queued > 0.0)
-    })
+    // A lock may come between two batches, when no call waits for its outcome.
+    eventually(
+        PATIENCE * 2,
+        "an outcome that was not recorded",
+        async || {
+            answers(&server, 20).await;
+            let _lock = Lock::take(&setup);
+            let refused = "rootbridge_certificates_refused_total{cause=\"ledger\"}";
+            let refusals = async || server.metric(refused).await.unwrap_or_default();
+            let (before, mut queued) = (refusals().await, false);
+            eventually(
+                PATIENCE,
+                "outcomes wait, or every caller was refused twice",
+                async || {
+                    let outcomes = server.metric("rootbridge_ledger_queued_outcomes").await;
+                    queued = outcomes.is_some_and(|outcomes| outcomes > 0.0);
+                    queued || refusals().await >= before + 64.0
+                },
+            )
+            .await;
+            queued
+        },
+    )
     .await;
-    drop(lock);
     eventually(PATIENCE, "it is back", async || {
         client.istio(&token, &csr).await.is_ok()
     })

@@ -275,9 +275,11 @@ fn a_spoiled_ca_is_not_released() {
             parts.extensions.push(extension(UNKNOWN, false, b""));
         }),
         ("number of extensions", |parts| {
+            let subtree = tlv(0x30, &[&tlv(0x82, &[b"a.example"])]);
+            let permitted = tlv(0x30, &[&tlv(0xa0, &[&subtree])]);
             parts
                 .extensions
-                .push(extension(oid::NAME_CONSTRAINTS, false, &tlv(0x30, &[])));
+                .push(extension(oid::NAME_CONSTRAINTS, true, &permitted));
         }),
     ];
     each_is_refused(&root, &plain, changes);

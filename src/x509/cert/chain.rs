@@ -59,8 +59,14 @@ mod tests {
         assert!(fault("a\n-----BEGIN X").contains("line 2: a PEM block's first line"));
         assert!(fault("-----BEGIN X-----\nAA==\n").contains("END"));
         assert!(fault("-----BEGIN X-----\nAA==\n-----END Y-----\n").contains("END"));
-        assert!(fault("-----BEGIN X-----\nA*==\n-----END X-----\n").contains("base64"));
-        assert!(fault("-----BEGIN X-----\nAB==\n-----END X-----\n").contains("base64"));
+        assert!(
+            fault("-----BEGIN CERTIFICATE-----\nA*==\n-----END CERTIFICATE-----\n")
+                .contains("base64")
+        );
+        assert!(
+            fault("-----BEGIN CERTIFICATE-----\nAB==\n-----END CERTIFICATE-----\n")
+                .contains("base64")
+        );
         let key = to_pem("EC PRIVATE KEY", b"secret");
         assert!(
             fault(&key).contains("\"EC PRIVATE KEY\""),

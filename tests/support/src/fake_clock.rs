@@ -19,7 +19,11 @@ impl FakeClock {
 
     /// `serve` by this clock. Timers go on by the real one.
     pub fn serve(&self, setup: &TestServer) -> Command {
-        let mut command = setup.command(&["serve"]);
+        self.command(setup, &["serve"])
+    }
+
+    pub fn command(&self, setup: &TestServer, arguments: &[&str]) -> Command {
+        let mut command = setup.command(arguments);
         command
             .env("LD_PRELOAD", library())
             .env("FAKETIME_TIMESTAMP_FILE", &self.0)
