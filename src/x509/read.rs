@@ -47,6 +47,23 @@ impl<'a> DerReader<'a> {
         Self::new(whole(bytes, tag, what)?, what)
     }
 
+    /// Runs `read` for the next field, so that its errors name the field (as in the standard) instead
+    /// of a position in the bytes.
+    pub(super) fn field<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&mut Self) -> Result<T, Malformed>,
+    ) -> Result<T, Malformed> {
+        let is_missing = self.is_empty();
+        read(self).map_err(|fault| {
+            let why = match is_missing {
+                true => format!("{name} is missing"),
+                false => format!("{name}: {}", fault.why),
+            };
+            Malformed::new(fault.what, why)
+        })
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.reader.is_finished()
     }

@@ -79,6 +79,40 @@ fn bytes_after_each_inner_structure() {
 }
 
 #[test]
+fn a_field_that_is_missing_or_another_is_named() {
+    let key = SoftKey::p256();
+    let request = good(&key);
+    let attributes = tlv(0xa0, &[&request.attributes[0]]);
+    let fields: [(&str, &[u8]); 4] = [
+        ("version", &request.version),
+        ("subject", &request.subject),
+        ("subjectPKInfo", &request.spki),
+        ("attributes", &attributes),
+    ];
+    for (at, (name, _)) in fields.iter().enumerate() {
+        let before: Vec<&[u8]> = fields[..at].iter().map(|(_, field)| *field).collect();
+        let info = tlv(0x30, &before);
+        let missing = format!("{name} is missing");
+        says(&Csr::from_der(&key.seal(&info)).unwrap_err(), &missing);
+        let other = [&before[..], &[b"\x05\x00"]].concat();
+        let other = Csr::from_der(&key.seal(&tlv(0x30, &other))).unwrap_err();
+        says(&other, &format!("{name}: expected"));
+        says(&other, "found NULL");
+    }
+    let info = request.info();
+    let outer: [(&str, &[u8]); 2] = [
+        ("signatureAlgorithm", &info),
+        ("signature", key.algorithm().der()),
+    ];
+    let mut before: Vec<&[u8]> = Vec::new();
+    for (name, field) in outer {
+        before.push(field);
+        let error = Csr::from_der(&tlv(0x30, &before)).unwrap_err();
+        says(&error, &format!("{name} is missing"));
+    }
+}
+
+#[test]
 fn too_large_in_der_and_in_pem() {
     let key = SoftKey::p256();
     let names: Vec<Vec<u8>> = (0..20_000)

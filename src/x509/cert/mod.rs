@@ -66,9 +66,9 @@ impl Certificate {
         let der: Vec<u8> = der.into();
         let bytes = der.as_slice();
         let mut outer = DerReader::within(bytes, Tag::Sequence, WHAT)?;
-        let tbs = outer.raw(Tag::Sequence)?;
-        let algorithm = outer.raw(Tag::Sequence)?;
-        let signature = outer.bit_string_octets()?;
+        let tbs = outer.field("tbsCertificate", |all| all.raw(Tag::Sequence))?;
+        let algorithm = outer.field("signatureAlgorithm", |all| all.raw(Tag::Sequence))?;
+        let signature = outer.field("signatureValue", DerReader::bit_string_octets)?;
         outer.finish()?;
 
         let mut fields = DerReader::within(tbs, Tag::Sequence, "TBSCertificate")?;
@@ -76,18 +76,21 @@ impl Certificate {
             Some(explicit) => read::whole(explicit, Tag::Integer, WHAT)?,
             None => &[0],
         };
-        let serial = Serial::from_integer(fields.expect(Tag::Integer)?)?;
-        if fields.raw(Tag::Sequence)? != algorithm {
+        let serial = fields.field("serialNumber", |all| all.expect(Tag::Integer))?;
+        let serial = Serial::from_integer(serial)?;
+        if fields.field("signature", |all| all.raw(Tag::Sequence))? != algorithm {
             return Err(CertError::AlgorithmsDiffer);
         }
-        let issuer = fields.raw(Tag::Sequence)?;
+        let issuer = fields.field("issuer", |all| all.raw(Tag::Sequence))?;
         dn::is_empty(read::whole(issuer, Tag::Sequence, "issuer")?)?;
-        let mut validity = DerReader::new(fields.expect(Tag::Sequence)?, "validity")?;
-        let (not_before, not_after) = (validity.time()?, validity.time()?);
+        let validity = fields.field("validity", |all| all.expect(Tag::Sequence))?;
+        let mut validity = DerReader::new(validity, "validity")?;
+        let not_before = validity.field("notBefore", DerReader::time)?;
+        let not_after = validity.field("notAfter", DerReader::time)?;
         validity.finish()?;
-        let subject = fields.raw(Tag::Sequence)?;
+        let subject = fields.field("subject", |all| all.raw(Tag::Sequence))?;
         dn::is_empty(read::whole(subject, Tag::Sequence, "subject")?)?;
-        let spki = fields.raw(Tag::Sequence)?;
+        let spki = fields.field("subjectPublicKeyInfo", |all| all.raw(Tag::Sequence))?;
         let public_key = match known {
             Some(known) if known.spki_der() == spki => known.clone(),
             _ => PublicKey::from_certificate(spki)?,

@@ -50,20 +50,20 @@ impl Csr {
             return Err(CsrError::TooLarge { bytes: der.len() });
         }
         let mut outer = DerReader::within(der, Tag::Sequence, "certification request")?;
-        let info = outer.raw(Tag::Sequence)?;
-        let algorithm = outer.raw(Tag::Sequence)?;
-        let signature = outer.bit_string_octets()?;
+        let info = outer.field("certificationRequestInfo", |all| all.raw(Tag::Sequence))?;
+        let algorithm = outer.field("signatureAlgorithm", |all| all.raw(Tag::Sequence))?;
+        let signature = outer.field("signature", DerReader::bit_string_octets)?;
         outer.finish()?;
 
         let mut fields = DerReader::within(info, Tag::Sequence, "CertificationRequestInfo")?;
-        if fields.expect(Tag::Integer)? != [0] {
+        if fields.field("version", |all| all.expect(Tag::Integer))? != [0] {
             return Err(CsrError::Version);
         }
-        let rdns = fields.expect(Tag::Sequence)?;
+        let rdns = fields.field("subject", |all| all.expect(Tag::Sequence))?;
         let subject = subject(rdns)?;
         let common_names = dn::common_names(rdns)?;
-        let spki = fields.raw(Tag::Sequence)?;
-        let attributes = fields.expect(read::context(0, true))?;
+        let spki = fields.field("subjectPKInfo", |all| all.raw(Tag::Sequence))?;
+        let attributes = fields.field("attributes", |all| all.expect(read::context(0, true)))?;
         fields.finish()?;
         let names = attributes::names_in(attributes)?;
         check_canonical(der)?;
