@@ -69,7 +69,7 @@ fn file(setup: &TestServer, name: &str, text: &str) -> String {
 }
 
 /// A workload gets a certificate from the active issuer.
-async fn a_workload_is_served(setup: &TestServer, root: &str) {
+pub(crate) async fn a_workload_is_served(setup: &TestServer, root: &str) {
     fs::write(setup.path("cluster.local.pem"), root).unwrap();
     let server = setup.serve().await;
     let token = setup.issuer.istio("shop", "cart");

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rootbridge_test_support::command::run;
-use rootbridge_test_support::csr::KeyAndCsr;
 use rootbridge_test_support::softhsm;
 use rootbridge_test_support::{PATIENCE, TestServer, eventually};
 use serde_json::Value;
+
+use crate::existing_keys::a_workload_is_served;
 
 const DOMAIN: &str = "cluster.local";
 
@@ -184,12 +185,5 @@ async fn a_ca_in_a_tpm_issues() {
     }
     setup.cli(&["check"]);
 
-    let server = setup.serve().await;
-    let token = setup.issuer.istio("shop", "cart");
-    let csr = KeyAndCsr::workload("shop", "cart");
-    let chain = server.client(DOMAIN).await.istio(&token, &csr).await;
-    assert_eq!(
-        chain.unwrap().names(),
-        ["spiffe://cluster.local/ns/shop/sa/cart"]
-    );
+    a_workload_is_served(&setup, &setup.roots(DOMAIN)).await;
 }
