@@ -46,11 +46,18 @@ impl Tpm {
         tpm.spawn(command.args(["--session", "--nofork", "--address", &bus]));
         let socket = tpm.directory.join("bus");
         eventually(PATIENCE, "a bus", async || socket.exists()).await;
-        let mut command = Command::new("tpm2-abrmd");
-        command.args(["--session", "--allow-root"]);
-        command.arg(format!("--tcti=swtpm:host=127.0.0.1,port={port}"));
-        tpm.spawn(command.env("DBUS_SESSION_BUS_ADDRESS", &bus));
+        let mut manager = Command::new("tpm2-abrmd");
+        manager.args(["--session", "--allow-root"]);
+        manager.arg(format!("--tcti=swtpm:host=127.0.0.1,port={port}"));
+        manager.env("DBUS_SESSION_BUS_ADDRESS", &bus);
+        tpm.spawn(&mut manager);
         eventually(PATIENCE, "a token's slot", async || {
+            // It ends when the bus or the TPM does not answer yet.
+            let last = tpm.processes.last_mut().unwrap();
+            if last.try_wait().unwrap().is_some() {
+                tpm.processes.pop();
+                tpm.spawn(&mut manager);
+            }
             let listed = tpm.tool(&["--list-slots"]).output().unwrap();
             listed.status.success()
         })
