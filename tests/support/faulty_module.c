@@ -35,9 +35,9 @@ typedef ulong (*fn)();
 /* CK_FUNCTION_LIST of PKCS#11 2.40: a version, then 68 functions. */
 struct list { unsigned char version[2]; fn f[68]; };
 enum { GET_SLOT_INFO = 5, GET_TOKEN_INFO = 6, OPEN_SESSION = 12, CLOSE_ALL = 14, SESSION_INFO = 15, LOGIN = 18,
-       DESTROY = 22, GET_ATTRIBUTE = 24, FIND_INIT = 26, SIGN_INIT = 42, SIGN = 43, GENERATE = 59 };
+       COPY = 21, DESTROY = 22, GET_ATTRIBUTE = 24, FIND_INIT = 26, SIGN_INIT = 42, SIGN = 43, GENERATE = 59 };
 struct attribute { ulong type; void *value; ulong length; };
-enum { ID = 0x102, EC_POINT = 0x181 };
+enum { TOKEN = 0x1, ID = 0x102, EC_POINT = 0x181 };
 
 static struct list real, ours;
 
@@ -121,6 +121,40 @@ static ulong refused(struct attribute *template, ulong count) {
     return 0;
 }
 
+/* CKA_TOKEN becomes *value. */
+static void set_token(struct attribute *template, ulong count, unsigned char *value) {
+    for (ulong i = 0; i < count; i++)
+        if (template[i].type == TOKEN) template[i].value = value;
+}
+
+/* Tries pairs that exist in the session only: a pair in the token costs writes to the disk, and it takes 256 tries
+ * on average. The pair that fits is copied into the token. */
+static ulong generate_first_x(ulong session, void *mechanism, struct attribute *public, ulong publics,
+                              struct attribute *private, ulong privates, ulong *public_key, ulong *private_key,
+                              ulong first) {
+    unsigned char no = 0, yes = 1, point[256];
+    struct attribute in_token = {TOKEN, &yes, 1};
+    ulong keys[2], rv;
+    set_token(public, publics, &no);
+    set_token(private, privates, &no);
+    for (;;) {
+        struct attribute whole = {EC_POINT, point, sizeof point};
+        rv = real.f[GENERATE](session, mechanism, public, publics, private, privates, &keys[0], &keys[1]);
+        if (rv) return rv;
+        rv = real.f[GET_ATTRIBUTE](session, keys[0], &whole, 1ul);
+        /* The OCTET STRING's header has two octets, then 04. */
+        if (!rv && point[3] == first) {
+            rv = real.f[COPY](session, keys[0], &in_token, 1ul, public_key);
+            if (!rv) rv = real.f[COPY](session, keys[1], &in_token, 1ul, private_key);
+        } else if (!rv) {
+            rv = ~0ul;
+        }
+        real.f[DESTROY](session, keys[0]);
+        real.f[DESTROY](session, keys[1]);
+        if (rv != ~0ul) return rv;
+    }
+}
+
 static ulong generate(ulong session, void *mechanism, struct attribute *public, ulong publics,
                       struct attribute *private, ulong privates, ulong *public_key, ulong *private_key) {
     static ulong made;
@@ -129,17 +163,12 @@ static ulong generate(ulong session, void *mechanism, struct attribute *public, 
     if (command("generate_ms", &n)) usleep(n * 1000);
     if ((rv = refused(public, publics)) || (rv = refused(private, privates))) return rv;
     if (command("generate_max", &n) && made >= n) return 0x31; /* CKR_DEVICE_MEMORY */
-    for (;;) {
-        unsigned char point[256];
-        struct attribute whole = {EC_POINT, point, sizeof point};
-        rv = real.f[GENERATE](session, mechanism, cut(public, publics, a), publics, cut(private, privates, b), privates,
-                              public_key, private_key);
-        if (rv || !command("first_x", &n)) break;
-        /* The OCTET STRING's header has two octets, then 04. */
-        if (real.f[GET_ATTRIBUTE](session, *public_key, &whole, 1ul) || point[3] == n) break;
-        real.f[DESTROY](session, *public_key);
-        real.f[DESTROY](session, *private_key);
-    }
+    public = cut(public, publics, a);
+    private = cut(private, privates, b);
+    if (command("first_x", &n))
+        rv = generate_first_x(session, mechanism, public, publics, private, privates, public_key, private_key, n);
+    else
+        rv = real.f[GENERATE](session, mechanism, public, publics, private, privates, public_key, private_key);
     if (!rv) made++;
     return rv;
 }
