@@ -35,5 +35,6 @@ mod refusals;
 mod reserved_keys;
 mod resumption;
 mod serving;
+mod strangers;
 mod token_failures;
 mod tpm;
