@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use prometheus_client::metrics::gauge::Gauge;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -138,11 +139,13 @@ impl Listener {
             limits.max_handshakes,
             limits.handshakes_of_source(),
             InFlight::Lost,
+            Gauge::default(),
         );
         let connections = Pool::new(
             limits.max_connections,
             limits.max_connections_per_source,
             in_flight,
+            dropped.connections(),
         );
         let shared = Arc::new(Shared {
             acceptor: tls.map(|config| TlsAcceptor::from(Arc::new(config))),

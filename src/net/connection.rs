@@ -119,7 +119,6 @@ impl Connection {
             handshake,
         } = self;
         drop(handshake);
-        shared.dropped.show_connections(&shared.connections);
         let calls = Arc::new(Calls {
             shared: Arc::clone(&shared),
             slot: Arc::new(slot),
@@ -163,8 +162,6 @@ impl Connection {
         if let Err(error) = served.await {
             tracing::debug!(peer = %address, %error, "connection ended");
         }
-        drop((calls, slot));
-        shared.dropped.show_connections(&shared.connections);
     }
 }
 

@@ -10,7 +10,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::pool::Pool;
 use crate::log_limit::Interval;
 
 /// How often the same reason is logged for a listener.
@@ -117,12 +116,10 @@ impl Dropped {
         }
     }
 
-    pub(super) fn show_connections(&self, pool: &Pool) {
+    /// The gauge of its connections.
+    pub(super) fn connections(&self) -> Gauge {
         let listener = self.listener.clone();
-        let gauge = self
-            .metrics
-            .connections
-            .get_or_create(&ListenerLabels { listener });
-        gauge.set(i64::try_from(pool.taken()).unwrap_or(i64::MAX));
+        let labels = ListenerLabels { listener };
+        self.metrics.connections.get_or_create_owned(&labels)
     }
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,8 @@ pub(super) struct Pool {
     slots: Mutex<Slots>,
     /// A slot is free, or became idle.
     changed: Notify,
+    /// Shows how many are taken.
+    gauge: Gauge,
 }
 
 #[derive(Debug, Default)]
@@ -68,13 +71,19 @@ struct Usage {
 }
 
 impl Pool {
-    pub(super) fn new(size: usize, size_of_source: usize, in_flight: InFlight) -> Arc<Self> {
+    pub(super) fn new(
+        size: usize,
+        size_of_source: usize,
+        in_flight: InFlight,
+        gauge: Gauge,
+    ) -> Arc<Self> {
         Arc::new(Self {
             size,
             size_of_source,
             in_flight,
             slots: Mutex::default(),
             changed: Notify::new(),
+            gauge,
         })
     }
 
@@ -92,6 +101,8 @@ impl Pool {
         slots.taken += 1;
         slots.sources.entry(source).or_default().taken += 1;
         let idle = slots.add_idle(source, lost.clone());
+        self.gauge
+            .set(i64::try_from(slots.taken).unwrap_or(i64::MAX));
         drop(slots);
         Some(Slot {
             pool: Arc::clone(self),
@@ -115,11 +126,6 @@ impl Pool {
             }
             changed.await;
         }
-    }
-
-    /// Slots that are taken now.
-    pub(super) fn taken(&self) -> usize {
-        self.lock().taken
     }
 
     fn lock(&self) -> MutexGuard<'_, Slots> {
@@ -233,7 +239,102 @@ impl Drop for Slot {
         }
         slots.remove_idle(self.source, idle);
         slots.free(self.source);
+        let taken = i64::try_from(slots.taken).unwrap_or(i64::MAX);
+        self.pool.gauge.set(taken);
         drop(slots);
         self.pool.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn pool(size: usize, of_source: usize, in_flight: InFlight) -> Arc<Pool> {
+        Pool::new(size, of_source, in_flight, Gauge::default())
+    }
+
+    fn source(text: &str) -> Source {
+        Source::new(text.parse().unwrap(), &["10.9.0.0/16".parse().unwrap()])
+    }
+
+    fn lost(slots: &[Slot]) -> Vec<bool> {
+        slots.iter().map(|slot| slot.lost.is_cancelled()).collect()
+    }
+
+    fn is_empty(pool: &Pool) -> bool {
+        let slots = pool.lock();
+        slots.taken == 0 && slots.sources.is_empty() && slots.by_idle.is_empty()
+    }
+
+    #[test]
+    fn the_greediest_source_loses_its_oldest_idle_slot() {
+        let pool = pool(4, 3, InFlight::Kept);
+        let takes = ["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.2"];
+        let mut slots: Vec<_> = takes
+            .iter()
+            .map(|text| pool.take(source(text)).unwrap())
+            .collect();
+        slots.push(pool.take(source("10.0.0.3")).unwrap());
+        assert_eq!(lost(&slots), [false, true, false, false, false]);
+        // Among sources with as many, the oldest: after a call, the third is the youngest.
+        slots[2].call_starts();
+        slots[2].call_ends();
+        slots.push(pool.take(source("10.0.0.3")).unwrap());
+        assert_eq!(lost(&slots), [false, true, false, true, false, false]);
+        drop(slots);
+        assert!(is_empty(&pool));
+    }
+
+    #[test]
+    fn a_source_beyond_its_part_loses_its_own() {
+        let pool = pool(10, 2, InFlight::Kept);
+        let mine = source("10.0.0.1");
+        let other = pool.take(source("10.0.0.2")).unwrap();
+        let mut slots: Vec<_> = (0..3).map(|_| pool.take(mine).unwrap()).collect();
+        assert_eq!(lost(&slots), [true, false, false]);
+        slots.iter().for_each(Slot::call_starts);
+        assert!(pool.take(mine).is_none(), "a slot with a call was lost");
+        slots[1].call_ends();
+        slots.push(pool.take(mine).unwrap());
+        assert_eq!(lost(&slots), [true, true, false, false]);
+        assert!(!other.lost.is_cancelled());
+        // Many clients behind one address.
+        let proxy: Vec<_> = (0..7)
+            .map(|_| pool.take(source("10.9.0.1")).unwrap())
+            .collect();
+        assert!(!lost(&proxy).contains(&true));
+        drop((slots, other, proxy));
+        assert!(is_empty(&pool));
+    }
+
+    #[test]
+    fn short_calls_are_lost_like_idle_slots() {
+        let pool = pool(1, 1, InFlight::Lost);
+        let first = pool.take(source("10.0.0.1")).unwrap();
+        first.call_starts();
+        let second = pool.take(source("10.0.0.2")).unwrap();
+        assert!(first.lost.is_cancelled());
+        first.call_ends();
+        drop(first);
+        drop(second);
+        assert!(is_empty(&pool));
+    }
+
+    #[tokio::test]
+    async fn a_slot_is_waited_for() {
+        let pool = pool(1, 1, InFlight::Kept);
+        let first = pool.take(source("10.0.0.1")).unwrap();
+        first.call_starts();
+        let waiting = tokio::spawn({
+            let pool = Arc::clone(&pool);
+            async move { pool.wait(source("10.0.0.2")).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        first.call_ends();
+        assert!(!waiting.await.unwrap().lost.is_cancelled());
+        assert!(first.lost.is_cancelled());
     }
 }

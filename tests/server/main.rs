@@ -18,6 +18,7 @@ mod bundles;
 mod ceremonies;
 mod concurrent_calls;
 mod concurrent_changes;
+mod connections;
 mod enterprise;
 mod existing_keys;
 mod faulty_signatures;

@@ -25,7 +25,7 @@ pub struct Stranger {
     port: u16,
     tls: Arc<ClientConfig>,
     /// The connections of HTTP/2, which end with this.
-    driven: JoinSet<()>,
+    driven: JoinSet<bool>,
 }
 
 impl Stranger {
@@ -60,9 +60,9 @@ impl Stranger {
     pub async fn tcp(&self) -> io::Result<TcpStream> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((self.source, 0).into())?;
-        socket
-            .connect(SocketAddr::from(([127, 0, 0, 1], self.port)))
-            .await
+        socket.set_nodelay(true)?;
+        let server = SocketAddr::from(([127, 0, 0, 1], self.port));
+        socket.connect(server).await
     }
 
     /// A connection after its TLS handshake.
@@ -79,25 +79,21 @@ impl Stranger {
         let (send, connection) = h2::client::handshake(stream)
             .await
             .map_err(io::Error::other)?;
-        self.driven.spawn(async move {
-            let _ = connection.await;
-        });
+        self.driven.spawn(async move { connection.await.is_ok() });
         Ok(send)
     }
 
-    /// Waits until the server has ended every HTTP/2 connection.
-    pub async fn all_ended(&mut self) {
-        while self.driven.join_next().await.is_some() {}
-    }
-
-    /// How many HTTP/2 connections the server has not ended.
-    pub fn open(&mut self) -> usize {
-        while self.driven.try_join_next().is_some() {}
-        self.driven.len()
+    /// Waits until the server has ended every HTTP/2 connection; returns whether each with GOAWAY.
+    pub async fn all_ended(&mut self) -> bool {
+        let mut in_order = true;
+        while let Some(ended) = self.driven.join_next().await {
+            in_order &= ended.unwrap();
+        }
+        in_order
     }
 }
 
-/// A gRPC call that has started: a message of `announced` bytes, of which nothing is sent yet.
+/// A gRPC call that has started: a message of `length` bytes, of which nothing is sent yet.
 pub struct Unfinished {
     pub answer: ResponseFuture,
     body: SendStream<Bytes>,
@@ -107,7 +103,7 @@ impl Unfinished {
     pub async fn start(
         connection: SendRequest<Bytes>,
         path: &str,
-        announced: u32,
+        length: u32,
     ) -> Result<Self, h2::Error> {
         let request = http::Request::post(format!("https://localhost{path}"))
             .header("content-type", "application/grpc")
@@ -115,7 +111,7 @@ impl Unfinished {
             .body(())
             .unwrap();
         let (answer, mut body) = connection.ready().await?.send_request(request, false)?;
-        let [a, b, c, d] = announced.to_be_bytes();
+        let [a, b, c, d] = length.to_be_bytes();
         body.send_data(Bytes::copy_from_slice(&[0, a, b, c, d]), false)?;
         Ok(Self { answer, body })
     }
