@@ -21,6 +21,7 @@ mod concurrent_changes;
 mod connections;
 mod enterprise;
 mod existing_keys;
+mod fair_shares;
 mod faulty_signatures;
 mod idempotency;
 mod issuance;
