@@ -8,6 +8,7 @@ mod check;
 mod error;
 mod file;
 mod log;
+mod memory;
 mod placeholder;
 mod probe;
 mod schema;
@@ -23,6 +24,7 @@ pub use error::{ConfigError, Finding};
 use file::ConfigSource;
 pub(crate) use file::read;
 pub use log::{LogConfig, LogFormat, RawLog};
+pub use memory::Memory;
 pub use schema::Shape;
 pub use sections::{Instance, LedgerConfig, RawInstance, RawLedger};
 
@@ -226,6 +228,11 @@ impl Config {
     /// `[instance]`.
     pub fn instance(&self) -> &Instance {
         &self.instance
+    }
+
+    /// What the limits allow in memory.
+    pub fn memory(&self) -> Memory {
+        Memory::new(self)
     }
 
     /// `[ledger]`.

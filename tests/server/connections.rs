@@ -11,7 +11,7 @@ use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventuall
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::strangers::{Honest, ISTIO};
+use crate::strangers::{Honest, ISTIO, WATCH};
 
 async fn limited(limits: &str) -> (TestServer, RunningServer) {
     let section = format!("[listeners.mesh.limits]\n{limits}\n[jwt.cluster]");
@@ -98,6 +98,48 @@ async fn unread_answers_of_the_admin_port_keep_no_probe_out() {
     server.stop().await;
 }
 
+/// Connections with a call that has no end: one source keeps as many as it may have, a load balancer
+/// more.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_source_leaves_connections_to_others() {
+    let limits = "max_connections = 30\nmax_connections_per_source = 10\n\
+                  shared_sources = [\"127.0.0.3/32\"]\nhandshake_timeout = \"2s\"\n";
+    let (setup, server) = limited(limits).await;
+    let roots = setup.roots(TD);
+    let honest = Honest::start(&setup, &server);
+    let mut held = Vec::new();
+    for (octet, attempts, most) in [(2, 40, 10), (3, 15, 15)] {
+        let mut stranger = Stranger::new(octet, server.port(), &roots);
+        let mut calls = Vec::new();
+        for _ in 0..attempts {
+            let Ok(connection) = stranger.http2().await else {
+                continue;
+            };
+            let Ok(mut call) = Unfinished::start(connection, WATCH, 0).await else {
+                continue;
+            };
+            let _ = call.end();
+            calls.push(call);
+        }
+        let mut answered = Vec::new();
+        for call in calls {
+            // The others are closed when their handshake's time is over.
+            answered.extend(in_time(call.answer).await);
+        }
+        assert_eq!(answered.len(), most, "127.0.0.{octet}");
+        held.push((stranger, answered));
+    }
+    honest.end().await;
+    server.wait_for_log("name it in shared_sources").await;
+    server.stop().await;
+}
+
+/// What happens within [`PATIENCE`].
+async fn in_time<F: Future>(step: F) -> F::Output {
+    let ended = tokio::time::timeout(PATIENCE, step).await;
+    ended.expect("it has not happened yet")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_and_old_connections_are_closed_in_order() {
     let limits = "idle_timeout = \"2s\"\nkeepalive_interval = \"200ms\"\nmax_connection_age = \"6s\"\n\
@@ -112,7 +154,7 @@ async fn idle_and_old_connections_are_closed_in_order() {
         .await
         .unwrap();
     call.send(10).await.unwrap();
-    let (head, _) = call.answer.await.unwrap().into_parts();
+    let (head, _) = in_time(call.answer).await.unwrap().into_parts();
     assert_eq!(
         head.headers["grpc-status"], "4",
         "DEADLINE_EXCEEDED: {head:?}"
@@ -128,11 +170,11 @@ async fn idle_and_old_connections_are_closed_in_order() {
     let mut watch = watch.unwrap().into_inner();
     watch.message().await.unwrap().unwrap();
     assert!(
-        idle.all_ended().await && slow.all_ended().await,
+        in_time(idle.all_ended()).await && in_time(slow.all_ended()).await,
         "no GOAWAY"
     );
     assert!(
-        watch.message().await.is_err(),
+        in_time(watch.message()).await.is_err(),
         "it ends with its connection"
     );
     let took = started.elapsed();

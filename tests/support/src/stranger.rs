@@ -75,8 +75,16 @@ impl Stranger {
 
     /// An HTTP/2 connection that answers pings.
     pub async fn http2(&mut self) -> io::Result<SendRequest<Bytes>> {
+        self.http2_reading(65_535).await
+    }
+
+    /// The same, whose client reads so many bytes of each answer's body.
+    pub async fn http2_reading(&mut self, window: u32) -> io::Result<SendRequest<Bytes>> {
         let stream = self.tls().await?;
-        let (send, connection) = h2::client::handshake(stream)
+        let mut client = h2::client::Builder::new();
+        let (send, connection) = client
+            .initial_window_size(window)
+            .handshake(stream)
             .await
             .map_err(io::Error::other)?;
         self.driven.spawn(async move { connection.await.is_ok() });
@@ -105,15 +113,32 @@ impl Unfinished {
         path: &str,
         length: u32,
     ) -> Result<Self, h2::Error> {
-        let request = http::Request::post(format!("https://localhost{path}"))
+        Self::with_headers(connection, path, length, 0).await
+    }
+
+    /// With so many headers more.
+    pub async fn with_headers(
+        connection: SendRequest<Bytes>,
+        path: &str,
+        length: u32,
+        headers: usize,
+    ) -> Result<Self, h2::Error> {
+        let mut request = http::Request::post(format!("https://localhost{path}"))
             .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(())
-            .unwrap();
+            .header("te", "trailers");
+        for _ in 0..headers {
+            request = request.header("x", "y");
+        }
+        let request = request.body(()).unwrap();
         let (answer, mut body) = connection.ready().await?.send_request(request, false)?;
         let [a, b, c, d] = length.to_be_bytes();
         body.send_data(Bytes::copy_from_slice(&[0, a, b, c, d]), false)?;
         Ok(Self { answer, body })
+    }
+
+    /// The end of the message.
+    pub fn end(&mut self) -> Result<(), h2::Error> {
+        self.body.send_data(Bytes::new(), true)
     }
 
     /// Sends `bytes` of the message as far as the server takes them, and no end.
