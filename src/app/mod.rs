@@ -11,6 +11,7 @@ mod prober;
 mod publisher;
 mod records;
 mod reload;
+mod renewals;
 mod serve;
 mod service_manager;
 

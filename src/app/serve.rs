@@ -15,7 +15,7 @@ use super::policy::effective_policy;
 use super::prober::Prober;
 use super::records::Records;
 use super::reload::Reload;
-use super::{descriptors, linkerd_events, log, publisher, service_manager};
+use super::{descriptors, linkerd_events, log, publisher, renewals, service_manager};
 use crate::admin::{self, Admin, HealthState};
 use crate::authn::{JwtVerifiers, Operators};
 use crate::cluster::Clusters;
@@ -26,6 +26,7 @@ use crate::issuance::{self, Authorities};
 use crate::mesh::{self, Services};
 use crate::net::{AllowedClients, Limits, Listener};
 use crate::trust::Bundles;
+use crate::upstream::Statuses;
 
 /// How long a shutdown waits for issuances that are recorded and have no outcome yet.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -72,6 +73,9 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     let controlling = controllers::Metrics::default();
     controlling.register(metrics.registry());
 
+    let renewing = Arc::new(Statuses::default());
+    let renewals = renewals::new(&config, &core, &renewing, metrics.registry());
+
     let callers = Callers {
         jwt: Arc::new(JwtVerifiers::new(config.authn(), Arc::clone(&core.clock))),
         operators: Arc::new(Operators::new(config.authn())),
@@ -92,6 +96,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         pipeline: core.pipeline.clone(),
         health_state: Arc::clone(&health_state),
         distribution,
+        renewing,
         listeners: bound.iter().filter_map(Bound::named_certificates).collect(),
         metrics,
         operators: arc_swap::ArcSwap::new(Arc::clone(&callers.operators)),
@@ -125,6 +130,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
 
     let records = Records::new(core.clone(), Arc::clone(&authorities), Arc::clone(&bundles));
     tasks.spawn(records.follow(stop.clone()));
+    tasks.spawn(renewals.run(stop.clone()));
     let prober = Prober {
         core: core.clone(),
         tokens,

@@ -28,7 +28,7 @@ pub use sections::{Instance, LedgerConfig, RawInstance, RawLedger};
 
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::controllers::publisher;
-use crate::{admin, authn, cluster, controllers, hsm, mesh, policy};
+use crate::{admin, authn, cluster, controllers, hsm, mesh, policy, upstream};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -68,6 +68,12 @@ pub struct RawConfig {
     /// `[linkerd_issuers.*]`.
     #[serde(default)]
     pub linkerd_issuers: BTreeMap<String, controllers::RawLinkerdIssuer>,
+    /// `[upstream.*]`.
+    #[serde(default)]
+    pub upstream: BTreeMap<String, upstream::RawUpstream>,
+    /// `[authority.*]`.
+    #[serde(default)]
+    pub authority: BTreeMap<String, upstream::RawAuthority>,
     /// `[operators.*]`.
     #[serde(default)]
     pub operators: BTreeMap<String, authn::RawOperatorConfig>,
@@ -102,6 +108,7 @@ pub struct Config {
     controllers: controllers::Config,
     listeners: Vec<mesh::ListenerConfig>,
     policy: policy::Config,
+    upstream: upstream::Config,
     istio_profile: Option<String>,
     admin: admin::Config,
     log: LogConfig,
@@ -162,6 +169,13 @@ impl Config {
         let instance = issues.collect(Instance::try_from(raw.instance));
         let ledger = issues.collect(LedgerConfig::try_from(raw.ledger));
         let hsm = issues.collect(hsm::Config::try_from(raw.hsm));
+        let upstream = upstream::RawConfig {
+            upstream: raw.upstream,
+            authority: raw.authority,
+        };
+        let tokens: Vec<&str> = hsm.iter().flat_map(hsm::Config::token_names).collect();
+        let mut upstream = upstream::Config::check(upstream, &tokens, &mut issues);
+        upstream.check_lifetimes(policy.policy().profiles_in_use(), &mut issues);
         let publisher = issues.collect(publisher::PublisherConfig::try_from(raw.publisher));
         let log = issues.collect(LogConfig::try_from(raw.log));
 
@@ -204,6 +218,7 @@ impl Config {
                 controllers,
                 listeners,
                 policy,
+                upstream,
                 istio_profile: raw.istio.profile,
                 admin: admin?,
                 log: log?,
@@ -268,6 +283,11 @@ impl Config {
         &self.policy
     }
 
+    /// `[upstream.*]` and `[authority.*]`.
+    pub fn upstream(&self) -> &upstream::Config {
+        &self.upstream
+    }
+
     /// Sections that differ in `next` and are read at the start only. Every field is named here, so
     /// that a new one is either replaced by a reload or counts.
     pub fn needs_restart(&self, next: &Self) -> Vec<&'static str> {
@@ -285,6 +305,7 @@ impl Config {
             listeners,
             // Replaced by a reload.
             policy: _,
+            upstream,
             istio_profile,
             admin,
             log,
@@ -301,6 +322,7 @@ impl Config {
             ("listeners", listeners_differ),
             ("bundle_targets", *bundle_targets != next.bundle_targets),
             ("publisher", *publisher != next.publisher),
+            ("upstream or authority", *upstream != next.upstream),
             ("istio", *istio_profile != next.istio_profile),
             (controllers_key, *controllers != next.controllers),
             ("admin", *admin != next.admin),
