@@ -59,6 +59,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         effective_policy(&config, &config),
         issuing,
     ));
+    authorities.set_admission(config.admission());
     let bundles = Arc::new(Bundles::default());
     let clusters = Clusters::start(config.clusters(), &core.clock, &tasks, &stop);
     clusters.register(metrics.registry());

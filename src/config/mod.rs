@@ -10,6 +10,7 @@ mod file;
 mod log;
 mod placeholder;
 mod probe;
+mod references;
 mod schema;
 mod sections;
 mod source;
@@ -23,12 +24,13 @@ pub use error::{ConfigError, Finding};
 use file::ConfigSource;
 pub(crate) use file::read;
 pub use log::{LogConfig, LogFormat, RawLog};
+use references::{check_addresses, check_linkerd_profile};
 pub use schema::Shape;
 pub use sections::{Instance, LedgerConfig, RawInstance, RawLedger};
 
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::controllers::publisher;
-use crate::{admin, authn, cluster, controllers, hsm, mesh, policy, upstream};
+use crate::{admin, authn, cluster, controllers, hsm, issuance, mesh, policy, upstream};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -80,6 +82,9 @@ pub struct RawConfig {
     /// `[profiles.*]`.
     #[serde(default)]
     pub profiles: BTreeMap<String, policy::RawProfile>,
+    /// `[admission]`.
+    #[serde(default)]
+    pub admission: issuance::RawAdmission,
     /// `[policy]`.
     #[serde(default)]
     pub policy: policy::RawPolicy,
@@ -107,6 +112,7 @@ pub struct Config {
     publisher: publisher::PublisherConfig,
     controllers: controllers::Config,
     listeners: Vec<mesh::ListenerConfig>,
+    admission: issuance::AdmissionConfig,
     policy: policy::Config,
     upstream: upstream::Config,
     istio_profile: Option<String>,
@@ -165,6 +171,7 @@ impl Config {
         };
         let controllers = controllers::Config::check(controllers, &mut issues);
         let bundle_targets = publisher::check_targets(raw.bundle_targets, &mut issues);
+        let admission = issues.collect(issuance::AdmissionConfig::try_from(raw.admission));
         let admin = issues.collect(admin::Config::try_from(raw.admin));
         let instance = issues.collect(Instance::try_from(raw.instance));
         let ledger = issues.collect(LedgerConfig::try_from(raw.ledger));
@@ -217,6 +224,7 @@ impl Config {
                 publisher: publisher?,
                 controllers,
                 listeners,
+                admission: admission?,
                 policy,
                 upstream,
                 istio_profile: raw.istio.profile,
@@ -278,6 +286,11 @@ impl Config {
         &self.listeners
     }
 
+    /// `[admission]`.
+    pub fn admission(&self) -> &issuance::AdmissionConfig {
+        &self.admission
+    }
+
     /// `[profiles.*]` and `[policy]`.
     pub fn policy(&self) -> &policy::Config {
         &self.policy
@@ -304,6 +317,7 @@ impl Config {
             controllers,
             listeners,
             // Replaced by a reload.
+            admission: _,
             policy: _,
             upstream,
             istio_profile,
@@ -351,47 +365,6 @@ impl Config {
     /// Allows one login although a wrong PIN would lock the token (`--final-try`).
     pub fn allow_final_try(&mut self) {
         self.hsm.allow_final_try();
-    }
-}
-
-fn check_linkerd_profile(
-    listener: &mesh::ListenerConfig,
-    policy: &policy::Policy,
-) -> Result<(), ConfigIssues> {
-    let Some(linkerd) = listener.linkerd() else {
-        return Ok(());
-    };
-    let table = format!("listeners.{}", listener.name());
-    let name = linkerd.profile();
-    // An empty name means the policy's default profile elsewhere.
-    if name.is_empty() || !policy.has_profile(name) {
-        let key = format!("{table}.linkerd.profile");
-        return Err(ConfigIssue::undefined(key, "profiles", name).into());
-    }
-    match policy.profile(name) {
-        Some(profile) => linkerd
-            .check_schedule(profile)
-            .map_err(|issue| ConfigIssues::from(issue).under(&table)),
-        None => Ok(()),
-    }
-}
-
-fn check_addresses(
-    listeners: &[mesh::ListenerConfig],
-    admin: Option<&admin::Config>,
-    issues: &mut ConfigIssues,
-) {
-    let admin = admin.map(|admin| (admin.address(), "admin".to_owned()));
-    let mut users = BTreeMap::from_iter(admin);
-    for listener in listeners {
-        let (key, address) = (format!("listeners.{}", listener.name()), listener.address());
-        // Port 0 is a new port each time.
-        if address.port() != 0
-            && let Some(other) = users.insert(address, key.clone())
-        {
-            let problem = format_args!("{address} is the address of {other} too");
-            issues.push(ConfigIssue::new(format!("{key}.address"), problem));
-        }
     }
 }
 

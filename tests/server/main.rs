@@ -20,6 +20,7 @@ mod concurrent_calls;
 mod concurrent_changes;
 mod enterprise;
 mod existing_keys;
+mod fair_shares;
 mod faulty_signatures;
 mod idempotency;
 mod issuance;
