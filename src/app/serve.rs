@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::core::Core;
+use super::high_water::AcceptOlder;
 use super::listen::{Bound, Callers};
 use super::policy::effective_policy;
 use super::prober::Prober;
@@ -30,14 +31,27 @@ use crate::trust::Bundles;
 /// How long a shutdown waits for issuances that are recorded and have no outcome yet.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// What the operator says about one start.
+#[derive(Debug, Default)]
+pub struct ServeOptions {
+    /// Log in even if one more wrong PIN locks the token.
+    pub final_try: bool,
+    /// Go on with a ledger that is behind the server's mark.
+    pub accept_older_ledger: Option<AcceptOlder>,
+}
+
 /// Serves until SIGTERM or SIGINT. `ready` is called once the listeners are bound.
 ///
 /// # Errors
 /// Configuration, PKCS#11 module, ledger or addresses. A token that is missing or refuses its PIN is
 /// not an error.
-pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyhow::Result<()> {
+pub async fn serve(
+    file: PathBuf,
+    options: ServeOptions,
+    ready: impl FnOnce(),
+) -> anyhow::Result<()> {
     let mut config = Config::load(&file)?;
-    if final_try {
+    if options.final_try {
         config.allow_final_try();
     }
     let _log_guard = log::init(config.log());
@@ -45,7 +59,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
 
-    let core = Core::open_server(&config).await?;
+    let core = Core::open_server(&config, options.accept_older_ledger.as_ref()).await?;
     let tokens = config.hsm().token_names().map(|name| core.hsm.token(name));
     let tokens = tokens.collect::<Result<Vec<_>, _>>()?;
     let mut metrics = admin::Metrics::default();
