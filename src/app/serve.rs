@@ -25,7 +25,7 @@ use crate::controllers;
 use crate::controllers::linkerd::register_pods;
 use crate::issuance::{self, Authorities};
 use crate::mesh::{self, Services};
-use crate::net::{AllowedClients, Limits, Listener};
+use crate::net::{self, AllowedClients, Listener};
 use crate::trust::Bundles;
 
 /// How long a shutdown waits for issuances that are recorded and have no outcome yet.
@@ -72,6 +72,7 @@ pub async fn serve(
         effective_policy(&config, &config),
         issuing,
     ));
+    authorities.set_admission(config.admission());
     let bundles = Arc::new(Bundles::default());
     let clusters = Clusters::start(config.clusters(), &core.clock, &tasks, &stop);
     clusters.register(metrics.registry());
@@ -93,9 +94,12 @@ pub async fn serve(
     };
     let refusals = mesh::Metrics::default();
     refusals.register(metrics.registry());
+    let net_metrics = net::Metrics::default();
+    net_metrics.register(metrics.registry());
     let mut bound = Vec::new();
     for listener in config.listeners() {
-        bound.push(Bound::bind(listener.clone(), &callers, &core, refusals.clone()).await?);
+        let refusals = refusals.clone();
+        bound.push(Bound::bind(listener.clone(), &callers, &core, refusals, &net_metrics).await?);
     }
     let admin_places = fit_open_files(&mut bound);
     let authenticators = bound.iter().map(Bound::named_authenticator).collect();
@@ -112,13 +116,12 @@ pub async fn serve(
         operator_names: config.admin().operators().to_vec(),
         clock: Arc::clone(&core.clock),
     });
-    let admin_limits = Limits {
-        max_connections: admin_places,
-        ..Limits::default()
-    };
-    let admin_listener = Listener::bind(config.admin().address(), admin_limits)
+    let admin_limits = admin::limits(admin_places);
+    let admin_address = config.admin().address();
+    let admin_listener = Listener::bind("admin", admin_address, admin_limits, &net_metrics)
         .await
-        .context("admin.address")?;
+        .context("admin.address")?
+        .for_short_calls();
     tracing::info!(address = %admin_listener.local_addr()?, "admin listening");
     let admin_router = admin::router(Arc::clone(&admin));
     tasks.spawn(admin_listener.serve(None, AllowedClients::Any, admin_router, stop.clone()));
@@ -191,22 +194,22 @@ pub async fn serve(
 /// Holds the limits of the listeners against the process's limit of open files, and returns how many
 /// connections the admin listener may have.
 fn fit_open_files(bound: &mut [Bound]) -> usize {
-    let wanted: Vec<usize> = bound.iter().map(|one| one.max_connections().1).collect();
+    let wanted: Vec<usize> = bound.iter().map(|one| one.max_sockets().1).collect();
     let (limit, open) = descriptors::raise(&wanted);
     let Some(places) = descriptors::places(limit, open, &wanted) else {
         return descriptors::ADMIN;
     };
     for (listener, most) in bound.iter_mut().zip(places.listeners) {
-        let (name, configured) = listener.max_connections();
+        let (name, configured) = listener.max_sockets();
         tracing::warn!(
             listener = name,
             configured,
             used = most,
             limit,
-            "max_connections is more than the open files that this process may have: raise its limit \
-             (LimitNOFILE of the service, ulimit -n), or lower max_connections"
+            "max_connections and max_handshakes are more than the open files that this process may have: raise its limit \
+             (LimitNOFILE of the service, ulimit -n), or lower them"
         );
-        listener.lower_max_connections(most);
+        listener.lower_max_sockets(most);
     }
     places.admin
 }
