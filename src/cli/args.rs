@@ -3,7 +3,7 @@
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::{
-    anchors, ca, cert, check, client, config, dev, generate, keys, linkerd, serve, upstream,
+    anchors, ca, cert, check, client, config, dev, generate, keys, ledger, linkerd, serve, upstream,
 };
 
 const AFTER_HELP: &str = "\
@@ -46,6 +46,9 @@ pub(super) enum Command {
     /// List the keys in the tokens.
     #[command(subcommand)]
     Key(keys::KeyCommand),
+    /// Copy the ledger, or check a copy.
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
     /// Show the state of Linkerd's meshes.
     #[command(subcommand)]
     Linkerd(linkerd::LinkerdCommand),

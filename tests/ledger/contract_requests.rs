@@ -1,4 +1,4 @@
-//! Requests to upstream CAs: one in flight for an authority, whoever makes it, from state to state.
+//! Requests to upstream CAs: one in flight for an authority, from state to state.
 
 use rootbridge::ledger::{
     AnchorOrigin, AnchorState, Applied, CaRequestChange, CaRequestId, CaRequestRecord,

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use rootbridge_test_support::{PATIENCE, RunningServer, TestServer, eventually};
 
-use crate::authority::{
-    approve, configure, issue, issuers, status, wait_for_problem, wait_for_state,
-};
+use crate::authority::{approve, configure, issue, issuers, wait_for_state};
 use crate::command::Program;
 use crate::enterprise::Enterprise;
 
