@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::core::Core;
+use super::high_water::AcceptOlder;
 use super::listen::{Bound, Callers};
 use super::policy::effective_policy;
 use super::prober::Prober;
 use super::records::Records;
 use super::reload::Reload;
-use super::{descriptors, linkerd_events, log, publisher, service_manager};
+use super::{descriptors, linkerd_events, log, publisher, renewals, service_manager};
 use crate::admin::{self, Admin, HealthState};
 use crate::authn::{JwtVerifiers, Operators};
 use crate::cluster::Clusters;
@@ -26,18 +27,32 @@ use crate::issuance::{self, Authorities};
 use crate::mesh::{self, Services};
 use crate::net::{self, AllowedClients, Listener};
 use crate::trust::Bundles;
+use crate::upstream::Statuses;
 
 /// How long a shutdown waits for issuances that are recorded and have no outcome yet.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// What the operator says about one start.
+#[derive(Debug, Default)]
+pub struct ServeOptions {
+    /// Log in even if one more wrong PIN locks the token.
+    pub final_try: bool,
+    /// Go on with a ledger that is behind the server's mark.
+    pub accept_older_ledger: Option<AcceptOlder>,
+}
 
 /// Serves until SIGTERM or SIGINT. `ready` is called once the listeners are bound.
 ///
 /// # Errors
 /// Configuration, PKCS#11 module, ledger or addresses. A token that is missing or refuses its PIN is
 /// not an error.
-pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyhow::Result<()> {
+pub async fn serve(
+    file: PathBuf,
+    options: ServeOptions,
+    ready: impl FnOnce(),
+) -> anyhow::Result<()> {
     let mut config = Config::load(&file)?;
-    if final_try {
+    if options.final_try {
         config.allow_final_try();
     }
     let _log_guard = log::init(config.log());
@@ -48,7 +63,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
 
-    let core = Core::open_server(&config).await?;
+    let core = Core::open_server(&config, options.accept_older_ledger.as_ref()).await?;
     let tokens = config.hsm().token_names().map(|name| core.hsm.token(name));
     let tokens = tokens.collect::<Result<Vec<_>, _>>()?;
     let mut metrics = admin::Metrics::default();
@@ -76,6 +91,9 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     let controlling = controllers::Metrics::default();
     controlling.register(metrics.registry());
 
+    let renewing = Arc::new(Statuses::default());
+    let renewals = renewals::new(&config, &core, &renewing, metrics.registry());
+
     let callers = Callers {
         jwt: Arc::new(JwtVerifiers::new(config.authn(), Arc::clone(&core.clock))),
         operators: Arc::new(Operators::new(config.authn())),
@@ -99,6 +117,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         pipeline: core.pipeline.clone(),
         health_state: Arc::clone(&health_state),
         distribution,
+        renewing,
         listeners: bound.iter().filter_map(Bound::named_certificates).collect(),
         metrics,
         operators: arc_swap::ArcSwap::new(Arc::clone(&callers.operators)),
@@ -131,6 +150,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
 
     let records = Records::new(core.clone(), Arc::clone(&authorities), Arc::clone(&bundles));
     tasks.spawn(records.follow(stop.clone()));
+    tasks.spawn(renewals.run(stop.clone()));
     let prober = Prober {
         core: core.clone(),
         tokens,

@@ -26,6 +26,8 @@ mod faulty_signatures;
 mod idempotency;
 mod issuance;
 mod istio;
+mod ledger_moved;
+mod ledger_older;
 mod lifecycle;
 mod limits;
 mod listener_files;

@@ -13,7 +13,7 @@ use rootbridge_test_support::{Client, PATIENCE, RunningServer, TD, TestServer};
 
 const MIB: u64 = 1024 * 1024;
 /// What one stranger may cost, whatever it sends.
-const BOUND: u64 = 64 * MIB;
+pub(crate) const BOUND: u64 = 64 * MIB;
 
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
