@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::core::Core;
+use super::high_water::AcceptOlder;
 use super::listen::{Bound, Callers};
 use super::policy::effective_policy;
 use super::prober::Prober;
 use super::records::Records;
 use super::reload::Reload;
-use super::{descriptors, linkerd_events, log, publisher, service_manager};
+use super::{descriptors, linkerd_events, log, publisher, renewals, service_manager};
 use crate::admin::{self, Admin, HealthState};
 use crate::authn::{JwtVerifiers, Operators};
 use crate::cluster::Clusters;
@@ -24,20 +25,34 @@ use crate::controllers;
 use crate::controllers::linkerd::register_pods;
 use crate::issuance::{self, Authorities};
 use crate::mesh::{self, Services};
-use crate::net::{AllowedClients, Limits, Listener};
+use crate::net::{self, AllowedClients, Listener};
 use crate::trust::Bundles;
+use crate::upstream::Statuses;
 
 /// How long a shutdown waits for issuances that are recorded and have no outcome yet.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// What the operator says about one start.
+#[derive(Debug, Default)]
+pub struct ServeOptions {
+    /// Log in even if one more wrong PIN locks the token.
+    pub final_try: bool,
+    /// Go on with a ledger that is behind the server's mark.
+    pub accept_older_ledger: Option<AcceptOlder>,
+}
 
 /// Serves until SIGTERM or SIGINT. `ready` is called once the listeners are bound.
 ///
 /// # Errors
 /// Configuration, PKCS#11 module, ledger or addresses. A token that is missing or refuses its PIN is
 /// not an error.
-pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyhow::Result<()> {
+pub async fn serve(
+    file: PathBuf,
+    options: ServeOptions,
+    ready: impl FnOnce(),
+) -> anyhow::Result<()> {
     let mut config = Config::load(&file)?;
-    if final_try {
+    if options.final_try {
         config.allow_final_try();
     }
     let _log_guard = log::init(config.log());
@@ -45,7 +60,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
 
-    let core = Core::open_server(&config).await?;
+    let core = Core::open_server(&config, options.accept_older_ledger.as_ref()).await?;
     let tokens = config.hsm().token_names().map(|name| core.hsm.token(name));
     let tokens = tokens.collect::<Result<Vec<_>, _>>()?;
     let mut metrics = admin::Metrics::default();
@@ -73,6 +88,9 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     let controlling = controllers::Metrics::default();
     controlling.register(metrics.registry());
 
+    let renewing = Arc::new(Statuses::default());
+    let renewals = renewals::new(&config, &core, &renewing, metrics.registry());
+
     let callers = Callers {
         jwt: Arc::new(JwtVerifiers::new(config.authn(), Arc::clone(&core.clock))),
         operators: Arc::new(Operators::new(config.authn())),
@@ -80,9 +98,12 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     };
     let refusals = mesh::Metrics::default();
     refusals.register(metrics.registry());
+    let net_metrics = net::Metrics::default();
+    net_metrics.register(metrics.registry());
     let mut bound = Vec::new();
     for listener in config.listeners() {
-        bound.push(Bound::bind(listener.clone(), &callers, &core, refusals.clone()).await?);
+        let refusals = refusals.clone();
+        bound.push(Bound::bind(listener.clone(), &callers, &core, refusals, &net_metrics).await?);
     }
     let admin_places = fit_open_files(&mut bound);
     let authenticators = bound.iter().map(Bound::named_authenticator).collect();
@@ -93,19 +114,19 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         pipeline: core.pipeline.clone(),
         health_state: Arc::clone(&health_state),
         distribution,
+        renewing,
         listeners: bound.iter().filter_map(Bound::named_certificates).collect(),
         metrics,
         operators: arc_swap::ArcSwap::new(Arc::clone(&callers.operators)),
         operator_names: config.admin().operators().to_vec(),
         clock: Arc::clone(&core.clock),
     });
-    let admin_limits = Limits {
-        max_connections: admin_places,
-        ..Limits::default()
-    };
-    let admin_listener = Listener::bind(config.admin().address(), admin_limits)
+    let admin_limits = admin::limits(admin_places);
+    let admin_address = config.admin().address();
+    let admin_listener = Listener::bind("admin", admin_address, admin_limits, &net_metrics)
         .await
-        .context("admin.address")?;
+        .context("admin.address")?
+        .for_short_calls();
     tracing::info!(address = %admin_listener.local_addr()?, "admin listening");
     let admin_router = admin::router(Arc::clone(&admin));
     tasks.spawn(admin_listener.serve(None, AllowedClients::Any, admin_router, stop.clone()));
@@ -126,6 +147,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
 
     let records = Records::new(core.clone(), Arc::clone(&authorities), Arc::clone(&bundles));
     tasks.spawn(records.follow(stop.clone()));
+    tasks.spawn(renewals.run(stop.clone()));
     let prober = Prober {
         core: core.clone(),
         tokens,
@@ -178,22 +200,22 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
 /// Holds the limits of the listeners against the process's limit of open files, and returns how many
 /// connections the admin listener may have.
 fn fit_open_files(bound: &mut [Bound]) -> usize {
-    let wanted: Vec<usize> = bound.iter().map(|one| one.max_connections().1).collect();
+    let wanted: Vec<usize> = bound.iter().map(|one| one.max_sockets().1).collect();
     let (limit, open) = descriptors::raise(&wanted);
     let Some(places) = descriptors::places(limit, open, &wanted) else {
         return descriptors::ADMIN;
     };
     for (listener, most) in bound.iter_mut().zip(places.listeners) {
-        let (name, configured) = listener.max_connections();
+        let (name, configured) = listener.max_sockets();
         tracing::warn!(
             listener = name,
             configured,
             used = most,
             limit,
-            "max_connections is more than the open files that this process may have: raise its limit \
-             (LimitNOFILE of the service, ulimit -n), or lower max_connections"
+            "max_connections and max_handshakes are more than the open files that this process may have: raise its limit \
+             (LimitNOFILE of the service, ulimit -n), or lower them"
         );
-        listener.lower_max_connections(most);
+        listener.lower_max_sockets(most);
     }
     places.admin
 }

@@ -3,6 +3,7 @@
 mod anchors;
 mod args;
 mod ca;
+mod ca_requests;
 mod cert;
 mod certificate_files;
 mod check;
@@ -18,12 +19,14 @@ mod files;
 mod format;
 mod generate;
 mod keys;
+mod ledger;
 mod linkerd;
 mod name_constraints;
 mod open;
 mod output;
 mod serve;
 mod time;
+mod upstream;
 
 use std::process::ExitCode;
 
@@ -54,8 +57,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Bundle(args) => client::bundle::run(args),
         Command::Ca(args) => ca::run(*args),
         Command::Anchors(args) => anchors::run(args),
+        Command::Upstream(args) => upstream::run(args),
         Command::Cert(args) => cert::run(args),
         Command::Key(args) => keys::run(args),
+        Command::Ledger(args) => ledger::run(args),
         Command::Linkerd(args) => linkerd::run(args),
         Command::Check(args) => check::run(&args),
         Command::Config(args) => config::run(args),

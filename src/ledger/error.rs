@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{IntentId, IssuerId, IssuerState, State};
+use super::{CaRequestId, CaRequestState, IntentId, IssuerId, IssuerState, State};
 use crate::x509::{Serial, TrustDomain};
 
 /// A refusal or a failure of the ledger. Only [`Unavailable`](LedgerError::Unavailable) is worth a
@@ -44,6 +44,19 @@ pub enum LedgerError {
     },
     #[error("{} is not a Rootbridge ledger ({reason}): correct the path, or restore a backup", path.display())]
     NotALedger { path: PathBuf, reason: String },
+    /// A server's mark outside of the ledger is ahead of it.
+    #[error(
+        "the ledger {} is not the newest: {difference}, and this server's mark in {mark} is at {reached}. It is an older copy, or another ledger", path.display()
+    )]
+    Older {
+        path: PathBuf,
+        /// Where the mark is.
+        mark: String,
+        /// What the mark says.
+        reached: String,
+        /// What the ledger lacks, or holds otherwise.
+        difference: String,
+    },
     #[error("issuer {issuer} is {state}")]
     IssuerNotActive {
         issuer: IssuerId,
@@ -71,6 +84,15 @@ pub enum LedgerError {
         trust_domain: TrustDomain,
         /// Fingerprint in lower hex.
         sha256: String,
+    },
+    /// Another request of the authority has not ended.
+    #[error("a request of {0} to its upstream CA is in flight already: see `rootbridge ca list`")]
+    RequestInFlight(TrustDomain),
+    /// Another process has changed the request.
+    #[error("request {request} to the upstream CA is {state} already")]
+    RequestMoved {
+        request: CaRequestId,
+        state: CaRequestState,
     },
     /// The change or call violates a rule; nothing was done.
     #[error("{0}")]

@@ -6,9 +6,12 @@
 //! [`Change`] of them names its author, and creates an immutable bundle version where it changes the
 //! published anchors.
 
+mod ca_request;
 mod error;
 mod filter;
+mod high_water;
 mod intent;
+mod issuer_key;
 mod records;
 mod rollout;
 mod row;
@@ -20,15 +23,18 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+pub use ca_request::{CaRequestChange, CaRequestId, CaRequestRecord, CaRequestState};
 pub use error::LedgerError;
 pub use filter::Filter;
+pub use high_water::HighWater;
 pub use intent::{
     CallerMethod, CallerRecord, Epoch, Intent, IntentId, Kind, Outcome, Record, State,
 };
+pub use issuer_key::{IssuerId, KeyLocation};
 pub use records::{
     Actor, AnchorOrigin, AnchorRecord, AnchorState, Applied, AuthorityRecord, BundleRecord,
-    BundleVersion, CaCertificateId, CaCertificateRecord, CertificateState, Change, IssuerId,
-    IssuerRecord, IssuerState, KeyLocation, Role, Snapshot,
+    BundleVersion, CaCertificateId, CaCertificateRecord, CertificateState, Change, IssuerRecord,
+    IssuerState, Role, Snapshot,
 };
 pub use rollout::BundleRollout;
 pub use row::{CertificateRow, CheckReport};
@@ -134,6 +140,13 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     /// Concludes as unknown the open intents of the instance's earlier epochs and of instances whose
     /// lease has expired, and returns how many there were.
     fn reconcile<'a>(&'a self, epoch: &'a Epoch, now: UnixTime) -> LedgerFuture<'a, u64>;
+
+    /// How far the ledger has come, all of it durable.
+    fn high_water(&self) -> LedgerFuture<'_, HighWater>;
+
+    /// What this ledger lacks of an earlier [`high_water`](Self::high_water), or holds otherwise, as a
+    /// clause; `None` when it holds all of it.
+    fn behind<'a>(&'a self, mark: &'a HighWater) -> LedgerFuture<'a, Option<String>>;
 
     /// Checks the store: its integrity, its schema, and the invariants that are cheap to check.
     fn check(&self) -> LedgerFuture<'_, CheckReport>;
