@@ -1,4 +1,4 @@
-//! The same certificates and paths judged by Go, OpenSSL, BoringSSL, webpki, Python's `cryptography` and
+//! The same certificates and paths verified by Go, OpenSSL, BoringSSL, webpki, Python's `cryptography` and
 //! us: what all of them take, we take; what one of them refuses, we name, and nothing else.
 //!
 //! A few hundred seeded variants; ROOTBRIDGE_DIFFERENTIAL=5000 makes so many.
@@ -8,8 +8,8 @@ use rootbridge_test_support::random::SplitMix64;
 use serde_json::json;
 
 use crate::differential_variants::{CHANGES, Change, Parts};
-use crate::judges::{self, Refusals, base64, openssl_accepts, python};
 use crate::support::{Ca, CaTerms, SoftKey, now};
+use crate::verifiers::{self, Refusals, base64, openssl_accepts, python};
 
 pub(crate) struct Random(pub(crate) SplitMix64);
 
@@ -119,7 +119,7 @@ fn compare(all: &[Case], path: impl Fn(Certificate) -> Vec<Certificate>) -> (usi
     (accepted, findings)
 }
 
-fn judge(
+fn examine(
     position: Position,
     named: Vec<String>,
     paths: &[Vec<Vec<u8>>],
@@ -127,7 +127,7 @@ fn judge(
 ) -> Vec<Case> {
     let ders: Vec<Vec<u8>> = paths.iter().map(|path| path[1].clone()).collect();
     let of_python = python(&json!({ "certificates": base64(&ders), "files": [] }));
-    let refusals = judges::refusals(paths);
+    let refusals = verifiers::refusals(paths);
     let all = named.into_iter().zip(ders).zip(refusals).zip(openssl);
     all.enumerate()
         .map(|(index, (((name, der), refusals), openssl))| Case {
@@ -160,7 +160,7 @@ fn what_a_verifier_refuses_in_a_ca_certificate_is_named() {
         .zip(ders)
         .map(|(parts, der)| vec![parts.leaf(&key), der, anchor.to_vec()])
         .collect();
-    let all = judge(Position::Intermediate, names, &paths, openssl);
+    let all = examine(Position::Intermediate, names, &paths, openssl);
     let (accepted, findings) = compare(&all, |one| vec![one, root.certificate.clone()]);
     assert!(findings.is_empty(), "{}", findings.join("\n"));
     assert!(accepted > 20, "{accepted}");
@@ -181,7 +181,7 @@ fn what_a_verifier_refuses_in_an_anchor_is_named() {
         .zip(&paths)
         .map(|(parts, path)| openssl_accepts(&path[1], &[parts.leaf_with_aki(&key)])[0])
         .collect();
-    let all = judge(Position::Anchor, names, &paths, openssl);
+    let all = examine(Position::Anchor, names, &paths, openssl);
     let (accepted, findings) = compare(&all, |one| vec![one]);
     assert!(findings.is_empty(), "{}", findings.join("\n"));
     assert!(accepted > 10, "{accepted}");

@@ -9,8 +9,8 @@ use rootbridge_test_support::random::SplitMix64;
 use serde_json::{Value, json};
 
 use crate::differential::{Random, variants};
-use crate::judges::{go, python};
 use crate::support::{Ca, CaTerms};
+use crate::verifiers::{go, python};
 
 /// Files of two certificates with random text, line ends, repetitions and damage.
 #[test]

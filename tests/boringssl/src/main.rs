@@ -1,5 +1,5 @@
 //! Tells what BoringSSL makes of certification paths. It reads a JSON document and prints one;
-//! tests/x509/judges.rs calls it.
+//! tests/x509/verifiers.rs calls it.
 //!
 //! Read: `paths`, each an end entity's certificate, its issuers and the trust anchor, in DER and base64.
 //! Printed: `verify`, why a path is refused for a server or for a client, as in Envoy's handshakes; empty
