@@ -9,8 +9,10 @@ pub mod clock;
 pub mod config_issue;
 pub mod digest;
 pub mod error_chain;
+pub mod fair_queue;
 pub mod file_access;
 pub mod log_limit;
+pub mod rate_limit;
 pub mod x509;
 
 pub mod authn;

@@ -6,10 +6,12 @@
 mod bundle_targets;
 mod config;
 mod health_state;
+mod limits;
 mod metrics;
 mod routes;
 
 pub use config::{Config, RawConfig};
 pub use health_state::{HealthState, TokenHealth};
+pub use limits::limits;
 pub use metrics::Metrics;
 pub use routes::{Admin, router};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::high_water::{AcceptOlder, MarkFile, MarkWriter, require_newest};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::hsm::{Hsm, HsmError};
@@ -26,32 +27,52 @@ pub struct Core {
     pub ledger: Arc<dyn Ledger>,
     pub pipeline: SigningPipeline,
     pub clock: Arc<dyn Clock>,
-    lease: LeaseTask,
+    /// Renews the lease of the pipeline's epoch. Every core has one: without it, a running server
+    /// concludes what this process still works on.
+    lease: Background,
+    /// Keeps a server's mark of how far the ledger has come.
+    mark: Option<Background>,
 }
 
-/// Renews the lease of the pipeline's epoch until [`Core::close`]. Every core has one: without it, a
-/// running server concludes what this process still works on.
+/// A task that runs until [`Core::close`].
 #[derive(Debug, Clone)]
-struct LeaseTask {
+struct Background {
     task: TaskTracker,
     stop: CancellationToken,
 }
 
-impl LeaseTask {
-    fn start(pipeline: &SigningPipeline) -> Self {
+impl Background {
+    fn start<F: Future<Output = ()> + Send + 'static>(
+        work: impl FnOnce(CancellationToken) -> F,
+    ) -> Self {
         let (task, stop) = (TaskTracker::new(), CancellationToken::new());
-        let (pipeline, until) = (pipeline.clone(), stop.clone());
-        task.spawn(async move { pipeline.maintain(until).await });
+        task.spawn(work(stop.clone()));
         task.close();
         Self { task, stop }
+    }
+
+    async fn end(&self) {
+        self.stop.cancel();
+        self.task.wait().await;
     }
 }
 
 impl Core {
-    /// For `serve`: takes the ledger's lock.
-    pub async fn open_server(config: &Config) -> Result<Self, StartError> {
-        let instance = config.instance().name().to_owned();
-        Self::open(config, OpenMode::Server, &instance).await
+    /// For `serve`: takes the ledger's lock, and refuses a ledger that is behind this server's mark
+    /// unless it is accepted.
+    pub async fn open_server(
+        config: &Config,
+        accept: Option<&AcceptOlder>,
+    ) -> Result<Self, StartError> {
+        let parts = Parts::open(config, OpenMode::Server).await?;
+        let mark = MarkFile::new(config);
+        // Before anything is recorded in it.
+        require_newest(parts.ledger.as_ref(), &mark, accept).await?;
+        let ledger = Arc::clone(&parts.ledger);
+        let mut core = Self::new(parts, config, config.instance().name()).await?;
+        let writer = MarkWriter::new(ledger, mark);
+        core.mark = Some(Background::start(|stop| writer.follow(stop)));
+        Ok(core)
     }
 
     /// For a command beside a running server: it has a unique instance name, so that no server treats
@@ -59,7 +80,8 @@ impl Core {
     pub async fn open_shared(config: &Config) -> Result<Self, StartError> {
         let host = config.instance().name();
         let instance = format!("{host}/cli-{}", crate::x509::Serial::new(SystemClock.now()));
-        Self::open(config, OpenMode::Shared, &instance).await
+        let parts = Parts::open(config, OpenMode::Shared).await?;
+        Self::new(parts, config, &instance).await
     }
 
     /// The ceremonies, on behalf of `actor`.
@@ -76,17 +98,16 @@ impl Core {
     /// ledger. Returns whether all of them are done.
     pub async fn close(&self, bound: Duration) -> bool {
         let done = self.pipeline.drain(bound).await;
-        self.lease.stop.cancel();
-        self.lease.task.wait().await;
+        self.lease.end().await;
+        if let Some(mark) = &self.mark {
+            mark.end().await;
+        }
         self.ledger.close().await;
         done
     }
 
-    async fn open(config: &Config, mode: OpenMode, instance: &str) -> Result<Self, StartError> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let hsm = Arc::new(Hsm::open(config.hsm())?);
-        let ledger = Sqlite::open(config.ledger().path(), mode, Arc::clone(&clock)).await?;
-        let ledger: Arc<dyn Ledger> = Arc::new(ledger);
+    async fn new(parts: Parts, config: &Config, instance: &str) -> Result<Self, StartError> {
+        let Parts { hsm, ledger, clock } = parts;
         let (deadline, lease) = (config.hsm().deadline(), config.instance().lease());
         let pipeline = SigningPipeline::open(
             Arc::clone(&ledger),
@@ -96,12 +117,31 @@ impl Core {
             lease,
         )
         .await?;
+        let maintained = pipeline.clone();
         Ok(Self {
             hsm,
             ledger,
-            lease: LeaseTask::start(&pipeline),
+            lease: Background::start(|stop| async move { maintained.maintain(stop).await }),
+            mark: None,
             pipeline,
             clock,
         })
+    }
+}
+
+/// What a core is made of.
+struct Parts {
+    hsm: Arc<Hsm>,
+    ledger: Arc<dyn Ledger>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Parts {
+    async fn open(config: &Config, mode: OpenMode) -> Result<Self, StartError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let hsm = Arc::new(Hsm::open(config.hsm())?);
+        let ledger = Sqlite::open(config.ledger().path(), mode, Arc::clone(&clock)).await?;
+        let ledger = Arc::new(ledger);
+        Ok(Self { hsm, ledger, clock })
     }
 }

@@ -60,9 +60,11 @@ impl Bound {
         callers: &Callers,
         core: &Core,
         metrics: mesh::Metrics,
+        net_metrics: &net::Metrics,
     ) -> anyhow::Result<Self> {
         let name = config.name().to_owned();
-        let listener = Listener::bind(config.address(), *config.limits())
+        let limits = config.limits().clone();
+        let listener = Listener::bind(&name, config.address(), limits, net_metrics)
             .await
             .with_context(|| format!("listeners.{name}.address"))?;
         let address = listener.local_addr()?;
@@ -77,13 +79,13 @@ impl Bound {
         })
     }
 
-    /// Its name, and its connections at a time.
-    pub(super) fn max_connections(&self) -> (&str, usize) {
-        (self.config.name(), self.listener.max_connections())
+    /// Its name, and its connections and handshakes at a time.
+    pub(super) fn max_sockets(&self) -> (&str, usize) {
+        (self.config.name(), self.listener.max_sockets())
     }
 
-    pub(super) fn lower_max_connections(&mut self, most: usize) {
-        self.listener.lower_max_connections(most);
+    pub(super) fn lower_max_sockets(&mut self, most: usize) {
+        self.listener.lower_max_sockets(most);
     }
 
     pub(super) fn named_authenticator(&self) -> (String, CallerAuthenticator) {

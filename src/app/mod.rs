@@ -2,6 +2,7 @@
 
 mod core;
 mod descriptors;
+mod high_water;
 mod linkerd_events;
 mod listen;
 mod log;
@@ -15,6 +16,7 @@ mod serve;
 mod service_manager;
 
 pub use core::{Core, StartError};
+pub use high_water::{AcceptOlder, MarkFile};
 pub use log::init as init_log;
 pub use log_lines::LogGuard;
-pub use serve::serve;
+pub use serve::{ServeOptions, serve};

@@ -56,6 +56,7 @@ impl Reload {
             .store(Arc::clone(&self.callers.operators));
         self.authorities
             .set_policy(effective_policy(next, &self.started));
+        self.authorities.set_admission(next.admission());
         for section in self.started.needs_restart(next) {
             tracing::warn!(section, "changed; the change needs a restart");
         }

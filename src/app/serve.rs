@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::core::Core;
+use super::high_water::AcceptOlder;
 use super::listen::{Bound, Callers};
 use super::policy::effective_policy;
 use super::prober::Prober;
@@ -24,20 +25,33 @@ use crate::controllers;
 use crate::controllers::linkerd::register_pods;
 use crate::issuance::{self, Authorities};
 use crate::mesh::{self, Services};
-use crate::net::{AllowedClients, Limits, Listener};
+use crate::net::{self, AllowedClients, Listener};
 use crate::trust::Bundles;
 
 /// How long a shutdown waits for issuances that are recorded and have no outcome yet.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// What the operator says about one start.
+#[derive(Debug, Default)]
+pub struct ServeOptions {
+    /// Log in even if one more wrong PIN locks the token.
+    pub final_try: bool,
+    /// Go on with a ledger that is behind the server's mark.
+    pub accept_older_ledger: Option<AcceptOlder>,
+}
 
 /// Serves until SIGTERM or SIGINT. `ready` is called once the listeners are bound.
 ///
 /// # Errors
 /// Configuration, PKCS#11 module, ledger or addresses. A token that is missing or refuses its PIN is
 /// not an error.
-pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyhow::Result<()> {
+pub async fn serve(
+    file: PathBuf,
+    options: ServeOptions,
+    ready: impl FnOnce(),
+) -> anyhow::Result<()> {
     let mut config = Config::load(&file)?;
-    if final_try {
+    if options.final_try {
         config.allow_final_try();
     }
     let _log_guard = log::init(config.log());
@@ -45,7 +59,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
 
-    let core = Core::open_server(&config).await?;
+    let core = Core::open_server(&config, options.accept_older_ledger.as_ref()).await?;
     let tokens = config.hsm().token_names().map(|name| core.hsm.token(name));
     let tokens = tokens.collect::<Result<Vec<_>, _>>()?;
     let mut metrics = admin::Metrics::default();
@@ -58,6 +72,7 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         effective_policy(&config, &config),
         issuing,
     ));
+    authorities.set_admission(config.admission());
     let bundles = Arc::new(Bundles::default());
     let clusters = Clusters::start(config.clusters(), &core.clock, &tasks, &stop);
     clusters.register(metrics.registry());
@@ -79,9 +94,12 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
     };
     let refusals = mesh::Metrics::default();
     refusals.register(metrics.registry());
+    let net_metrics = net::Metrics::default();
+    net_metrics.register(metrics.registry());
     let mut bound = Vec::new();
     for listener in config.listeners() {
-        bound.push(Bound::bind(listener.clone(), &callers, &core, refusals.clone()).await?);
+        let refusals = refusals.clone();
+        bound.push(Bound::bind(listener.clone(), &callers, &core, refusals, &net_metrics).await?);
     }
     let admin_places = fit_open_files(&mut bound);
     let authenticators = bound.iter().map(Bound::named_authenticator).collect();
@@ -98,13 +116,12 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
         operator_names: config.admin().operators().to_vec(),
         clock: Arc::clone(&core.clock),
     });
-    let admin_limits = Limits {
-        max_connections: admin_places,
-        ..Limits::default()
-    };
-    let admin_listener = Listener::bind(config.admin().address(), admin_limits)
+    let admin_limits = admin::limits(admin_places);
+    let admin_address = config.admin().address();
+    let admin_listener = Listener::bind("admin", admin_address, admin_limits, &net_metrics)
         .await
-        .context("admin.address")?;
+        .context("admin.address")?
+        .for_short_calls();
     tracing::info!(address = %admin_listener.local_addr()?, "admin listening");
     let admin_router = admin::router(Arc::clone(&admin));
     tasks.spawn(admin_listener.serve(None, AllowedClients::Any, admin_router, stop.clone()));
@@ -177,22 +194,22 @@ pub async fn serve(file: PathBuf, final_try: bool, ready: impl FnOnce()) -> anyh
 /// Holds the limits of the listeners against the process's limit of open files, and returns how many
 /// connections the admin listener may have.
 fn fit_open_files(bound: &mut [Bound]) -> usize {
-    let wanted: Vec<usize> = bound.iter().map(|one| one.max_connections().1).collect();
+    let wanted: Vec<usize> = bound.iter().map(|one| one.max_sockets().1).collect();
     let (limit, open) = descriptors::raise(&wanted);
     let Some(places) = descriptors::places(limit, open, &wanted) else {
         return descriptors::ADMIN;
     };
     for (listener, most) in bound.iter_mut().zip(places.listeners) {
-        let (name, configured) = listener.max_connections();
+        let (name, configured) = listener.max_sockets();
         tracing::warn!(
             listener = name,
             configured,
             used = most,
             limit,
-            "max_connections is more than the open files that this process may have: raise its limit \
-             (LimitNOFILE of the service, ulimit -n), or lower max_connections"
+            "max_connections and max_handshakes are more than the open files that this process may have: raise its limit \
+             (LimitNOFILE of the service, ulimit -n), or lower them"
         );
-        listener.lower_max_connections(most);
+        listener.lower_max_sockets(most);
     }
     places.admin
 }

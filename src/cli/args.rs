@@ -2,7 +2,9 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use super::{anchors, ca, cert, check, client, config, dev, generate, keys, linkerd, serve};
+use super::{
+    anchors, ca, cert, check, client, config, dev, generate, keys, ledger, linkerd, serve,
+};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done · 1 failed · 2 usage · 3 configuration · 4 HSM · 5 ledger · 6 refused · \
@@ -41,6 +43,9 @@ pub(super) enum Command {
     /// List the keys in the tokens.
     #[command(subcommand)]
     Key(keys::KeyCommand),
+    /// Copy the ledger, or check a copy.
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
     /// Show the state of Linkerd's meshes.
     #[command(subcommand)]
     Linkerd(linkerd::LinkerdCommand),

@@ -38,6 +38,13 @@ impl From<LedgerError> for Failure {
             LedgerError::UnknownAuthority(domain) => {
                 failure.next(format!("rootbridge ca init --trust-domain {domain}"))
             }
+            LedgerError::Older { .. } => failure
+                .at("ledger.path")
+                .next("put the newest ledger back in its place, with its -wal file")
+                .next(
+                    "if it is lost: rootbridge serve --accept-older-ledger --reason 'why'; the \
+                     certificates that it lacks exist and are in no record",
+                ),
             LedgerError::Unavailable { .. } => failure.at("ledger.path").next("rootbridge check"),
             _ => failure,
         }

@@ -18,6 +18,7 @@ mod files;
 mod format;
 mod generate;
 mod keys;
+mod ledger;
 mod linkerd;
 mod name_constraints;
 mod open;
@@ -56,6 +57,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Anchors(args) => anchors::run(args),
         Command::Cert(args) => cert::run(args),
         Command::Key(args) => keys::run(args),
+        Command::Ledger(args) => ledger::run(args),
         Command::Linkerd(args) => linkerd::run(args),
         Command::Check(args) => check::run(&args),
         Command::Config(args) => config::run(args),

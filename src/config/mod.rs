@@ -28,7 +28,7 @@ pub use sections::{Instance, LedgerConfig, RawInstance, RawLedger};
 
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::controllers::publisher;
-use crate::{admin, authn, cluster, controllers, hsm, mesh, policy};
+use crate::{admin, authn, cluster, controllers, hsm, issuance, mesh, policy};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -74,6 +74,9 @@ pub struct RawConfig {
     /// `[profiles.*]`.
     #[serde(default)]
     pub profiles: BTreeMap<String, policy::RawProfile>,
+    /// `[admission]`.
+    #[serde(default)]
+    pub admission: issuance::RawAdmission,
     /// `[policy]`.
     #[serde(default)]
     pub policy: policy::RawPolicy,
@@ -101,6 +104,7 @@ pub struct Config {
     publisher: publisher::PublisherConfig,
     controllers: controllers::Config,
     listeners: Vec<mesh::ListenerConfig>,
+    admission: issuance::AdmissionConfig,
     policy: policy::Config,
     istio_profile: Option<String>,
     admin: admin::Config,
@@ -158,6 +162,7 @@ impl Config {
         };
         let controllers = controllers::Config::check(controllers, &mut issues);
         let bundle_targets = publisher::check_targets(raw.bundle_targets, &mut issues);
+        let admission = issues.collect(issuance::AdmissionConfig::try_from(raw.admission));
         let admin = issues.collect(admin::Config::try_from(raw.admin));
         let instance = issues.collect(Instance::try_from(raw.instance));
         let ledger = issues.collect(LedgerConfig::try_from(raw.ledger));
@@ -203,6 +208,7 @@ impl Config {
                 publisher: publisher?,
                 controllers,
                 listeners,
+                admission: admission?,
                 policy,
                 istio_profile: raw.istio.profile,
                 admin: admin?,
@@ -263,6 +269,11 @@ impl Config {
         &self.listeners
     }
 
+    /// `[admission]`.
+    pub fn admission(&self) -> &issuance::AdmissionConfig {
+        &self.admission
+    }
+
     /// `[profiles.*]` and `[policy]`.
     pub fn policy(&self) -> &policy::Config {
         &self.policy
@@ -284,6 +295,7 @@ impl Config {
             controllers,
             listeners,
             // Replaced by a reload.
+            admission: _,
             policy: _,
             istio_profile,
             admin,

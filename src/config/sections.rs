@@ -25,6 +25,9 @@ pub struct RawInstance {
 pub struct RawLedger {
     /// The SQLite file with the record of every certificate.
     pub path: PathBuf,
+    /// The directory of the mark by which a server knows at its start whether the ledger is the newest.
+    /// Default: `high-water` beside the ledger; another disk, or what backups leave out, shows more.
+    pub high_water_directory: Option<PathBuf>,
 }
 
 /// A checked `[instance]`.
@@ -78,6 +81,7 @@ impl TryFrom<RawInstance> for Instance {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerConfig {
     path: PathBuf,
+    high_water_directory: PathBuf,
 }
 
 impl LedgerConfig {
@@ -85,16 +89,36 @@ impl LedgerConfig {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// The directory of the mark that says how far the ledger has come.
+    pub fn high_water_directory(&self) -> &Path {
+        &self.high_water_directory
+    }
 }
 
 impl TryFrom<RawLedger> for LedgerConfig {
-    type Error = ConfigIssue;
+    type Error = ConfigIssues;
 
-    fn try_from(raw: RawLedger) -> Result<Self, ConfigIssue> {
-        match raw.path.is_absolute() {
-            true => Ok(Self { path: raw.path }),
-            false => Err(ConfigIssue::new("ledger.path", "is not absolute")
-                .with_fix("write a path such as /var/lib/rootbridge/ledger.db")),
+    fn try_from(raw: RawLedger) -> Result<Self, ConfigIssues> {
+        let mut issues = ConfigIssues::default();
+        if !raw.path.is_absolute() {
+            issues.push(
+                ConfigIssue::new("ledger.path", "is not absolute")
+                    .with_fix("write a path such as /var/lib/rootbridge/ledger.db"),
+            );
         }
+        let directory = raw
+            .high_water_directory
+            .unwrap_or_else(|| raw.path.with_file_name("high-water"));
+        if raw.path.is_absolute() && !directory.is_absolute() {
+            issues.push(
+                ConfigIssue::new("ledger.high_water_directory", "is not absolute")
+                    .with_fix("write a path such as /var/lib/rootbridge-mark"),
+            );
+        }
+        issues.into_result(Some(Self {
+            path: raw.path,
+            high_water_directory: directory,
+        }))
     }
 }

@@ -187,6 +187,9 @@ pub enum SignError {
     /// The queue is full.
     #[error("the HSM's queue is full")]
     Busy,
+    /// What is left of the queue is for others.
+    #[error("{0} has its share of the HSM's queue; the rest is for others")]
+    ShareInUse(&'static str),
     /// The deadline passed before the request reached the token.
     #[error("the deadline passed before the request reached the HSM")]
     Expired,

@@ -4,6 +4,7 @@ use super::error::{HsmError, SignError};
 use super::permit::Permit;
 use super::signing_key::SigningKey;
 use super::worker_pool::{Probe, WorkerPool};
+use crate::fair_queue::Share;
 use crate::x509::{KeyKind, PublicKey, SignatureAlgorithm};
 
 /// A private key in a token, open for signing.
@@ -51,7 +52,15 @@ impl Key {
     /// [`SignError::Busy`] when the queue is full; [`SignError::Unavailable`] when the token is not
     /// ready, or every worker has been in C_Sign for twice the time limit of a request.
     pub fn reserve(&self) -> Result<Permit, SignError> {
-        Permit::reserve(&self.workers, &self.key)
+        self.reserve_for(Share::own("signature"))
+    }
+
+    /// The same for a caller: the queue serves by turns, and no share may fill it.
+    ///
+    /// # Errors
+    /// Also [`SignError::ShareInUse`].
+    pub fn reserve_for(&self, share: Share) -> Result<Permit, SignError> {
+        Permit::reserve(&self.workers, &self.key, share)
     }
 
     /// Makes and verifies a test signature with this key.

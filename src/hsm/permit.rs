@@ -1,11 +1,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::error::SignError;
 use super::signing_key::SigningKey;
+use super::slots::QueueSlot;
 use super::worker_pool::WorkerPool;
+use crate::fair_queue::Share;
 
 /// The right to one signature: a reserved slot in the token's queue, released when it is dropped.
 #[derive(Debug)]
@@ -13,18 +13,19 @@ use super::worker_pool::WorkerPool;
 pub struct Permit {
     workers: Arc<WorkerPool>,
     key: Arc<SigningKey>,
-    queue_slot: OwnedSemaphorePermit,
+    queue_slot: QueueSlot,
 }
 
 impl Permit {
     /// # Errors
-    /// [`SignError::Busy`] when the queue is full; [`SignError::Unavailable`] when the token is not
-    /// ready, or every worker hangs.
+    /// [`SignError::Busy`] when the queue is full, [`SignError::ShareInUse`] when what is left of it is
+    /// for others; [`SignError::Unavailable`] when the token is not ready, or every worker hangs.
     pub(super) fn reserve(
         workers: &Arc<WorkerPool>,
         key: &Arc<SigningKey>,
+        share: Share,
     ) -> Result<Self, SignError> {
-        let queue_slot = workers.reserve()?;
+        let queue_slot = workers.reserve(share)?;
         if !workers.inner.is_ready() {
             return Err(SignError::Unavailable(workers.inner.state().to_string()));
         }

@@ -8,23 +8,24 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crossbeam_channel::Receiver;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use super::error::{HsmError, SignError};
 use super::fault::{Fault, FaultClass};
 use super::keys;
 use super::login::{LoginClient, is_usable};
 use super::mechanism;
+use super::queue::JobQueue;
 use super::signing_key::SigningKey;
+use super::slots::QueueSlot;
 use super::token_inner::TokenInner;
 
 /// Queued work, with its queue slot, which is released when a worker takes the job.
 pub(super) struct Job {
     pub(super) work: Work,
-    pub(super) queue_slot: OwnedSemaphorePermit,
+    pub(super) queue_slot: QueueSlot,
 }
 
 pub(super) enum Work {
@@ -68,9 +69,9 @@ impl Worker {
         }
     }
 
-    /// Ends when the queue's sender is dropped.
-    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
-        while let Ok(Job { work, queue_slot }) = jobs.recv() {
+    /// Ends when the queue is closed.
+    pub(super) fn run(mut self, jobs: &JobQueue<Job>) {
+        while let Some(Job { work, queue_slot }) = jobs.next() {
             drop(queue_slot);
             match work {
                 Work::Call(call) => call(&mut self),

@@ -4,17 +4,20 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use cryptoki::session::Session;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::error::{HsmError, SignError};
 use super::login::{LoginClient, LoginThread};
 use super::mechanism;
+use super::queue::JobQueue;
 use super::signing_key::{SigningKey, TEST_MESSAGE};
+use super::slots::{QueueSlot, Slots};
 use super::token_inner::TokenInner;
 use super::token_state::TokenState;
 use super::worker::{Job, Signing, Work, Worker};
+use crate::fair_queue::Share;
 
 /// How long dropping waits for threads that are inside the module.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -23,9 +26,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// one that hangs in the module is abandoned, and the module is then not finalized.
 pub(super) struct WorkerPool {
     pub(super) inner: Arc<TokenInner>,
-    jobs: Option<Sender<Job>>,
+    queue: Arc<JobQueue<Job>>,
+    slots: Arc<Slots>,
     login: Option<LoginClient>,
-    queue_slots: Arc<Semaphore>,
     /// Disconnected when the last thread has dropped its session.
     running: Receiver<Infallible>,
     threads: Vec<JoinHandle<()>>,
@@ -43,8 +46,7 @@ impl WorkerPool {
     /// Succeeds although the token is missing or the PIN wrong: the state says so.
     pub(super) fn start(inner: TokenInner, workers: usize) -> Result<Self, HsmError> {
         let inner = Arc::new(inner);
-        // Unbounded, because each job has a queue slot, and their number is bounded.
-        let (jobs, queue) = unbounded();
+        let queue = Arc::new(JobQueue::new());
         let (alive, running) = bounded(0);
         let spawn = |name: String, alive: Sender<Infallible>, work: Box<dyn FnOnce() + Send>| {
             let body = move || {
@@ -68,15 +70,15 @@ impl WorkerPool {
         )?);
         for number in 0..workers {
             let worker = Worker::new(Arc::clone(&inner), login.clone(), number);
-            let queue = queue.clone();
+            let jobs = Arc::clone(&queue);
             let name = format!("hsm-{}-{number}", inner.name);
-            let work = Box::new(move || worker.run(&queue));
-            threads.push(spawn(name, alive.clone(), work)?);
+            let work = Box::new(move || worker.run(&jobs));
+            threads.push(spawn(name, alive.clone(), work).inspect_err(|_| queue.close())?);
         }
         Ok(Self {
-            queue_slots: Arc::new(Semaphore::new(inner.queue)),
+            slots: Arc::new(Slots::new(inner.queue)),
             inner,
-            jobs: Some(jobs),
+            queue,
             login: Some(login),
             running,
             threads,
@@ -85,16 +87,12 @@ impl WorkerPool {
 
     /// How many requests wait for a worker.
     pub(super) fn queued(&self) -> usize {
-        self.inner
-            .queue
-            .saturating_sub(self.queue_slots.available_permits())
+        self.slots.used()
     }
 
     /// Reserves a queue slot.
-    pub(super) fn reserve(&self) -> Result<OwnedSemaphorePermit, SignError> {
-        Arc::clone(&self.queue_slots)
-            .try_acquire_owned()
-            .map_err(|_| SignError::Busy)
+    pub(super) fn reserve(&self, share: Share) -> Result<QueueSlot, SignError> {
+        self.slots.reserve(share)
     }
 
     /// Runs `call` in a worker, and waits up to `limit` for its result; `what` is for the error.
@@ -107,7 +105,8 @@ impl WorkerPool {
         call: impl Fn(&TokenInner, &Session) -> Result<T, HsmError> + Send + 'static,
     ) -> Result<T, HsmError> {
         self.inner.require_ready()?;
-        let queue_slot = self.reserve().map_err(|_| self.inner.busy_error())?;
+        let slot = self.reserve(Share::own(what));
+        let queue_slot = slot.map_err(|_| self.inner.busy_error())?;
         let (reply, result) = oneshot::channel();
         let deadline = Instant::now() + limit;
         let work = Work::Call(Box::new(move |worker| {
@@ -130,7 +129,7 @@ impl WorkerPool {
         message: &[u8],
         deadline: Instant,
         test: bool,
-        queue_slot: OwnedSemaphorePermit,
+        queue_slot: QueueSlot,
     ) -> Result<Vec<u8>, SignError> {
         let input = mechanism::input(key.algorithm, message)
             .map_err(|fault| SignError::Refused(fault.to_string()))?;
@@ -156,13 +155,16 @@ impl WorkerPool {
     /// As [`Token::probe`](super::Token::probe), with this key.
     pub(super) async fn self_test(&self, key: &Arc<SigningKey>) -> Result<Probe, HsmError> {
         self.inner.require_ready()?;
-        let queue_slot = self.reserve().map_err(|_| self.inner.busy_error())?;
+        let slot = self.reserve(Share::own("self-test"));
+        let queue_slot = slot.map_err(|_| self.inner.busy_error())?;
         let limit = self.inner.deadline;
         let start = Instant::now();
         let signing = self.sign(key, TEST_MESSAGE, start + limit, true, queue_slot);
         let result = match tokio::time::timeout(limit, signing).await {
             Ok(Ok(signature)) => key.verify_test_signature(&signature),
-            Ok(Err(SignError::Busy | SignError::Expired)) => return Err(self.inner.busy_error()),
+            Ok(Err(SignError::Busy | SignError::ShareInUse(_) | SignError::Expired)) => {
+                return Err(self.inner.busy_error());
+            }
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => {
                 let error = self.timeout_error("to make a test signature", limit);
@@ -193,11 +195,9 @@ impl WorkerPool {
         }
     }
 
+    /// Once the queue is closed, the job is dropped with its reply, which the caller notices.
     fn send(&self, job: Job) {
-        // Without workers the job is dropped with its reply, which the caller notices.
-        if let Some(jobs) = &self.jobs {
-            let _ = jobs.send(job);
-        }
+        self.queue.push(&job.queue_slot.share(), job);
     }
 
     fn timeout_error(&self, what: &'static str, after: Duration) -> HsmError {
@@ -211,7 +211,7 @@ impl WorkerPool {
 
 impl Drop for WorkerPool {
     fn drop(&mut self) {
-        self.jobs = None;
+        self.queue.close();
         self.login = None;
         // A thread that hangs in the module still has an Arc of it, so C_Finalize is not called.
         if self.running.recv_timeout(CLOSE_TIMEOUT) == Err(RecvTimeoutError::Timeout) {

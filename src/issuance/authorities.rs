@@ -6,7 +6,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use super::admission::{Admission, AdmissionConfig};
 use super::authority::{Authority, NoIssuer};
+use super::category::Class;
 use super::context::IssuanceContext;
 use super::error::IssueError;
 use super::issued::Issued;
@@ -30,6 +32,7 @@ type Map = BTreeMap<TrustDomain, Arc<Authority>>;
 pub struct Authorities {
     map: ArcSwap<Map>,
     policy: ArcSwap<Policy>,
+    admission: Admission,
     pipeline: SigningPipeline,
     clock: Arc<dyn Clock>,
     hsm: Arc<Hsm>,
@@ -51,6 +54,7 @@ impl Authorities {
         Self {
             map: ArcSwap::default(),
             policy: ArcSwap::from_pointee(policy),
+            admission: Admission::default(),
             pipeline,
             clock,
             hsm,
@@ -80,8 +84,14 @@ impl Authorities {
         P: Signable<Out = Issued>,
         F: FnOnce(&Grant, &IssuanceRequest, IssuanceContext) -> Result<Prepared<P>, IssueError>,
     {
-        let prepared = match self.prepare(&request, prepare) {
-            Ok(prepared) => prepared,
+        let for_another = request.node_authorization.is_some();
+        let admitted = self.admission.admit(&request.caller, for_another);
+        let prepared = admitted.map_err(IssueError::from).and_then(|admitted| {
+            let prepared = self.prepare(&request, prepare)?;
+            Ok((admitted, prepared))
+        });
+        let (admitted, prepared) = match prepared {
+            Ok(both) => both,
             Err(error) => {
                 report(&self.metrics, &request, &Err(&error));
                 return Err(error);
@@ -91,7 +101,7 @@ impl Authorities {
         let (metrics, in_progress) = (self.metrics.clone(), self.metrics.start());
         let requested = Arc::clone(&request);
         let on_end = move |outcome: &Result<Issued, IssueError>| {
-            drop(in_progress);
+            drop((in_progress, admitted));
             report(&metrics, &requested, &outcome.as_ref());
         };
         let outcome = self.pipeline.run(prepared, on_end).await;
@@ -170,6 +180,10 @@ impl Authorities {
         self.policy.store(Arc::new(policy));
     }
 
+    pub fn set_admission(&self, config: &AdmissionConfig) {
+        self.admission.configure(config);
+    }
+
     /// Refuses CSRs for `key`, a key of this server, from now on.
     pub fn reserve_key(&self, key: &PublicKey) {
         self.own_keys
@@ -240,6 +254,10 @@ fn report(metrics: &Metrics, request: &IssuanceRequest, outcome: &Result<&Issued
     metrics.count(request, outcome);
     match outcome {
         Ok(issued) => log_issued(request, issued),
+        // Who refuses the call logs it, once in a while: a flood must not fill the log.
+        Err(error) if error.category().class() == Class::Busy => tracing::debug!(
+            request_id = %request.request_id, %error, "no certificate issued"
+        ),
         Err(error) => tracing::info!(
             request_id = %request.request_id, caller = %request.caller.identity,
             trust_domain = %request.caller.trust_domain, %error, "no certificate issued"

@@ -1,10 +1,15 @@
 //! The classification of issuance errors. Metric labels, gRPC codes, conditions of Kubernetes
 //! objects and exit codes are looked up by [`Category`], never by the error itself.
 
+use std::time::Duration;
+
 use super::error::IssueError;
 use crate::hsm::SignError;
 use crate::ledger::LedgerError;
 use crate::policy::Denial;
+
+/// After about that time a queue that was full has room.
+const HSM_BUSY_RETRY: Duration = Duration::from_secs(1);
 
 /// What an error is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +26,8 @@ pub enum Category {
     IdempotencyKeyConflict,
     IdempotencyKeyExpired,
     IdempotencyKeyPending,
+    /// More requests than `[admission]` allows.
+    Limited,
     NoIssuer,
     IssuerExpiring,
     HsmBusy,
@@ -71,6 +78,7 @@ impl Category {
             }
             Self::IdempotencyKeyPending => (Class::Unavailable, "origin"),
             Self::NoIssuer | Self::IssuerExpiring => (Class::Unavailable, "not_ready"),
+            Self::Limited => (Class::Busy, "limited"),
             Self::HsmBusy => (Class::Busy, "hsm"),
             Self::HsmUnavailable | Self::Timeout => (Class::Unavailable, "hsm"),
             Self::HsmRefused => (Class::Internal, "hsm"),
@@ -92,13 +100,14 @@ impl IssueError {
                 Denial::CsrNamesDiffer { .. } => Category::CsrNamesDiffer,
                 Denial::ForeignTrustDomain { .. } | Denial::NoRule { .. } => Category::NameDenied,
             },
+            Self::Limited(_) => Category::Limited,
             Self::NameRuledOut { .. } => Category::NameDenied,
             Self::KeyReserved => Category::KeyReserved,
             Self::TtlTooShort { .. } => Category::LifetimeTooShort,
             Self::NoAuthority(_) | Self::NotReady { .. } => Category::NoIssuer,
             Self::IssuerExpiring { .. } => Category::IssuerExpiring,
             Self::Hsm(error) => match error {
-                SignError::Busy => Category::HsmBusy,
+                SignError::Busy | SignError::ShareInUse(_) => Category::HsmBusy,
                 SignError::Expired => Category::Timeout,
                 SignError::Unavailable(_) | SignError::Unknown(_) => Category::HsmUnavailable,
                 SignError::Refused(_) => Category::HsmRefused,
@@ -119,6 +128,15 @@ impl IssueError {
             Self::Build(_) | Self::Check(_) | Self::Malformed(_) | Self::TaskFailed => {
                 Category::Internal
             }
+        }
+    }
+
+    /// When a request that nothing is wrong with may be sent again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Limited(limited) => Some(limited.retry_after),
+            _ if self.category() == Category::HsmBusy => Some(HSM_BUSY_RETRY),
+            _ => None,
         }
     }
 
@@ -151,6 +169,7 @@ impl IssueError {
             Category::IssuerExpiring => {
                 "the issuing CA is about to expire; its operator must renew it"
             }
+            Category::Limited => "this caller or its cluster requests too much; try again later",
             Category::HsmBusy => "too many requests are waiting for the HSM; try again",
             Category::HsmUnavailable => "the HSM is unavailable now; try again",
             Category::Timeout => "signing takes too long now; try again",

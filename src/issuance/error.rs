@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::admission::Limited;
 use crate::hsm::SignError;
 use crate::ledger::LedgerError;
 use crate::policy::Denial;
@@ -13,6 +14,9 @@ use crate::x509::{CertError, IssuedError, TbsError, TrustDomain};
 pub enum IssueError {
     #[error("no authority for the trust domain `{0}`: create one with `rootbridge ca init`")]
     NoAuthority(TrustDomain),
+    /// Nothing was recorded; the caller may try again.
+    #[error(transparent)]
+    Limited(#[from] Limited),
     /// The authority exists but cannot sign now.
     #[error("the authority of `{trust_domain}` cannot sign: {why}")]
     NotReady {

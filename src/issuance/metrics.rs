@@ -9,9 +9,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::admission::Limited;
 use super::error::IssueError;
 use super::issued::Issued;
 use super::request::IssuanceRequest;
+use crate::hsm::SignError;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct IssuedLabels {
@@ -24,11 +26,20 @@ struct RefusedLabels {
     cause: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitedLabels {
+    trust_domain: String,
+    cluster: String,
+    limit: &'static str,
+    reason: &'static str,
+}
+
 /// Clones share their counters.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     issued: Family<IssuedLabels, Counter>,
     refused: Family<RefusedLabels, Counter>,
+    limited: Family<LimitedLabels, Counter>,
     duration: Histogram,
     in_progress: Gauge,
 }
@@ -38,6 +49,7 @@ impl Default for Metrics {
         Self {
             issued: Family::default(),
             refused: Family::default(),
+            limited: Family::default(),
             // 0.5 ms to 8 s: from an idle SoftHSM to past the HSM's deadline.
             duration: Histogram::new(exponential_buckets(0.0005, 2.0, 15)),
             in_progress: Gauge::default(),
@@ -57,6 +69,11 @@ impl Metrics {
             "certificates_refused",
             "Requests that ended without a certificate, by cause",
             self.refused.clone(),
+        );
+        registry.register(
+            "requests_limited",
+            "Requests beyond what a caller or a cluster may request, or beyond a share of the HSM's queue",
+            self.limited.clone(),
         );
         registry.register_with_unit(
             "sign_duration",
@@ -92,8 +109,27 @@ impl Metrics {
             Err(error) => {
                 let cause = error.category().metric_label();
                 self.refused.get_or_create(&RefusedLabels { cause }).inc();
+                self.count_limited(request, error);
             }
         }
+    }
+}
+
+impl Metrics {
+    fn count_limited(&self, request: &IssuanceRequest, error: &IssueError) {
+        let (limit, reason) = match error {
+            IssueError::Limited(Limited { whose, what, .. }) => (whose.key(), what.label()),
+            IssueError::Hsm(SignError::Busy) => ("hsm_queue", "full"),
+            IssueError::Hsm(SignError::ShareInUse(_)) => ("hsm_queue", "share"),
+            _ => return,
+        };
+        let labels = LimitedLabels {
+            trust_domain: request.caller.trust_domain.to_string(),
+            cluster: request.caller.cluster.clone().unwrap_or_default(),
+            limit,
+            reason,
+        };
+        self.limited.get_or_create(&labels).inc();
     }
 }
 

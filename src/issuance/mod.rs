@@ -4,6 +4,7 @@
 //! previous one, and the types have private fields: nothing unrecorded can be signed, and nothing
 //! without a recorded outcome can be returned.
 
+mod admission;
 mod authorities;
 mod authority;
 mod ca;
@@ -25,6 +26,7 @@ mod signable;
 mod status;
 mod subordinate;
 
+pub use admission::{AdmissionConfig, Limited, RawAdmission, RawLimit, What, Whose};
 pub use authorities::Authorities;
 pub use authority::{Authority, NoIssuer};
 pub use category::{Category, Class};

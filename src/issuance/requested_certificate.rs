@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::admission::share_of;
 use super::context::IssuanceContext;
 use super::error::IssueError;
 use super::issued::Issued;
@@ -90,7 +91,10 @@ pub(super) fn prepare(
             return Err(IssueError::NameRuledOut { name, why });
         }
     }
-    let permit = context.issuer.key().reserve()?;
+    let permit = context
+        .issuer
+        .key()
+        .reserve_for(share_of(&request.caller))?;
     let (not_before, not_after) = context.validity(grant)?;
     let spec = CertificateSpec {
         serial: Serial::new(context.now),

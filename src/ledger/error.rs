@@ -44,6 +44,19 @@ pub enum LedgerError {
     },
     #[error("{} is not a Rootbridge ledger ({reason}): correct the path, or restore a backup", path.display())]
     NotALedger { path: PathBuf, reason: String },
+    /// A server's mark outside of the ledger is ahead of it.
+    #[error(
+        "the ledger {} is not the newest: {difference}, and this server's mark in {mark} is at {reached}. It is an older copy, or another ledger", path.display()
+    )]
+    Older {
+        path: PathBuf,
+        /// Where the mark is.
+        mark: String,
+        /// What the mark says.
+        reached: String,
+        /// What the ledger lacks, or holds otherwise.
+        difference: String,
+    },
     #[error("issuer {issuer} is {state}")]
     IssuerNotActive {
         issuer: IssuerId,

@@ -8,6 +8,7 @@
 
 mod error;
 mod filter;
+mod high_water;
 mod intent;
 mod records;
 mod rollout;
@@ -22,6 +23,7 @@ use futures_util::future::BoxFuture;
 
 pub use error::LedgerError;
 pub use filter::Filter;
+pub use high_water::HighWater;
 pub use intent::{
     CallerMethod, CallerRecord, Epoch, Intent, IntentId, Kind, Outcome, Record, State,
 };
@@ -134,6 +136,13 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     /// Concludes as unknown the open intents of the instance's earlier epochs and of instances whose
     /// lease has expired, and returns how many there were.
     fn reconcile<'a>(&'a self, epoch: &'a Epoch, now: UnixTime) -> LedgerFuture<'a, u64>;
+
+    /// How far the ledger has come, all of it durable.
+    fn high_water(&self) -> LedgerFuture<'_, HighWater>;
+
+    /// What this ledger lacks of an earlier [`high_water`](Self::high_water), or holds otherwise, as a
+    /// clause; `None` when it holds all of it.
+    fn behind<'a>(&'a self, mark: &'a HighWater) -> LedgerFuture<'a, Option<String>>;
 
     /// Checks the store: its integrity, its schema, and the invariants that are cheap to check.
     fn check(&self) -> LedgerFuture<'_, CheckReport>;

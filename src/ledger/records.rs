@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::high_water::HighWater;
 use super::words::words;
 use crate::clock::UnixTime;
 use crate::digest::{hex, sha256};
@@ -280,6 +281,14 @@ pub enum Change {
     },
     /// Removes expired foreign anchors from the bundles. If none has expired, nothing is written.
     RefreshBundles { now: UnixTime },
+    /// Goes on with this ledger although a server's mark is ahead of it. New bundle versions are above
+    /// the mark's.
+    AcceptOlderLedger {
+        instance: String,
+        mark: HighWater,
+        /// The operator's.
+        reason: String,
+    },
     /// Makes every change, in this order, or none.
     All(Vec<Change>),
 }

@@ -176,7 +176,7 @@ impl Verifiers {
                 false => self.authenticate_bearer(token, headers, api).await,
             };
         }
-        let leaf = peer.and_then(|peer| peer.certificates.first());
+        let leaf = peer.and_then(|peer| peer.certificate.as_deref());
         match (&self.certificates, leaf) {
             (Some(certificates), Some(leaf)) => Ok(certificates.authenticate(leaf).await?),
             _ => Err(AuthnError::Missing.into()),

@@ -1,6 +1,7 @@
 //! The APIs for workloads and meshes.
 
 mod authentication;
+mod bodies;
 mod bundles;
 mod certificate_pair;
 mod certificates;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::map_response;
+use axum::middleware::{map_request, map_response};
 use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
@@ -13,6 +13,7 @@ use tonic::service::RoutesBuilder;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
 use super::authentication::CallerAuthenticator;
+use super::bodies::{SMALL, bounded};
 use super::bundles::TrustBundles;
 use super::certificates::Certificates;
 use super::config::{Api, ListenerConfig};
@@ -53,7 +54,7 @@ pub fn router<H: Health>(
 ) -> Router {
     let limit = listener.limits().max_message_bytes;
     let mut routes = RoutesBuilder::default();
-    routes.add_service(health);
+    routes.add_service(health.max_decoding_message_size(SMALL));
     if listener.serves(Api::Istio) {
         let istio = Istio {
             authenticator: authenticator.clone(),
@@ -96,10 +97,10 @@ pub fn router<H: Health>(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     if let Ok(reflection) = described().build_v1() {
-        routes.add_service(reflection);
+        routes.add_service(reflection.max_decoding_message_size(SMALL));
     }
     if let Ok(reflection) = described().build_v1alpha() {
-        routes.add_service(reflection);
+        routes.add_service(reflection.max_decoding_message_size(SMALL));
     }
     let mut router = routes.routes().into_axum_router().fallback(unknown);
     if listener.linkerd().is_some() {
@@ -108,7 +109,7 @@ pub fn router<H: Health>(
     if listener.serves(Api::Bundles) {
         router = router.merge(download::routes(Arc::clone(&services.bundles)));
     }
-    router
+    router.layer(map_request(move |request| bounded(limit, request)))
 }
 
 /// UNIMPLEMENTED for gRPC, whose HTTP status is always 200; 404 for others.

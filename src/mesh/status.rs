@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::authn::AuthnError;
 use crate::cluster::NodeAuthorizationError;
@@ -63,6 +64,8 @@ pub struct Answer {
     pub code: Code,
     pub http: StatusCode,
     pub message: String,
+    /// When to try again, where that is known.
+    pub retry_after: Option<Duration>,
 }
 
 impl CallError {
@@ -96,10 +99,16 @@ impl CallError {
     /// The same under `code`, where the protocol of a mesh requires another one.
     pub(super) fn status_as(&self, code: Option<Code>, request_id: &str) -> Status {
         let answer = self.answer();
-        Status::new(
-            code.unwrap_or(answer.code),
-            format!("{} [request {request_id}]", answer.message),
-        )
+        let code = code.unwrap_or(answer.code);
+        let message = format!("{} [request {request_id}]", answer.message);
+        match answer.retry_after {
+            None => Status::new(code, message),
+            // google.rpc.RetryInfo, which clients of gRPC read.
+            after => {
+                let details = ErrorDetails::with_retry_info(after);
+                Status::with_error_details(code, message, details)
+            }
+        }
     }
 }
 
@@ -107,11 +116,14 @@ fn issue(error: &IssueError) -> Answer {
     let (code, http) = match error.category().class() {
         Class::Invalid => (Code::InvalidArgument, StatusCode::BAD_REQUEST),
         Class::Denied => (Code::PermissionDenied, StatusCode::FORBIDDEN),
-        Class::Busy => (Code::ResourceExhausted, StatusCode::SERVICE_UNAVAILABLE),
+        Class::Busy => (Code::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS),
         Class::Unavailable => (Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE),
         Class::Internal => (Code::Internal, StatusCode::INTERNAL_SERVER_ERROR),
     };
-    answer(code, http, error.public_message())
+    Answer {
+        retry_after: error.retry_after(),
+        ..answer(code, http, error.public_message())
+    }
 }
 
 fn unauthenticated(message: &str) -> Answer {
@@ -135,5 +147,6 @@ fn answer(code: Code, http: StatusCode, message: impl Into<String>) -> Answer {
         code,
         http,
         message: message.into(),
+        retry_after: None,
     }
 }

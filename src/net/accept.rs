@@ -2,29 +2,25 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use prometheus_client::metrics::gauge::Gauge;
 use rustls::ServerConfig;
-use rustls_pki_types::CertificateDer;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt as _;
 
-use super::first_byte_timeout::FirstByteTimeout;
+use super::connection::{Connection, Shared};
 use super::limits::Limits;
-use super::peer::Peer;
-use super::write_coalescing::CoalescedWrites;
+use super::metrics::{Dropped, Metrics};
+use super::pool::{InFlight, Pool};
+use super::request_memory::RequestMemory;
+use super::source::Source;
 use crate::log_limit::Interval;
 
 /// Between two attempts to accept while the system refuses.
@@ -32,6 +28,9 @@ const RETRY: Duration = Duration::from_millis(50);
 /// How often that is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Bytes that HTTP/2 keeps of what a connection sends and is not read yet, and of what it does not
+/// read: the least that the protocol knows (RFC 9113 §6.9.2). Messages are small.
+const WINDOW: u32 = 65_535;
 /// The smallest buffer in bytes that hyper accepts.
 const MIN_BUFFER: u32 = 8192;
 
@@ -72,17 +71,38 @@ pub struct ListenError {
 pub struct Listener {
     socket: TcpListener,
     limits: Limits,
+    /// What a full pool does with connections whose calls are in flight.
+    in_flight: InFlight,
+    dropped: Dropped,
 }
 
 impl Listener {
-    /// Binds `address`.
+    /// Binds `address`; `name` is in the metrics and the log.
     ///
     /// # Errors
     /// [`ListenError`] with the address and the operating system's error.
-    pub async fn bind(address: SocketAddr, limits: Limits) -> Result<Self, ListenError> {
+    pub async fn bind(
+        name: &str,
+        address: SocketAddr,
+        limits: Limits,
+        metrics: &Metrics,
+    ) -> Result<Self, ListenError> {
         let error = |source| ListenError { address, source };
         let socket = TcpListener::bind(address).await.map_err(error)?;
-        Ok(Self { socket, limits })
+        Ok(Self {
+            socket,
+            limits,
+            in_flight: InFlight::Kept,
+            dropped: metrics.of(name),
+        })
+    }
+
+    /// A new connection replaces the oldest one even where a call is in flight on it: for a listener
+    /// whose calls are short, and where nobody may have to wait.
+    #[must_use]
+    pub fn for_short_calls(mut self) -> Self {
+        self.in_flight = InFlight::Lost;
+        self
     }
 
     /// The bound address, with the actual port if port 0 was configured.
@@ -90,14 +110,14 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Connections at a time.
-    pub fn max_connections(&self) -> usize {
-        self.limits.max_connections
+    /// Sockets at a time: connections and handshakes.
+    pub fn max_sockets(&self) -> usize {
+        self.limits.max_sockets()
     }
 
     /// Lowers that number, where the process may not open so many files.
-    pub fn lower_max_connections(&mut self, most: usize) {
-        self.limits.max_connections = self.limits.max_connections.min(most);
+    pub fn lower_max_sockets(&mut self, most: usize) {
+        self.limits.lower_max_sockets(most);
     }
 
     /// Serves `router` until `stop`, then waits for running calls up to the drain timeout.
@@ -109,40 +129,69 @@ impl Listener {
         router: Router,
         stop: CancellationToken,
     ) {
-        let Self { socket, limits } = self;
-        let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
-        let free_connections = Arc::new(Semaphore::new(limits.max_connections));
-        // Of connections with a request. Nothing is lost with the others, and nobody waits for them.
-        let calling = TaskTracker::new();
-        let http = Arc::new(http_builder(&limits));
+        let Self {
+            socket,
+            limits,
+            in_flight,
+            dropped,
+        } = self;
+        let handshakes = Pool::new(
+            limits.max_handshakes,
+            limits.handshakes_of_source(),
+            InFlight::Lost,
+            Gauge::default(),
+        );
+        let connections = Pool::new(
+            limits.max_connections,
+            limits.max_connections_per_source,
+            in_flight,
+            dropped.connections(),
+        );
+        let shared = Arc::new(Shared {
+            acceptor: tls.map(|config| TlsAcceptor::from(Arc::new(config))),
+            http: http_builder(&limits),
+            router,
+            connections,
+            memory: RequestMemory::new(
+                limits.request_memory_bytes,
+                limits.request_memory_of_source(),
+            ),
+            dropped,
+            calling: TaskTracker::new(),
+            stop: stop.clone(),
+            limits,
+        });
         let mut failures = AcceptFailures::default();
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = accept(&socket, &free_connections, &mut failures) => accepted,
+                accepted = accept(&socket, &mut failures) => accepted,
             };
-            let Some((stream, address, permit)) = accepted else {
+            let Some((stream, address)) = accepted else {
                 continue;
             };
             if !allowed_clients.allows(address, stream.local_addr()) {
                 tracing::warn!(peer = %address, "connection refused: not from this host");
                 continue;
             }
+            let mut source = Source::new(address.ip(), &shared.limits.shared_sources);
+            // A proxy in the same pod.
+            source.is_shared |= allowed_clients == AllowedClients::ThisHost;
+            let Some(handshake) = handshakes.take(source) else {
+                continue;
+            };
             let connection = Connection {
-                acceptor: acceptor.clone(),
-                http: Arc::clone(&http),
-                router: router.clone(),
-                calling: calling.clone(),
-                stop: stop.clone(),
-                handshake_timeout: limits.handshake_timeout,
+                shared: Arc::clone(&shared),
                 address,
-                _permit: permit,
+                source,
+                handshake,
             };
             tokio::spawn(connection.run(stream));
         }
         drop(socket);
-        calling.close();
-        let drained = tokio::time::timeout(limits.drain_timeout, calling.wait()).await;
+        shared.calling.close();
+        let drained =
+            tokio::time::timeout(shared.limits.drain_timeout, shared.calling.wait()).await;
         if drained.is_err() {
             tracing::warn!("connections were still open at the end of the drain timeout");
         }
@@ -159,24 +208,25 @@ fn http_builder(limits: &Limits) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.max_streams)
         .max_header_list_size(limits.max_header_bytes)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_send_buf_size(WINDOW as usize)
         .keep_alive_interval(limits.keepalive_interval)
         .keep_alive_timeout(limits.keepalive_timeout);
     http
 }
 
-/// The next connection, once there are fewer than `max_connections`.
+/// The next connection.
 async fn accept(
     socket: &TcpListener,
-    free_connections: &Arc<Semaphore>,
     failures: &mut AcceptFailures,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(free_connections).acquire_owned().await.ok()?;
+) -> Option<(TcpStream, SocketAddr)> {
     match socket.accept().await {
         Ok((stream, address)) => {
             // Messages are small: waiting for a full segment would only add latency.
             let _ = stream.set_nodelay(true);
             failures.end();
-            Some((stream, address, permit))
+            Some((stream, address))
         }
         Err(error) => {
             // Probably out of file descriptors: accepting again at once would spin.
@@ -215,82 +265,6 @@ impl AcceptFailures {
         if failed > 0 {
             // Attempts alternate with successes while descriptors are scarce.
             tracing::debug!(failed, "connections are accepted again");
-        }
-    }
-}
-
-/// A connection that is accepted, before its TLS handshake.
-struct Connection {
-    acceptor: Option<TlsAcceptor>,
-    http: Arc<Builder<TokioExecutor>>,
-    router: Router,
-    calling: TaskTracker,
-    stop: CancellationToken,
-    handshake_timeout: Duration,
-    address: SocketAddr,
-    /// Held until the connection ends: it counts towards `max_connections`.
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Connection {
-    async fn run(self, stream: TcpStream) {
-        let Some(acceptor) = self.acceptor.clone() else {
-            let no_certificates: Arc<[CertificateDer<'static>]> = Arc::new([]);
-            return self.serve(stream, no_certificates).await;
-        };
-        let handshake = tokio::time::timeout(self.handshake_timeout, acceptor.accept(stream));
-        let shaken = tokio::select! {
-            () = self.stop.cancelled() => return,
-            shaken = handshake => shaken,
-        };
-        match shaken {
-            Ok(Ok(stream)) => {
-                let (_, session) = stream.get_ref();
-                let chain = session.peer_certificates().unwrap_or_default();
-                let chain: Vec<_> = chain.iter().map(|c| c.clone().into_owned()).collect();
-                self.serve(stream, chain.into()).await;
-            }
-            Ok(Err(error)) => tracing::debug!(peer = %self.address, %error, "TLS handshake failed"),
-            Err(_) => tracing::debug!(peer = %self.address, "TLS handshake took too long"),
-        }
-    }
-
-    async fn serve<S>(self, stream: S, certificates: Arc<[CertificateDer<'static>]>)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let peer = Peer {
-            address: self.address,
-            certificates,
-        };
-        let router = self.router;
-        // Held from the first request on.
-        let (has_called, counted) = (Arc::new(AtomicBool::new(false)), self.calling);
-        let called = Arc::clone(&has_called);
-        let held = std::sync::OnceLock::new();
-        let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
-            held.get_or_init(|| counted.token());
-            called.store(true, Ordering::Relaxed);
-            request.extensions_mut().insert(peer.clone());
-            router.clone().oneshot(request)
-        });
-        let stream = CoalescedWrites::new(FirstByteTimeout::new(stream, self.handshake_timeout));
-        let (http, stop) = (self.http, self.stop);
-        let served = stream.drive(|stream| async move {
-            let connection = http.serve_connection(TokioIo::new(stream), service);
-            let mut connection = pin!(connection.into_owned());
-            tokio::select! {
-                ended = connection.as_mut() => return ended,
-                () = stop.cancelled() => {}
-            }
-            if !has_called.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        });
-        if let Err(error) = served.await {
-            tracing::debug!(peer = %self.address, %error, "connection ended");
         }
     }
 }

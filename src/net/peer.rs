@@ -9,9 +9,9 @@ use rustls_pki_types::CertificateDer;
 #[derive(Debug, Clone)]
 pub struct Peer {
     pub address: SocketAddr,
-    /// The certificates that the client presented, leaf first; may be empty.
+    /// The certificate that the client presented. Nothing is kept of those that came with it.
     ///
-    /// The handshake proves only that the client holds the leaf's key. Each call verifies the
+    /// The handshake proves only that the client holds its key. Each call verifies the
     /// certificate, because connections outlive certificates.
-    pub certificates: Arc<[CertificateDer<'static>]>,
+    pub certificate: Option<Arc<CertificateDer<'static>>>,
 }

@@ -10,7 +10,15 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+use rustls::{DigitallySignedStruct, DistinguishedName, OtherError, ServerConfig, SignatureScheme};
+
+/// Bytes of a client's certificate with those that came with it, all of which rustls keeps as long as
+/// the connection.
+const MAX_CHAIN: usize = 16 * 1024;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the client's certificates have {0} bytes, more than {MAX_CHAIN}")]
+struct ChainTooLong(usize);
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TlsError {
@@ -148,11 +156,15 @@ impl ClientCertVerifier for AnyClient {
 
     fn verify_client_cert(
         &self,
-        _leaf: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        Ok(ClientCertVerified::assertion())
+        let bytes = leaf.len() + intermediates.iter().map(|each| each.len()).sum::<usize>();
+        match bytes {
+            0..=MAX_CHAIN => Ok(ClientCertVerified::assertion()),
+            bytes => Err(OtherError(Arc::new(ChainTooLong(bytes))).into()),
+        }
     }
 
     fn verify_tls12_signature(

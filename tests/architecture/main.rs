@@ -32,8 +32,10 @@ const LAYERS: &[&[&str]] = &[
         "config_issue",
         "digest",
         "error_chain",
+        "fair_queue",
         "file_access",
         "log_limit",
+        "rate_limit",
     ],
     &["x509"],
     &["hsm", "authn", "policy", "ledger"],
@@ -53,6 +55,11 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 const TOKENS: &[(&str, &[&str], &str)] = &[
     (
         ". reserve ( )",
+        &["src/hsm/", "src/issuance/"],
+        "only what is about to be signed reserves a place in the queue",
+    ),
+    (
+        ". reserve_for (",
         &["src/hsm/", "src/issuance/"],
         "only what is about to be signed reserves a place in the queue",
     ),

@@ -17,6 +17,7 @@ use crate::support::ledger;
 #[tokio::test]
 async fn crashes_under_load() {
     let setup = TestServer::on_fixed_ports();
+    setup.lift_limits();
     let callers = workloads(&setup, 16);
     let mut witnesses = Vec::new();
     let rounds = rounds(6, 20);

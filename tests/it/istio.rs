@@ -134,6 +134,7 @@ async fn csrs_of_other_makers() {
 #[tokio::test]
 async fn many_certificates_at_once() {
     let setup = TestServer::on_fixed_ports();
+    setup.lift_limits();
     let _server = setup.serve().await;
     let callers = workloads(&setup, 32);
     let witness = setup.path("witness");

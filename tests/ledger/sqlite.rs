@@ -203,7 +203,7 @@ fn a_newer_schema_is_left_alone() {
                     error,
                     LedgerError::NewerSchema {
                         found: 7,
-                        supported: 2,
+                        supported: 4,
                         ..
                     }
                 ),

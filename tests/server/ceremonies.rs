@@ -189,13 +189,18 @@ async fn a_ceremony_keeps_its_lease_while_the_token_is_slow() {
 
 /// By another program than the one under the test.
 pub(crate) fn sql(setup: &TestServer, statement: &str) {
+    query(setup, statement);
+}
+
+/// The first column of every row, one a line.
+pub(crate) fn query(setup: &TestServer, statement: &str) -> String {
     let script = "import sqlite3, sys\n\
         c = sqlite3.connect(sys.argv[1], timeout=10, isolation_level=None)\n\
-        c.execute(sys.argv[2])";
+        [print(row[0]) for row in c.execute(sys.argv[2])]";
     let mut python = std::process::Command::new("python3");
     python
         .args(["-c", script])
         .arg(setup.path("ledger.db"))
         .arg(statement);
-    rootbridge_test_support::command::run(&mut python);
+    rootbridge_test_support::command::run(&mut python)
 }

@@ -15,6 +15,7 @@ use rootbridge_test_support::{TD, TestServer};
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_that_hang_up_leave_concluded_records() {
     let setup = TestServer::with(&[("level = \"trace\"", "level = \"info\"")]);
+    setup.lift_limits();
     let server = setup.serve().await;
     let token = setup.issuer.istio("foo", "bar");
     let csr = KeyAndCsr::workload("foo", "bar");
@@ -65,6 +66,7 @@ async fn callers_that_hang_up_leave_concluded_records() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_is_of_one_snapshot() {
     let setup = TestServer::with(&[("level = \"trace\"", "level = \"info\"")]);
+    setup.lift_limits();
     let server = setup.serve().await;
     let client = server.client(TD).await;
     let token = setup.issuer.istio("foo", "bar");

@@ -32,6 +32,7 @@ fn an_answer_is_of_one_state_of_the_ca() {
         return runtime.block_on(swap(&config));
     }
     let setup = TestServer::new();
+    setup.lift_limits();
     let csr = setup.cli(&["ca", "request", "--trust-domain", TD]);
     let enterprise = OpensslCa::new(&setup.path(""), "root");
     let (root, chain) = (setup.path("root.pem"), setup.path("chain.pem"));
@@ -70,6 +71,7 @@ async fn swap(config: &str) {
         policy,
         Metrics::default(),
     );
+    authorities.set_admission(config.admission());
     let authorities = Arc::new(authorities);
     let new = core.ledger.snapshot().await.unwrap();
     let old = before(&new, &core, &domain).await;

@@ -199,28 +199,31 @@ async fn streams_and_connections_are_counted() {
         .unwrap()
         .unwrap();
 
-    // Connections: the ninth waits until one of the eight is gone.
+    // Connections with a call: the ninth waits until one of the eight has none.
     let mut others = Vec::new();
     while others.len() < 7 {
-        others.push(server.client(TD).await);
+        let other = server.client(TD).await;
+        others.push((watch(&other).await.unwrap(), other));
     }
     let roots = setup.roots(TD);
-    let ninth = Client::connect(server.port(), &roots, None);
-    assert!(
-        tokio::time::timeout(Duration::from_secs(2), ninth)
-            .await
-            .is_err(),
-        "a ninth connection"
-    );
-    others.pop();
-    eventually(PATIENCE, "a place for the ninth", async || {
-        let ninth = Client::connect(server.port(), &roots, None);
-        tokio::time::timeout(Duration::from_secs(2), ninth)
-            .await
-            .is_ok_and(|client| client.is_ok())
-    })
-    .await;
+    let ninth = async || {
+        let call = async {
+            watch(&Client::connect(server.port(), &roots, None).await.ok()?)
+                .await
+                .ok()
+        };
+        let called = tokio::time::timeout(Duration::from_secs(2), call).await;
+        called.ok().flatten().is_some()
+    };
+    assert!(!ninth().await, "a ninth connection beside eight calls");
     // The admin port has its own.
     assert_eq!(server.get("/livez").await.0, 200);
+    let (stream, idle) = others.pop().unwrap();
+    drop(stream);
+    eventually(PATIENCE, "the slot of an idle one", async || ninth().await).await;
+    server.wait_for_log("idle connections are closed for").await;
+    // The client connects again by itself, and loses nothing but the connection.
+    others.clear();
+    watch(&idle).await.unwrap();
     server.stop().await;
 }

@@ -129,8 +129,11 @@ impl Sandbox {
         Ok(())
     }
 
-    /// What an operator would write, and nothing that is faster than the defaults.
+    /// What an operator would write, and nothing that is faster than the defaults. The load is one caller,
+    /// which stands for many.
     fn config(&self, server: &ServerFiles) -> Value {
+        const MOST: u32 = 1_000_000;
+        let unlimited = json!({ "per_second": MOST, "burst": MOST, "concurrency": MOST });
         json!({
             "instance": { "name": "bench" },
             "ledger": { "path": server.ledger },
@@ -152,6 +155,7 @@ impl Sandbox {
                 "audiences": { "istio": AUDIENCE },
                 "jwks_file": self.dir.path().join("jwks.json"),
             } },
+            "admission": { "pod": unlimited, "identity": unlimited, "cluster": unlimited },
             "profiles": { "workload": {} },
             "istio": { "profile": "workload" },
             "admin": { "address": "127.0.0.1:0" },

@@ -22,6 +22,7 @@ use super::failure::{Exit, Failure};
 use super::format::count;
 use super::open::block_on;
 use super::output;
+use crate::app::MarkFile;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::hsm::Hsm;
@@ -152,10 +153,40 @@ async fn ledger(config: &Config, report: &mut Report) -> Option<Snapshot> {
         }
         Err(error) => report.error("ledger", "integrity", error),
     }
+    newest(config, &ledger, report).await;
     records::clock(&ledger, SystemClock.now(), report).await;
     let records = ledger.snapshot().await;
     ledger.close().await;
     records
         .inspect_err(|error| report.error("ledger", "records", error))
         .ok()
+}
+
+/// Whether the ledger holds what the server's mark says.
+async fn newest(config: &Config, ledger: &dyn Ledger, report: &mut Report) {
+    let mark = MarkFile::new(config);
+    let path = mark.path().display();
+    let reached = match mark.read() {
+        Ok(Some(reached)) => reached,
+        Ok(None) => {
+            let detail = format!("no mark in {path} shows that this ledger is the newest");
+            report
+                .warn("ledger", "mark", detail)
+                .hint("`rootbridge serve` keeps one; a copy of a ledger has none");
+            return;
+        }
+        Err(error) => return report.error("ledger", "mark", error),
+    };
+    match ledger.behind(&reached).await {
+        Ok(None) => report.pass("ledger", "mark", reached),
+        Ok(Some(difference)) => {
+            let detail = format!(
+                "the ledger is not the newest: {difference}, and the mark in {path} is at {reached}"
+            );
+            report.fail("ledger", "mark", detail).hint(
+                "put the newest ledger back, with its -wal file, or see `rootbridge serve --help`",
+            );
+        }
+        Err(error) => report.error("ledger", "mark", error),
+    }
 }

@@ -62,7 +62,7 @@ pub(super) fn run(args: &DevArgs) -> Result<(), Failure> {
     let next_steps = next_steps(&state, &config, &root, args.dir.is_some());
     let client = state.client();
     let ready = move || drop(tokio::spawn(print_when_ready(next_steps, client)));
-    let served = app::serve(state.config(), false, ready);
+    let served = app::serve(state.config(), app::ServeOptions::default(), ready);
     runtime()?.block_on(served).map_err(|error| {
         Failure::from(error)
             .next("a port in use? `rootbridge dev --dir DIR` creates another server")

@@ -43,7 +43,7 @@ const fn default_workers() -> usize {
 }
 
 /// The default of `queue`.
-pub const DEFAULT_QUEUE: usize = 256;
+pub const DEFAULT_QUEUE: usize = 2048;
 
 const fn default_queue() -> usize {
     DEFAULT_QUEUE
@@ -202,7 +202,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             (config.workers(), config.queue(), config.deadline()),
-            (2, 256, Duration::from_secs(5))
+            (2, DEFAULT_QUEUE, Duration::from_secs(5))
         );
         assert_eq!(config.token("main").unwrap().label(), Some("a"));
         assert_eq!(config.missing_environment(), [("RB_TEST_NOT_SET", "x")]);

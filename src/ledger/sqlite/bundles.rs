@@ -1,5 +1,7 @@
 //! Bundle versions: created when the published anchors change, then immutable.
 
+use std::collections::BTreeMap;
+
 use sqlx::SqliteConnection;
 
 use super::columns::Columns;
@@ -36,16 +38,17 @@ pub(super) async fn publish(
 ) -> Result<Option<u64>, LedgerError> {
     let anchors = published(conn, authority, now).await?;
     let newest = bundle(conn, authority, None).await?;
+    let lowest = lowest_sequence(conn, trust_domain).await?;
     let unchanged = newest
         .as_ref()
-        .is_some_and(|newest| newest.anchors == anchors);
+        .is_some_and(|newest| newest.anchors == anchors && newest.sequence > lowest);
     if anchors.is_empty() || unchanged {
         return Ok(None);
     }
     let grows = newest
         .as_ref()
         .is_none_or(|newest| newest.anchors.len() < anchors.len());
-    let sequence = newest.map_or(1, |newest| newest.sequence + 1);
+    let sequence = newest.map_or(0, |newest| newest.sequence).max(lowest) + 1;
     let bundle = TrustBundle::new(trust_domain.clone(), sequence, anchors)
         .map_err(|error| LedgerError::Refused(format!("the trust bundle is invalid: {error}")))?;
     if grows {
@@ -71,6 +74,36 @@ pub(super) async fn publish(
             .await?;
     }
     Ok(Some(sequence))
+}
+
+/// The sequence that new versions are above, whatever this ledger holds.
+async fn lowest_sequence(
+    conn: &mut SqliteConnection,
+    trust_domain: &TrustDomain,
+) -> Result<u64, LedgerError> {
+    let row = sqlx::query("SELECT sequence FROM bundle_lowest_sequence WHERE trust_domain = ?")
+        .bind(trust_domain.as_str())
+        .fetch_optional(conn)
+        .await?;
+    row.map_or(Ok(0), |row| Columns(&row).number("sequence"))
+}
+
+/// Keeps new versions above these sequences.
+pub(super) async fn raise_lowest_sequences(
+    conn: &mut SqliteConnection,
+    sequences: &BTreeMap<String, u64>,
+) -> Result<(), LedgerError> {
+    for (trust_domain, sequence) in sequences {
+        sqlx::query(
+            "INSERT INTO bundle_lowest_sequence (trust_domain, sequence) VALUES (?, ?)
+             ON CONFLICT DO UPDATE SET sequence = max(sequence, excluded.sequence)",
+        )
+        .bind(trust_domain)
+        .bind(i64::try_from(*sequence).unwrap_or(i64::MAX))
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
 }
 
 /// A bundle version of an authority, without `sequence` the newest.

@@ -3,12 +3,13 @@
 
 use sqlx::SqliteConnection;
 
-use super::bundles::publish;
+use super::bundles::{publish, raise_lowest_sequences};
 use super::change_context::{ChangeContext, ChangeResult, revision};
 use super::columns::Columns;
+use super::high_water::high_water;
 use super::issuers::NewCaCertificate;
 use crate::clock::UnixTime;
-use crate::ledger::{Actor, Applied, BundleVersion, Change, IssuerState, LedgerError};
+use crate::ledger::{Actor, Applied, BundleVersion, Change, HighWater, IssuerState, LedgerError};
 use crate::x509::TrustDomain;
 
 /// The caller holds the transaction.
@@ -20,6 +21,14 @@ pub(super) async fn apply(
 ) -> Result<Applied, LedgerError> {
     if let Change::RefreshBundles { now } = change {
         return refresh(conn, now, by).await;
+    }
+    if let Change::AcceptOlderLedger {
+        instance,
+        mark,
+        reason,
+    } = change
+    {
+        return accept_older(conn, &instance, &mark, &reason, by, now).await;
     }
     if let Change::All(changes) = change {
         let mut all = Applied {
@@ -65,20 +74,7 @@ async fn refresh(
     now: UnixTime,
     by: &Actor,
 ) -> Result<Applied, LedgerError> {
-    let mut bundles = Vec::new();
-    let rows = sqlx::query("SELECT id, trust_domain FROM authority ORDER BY id")
-        .fetch_all(&mut *conn)
-        .await?;
-    for row in &rows {
-        let row = Columns(row);
-        let trust_domain: TrustDomain = row.parsed("trust_domain")?;
-        if let Some(sequence) = publish(conn, row.get("id")?, &trust_domain, now).await? {
-            bundles.push(BundleVersion {
-                trust_domain,
-                sequence,
-            });
-        }
-    }
+    let bundles = publish_all(conn, now).await?;
     let mut context = ChangeContext { conn, by, now };
     let revision = match bundles.as_slice() {
         [] => revision(context.conn).await?,
@@ -98,6 +94,53 @@ async fn refresh(
         certificate: None,
         added_anchors: Vec::new(),
     })
+}
+
+/// A ledger that lacks what a mark has goes on, with bundles above those that were lost.
+async fn accept_older(
+    conn: &mut SqliteConnection,
+    instance: &str,
+    mark: &HighWater,
+    reason: &str,
+    by: &Actor,
+    now: UnixTime,
+) -> Result<Applied, LedgerError> {
+    let found = high_water(conn).await?;
+    raise_lowest_sequences(conn, &mark.bundles).await?;
+    let bundles = publish_all(conn, now).await?;
+    let detail = format!("{reason} (this ledger: {found}; lost: up to {mark})");
+    let mut context = ChangeContext { conn, by, now };
+    let revision = context
+        .log_action("accept-older-ledger", instance, &detail)
+        .await?;
+    Ok(Applied {
+        revision,
+        bundles,
+        certificate: None,
+        added_anchors: Vec::new(),
+    })
+}
+
+/// Publishes what has changed in every authority.
+async fn publish_all(
+    conn: &mut SqliteConnection,
+    now: UnixTime,
+) -> Result<Vec<BundleVersion>, LedgerError> {
+    let mut bundles = Vec::new();
+    let rows = sqlx::query("SELECT id, trust_domain FROM authority ORDER BY id")
+        .fetch_all(&mut *conn)
+        .await?;
+    for row in &rows {
+        let row = Columns(row);
+        let trust_domain: TrustDomain = row.parsed("trust_domain")?;
+        if let Some(sequence) = publish(conn, row.get("id")?, &trust_domain, now).await? {
+            bundles.push(BundleVersion {
+                trust_domain,
+                sequence,
+            });
+        }
+    }
+    Ok(bundles)
 }
 
 impl ChangeContext<'_> {
@@ -158,7 +201,9 @@ impl ChangeContext<'_> {
                 sha256,
             } => self.retire_anchor(&trust_domain, &sha256).await,
             // `apply` handles them, because they concern every authority, or are several changes.
-            Change::RefreshBundles { .. } | Change::All(_) => Ok(ChangeResult::default()),
+            Change::RefreshBundles { .. } | Change::AcceptOlderLedger { .. } | Change::All(_) => {
+                Ok(ChangeResult::default())
+            }
         }
     }
 

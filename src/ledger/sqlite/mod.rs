@@ -1,6 +1,7 @@
 //! The ledger in a SQLite file: one task writes with group commit, a few connections read.
 
 mod anchors;
+mod backup;
 mod batch;
 mod block_range_index;
 mod bulk_insert;
@@ -10,10 +11,12 @@ mod change_context;
 mod check;
 mod columns;
 mod epochs;
+mod high_water;
 mod issuers;
 mod lock;
 mod lookup;
 mod open;
+mod opened_file;
 mod query;
 mod rollouts;
 mod snapshot;
@@ -30,16 +33,18 @@ use futures_util::future::BoxFuture;
 use sqlx::{Connection, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
+pub use backup::{CopyReport, backup, verify};
 pub use open::OpenMode;
 
 use self::lock::ServerLock;
 use self::open::{Connector, prepare, with_path};
+use self::opened_file::OpenedFile;
 use self::transaction::{TransactionError, in_transaction};
 use self::writer::{Job, LentConnection, Writer};
 use super::{
     Actor, Applied, BundleRecord, BundleRollout, CertificateRow, Change, CheckReport, Epoch,
-    Filter, Intent, IntentId, IssuerId, Ledger, LedgerError, LedgerFuture, Outcome, Record,
-    Snapshot,
+    Filter, HighWater, Intent, IntentId, IssuerId, Ledger, LedgerError, LedgerFuture, Outcome,
+    Record, Snapshot,
 };
 use crate::clock::{Clock, UnixTime};
 use crate::x509::{Serial, TrustDomain};
@@ -51,6 +56,8 @@ pub struct Sqlite {
     readers: SqlitePool,
     clock: Arc<dyn Clock>,
     lock: Weak<ServerLock>,
+    /// For a server.
+    file: Option<Arc<OpenedFile>>,
 }
 
 /// The writer's queue; more calls wait for a place in it.
@@ -72,21 +79,24 @@ impl Sqlite {
         let connector = Connector::new(path.as_ref());
         let lock = prepare(&connector, mode).await?.map(Arc::new);
         let weak = lock.as_ref().map(Arc::downgrade).unwrap_or_default();
+        let file = lock.as_ref().map(|lock| Arc::clone(lock.database()));
         let (jobs, receiver) = mpsc::channel(QUEUE_LEN);
         let writer = Writer {
             jobs: receiver,
             connector: connector.clone(),
             clock: Arc::clone(&clock),
+            file: file.clone(),
             lock,
         };
         tokio::spawn(writer.run());
-        let readers = connector.readers();
+        let readers = connector.readers(file.clone());
         Ok(Self {
             connector,
             jobs,
             readers,
             clock,
             lock: weak,
+            file,
         })
     }
 
@@ -141,6 +151,9 @@ impl Sqlite {
     where
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, LedgerError>> + Send,
     {
+        if let Some(file) = &self.file {
+            file.check()?;
+        }
         let failed = |error| with_path(self.connector.path(), error);
         let mut transaction = self.readers.begin().await.map_err(failed)?;
         let result = work(&mut transaction).await;
@@ -270,6 +283,17 @@ impl Ledger for Sqlite {
             .await
         }
         .boxed()
+    }
+
+    fn high_water(&self) -> LedgerFuture<'_, HighWater> {
+        self.read(|conn| high_water::high_water(conn).boxed())
+            .boxed()
+    }
+
+    fn behind<'a>(&'a self, mark: &'a HighWater) -> LedgerFuture<'a, Option<String>> {
+        let mark = mark.clone();
+        self.read(move |conn| async move { high_water::difference(conn, &mark).await }.boxed())
+            .boxed()
     }
 
     fn check(&self) -> LedgerFuture<'_, CheckReport> {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use rustix::fs::{Access, access};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
@@ -16,6 +17,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::columns::{is_busy, is_not_a_database};
 use super::lock::ServerLock;
+use super::opened_file::OpenedFile;
 use crate::file_access::{denied, give_to_owner_of};
 use crate::ledger::LedgerError;
 
@@ -64,7 +66,7 @@ impl Connector {
     }
 
     /// A connection that changes nothing about the file, its journal mode included.
-    async fn reader(&self) -> Result<SqliteConnection, sqlx::Error> {
+    pub(super) async fn reader(&self) -> Result<SqliteConnection, sqlx::Error> {
         SqliteConnectOptions::new()
             .filename(&self.path)
             .busy_timeout(Duration::from_secs(5))
@@ -87,7 +89,7 @@ impl Connector {
     }
 
     /// A pool of read-only connections, opened on demand.
-    pub(super) fn readers(&self) -> SqlitePool {
+    pub(super) fn readers(&self, file: Option<Arc<OpenedFile>>) -> SqlitePool {
         let options = self
             .options
             .clone()
@@ -99,6 +101,12 @@ impl Connector {
             .acquire_timeout(Duration::from_secs(5))
             .idle_timeout(Duration::from_secs(60))
             .test_before_acquire(false)
+            .after_connect(move |_, _| {
+                // A connection to a file that was put in the ledger's place reads nothing.
+                let checked = file.as_ref().map_or(Ok(()), |file| file.check());
+                async move { checked.map_err(|error| sqlx::Error::Configuration(error.into())) }
+                    .boxed()
+            })
             .connect_lazy_with(options)
     }
 }
@@ -120,10 +128,6 @@ pub(super) async fn prepare(
             parent.display()
         )));
     }
-    let lock = match mode {
-        OpenMode::Server => Some(ServerLock::take(path)?),
-        OpenMode::Shared => None,
-    };
     create(path, parent).map_err(|error| {
         let denied = denied(path, &error);
         LedgerError::unavailable(format!(
@@ -131,6 +135,19 @@ pub(super) async fn prepare(
             path.display()
         ))
     })?;
+    if path.is_dir() {
+        return Err(LedgerError::unavailable(format!(
+            "{} cannot be opened: it is a directory; correct the ledger's path",
+            path.display()
+        )));
+    }
+    let lock = match mode {
+        OpenMode::Server => Some(ServerLock::take(path)?),
+        OpenMode::Shared => None,
+    };
+    if let Some(lock) = &lock {
+        lock.database().check()?;
+    }
     // access(2) instead of opening the file: closing it again would release the locks that SQLite
     // holds on it in this process.
     for (path_to_check, mode) in [
@@ -153,10 +170,11 @@ pub(super) async fn prepare(
     let _ = conn.close().await;
     if found? != Some(newest_version()) {
         let mut conn = connector.writer().await.map_err(failed)?;
+        // A lock for the upgrade ends after the connection, whose own locks would end with it.
         let upgraded = upgrade(&mut conn, path, lock.is_some()).await;
         // The upgrade's error is the one to report.
         let _ = conn.close().await;
-        upgraded?;
+        drop(upgraded?);
     }
     Ok(lock)
 }
@@ -186,21 +204,21 @@ async fn upgrade(
     conn: &mut SqliteConnection,
     path: &Path,
     locked: bool,
-) -> Result<(), LedgerError> {
+) -> Result<Option<ServerLock>, LedgerError> {
     let supported = newest_version();
     if schema_version(conn, path).await? == Some(supported) {
-        return Ok(());
+        return Ok(None);
     }
     // Two commands may open a new file at once, so a command holds the lock during the upgrade.
     let deadline = Instant::now() + Duration::from_secs(10);
-    let _lock = loop {
+    let lock = loop {
         if locked {
             break None;
         }
         match ServerLock::take(path) {
             Ok(lock) => break Some(lock),
             Err(error @ LedgerError::Locked { .. }) => match schema_version(conn, path).await? {
-                Some(found) if found == supported => return Ok(()),
+                Some(found) if found == supported => return Ok(None),
                 Some(found) if Instant::now() > deadline => {
                     return Err(LedgerError::OlderSchema {
                         path: path.to_owned(),
@@ -219,11 +237,12 @@ async fn upgrade(
         .await
         .map_err(|error| {
             LedgerError::unavailable(format!("{} cannot be upgraded: {error}", path.display()))
-        })
+        })?;
+    Ok(lock)
 }
 
 /// The file's schema version; `None` while it is empty.
-async fn schema_version(
+pub(super) async fn schema_version(
     conn: &mut SqliteConnection,
     path: &Path,
 ) -> Result<Option<u64>, LedgerError> {

@@ -11,6 +11,7 @@ use super::batch::{BatchError, BatchResults, Statements};
 use super::block_range_index::seal_complete;
 use super::lock::ServerLock;
 use super::open::{Connector, with_path};
+use super::opened_file::OpenedFile;
 use super::transaction::in_transaction;
 use super::writer_state::WriterState;
 use crate::clock::Clock;
@@ -46,6 +47,7 @@ pub(super) struct Writer {
     pub(super) jobs: mpsc::Receiver<Job>,
     pub(super) connector: Connector,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) file: Option<Arc<OpenedFile>>,
     /// Released after the connection is closed.
     pub(super) lock: Option<Arc<ServerLock>>,
 }
@@ -59,6 +61,7 @@ impl Writer {
             statements: Statements::new(),
             state: WriterState::default(),
             conn: None,
+            file: self.file,
         };
         let mut jobs = Vec::with_capacity(MAX_BATCH);
         let mut closing = Vec::new();
@@ -170,6 +173,7 @@ struct BatchWriter {
     statements: Statements,
     state: WriterState,
     conn: Option<SqliteConnection>,
+    file: Option<Arc<OpenedFile>>,
 }
 
 impl BatchWriter {
@@ -212,11 +216,17 @@ impl BatchWriter {
                 // After a failed sync, the descriptor may count lost pages as written: it must not
                 // be used again. Closing it rolls back the open transaction.
                 let _ = conn.close().await;
+                self.forget_wal();
                 self.state = WriterState::default();
                 Err(BatchError::Connection(self.with_path(error)))
             }
             result => {
                 self.conn = Some(conn);
+                if let Some(file) = &self.file {
+                    file.remember_wal();
+                    // What was written to a file that is elsewhere now counts as not written.
+                    file.check().map_err(BatchError::Connection)?;
+                }
                 result
             }
         }
@@ -239,6 +249,7 @@ impl BatchWriter {
             self.conn = Some(conn);
         } else {
             let _ = conn.close().await;
+            self.forget_wal();
         }
     }
 
@@ -246,7 +257,13 @@ impl BatchWriter {
         let (give_back, returned) = oneshot::channel();
         match self.connection().await {
             Ok(conn) => match to.send(Ok(LentConnection { conn, give_back })) {
-                Ok(()) => self.conn = returned.await.ok(),
+                Ok(()) => {
+                    self.conn = returned.await.ok();
+                    match (&self.file, &self.conn) {
+                        (Some(file), Some(_)) => file.remember_wal(),
+                        _ => self.forget_wal(),
+                    }
+                }
                 Err(unsent) => self.conn = unsent.ok().map(|lent| lent.conn),
             },
             Err(error) => {
@@ -255,20 +272,39 @@ impl BatchWriter {
         }
     }
 
+    /// The connection, while the ledger's path leads to the file that the server has opened.
     async fn connection(&mut self) -> Result<SqliteConnection, LedgerError> {
-        match self.conn.take() {
-            Some(conn) => Ok(conn),
-            None => self
-                .connector
-                .writer()
-                .await
-                .map_err(|error| with_path(self.connector.path(), error)),
+        self.check_file()?;
+        if let Some(conn) = self.conn.take() {
+            return Ok(conn);
+        }
+        let conn = self
+            .connector
+            .writer()
+            .await
+            .map_err(|error| with_path(self.connector.path(), error))?;
+        if let Err(error) = self.check_file() {
+            // It may be a connection to another file.
+            let _ = conn.close().await;
+            return Err(error);
+        }
+        Ok(conn)
+    }
+
+    fn check_file(&self) -> Result<(), LedgerError> {
+        self.file.as_ref().map_or(Ok(()), |file| file.check())
+    }
+
+    fn forget_wal(&self) {
+        if let Some(file) = &self.file {
+            file.forget_wal();
         }
     }
 
     async fn close(&mut self) {
         if let Some(conn) = self.conn.take() {
             // Everything confirmed is durable already.
+            self.forget_wal();
             let _ = conn.close().await;
         }
     }

@@ -211,6 +211,7 @@ async fn requests_are_answered_as_the_contract_says() {
     ]);
     let minted = tokens.values().cloned();
     scene.setup.issuer.minted.lock().unwrap().extend(minted);
+    scene.setup.lift_limits();
     let server = scene.setup.serve().await;
     let proxy = scene.proxy(&server).await;
     let anchors = scene.anchors();

@@ -16,6 +16,7 @@ pub mod random;
 pub mod running;
 pub mod server;
 pub mod softhsm;
+pub mod stranger;
 pub mod tls_client;
 pub mod tls_server;
 pub mod verifiers;

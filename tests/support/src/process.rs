@@ -49,6 +49,27 @@ impl Process {
         String::from_utf8_lossy(&bytes[from..]).into_owned()
     }
 
+    /// Bytes of memory that it uses now.
+    pub fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most that it has used since [`Self::reset_peak_memory`].
+    pub fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    pub fn reset_peak_memory(&self) {
+        fs::write(format!("/proc/{}/clear_refs", self.id()), "5").unwrap();
+    }
+
+    fn status(&self, field: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        let kib = line.unwrap().split_whitespace().next().unwrap();
+        kib.parse::<u64>().unwrap() * 1024
+    }
+
     /// Its status and its output, if it has exited.
     pub fn exited(&mut self) -> Option<String> {
         let status = self.child.try_wait().unwrap()?;

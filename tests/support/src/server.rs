@@ -216,6 +216,14 @@ level = "trace"
         fs::write(self.config(), text.replacen(from, to, 1)).unwrap();
     }
 
+    /// Lets every caller request as much as it can, as load does that stands for many.
+    pub fn lift_limits(&self) {
+        const MOST: &str = "{ per_second = 1000000, burst = 1000000, concurrency = 1000000 }";
+        let kinds = ["pod", "node_proxy", "identity", "cluster"];
+        let limits = kinds.map(|kind| format!("{kind} = {MOST}\n")).concat();
+        self.edit("[admin]\n", &format!("[admission]\n{limits}\n[admin]\n"));
+    }
+
     /// Uses the PKCS#11 module that fails on command, from the next start on. The returned function
     /// sets the commands.
     pub fn use_faulty_module(&self) -> impl Fn(&str) + use<> {

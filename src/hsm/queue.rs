@@ -1,0 +1,68 @@
+//! A token's queue, by turns. Its length is bounded by the slots that its jobs hold.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::fair_queue::{FairQueue, Share};
+
+pub(super) struct JobQueue<T> {
+    inner: Mutex<Inner<T>>,
+    /// A job has come, or the queue is closed.
+    changed: Condvar,
+}
+
+struct Inner<T> {
+    jobs: FairQueue<T>,
+    closed: bool,
+}
+
+impl<T> JobQueue<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                jobs: FairQueue::default(),
+                closed: false,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Once the queue is closed, the job is dropped.
+    pub(super) fn push(&self, share: &Share, job: T) {
+        let mut inner = self.lock();
+        if inner.closed {
+            drop(inner);
+            drop(job);
+            return;
+        }
+        inner.jobs.push(share, job);
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// Waits for a job; `None` once the queue is closed and empty.
+    pub(super) fn next(&self) -> Option<T> {
+        let mut inner = self.lock();
+        loop {
+            if let Some(job) = inner.jobs.pop() {
+                return Some(job);
+            }
+            if inner.closed {
+                return None;
+            }
+            inner = self
+                .changed
+                .wait(inner)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// What is queued is still done.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner<T>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,151 @@
+//! The places in a token's queue: bounded, and never all of one share's requests.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::error::SignError;
+use crate::fair_queue::Share;
+
+/// How many times the free slots a trust domain, a cluster and a caller may hold. The more one holds,
+/// the more it leaves: a newcomer finds room without a limit that would be too low for one alone.
+const OF_FREE: [(usize, &str); Share::LEVELS] = [
+    (8, "this trust domain"),
+    (4, "this cluster"),
+    (2, "this caller"),
+];
+
+#[derive(Debug)]
+pub(super) struct Slots {
+    /// How many requests may have a slot.
+    all: usize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    used: usize,
+    /// Slots by the keys of [`Share::levels`].
+    held: HashMap<u64, usize>,
+}
+
+/// A place in the queue, from before the request is recorded until a worker takes it.
+#[derive(Debug)]
+pub(super) struct QueueSlot {
+    slots: Arc<Slots>,
+    share: Share,
+}
+
+impl Slots {
+    pub(super) fn new(all: usize) -> Self {
+        Self {
+            all,
+            inner: Mutex::default(),
+        }
+    }
+
+    /// This server's own work, of which there is little, may take the last slot.
+    ///
+    /// # Errors
+    /// [`SignError::Busy`], [`SignError::ShareInUse`].
+    pub(super) fn reserve(self: &Arc<Self>, share: Share) -> Result<QueueSlot, SignError> {
+        let mut inner = self.lock();
+        let free = self.all.saturating_sub(inner.used);
+        if free == 0 {
+            return Err(SignError::Busy);
+        }
+        let keys = share.levels();
+        for (key, (times, whose)) in keys.iter().zip(OF_FREE) {
+            let held = inner.held.get(key).copied().unwrap_or_default();
+            if held >= free.saturating_mul(times) && !share.is_own() {
+                return Err(SignError::ShareInUse(whose));
+            }
+        }
+        inner.used += 1;
+        for key in keys {
+            *inner.held.entry(key).or_default() += 1;
+        }
+        Ok(QueueSlot {
+            slots: Arc::clone(self),
+            share,
+        })
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.lock().used
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl QueueSlot {
+    /// Whose turn it waits for.
+    pub(super) fn share(&self) -> Share {
+        self.share
+    }
+}
+
+impl Drop for QueueSlot {
+    fn drop(&mut self) {
+        let mut inner = self.slots.lock();
+        inner.used = inner.used.saturating_sub(1);
+        for key in self.share.levels() {
+            if let Some(held) = inner.held.get_mut(&key) {
+                *held = held.saturating_sub(1);
+                if *held == 0 {
+                    inner.held.remove(&key);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn take(queue: &Arc<Slots>, share: Share, most: usize) -> Vec<QueueSlot> {
+        (0..most).map_while(|_| queue.reserve(share).ok()).collect()
+    }
+
+    #[test]
+    fn whoever_floods_leaves_room_at_each_level() {
+        let queue = Arc::new(Slots::new(2048));
+        let share = |domain: &str, cluster: &str, caller: &str| Share::new(domain, cluster, caller);
+        let caller = take(&queue, share("a", "east", "x"), 5000);
+        let refused = queue.reserve(share("a", "east", "x")).unwrap_err();
+        assert_eq!(refused, SignError::ShareInUse("this caller"));
+        // A thousand at once of one caller that is not known by its pod.
+        assert!((1000..1400).contains(&caller.len()), "{}", caller.len());
+        let callers: Vec<_> = (0..5000)
+            .map_while(|n| queue.reserve(share("a", "east", &n.to_string())).ok())
+            .collect();
+        let refused = queue.reserve(share("a", "east", "new")).unwrap_err();
+        assert_eq!(refused, SignError::ShareInUse("this cluster"));
+        assert!(callers.len() > 200, "{}", callers.len());
+        let clusters: Vec<_> = (0..5000)
+            .map_while(|n| queue.reserve(share("a", &format!("c{n}"), "x")).ok())
+            .collect();
+        let refused = queue.reserve(share("a", "new", "x")).unwrap_err();
+        assert_eq!(refused, SignError::ShareInUse("this trust domain"));
+        assert!(clusters.len() > 100, "{}", clusters.len());
+        let others = take(&queue, share("b", "west", "x"), 100);
+        assert_eq!(others.len(), 100, "another trust domain finds room");
+        drop((caller, callers, clusters, others));
+        let inner = queue.lock();
+        assert_eq!((inner.used, inner.held.len()), (0, 0));
+    }
+
+    #[test]
+    fn own_work_may_take_the_last_slot() {
+        let queue = Arc::new(Slots::new(2));
+        let one = Share::own("x");
+        let held = take(&queue, one, 5);
+        assert_eq!(held.len(), 2);
+        assert_eq!(queue.reserve(one).unwrap_err(), SignError::Busy);
+        drop(held);
+        assert!(queue.reserve(one).is_ok());
+    }
+}
