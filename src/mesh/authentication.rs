@@ -90,12 +90,19 @@ impl CallerAuthenticator {
 
     /// Authenticates a service account's token that the message itself holds (Linkerd), against the
     /// listener's one cluster.
-    pub async fn authenticate_token(&self, token: &[u8], api: Api) -> Result<Caller, AuthnError> {
+    pub async fn authenticate_token(
+        &self,
+        token: &[u8],
+        peer: Option<&Peer>,
+        api: Api,
+    ) -> Result<Caller, AuthnError> {
         let verifiers = self.verifiers.load_full();
         let result = match std::str::from_utf8(token) {
             Ok(token) => {
                 let headers = HeaderMap::new();
-                verifiers.authenticate_bearer(token, &headers, api).await
+                verifiers
+                    .authenticate_bearer(token, &headers, peer, api)
+                    .await
             }
             Err(_) => Err(AuthnError::rejected("the token is not UTF-8").into()),
         };
@@ -173,7 +180,7 @@ impl Verifiers {
                     let names = self.callers.operators();
                     Ok(self.operators.authenticate(token, names).await?)
                 }
-                false => self.authenticate_bearer(token, headers, api).await,
+                false => self.authenticate_bearer(token, headers, peer, api).await,
             };
         }
         let leaf = peer.and_then(|peer| peer.certificate.as_deref());
@@ -189,6 +196,7 @@ impl Verifiers {
         &self,
         token: &str,
         headers: &HeaderMap,
+        peer: Option<&Peer>,
         api: Api,
     ) -> Result<Caller, Failure> {
         let verifiers = self.callers.jwt();
@@ -196,7 +204,8 @@ impl Verifiers {
             return Ok(self.jwt.authenticate(token, api, verifiers).await?);
         }
         let cluster = self.clusters.select(&self.accepted, cluster_id(headers)?)?;
-        let result = cluster.authenticate(token, api).await;
+        let peer = peer.map(|peer| peer.address.ip());
+        let result = cluster.authenticate_from(token, api, peer).await;
         result.map_err(|error| Failure {
             error,
             cluster: Some(cluster.config().name().to_owned()),
