@@ -228,3 +228,42 @@ async fn authenticate(admin: &Admin, headers: &HeaderMap) -> Result<(), AuthnErr
         .await
         .map(|_| ())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::body::Body;
+    use futures_util::poll;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_probe_waits_for_no_other_request() {
+        let begun = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&begun);
+        let endless = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            std::future::pending::<&str>()
+        };
+        let router = Router::new()
+            .route("/livez", get(|| async { "live" }))
+            .route("/metrics", get(endless))
+            .layer(from_fn_with_state(
+                Arc::new(Semaphore::new(OTHERS)),
+                probes_first,
+            ));
+        let ask = |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            Box::pin(router.clone().oneshot(request))
+        };
+        let mut others: Vec<_> = (0..3).map(|_| ask("/metrics")).collect();
+        for other in &mut others {
+            assert!(poll!(other).is_pending());
+        }
+        assert_eq!(begun.load(Ordering::Relaxed), OTHERS);
+        assert_eq!(ask("/livez").await.unwrap().status(), StatusCode::OK);
+    }
+}

@@ -110,7 +110,8 @@ async fn unread_answers_of_the_admin_port_keep_no_probe_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_source_leaves_connections_to_others() {
     let limits = "max_connections = 30\nmax_connections_per_source = 10\n\
-                  shared_sources = [\"127.0.0.3/32\"]\nhandshake_timeout = \"2s\"\n";
+                  shared_sources = [\"127.0.0.3/32\"]\nhandshake_timeout = \"2s\"\n\
+                  request_memory_bytes = 4194304\n";
     let (setup, server) = limited(limits).await;
     let roots = setup.roots(TD);
     let honest = Honest::start(&setup, &server);
@@ -136,8 +137,32 @@ async fn one_source_leaves_connections_to_others() {
         assert_eq!(answered.len(), most, "127.0.0.{octet}");
         held.push((stranger, answered));
     }
+    // A quarter of the memory for requests is for 85 of at least 12 KiB, until their answers are read.
+    let mut stranger = Stranger::new(4, server.port(), &roots);
+    let connection = stranger.http2_reading(0).await.unwrap();
+    let mut answers = Vec::new();
+    for _ in 0..100 {
+        let mut call = Unfinished::start(connection.clone(), WATCH, 0)
+            .await
+            .unwrap();
+        let _ = call.end();
+        answers.push(in_time(call.answer).await.unwrap());
+    }
+    let statuses: Vec<_> = answers
+        .iter()
+        .map(|each| each.headers().get("grpc-status"))
+        .collect();
+    let begun = statuses.iter().filter(|status| status.is_none()).count();
+    assert!((50..=85).contains(&begun), "{begun} of {}", statuses.len());
+    let refused = |status: &&Option<_>| status.is_some_and(|status| status == "8");
+    assert_eq!(
+        statuses.iter().filter(refused).count(),
+        100 - begun,
+        "RESOURCE_EXHAUSTED"
+    );
     honest.end().await;
     server.wait_for_log("name it in shared_sources").await;
+    server.wait_for_log("request_memory_bytes are in use").await;
     server.stop().await;
 }
 

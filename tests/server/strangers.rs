@@ -153,6 +153,11 @@ async fn unfinished_messages_cost_little() {
     let mut all = vec![("idle connections", more)];
     for (octet, path) in [(2, HEALTH), (3, REFLECTION)] {
         let mut stranger = Stranger::new(octet, port, &roots);
+        let call = Unfinished::start(stranger.http2().await.unwrap(), HEALTH, 4_097);
+        let answer = tokio::time::timeout(PATIENCE, call.await.unwrap().answer);
+        let answer = answer.await.unwrap().unwrap();
+        let status = &answer.headers()["grpc-status"];
+        assert_eq!(status, "11", "OUT_OF_RANGE");
         let (more, _held) = cost(&setup, &server, before, path, async || {
             unfinished(&mut stranger, path, 100, 1_500_000).await
         })
