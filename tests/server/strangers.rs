@@ -239,6 +239,10 @@ async fn unfinished_messages_cost_little() {
         })
         .await;
         all.push(("client chains", more));
+        if bytes > 16_384 {
+            let refused = tokio::time::timeout(PATIENCE, stranger.all_ended()).await;
+            refused.expect("a chain of 60 KB is kept");
+        }
     }
     for (name, more) in all {
         assert!(more < BOUND, "{name}: {} KiB more", more / 1024);
