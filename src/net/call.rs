@@ -16,7 +16,7 @@ use super::request_memory::Share;
 /// What a call costs beside its headers and bodies: its task, and the buffers of HTTP and gRPC.
 pub(super) const CALL_BYTES: usize = 12 * 1024;
 /// What a header costs beside its text.
-const HEADER_BYTES: usize = 128;
+const HEADER_BYTES: usize = 192;
 /// The most that HTTP/2 gets of an answer at a time, since it keeps it until the client reads it.
 const PART: usize = 16 * 1024;
 

@@ -56,6 +56,9 @@ pub struct Limits {
     pub drain_timeout: Duration,
 }
 
+/// What short headers cost beyond the bytes that HTTP/2 counts for them.
+const HEADER_FACTOR: usize = 6;
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -103,7 +106,7 @@ impl Limits {
     }
 
     fn largest_request(&self) -> usize {
-        CALL_BYTES + self.max_header_bytes as usize * 2 + self.max_message_bytes
+        CALL_BYTES + self.max_header_bytes as usize * HEADER_FACTOR + self.max_message_bytes
     }
 
     /// Checks each value; `at` returns the full path of a key of this section, for the error.
