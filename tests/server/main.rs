@@ -23,6 +23,7 @@ mod enterprise;
 mod existing_keys;
 mod fair_shares;
 mod faulty_signatures;
+mod hostile_api_server;
 mod idempotency;
 mod issuance;
 mod istio;

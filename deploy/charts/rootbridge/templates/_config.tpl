@@ -22,8 +22,10 @@
 {{- $mesh := dict
   "address" "0.0.0.0:8443"
   "apis" (list "istio" "certificates" "bundles")
-  "client_certificates" (dict "trust_domains" (list .Values.trustDomain))
   "tls" (dict "trust_domain" .Values.trustDomain "dns" $names "ip" (list "127.0.0.1")) }}
+{{- if .Values.authentication.renewByCertificate }}
+{{- $_ := set $mesh "client_certificates" (dict "trust_domains" (list .Values.trustDomain)) }}
+{{- end }}
 {{- $operators := dict }}
 {{- range $name, $operator := .Values.operators }}
 {{- $_ := set $operators $name (dict "trust_domain" $.Values.trustDomain "credential_file" (printf "/var/run/secrets/rootbridge/operators/%s/%s" $name (default "token" $operator.key))) }}
