@@ -24,10 +24,12 @@ pub mod cluster;
 pub mod issuance;
 pub mod trust;
 
+pub mod net;
+pub mod upstream;
+
 pub mod admin;
 pub mod controllers;
 pub mod mesh;
-pub mod net;
 
 pub mod app;
 pub mod cli;

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::issuance::{Authorities, AuthorityStatus, SigningPipeline};
 use crate::net::Certificates;
 use crate::trust::{Distribution, TargetStatus};
+use crate::upstream::{RequestStatus, Statuses};
 
 /// The components that the routes read.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Admin {
     pub health_state: Arc<HealthState>,
     /// The rollout of trust bundles in clusters.
     pub distribution: Arc<Distribution>,
+    /// Requests to upstream CAs, and when the issuing CAs are renewed.
+    pub renewing: Arc<Statuses>,
     /// The certificates of each listener, by its name: without any no handshake succeeds.
     pub listeners: Vec<(String, Arc<Certificates>)>,
     pub metrics: Metrics,
@@ -45,6 +48,7 @@ struct Status {
     authorities: Vec<AuthorityStatus>,
     tokens: std::collections::BTreeMap<String, TokenHealth>,
     bundle_targets: Vec<TargetStatus>,
+    upstream: Vec<RequestStatus>,
 }
 
 /// Public for GET and HEAD: they name no workload.
@@ -151,6 +155,7 @@ async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
         authorities: admin.authorities.status(),
         tokens: admin.health_state.tokens(),
         bundle_targets: admin.distribution.all(),
+        upstream: admin.renewing.all(),
     })
 }
 

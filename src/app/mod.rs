@@ -12,6 +12,7 @@ mod prober;
 mod publisher;
 mod records;
 mod reload;
+mod renewals;
 mod serve;
 mod service_manager;
 

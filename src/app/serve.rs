@@ -16,7 +16,7 @@ use super::policy::effective_policy;
 use super::prober::Prober;
 use super::records::Records;
 use super::reload::Reload;
-use super::{descriptors, linkerd_events, log, publisher, service_manager};
+use super::{descriptors, linkerd_events, log, publisher, renewals, service_manager};
 use crate::admin::{self, Admin, HealthState};
 use crate::authn::{JwtVerifiers, Operators};
 use crate::cluster::Clusters;
@@ -27,6 +27,7 @@ use crate::issuance::{self, Authorities};
 use crate::mesh::{self, Services};
 use crate::net::{self, AllowedClients, Listener};
 use crate::trust::Bundles;
+use crate::upstream::Statuses;
 
 /// How long a shutdown waits for issuances that are recorded and have no outcome yet.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -87,6 +88,9 @@ pub async fn serve(
     let controlling = controllers::Metrics::default();
     controlling.register(metrics.registry());
 
+    let renewing = Arc::new(Statuses::default());
+    let renewals = renewals::new(&config, &core, &renewing, metrics.registry());
+
     let callers = Callers {
         jwt: Arc::new(JwtVerifiers::new(config.authn(), Arc::clone(&core.clock))),
         operators: Arc::new(Operators::new(config.authn())),
@@ -110,6 +114,7 @@ pub async fn serve(
         pipeline: core.pipeline.clone(),
         health_state: Arc::clone(&health_state),
         distribution,
+        renewing,
         listeners: bound.iter().filter_map(Bound::named_certificates).collect(),
         metrics,
         operators: arc_swap::ArcSwap::new(Arc::clone(&callers.operators)),
@@ -142,6 +147,7 @@ pub async fn serve(
 
     let records = Records::new(core.clone(), Arc::clone(&authorities), Arc::clone(&bundles));
     tasks.spawn(records.follow(stop.clone()));
+    tasks.spawn(renewals.run(stop.clone()));
     let prober = Prober {
         core: core.clone(),
         tokens,

@@ -1,9 +1,10 @@
-//! `anchors add`, `anchors remove` and `anchors list`.
+//! `anchors add`, `anchors remove` and `anchors list`; `anchors approve` is in `ca_requests`.
 
 use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::ca_requests::{ApproveArgs, approve};
 use super::certificate_files;
 use super::config_arg::CommonArgs;
 use super::failure::{Exit, Failure};
@@ -22,6 +23,8 @@ pub(super) enum AnchorsCommand {
     Add(AddArgs),
     /// Remove a trust anchor from a trust bundle.
     Remove(RemoveArgs),
+    /// Approve the root of an upstream CA, which a certificate of an issuing key waits for.
+    Approve(ApproveArgs),
     /// List trust anchors.
     List(ListArgs),
 }
@@ -73,6 +76,7 @@ pub(super) fn run(command: AnchorsCommand) -> Result<(), Failure> {
     match command {
         AnchorsCommand::Add(args) => add(&args),
         AnchorsCommand::Remove(args) => remove(&args),
+        AnchorsCommand::Approve(args) => approve(&args),
         AnchorsCommand::List(args) => list(&args),
     }
 }

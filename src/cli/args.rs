@@ -3,7 +3,7 @@
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::{
-    anchors, ca, cert, check, client, config, dev, generate, keys, ledger, linkerd, serve,
+    anchors, ca, cert, check, client, config, dev, generate, keys, ledger, linkerd, serve, upstream,
 };
 
 const AFTER_HELP: &str = "\
@@ -37,6 +37,9 @@ pub(super) enum Command {
     /// Manage roots of other CAs in the trust bundles.
     #[command(subcommand)]
     Anchors(anchors::AnchorsCommand),
+    /// Ask the CAs that certify the issuing keys.
+    #[command(subcommand)]
+    Upstream(upstream::UpstreamCommand),
     /// List and show issued certificates.
     #[command(subcommand)]
     Cert(cert::CertCommand),

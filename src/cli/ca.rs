@@ -1,10 +1,11 @@
-//! `ca init`, `ca request`, `ca import`, `ca adopt` and `ca list`.
+//! `ca init`, `ca request`, `ca import`, `ca adopt` and `ca list`; the others are in `ca_requests`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::ca_requests::{self, CancelArgs, RetireArgs, open_json, show_open};
 use super::certificate_files;
 use super::config_arg::CommonArgs;
 use super::existing_key;
@@ -31,8 +32,12 @@ pub(super) enum CaCommand {
     Import(ImportArgs),
     /// Move in a CA that exists: its key is in a token, and its certificate at hand.
     Adopt(AdoptArgs),
-    /// List authorities and their issuers.
+    /// List authorities, their issuers, and requests to upstream CAs.
     List(CommonArgs),
+    /// End the request to the upstream CA that is in flight.
+    Cancel(CancelArgs),
+    /// Retire an issuing CA whose last certificate has expired.
+    Retire(RetireArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -120,6 +125,8 @@ pub(super) fn run(command: CaCommand) -> Result<(), Failure> {
         CaCommand::Import(args) => import(&args),
         CaCommand::Adopt(args) => adopt(&args),
         CaCommand::List(args) => list(&args),
+        CaCommand::Cancel(args) => ca_requests::cancel(&args),
+        CaCommand::Retire(args) => ca_requests::retire(&args),
     }
 }
 
@@ -319,7 +326,8 @@ fn list(args: &CommonArgs) -> Result<(), Failure> {
     output::table(
         rows,
         "no authority yet: rootbridge ca init --trust-domain TRUST_DOMAIN",
-    )
+    )?;
+    show_open(&records, now)
 }
 
 fn issuer_json(authority: &AuthorityRecord, issuer: &IssuerRecord) -> Value {
@@ -341,6 +349,7 @@ fn issuer_json(authority: &AuthorityRecord, issuer: &IssuerRecord) -> Value {
         "not_after": issuer.certificates.last().map(|last| last.not_after.to_string()),
         "created_at": issuer.created_at.to_string(),
         "created_by": issuer.created_by,
+        "request": open_json(authority, &issuer.id),
     })
 }
 

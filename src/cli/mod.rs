@@ -3,6 +3,7 @@
 mod anchors;
 mod args;
 mod ca;
+mod ca_requests;
 mod cert;
 mod certificate_files;
 mod check;
@@ -25,6 +26,7 @@ mod open;
 mod output;
 mod serve;
 mod time;
+mod upstream;
 
 use std::process::ExitCode;
 
@@ -55,6 +57,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Bundle(args) => client::bundle::run(args),
         Command::Ca(args) => ca::run(*args),
         Command::Anchors(args) => anchors::run(args),
+        Command::Upstream(args) => upstream::run(args),
         Command::Cert(args) => cert::run(args),
         Command::Key(args) => keys::run(args),
         Command::Ledger(args) => ledger::run(args),

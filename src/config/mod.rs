@@ -10,6 +10,7 @@ mod file;
 mod log;
 mod placeholder;
 mod probe;
+mod references;
 mod schema;
 mod sections;
 mod source;
@@ -23,12 +24,13 @@ pub use error::{ConfigError, Finding};
 use file::ConfigSource;
 pub(crate) use file::read;
 pub use log::{LogConfig, LogFormat, RawLog};
+use references::{check_addresses, check_linkerd_profile};
 pub use schema::Shape;
 pub use sections::{Instance, LedgerConfig, RawInstance, RawLedger};
 
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::controllers::publisher;
-use crate::{admin, authn, cluster, controllers, hsm, issuance, mesh, policy};
+use crate::{admin, authn, cluster, controllers, hsm, issuance, mesh, policy, upstream};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -68,6 +70,12 @@ pub struct RawConfig {
     /// `[linkerd_issuers.*]`.
     #[serde(default)]
     pub linkerd_issuers: BTreeMap<String, controllers::RawLinkerdIssuer>,
+    /// `[upstream.*]`.
+    #[serde(default)]
+    pub upstream: BTreeMap<String, upstream::RawUpstream>,
+    /// `[authority.*]`.
+    #[serde(default)]
+    pub authority: BTreeMap<String, upstream::RawAuthority>,
     /// `[operators.*]`.
     #[serde(default)]
     pub operators: BTreeMap<String, authn::RawOperatorConfig>,
@@ -106,6 +114,7 @@ pub struct Config {
     listeners: Vec<mesh::ListenerConfig>,
     admission: issuance::AdmissionConfig,
     policy: policy::Config,
+    upstream: upstream::Config,
     istio_profile: Option<String>,
     admin: admin::Config,
     log: LogConfig,
@@ -167,6 +176,13 @@ impl Config {
         let instance = issues.collect(Instance::try_from(raw.instance));
         let ledger = issues.collect(LedgerConfig::try_from(raw.ledger));
         let hsm = issues.collect(hsm::Config::try_from(raw.hsm));
+        let upstream = upstream::RawConfig {
+            upstream: raw.upstream,
+            authority: raw.authority,
+        };
+        let tokens: Vec<&str> = hsm.iter().flat_map(hsm::Config::token_names).collect();
+        let mut upstream = upstream::Config::check(upstream, &tokens, &mut issues);
+        upstream.check_lifetimes(policy.policy().profiles_in_use(), &mut issues);
         let publisher = issues.collect(publisher::PublisherConfig::try_from(raw.publisher));
         let log = issues.collect(LogConfig::try_from(raw.log));
 
@@ -210,6 +226,7 @@ impl Config {
                 listeners,
                 admission: admission?,
                 policy,
+                upstream,
                 istio_profile: raw.istio.profile,
                 admin: admin?,
                 log: log?,
@@ -279,6 +296,11 @@ impl Config {
         &self.policy
     }
 
+    /// `[upstream.*]` and `[authority.*]`.
+    pub fn upstream(&self) -> &upstream::Config {
+        &self.upstream
+    }
+
     /// Sections that differ in `next` and are read at the start only. Every field is named here, so
     /// that a new one is either replaced by a reload or counts.
     pub fn needs_restart(&self, next: &Self) -> Vec<&'static str> {
@@ -297,6 +319,7 @@ impl Config {
             // Replaced by a reload.
             admission: _,
             policy: _,
+            upstream,
             istio_profile,
             admin,
             log,
@@ -313,6 +336,7 @@ impl Config {
             ("listeners", listeners_differ),
             ("bundle_targets", *bundle_targets != next.bundle_targets),
             ("publisher", *publisher != next.publisher),
+            ("upstream or authority", *upstream != next.upstream),
             ("istio", *istio_profile != next.istio_profile),
             (controllers_key, *controllers != next.controllers),
             ("admin", *admin != next.admin),
@@ -341,47 +365,6 @@ impl Config {
     /// Allows one login although a wrong PIN would lock the token (`--final-try`).
     pub fn allow_final_try(&mut self) {
         self.hsm.allow_final_try();
-    }
-}
-
-fn check_linkerd_profile(
-    listener: &mesh::ListenerConfig,
-    policy: &policy::Policy,
-) -> Result<(), ConfigIssues> {
-    let Some(linkerd) = listener.linkerd() else {
-        return Ok(());
-    };
-    let table = format!("listeners.{}", listener.name());
-    let name = linkerd.profile();
-    // An empty name means the policy's default profile elsewhere.
-    if name.is_empty() || !policy.has_profile(name) {
-        let key = format!("{table}.linkerd.profile");
-        return Err(ConfigIssue::undefined(key, "profiles", name).into());
-    }
-    match policy.profile(name) {
-        Some(profile) => linkerd
-            .check_schedule(profile)
-            .map_err(|issue| ConfigIssues::from(issue).under(&table)),
-        None => Ok(()),
-    }
-}
-
-fn check_addresses(
-    listeners: &[mesh::ListenerConfig],
-    admin: Option<&admin::Config>,
-    issues: &mut ConfigIssues,
-) {
-    let admin = admin.map(|admin| (admin.address(), "admin".to_owned()));
-    let mut users = BTreeMap::from_iter(admin);
-    for listener in listeners {
-        let (key, address) = (format!("listeners.{}", listener.name()), listener.address());
-        // Port 0 is a new port each time.
-        if address.port() != 0
-            && let Some(other) = users.insert(address, key.clone())
-        {
-            let problem = format_args!("{address} is the address of {other} too");
-            issues.push(ConfigIssue::new(format!("{key}.address"), problem));
-        }
     }
 }
 

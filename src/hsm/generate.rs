@@ -287,7 +287,7 @@ fn checked(
 }
 
 /// A random CKA_ID whose first two octets no other key begins with: some tokens keep no more of it.
-fn new_id(session: &Session) -> Result<Vec<u8>, Fault> {
+pub(super) fn new_id(session: &Session) -> Result<Vec<u8>, Fault> {
     let mut used = Vec::new();
     for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
         for object in session.find_objects(&[Attribute::Class(class)])? {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::error::HsmError;
-use super::generate::{NewKey, generate};
+use super::generate::{NewKey, generate, new_id};
 use super::key::Key;
 use super::key_name::KeyName;
 use super::keys::{self, KeyReport};
@@ -115,6 +115,20 @@ impl Token {
         };
         self.workers
             .call("to generate a key", GENERATION_TIMEOUT, false, work)
+            .await
+    }
+
+    /// A random CKA_ID that no key has, not even cut to two octets: for [`Self::generate`], once it
+    /// is on record.
+    ///
+    /// # Errors
+    /// When the token is not ready, busy, or does not answer.
+    pub async fn new_key_id(&self) -> Result<Vec<u8>, HsmError> {
+        let limit = self.inner().deadline;
+        self.workers
+            .call("to find a free CKA_ID", limit, true, |inner, session| {
+                new_id(session).map_err(|fault| inner.call_error(fault))
+            })
             .await
     }
 

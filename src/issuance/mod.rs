@@ -32,7 +32,7 @@ pub use authority::{Authority, NoIssuer};
 pub use category::{Category, Class};
 pub use ceremony::{
     Ceremony, CeremonyError, ExistingKey, ImportReport, InitOptions, InitReport, RequestOptions,
-    RequestReport,
+    RequestReport, UpstreamOptions, UpstreamOutcome,
 };
 pub use certificate_status::LedgerStatusSource;
 pub use error::IssueError;
@@ -41,7 +41,7 @@ pub use issuer::{Issuer, shortest_ttl};
 pub use metrics::Metrics;
 pub use own_key::{OwnKeyError, OwnKeyRequest};
 pub use pipeline::SigningPipeline;
-pub use refresh::active_path;
+pub use refresh::{active_path, active_since};
 pub use request::{IssuanceRequest, Naming};
 pub use status::AuthorityStatus;
 pub use subordinate::{NO_REMAINING_PATH_LEN, path_len_remedy};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::authority::NoIssuer;
 use super::issuer::Issuer;
+use crate::clock::UnixTime;
 use crate::hsm::{Hsm, Key};
 use crate::ledger::{
     AuthorityRecord, CaCertificateRecord, IssuerRecord, IssuerState, Role, Snapshot,
@@ -60,6 +61,11 @@ fn active_row(record: &AuthorityRecord) -> Option<(&IssuerRecord, &CaCertificate
     // The certificate that was activated last counts, however old its key is.
     rows.filter(|(_, row)| row.state == IssuerState::Active && anchor_is_published(row))
         .max_by_key(|(_, row)| row.id)
+}
+
+/// When the recorded active issuer got the certificate that it signs under.
+pub fn active_since(record: &AuthorityRecord) -> Option<UnixTime> {
+    active_row(record).map(|(_, row)| row.added_at)
 }
 
 /// The path of the recorded active issuer: the certificate that it signs under, those above it, and
@@ -139,7 +145,6 @@ pub(super) fn reserved_keys(records: &Snapshot) -> HashSet<[u8; 32]> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
-    use crate::clock::UnixTime;
     use crate::ledger::{AnchorOrigin, AnchorRecord, CaCertificateId, IssuerId};
     use crate::x509::TrustDomain;
 
@@ -215,6 +220,7 @@ mod tests {
             issuers,
             anchors,
             bundle: None,
+            requests: Vec::new(),
         }
     }
 

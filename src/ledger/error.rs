@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{IntentId, IssuerId, IssuerState, State};
+use super::{CaRequestId, CaRequestState, IntentId, IssuerId, IssuerState, State};
 use crate::x509::{Serial, TrustDomain};
 
 /// A refusal or a failure of the ledger. Only [`Unavailable`](LedgerError::Unavailable) is worth a
@@ -84,6 +84,15 @@ pub enum LedgerError {
         trust_domain: TrustDomain,
         /// Fingerprint in lower hex.
         sha256: String,
+    },
+    /// Another request of the authority has not ended.
+    #[error("a request of {0} to its upstream CA is in flight already: see `rootbridge ca list`")]
+    RequestInFlight(TrustDomain),
+    /// Another process has changed the request.
+    #[error("request {request} to the upstream CA is {state} already")]
+    RequestMoved {
+        request: CaRequestId,
+        state: CaRequestState,
     },
     /// The change or call violates a rule; nothing was done.
     #[error("{0}")]

@@ -6,10 +6,12 @@
 //! [`Change`] of them names its author, and creates an immutable bundle version where it changes the
 //! published anchors.
 
+mod ca_request;
 mod error;
 mod filter;
 mod high_water;
 mod intent;
+mod issuer_key;
 mod records;
 mod rollout;
 mod row;
@@ -21,16 +23,18 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+pub use ca_request::{CaRequestChange, CaRequestId, CaRequestRecord, CaRequestState};
 pub use error::LedgerError;
 pub use filter::Filter;
 pub use high_water::HighWater;
 pub use intent::{
     CallerMethod, CallerRecord, Epoch, Intent, IntentId, Kind, Outcome, Record, State,
 };
+pub use issuer_key::{IssuerId, KeyLocation};
 pub use records::{
     Actor, AnchorOrigin, AnchorRecord, AnchorState, Applied, AuthorityRecord, BundleRecord,
-    BundleVersion, CaCertificateId, CaCertificateRecord, CertificateState, Change, IssuerId,
-    IssuerRecord, IssuerState, KeyLocation, Role, Snapshot,
+    BundleVersion, CaCertificateId, CaCertificateRecord, CertificateState, Change, IssuerRecord,
+    IssuerState, Role, Snapshot,
 };
 pub use rollout::BundleRollout;
 pub use row::{CertificateRow, CheckReport};

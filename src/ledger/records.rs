@@ -3,47 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::ca_request::{CaRequestChange, CaRequestId, CaRequestRecord};
 use super::high_water::HighWater;
+use super::issuer_key::{IssuerId, KeyLocation};
 use super::words::words;
 use crate::clock::UnixTime;
-use crate::digest::{hex, sha256};
 use crate::x509::TrustDomain;
-
-/// Identifies an issuer by its key: the first 16 bytes of the SHA-256 of its SubjectPublicKeyInfo, in
-/// lower-case hex.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct IssuerId(Box<str>);
-
-impl IssuerId {
-    pub fn of_spki(spki_der: &[u8]) -> Self {
-        Self(hex(sha256(spki_der).get(..16).unwrap_or_default()).into())
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for IssuerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl FromStr for IssuerId {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
-        if text.len() == 32 && text.chars().all(hex) {
-            Ok(Self(text.into()))
-        } else {
-            Err(format!(
-                "{text:?} is no issuer id: 32 digits of lower-case hex"
-            ))
-        }
-    }
-}
 
 /// The row number of a CA certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,17 +63,6 @@ pub enum AnchorOrigin {
     Foreign,
 }
 words!(AnchorOrigin, "origin", { Own => "own", Upstream => "upstream", Foreign => "foreign" });
-
-/// The location of a copy of an issuer's key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyLocation {
-    /// The token's name in the configuration.
-    pub token: String,
-    /// The token's serial number (CK_TOKEN_INFO).
-    pub token_serial: String,
-    pub key_id: Vec<u8>,
-    pub label: String,
-}
 
 /// A CA certificate issued to an issuer's key, with its certification path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,6 +139,15 @@ pub struct AuthorityRecord {
     pub anchors: Vec<AnchorRecord>,
     /// The newest version; `None` before the first anchor.
     pub bundle: Option<BundleRecord>,
+    /// The newest requests to an upstream CA, oldest first: at most one, the last, is in flight.
+    pub requests: Vec<CaRequestRecord>,
+}
+
+impl AuthorityRecord {
+    /// The request to an upstream CA that has not ended.
+    pub fn open_request(&self) -> Option<&CaRequestRecord> {
+        self.requests.iter().find(|each| each.state.is_open())
+    }
 }
 
 /// A consistent view of all records.
@@ -274,6 +237,16 @@ pub enum Change {
         /// When they leave the bundle, each at the latest at its notAfter.
         expires_at: Option<UnixTime>,
     },
+    /// Publishes the root of an upstream CA, which an operator has approved. Certificates below it can
+    /// be used from then on; callers are accepted through it once one is.
+    ApproveAnchor {
+        trust_domain: TrustDomain,
+        der: Vec<u8>,
+        /// The operator's description of its source.
+        source: String,
+    },
+    /// Changes a request to an upstream CA.
+    Request(CaRequestChange),
     /// Removes an anchor from the bundle.
     RetireAnchor {
         trust_domain: TrustDomain,
@@ -309,32 +282,6 @@ pub struct Applied {
     pub certificate: Option<CaCertificateId>,
     /// SHA-256 of the foreign anchors that were not published before.
     pub added_anchors: Vec<[u8; 32]>,
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn an_issuers_id_is_32_lower_case_digits() {
-        let id = IssuerId::of_spki(b"key");
-        assert_eq!(id.to_string().len(), 32);
-        assert_eq!(id.as_str().parse::<IssuerId>(), Ok(id.clone()));
-        assert_eq!(format!("{:>34}", id), format!("  {id}"));
-        let text = id.to_string();
-        let short = text.get(1..).unwrap();
-        for wrong in [
-            String::new(),
-            short.to_owned(),
-            format!("{text}0"),
-            format!("{short}g"),
-            format!("{short}A"),
-            format!("{short}-"),
-        ] {
-            let error = wrong.parse::<IssuerId>().unwrap_err();
-            assert!(error.contains("is no issuer id"), "{error}");
-        }
-        assert_eq!(CaCertificateId::new(7).to_string(), "7");
-    }
+    /// The row of a request to an upstream CA that was begun.
+    pub request: Option<CaRequestId>,
 }

@@ -109,6 +109,13 @@ impl Policy {
         self.profiles.get(name)
     }
 
+    /// The profiles that rules allow, and the default one.
+    pub fn profiles_in_use(&self) -> impl Iterator<Item = &Profile> {
+        let names = self.rules.iter().flat_map(|rule| &rule.profiles);
+        let names = names.chain([&self.default_profile]);
+        names.filter_map(|name| self.profiles.get(name).map(Arc::as_ref))
+    }
+
     pub fn has_profile(&self, name: &str) -> bool {
         self.profiles.contains_key(name)
     }

@@ -250,6 +250,7 @@ mod tests {
                 created_by: String::new(),
                 issuers: vec![issuer],
                 anchors: anchors.to_vec(),
+                requests: Vec::new(),
                 bundle: Some(BundleRecord {
                     sequence,
                     digest: [0; 32],

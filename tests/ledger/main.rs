@@ -19,6 +19,7 @@ mod contract_filters;
 mod contract_foreign_anchors;
 mod contract_queries;
 mod contract_records;
+mod contract_requests;
 mod contract_rollouts;
 
 mod crash;
@@ -52,6 +53,12 @@ mod on_sqlite {
         a_serial_is_used_once,
         an_outcome_is_final,
         one_failure_does_not_spread,
+    );
+    contract!(crate::sqlite::SqliteStore::new(), contract_requests:
+        one_request_is_in_flight,
+        a_request_goes_from_state_to_state,
+        an_attempt_is_made_once,
+        an_approved_root_is_published,
     );
     contract!(crate::sqlite::SqliteStore::new(), contract_epochs:
         callers_who_leave_harm_nobody,

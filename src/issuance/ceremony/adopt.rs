@@ -21,7 +21,7 @@ impl Ceremony {
         let newest = own.max_by_key(|each| each.not_before());
         let certificate = newest.ok_or_else(|| CeremonyError::KeyNotCertified {
             key: key.uri.clone(),
-            subjects: super::import::subjects(certificates),
+            subjects: super::examine::subjects(certificates),
         })?;
         // Before anything is recorded.
         let records = self.ledger.snapshot().await?;

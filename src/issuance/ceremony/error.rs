@@ -1,6 +1,7 @@
 //! Why a ceremony failed.
 
 use super::super::error::IssueError;
+use crate::clock::UnixTime;
 use crate::hsm::{HsmError, UriError};
 use crate::ledger::{IssuerState, LedgerError, Role};
 use crate::x509::{CertError, PathError, TbsError, TrustDomain};
@@ -52,6 +53,9 @@ pub enum CeremonyError {
         given: u8,
         requested: u8,
     },
+    /// Profiles issue certificates that live longer.
+    #[error("its certification path ends at {end}; the profiles in use need one until {least}")]
+    TooShort { end: UnixTime, least: UnixTime },
     /// A certificate of the path that verifiers of the mesh refuse.
     #[error("`{subject}` cannot be used: {objections}")]
     Objections {

@@ -3,6 +3,7 @@
 
 mod adopt;
 mod error;
+mod examine;
 mod existing;
 mod import;
 mod init;
@@ -10,6 +11,7 @@ mod keys;
 mod objections;
 mod options;
 mod request;
+mod upstream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +29,7 @@ use crate::x509::{PublicKey, Serial, TrustDomain};
 pub use error::CeremonyError;
 pub use existing::ExistingKey;
 pub use options::{ImportReport, InitOptions, InitReport, RequestOptions, RequestReport};
+pub use upstream::{UpstreamOptions, UpstreamOutcome};
 
 /// How long a ceremony waits for its token to be ready.
 const TOKEN_WAIT: Duration = Duration::from_secs(10);

@@ -8,7 +8,7 @@ use super::options::{RequestOptions, RequestReport};
 use super::{Ceremony, CeremonyError, issuer_id};
 use crate::hsm::Key;
 use crate::ledger::{IssuerState, Kind, Role};
-use crate::x509::{TbsError, ca_name, request_info, to_pem};
+use crate::x509::{TbsError, TrustDomain, ca_name, request_info, to_pem};
 
 impl Ceremony {
     /// Makes an issuing key, or takes an existing one, and makes a certification request. A repeated
@@ -21,7 +21,6 @@ impl Ceremony {
             kind: options.kind,
             path_len: options.path_len,
         };
-        let now = self.clock.now();
         let key = match &options.use_key {
             Some(existing) => {
                 let (token, key) = self.open_existing(existing).await?;
@@ -32,17 +31,36 @@ impl Ceremony {
             None => self.pending_key(&options.token, spec).await?,
         };
         let common_name = format!("{domain} issuing CA");
-        let name =
-            ca_name(&common_name, options.organization.as_deref()).map_err(TbsError::from)?;
-        let info = request_info(&name, key.public_key(), Some(options.path_len))?;
+        let organization = options.organization.as_deref();
+        let der = self
+            .sign_request(domain, &key, &common_name, organization, options.path_len)
+            .await?;
+        Ok(RequestReport {
+            csr_pem: to_pem("CERTIFICATE REQUEST", &der),
+            issuer: issuer_id(key.public_key()),
+            public_key: key.public_key().clone(),
+        })
+    }
+
+    /// A certification request (DER) for the key.
+    pub(super) async fn sign_request(
+        &self,
+        domain: &TrustDomain,
+        key: &Key,
+        common_name: &str,
+        organization: Option<&str>,
+        path_len: u8,
+    ) -> Result<Vec<u8>, CeremonyError> {
+        let name = ca_name(common_name, organization).map_err(TbsError::from)?;
+        let info = request_info(&name, key.public_key(), Some(path_len))?;
         let signable = Request {
             public_key: key.public_key().clone(),
             algorithm: key.algorithm(),
         };
         let in_flight = self.pipeline.begin();
-        let info = (Kind::Request, info);
-        let mut intent = self.intent(&in_flight, domain, &key, key.public_key(), info, now);
-        intent.subject = common_name;
+        let (info, now) = ((Kind::Request, info), self.clock.now());
+        let mut intent = self.intent(&in_flight, domain, key, key.public_key(), info, now);
+        intent.subject = common_name.to_owned();
         let permit = key.reserve().map_err(IssueError::from)?;
         let prepared = Prepared {
             in_flight,
@@ -50,12 +68,7 @@ impl Ceremony {
             permit,
             signable,
         };
-        let der = self.pipeline.run(prepared, |_| {}).await?;
-        Ok(RequestReport {
-            csr_pem: to_pem("CERTIFICATE REQUEST", &der),
-            issuer: issuer_id(key.public_key()),
-            public_key: key.public_key().clone(),
-        })
+        Ok(self.pipeline.run(prepared, |_| {}).await?)
     }
 
     /// The newest pending key that matches `spec`, or a new one.

@@ -54,6 +54,33 @@ impl ChangeContext<'_> {
         .await
     }
 
+    /// Publishes the root of an upstream CA. One that was published for another CA becomes this
+    /// authority's.
+    pub(super) async fn approve_anchor(
+        &mut self,
+        trust_domain: &TrustDomain,
+        der: &[u8],
+        source: &str,
+    ) -> Result<ChangeResult, LedgerError> {
+        let authority = authority(self.conn, trust_domain).await?;
+        let sha256 = parse("the anchor", der)?.fingerprint();
+        let new = NewCaCertificate {
+            der: Vec::new(),
+            path: Vec::new(),
+            anchor: der.to_vec(),
+            origin: AnchorOrigin::Upstream,
+            source: source.to_owned(),
+            state: AnchorState::Pending,
+        };
+        self.ensure_anchor(authority, &new, &sha256).await?;
+        let detail = format!("sha256:{} from {source}", hex(&sha256));
+        Ok(ChangeResult {
+            action: Some(("approve-anchor", trust_domain.to_string(), detail)),
+            authority: Some((authority, trust_domain.clone())),
+            ..ChangeResult::default()
+        })
+    }
+
     #[expect(clippy::too_many_arguments, reason = "they are the row's columns")]
     pub(super) async fn insert_anchor(
         &mut self,
@@ -117,8 +144,8 @@ impl ChangeContext<'_> {
         Ok(ChangeResult {
             action,
             authority: Some((authority, trust_domain.clone())),
-            certificate: None,
             added_anchors: added.into_iter().map(|(sha256, _)| sha256).collect(),
+            ..ChangeResult::default()
         })
     }
 

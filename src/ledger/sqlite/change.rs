@@ -36,6 +36,7 @@ pub(super) async fn apply(
             bundles: Vec::new(),
             certificate: None,
             added_anchors: Vec::new(),
+            request: None,
         };
         for change in changes {
             let applied = Box::pin(apply(conn, change, by, now)).await?;
@@ -43,6 +44,7 @@ pub(super) async fn apply(
             all.bundles.extend(applied.bundles);
             all.certificate = applied.certificate.or(all.certificate);
             all.added_anchors.extend(applied.added_anchors);
+            all.request = applied.request.or(all.request);
         }
         return Ok(all);
     }
@@ -66,6 +68,7 @@ pub(super) async fn apply(
         bundles,
         certificate: result.certificate,
         added_anchors: result.added_anchors,
+        request: result.request,
     })
 }
 
@@ -93,6 +96,7 @@ async fn refresh(
         bundles,
         certificate: None,
         added_anchors: Vec::new(),
+        request: None,
     })
 }
 
@@ -118,6 +122,7 @@ async fn accept_older(
         bundles,
         certificate: None,
         added_anchors: Vec::new(),
+        request: None,
     })
 }
 
@@ -196,6 +201,12 @@ impl ChangeContext<'_> {
                 self.add_foreign_anchors(&trust_domain, &ders, &source, expires_at)
                     .await
             }
+            Change::ApproveAnchor {
+                trust_domain,
+                der,
+                source,
+            } => self.approve_anchor(&trust_domain, &der, &source).await,
+            Change::Request(change) => self.change_request(change).await,
             Change::RetireAnchor {
                 trust_domain,
                 sha256,

@@ -4,7 +4,7 @@ use sqlx::SqliteConnection;
 
 use super::columns::Columns;
 use crate::clock::UnixTime;
-use crate::ledger::{Actor, CaCertificateId, LedgerError};
+use crate::ledger::{Actor, CaCertificateId, CaRequestId, LedgerError};
 use crate::x509::{Certificate, TrustDomain};
 
 /// The result of a change, before its bundle version.
@@ -17,6 +17,8 @@ pub(super) struct ChangeResult {
     pub(super) certificate: Option<CaCertificateId>,
     /// Fingerprints of the foreign anchors that were not published before.
     pub(super) added_anchors: Vec<[u8; 32]>,
+    /// The row of a request to an upstream CA that was begun.
+    pub(super) request: Option<CaRequestId>,
 }
 
 pub(super) async fn revision(conn: &mut SqliteConnection) -> Result<u64, LedgerError> {

@@ -3,6 +3,7 @@
 use sqlx::SqliteConnection;
 
 use super::bundles::bundle;
+use super::ca_requests::ca_requests;
 use super::columns::Columns;
 use crate::ledger::{
     AnchorRecord, AuthorityRecord, CaCertificateId, CaCertificateRecord, IssuerRecord, KeyLocation,
@@ -29,6 +30,7 @@ pub(super) async fn snapshot(conn: &mut SqliteConnection) -> Result<Snapshot, Le
             issuers: issuers(conn, id).await?,
             anchors: anchors(conn, id).await?,
             bundle: bundle(conn, id, None).await?,
+            requests: ca_requests(conn, id).await?,
         });
     }
     Ok(Snapshot {

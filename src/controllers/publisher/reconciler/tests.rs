@@ -28,6 +28,7 @@ fn bundle(sequence: u64) -> Arc<PublishedBundle> {
         created_by: String::new(),
         issuers: Vec::new(),
         anchors: Vec::new(),
+        requests: Vec::new(),
         bundle: Some(BundleRecord {
             sequence,
             digest: [0; 32],

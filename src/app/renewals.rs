@@ -1,0 +1,33 @@
+//! The renewals of issuing CAs with an upstream CA.
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+
+use super::core::Core;
+use crate::config::Config;
+use crate::ledger::Actor;
+use crate::upstream::{Metrics, Parts, Renewals, Statuses};
+
+pub(super) fn new(
+    config: &Config,
+    core: &Core,
+    statuses: &Arc<Statuses>,
+    registry: &mut Registry,
+) -> Renewals {
+    let metrics = Metrics::default();
+    metrics.register(registry);
+    let actor = Actor {
+        name: "rootbridge".to_owned(),
+        via: "server".to_owned(),
+    };
+    let parts = Parts {
+        instance: config.instance().name().to_owned(),
+        ceremony: core.ceremony(actor),
+        ledger: Arc::clone(&core.ledger),
+        clock: Arc::clone(&core.clock),
+        metrics,
+        statuses: Arc::clone(statuses),
+    };
+    Renewals::new(config.upstream(), parts)
+}

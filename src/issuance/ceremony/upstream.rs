@@ -1,0 +1,284 @@
+//! Requests to an upstream CA: the key, the CSR, and what becomes of the answer. Whatever asks the
+//! upstream CA is above this module.
+//!
+//! Each step is recorded before the next one starts, so that a process that dies leaves a request that
+//! the next one continues, and no key in a token without a record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::examine::{Examined, is_in_use, own_certificate};
+use super::import::report;
+use super::options::ImportReport;
+use super::{Ceremony, CeremonyError};
+use crate::clock::UnixTime;
+use crate::hsm::{HsmError, Key, Token};
+use crate::ledger::{
+    AnchorOrigin, AuthorityRecord, CaRequestChange, CaRequestRecord, CaRequestState, Change,
+    IssuerRecord, IssuerState, KeyLocation, LedgerError, Role,
+};
+use crate::x509::{Certificate, KeyKind, PublicKey, TrustDomain};
+
+/// What to request from an upstream CA.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamOptions {
+    pub trust_domain: TrustDomain,
+    /// The upstream's name in the configuration.
+    pub upstream: String,
+    /// The token's name in the configuration, for a new key.
+    pub token: String,
+    pub kind: KeyKind,
+    /// How many CAs are allowed below the issuing CA.
+    pub path_len: u8,
+    /// commonName of the subject.
+    pub common_name: String,
+    /// organizationName of the subject.
+    pub organization: Option<String>,
+    /// Certify the active issuing key again instead of a new one.
+    pub reuse_key: bool,
+    /// What a new issuing CA's path must have left, so that the profiles can use it.
+    pub least_life: Duration,
+    /// How long a new root is published before it is used, in an authority that is in use.
+    pub publish_first: Duration,
+}
+
+/// What became of an upstream CA's answer.
+#[derive(Debug)]
+pub enum UpstreamOutcome {
+    Activated(ImportReport),
+    /// The certificate is good and its root is not known: an operator must approve it.
+    WaitsForApproval(Certificate),
+    /// The root is approved, and workloads do not have it yet.
+    WaitsForBundle {
+        anchor: Certificate,
+        until: UnixTime,
+    },
+}
+
+impl Ceremony {
+    /// Records a new request, with the CKA_ID that its key gets or the key that it is for.
+    ///
+    /// # Errors
+    /// [`LedgerError::RequestInFlight`](crate::ledger::LedgerError::RequestInFlight) among others.
+    pub async fn begin_upstream(&self, options: &UpstreamOptions) -> Result<(), CeremonyError> {
+        let domain = &options.trust_domain;
+        self.create_authority(domain).await?;
+        let records = self.ledger.snapshot().await?;
+        let found = records
+            .authority(domain)
+            .and_then(|authority| existing_key(authority, options));
+        let (location, issuer) = match found {
+            Some((issuer, location)) => (location.clone(), Some(issuer.id.clone())),
+            None => {
+                let token = self.token(&options.token).await?;
+                let location = KeyLocation {
+                    token: token.name().to_owned(),
+                    token_serial: token.info().map(|info| info.serial).unwrap_or_default(),
+                    key_id: token.new_key_id().await?,
+                    label: format!("rootbridge {domain} issuing"),
+                };
+                (location, None)
+            }
+        };
+        self.change(Change::Request(CaRequestChange::Begin {
+            trust_domain: domain.clone(),
+            upstream: options.upstream.clone(),
+            location,
+            kind: options.kind,
+            path_len: Some(options.path_len),
+            issuer,
+        }))
+        .await
+        .map(drop)
+    }
+
+    /// Makes the key of a recorded request, unless an earlier run did, and records the CSR: the
+    /// request is about to be sent.
+    pub async fn prepare_upstream(
+        &self,
+        options: &UpstreamOptions,
+        request: &CaRequestRecord,
+    ) -> Result<(), CeremonyError> {
+        let domain = &options.trust_domain;
+        let token = self.token(&request.location.token).await?;
+        let key = match &request.issuer {
+            Some(issuer) => {
+                let records = self.ledger.snapshot().await?;
+                let (_, issuer) = records
+                    .issuer(issuer)
+                    .ok_or_else(|| LedgerError::UnknownIssuer(issuer.clone()))?;
+                let public_key = PublicKey::from_spki_der(&issuer.public_key).map_err(|error| {
+                    let id = &issuer.id;
+                    LedgerError::Damaged(format!("the public key of issuer {id}: {error}"))
+                })?;
+                token.key(&request.location.key_id, &public_key).await?
+            }
+            None => self.key_on_record(&token, request).await?,
+        };
+        let path_len = request.path_len.unwrap_or_default();
+        let organization = options.organization.as_deref();
+        let csr = self
+            .sign_request(domain, &key, &options.common_name, organization, path_len)
+            .await?;
+        self.change(Change::Request(CaRequestChange::Submit {
+            request: request.id,
+            csr,
+        }))
+        .await
+        .map(drop)
+    }
+
+    /// The key with the recorded CKA_ID: one that a run before this one generated, or a new one.
+    async fn key_on_record(
+        &self,
+        token: &Arc<Token>,
+        request: &CaRequestRecord,
+    ) -> Result<Key, CeremonyError> {
+        let location = &request.location;
+        let found = token.keys().await?.into_iter().find(|key| {
+            // Some tokens keep two octets of a CKA_ID, which no other key begins with.
+            !key.id.is_empty() && location.key_id.starts_with(&key.id)
+        });
+        let (id, public_key) = match found {
+            Some(report) => match report.public_key {
+                Ok(public_key) => (report.id, public_key),
+                Err(reason) => {
+                    return Err(HsmError::NoPublicKey {
+                        token: token.name().to_owned(),
+                        id: crate::digest::hex(&report.id),
+                        reason,
+                    }
+                    .into());
+                }
+            },
+            None => {
+                let new = token
+                    .generate(request.kind, &location.label, Some(&location.key_id))
+                    .await?;
+                (new.id, new.public_key)
+            }
+        };
+        self.change(Change::Request(CaRequestChange::AddKey {
+            request: request.id,
+            public_key: public_key.spki_der().to_vec(),
+            key_id: id.clone(),
+        }))
+        .await?;
+        Ok(token.key(&id, &public_key).await?)
+    }
+
+    /// Examines an answer, and activates it if the root is approved and published; otherwise the
+    /// answer is recorded, and waits.
+    ///
+    /// # Errors
+    /// The certificates cannot be used, for any reason; nothing was changed.
+    pub async fn accept_upstream(
+        &self,
+        options: &UpstreamOptions,
+        request: &CaRequestRecord,
+        certificates: &[Certificate],
+    ) -> Result<UpstreamOutcome, CeremonyError> {
+        let records = self.ledger.snapshot().await?;
+        let (certificate, authority, issuer) =
+            own_certificate(certificates, &records, request.issuer.as_ref())?;
+        let approved = approved(authority)?;
+        let known: Vec<_> = approved.iter().map(|(each, ..)| each.clone()).collect();
+        let examined = self.examine(certificate, issuer, certificates, &known)?;
+        let end = examined.path.iter().map(Certificate::not_after).min();
+        let end = end.unwrap_or(certificate.not_after());
+        let least = self.clock.now().plus(options.least_life);
+        if end < least {
+            return Err(CeremonyError::TooShort { end, least });
+        }
+        let found = approved
+            .into_iter()
+            .find(|(each, ..)| *each == examined.anchor);
+        let waits = match found {
+            None => Some(UpstreamOutcome::WaitsForApproval(examined.anchor.clone())),
+            Some((_, IssuerState::Pending, added_at)) if is_in_use(authority) => {
+                let until = added_at.plus(options.publish_first);
+                let anchor = examined.anchor.clone();
+                (self.clock.now() < until)
+                    .then_some(UpstreamOutcome::WaitsForBundle { anchor, until })
+            }
+            Some(_) => None,
+        };
+        if let Some(waits) = waits {
+            if request.state != CaRequestState::Received {
+                self.change(Change::Request(CaRequestChange::Receive {
+                    request: request.id,
+                    certificates: ders(&examined),
+                }))
+                .await?;
+            }
+            return Ok(waits);
+        }
+        let subject = certificate.subject();
+        let changes = vec![
+            self.activation(&issuer.id, &examined, &request.upstream),
+            Change::Request(CaRequestChange::End {
+                request: request.id,
+                state: CaRequestState::Activated,
+                reason: format!("`{subject}` until {end}"),
+            }),
+        ];
+        let applied = self.change(Change::All(changes)).await?;
+        let sequence = applied.bundles.first().map(|bundle| bundle.sequence);
+        Ok(UpstreamOutcome::Activated(report(
+            &authority.trust_domain,
+            &issuer.id,
+            examined,
+            sequence,
+        )))
+    }
+}
+
+/// The anchors that certificates of this authority may end in, with their states and since when they
+/// are published: roots of other CAs, which are only published, are none of them.
+fn approved(
+    authority: &AuthorityRecord,
+) -> Result<Vec<(Certificate, IssuerState, UnixTime)>, CeremonyError> {
+    let anchors = authority.anchors.iter().filter(|anchor| {
+        anchor.origin != AnchorOrigin::Foreign && anchor.state != IssuerState::Retired
+    });
+    anchors
+        .map(|anchor| {
+            let certificate = Certificate::parse(anchor.der.as_slice())?;
+            Ok((certificate, anchor.state, anchor.added_at))
+        })
+        .collect()
+}
+
+fn ders(examined: &Examined) -> Vec<Vec<u8>> {
+    let path = examined.path.iter();
+    path.map(|each| each.der().to_vec()).collect()
+}
+
+/// A key that the request can be for without a new one: the active one if that is wanted, or that of
+/// the last request if the upstream CA refused it.
+fn existing_key<'a>(
+    authority: &'a AuthorityRecord,
+    options: &UpstreamOptions,
+) -> Option<(&'a IssuerRecord, &'a KeyLocation)> {
+    let refused = authority
+        .requests
+        .last()
+        .filter(|last| last.state == CaRequestState::Refused)
+        .and_then(|last| last.issuer.as_ref());
+    let fits = |issuer: &&IssuerRecord| {
+        let wanted = match issuer.state {
+            IssuerState::Active => options.reuse_key,
+            IssuerState::Pending => Some(&issuer.id) == refused,
+            IssuerState::Retired => false,
+        };
+        let kind = PublicKey::from_spki_der(&issuer.public_key).map(|key| key.kind());
+        wanted
+            && issuer.role == Role::Issuing
+            && issuer.path_len == Some(options.path_len)
+            && kind == Ok(options.kind)
+    };
+    let issuer = authority.issuers.iter().rfind(fits)?;
+    let mut locations = issuer.locations.iter();
+    let location = locations.find(|location| location.token == options.token)?;
+    Some((issuer, location))
+}

@@ -1,0 +1,169 @@
+//! `[upstream.NAME]` and `[authority."TRUST_DOMAIN"]`.
+
+mod authority;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub use authority::{AuthorityConfig, RawAuthority};
+
+use super::command::CommandConfig;
+use super::raw::{RawKind, RawUpstream};
+use crate::config_issue::{ConfigIssue, ConfigIssues};
+use crate::policy::Profile;
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+const DEFAULT_POLL: Duration = Duration::from_secs(30);
+const DEFAULT_LONGEST_POLL: Duration = Duration::from_secs(6 * 3600);
+const DEFAULT_AFTER_REFUSAL: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Both sections.
+#[derive(Debug, Clone, Default)]
+pub struct RawConfig {
+    pub upstream: BTreeMap<String, RawUpstream>,
+    pub authority: BTreeMap<String, RawAuthority>,
+}
+
+/// What one kind of upstream CA needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    Command(CommandConfig),
+}
+
+/// A checked `[upstream.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamConfig {
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    pub(super) timeout: Duration,
+    pub(super) poll: Duration,
+    pub(super) longest_poll: Duration,
+    pub(super) after_refusal: Duration,
+}
+
+impl UpstreamConfig {
+    /// As `[upstream.NAME]` calls it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check(name: String, mut raw: RawUpstream) -> Result<Self, ConfigIssues> {
+        let mut issues = ConfigIssues::default();
+        issues.require(
+            (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic()),
+            format!("upstream.{}", name.escape_default()),
+            "a name is 1 to 64 ASCII characters without blanks",
+        );
+        let table = format!("upstream.{name}");
+        let mut inner = ConfigIssues::default();
+        let timeout = raw.timeout.take().unwrap_or(DEFAULT_TIMEOUT);
+        let poll = raw.poll.take().unwrap_or(DEFAULT_POLL);
+        let longest_poll = raw
+            .longest_poll
+            .take()
+            .unwrap_or(DEFAULT_LONGEST_POLL.max(poll));
+        let after_refusal = raw.after_refusal.take().unwrap_or(DEFAULT_AFTER_REFUSAL);
+        let second = Duration::from_secs(1);
+        for (key, value, most) in [
+            ("timeout", timeout, Duration::from_secs(600)),
+            ("poll", poll, DAY),
+            ("longest_poll", longest_poll, 7 * DAY),
+            ("after_refusal", after_refusal, 30 * DAY),
+        ] {
+            let most_text = humantime::format_duration(most);
+            let range = second..=most;
+            inner.require(
+                range.contains(&value),
+                key,
+                format_args!("must be 1s to {most_text}"),
+            );
+        }
+        inner.require(poll <= longest_poll, "poll", "is longer than longest_poll");
+        let kind = match raw.kind {
+            RawKind::Command => inner
+                .collect(CommandConfig::from_raw(&mut raw, timeout))
+                .map(Kind::Command),
+        };
+        for key in raw.left() {
+            let issue = ConfigIssue::new(key, "is no key of this kind of upstream");
+            inner.push(issue.with_fix("remove it, or correct `kind`"));
+        }
+        let value = issues.collect(inner.into_result(kind).map_err(|inner| inner.under(&table)));
+        issues.into_result(value.map(|kind| Self {
+            name,
+            kind,
+            timeout,
+            poll,
+            longest_poll,
+            after_refusal,
+        }))
+    }
+}
+
+/// Both sections, checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Config {
+    upstreams: BTreeMap<String, UpstreamConfig>,
+    authorities: Vec<AuthorityConfig>,
+}
+
+impl Config {
+    /// The valid sections; what is wrong with the others is added to `issues`. `tokens` are those that
+    /// are configured.
+    pub fn check(raw: RawConfig, tokens: &[&str], issues: &mut ConfigIssues) -> Self {
+        let mut upstreams = BTreeMap::new();
+        for (name, raw) in raw.upstream {
+            if let Some(upstream) = issues.collect(UpstreamConfig::check(name.clone(), raw)) {
+                upstreams.insert(name, upstream);
+            }
+        }
+        let mut authorities = Vec::new();
+        for (domain, raw) in raw.authority {
+            let checked = AuthorityConfig::check(&domain, raw, tokens);
+            let Some(authority) = issues.collect(checked) else {
+                continue;
+            };
+            if !upstreams.contains_key(&authority.upstream) {
+                let key = format!("authority.{domain}.upstream");
+                issues.push(ConfigIssue::undefined(key, "upstream", &authority.upstream));
+            }
+            authorities.push(authority);
+        }
+        Self {
+            upstreams,
+            authorities,
+        }
+    }
+
+    /// Holds the lifetimes of issuing CAs against those of the certificates that the profiles in use
+    /// issue below them.
+    pub fn check_lifetimes<'p>(
+        &mut self,
+        profiles: impl Iterator<Item = &'p Profile>,
+        issues: &mut ConfigIssues,
+    ) {
+        let Some(longest) = profiles.max_by_key(|profile| profile.default_ttl()) else {
+            return;
+        };
+        for authority in &mut self.authorities {
+            issues.collect(authority.check_lifetime(longest));
+        }
+    }
+
+    /// `[upstream.*]`, by name.
+    pub fn upstreams(&self) -> &BTreeMap<String, UpstreamConfig> {
+        &self.upstreams
+    }
+
+    /// `[authority.*]`, by trust domain.
+    pub fn authorities(&self) -> &[AuthorityConfig] {
+        &self.authorities
+    }
+
+    /// The authority's section with its upstream's.
+    pub fn pairs(&self) -> impl Iterator<Item = (&AuthorityConfig, &UpstreamConfig)> {
+        let authorities = self.authorities.iter();
+        authorities.filter_map(|each| Some((each, self.upstreams.get(&each.upstream)?)))
+    }
+}

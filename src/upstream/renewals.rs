@@ -1,0 +1,242 @@
+//! Follows the ledger and takes the request of every authority one step further when it is due.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::config::Config;
+use super::connect::connect;
+use super::metrics::Metrics;
+use super::retirement::replaced;
+use super::schedule::{after_refusals, renewal};
+use super::status::{OpenRequest, RequestStatus, Statuses, times};
+use super::step::{Authority, Step, Worker};
+use crate::clock::{Clock, UnixTime};
+use crate::issuance::{Ceremony, active_path, active_since};
+use crate::ledger::{AuthorityRecord, CaRequestState, Ledger, LedgerError, Snapshot};
+use crate::x509::TrustDomain;
+
+/// How often the ledger's revision is read: one row, in memory.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// How often the records are read although none has changed.
+const LOOK: Duration = Duration::from_secs(10);
+/// The pause after a step that failed without a record of it.
+const PAUSE: Duration = Duration::from_secs(5);
+/// How often it is looked whether a replaced issuing CA can be retired.
+const RETIREMENT: Duration = Duration::from_secs(30);
+/// How many authorities ask their upstream CAs at the same time.
+const AT_ONCE: usize = 8;
+
+/// What renewals need of the server.
+#[derive(Debug)]
+pub struct Parts {
+    /// This server's name among those that share the ledger.
+    pub instance: String,
+    pub ceremony: Ceremony,
+    pub ledger: Arc<dyn Ledger>,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Metrics,
+    pub statuses: Arc<Statuses>,
+}
+
+/// The renewals of all authorities with an upstream CA.
+#[derive(Debug)]
+pub struct Renewals {
+    worker: Arc<Worker>,
+    statuses: Arc<Statuses>,
+    authorities: Vec<Arc<Authority>>,
+    places: Arc<Semaphore>,
+    /// The revision at which an answer that waits was examined last.
+    examined: BTreeMap<TrustDomain, u64>,
+    busy: HashSet<TrustDomain>,
+    /// When an authority is tried again whose last step failed without a record of it.
+    not_before: BTreeMap<TrustDomain, UnixTime>,
+    /// When it is looked again whether a replaced issuing CA can be retired.
+    retire_at: BTreeMap<TrustDomain, UnixTime>,
+    seen: Option<u64>,
+    look_at: Option<UnixTime>,
+    failing: bool,
+}
+
+impl Renewals {
+    pub fn new(config: &Config, parts: Parts) -> Self {
+        let authorities = config.pairs().map(|(authority, upstream)| {
+            Arc::new(Authority {
+                config: authority.clone(),
+                upstream: upstream.clone(),
+                ca: connect(upstream),
+            })
+        });
+        Self {
+            authorities: authorities.collect(),
+            statuses: parts.statuses,
+            worker: Arc::new(Worker {
+                instance: parts.instance,
+                ceremony: parts.ceremony,
+                ledger: parts.ledger,
+                clock: parts.clock,
+                metrics: parts.metrics,
+            }),
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+            examined: BTreeMap::new(),
+            busy: HashSet::new(),
+            not_before: BTreeMap::new(),
+            retire_at: BTreeMap::new(),
+            seen: None,
+            look_at: None,
+            failing: false,
+        }
+    }
+
+    /// Follows until `stop`. A step that has begun is finished by the next run: it is on record.
+    pub async fn run(mut self, stop: CancellationToken) {
+        if self.authorities.is_empty() {
+            return;
+        }
+        let mut interval = tokio::time::interval(INTERVAL);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut steps = JoinSet::<(TrustDomain, bool)>::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(done) = steps.join_next(), if !steps.is_empty() => {
+                    match done {
+                        Ok((domain, is_recorded)) => {
+                            self.busy.remove(&domain);
+                            if !is_recorded {
+                                let at = self.worker.clock.now().plus(PAUSE);
+                                self.not_before.insert(domain, at);
+                            }
+                        }
+                        // Which authority it was is unknown: all are looked at.
+                        Err(_) => self.busy.clear(),
+                    }
+                    self.look_at = None;
+                }
+                _ = interval.tick() => match self.look(&mut steps).await {
+                    Ok(()) => self.failing = false,
+                    Err(error) if !self.failing => {
+                        self.failing = true;
+                        tracing::warn!(event = "upstream.ledger", %error, "renewals wait for the ledger");
+                    }
+                    Err(_) => {}
+                },
+            }
+        }
+    }
+
+    async fn look(&mut self, steps: &mut JoinSet<(TrustDomain, bool)>) -> Result<(), LedgerError> {
+        let revision = self.worker.ledger.revision().await?;
+        let now = self.worker.clock.now();
+        let is_due = self.look_at.is_none_or(|at| now >= at);
+        if self.seen == Some(revision) && !is_due {
+            return Ok(());
+        }
+        let records = self.worker.ledger.snapshot().await?;
+        let mut look_at = now.plus(LOOK);
+        for authority in self.authorities.clone() {
+            let domain = authority.config.trust_domain();
+            let record = records.authority(domain);
+            self.show(&authority, record, now);
+            if self.busy.contains(domain) {
+                continue;
+            }
+            if let Some(at) = self.not_before.get(domain).filter(|at| now < **at) {
+                look_at = look_at.min(*at);
+                continue;
+            }
+            match self.next(&authority, &records, now) {
+                Next::At(at) => look_at = look_at.min(at),
+                Next::Now(step) => {
+                    self.busy.insert(domain.clone());
+                    self.examined.insert(domain.clone(), records.revision);
+                    if matches!(step, Step::Retire(_)) {
+                        self.retire_at.insert(domain.clone(), now.plus(RETIREMENT));
+                    }
+                    let (worker, places) = (Arc::clone(&self.worker), Arc::clone(&self.places));
+                    steps.spawn(async move {
+                        let _place = places.acquire_owned().await;
+                        let is_recorded = worker.run(&authority, step).await;
+                        (authority.config.trust_domain().clone(), is_recorded)
+                    });
+                }
+            }
+        }
+        self.seen = Some(records.revision);
+        self.look_at = Some(look_at);
+        Ok(())
+    }
+
+    /// What an authority needs next.
+    fn next(&self, authority: &Authority, records: &Snapshot, now: UnixTime) -> Next {
+        let domain = authority.config.trust_domain();
+        let Some(record) = records.authority(domain) else {
+            return Next::Now(Step::Begin);
+        };
+        if let Some(open) = record.open_request() {
+            let changed = open.state == CaRequestState::Received
+                && self.examined.get(domain) != Some(&records.revision);
+            // This instance makes no attempt now, so that an earlier run of it died during one.
+            let abandoned = open.attempt_by.as_ref() == Some(&self.worker.instance);
+            return match changed || abandoned || now >= open.next_attempt_at {
+                true => Next::Now(Step::Continue(Box::new(open.clone()))),
+                false => Next::At(open.next_attempt_at),
+            };
+        }
+        let due = due(authority, record);
+        if due.is_none_or(|due| now >= due) {
+            return Next::Now(Step::Begin);
+        }
+        let retires = self.retire_at.get(domain).is_none_or(|at| now >= *at);
+        match replaced(record, now).first().filter(|_| retires) {
+            Some(old) => Next::Now(Step::Retire(old.id.clone())),
+            None => Next::At(due.unwrap_or(now)),
+        }
+    }
+
+    fn show(&self, authority: &Authority, record: Option<&AuthorityRecord>, now: UnixTime) {
+        let open = record.and_then(AuthorityRecord::open_request);
+        let idle = record.filter(|_| open.is_none());
+        let due = idle.and_then(|record| due(authority, record));
+        let (renewal_at, renewal_at_secs) = times(due);
+        let last = record.and_then(|record| record.requests.last());
+        let refused = last.filter(|last| {
+            matches!(
+                last.state,
+                CaRequestState::Refused | CaRequestState::Cancelled
+            )
+        });
+        let status = RequestStatus {
+            trust_domain: authority.config.trust_domain().to_string(),
+            upstream: authority.upstream.name().to_owned(),
+            renewal_at,
+            renewal_at_secs,
+            request: open.map(OpenRequest::of),
+            last_refusal: refused.and_then(|last| last.problem.clone()),
+        };
+        self.worker.metrics.show(&status, now);
+        self.statuses.set(status);
+    }
+}
+
+enum Next {
+    Now(Step),
+    /// Nothing before.
+    At(UnixTime),
+}
+
+/// When the next request begins; `None` for now.
+fn due(authority: &Authority, record: &AuthorityRecord) -> Option<UnixTime> {
+    let path = active_path(record).ok();
+    let since = active_since(record);
+    let renewal = path
+        .zip(since)
+        .and_then(|(path, since)| renewal(&path, since, authority.config.renew_at));
+    let refused = after_refusals(&record.requests, authority.upstream.after_refusal);
+    renewal.into_iter().chain(refused).max()
+}

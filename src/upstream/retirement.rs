@@ -1,0 +1,55 @@
+//! When an issuing CA that no longer signs may be retired.
+
+use std::time::Duration;
+
+use crate::clock::UnixTime;
+use crate::issuance::active_path;
+use crate::ledger::{
+    AuthorityRecord, Filter, IssuerId, IssuerRecord, IssuerState, Ledger, LedgerError, Role,
+};
+use crate::x509::Certificate;
+
+/// How long after another issuing CA took over requests may still be in flight.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// The end of one certificate of the issuer that has not expired; `None` once all have.
+///
+/// # Errors
+/// The ledger's.
+pub async fn unexpired(
+    ledger: &dyn Ledger,
+    issuer: &IssuerId,
+    now: UnixTime,
+) -> Result<Option<UnixTime>, LedgerError> {
+    let filter = Filter {
+        issuer: Some(issuer.clone()),
+        expires_after: Some(now),
+        limit: 1,
+        ..Filter::default()
+    };
+    let rows = ledger.certificates(filter).await?;
+    Ok(rows.first().and_then(|row| row.not_after))
+}
+
+/// The issuing CAs that another one has replaced, and that requests no longer meet.
+pub(super) fn replaced(record: &AuthorityRecord, now: UnixTime) -> Vec<&IssuerRecord> {
+    let signing = active_path(record).ok();
+    let signing = signing.as_ref().and_then(|path| path.first());
+    let Some(signing) = signing.map(Certificate::public_key) else {
+        return Vec::new();
+    };
+    let signing = IssuerId::of_spki(signing.spki_der());
+    let since = record
+        .issuers
+        .iter()
+        .find(|issuer| issuer.id == signing)
+        .and_then(|issuer| issuer.certificates.last())
+        .map(|row| row.added_at);
+    if since.is_none_or(|since| now.since(since) < GRACE) {
+        return Vec::new();
+    }
+    let issuers = record.issuers.iter().filter(|issuer| {
+        issuer.role == Role::Issuing && issuer.state == IssuerState::Active && issuer.id != signing
+    });
+    issuers.collect()
+}

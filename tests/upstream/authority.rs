@@ -1,0 +1,89 @@
+//! A server with an upstream CA.
+
+use std::fs;
+use std::sync::Arc;
+
+use reqwest::Method;
+use rootbridge_test_support::csr::KeyAndCsr;
+use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventually};
+use serde_json::Value;
+
+use crate::contract::Implementation;
+use crate::enterprise::Enterprise;
+
+/// Adds the sections of an upstream CA that is asked every second.
+pub async fn configure(
+    setup: &TestServer,
+    ca: &Arc<Enterprise>,
+    implementation: &impl Implementation,
+    authority: &str,
+) {
+    let section = implementation.section(setup, ca).await;
+    let text = format!(
+        "{}\n[upstream.corp]\n{section}timeout = \"20s\"\npoll = \"1s\"\nlongest_poll = \"1s\"\n\
+         after_refusal = \"1s\"\n\n[authority.\"{TD}\"]\nupstream = \"corp\"\n{authority}\n",
+        fs::read_to_string(setup.config()).unwrap()
+    );
+    fs::write(setup.config(), text).unwrap();
+}
+
+/// The authority's part of `/v1/status`.
+pub async fn status(setup: &TestServer, server: &RunningServer) -> Value {
+    let credential = Some(setup.operator.as_str());
+    let (code, text) = server
+        .admin_request(Method::GET, "/v1/status", credential)
+        .await;
+    assert_eq!(code, 200, "{text}");
+    let status: Value = serde_json::from_str(&text).unwrap();
+    status["upstream"][0].clone()
+}
+
+/// Waits until the request in flight is in this state, and returns it.
+pub async fn wait_for_state(setup: &TestServer, server: &RunningServer, state: &str) -> Value {
+    let what = format!("a request that is {state}");
+    eventually(PATIENCE, &what, async || {
+        status(setup, server).await["request"]["state"] == state
+    })
+    .await;
+    status(setup, server).await["request"].clone()
+}
+
+/// Waits until the request in flight has a problem that says so.
+pub async fn wait_for_problem(setup: &TestServer, server: &RunningServer, says: &str) {
+    eventually(PATIENCE, says, async || {
+        let status = status(setup, server).await;
+        let problem = status["request"]["problem"].as_str().unwrap_or_default();
+        problem.contains(says)
+    })
+    .await;
+}
+
+/// Lets the certificates below the root be used.
+pub fn approve(setup: &TestServer, ca: &Enterprise) {
+    setup.cli(&["anchors", "approve", &fingerprint(&ca.root.pem())]);
+    let roots = setup.path(&format!("{TD}.pem"));
+    fs::write(roots, ca.root.pem()).unwrap();
+}
+
+pub fn fingerprint(pem: &str) -> String {
+    let certificate = rootbridge::x509::parse_pem_chain(pem.as_bytes())
+        .unwrap()
+        .remove(0);
+    let bytes = certificate.fingerprint();
+    let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+    digits.join(":")
+}
+
+/// A workload gets a certificate; returns the subjects above it.
+pub async fn issue(setup: &TestServer, server: &RunningServer) -> Vec<String> {
+    let token = setup.issuer.istio("shop", "cart");
+    let csr = KeyAndCsr::workload("shop", "cart");
+    let chain = server.client(TD).await.istio(&token, &csr).await.unwrap();
+    assert_eq!(chain.names(), ["spiffe://cluster.local/ns/shop/sa/cart"]);
+    chain.above.iter().map(|each| each.subject()).collect()
+}
+
+/// What `ca list` shows.
+pub fn issuers(setup: &TestServer) -> Vec<Value> {
+    serde_json::from_str(&setup.cli(&["ca", "list", "-o", "json"])).unwrap()
+}

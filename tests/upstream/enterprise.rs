@@ -1,0 +1,244 @@
+//! The enterprise's CA: made by openssl, answers as it is told, and is asked over HTTP.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::post;
+use jiff::{SignedDuration, Timestamp};
+
+use rootbridge_test_support::command::run;
+use rootbridge_test_support::openssl::{OpensslCa, ca};
+
+/// What the CA does with the next requests.
+#[derive(Debug, Clone)]
+pub enum Behaviour {
+    /// A chain up to the root.
+    Issue,
+    Pending,
+    Refuse(&'static str),
+    /// No answer at all.
+    Down,
+    /// Answers with this instead of a chain; `{chain}` is the right one.
+    Bad(Bad),
+}
+
+/// Answers that must not be used.
+#[derive(Debug, Clone, Copy)]
+pub enum Bad {
+    OtherKey,
+    Leaf,
+    Expired,
+    NotYetValid,
+    NoCertSign,
+    UriConstraint,
+    Html,
+    Empty,
+    Garbage,
+    Huge,
+    WithoutRoot,
+}
+
+pub struct Enterprise {
+    directory: PathBuf,
+    pub root: OpensslCa,
+    pub middle: OpensslCa,
+    stranger: OpensslCa,
+    state: Mutex<Told>,
+}
+
+struct Told {
+    behaviour: Behaviour,
+    /// Seconds that a certificate lives.
+    life: i64,
+    /// In the order in which they came, polls included.
+    calls: Vec<Call>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub reference: Option<String>,
+}
+
+/// What the CA says, before a protocol wraps it.
+pub enum Said {
+    Issued(Vec<u8>),
+    Pending(String),
+    Refused(String),
+    Nothing,
+}
+
+impl Enterprise {
+    pub fn new(directory: PathBuf) -> Arc<Self> {
+        fs::create_dir_all(&directory).unwrap();
+        let root = OpensslCa::new(&directory, "root");
+        let middle = root.intermediate("middle");
+        let stranger = OpensslCa::new(&directory, "stranger");
+        let told = Told {
+            behaviour: Behaviour::Issue,
+            life: 90 * 86_400,
+            calls: Vec::new(),
+        };
+        Arc::new(Self {
+            directory,
+            root,
+            middle,
+            stranger,
+            state: Mutex::new(told),
+        })
+    }
+
+    pub fn tell(&self, behaviour: Behaviour) {
+        self.state.lock().unwrap().behaviour = behaviour;
+    }
+
+    pub fn certificates_live(&self, seconds: i64) {
+        self.state.lock().unwrap().life = seconds;
+    }
+
+    pub fn calls(&self) -> Vec<Call> {
+        self.state.lock().unwrap().calls.clone()
+    }
+
+    pub fn submissions(&self) -> usize {
+        let calls = self.calls().into_iter();
+        calls.filter(|call| call.reference.is_none()).count()
+    }
+
+    pub fn answer(&self, csr: &str, reference: Option<&str>) -> Said {
+        let (behaviour, life) = {
+            let mut told = self.state.lock().unwrap();
+            told.calls.push(Call {
+                reference: reference.map(str::to_owned),
+            });
+            (told.behaviour.clone(), told.life)
+        };
+        match behaviour {
+            Behaviour::Issue => Said::Issued(self.chain(csr, life).into_bytes()),
+            Behaviour::Pending => Said::Pending("case-17".to_owned()),
+            Behaviour::Refuse(reason) => Said::Refused(reason.to_owned()),
+            Behaviour::Down => Said::Nothing,
+            Behaviour::Bad(bad) => Said::Issued(self.bad(bad, csr, life)),
+        }
+    }
+
+    /// The new certificate, those above it and the root.
+    fn chain(&self, csr: &str, life: i64) -> String {
+        let certificate = self.certificate(csr, &ca(Some(0)), 60, life);
+        // Out of order, with text between and a stranger, as CAs send it.
+        format!(
+            "root first\n{}{}-- then\n{certificate}{}",
+            self.root.pem(),
+            self.stranger.pem(),
+            self.middle.pem()
+        )
+    }
+
+    fn bad(&self, bad: Bad, csr: &str, life: i64) -> Vec<u8> {
+        let above = self.middle.pem() + &self.root.pem();
+        let good = ca(Some(0));
+        let text = match bad {
+            Bad::OtherKey => self.middle.pem() + &self.root.pem(),
+            Bad::Leaf => {
+                let leaf = "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature";
+                self.certificate(csr, leaf, 60, life) + &above
+            }
+            Bad::Expired => self.certificate(csr, &good, 7200, -3600) + &above,
+            Bad::NotYetValid => self.certificate(csr, &good, -3600, life) + &above,
+            Bad::NoCertSign => {
+                let usage = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,cRLSign";
+                self.certificate(csr, usage, 60, life) + &above
+            }
+            Bad::UriConstraint => {
+                let constrained = format!("{good}\nnameConstraints=critical,permitted;URI:shop");
+                self.certificate(csr, &constrained, 60, life) + &above
+            }
+            Bad::Html => "<!doctype html><html><body>Please log in</body></html>".to_owned(),
+            Bad::Empty => String::new(),
+            Bad::Garbage => {
+                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned()
+            }
+            Bad::Huge => "x".repeat(50 << 20),
+            Bad::WithoutRoot => self.certificate(csr, &good, 60, life) + &self.middle.pem(),
+        };
+        text.into_bytes()
+    }
+
+    /// Signed by the intermediate CA, valid from so many seconds ago to so many from now.
+    fn certificate(&self, csr: &str, extensions: &str, ago: i64, ahead: i64) -> String {
+        static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let directory = self.directory.join(format!("issue-{number}"));
+        fs::create_dir_all(&directory).unwrap();
+        let at = |name: &str| directory.join(name);
+        fs::write(at("csr"), csr).unwrap();
+        fs::write(at("index"), "").unwrap();
+        let ids = "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid";
+        fs::write(at("ext"), format!("{extensions}\n{ids}\n")).unwrap();
+        let config = format!(
+            "[ca]\ndefault_ca=it\n[it]\ndatabase={}\nnew_certs_dir={}\npolicy=any\ndefault_md=sha256\n\
+             rand_serial=yes\nunique_subject=no\n[any]\norganizationName=optional\ncommonName=supplied\n",
+            at("index").display(),
+            directory.display()
+        );
+        fs::write(at("config"), config).unwrap();
+        let time = |offset: i64| {
+            let at = Timestamp::now() + SignedDuration::from_secs(offset);
+            at.strftime("%Y%m%d%H%M%SZ").to_string()
+        };
+        let mut command = Command::new("openssl");
+        command.args(["ca", "-batch", "-notext", "-config"]);
+        command.arg(at("config")).arg("-in").arg(at("csr"));
+        command.arg("-cert").arg(self.middle.pem_file());
+        command.arg("-keyfile").arg(self.middle.key_file());
+        command.arg("-extfile").arg(at("ext"));
+        command.args(["-startdate", &time(-ago), "-enddate", &time(ahead)]);
+        run(command.arg("-out").arg(at("pem")));
+        fs::read_to_string(at("pem")).unwrap()
+    }
+
+    /// Answers over HTTP: `POST /` and `POST /REFERENCE`, the CSR as the body. 200 issued, 202 pending,
+    /// 403 refused, 503 no answer.
+    pub async fn serve(self: &Arc<Self>) -> String {
+        let router = Router::new()
+            .route("/", post(submitted))
+            .route("/{reference}", post(polled))
+            .with_state(Arc::clone(self));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        url
+    }
+}
+
+async fn submitted(ca: State<Arc<Enterprise>>, csr: Bytes) -> (StatusCode, Vec<u8>) {
+    reply(ca, csr, None).await
+}
+
+async fn polled(
+    ca: State<Arc<Enterprise>>,
+    Path(reference): Path<String>,
+    csr: Bytes,
+) -> (StatusCode, Vec<u8>) {
+    reply(ca, csr, Some(reference)).await
+}
+
+async fn reply(
+    State(ca): State<Arc<Enterprise>>,
+    csr: Bytes,
+    reference: Option<String>,
+) -> (StatusCode, Vec<u8>) {
+    let csr = String::from_utf8(csr.to_vec()).unwrap();
+    let said = tokio::task::spawn_blocking(move || ca.answer(&csr, reference.as_deref()));
+    match said.await.unwrap() {
+        Said::Issued(bytes) => (StatusCode::OK, bytes),
+        Said::Pending(reference) => (StatusCode::ACCEPTED, reference.into_bytes()),
+        Said::Refused(reason) => (StatusCode::FORBIDDEN, reason.into_bytes()),
+        Said::Nothing => (StatusCode::SERVICE_UNAVAILABLE, Vec::new()),
+    }
+}

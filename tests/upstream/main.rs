@@ -1,0 +1,16 @@
+//! The enterprise's own CA certifies the issuing key: what every implementation of an upstream CA does
+//! with the same answers, and the life of an issuing CA.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod authority;
+mod command;
+mod contract;
+mod enterprise;
+mod renewal;

@@ -1,0 +1,71 @@
+//! The life of an issuing CA: renewed in time, with a new key, and never in the way of issuance.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rootbridge_test_support::{PATIENCE, RunningServer, TestServer, eventually};
+
+use crate::authority::{approve, configure, issue, issuers, wait_for_state};
+use crate::command::Program;
+use crate::enterprise::Enterprise;
+
+/// A server whose profiles fit an issuing CA that lives half a minute.
+async fn short_lived(life: i64, authority: &str) -> (TestServer, Arc<Enterprise>) {
+    let setup = TestServer::bare();
+    for (from, to) in [
+        ("default_ttl = \"24h\"", "default_ttl = \"10s\""),
+        ("backdate = \"2m\"", "backdate = \"1s\""),
+    ] {
+        setup.edit(from, to);
+    }
+    // Of the listener's own certificate.
+    setup.edit(
+        "[istio]",
+        "[profiles.serving]\ndefault_ttl = \"10s\"\nbackdate = \"1s\"\n\n[istio]",
+    );
+    // A profile that lives a day.
+    setup.edit(
+        "[\"short\", \"gold\", \"workload\"]",
+        "[\"short\", \"workload\"]",
+    );
+    setup.edit(
+        "[\"workload\", \"short\", \"ignore\"]",
+        "[\"workload\", \"short\"]",
+    );
+    let ca = Enterprise::new(setup.path("enterprise"));
+    ca.certificates_live(life);
+    configure(&setup, &ca, &Program, authority).await;
+    (setup, ca)
+}
+
+/// With a new key each time; the certificates that were issued go on to verify.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuing_ca_is_renewed_in_time_while_workloads_are_served() {
+    let (setup, ca) = short_lived(24, "ttl = \"30s\"").await;
+    let server = setup.start().await;
+    wait_for_state(&setup, &server, "received").await;
+    approve(&setup, &ca);
+    server.ready().await;
+    let serving = async |server: &RunningServer, count: usize| {
+        let what = format!("{count} issuing CAs, and a certificate at every moment");
+        eventually(PATIENCE * 4, &what, async || {
+            issue(&setup, server).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let issuers = issuers(&setup);
+            let used = issuers.iter().filter(|issuer| issuer["state"] != "pending");
+            used.count() >= count
+        })
+        .await;
+    };
+    serving(&server, 3).await;
+    let keys: Vec<serde_json::Value> =
+        serde_json::from_str(&setup.cli(&["key", "list", "-o", "json"])).unwrap();
+    let unrecorded: Vec<_> = keys.iter().filter(|key| key["use"].is_null()).collect();
+    assert!(unrecorded.is_empty(), "{unrecorded:?}");
+    assert_eq!(
+        ca.submissions(),
+        issuers(&setup).len(),
+        "one request for each key"
+    );
+    server.stop().await;
+}
