@@ -16,6 +16,7 @@ mod access_matrix;
 mod admin;
 mod bundles;
 mod ceremonies;
+mod check_files;
 mod concurrent_calls;
 mod concurrent_changes;
 mod connections;

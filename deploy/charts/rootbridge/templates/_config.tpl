@@ -31,6 +31,11 @@
 {{- $_ := set $operators $name (dict "trust_domain" $.Values.trustDomain "credential_file" (printf "/var/run/secrets/rootbridge/operators/%s/%s" $name (default "token" $operator.key))) }}
 {{- end }}
 {{- if $operators }}{{ $_ := set $mesh "operators" (keys $operators | sortAlpha) }}{{ end }}
+{{- $others := dig "listeners" "mesh" dict (.Values.config | default dict) }}
+{{- if not (or $operators $others .Values.authentication.enabled .Values.authentication.renewByCertificate) }}
+{{- /* Nobody may call for certificates on it. */}}
+{{- $_ := set $mesh "apis" (list "bundles") }}
+{{- end }}
 
 {{- $config := dict
   "ledger" (dict "path" (printf "%s/ledger.db" $state))
