@@ -28,6 +28,7 @@ mod offline;
 mod permission;
 mod probe;
 mod raw;
+mod renewal;
 mod target;
 mod text;
 mod token_review;

@@ -17,4 +17,5 @@ mod missing_nodes;
 mod nodes;
 mod offline;
 mod offline_keys;
+mod renewal;
 mod reviews;
