@@ -20,6 +20,7 @@ mod service_account;
 mod source;
 mod strict;
 mod subject;
+mod unverified;
 
 pub use caller::{Api, Caller, Identity, Method, Pod, bearer};
 pub use certificate::{
@@ -36,6 +37,7 @@ pub use operator::{
     CredentialError, OPERATOR_PREFIX, Operators, create_credential, read_credential,
 };
 pub use read_keys::read_keys;
-pub use service_account::{BoundToken, NeedsReview, ServiceAccountKeys};
+pub use service_account::{BoundToken, NeedsReview, ServiceAccountKeys, Signed};
 pub use source::KeySource;
 pub use subject::service_account;
+pub use unverified::{UnverifiedToken, issuer_of_own};

@@ -19,3 +19,4 @@ mod offline;
 mod offline_keys;
 mod renewal;
 mod reviews;
+mod strangers;
