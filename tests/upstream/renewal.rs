@@ -1,6 +1,5 @@
 //! The life of an issuing CA: renewed in time, with a new key, and never in the way of issuance.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use rootbridge_test_support::{PATIENCE, RunningServer, TestServer, eventually};
@@ -9,39 +8,38 @@ use crate::authority::{approve, configure, issue, issuers, wait_for_state};
 use crate::command::Program;
 use crate::enterprise::Enterprise;
 
-/// A server whose profiles fit an issuing CA that lives half a minute.
-async fn short_lived(life: i64, authority: &str) -> (TestServer, Arc<Enterprise>) {
-    let setup = TestServer::bare();
+/// Certificates that fit an issuing CA of half a minute.
+pub fn shorten_profiles(setup: &TestServer) {
     for (from, to) in [
         ("default_ttl = \"24h\"", "default_ttl = \"10s\""),
         ("backdate = \"2m\"", "backdate = \"1s\""),
+        // Of the listener's own certificate.
+        (
+            "[istio]",
+            "[profiles.serving]\ndefault_ttl = \"10s\"\nbackdate = \"1s\"\n\n[istio]",
+        ),
+        // Profiles that live a day.
+        (
+            "[\"short\", \"gold\", \"workload\"]",
+            "[\"short\", \"workload\"]",
+        ),
+        (
+            "[\"workload\", \"short\", \"ignore\"]",
+            "[\"workload\", \"short\"]",
+        ),
     ] {
         setup.edit(from, to);
     }
-    // Of the listener's own certificate.
-    setup.edit(
-        "[istio]",
-        "[profiles.serving]\ndefault_ttl = \"10s\"\nbackdate = \"1s\"\n\n[istio]",
-    );
-    // A profile that lives a day.
-    setup.edit(
-        "[\"short\", \"gold\", \"workload\"]",
-        "[\"short\", \"workload\"]",
-    );
-    setup.edit(
-        "[\"workload\", \"short\", \"ignore\"]",
-        "[\"workload\", \"short\"]",
-    );
-    let ca = Enterprise::new(setup.path("enterprise"));
-    ca.certificates_live(life);
-    configure(&setup, &ca, &Program, authority).await;
-    (setup, ca)
 }
 
 /// With a new key each time; the certificates that were issued go on to verify.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_issuing_ca_is_renewed_in_time_while_workloads_are_served() {
-    let (setup, ca) = short_lived(24, "ttl = \"30s\"").await;
+    let setup = TestServer::bare();
+    shorten_profiles(&setup);
+    let ca = Enterprise::new(setup.path("enterprise"));
+    ca.certificates_live(24);
+    configure(&setup, &ca, &Program, "ttl = \"30s\"").await;
     let server = setup.start().await;
     wait_for_state(&setup, &server, "received").await;
     approve(&setup, &ca);

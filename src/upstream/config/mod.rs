@@ -9,6 +9,7 @@ pub use authority::{AuthorityConfig, RawAuthority};
 
 use super::command::CommandConfig;
 use super::raw::{RawKind, RawUpstream};
+use super::vault::VaultConfig;
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::policy::Profile;
 
@@ -29,6 +30,7 @@ pub struct RawConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     Command(CommandConfig),
+    Vault(VaultConfig),
 }
 
 /// A checked `[upstream.NAME]`.
@@ -84,6 +86,9 @@ impl UpstreamConfig {
             RawKind::Command => inner
                 .collect(CommandConfig::from_raw(&mut raw, timeout))
                 .map(Kind::Command),
+            RawKind::Vault => inner
+                .collect(VaultConfig::from_raw(&mut raw, timeout))
+                .map(Kind::Vault),
         };
         for key in raw.left() {
             let issue = ConfigIssue::new(key, "is no key of this kind of upstream");
