@@ -10,6 +10,7 @@ mod linkerd;
 mod listeners;
 mod records;
 mod report;
+mod upstream;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -115,6 +116,7 @@ async fn check_once(config: &Config, module: &mut Option<Arc<Hsm>>) -> Report {
         if let Some(profile) = config.policy().policy().profile("") {
             records::chains(config, records, profile, SystemClock.now(), &mut report);
         }
+        upstream::requests(records, SystemClock.now(), &mut report);
         linkerd::authorities(config, records, &mut report);
         linkerd::issuers(config, records, &mut report);
     }
