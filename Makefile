@@ -39,6 +39,7 @@ lint:
 	scripts/setup lint
 	git grep -nE '^(<{7}|>{7}) '; test $$? -eq 1 # 1: none found; an error is no answer
 	$(CARGO) fmt --all --check
+	cd tests/boringssl && $(CARGO) fmt --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	scripts/cargo-deny check bans licenses sources
 	test -z "$$(gofmt -l tests/interop)"

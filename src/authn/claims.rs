@@ -73,6 +73,11 @@ impl<'t> Parts<'t> {
         parse("payload", &self.payload)
     }
 
+    /// What a token must have so that it is worth a TokenReview.
+    pub(super) fn reviewable(&self) -> Result<ReviewableClaims<'_>, Malformed> {
+        parse("payload", &self.payload)
+    }
+
     /// What a service account's token is bound to. Of other tokens nothing is known under this name.
     pub(super) fn bindings(&self) -> Result<Option<KubernetesClaims<'_>>, Malformed> {
         let claims: BindingsOnly<'_> = parse("payload", &self.payload)?;
@@ -114,6 +119,19 @@ pub(super) struct Claims<'a> {
     pub(super) nbf: Option<i64>,
     #[serde(default, deserialize_with = "fields::iat")]
     pub(super) iat: Option<i64>,
+}
+
+/// Tokens that Secrets hold have neither audience nor end.
+#[derive(Deserialize)]
+pub(super) struct ReviewableClaims<'a> {
+    #[serde(borrow, deserialize_with = "fields::iss")]
+    pub(super) iss: Cow<'a, str>,
+    #[serde(borrow, deserialize_with = "fields::sub")]
+    pub(super) sub: Cow<'a, str>,
+    #[serde(borrow, default)]
+    pub(super) aud: Option<Audiences<'a>>,
+    #[serde(default, deserialize_with = "fields::optional_exp")]
+    pub(super) exp: Option<i64>,
 }
 
 #[derive(Deserialize)]

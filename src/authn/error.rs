@@ -1,6 +1,7 @@
 //! Why authentication failed. The variant determines the response, the text is for the log.
 
 use std::fmt;
+use std::time::Duration;
 
 /// Why a credential was not accepted. The text names issuers, keys and claims but never holds a
 /// credential. What it quotes from the sender is escaped and cut.
@@ -18,6 +19,9 @@ pub enum AuthnError {
     /// The verifier cannot decide now, through no fault of the caller: UNAVAILABLE, 503.
     #[error("authentication is unavailable: {0}")]
     Unavailable(String),
+    /// So many credentials wait or were refused that this one is not looked at: RESOURCE_EXHAUSTED, 429.
+    #[error("authentication has to wait: {why}")]
+    Busy { why: String, retry_after: Duration },
     /// UNAVAILABLE, 503.
     #[error("authentication timed out: {0}")]
     Timeout(String),

@@ -130,6 +130,11 @@ impl KeyCache {
         }
     }
 
+    /// The same on the cached keys only.
+    pub(super) fn cached<T>(&self, lookup: impl Fn(&KeySet) -> Option<T>) -> Option<T> {
+        self.shared.usable().and_then(|copy| lookup(&copy.set))
+    }
+
     pub(super) fn report(&self) -> KeyCacheReport {
         let copy = self.shared.current.load();
         KeyCacheReport {

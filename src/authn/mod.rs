@@ -19,6 +19,7 @@ mod service_account;
 mod source;
 mod strict;
 mod subject;
+mod unverified;
 
 pub use caller::{Api, Caller, Identity, Method, Pod, bearer};
 pub use certificate::{
@@ -34,6 +35,7 @@ pub use key_cache::KeyCacheReport;
 pub use operator::{
     CredentialError, OPERATOR_PREFIX, Operators, create_credential, read_credential,
 };
-pub use service_account::{BoundToken, NeedsReview, ServiceAccountKeys};
+pub use service_account::{BoundToken, NeedsReview, ServiceAccountKeys, Signed};
 pub use source::KeySource;
 pub use subject::service_account;
+pub use unverified::{UnverifiedToken, issuer_of_own};

@@ -46,6 +46,16 @@ pub struct BoundToken {
     pub key_id: Option<String>,
 }
 
+/// What the keys that are known now say of a signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signed {
+    Yes,
+    /// Of the key that the token names.
+    No(String),
+    /// The token names no key that is known.
+    Unknown,
+}
+
 /// Why the keys cannot decide on a token, so that it needs a TokenReview.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -114,6 +124,30 @@ impl ServiceAccountKeys {
             Ok(Some(Err(why @ SignatureError::NoKeyId))) => needs_review(why),
             Ok(None) => needs_review("the API server publishes no such key"),
             Err(why) => needs_review(why),
+        }
+    }
+
+    /// Whether one of the keys has signed `token`, without a fetch.
+    pub fn signed(&self, token: &str) -> Signed {
+        let Ok(parts) = split(token) else {
+            return Signed::Unknown;
+        };
+        let Ok(header) = parts.header() else {
+            return Signed::Unknown;
+        };
+        let (kid, Some(algorithm)) = (header.kid.as_deref(), Algorithm::parse(&header.alg)) else {
+            return Signed::Unknown;
+        };
+        let verdict = self.keys.cached(|set| {
+            let verdict = set.verify(kid, algorithm, parts.signed, &parts.signature)?;
+            Some(verdict.map(drop))
+        });
+        match verdict {
+            Some(Ok(())) => Signed::Yes,
+            Some(Err(why @ (SignatureError::Signature | SignatureError::Algorithm))) => {
+                Signed::No(why.to_string())
+            }
+            Some(Err(SignatureError::NoKeyId)) | None => Signed::Unknown,
         }
     }
 

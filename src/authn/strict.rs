@@ -13,6 +13,10 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 pub(super) struct Audiences<'a>(Vec<Cow<'a, str>>);
 
 impl Audiences<'_> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn include(&self, audience: &str) -> bool {
         self.0.iter().any(|each| each == audience)
     }
@@ -200,6 +204,12 @@ pub(super) mod fields {
 
     pub(in crate::authn) fn exp<'de, D: Deserializer<'de>>(from: D) -> Result<i64, D::Error> {
         date(from, "exp", f64::floor)
+    }
+
+    pub(in crate::authn) fn optional_exp<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<i64>, D::Error> {
+        exp(from).map(Some)
     }
 
     pub(in crate::authn) fn nbf<'de, D: Deserializer<'de>>(

@@ -18,6 +18,7 @@ pub struct CallersConfig {
     audiences: RawClusterAudiences,
     mode: VerificationMode,
     node_accounts: BTreeSet<(String, String)>,
+    issuers: Vec<String>,
     review_timeout: Duration,
     review_concurrency: u32,
     watch_silence: Duration,
@@ -68,10 +69,16 @@ impl CallersConfig {
             at("watch_silence"),
             "must be 10s to 10m",
         );
+        issues.require(
+            !raw.issuers.iter().any(String::is_empty),
+            at("issuers"),
+            "an issuer must not be empty",
+        );
         issues.into_result(Some(Self {
             audiences: raw.audiences.clone(),
             mode: raw.authenticate,
             node_accounts,
+            issuers: raw.issuers.clone(),
             review_timeout,
             review_concurrency: concurrency,
             watch_silence,
@@ -108,6 +115,11 @@ impl CallersConfig {
     pub fn needs_index(&self) -> bool {
         self.accepts_tokens()
             && (self.mode == VerificationMode::Offline || !self.node_accounts.is_empty())
+    }
+
+    /// Issuers of its tokens, for an API server with several: it publishes only the first.
+    pub fn issuers(&self) -> &[String] {
+        &self.issuers
     }
 
     /// For one TokenReview, including the wait while too many others run.

@@ -1,5 +1,6 @@
 //! One Kubernetes cluster, and the authentication of its service accounts' tokens.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,9 +13,11 @@ use super::connection::Connection;
 use super::index::Index;
 use super::metrics::Metrics;
 use super::offline::OfflineVerifier;
+use super::published::{AllPublished, Published};
 use super::raw::VerificationMode;
+use super::review_gate::ReviewRequest;
 use super::token_review::{TokenReviewer, TokenSubject};
-use crate::authn::{Api, AuthnError, Caller, Identity, KeyCacheReport, Method};
+use crate::authn::{Api, AuthnError, Caller, Identity, KeyCacheReport, Method, UnverifiedToken};
 use crate::clock::Clock;
 use crate::x509::SpiffeId;
 
@@ -27,6 +30,9 @@ pub struct Cluster {
     /// Only where it is needed: it requires permission to list all pods.
     index: Option<Index>,
     offline: Option<OfflineVerifier>,
+    /// `None` where no API accepts the cluster's tokens.
+    published: Option<Arc<Published>>,
+    all_published: Arc<AllPublished>,
     up: AtomicBool,
     metrics: Metrics,
 }
@@ -36,24 +42,33 @@ impl Cluster {
         config: &ClusterConfig,
         clock: &Arc<dyn Clock>,
         metrics: &Metrics,
+        all_published: &Arc<AllPublished>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
         let connection = Arc::new(Connection::new(config.clone(), Arc::clone(clock)));
         tasks.spawn(Arc::clone(&connection).follow_kubeconfig(stop.clone()));
         let callers = config.callers();
-        let needs_keys = callers.accepts_tokens() && callers.mode() == VerificationMode::Offline;
-        let start_offline = || {
-            let silence = callers.watch_silence();
-            OfflineVerifier::start(config.name(), &connection, silence, clock)
-        };
+        let published = callers.accepts_tokens().then(|| {
+            let more = callers.issuers();
+            let published = Published::start(config.name(), &connection, more, clock);
+            let published = Arc::new(published);
+            all_published.add(config.name(), &published);
+            published
+        });
+        let offline = published
+            .as_ref()
+            .filter(|_| callers.mode() == VerificationMode::Offline)
+            .map(|keys| OfflineVerifier::new(keys, callers.watch_silence(), clock));
         Self {
             config: config.clone(),
             reviewer: TokenReviewer::new(callers),
             index: callers
                 .needs_index()
                 .then(|| Index::start(config, &connection, tasks, stop)),
-            offline: needs_keys.then(start_offline),
+            offline,
+            published,
+            all_published: Arc::clone(all_published),
             connection,
             clock: Arc::clone(clock),
             up: AtomicBool::new(false),
@@ -76,7 +91,10 @@ impl Cluster {
 
     /// The API server's published keys; `None` where tokens are not verified with them.
     pub fn keys(&self) -> Option<KeyCacheReport> {
-        self.offline.as_ref().map(OfflineVerifier::report)
+        let published = self.published.as_deref();
+        published
+            .filter(|_| self.offline.is_some())
+            .map(Published::report)
     }
 
     /// Whether the API server answered the last probe.
@@ -88,8 +106,19 @@ impl Cluster {
         self.up.store(up, Ordering::Relaxed);
     }
 
-    /// The caller that presents `token` to `api`. The result is final: no other cluster is tried.
+    /// As [`Self::authenticate_from`], without an address.
     pub async fn authenticate(&self, token: &str, api: Api) -> Result<Caller, AuthnError> {
+        self.authenticate_from(token, api, None).await
+    }
+
+    /// The caller that presents `token` to `api`, from the address `peer`. The result is final: no other
+    /// cluster is tried.
+    pub async fn authenticate_from(
+        &self,
+        token: &str,
+        api: Api,
+        peer: Option<IpAddr>,
+    ) -> Result<Caller, AuthnError> {
         let name = self.config.name();
         let audience = self.config.callers().audience(api).ok_or_else(|| {
             AuthnError::rejected(format_args!(
@@ -97,7 +126,7 @@ impl Cluster {
             ))
         })?;
         let (subject, method) = self
-            .verify(token, audience)
+            .verify(token, audience, peer)
             .await
             .map_err(|error| in_cluster(name, error))?;
         self.caller(subject, method)
@@ -107,6 +136,7 @@ impl Cluster {
         &self,
         token: &str,
         audience: &str,
+        peer: Option<IpAddr>,
     ) -> Result<(TokenSubject, Method), AuthnError> {
         if let (Some(offline), Some(index)) = (&self.offline, &self.index) {
             let started = Instant::now();
@@ -141,10 +171,13 @@ impl Cluster {
                 }
             }
         }
+        let request = self
+            .screen(token, audience, peer)
+            .inspect_err(|_| self.metrics.screened(self.config.name()))?;
         let started = Instant::now();
         let result = self
             .reviewer
-            .review(&self.connection, token, audience)
+            .review(&self.connection, token, audience, &request)
             .await;
         self.metrics.count(
             self.config.name(),
@@ -153,6 +186,21 @@ impl Cluster {
             started,
         );
         Ok((result?, Method::TokenReview))
+    }
+
+    /// Refuses what no API server accepts, and what is not this cluster's.
+    fn screen(
+        &self,
+        token: &str,
+        audience: &str,
+        peer: Option<IpAddr>,
+    ) -> Result<ReviewRequest, AuthnError> {
+        let claims = UnverifiedToken::read(token, audience, &*self.clock)?;
+        let foreign = self
+            .all_published
+            .foreign(self.config.name(), token, &claims);
+        foreign.map_or(Ok(()), |why| Err(AuthnError::rejected(why)))?;
+        Ok(ReviewRequest::new(token, audience, &claims, peer))
     }
 
     fn caller(&self, subject: TokenSubject, method: Method) -> Result<Caller, AuthnError> {
@@ -184,6 +232,10 @@ fn in_cluster(name: &str, error: AuthnError) -> AuthnError {
         AuthnError::Rejected { reason } => {
             AuthnError::rejected(format_args!("cluster {name}: {reason}"))
         }
+        AuthnError::Busy { why, retry_after } => AuthnError::Busy {
+            why: format!("cluster {name}: {why}"),
+            retry_after,
+        },
         AuthnError::Unavailable(why) => AuthnError::Unavailable(format!("cluster {name}: {why}")),
         AuthnError::Timeout(why) => AuthnError::Timeout(format!("cluster {name}: {why}")),
     }

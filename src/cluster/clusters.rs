@@ -51,8 +51,9 @@ impl Clusters {
         stop: &CancellationToken,
     ) -> Self {
         let mut clusters = Self::default();
+        let published = Arc::default();
         for (name, config) in configs {
-            let cluster = Cluster::start(config, clock, &clusters.metrics, tasks, stop);
+            let cluster = Cluster::start(config, clock, &clusters.metrics, &published, tasks, stop);
             let cluster = Arc::new(cluster);
             tasks.spawn(probe::run(Arc::clone(&cluster), stop.clone()));
             clusters.by_name.insert(name.clone(), cluster);

@@ -85,6 +85,7 @@ impl Metrics {
             verification,
             result: match outcome {
                 Ok(_) => "accepted",
+                Err(AuthnError::Busy { .. }) => "too_many",
                 Err(AuthnError::Unavailable(_) | AuthnError::Timeout(_)) => "cannot_tell",
                 Err(_) => "rejected",
             },
@@ -96,6 +97,16 @@ impl Metrics {
         };
         let duration = started.elapsed().as_secs_f64();
         self.duration.get_or_create(&labels).observe(duration);
+    }
+
+    /// A token that was refused without a question.
+    pub(super) fn screened(&self, cluster: &str) {
+        let labels = TokenLabels {
+            cluster: cluster.to_owned(),
+            verification: "none",
+            result: "rejected",
+        };
+        self.tokens.get_or_create(&labels).inc();
     }
 
     pub(super) fn fell_back(&self, cluster: &str) {

@@ -4,28 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-use futures_util::future::BoxFuture;
-use serde::Deserialize;
-
-use super::api::{Bounds, get};
-use super::connection::Connection;
 use super::index::Index;
+use super::published::Published;
 use super::token_review::TokenSubject;
-use crate::authn::{AuthnError, BoundToken, KeyCacheReport, KeySource, ServiceAccountKeys};
+use crate::authn::{AuthnError, BoundToken};
 use crate::clock::{Clock, UnixTime};
-
-const DISCOVERY: &str = "/.well-known/openid-configuration";
-const KEYS: &str = "/openid/v1/jwks";
-/// The longest discovery document, in bytes.
-const MAX_DISCOVERY: usize = 64 * 1024;
-/// How long each of the two fetches may take.
-const TIME: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct OfflineVerifier {
-    keys: ServiceAccountKeys,
-    published: Arc<DiscoveryKeys>,
+    published: Arc<Published>,
     silence: Duration,
     clock: Arc<dyn Clock>,
 }
@@ -37,21 +24,13 @@ pub(super) struct VerifiedToken {
 }
 
 impl OfflineVerifier {
-    /// Starts to fetch the keys, on the current tokio runtime.
-    pub(super) fn start(
-        name: &str,
-        connection: &Arc<Connection>,
+    pub(super) fn new(
+        published: &Arc<Published>,
         silence: Duration,
         clock: &Arc<dyn Clock>,
     ) -> Self {
-        let published = Arc::new(DiscoveryKeys {
-            connection: Arc::clone(connection),
-            issuer: ArcSwapOption::empty(),
-        });
-        let source: Arc<dyn KeySource> = Arc::<DiscoveryKeys>::clone(&published);
         Self {
-            keys: ServiceAccountKeys::start(name, source, Arc::clone(clock)),
-            published,
+            published: Arc::clone(published),
             silence,
             clock: Arc::clone(clock),
         }
@@ -65,10 +44,10 @@ impl OfflineVerifier {
         token: &str,
         audience: &str,
     ) -> Result<Result<VerifiedToken, String>, AuthnError> {
-        let Some(issuer) = self.published.issuer.load_full() else {
+        let Some(issuer) = self.published.issuer() else {
             return Ok(Err("the API server's issuer is not known yet".to_owned()));
         };
-        let bound = match self.keys.verify(token, &issuer, audience).await? {
+        let bound = match self.published.keys.verify(token, &issuer, audience).await? {
             Ok(bound) => bound,
             Err(unsure) => return Ok(Err(unsure.to_string())),
         };
@@ -81,10 +60,6 @@ impl OfflineVerifier {
         Ok(self
             .check_binding(index, bound, &issuer)
             .map_err(str::to_owned))
-    }
-
-    pub(super) fn report(&self) -> KeyCacheReport {
-        self.keys.report()
     }
 
     /// Whether the pod and the account that the token is bound to exist, by name and UID: a name may
@@ -130,45 +105,4 @@ impl OfflineVerifier {
 
 fn is_past(deletion: Option<UnixTime>, now: UnixTime) -> bool {
     deletion.is_some_and(|at| at <= now)
-}
-
-/// What the API server publishes about its tokens.
-#[derive(Debug)]
-struct DiscoveryKeys {
-    connection: Arc<Connection>,
-    issuer: ArcSwapOption<String>,
-}
-
-#[derive(Deserialize)]
-struct Discovery {
-    issuer: String,
-}
-
-impl KeySource for DiscoveryKeys {
-    fn read(&self, most: usize) -> BoxFuture<'_, Result<Vec<u8>, String>> {
-        Box::pin(async move {
-            let discovery = self.fetch(DISCOVERY, MAX_DISCOVERY).await?;
-            let discovery: Discovery = serde_json::from_slice(&discovery)
-                .map_err(|error| format!("{DISCOVERY}: {:?}", error.classify()))?;
-            if discovery.issuer.is_empty() {
-                return Err(format!("{DISCOVERY} names no issuer"));
-            }
-            let keys = self.fetch(KEYS, most).await?;
-            self.issuer.store(Some(Arc::new(discovery.issuer)));
-            Ok(keys)
-        })
-    }
-}
-
-impl DiscoveryKeys {
-    async fn fetch(&self, path: &str, most: usize) -> Result<Vec<u8>, String> {
-        let client = self.connection.client().await.map_err(|down| down.why)?;
-        let bounds = Bounds {
-            bytes: most,
-            time: TIME,
-        };
-        let answer = async { client.send(get(path)?, bounds).await };
-        let answer = answer.await.map_err(|error| format!("{path}: {error}"))?;
-        Ok(answer.into_body().to_vec())
-    }
 }

@@ -30,6 +30,9 @@ pub struct RawCluster {
     /// `NAMESPACE/ACCOUNT` of node proxies, which may request certificates for the pods of their node.
     #[serde(default)]
     pub node_accounts: Vec<String>,
+    /// Issuers of its tokens beside the published one.
+    #[serde(default)]
+    pub issuers: Vec<String>,
     /// Default 5 seconds.
     #[serde(default, with = "humantime_serde")]
     pub review_timeout: Option<Duration>,

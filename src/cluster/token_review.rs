@@ -4,16 +4,17 @@
 //! whose user may not call, is a rejection; any other failure is not the caller's fault.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::api::{ApiError, Bounds, post};
 use super::callers::CallersConfig;
 use super::connection::Connection;
+use super::review_gate::{ReviewGate, ReviewRequest};
 use crate::authn::{AuthnError, Pod, Quoted, service_account};
 
 const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
@@ -28,7 +29,7 @@ const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 /// Sends TokenReviews to one API server, a limited number at a time.
 #[derive(Debug)]
 pub(super) struct TokenReviewer {
-    permits: Semaphore,
+    gate: Arc<ReviewGate>,
     time: Duration,
 }
 
@@ -44,7 +45,7 @@ pub(super) struct TokenSubject {
 impl TokenReviewer {
     pub(super) fn new(config: &CallersConfig) -> Self {
         Self {
-            permits: Semaphore::new(usize::try_from(config.review_concurrency()).unwrap_or(1)),
+            gate: ReviewGate::new(usize::try_from(config.review_concurrency()).unwrap_or(1)),
             time: config.review_timeout(),
         }
     }
@@ -54,24 +55,28 @@ impl TokenReviewer {
         connection: &Connection,
         token: &str,
         audience: &str,
+        review: &ReviewRequest,
     ) -> Result<TokenSubject, AuthnError> {
         let started = Instant::now();
         let client = connection
             .client()
             .await
             .map_err(|down| AuthnError::Unavailable(down.to_string()))?;
-        let permit = tokio::time::timeout(self.time, self.permits.acquire()).await;
-        let Ok(Ok(_permit)) = permit else {
-            return Err(timeout("too many TokenReviews are in progress"));
-        };
+        let entered = tokio::time::timeout(self.time, self.gate.enter(review)).await;
+        let _permit = entered.map_err(|_| timeout("too many TokenReviews are in progress"))??;
         let body = json!({
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",
             "spec": { "token": token, "audiences": [audience] },
         });
+        let left = self.time.saturating_sub(started.elapsed());
+        // The first ones have just waited in vain; another would be given no time.
+        if left < self.time / 20 {
+            return Err(timeout("the API server had no time for it"));
+        }
         let bounds = Bounds {
             bytes: MAX_ANSWER,
-            time: self.time.saturating_sub(started.elapsed()),
+            time: left,
         };
         let request = post(PATH, &body).map_err(unavailable)?;
         let answer = client.send_confidential(request, bounds).await;
@@ -79,7 +84,9 @@ impl TokenReviewer {
             ApiError::Timeout(_) => timeout(error),
             _ => unavailable(error),
         })?;
-        evaluate(&answer, token, audience)
+        let verdict = evaluate(&answer, token, audience);
+        self.gate.conclude(review, &verdict);
+        verdict
     }
 }
 

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_floods_leaves_room_at_each_level() {
+    fn a_flood_leaves_room_at_each_level() {
         let queue = Arc::new(Slots::new(2048));
         let share = |domain: &str, cluster: &str, caller: &str| Share::new(domain, cluster, caller);
         let caller = take(&queue, share("a", "east", "x"), 5000);

@@ -1,4 +1,4 @@
-//! Authentication of callers, and the request id: common to every API.
+//! Authentication of callers, and the log of refusals: common to every API.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -8,15 +8,13 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::refusals::{Metrics, RefusalLog, delegation_reason, reason};
+use super::request_id::RequestId;
 use crate::authn::{
     self, Api, AuthnError, Caller, Callers, CertificateVerifier, JwtVerifiers, Operators,
 };
 use crate::cluster::{Clusters, ListenerClusters, NodeAuthorizationError};
 use crate::net::Peer;
 use crate::policy::NodeAuthorization;
-
-/// A caller may choose its request id in this header.
-const REQUEST_ID: &str = "x-request-id";
 
 /// Istio's agents name their cluster in this header.
 const CLUSTER_ID: &str = "clusterid";
@@ -92,12 +90,19 @@ impl CallerAuthenticator {
 
     /// Authenticates a service account's token that the message itself holds (Linkerd), against the
     /// listener's one cluster.
-    pub async fn authenticate_token(&self, token: &[u8], api: Api) -> Result<Caller, AuthnError> {
+    pub async fn authenticate_token(
+        &self,
+        token: &[u8],
+        peer: Option<&Peer>,
+        api: Api,
+    ) -> Result<Caller, AuthnError> {
         let verifiers = self.verifiers.load_full();
         let result = match std::str::from_utf8(token) {
             Ok(token) => {
                 let headers = HeaderMap::new();
-                verifiers.authenticate_bearer(token, &headers, api).await
+                verifiers
+                    .authenticate_bearer(token, &headers, peer, api)
+                    .await
             }
             Err(_) => Err(AuthnError::rejected("the token is not UTF-8").into()),
         };
@@ -123,7 +128,8 @@ impl CallerAuthenticator {
 
     /// Logs why a call is refused, which its caller learns only in part. The same reason is logged once
     /// a minute for each address.
-    pub fn log_refusal(&self, call: &str, request_id: &str, peer: Option<&Peer>, why: &dyn Error) {
+    pub fn log_refusal(&self, call: &str, id: &RequestId, peer: Option<&Peer>, why: &dyn Error) {
+        let (request_id, caller_request_id) = (&**id, id.callers());
         let address = peer.map(|peer| peer.address);
         let text = why.to_string();
         let logged = self
@@ -139,6 +145,7 @@ impl CallerAuthenticator {
             listener,
             call,
             request_id,
+            caller_request_id,
             peer,
             error = text,
             suppressed,
@@ -173,7 +180,7 @@ impl Verifiers {
                     let names = self.callers.operators();
                     Ok(self.operators.authenticate(token, names).await?)
                 }
-                false => self.authenticate_bearer(token, headers, api).await,
+                false => self.authenticate_bearer(token, headers, peer, api).await,
             };
         }
         let leaf = peer.and_then(|peer| peer.certificate.as_deref());
@@ -189,6 +196,7 @@ impl Verifiers {
         &self,
         token: &str,
         headers: &HeaderMap,
+        peer: Option<&Peer>,
         api: Api,
     ) -> Result<Caller, Failure> {
         let verifiers = self.callers.jwt();
@@ -196,7 +204,8 @@ impl Verifiers {
             return Ok(self.jwt.authenticate(token, api, verifiers).await?);
         }
         let cluster = self.clusters.select(&self.accepted, cluster_id(headers)?)?;
-        let result = cluster.authenticate(token, api).await;
+        let peer = peer.map(|peer| peer.address.ip());
+        let result = cluster.authenticate_from(token, api, peer).await;
         result.map_err(|error| Failure {
             error,
             cluster: Some(cluster.config().name().to_owned()),
@@ -231,31 +240,6 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, AuthnError> {
     authn::bearer(text).map(Some)
 }
 
-/// The caller's request id when it is safe to log, else a random one.
-pub(super) fn request_id(headers: &HeaderMap) -> String {
-    let requested = headers
-        .get(REQUEST_ID)
-        .and_then(|value| value.to_str().ok());
-    match requested {
-        Some(id) if is_loggable(id) => id.to_owned(),
-        _ => random_id(),
-    }
-}
-
-fn is_loggable(id: &str) -> bool {
-    (1..=64).contains(&id.len())
-        && id
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-}
-
-fn random_id() -> String {
-    let mut bytes = [0_u8; 8];
-    // Without randomness, making the serial fails with a clear error; a repeated id does no harm.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    format!("{:016x}", u64::from_be_bytes(bytes))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -281,16 +265,5 @@ mod tests {
         assert_eq!(cluster_id(&headers).unwrap(), "Kubernetes");
         headers.append(CLUSTER_ID, "Kubernetes".parse().unwrap());
         assert!(cluster_id(&headers).is_err());
-    }
-
-    #[test]
-    fn a_request_id_cannot_forge_a_log_line() {
-        let mut headers = HeaderMap::new();
-        headers.insert(REQUEST_ID, "abc-1.2_3".parse().unwrap());
-        assert_eq!(request_id(&headers), "abc-1.2_3");
-        headers.insert(REQUEST_ID, "a b=c".parse().unwrap());
-        assert_eq!(request_id(&headers).len(), 16);
-        headers.insert(REQUEST_ID, "a".repeat(65).parse().unwrap());
-        assert_eq!(request_id(&headers).len(), 16);
     }
 }

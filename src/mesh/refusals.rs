@@ -123,6 +123,7 @@ pub(super) fn reason(error: &AuthnError) -> &'static str {
     match error {
         AuthnError::Missing => "missing",
         AuthnError::Rejected { .. } => "rejected",
+        AuthnError::Busy { .. } => "too_many",
         AuthnError::Unavailable(_) | AuthnError::Timeout(_) => "cannot_tell",
     }
 }

@@ -80,6 +80,14 @@ impl CallError {
             Self::Authn(AuthnError::Unavailable(_) | AuthnError::Timeout(_)) => {
                 unavailable("the credential cannot be verified now; try again")
             }
+            Self::Authn(AuthnError::Busy { retry_after, .. }) => Answer {
+                retry_after: Some(*retry_after),
+                ..answer(
+                    Code::ResourceExhausted,
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too many credentials are waiting or were rejected; try again later",
+                )
+            },
             Self::Csr(error) => invalid(format!("csr: {error}")),
             Self::Field { .. } => invalid(self.to_string()),
             Self::Mismatch { .. } => forbidden(&self.to_string()),

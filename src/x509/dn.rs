@@ -99,9 +99,10 @@ pub(super) fn has_no_attribute(name: &[u8]) -> bool {
 /// A value of a Name that parsers refuse.
 pub(super) struct StringProblem {
     pub(super) why: String,
-    /// Whether OpenSSL and BoringSSL refuse it as well as Go, which alone checks the characters of
-    /// each string type.
-    pub(super) everywhere: bool,
+    /// Whether OpenSSL refuses it as well as Go, which alone checks the characters of each string type.
+    pub(super) openssl: bool,
+    /// Whether BoringSSL does.
+    pub(super) boringssl: bool,
 }
 
 pub(super) fn string_problem(name: &[u8]) -> Option<StringProblem> {
@@ -121,14 +122,16 @@ pub(super) fn string_problem(name: &[u8]) -> Option<StringProblem> {
                 let name = attribute_name(oid);
                 return Some(StringProblem {
                     why: format!("{name} is a {other}, which is no string type that it knows"),
-                    everywhere: other == Tag::VisibleString,
+                    openssl: other == Tag::VisibleString,
+                    boringssl: false,
                 });
             }
         };
         let (name, kind) = (attribute_name(oid), type_name(value.tag()));
         (!valid).then(|| StringProblem {
             why: format!("{name} is no valid {kind}: {}", attribute_text(oid, value)),
-            everywhere,
+            openssl: everywhere,
+            boringssl: everywhere,
         })
     })
 }

@@ -27,7 +27,7 @@ pub use algorithm::{SignatureAlgorithm, UnknownAlgorithm};
 pub use bundle::{BundleError, MAX_BUNDLE_BYTES, TrustBundle};
 pub use cert::{CertError, Certificate, assemble, parse_pem_chain};
 pub use certificate_spec::{CertificateSpec, IssuerIdentity, SubjectSpec, TbsError, request_info};
-pub use csr::{Csr, CsrError, CsrSubject};
+pub use csr::{Csr, CsrError, CsrSubject, UnverifiedCsr};
 pub use dn::ca_name;
 pub use extension::{ExtendedKeyUsage, KeyUsage};
 pub use files::{

@@ -23,7 +23,8 @@ struct Subtrees {
     ip: Vec<Vec<u8>>,
     uri: Vec<String>,
     email: Vec<String>,
-    /// Whether there are other kinds, such as directoryName.
+    directory: bool,
+    /// Whether there are other kinds still.
     other: bool,
 }
 
@@ -56,7 +57,12 @@ impl NameConstraints {
     }
 
     pub(super) fn has_kinds_unknown_to_go(&self) -> bool {
-        self.permitted.other || self.excluded.other
+        let unknown = |subtrees: &Subtrees| subtrees.directory || subtrees.other;
+        unknown(&self.permitted) || unknown(&self.excluded)
+    }
+
+    pub(super) fn constrains_directory_names(&self) -> bool {
+        self.permitted.directory || self.excluded.directory
     }
 
     /// What Go's parser refuses in the values.
@@ -105,6 +111,7 @@ impl Subtrees {
                 2 => self.dns.push(text()),
                 6 => self.uri.push(text()),
                 7 => self.ip.push(base.value().to_vec()),
+                4 => self.directory = true,
                 _ => self.other = true,
             }
         }

@@ -1,7 +1,9 @@
 //! Clusters with fake API servers, their tokens and their objects.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rootbridge::authn::{Api, AuthnError, Caller};
 use rootbridge::clock::{Clock, SystemClock};
@@ -72,6 +74,18 @@ impl Fixture {
         Arc::clone(self.clusters.get(name).unwrap())
     }
 
+    /// From an address.
+    pub(crate) async fn ask_from(
+        &self,
+        name: &str,
+        token: &str,
+        peer: [u8; 4],
+    ) -> Result<Caller, AuthnError> {
+        let cluster = self.cluster(name);
+        let peer = Some(IpAddr::from(peer));
+        cluster.authenticate_from(token, Api::Istio, peer).await
+    }
+
     pub(crate) async fn ask(&self, name: &str, token: &str) -> Result<Caller, AuthnError> {
         self.cluster(name).authenticate(token, Api::Istio).await
     }
@@ -86,6 +100,14 @@ impl Drop for Fixture {
 /// The key set of one key.
 pub(crate) fn key_set(key: &JwtKey) -> Answer {
     Answer::Json(serde_json::from_str(&jwks(&[key])).unwrap())
+}
+
+/// A token that nothing here can decide on, and that is like no other.
+pub(crate) fn token() -> String {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let mut claims = claims();
+    claims["jti"] = NUMBER.fetch_add(1, Ordering::Relaxed).into();
+    JwtKey::p256("unpublished").token(&claims)
 }
 
 /// What a TokenReview says of a pod's token.

@@ -18,3 +18,4 @@ mod nodes;
 mod offline;
 mod offline_keys;
 mod reviews;
+mod strangers;

@@ -11,7 +11,7 @@ use serde_json::json;
 use rootbridge_test_support::{PATIENCE, eventually};
 
 use crate::fake_api_server::{Answer, FakeApiServer};
-use crate::fixture::{Fixture, ISSUER, POD, accepted, pod};
+use crate::fixture::{Fixture, ISSUER, POD, accepted, pod, token};
 
 const CART: &str = "spiffe://td/ns/shop/sa/cart";
 const NODES: &str = "node_accounts = ['istio-system/ztunnel']\nwatch_silence = '10s'\n\
@@ -36,7 +36,7 @@ async fn ready(fake: &FakeApiServer) -> (Fixture, Caller) {
         cluster.index().unwrap().time_since_contact().is_some()
     })
     .await;
-    let caller = fixture.ask("east", "aaaa.bbbb.cccc").await.unwrap();
+    let caller = fixture.ask("east", &token()).await.unwrap();
     (fixture, caller)
 }
 

@@ -16,7 +16,8 @@ use crate::fixture::{ACCOUNT, Fixture, ISSUER, POD, accepted, account, claims, k
 const TILL: &str = "44444444-4444-4444-8444-444444444444";
 const NEW: &str = "55555555-5555-4555-8555-555555555555";
 
-const OFFLINE: &str = "authenticate = 'offline'\nwatch_silence = '10s'";
+const OFFLINE: &str = "authenticate = 'offline'\nwatch_silence = '10s'\n\
+                       issuers = ['https://before.example']";
 
 /// A cluster with `shop/cart-0` on node `n1`, up to date.
 pub(crate) async fn ready(fake: &FakeApiServer, key: &JwtKey) -> Fixture {
@@ -157,13 +158,13 @@ async fn what_the_index_does_not_know_is_for_the_api_server() {
         let (verdict, asked) = ask(&fixture, &fake, token).await;
         assert!(asked);
         assert_eq!(verdict.unwrap().method, Method::TokenReview);
+        fake.set_review(Answer::Status(500));
+        let (verdict, _) = ask(&fixture, &fake, token).await;
+        assert!(matches!(verdict, Err(AuthnError::Unavailable(_))));
         let no = json!({ "kind": "TokenReview", "status": { "authenticated": false } });
         fake.set_review(Answer::Json(no));
         let (verdict, asked) = ask(&fixture, &fake, token).await;
         assert!(asked && matches!(verdict, Err(AuthnError::Rejected { .. })));
-        fake.set_review(Answer::Status(500));
-        let (verdict, _) = ask(&fixture, &fake, token).await;
-        assert!(matches!(verdict, Err(AuthnError::Unavailable(_))));
     }
 }
 

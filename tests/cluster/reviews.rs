@@ -11,11 +11,10 @@ use serde_json::{Value, json};
 use rootbridge_test_support::{PATIENCE, eventually, stays};
 
 use crate::fake_api_server::{Answer, FakeApiServer};
-use crate::fixture::{Fixture, ISSUER, accepted};
+use crate::fixture::{Fixture, ISSUER, accepted, token};
 
 /// Longer than a file is read twice.
 const MISSING: Duration = Duration::from_millis(2500);
-const TOKEN: &str = "aaaa.bbbb.cccc";
 
 fn cannot_tell(error: &AuthnError) -> bool {
     matches!(error, AuthnError::Unavailable(_) | AuthnError::Timeout(_))
@@ -26,7 +25,7 @@ async fn the_callers_identity_is_what_the_api_server_returns() {
     let fake = FakeApiServer::start(ISSUER).await;
     fake.set_review(accepted("shop:cart"));
     let fixture = Fixture::new(&[("east", &fake, "namespaces = ['shop']")]).await;
-    let caller = fixture.ask("east", TOKEN).await.unwrap();
+    let caller = fixture.ask("east", &token()).await.unwrap();
     assert_eq!(caller.method, Method::TokenReview);
     assert_eq!(caller.cluster.as_deref(), Some("east"));
     let Identity::Workload(id) = &caller.identity else {
@@ -57,7 +56,7 @@ async fn the_callers_identity_is_what_the_api_server_returns() {
         &long,
     ] {
         fake.set_review(accepted(user));
-        let error = fixture.ask("east", TOKEN).await.unwrap_err();
+        let error = fixture.ask("east", &token()).await.unwrap_err();
         assert!(!cannot_tell(&error), "{user}: {error}");
         assert!(!error.to_string().chars().any(char::is_control), "{error}");
     }
@@ -71,6 +70,7 @@ async fn no_answer_is_no_verdict() {
     let Answer::Json(yes) = accepted("shop:cart") else {
         panic!("no review");
     };
+    let token = token();
     for answer in [
         Answer::Status(400),
         Answer::Status(401),
@@ -84,7 +84,7 @@ async fn no_answer_is_no_verdict() {
         Answer::StatusWith(500, yes),
         Answer::Text(String::new()),
         Answer::Text("<html>".to_owned()),
-        Answer::Text(format!("\"{TOKEN}\"")),
+        Answer::Text(format!("\"{token}\"")),
         Answer::Text("x".repeat(1024 * 1024)),
         odd(json!([])),
         odd(json!({ "kind": "TokenReview", "status": { "authenticated": "true" } })),
@@ -93,13 +93,13 @@ async fn no_answer_is_no_verdict() {
     ] {
         fake.set_review(answer.clone());
         let started = Instant::now();
-        let error = fixture.ask("east", TOKEN).await.unwrap_err();
+        let error = fixture.ask("east", &token).await.unwrap_err();
         assert!(cannot_tell(&error), "{answer:?}: {error}");
-        assert!(!error.to_string().contains(TOKEN), "{error}");
+        assert!(!error.to_string().contains(&token), "{error}");
         assert!(started.elapsed() < PATIENCE, "{answer:?}");
     }
     fake.set_review(accepted("shop:cart"));
-    fixture.ask("east", TOKEN).await.unwrap();
+    fixture.ask("east", &token).await.unwrap();
 }
 
 #[tokio::test]
@@ -116,7 +116,7 @@ async fn an_audience_that_is_not_echoed_was_not_checked() {
         };
         review["status"]["audiences"] = audiences;
         fake.set_review(Answer::Json(review));
-        let error = fixture.ask("east", TOKEN).await.unwrap_err();
+        let error = fixture.ask("east", &token()).await.unwrap_err();
         assert!(matches!(error, AuthnError::Rejected { .. }), "{error}");
     }
 }
@@ -134,10 +134,12 @@ async fn a_silent_cluster_keeps_its_own_callers_only_and_not_for_long() {
     let bounds = "review_timeout = '3s'\nreview_concurrency = 2";
     let fixture = Fixture::new(&[("east", &silent, bounds), ("west", &well, bounds)]).await;
     let started = Instant::now();
-    let stuck = futures_util::future::join_all((0..10).map(|_| fixture.ask("east", TOKEN)));
+    let stuck: Vec<_> = (0..10).map(|_| token()).collect();
+    let stuck =
+        futures_util::future::join_all(stuck.iter().map(|token| fixture.ask("east", token)));
     let others = async {
         for _ in 0..20 {
-            fixture.ask("west", TOKEN).await.unwrap();
+            fixture.ask("west", &token()).await.unwrap();
         }
         started.elapsed()
     };
@@ -154,7 +156,7 @@ async fn a_silent_cluster_keeps_its_own_callers_only_and_not_for_long() {
     assert_eq!(silent.reviewed(), 2, "no more than the bound");
     silent.set_review(accepted("shop:cart"));
     eventually(PATIENCE, "the cluster answers again", async || {
-        fixture.ask("east", TOKEN).await.is_ok()
+        fixture.ask("east", &token()).await.is_ok()
     })
     .await;
 }
@@ -249,7 +251,7 @@ async fn a_kubeconfig_that_cannot_be_used_is_not_used() {
         })
         .await;
         assert!(
-            cannot_tell(&fixture.ask("east", TOKEN).await.unwrap_err()),
+            cannot_tell(&fixture.ask("east", &token()).await.unwrap_err()),
             "{bad}"
         );
         std::fs::write(&path, &good).unwrap();
@@ -257,14 +259,14 @@ async fn a_kubeconfig_that_cannot_be_used_is_not_used() {
             cluster.connection().client().await.is_ok()
         })
         .await;
-        fixture.ask("east", TOKEN).await.unwrap();
+        fixture.ask("east", &token()).await.unwrap();
     }
     assert!(!path.with_extension("ran").exists(), "no program is run");
 
     // Away for the moment of its replacement, as a mounted secret may be.
     std::fs::remove_file(&path).unwrap();
     stays(MISSING, "it is accepted", async || {
-        fixture.ask("east", TOKEN).await.is_ok()
+        fixture.ask("east", &token()).await.is_ok()
     })
     .await;
 }
@@ -296,18 +298,18 @@ async fn files_that_a_kubeconfig_names_are_followed() {
     cluster.insert("certificate-authority".to_owned(), json!(ca));
     std::fs::write(&path, by_file.to_string()).unwrap();
     eventually(PATIENCE, "the wrong CA is in use", async || {
-        fixture.ask("east", TOKEN).await.is_err()
+        fixture.ask("east", &token()).await.is_err()
     })
     .await;
 
     std::fs::write(&ca, ca_of(&fake)).unwrap();
     eventually(PATIENCE, "the new CA is in use", async || {
-        fixture.ask("east", TOKEN).await.is_ok()
+        fixture.ask("east", &token()).await.is_ok()
     })
     .await;
     std::fs::write(&ca, "half a file").unwrap();
     stays(MISSING, "it is accepted", async || {
-        fixture.ask("east", TOKEN).await.is_ok()
+        fixture.ask("east", &token()).await.is_ok()
     })
     .await;
 }

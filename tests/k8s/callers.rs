@@ -286,6 +286,14 @@ async fn a_cluster_that_hangs_delays_no_other_clusters_callers() {
         Code::Unauthenticated,
     );
     refusal(caller.ask(&tokens[0][0], None).await, Code::Unauthenticated);
+    // It is not even shown to the other, once the keys are known: they have the same issuer.
+    let screened = "rootbridge_cluster_tokens_total{cluster=\"west\",verification=\"none\",result=\"rejected\"}";
+    eventually(PATIENCE, "it is refused without a question", async || {
+        let answer = caller.ask(&tokens[0][1], Some("west")).await;
+        refusal(answer, Code::Unauthenticated);
+        server.metric(screened).await.is_some()
+    })
+    .await;
 
     stopped.pause();
     let mut east = pin!(tokio::time::timeout(

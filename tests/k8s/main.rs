@@ -37,5 +37,6 @@ mod rootbridge;
 mod server;
 mod signing;
 mod speed;
+mod strangers;
 mod unresponsive_api_server;
 mod watch;

@@ -8,8 +8,9 @@ use rootbridge::x509::{KeyKind, read_certificates};
 use rootbridge_test_support::random::SplitMix64;
 use serde_json::{Value, json};
 
-use crate::differential::{Random, go, python, variants};
+use crate::differential::{Random, variants};
 use crate::support::{Ca, CaTerms};
+use crate::verifiers::{go, python};
 
 /// Files of two certificates with random text, line ends, repetitions and damage.
 #[test]
@@ -68,7 +69,7 @@ fn a_file_that_all_read_is_read() {
         .iter()
         .map(|(_, file)| STANDARD.encode(file))
         .collect();
-    let of_go = go(&json!({ "root": "", "certificates": [], "files": encoded }));
+    let of_go = go(&json!({ "paths": [], "files": encoded }));
     let of_python = python(&json!({ "certificates": [], "files": encoded }));
     let mut read = 0;
     for (index, (damaged, file)) in files.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use super::super::proto::linkerd::CertifyRequest;
 use super::super::status::CallError;
-use crate::x509::{Csr, CsrError, San};
+use crate::x509::{CsrError, San, UnverifiedCsr};
 
 /// A request whose parts agree with each other.
 #[derive(Debug)]
@@ -11,8 +11,8 @@ pub(super) struct CheckedRequest<'a> {
     pub identity: &'a str,
     /// The service account's token.
     pub token: &'a [u8],
-    /// Its one name is `identity`.
-    pub csr: Csr,
+    /// Its one name is `identity`. Its signature is verified for callers only.
+    pub csr: UnverifiedCsr,
 }
 
 impl<'a> CheckedRequest<'a> {
@@ -32,7 +32,7 @@ impl<'a> CheckedRequest<'a> {
         if body.certificate_signing_request.is_empty() {
             return Err(missing("certificate_signing_request"));
         }
-        let csr = Csr::from_der(&body.certificate_signing_request)?;
+        let csr = UnverifiedCsr::from_der(&body.certificate_signing_request)?;
         let differs = |why| CallError::Mismatch {
             field: "certificate_signing_request",
             why,

@@ -17,9 +17,10 @@ use http::HeaderValue;
 use prost_types::Timestamp;
 use tonic::{Code, Request, Response, Status};
 
-use super::authentication::{CallerAuthenticator, request_id};
+use super::authentication::CallerAuthenticator;
 use super::proto::linkerd::identity_server::Identity;
 use super::proto::linkerd::{CertifyRequest, CertifyResponse};
+use super::request_id::RequestId;
 use super::status::CallError;
 use crate::authn::{Api, AuthnError, Caller, Identity as CallerIdentity};
 use crate::clock::{Clock, UnixTime};
@@ -54,13 +55,13 @@ impl Identity for Linkerd {
         request: Request<CertifyRequest>,
     ) -> Result<Response<CertifyResponse>, Status> {
         let (metadata, extensions, body) = request.into_parts();
-        let request_id = request_id(&metadata.into_headers());
+        let request_id = RequestId::new(&metadata.into_headers());
         let within = self.config.answer_within();
         // A proxy sets no deadline: a call that is not answered would hang for ever.
-        let answered = tokio::time::timeout(within, self.answer(&body, &request_id)).await;
+        let peer = extensions.get::<Peer>();
+        let answered = tokio::time::timeout(within, self.answer(&body, peer, &request_id)).await;
         let outcome = answered.unwrap_or(Err(CallError::Timeout(within)));
         outcome.map(Response::new).map_err(|error| {
-            let peer = extensions.get::<Peer>();
             let log = &self.authenticator;
             log.log_refusal("Certify", &request_id, peer, &error);
             status(&error, &request_id)
@@ -72,14 +73,16 @@ impl Linkerd {
     async fn answer(
         &self,
         body: &CertifyRequest,
+        peer: Option<&Peer>,
         request_id: &str,
     ) -> Result<CertifyResponse, CallError> {
         let checked = CheckedRequest::read(body)?;
         let caller = self
             .authenticator
-            .authenticate_token(checked.token, Api::Linkerd)
+            .authenticate_token(checked.token, peer, Api::Linkerd)
             .await?;
         let mesh = self.mesh_of(&caller, checked.identity)?;
+        let csr = checked.csr.verify()?;
         let profile = self.authorities.profile(self.config.profile());
         let schedule = profile
             .as_ref()
@@ -93,7 +96,7 @@ impl Linkerd {
             .authorities
             .issue(IssuanceRequest {
                 caller,
-                csr: checked.csr,
+                csr,
                 profile: self.config.profile().to_owned(),
                 names: Vec::new(),
                 // The allowance for clock skew is the same at both ends.
@@ -174,9 +177,10 @@ fn status(error: &CallError, request_id: &str) -> Status {
         CallError::Authn(AuthnError::Missing | AuthnError::Rejected { .. })
         | CallError::Mismatch { .. } => Some(Code::FailedPrecondition),
         CallError::Authn(AuthnError::Unavailable(_)) => Some(Code::Internal),
+        CallError::Authn(AuthnError::Busy { .. }) => Some(Code::Unavailable),
         CallError::Csr(error) if check::has_invalid_names(error) => Some(Code::FailedPrecondition),
         CallError::Issue(error) => match error.category() {
-            Category::HsmBusy => Some(Code::Unavailable),
+            Category::HsmBusy | Category::Limited => Some(Code::Unavailable),
             Category::CsrNamesDiffer | Category::NameDenied => Some(Code::FailedPrecondition),
             _ => None,
         },

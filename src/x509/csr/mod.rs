@@ -34,6 +34,16 @@ pub struct Csr {
     names: Vec<San>,
 }
 
+/// A parsed request, before its signature is verified: that costs the most, so who wants to do less for
+/// strangers first decides by [`UnverifiedCsr::names`] and the caller's credential.
+#[derive(Debug)]
+pub struct UnverifiedCsr {
+    csr: Csr,
+    info: Vec<u8>,
+    algorithm: SignatureAlgorithm,
+    signature: Vec<u8>,
+}
+
 /// The subject of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CsrSubject {
@@ -46,40 +56,7 @@ pub enum CsrSubject {
 impl Csr {
     /// Parses and verifies a request in DER.
     pub fn from_der(der: &[u8]) -> Result<Self, CsrError> {
-        if der.len() > MAX_BYTES {
-            return Err(CsrError::TooLarge { bytes: der.len() });
-        }
-        let mut outer = DerReader::within(der, Tag::Sequence, "certification request")?;
-        let info = outer.field("certificationRequestInfo", |all| all.raw(Tag::Sequence))?;
-        let algorithm = outer.field("signatureAlgorithm", |all| all.raw(Tag::Sequence))?;
-        let signature = outer.field("signature", DerReader::bit_string_octets)?;
-        outer.finish()?;
-
-        let mut fields = DerReader::within(info, Tag::Sequence, "CertificationRequestInfo")?;
-        if fields.field("version", |all| all.expect(Tag::Integer))? != [0] {
-            return Err(CsrError::Version);
-        }
-        let rdns = fields.field("subject", |all| all.expect(Tag::Sequence))?;
-        let subject = subject(rdns)?;
-        let common_names = dn::common_names(rdns)?;
-        let spki = fields.field("subjectPKInfo", |all| all.raw(Tag::Sequence))?;
-        let attributes = fields.field("attributes", |all| all.expect(read::context(0, true)))?;
-        fields.finish()?;
-        let names = attributes::names_in(attributes)?;
-        check_canonical(der)?;
-
-        let public_key = PublicKey::from_spki_der(spki)?;
-        let algorithm = SignatureAlgorithm::from_der(algorithm)?;
-        public_key
-            .verify(algorithm, info, signature)
-            .map_err(CsrError::ProofOfPossession)?;
-        Ok(Self {
-            der: der.to_vec(),
-            public_key,
-            subject,
-            common_names,
-            names,
-        })
+        UnverifiedCsr::from_der(der)?.verify()
     }
 
     /// A request that is only a key and a signature over `message`, which the requester of the
@@ -150,6 +127,67 @@ impl Csr {
     /// The names in the requested subjectAltName, in order.
     pub fn names(&self) -> &[San] {
         &self.names
+    }
+}
+
+impl UnverifiedCsr {
+    /// Parses a request in DER.
+    pub fn from_der(der: &[u8]) -> Result<Self, CsrError> {
+        if der.len() > MAX_BYTES {
+            return Err(CsrError::TooLarge { bytes: der.len() });
+        }
+        let mut outer = DerReader::within(der, Tag::Sequence, "certification request")?;
+        let info = outer.field("certificationRequestInfo", |all| all.raw(Tag::Sequence))?;
+        let algorithm = outer.field("signatureAlgorithm", |all| all.raw(Tag::Sequence))?;
+        let signature = outer.field("signature", DerReader::bit_string_octets)?;
+        outer.finish()?;
+
+        let mut fields = DerReader::within(info, Tag::Sequence, "CertificationRequestInfo")?;
+        if fields.field("version", |all| all.expect(Tag::Integer))? != [0] {
+            return Err(CsrError::Version);
+        }
+        let rdns = fields.field("subject", |all| all.expect(Tag::Sequence))?;
+        let subject = subject(rdns)?;
+        let common_names = dn::common_names(rdns)?;
+        let spki = fields.field("subjectPKInfo", |all| all.raw(Tag::Sequence))?;
+        let attributes = fields.field("attributes", |all| all.expect(read::context(0, true)))?;
+        fields.finish()?;
+        let names = attributes::names_in(attributes)?;
+        check_canonical(der)?;
+
+        let public_key = PublicKey::from_spki_der(spki)?;
+        let algorithm = SignatureAlgorithm::from_der(algorithm)?;
+        Ok(Self {
+            csr: Csr {
+                der: der.to_vec(),
+                public_key,
+                subject,
+                common_names,
+                names,
+            },
+            info: info.to_vec(),
+            algorithm,
+            signature: signature.to_vec(),
+        })
+    }
+
+    /// The request, if its signature is that of its own key.
+    pub fn verify(self) -> Result<Csr, CsrError> {
+        self.csr
+            .public_key
+            .verify(self.algorithm, &self.info, &self.signature)
+            .map_err(CsrError::ProofOfPossession)?;
+        Ok(self.csr)
+    }
+
+    /// As [`Csr::names`].
+    pub fn names(&self) -> &[San] {
+        self.csr.names()
+    }
+
+    /// As [`Csr::has_no_other_common_name`].
+    pub fn has_no_other_common_name(&self, name: &str) -> bool {
+        self.csr.has_no_other_common_name(name)
     }
 }
 

@@ -32,11 +32,13 @@ pub(super) fn examine(
         found.add(Verifier::BoringSsl, why);
     }
     if let Some(usage) = certificate.extensions.extended_key_usage
-        && !usage.contains(ExtendedKeyUsage::ANY)
         && !usage.contains(ExtendedKeyUsage::SERVER_AND_CLIENT)
     {
         let why = "its extKeyUsage does not allow both serverAuth and clientAuth";
-        found.add(Verifier::Go, why);
+        if !usage.contains(ExtendedKeyUsage::ANY) {
+            found.add(Verifier::Go, why);
+        }
+        // anyExtendedKeyUsage does not count as either.
         if position == Position::Intermediate {
             found.add(Verifier::BoringSsl, why);
             found.add(Verifier::Rustls, why);
@@ -60,7 +62,11 @@ fn examine_one(one: Extension<'_>, position: Position, found: &mut Objections) {
             if !is_list_of_sequences(one.value) =>
         {
             let name = extension::oid_text(one.oid);
-            found.add(Verifier::Go, format!("the extension {name} is malformed"));
+            let why = format!("the extension {name} is malformed");
+            if one.oid == CERTIFICATE_POLICIES && position == Position::Intermediate {
+                found.add(Verifier::BoringSsl, why.clone());
+            }
+            found.add(Verifier::Go, why);
         }
         NAME_CONSTRAINTS => examine_constraints(one, found),
         extension::SUBJECT_ALT_NAME => {
@@ -75,7 +81,9 @@ fn examine_one(one: Extension<'_>, position: Position, found: &mut Objections) {
         let why = format!("it has a critical extension that is not understood ({oid})");
         if !is_policy(one.oid) {
             found.add(Verifier::Go, why.clone());
-            found.add(Verifier::BoringSsl, why.clone());
+            if position == Position::Intermediate {
+                found.add(Verifier::BoringSsl, why.clone());
+            }
         }
         let why = match position {
             Position::Intermediate => why,
@@ -117,6 +125,11 @@ fn examine_constraints(one: Extension<'_>, found: &mut Objections) {
     if constraints.constrains_uris() {
         let why =
             "it has a name constraint on URIs, so that no SPIFFE certificate below it verifies";
+        found.add(Verifier::Rustls, why);
+    }
+    if constraints.constrains_directory_names() {
+        let why =
+            "it has a name constraint on directory names, so that no certificate below it verifies";
         found.add(Verifier::Rustls, why);
     }
     if one.critical && constraints.has_kinds_unknown_to_go() {

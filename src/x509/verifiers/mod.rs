@@ -84,8 +84,10 @@ impl Certificate {
             }
             if let Some(problem) = dn::string_problem(name) {
                 let why = format!("{field}: {}", problem.why);
-                if problem.everywhere {
+                if problem.boringssl {
                     found.add(Verifier::BoringSsl, why.clone());
+                }
+                if problem.openssl {
                     found.add(Verifier::OpensslStrict, why.clone());
                 }
                 found.add(Verifier::Go, why);

@@ -13,17 +13,14 @@ import (
 )
 
 type input struct {
-	// Root is the trust anchor of Certificates, in DER.
-	Root []byte `json:"root"`
-	// Certificates are CA certificates in DER.
-	Certificates [][]byte `json:"certificates"`
+	// Paths are certification paths in DER: an end entity's certificate, its issuers, the trust anchor.
+	Paths [][][]byte `json:"paths"`
 	// Files are files of certificates.
 	Files [][]byte `json:"files"`
 }
 
 type output struct {
-	// Parse and Verify hold an error for each certificate, empty without one.
-	Parse  []string `json:"parse"`
+	// Verify holds an error for each path, empty without one.
 	Verify []string `json:"verify"`
 	// Files holds the SHA-256 of the certificates of each file; null if it cannot be read.
 	Files [][]string `json:"files"`
@@ -35,20 +32,13 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	roots := x509.NewCertPool()
-	if root, err := x509.ParseCertificate(in.Root); err == nil {
-		roots.AddCert(root)
-	}
-	out := output{Parse: []string{}, Verify: []string{}, Files: [][]string{}}
-	for _, der := range in.Certificates {
-		certificate, err := x509.ParseCertificate(der)
-		verified := err
-		if err == nil {
-			any := []x509.ExtKeyUsage{x509.ExtKeyUsageAny}
-			_, verified = certificate.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: any})
+	out := output{Verify: []string{}, Files: [][]string{}}
+	for _, path := range in.Paths {
+		reason := ""
+		if err := verify(path); err != nil {
+			reason = err.Error()
 		}
-		out.Parse = append(out.Parse, text(err))
-		out.Verify = append(out.Verify, text(verified))
+		out.Verify = append(out.Verify, reason)
 	}
 	for _, file := range in.Files {
 		out.Files = append(out.Files, read(file))
@@ -59,11 +49,31 @@ func main() {
 	}
 }
 
-func text(err error) string {
-	if err == nil {
-		return ""
+// verify says why the path does not verify for a server or for a client.
+func verify(path [][]byte) error {
+	var certificates []*x509.Certificate
+	for _, der := range path {
+		certificate, err := x509.ParseCertificate(der)
+		if err != nil {
+			return err
+		}
+		certificates = append(certificates, certificate)
 	}
-	return err.Error()
+	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
+	last := len(certificates) - 1
+	roots.AddCert(certificates[last])
+	for _, certificate := range certificates[1:last] {
+		intermediates.AddCert(certificate)
+	}
+	for _, usage := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {
+		_, err := certificates[0].Verify(x509.VerifyOptions{
+			Roots: roots, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{usage},
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // read is what Go programs do: PEM, or else DER.

@@ -64,15 +64,8 @@ enum Token {
 fn expected(recipe: &Recipe, ns: &str) -> Code {
     let missing =
         recipe.identity.is_empty() || recipe.token == Token::Empty || recipe.form == Form::Empty;
-    // A name that could never be certified is seen before the signature, at which Linkerd's
-    // controller does not look at all.
-    let mail = recipe.further.is_some_and(|more| more.starts_with("mail:"));
-    let never = mail || recipe.own_name_in_csr && recipe.identity.ends_with('.');
-    let parses = match recipe.form {
-        Form::Der => true,
-        Form::Unsigned => never,
-        _ => false,
-    };
+    // The signature, at which Linkerd's controller does not look at all, is verified for callers only.
+    let parses = matches!(recipe.form, Form::Der | Form::Unsigned);
     if missing || !parses {
         return Code::InvalidArgument;
     }
@@ -82,7 +75,10 @@ fn expected(recipe: &Recipe, ns: &str) -> Code {
         return Code::FailedPrecondition;
     }
     match recipe.token {
-        Token::Of(account) if recipe.identity == name(ns, account) => Code::Ok,
+        Token::Of(account) if recipe.identity == name(ns, account) => match recipe.form {
+            Form::Unsigned => Code::InvalidArgument,
+            _ => Code::Ok,
+        },
         _ => Code::FailedPrecondition,
     }
 }

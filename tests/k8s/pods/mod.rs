@@ -280,7 +280,15 @@ async fn what_is_refused_is_denied_or_failed() {
         .to_string();
     assert!(refused.contains("3072 or 4096"), "{refused}");
     let foreign = |object: &mut Value| object["spec"]["nodeName"] = "elsewhere".into();
-    assert!(pods.make(&stub(&p384), foreign).await.is_err());
+    let refused = pods
+        .make(&stub(&p384), foreign)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("Forbidden") && refused.contains("node"),
+        "{refused}"
+    );
     assert_eq!(
         pods.scene
             .recorded("spiffe://cluster.local/ns/pods-refused/sa/web"),
