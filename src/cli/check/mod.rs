@@ -11,6 +11,7 @@ mod listeners;
 mod records;
 mod report;
 mod secrets;
+mod upstream;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -118,6 +119,7 @@ async fn check_once(config: &Config, module: &mut Option<Arc<Hsm>>) -> Report {
         if let Some(profile) = config.policy().policy().profile("") {
             records::chains(config, records, profile, SystemClock.now(), &mut report);
         }
+        upstream::requests(records, SystemClock.now(), &mut report);
         linkerd::authorities(config, records, &mut report);
         linkerd::issuers(config, records, &mut report);
     }
