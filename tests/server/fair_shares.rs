@@ -185,13 +185,13 @@ async fn a_neighbours_flood_in_figures() {
     let of = |times: &[Duration], percent: usize| times[times.len() * percent / 100];
     for (name, times) in [("alone", &alone), ("beside the flood", &beside)] {
         let (p50, p99) = (of(times, 50), of(times, 99));
-        println!(
+        eprintln!(
             "{name}: p50 {p50:?}, p99 {p99:?}, longest {:?}",
             times[times.len() - 1]
         );
     }
     let factor = of(&beside, 99).as_secs_f64() / of(&alone, 99).as_secs_f64();
-    println!("p99 beside the flood: {factor:.2} times that alone; none of {count} refused");
+    eprintln!("p99 beside the flood: {factor:.2} times that alone; none of {count} refused");
     assert!(factor < 2.0, "{factor:.2}");
 }
 
