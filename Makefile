@@ -3,7 +3,7 @@
 # make test-often  N=20: every test N times on a busy machine, and what did not pass each time
 # make mutants     weakens the safety-critical modules and reports what no test notices; hours
 # make campaign    repeats in the thousands what the tests repeat a few times
-# make abuse    what a neighbour's flood costs others, in figures
+# make abuse       what a neighbour's flood costs others, in figures
 # make lint   format, clippy, licences and sources, Go vet
 # make fuzz   a minute for each fuzz target (FUZZ_SECONDS=60)
 # make bench  the benchmark of docs/benchmarks.md
