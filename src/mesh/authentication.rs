@@ -185,7 +185,15 @@ impl Verifiers {
         }
         let leaf = peer.and_then(|peer| peer.certificate.as_deref());
         match (&self.certificates, leaf) {
-            (Some(certificates), Some(leaf)) => Ok(certificates.authenticate(leaf).await?),
+            (Some(certificates), Some(leaf)) => {
+                let caller = certificates.authenticate(leaf).await?;
+                let known = self.clusters.check_renewal(&caller).await;
+                known.map_err(|error| Failure {
+                    error,
+                    cluster: caller.cluster.clone(),
+                })?;
+                Ok(caller)
+            }
             _ => Err(AuthnError::Missing.into()),
         }
     }

@@ -10,6 +10,7 @@ mod linkerd;
 mod listeners;
 mod records;
 mod report;
+mod secrets;
 mod upstream;
 
 use std::sync::Arc;
@@ -107,6 +108,8 @@ async fn check_until_passing(config: &Config, wait: Option<Duration>) -> Report 
 async fn check_once(config: &Config, module: &mut Option<Arc<Hsm>>) -> Report {
     let mut report = Report::default();
     report.pass("config", "configuration", config.file().display());
+    secrets::access(config, &mut report);
+    secrets::contents(config, &mut report).await;
     listeners::files(config, SystemClock.now(), &mut report);
     let records = ledger(config, &mut report).await;
     if let Some(module) = hsm::module(config, module, &mut report) {
