@@ -26,14 +26,64 @@ pub fn denied(path: &Path, error: &io::Error) -> String {
     let part = part.display();
     let advice = match found.uid() == own {
         true => format!("chmod u+rwX {part}"),
-        false => format!(
-            "chown {user} {part} (or a directory above), or run the commands as the service's user: \
-             sudo -u {user} rootbridge …"
-        ),
+        false => {
+            let (owner, sudo) = match user_name(own) {
+                Some(name) => (name.clone(), name),
+                None => (own.to_string(), format!("'#{own}'")),
+            };
+            format!(
+                "chown {owner} {part} (or a directory above), or run the commands as the service's user: \
+                 sudo -u {sudo} rootbridge …"
+            )
+        }
     };
     format!(
         "; {part} belongs to {owner} (mode {mode:04o}) and this process runs as {user}: {advice}"
     )
+}
+
+/// Who besides the owner may read or write a file, and the command that ends it; `None` where nobody may.
+/// A group to which this process belongs is the service's own: nobody else is expected in it.
+pub fn exposed(path: &Path) -> io::Result<Option<(String, String)>> {
+    let found = path.metadata()?;
+    let mode = found.mode();
+    let own_group = rustix::process::getegid().as_raw() == found.gid()
+        || rustix::process::getgroups()?
+            .iter()
+            .any(|group| group.as_raw() == found.gid());
+    let others = mode & 0o006 != 0 && is_reached(path, 0o001);
+    let group = mode & 0o060 != 0 && !own_group && is_reached(path, 0o011);
+    let (who, bits, change) = match (others, group) {
+        (true, _) => (
+            "any user of this machine".to_owned(),
+            mode & 0o007,
+            "go-rwx",
+        ),
+        (false, true) => {
+            let gid = found.gid();
+            (
+                format!("the group with gid {gid}"),
+                (mode >> 3) & 0o007,
+                "g-rwx",
+            )
+        }
+        (false, false) => return Ok(None),
+    };
+    let can = match (bits & 0o4 != 0, bits & 0o2 != 0) {
+        (true, true) => "read and write",
+        (true, false) => "read",
+        (false, _) => "write",
+    };
+    let mode = mode & 0o7777;
+    let what = format!("{who} can {can} it (mode {mode:04o})");
+    Ok(Some((what, format!("chmod {change} {}", path.display()))))
+}
+
+/// Whether every directory above has one of these bits: without them nothing in it is reached.
+fn is_reached(path: &Path, bits: u32) -> bool {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut above = path.ancestors().skip(1);
+    above.all(|each| each.metadata().is_ok_and(|it| it.mode() & bits != 0))
 }
 
 /// Gives a file that this process has made as root to the owner of its directory, as SQLite does with

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::net::Limits;
 
+/// Sockets of probes, metrics and operators.
+pub const SOCKETS: usize = 64;
+
 /// Of a listener that may have so many sockets.
 pub fn limits(sockets: usize) -> Limits {
     let max_handshakes = (sockets / 4).max(1);

@@ -12,6 +12,6 @@ mod routes;
 
 pub use config::{Config, RawConfig};
 pub use health_state::{HealthState, TokenHealth};
-pub use limits::limits;
+pub use limits::{SOCKETS, limits};
 pub use metrics::Metrics;
 pub use routes::{Admin, router};

@@ -10,6 +10,7 @@ use axum::routing::get;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use super::health_state::{HealthState, TokenHealth};
 use super::metrics::Metrics;
@@ -54,6 +55,11 @@ struct Status {
 /// Public for GET and HEAD: they name no workload.
 const PUBLIC: [&str; 5] = ["/livez", "/readyz", "/metrics", "/ping", "/ready"];
 
+/// Those that Kubernetes asks, and restarts a server that does not answer.
+const PROBES: [&str; 4] = ["/livez", "/readyz", "/ping", "/ready"];
+/// Other requests at a time: one worker thread at least is left for probes.
+const OTHERS: usize = 1;
+
 /// A route requires a credential unless it is in [`PUBLIC`].
 pub fn router(admin: Arc<Admin>) -> Router {
     Router::new()
@@ -66,6 +72,10 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/status", get(status))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
         .layer(from_fn_with_state(Arc::clone(&admin), require_operator))
+        .layer(from_fn_with_state(
+            Arc::new(Semaphore::new(OTHERS)),
+            probes_first,
+        ))
         .with_state(admin)
 }
 
@@ -157,6 +167,20 @@ async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
         bundle_targets: admin.distribution.all(),
         upstream: admin.renewing.all(),
     })
+}
+
+/// Lets requests that are no probes wait for each other.
+async fn probes_first(
+    State(others): State<Arc<Semaphore>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let _turn = match PROBES.contains(&request.uri().path()) {
+        true => None,
+        // It is never closed.
+        false => others.acquire().await.ok(),
+    };
+    next.run(request).await
 }
 
 /// Requires an operator's credential, except for public routes.

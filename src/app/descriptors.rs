@@ -2,12 +2,11 @@
 
 use std::fs;
 
+use crate::admin::SOCKETS as ADMIN;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// What a server opens beside connections: clusters, key sets, files that are read again.
 const OTHERS: usize = 128;
-/// Connections of probes, metrics and operators.
-pub(super) const ADMIN: usize = 64;
 
 /// How many connections fit.
 #[derive(Debug, PartialEq, Eq)]

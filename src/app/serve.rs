@@ -56,6 +56,9 @@ pub async fn serve(
         config.allow_final_try();
     }
     let _log_guard = log::init(config.log());
+    if let Some(warning) = config.memory().warning() {
+        tracing::warn!("{warning}");
+    }
     let mut signals = Signals::new()?;
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -203,7 +206,7 @@ fn fit_open_files(bound: &mut [Bound]) -> usize {
     let wanted: Vec<usize> = bound.iter().map(|one| one.max_sockets().1).collect();
     let (limit, open) = descriptors::raise(&wanted);
     let Some(places) = descriptors::places(limit, open, &wanted) else {
-        return descriptors::ADMIN;
+        return admin::SOCKETS;
     };
     for (listener, most) in bound.iter_mut().zip(places.listeners) {
         let (name, configured) = listener.max_sockets();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::caller::{Caller, Identity, Method};
+use super::caller::{Caller, Identity, Method, Pod};
 use super::config::ClientCertificatesConfig;
 use super::error::AuthnError;
 use crate::clock::{Clock, UnixTime};
@@ -48,6 +48,9 @@ pub struct CertificateStatus {
     pub subject: String,
     /// When its holder last presented a token, inherited by all renewals since.
     pub token_authenticated_at: Option<UnixTime>,
+    /// The cluster that verified that token, and the pod that it was bound to; inherited likewise.
+    pub cluster: Option<String>,
+    pub pod: Option<Pod>,
 }
 
 /// Authenticates the client certificates of one listener.
@@ -126,8 +129,8 @@ impl CertificateVerifier {
                 serial: *leaf.serial(),
                 issuer_key_id: leaf.authority_key_id().map(<[u8]>::to_vec),
             },
-            cluster: None,
-            pod: None,
+            cluster: status.cluster,
+            pod: status.pod,
             node: None,
             token_authenticated_at: Some(authenticated_at),
         })

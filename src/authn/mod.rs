@@ -15,6 +15,7 @@ mod jwt;
 mod key;
 mod key_cache;
 mod operator;
+mod read_keys;
 mod service_account;
 mod source;
 mod strict;
@@ -35,6 +36,7 @@ pub use key_cache::KeyCacheReport;
 pub use operator::{
     CredentialError, OPERATOR_PREFIX, Operators, create_credential, read_credential,
 };
+pub use read_keys::read_keys;
 pub use service_account::{BoundToken, NeedsReview, ServiceAccountKeys, Signed};
 pub use source::KeySource;
 pub use subject::service_account;

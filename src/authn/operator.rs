@@ -169,7 +169,8 @@ pub fn read_credential(path: &Path) -> Result<SecretString, CredentialError> {
     file.take(MAX_FILE_BYTES as u64 + 1)
         .read_to_string(&mut text)
         .map_err(failed)?;
-    let token = text.trim();
+    // Tools of Windows write a byte order mark before UTF-8.
+    let token = text.strip_prefix('\u{feff}').unwrap_or(&text).trim();
     if text.len() > MAX_FILE_BYTES || !well_formed(token) {
         return Err(CredentialError::Content {
             path: path.to_owned(),

@@ -115,7 +115,11 @@ async fn read_file(path: &Path) -> Result<Vec<u8>, SourceError> {
             location: path.display().to_string(),
         });
     }
-    Ok(bytes)
+    // Tools of Windows write a byte order mark before UTF-8.
+    Ok(match bytes.strip_prefix(b"\xef\xbb\xbf") {
+        Some(text) => text.to_vec(),
+        None => bytes,
+    })
 }
 
 /// Builds a client for each fetch, so that a replaced CA file takes effect at once. Fetches are

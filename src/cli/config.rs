@@ -17,10 +17,27 @@ pub(super) fn run(command: ConfigCommand) -> Result<(), Failure> {
     let ConfigCommand::Validate(args) = command;
     let file = args.config.file()?;
     match Config::load(&file) {
-        Ok(_) if args.format.is_json() => {
-            output::json(&json!({ "file": file, "valid": true, "findings": [] }))
+        Ok(config) if args.format.is_json() => {
+            let memory = config.memory();
+            output::json(&json!({
+                "file": file,
+                "valid": true,
+                "findings": [],
+                "memory_mib": memory.total_mib(),
+                "warnings": Vec::from_iter(memory.warning()),
+            }))
         }
-        Ok(_) => output::line(format!("{} is valid", file.display())),
+        Ok(config) => {
+            output::line(format!("{} is valid", file.display()))?;
+            let memory = config.memory();
+            match memory.warning() {
+                Some(warning) => output::line(format!("warning: {warning}")),
+                None => output::line(format!(
+                    "its limits allow {} MiB of memory: {memory}",
+                    memory.total_mib()
+                )),
+            }
+        }
         Err(error) => {
             if args.format.is_json() {
                 let findings: Vec<_> = error

@@ -9,7 +9,7 @@ use super::output;
 use crate::config::Config;
 use crate::digest::hex;
 use crate::hsm::{Hsm, KeyReport, Pkcs11Uri};
-use crate::ledger::{IssuerId, Snapshot};
+use crate::ledger::{CaRequestState, IssuerId, IssuerState, Snapshot};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum KeyCommand {
@@ -22,6 +22,9 @@ pub(super) struct ListArgs {
     /// Only this token, by its name in [hsm.tokens.NAME] or its PKCS#11 URI.
     #[arg(long, value_name = "NAME")]
     token: Option<String>,
+    /// Only keys whose request to an upstream CA was given up, and that have no certificate.
+    #[arg(long)]
+    unused: bool,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -33,12 +36,18 @@ pub(super) fn run(command: KeyCommand) -> Result<(), Failure> {
         Some(name) => vec![name],
         None => config.hsm().token_names().map(ToOwned::to_owned).collect(),
     };
-    let keys = block_on(read_keys(&config, &names))??;
+    let mut keys = block_on(read_keys(&config, &names))??;
     // Keys are listed without a ledger as well.
     let records = match config.ledger().path().exists() {
         true => Some(snapshot(&config)?),
         false => None,
     };
+    if args.unused {
+        keys.retain(|key| {
+            let records = records.as_ref();
+            records.is_some_and(|records| is_given_up(records, &key.report))
+        });
+    }
     let used = |key: &KeyReport| use_of(records.as_ref()?, key);
     if args.common.format.is_json() {
         let rows = keys.iter().map(
@@ -131,4 +140,22 @@ fn use_of(records: &Snapshot, key: &KeyReport) -> Option<String> {
     let (authority, issuer) = records.issuer(&id)?;
     let (role, state) = (issuer.role, issuer.state);
     Some(format!("{role} of {}, {state}", authority.trust_domain))
+}
+
+/// Whether the key is only that of requests to an upstream CA that were refused or cancelled.
+fn is_given_up(records: &Snapshot, key: &KeyReport) -> bool {
+    let Ok(public_key) = &key.public_key else {
+        return false;
+    };
+    let id = IssuerId::of_spki(public_key.spki_der());
+    let Some((authority, issuer)) = records.issuer(&id) else {
+        return false;
+    };
+    let requests = || authority.requests.iter();
+    let of_key = || requests().filter(|request| request.issuer.as_ref() == Some(&id));
+    let given_up = |state| matches!(state, CaRequestState::Refused | CaRequestState::Cancelled);
+    issuer.state != IssuerState::Active
+        && issuer.certificates.is_empty()
+        && of_key().next().is_some()
+        && of_key().all(|request| given_up(request.state))
 }

@@ -30,6 +30,7 @@ mod probe;
 mod published;
 mod raw;
 mod remembered;
+mod renewal;
 mod review_gate;
 mod target;
 mod text;

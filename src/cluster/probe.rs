@@ -25,7 +25,7 @@ pub(super) async fn run(cluster: Arc<Cluster>, stop: CancellationToken) {
             match &found {
                 Ok(()) => tracing::info!(cluster = name, "the API server answers"),
                 Err(why) => {
-                    tracing::warn!(cluster = name, %why, "the API server does not answer");
+                    tracing::warn!(cluster = name, %why, "the API server does not answer as it should: the cluster is down");
                 }
             }
             was_up = Some(found.is_ok());
@@ -45,9 +45,12 @@ pub(super) async fn run(cluster: Arc<Cluster>, stop: CancellationToken) {
 async fn probe(cluster: &Cluster) -> Result<(), ApiError> {
     let client = cluster.connection().client().await?;
     match client.send(get("/version")?, BOUNDS).await {
-        Ok(_) => Ok(()),
+        Ok(_) => {}
         // It answers, although this account may not read its version.
-        Err(error) if error.code() == Some(403) => Ok(()),
-        Err(error) => Err(error),
+        Err(error) if error.code() == Some(403) => {}
+        Err(error) => return Err(error),
     }
+    client
+        .distrusted()
+        .map_or(Ok(()), |why| Err(ApiError::Distrusted(why)))
 }

@@ -193,6 +193,6 @@ impl DiscoveryKeys {
         };
         let answer = async { client.send(get(path)?, bounds).await };
         let answer = answer.await.map_err(|error| format!("{path}: {error}"))?;
-        Ok(answer.into_body().to_vec())
+        Ok(answer.body().to_vec())
     }
 }

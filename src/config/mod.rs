@@ -8,6 +8,7 @@ mod check;
 mod error;
 mod file;
 mod log;
+mod memory;
 mod placeholder;
 mod probe;
 mod references;
@@ -24,6 +25,7 @@ pub use error::{ConfigError, Finding};
 use file::ConfigSource;
 pub(crate) use file::read;
 pub use log::{LogConfig, LogFormat, RawLog};
+pub use memory::Memory;
 use references::{check_addresses, check_linkerd_profile};
 pub use schema::Shape;
 pub use sections::{Instance, LedgerConfig, RawInstance, RawLedger};
@@ -243,6 +245,11 @@ impl Config {
     /// `[instance]`.
     pub fn instance(&self) -> &Instance {
         &self.instance
+    }
+
+    /// What the limits allow in memory.
+    pub fn memory(&self) -> Memory {
+        Memory::new(self)
     }
 
     /// `[ledger]`.

@@ -17,6 +17,9 @@ pub struct RawInstance {
     /// issuances that this one began. Default 30s.
     #[serde(with = "humantime_serde")]
     pub lease: Option<Duration>,
+    /// MiB of memory that this process may use. A warning says when the limits allow more. Default:
+    /// not compared.
+    pub memory_mib: Option<u64>,
 }
 
 /// `[ledger]`.
@@ -35,6 +38,7 @@ pub struct RawLedger {
 pub struct Instance {
     name: String,
     lease: Duration,
+    memory_mib: Option<u64>,
 }
 
 impl Instance {
@@ -47,6 +51,11 @@ impl Instance {
     /// records of the issuances that it began.
     pub fn lease(&self) -> Duration {
         self.lease
+    }
+
+    /// MiB of memory that this process may use, if that is stated.
+    pub fn memory_mib(&self) -> Option<u64> {
+        self.memory_mib
     }
 }
 
@@ -73,7 +82,11 @@ impl TryFrom<RawInstance> for Instance {
             "instance.lease",
             "must be 5s to 1h",
         );
-        issues.into_result(Some(Self { name, lease }))
+        issues.into_result(Some(Self {
+            name,
+            lease,
+            memory_mib: raw.memory_mib,
+        }))
     }
 }
 

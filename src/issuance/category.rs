@@ -103,7 +103,9 @@ impl IssueError {
             Self::Denied(denial) => match denial {
                 Denial::UnknownProfile(_) => Category::UnknownProfile,
                 Denial::TtlTooLong { .. } => Category::LifetimeTooLong,
-                Denial::NoNames | Denial::TooManyNames { .. } => Category::NameCount,
+                Denial::NoNames | Denial::TooManyNames { .. } | Denial::SeveralIds(_) => {
+                    Category::NameCount
+                }
                 Denial::KeyKind { .. } => Category::KeyKind,
                 Denial::CsrNamesDiffer { .. } => Category::CsrNamesDiffer,
                 Denial::ForeignTrustDomain { .. } | Denial::NoRule { .. } => Category::NameDenied,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 
-use crate::authn::{CertificateStatus, CertificateStatusSource, LookupError};
+use crate::authn::{CertificateStatus, CertificateStatusSource, LookupError, Pod};
 use crate::ledger::{
     IssuerId, IssuerRecord, IssuerState, Ledger, LedgerError, Role, Snapshot, State,
 };
@@ -65,10 +65,23 @@ impl LedgerStatusSource {
                 trust_domain: authority.trust_domain.clone(),
                 subject: row.subject.clone(),
                 token_authenticated_at: row.caller.token_authenticated_at,
+                cluster: row.caller.cluster.clone(),
+                pod: row.caller.pod.as_deref().and_then(recorded_pod),
             }));
         }
         Ok(None)
     }
+}
+
+/// A pod as it is recorded: `NAMESPACE/NAME UID`.
+fn recorded_pod(text: &str) -> Option<Pod> {
+    let (path, uid) = text.split_once(' ')?;
+    let (namespace, name) = path.split_once('/')?;
+    Some(Pod {
+        name: name.to_owned(),
+        uid: uid.to_owned(),
+        namespace: namespace.to_owned(),
+    })
 }
 
 impl CertificateStatusSource for LedgerStatusSource {

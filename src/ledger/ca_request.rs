@@ -78,7 +78,7 @@ pub struct CaRequestRecord {
     pub csr: Option<Vec<u8>>,
     /// The upstream CA's own name for the request.
     pub reference: Option<String>,
-    /// What the upstream CA answered with; only while it is [`CaRequestState::Received`] or later.
+    /// What the upstream CA answered with; only while it is [`CaRequestState::Received`].
     pub certificates: Vec<Vec<u8>>,
     /// Why the last attempt led nowhere, or why the request ended.
     pub problem: Option<String>,

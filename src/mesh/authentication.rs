@@ -1,4 +1,4 @@
-//! Authentication of callers, and the request id: common to every API.
+//! Authentication of callers, and the log of refusals: common to every API.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -8,15 +8,13 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::refusals::{Metrics, RefusalLog, delegation_reason, reason};
+use super::request_id::RequestId;
 use crate::authn::{
     self, Api, AuthnError, Caller, Callers, CertificateVerifier, JwtVerifiers, Operators,
 };
 use crate::cluster::{Clusters, ListenerClusters, NodeAuthorizationError};
 use crate::net::Peer;
 use crate::policy::NodeAuthorization;
-
-/// A caller may choose its request id in this header.
-const REQUEST_ID: &str = "x-request-id";
 
 /// Istio's agents name their cluster in this header.
 const CLUSTER_ID: &str = "clusterid";
@@ -130,7 +128,8 @@ impl CallerAuthenticator {
 
     /// Logs why a call is refused, which its caller learns only in part. The same reason is logged once
     /// a minute for each address.
-    pub fn log_refusal(&self, call: &str, request_id: &str, peer: Option<&Peer>, why: &dyn Error) {
+    pub fn log_refusal(&self, call: &str, id: &RequestId, peer: Option<&Peer>, why: &dyn Error) {
+        let (request_id, caller_request_id) = (&**id, id.callers());
         let address = peer.map(|peer| peer.address);
         let text = why.to_string();
         let logged = self
@@ -146,6 +145,7 @@ impl CallerAuthenticator {
             listener,
             call,
             request_id,
+            caller_request_id,
             peer,
             error = text,
             suppressed,
@@ -185,7 +185,15 @@ impl Verifiers {
         }
         let leaf = peer.and_then(|peer| peer.certificate.as_deref());
         match (&self.certificates, leaf) {
-            (Some(certificates), Some(leaf)) => Ok(certificates.authenticate(leaf).await?),
+            (Some(certificates), Some(leaf)) => {
+                let caller = certificates.authenticate(leaf).await?;
+                let known = self.clusters.check_renewal(&caller).await;
+                known.map_err(|error| Failure {
+                    error,
+                    cluster: caller.cluster.clone(),
+                })?;
+                Ok(caller)
+            }
             _ => Err(AuthnError::Missing.into()),
         }
     }
@@ -240,31 +248,6 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, AuthnError> {
     authn::bearer(text).map(Some)
 }
 
-/// The caller's request id when it is safe to log, else a random one.
-pub(super) fn request_id(headers: &HeaderMap) -> String {
-    let requested = headers
-        .get(REQUEST_ID)
-        .and_then(|value| value.to_str().ok());
-    match requested {
-        Some(id) if is_loggable(id) => id.to_owned(),
-        _ => random_id(),
-    }
-}
-
-fn is_loggable(id: &str) -> bool {
-    (1..=64).contains(&id.len())
-        && id
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-}
-
-fn random_id() -> String {
-    let mut bytes = [0_u8; 8];
-    // Without randomness, making the serial fails with a clear error; a repeated id does no harm.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    format!("{:016x}", u64::from_be_bytes(bytes))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -290,16 +273,5 @@ mod tests {
         assert_eq!(cluster_id(&headers).unwrap(), "Kubernetes");
         headers.append(CLUSTER_ID, "Kubernetes".parse().unwrap());
         assert!(cluster_id(&headers).is_err());
-    }
-
-    #[test]
-    fn a_request_id_cannot_forge_a_log_line() {
-        let mut headers = HeaderMap::new();
-        headers.insert(REQUEST_ID, "abc-1.2_3".parse().unwrap());
-        assert_eq!(request_id(&headers), "abc-1.2_3");
-        headers.insert(REQUEST_ID, "a b=c".parse().unwrap());
-        assert_eq!(request_id(&headers).len(), 16);
-        headers.insert(REQUEST_ID, "a".repeat(65).parse().unwrap());
-        assert_eq!(request_id(&headers).len(), 16);
     }
 }

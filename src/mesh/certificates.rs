@@ -6,10 +6,11 @@ use std::time::Duration;
 use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 
-use super::authentication::{CallerAuthenticator, request_id};
+use super::authentication::CallerAuthenticator;
 use super::bundles::message;
 use super::proto::rootbridge_v1::certificate_service_server::CertificateService;
 use super::proto::rootbridge_v1::{SignCertificateRequest, SignCertificateResponse};
+use super::request_id::RequestId;
 use super::status::CallError;
 use crate::authn::{Api, Caller};
 use crate::clock::UnixTime;
@@ -38,7 +39,7 @@ impl CertificateService for Certificates {
     ) -> Result<Response<SignCertificateResponse>, Status> {
         let (metadata, extensions, body) = request.into_parts();
         let headers = metadata.into_headers();
-        let request_id = request_id(&headers);
+        let request_id = RequestId::new(&headers);
         let call = async {
             let peer = extensions.get::<Peer>();
             let caller = self

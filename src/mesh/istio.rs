@@ -7,9 +7,10 @@ use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use tonic::{Request, Response, Status};
 
-use super::authentication::{CallerAuthenticator, request_id};
+use super::authentication::CallerAuthenticator;
 use super::proto::istio::istio_certificate_service_server::IstioCertificateService;
 use super::proto::istio::{IstioCertificateRequest, IstioCertificateResponse};
+use super::request_id::RequestId;
 use super::status::CallError;
 use crate::authn::Api;
 use crate::issuance::{Authorities, IssuanceRequest, Issued, Naming};
@@ -39,7 +40,7 @@ impl IstioCertificateService for Istio {
     ) -> Result<Response<IstioCertificateResponse>, Status> {
         let (metadata, extensions, body) = request.into_parts();
         let headers = metadata.into_headers();
-        let request_id = request_id(&headers);
+        let request_id = RequestId::new(&headers);
         let call = async {
             let peer = extensions.get::<Peer>();
             let caller = self
@@ -75,7 +76,7 @@ impl IstioCertificateService for Istio {
                     scope: options.scope,
                     node_authorization: delegation,
                     idempotency_key: None,
-                    request_id: request_id.clone(),
+                    request_id: request_id.to_string(),
                 })
                 .await?;
             Ok(answer(&issued))

@@ -11,6 +11,7 @@ mod istio;
 mod linkerd;
 pub mod proto;
 mod refusals;
+mod request_id;
 mod router;
 mod serving;
 mod status;
@@ -25,6 +26,7 @@ pub use linkerd::{
     LinkerdConfig, RawLinkerd, Schedule, linkerd_check_problems, warn_of_algorithms,
 };
 pub use refusals::Metrics;
+pub use request_id::RequestId;
 pub use router::{Services, router};
 pub use serving::{SERVING_PROFILE, ServingCertificate};
 pub use status::{Answer, CallError};

@@ -56,6 +56,15 @@ pub(super) struct Connection {
     pub(super) handshake: Slot,
 }
 
+/// Why a connection ends before it is served.
+#[derive(Debug)]
+enum Interrupted {
+    Stopped,
+    /// A newer handshake has its slot.
+    Lost,
+    Late,
+}
+
 impl Connection {
     pub(super) async fn run(self, stream: TcpStream) {
         let Some(acceptor) = self.shared.acceptor.clone() else {
@@ -65,7 +74,7 @@ impl Connection {
             return;
         };
         match self.in_time(acceptor.accept(stream)).await {
-            Some(Ok(stream)) => {
+            Ok(Ok(stream)) => {
                 let Some(slot) = self.slot().await else {
                     return;
                 };
@@ -74,33 +83,36 @@ impl Connection {
                 let leaf = leaf.map(|leaf| Arc::new(leaf.clone().into_owned()));
                 self.serve(stream, slot, leaf).await;
             }
-            Some(Err(error)) => {
+            Ok(Err(error)) => {
                 tracing::debug!(peer = %self.address, %error, "TLS handshake failed");
             }
-            None => tracing::debug!(peer = %self.address, "TLS handshake ended by the server"),
+            Err(why) => {
+                tracing::debug!(peer = %self.address, ?why, "TLS handshake ended by the server");
+            }
         }
     }
 
     /// A slot among the connections.
     async fn slot(&self) -> Option<Slot> {
-        let slot = self
-            .in_time(self.shared.connections.wait(self.source))
-            .await;
-        if slot.is_none() {
+        let slot = self.shared.connections.wait(self.source);
+        let slot = self.in_time(slot).await;
+        if matches!(slot, Err(Interrupted::Late)) {
             self.shared.dropped.add(Reason::connections, self.address);
         }
-        slot
+        slot.ok()
     }
 
-    /// `None` when it takes too long, and when another handshake needs this one's slot.
-    async fn in_time<F: Future>(&self, step: F) -> Option<F::Output> {
+    /// A step before the connection is served.
+    async fn in_time<F: Future>(&self, step: F) -> Result<F::Output, Interrupted> {
         tokio::select! {
-            () = self.shared.stop.cancelled() => None,
+            () = self.shared.stop.cancelled() => Err(Interrupted::Stopped),
             () = self.handshake.lost() => {
                 self.shared.dropped.add(Reason::handshakes, self.address);
-                None
+                Err(Interrupted::Lost)
             }
-            done = tokio::time::timeout(self.shared.limits.handshake_timeout, step) => done.ok(),
+            done = tokio::time::timeout(self.shared.limits.handshake_timeout, step) => {
+                done.map_err(|_| Interrupted::Late)
+            }
         }
     }
 

@@ -59,7 +59,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_connections: 4_000,
+            max_connections: 2_000,
             max_connections_per_source: 256,
             shared_sources: Vec::new(),
             max_handshakes: 512,

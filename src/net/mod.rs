@@ -5,6 +5,7 @@ mod call;
 mod connection;
 mod first_byte_timeout;
 mod limits;
+mod memory;
 mod metrics;
 mod peer;
 mod pool;

@@ -30,7 +30,7 @@ pub struct RawProfile {
     /// Lifetime when none is requested. Default 24h.
     #[serde(with = "humantime_serde")]
     pub default_ttl: Duration,
-    /// Longest lifetime that may be requested. Default 90d.
+    /// Longest lifetime that may be requested. Default 24h.
     #[serde(with = "humantime_serde")]
     pub max_ttl: Duration,
     /// How far notBefore is in the past. Default 2m.
@@ -65,7 +65,7 @@ impl Default for RawProfile {
     fn default() -> Self {
         Self {
             default_ttl: DAY,
-            max_ttl: DAY * 90,
+            max_ttl: DAY,
             backdate: Duration::from_secs(120),
             csr_names: CsrNames::Match,
             usages: vec![Usage::Server, Usage::Client],
@@ -128,6 +128,7 @@ impl Config {
     ) -> Self {
         let raw = RawProfile {
             default_ttl: ttl,
+            max_ttl: ttl.max(DAY),
             usages: vec![Usage::Server],
             ..RawProfile::default()
         };
@@ -226,7 +227,7 @@ fn profile(name: String, raw: &RawProfile) -> Result<Profile, ConfigIssues> {
     issues.require(
         raw.default_ttl <= raw.max_ttl,
         at("default_ttl"),
-        "is longer than max_ttl",
+        "is longer than max_ttl (24h unless it is configured)",
     );
     issues.require(
         raw.backdate <= Duration::from_secs(3600),

@@ -184,6 +184,11 @@ fn names(input: &PolicyInput<'_>, csr: &Csr, csr_names: CsrNames) -> Result<Vec<
     }
     let mut distinct = BTreeSet::new();
     names.retain(|name| distinct.insert(name.clone()));
+    // With two, verifiers disagree about whose certificate it is (X509-SVID section 2).
+    let ids = names.iter().filter(|name| matches!(name, San::Spiffe(_)));
+    if ids.clone().count() > 1 {
+        return Err(Denial::SeveralIds(list(&ids.cloned().collect())));
+    }
     if check_csr {
         let in_csr: BTreeSet<San> = csr.names().iter().cloned().collect();
         if in_csr != distinct {

@@ -19,6 +19,8 @@ pub enum Denial {
     NoNames,
     #[error("{requested} names were requested; at most {limit} are certified")]
     TooManyNames { requested: usize, limit: usize },
+    #[error("a certificate has one SPIFFE ID; these were requested: {0}")]
+    SeveralIds(String),
     #[error("the CSR names `{csr}`, the request is for `{requested}`")]
     CsrNamesDiffer { csr: String, requested: String },
     /// The trust domain is that of the verifier that accepted the caller.

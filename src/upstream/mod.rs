@@ -9,13 +9,16 @@ mod answer;
 mod command;
 mod config;
 mod connect;
+mod http;
 mod metrics;
 mod raw;
 mod renewals;
 mod retirement;
 mod schedule;
+mod secret;
 mod status;
 mod step;
+mod vault;
 
 use std::fmt;
 
@@ -26,10 +29,11 @@ pub use command::CommandConfig;
 pub use config::{AuthorityConfig, Config, Kind, RawAuthority, RawConfig, UpstreamConfig};
 pub use connect::connect;
 pub use metrics::Metrics;
-pub use raw::{RawKind, RawUpstream};
+pub use raw::{RawKind, RawLogin, RawUpstream};
 pub use renewals::{Parts, Renewals};
 pub use retirement::unexpired;
 pub use status::{RequestStatus, Statuses};
+pub use vault::VaultConfig;
 
 /// A CA that certifies issuing keys. Every call is bounded in time and in the size of its answer, and
 /// none logs a credential.

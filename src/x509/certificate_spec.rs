@@ -148,6 +148,13 @@ impl CertificateSpec {
         if self.names.is_empty() {
             return Err(TbsError::NoNames);
         }
+        let ids = self
+            .names
+            .iter()
+            .filter(|name| matches!(name, San::Spiffe(_)));
+        if ids.count() > 1 {
+            return Err(TbsError::SeveralIds);
+        }
         for name in &self.names {
             if let San::Spiffe(id) = name
                 && id.path().is_empty()
@@ -249,6 +256,8 @@ fn check_ca_name(der: &[u8]) -> Result<(), TbsError> {
 pub enum TbsError {
     #[error("an end entity's certificate needs at least one name")]
     NoNames,
+    #[error("a certificate has one SPIFFE ID at most (X509-SVID section 2)")]
+    SeveralIds,
     #[error("an end entity's certificate must be for servers, for clients or for both")]
     NoUsage,
     #[error(transparent)]

@@ -107,6 +107,8 @@ impl Fixture {
             trust_domain: TrustDomain::parse("cluster.local").unwrap(),
             subject: ID.to_owned(),
             token_authenticated_at: Some(UnixTime::from_secs(NOW - 25 * DAY)),
+            cluster: Some("east".to_owned()),
+            pod: None,
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -55,6 +55,8 @@ pub(crate) struct Answers {
     pub(crate) issuer: String,
     pub(crate) pods: Collection,
     pub(crate) accounts: Collection,
+    /// What is answered for one object by its path; `None`: what is listed.
+    pub(crate) objects: Mutex<Option<Answer>>,
     /// The only token that is accepted; `None`: any.
     pub(crate) token: Mutex<Option<String>>,
     /// Requests that were refused for their token.
@@ -165,6 +167,18 @@ async fn authenticate(
     next.run(request).await
 }
 
+fn one(state: &Answers, all: &Collection, (namespace, name): &(String, String)) -> Response {
+    if let Some(answer) = state.objects.lock().unwrap().clone() {
+        return plain(answer);
+    }
+    let items = all.items.lock().unwrap();
+    let is_it = |item: &&Value| {
+        item["metadata"]["namespace"] == *namespace && item["metadata"]["name"] == *name
+    };
+    let found = items.iter().find(is_it).cloned();
+    plain(found.map_or(Answer::Status(404), Answer::Json))
+}
+
 #[derive(serde::Deserialize)]
 struct Asked {
     #[serde(default)]
@@ -182,6 +196,7 @@ impl FakeApiServer {
             issuer: issuer.to_owned(),
             pods: Collection::new(),
             accounts: Collection::new(),
+            objects: Mutex::default(),
             token: Mutex::default(),
             unauthorized: AtomicUsize::new(0),
         });
@@ -227,6 +242,24 @@ impl FakeApiServer {
                             .accounts
                             .answer(asked.watch.is_some(), asked.seconds)
                             .await
+                    },
+                ),
+            )
+            .route(
+                "/api/v1/namespaces/{namespace}/serviceaccounts/{name}",
+                get(
+                    |State(state): State<Arc<Answers>>,
+                     Path(path): Path<(String, String)>| async move {
+                        one(&state, &state.accounts, &path)
+                    },
+                ),
+            )
+            .route(
+                "/api/v1/namespaces/{namespace}/pods/{name}",
+                get(
+                    |State(state): State<Arc<Answers>>,
+                     Path(path): Path<(String, String)>| async move {
+                        one(&state, &state.pods, &path)
                     },
                 ),
             )

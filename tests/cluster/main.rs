@@ -17,5 +17,6 @@ mod missing_nodes;
 mod nodes;
 mod offline;
 mod offline_keys;
+mod renewal;
 mod reviews;
 mod strangers;

@@ -338,6 +338,26 @@ fn the_names_of_the_csr_are_those_of_the_request_or_of_none() {
     assert_eq!(denied(none), Denial::NoNames);
 }
 
+/// X509-SVID section 2: with two, verifiers disagree about whose certificate it is.
+#[test]
+fn a_certificate_has_one_spiffe_id() {
+    let cart = "spiffe://td/ns/shop/sa/cart";
+    let both = Request {
+        names: vec![OTHER, "dns:a.shop.svc", cart],
+        csr: vec![],
+        ..requested()
+    };
+    let mut ids = [OTHER, cart];
+    ids.sort_unstable();
+    assert_eq!(denied(both), Denial::SeveralIds(ids.join(" ")));
+    let in_csr = Request {
+        names: vec![],
+        csr: vec![OTHER, cart],
+        ..requested()
+    };
+    assert_eq!(denied(in_csr), Denial::SeveralIds(ids.join(" ")));
+}
+
 #[test]
 fn a_name_is_certified_once_and_eight_at_the_most() {
     let twice = Request {

@@ -81,13 +81,10 @@ fn the_built_in_profiles() {
         (seconds.map(|span| span.as_secs()), profile.usage())
     };
     let (day, both) = (86_400, ExtendedKeyUsage::SERVER_AND_CLIENT);
-    assert_eq!(of("workload"), ([day, 90 * day, 120], both));
-    assert_eq!(
-        of("own"),
-        ([day, 90 * day, 120], ExtendedKeyUsage::CLIENT_AUTH)
-    );
+    assert_eq!(of("workload"), ([day, day, 120], both));
+    assert_eq!(of("own"), ([day, day, 120], ExtendedKeyUsage::CLIENT_AUTH));
     // The file's profile of a built-in name is the file's.
-    assert_eq!(of("linkerd"), ([day, 90 * day, 60], both));
+    assert_eq!(of("linkerd"), ([day, day, 60], both));
     let built_in = config("").unwrap().into_policy();
     assert_eq!(
         built_in.profile("linkerd").unwrap().backdate(),

@@ -6,12 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use rootbridge::mesh::proto::rootbridge_v1::WatchTrustBundleRequest;
 use rootbridge_test_support::campaign::rounds;
-use rootbridge_test_support::stranger::{Stranger, Unfinished};
-use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventually};
+use rootbridge_test_support::stranger::{GOAWAY, PING, Stranger, Unfinished};
+use rootbridge_test_support::{Client, PATIENCE, RunningServer, TD, TestServer, eventually};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::strangers::{Honest, ISTIO};
+use crate::strangers::{BOUND, Honest, ISTIO, WATCH};
 
 async fn limited(limits: &str) -> (TestServer, RunningServer) {
     let section = format!("[listeners.mesh.limits]\n{limits}\n[jwt.cluster]");
@@ -45,19 +45,26 @@ async fn silent_connections_keep_nobody_out() {
     let (setup, server) = limited(limits).await;
     let roots = setup.roots(TD);
     let honest = Honest::start(&setup, &server);
+    server.reset_peak_memory();
+    let before = server.memory();
     let mut held = Vec::new();
     for bytes in [&b""[..], b"\x16\x03\x01"] {
-        held.push(silent(server.port(), &roots, bytes).await);
+        drop(held);
+        held = silent(server.port(), &roots, bytes).await;
     }
     for bytes in [
         &b""[..],
         b"GET /livez HTTP/1.1\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ] {
-        held.push(silent(server.admin, &roots, bytes).await);
+        drop(held);
+        held = silent(server.admin, &roots, bytes).await;
     }
     let served = honest.end().await;
-    eprintln!("calls and probes: {served:?}");
+    let more = server.peak_memory().saturating_sub(before);
+    eprintln!("{} KiB more; calls and probes: {served:?}", more / 1024);
+    assert!(more < BOUND, "{} KiB more", more / 1024);
+    drop(held);
     server
         .wait_for_log("TLS handshakes are dropped for newer ones")
         .await;
@@ -98,47 +105,95 @@ async fn unread_answers_of_the_admin_port_keep_no_probe_out() {
     server.stop().await;
 }
 
+/// Connections with a call that has no end: one source keeps as many as it may have, a load balancer
+/// more.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_source_leaves_connections_to_others() {
+    let limits = "max_connections = 30\nmax_connections_per_source = 10\n\
+                  shared_sources = [\"127.0.0.3/32\"]\nhandshake_timeout = \"2s\"\n";
+    let (setup, server) = limited(limits).await;
+    let roots = setup.roots(TD);
+    let honest = Honest::start(&setup, &server);
+    let mut held = Vec::new();
+    for (octet, attempts, most) in [(2, 40, 10), (3, 15, 15)] {
+        let mut stranger = Stranger::new(octet, server.port(), &roots);
+        let mut calls = Vec::new();
+        for _ in 0..attempts {
+            let Ok(connection) = stranger.http2().await else {
+                continue;
+            };
+            let Ok(mut call) = Unfinished::start(connection, WATCH, 0).await else {
+                continue;
+            };
+            let _ = call.end();
+            calls.push(call);
+        }
+        let mut answered = Vec::new();
+        for call in calls {
+            // The others are closed when their handshake's time is over.
+            answered.extend(in_time(call.answer).await);
+        }
+        assert_eq!(answered.len(), most, "127.0.0.{octet}");
+        held.push((stranger, answered));
+    }
+    honest.end().await;
+    server.wait_for_log("name it in shared_sources").await;
+    server.stop().await;
+}
+
+/// What happens within [`PATIENCE`].
+async fn in_time<F: Future>(step: F) -> F::Output {
+    let ended = tokio::time::timeout(PATIENCE, step).await;
+    ended.expect("it has not happened yet")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_and_old_connections_are_closed_in_order() {
-    let limits = "idle_timeout = \"2s\"\nkeepalive_interval = \"200ms\"\nmax_connection_age = \"6s\"\n\
-                  drain_timeout = \"500ms\"\nbody_timeout = \"1s\"\n";
+    // The second has a short grace for calls, of which the first needs none.
+    let limits = "idle_timeout = \"2s\"\nkeepalive_interval = \"200ms\"\nbody_timeout = \"1s\"\n\
+                  drain_timeout = \"60s\"\n\
+                  [listeners.aging]\naddress = \"127.0.0.1:0\"\napis = [\"bundles\"]\n\
+                  [listeners.aging.tls]\ntrust_domain = \"cluster.local\"\ndns = [\"localhost\"]\n\
+                  [listeners.aging.limits]\nmax_connection_age = \"6s\"\ndrain_timeout = \"500ms\"\n";
     let (setup, server) = limited(limits).await;
     let roots = setup.roots(TD);
     // Two that answer pings: one has never called, and one has a call that it does not finish.
-    let mut idle = Stranger::new(2, server.port(), &roots);
-    let _idle = idle.http2().await.unwrap();
+    let idle = Stranger::new(2, server.port(), &roots);
+    let idle = tokio::spawn(async move { idle.idle_until_its_end().await });
     let mut slow = Stranger::new(3, server.port(), &roots);
     let mut call = Unfinished::start(slow.http2().await.unwrap(), ISTIO, 1_000)
         .await
         .unwrap();
-    call.send(10).await.unwrap();
-    let (head, _) = call.answer.await.unwrap().into_parts();
+    // It may be too late already.
+    let _ = call.send(10).await;
+    let (head, _) = in_time(call.answer).await.unwrap().into_parts();
     assert_eq!(
         head.headers["grpc-status"], "4",
         "DEADLINE_EXCEEDED: {head:?}"
     );
 
     // A call holds its connection, until the connection is old.
-    let watching = server.client(TD).await;
     let started = std::time::Instant::now();
-    let watch = watching
-        .bundles()
-        .watch_trust_bundle(WatchTrustBundleRequest::default())
-        .await;
+    let connecting = Client::connect(server.port_of("aging"), &roots, None);
+    let watching = connecting.await.unwrap();
+    let mut bundles = watching.bundles();
+    let mut watch = None;
+    eventually(PATIENCE, "a watch", async || {
+        let request = WatchTrustBundleRequest::default();
+        watch = bundles.watch_trust_bundle(request).await.ok();
+        watch.is_some()
+    })
+    .await;
     let mut watch = watch.unwrap().into_inner();
-    watch.message().await.unwrap().unwrap();
-    assert!(
-        idle.all_ended().await && slow.all_ended().await,
-        "no GOAWAY"
-    );
-    assert!(
-        watch.message().await.is_err(),
-        "it ends with its connection"
-    );
+    let frames = in_time(idle).await.unwrap();
+    assert!(frames.contains(&PING), "{frames:?}");
+    assert!(frames.contains(&GOAWAY), "{frames:?}");
+    in_time(slow.all_ended()).await;
+    let ends = async { while watch.message().await.is_ok() {} };
+    in_time(ends).await;
     let took = started.elapsed();
     assert!(took > Duration::from_secs(4), "{took:?}");
     // The same channel connects again, once it has seen the end.
-    let mut bundles = watching.bundles();
     eventually(PATIENCE, "another connection", async || {
         let request = WatchTrustBundleRequest::default();
         bundles.watch_trust_bundle(request).await.is_ok()
@@ -147,7 +202,7 @@ async fn idle_and_old_connections_are_closed_in_order() {
     drop((bundles, watching));
     eventually(PATIENCE, "no connection", async || {
         let open = server
-            .metric("rootbridge_listener_connections{listener=\"mesh\"}")
+            .metric("rootbridge_listener_connections{listener=\"aging\"}")
             .await;
         open == Some(0.0)
     })

@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 use rootbridge::mesh::proto::rootbridge_v1::GetTrustBundleRequest;
+use rootbridge_test_support::campaign::rounds;
 use rootbridge_test_support::stranger::{Stranger, Unfinished};
 use rootbridge_test_support::{Client, PATIENCE, RunningServer, TD, TestServer};
 
 const MIB: u64 = 1024 * 1024;
 /// What one stranger may cost, whatever it sends.
-const BOUND: u64 = 64 * MIB;
+pub(crate) const BOUND: u64 = 64 * MIB;
 
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+pub(crate) const WATCH: &str = "/rootbridge.v1.TrustBundleService/WatchTrustBundle";
 pub(crate) const ISTIO: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
 
 /// A caller and a probe that ask every 100 ms, each time over a new connection.
@@ -77,18 +79,16 @@ async fn repeated<F: Future<Output = ()>>(
     (done, slowest)
 }
 
-/// What `attack` costs beyond what was there before it, while others are served.
+/// What `attack` costs beyond what was there before any, while others are served.
 async fn cost<T>(
     setup: &TestServer,
     server: &RunningServer,
+    before: u64,
     name: &str,
     attack: impl AsyncFnOnce() -> T,
 ) -> (u64, T) {
     let honest = Honest::start(setup, server);
-    // What the honest callers need is there before.
-    tokio::time::sleep(Duration::from_millis(300)).await;
     server.reset_peak_memory();
-    let before = server.memory();
     let held = attack().await;
     let served = honest.end().await;
     let more = server.peak_memory().saturating_sub(before);
@@ -125,17 +125,42 @@ async fn unfinished_messages_cost_little() {
     let setup = TestServer::with(&[("level = \"trace\"", "level = \"info\"")]);
     let server = setup.serve().await;
     let (port, roots) = (server.port(), setup.roots(TD));
-    let mut all = Vec::new();
+    // What honest callers need is there before.
+    Honest::start(&setup, &server).end().await;
+    let before = server.memory();
+    // Connections that have called and are idle: what `instance.memory_mib` counts for each.
+    let mut stranger = Stranger::with_chain(10, port, &roots, 15_000);
+    let (more, held) = cost(&setup, &server, before, "idle connections", async || {
+        let mut held = Vec::new();
+        for _ in 0..200 {
+            let connection = stranger.http2().await.unwrap();
+            let call = Unfinished::start(connection.clone(), HEALTH, 0).await;
+            let mut call = call.unwrap();
+            call.end().unwrap();
+            let answer = call.answer.await.unwrap();
+            assert_eq!(answer.status(), 200);
+            held.push((connection, answer));
+        }
+        held
+    })
+    .await;
+    assert!(
+        more < 200 * 96 * 1024,
+        "a connection: {} KiB",
+        more / 200 / 1024
+    );
+    drop(held);
+    let mut all = vec![("idle connections", more)];
     for (octet, path) in [(2, HEALTH), (3, REFLECTION)] {
         let mut stranger = Stranger::new(octet, port, &roots);
-        let (more, _held) = cost(&setup, &server, path, async || {
+        let (more, _held) = cost(&setup, &server, before, path, async || {
             unfinished(&mut stranger, path, 100, 1_500_000).await
         })
         .await;
         all.push((path, more));
     }
     let mut stranger = Stranger::new(4, port, &roots);
-    let (more, _held) = cost(&setup, &server, "20 x 100 messages", async || {
+    let (more, _held) = cost(&setup, &server, before, "20 x 100 messages", async || {
         let mut held = Vec::new();
         for _ in 0..20 {
             let connection = stranger.http2().await.unwrap();
@@ -150,11 +175,59 @@ async fn unfinished_messages_cost_little() {
     })
     .await;
     all.push((ISTIO, more));
+    // Many headers, which HTTP/2 packs into a byte each.
+    let mut stranger = Stranger::new(7, port, &roots);
+    let (more, _held) = cost(
+        &setup,
+        &server,
+        before,
+        "20 x 100 x 1700 headers",
+        async || {
+            let mut held = Vec::new();
+            for _ in 0..20 {
+                let connection = stranger.http2().await.unwrap();
+                for _ in 0..100 {
+                    held.extend(
+                        Unfinished::with_headers(connection.clone(), ISTIO, 65_000, 1_700).await,
+                    );
+                }
+            }
+            held
+        },
+    )
+    .await;
+    all.push(("headers", more));
+    // Answers that are not read: of a stream that has no end, and of bundles.
+    for (octet, window) in [(8, 0), (9, 1)].into_iter().take(rounds(1, 2)) {
+        let mut stranger = Stranger::new(octet, port, &roots);
+        let (more, _held) = cost(
+            &setup,
+            &server,
+            before,
+            "20 x 100 unread answers",
+            async || {
+                let mut held = Vec::new();
+                for _ in 0..rounds(7, 20) {
+                    let connection = stranger.http2_reading(window).await.unwrap();
+                    for _ in 0..100 {
+                        let mut call = Unfinished::start(connection.clone(), WATCH, 0)
+                            .await
+                            .unwrap();
+                        call.end().unwrap();
+                        held.push(call);
+                    }
+                }
+                held
+            },
+        )
+        .await;
+        all.push(("unread answers", more));
+    }
     for (octet, bytes) in [(5, 60_000), (6, 15_000)] {
         let mut stranger = Stranger::with_chain(octet, port, &roots, bytes);
-        let (more, _held) = cost(&setup, &server, "long chains", async || {
+        let (more, _held) = cost(&setup, &server, before, "long chains", async || {
             let mut held = Vec::new();
-            for _ in 0..400 {
+            for _ in 0..300 {
                 held.extend(stranger.http2().await);
             }
             held

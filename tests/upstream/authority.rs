@@ -19,8 +19,13 @@ pub async fn configure(
     authority: &str,
 ) {
     let section = implementation.section(setup, ca).await;
+    configure_section(setup, &section, "20s", authority);
+}
+
+/// The same with the keys of `[upstream.corp]`, in lines.
+pub fn configure_section(setup: &TestServer, section: &str, timeout: &str, authority: &str) {
     let text = format!(
-        "{}\n[upstream.corp]\n{section}timeout = \"20s\"\npoll = \"1s\"\nlongest_poll = \"1s\"\n\
+        "{}\n[upstream.corp]\n{section}timeout = \"{timeout}\"\npoll = \"1s\"\nlongest_poll = \"1s\"\n\
          after_refusal = \"1s\"\n\n[authority.\"{TD}\"]\nupstream = \"corp\"\n{authority}\n",
         fs::read_to_string(setup.config()).unwrap()
     );

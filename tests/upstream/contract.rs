@@ -18,15 +18,19 @@ pub trait Implementation {
 /// Runs the contract for an implementation.
 macro_rules! contract {
     ($implementation:expr) => {
-        #[tokio::test(flavor = "multi_thread")]
-        async fn a_certificate_is_used_once_its_root_is_approved() {
-            $crate::contract::a_certificate_is_used_once_its_root_is_approved(&$implementation)
-                .await;
-        }
+        contract!($implementation, at_once);
 
         #[tokio::test(flavor = "multi_thread")]
         async fn an_answer_may_come_days_later() {
             $crate::contract::an_answer_may_come_days_later(&$implementation).await;
+        }
+    };
+    // Of a kind of CA that never lets a request wait.
+    ($implementation:expr, at_once) => {
+        #[tokio::test(flavor = "multi_thread")]
+        async fn a_certificate_is_used_once_its_root_is_approved() {
+            $crate::contract::a_certificate_is_used_once_its_root_is_approved(&$implementation)
+                .await;
         }
 
         #[tokio::test(flavor = "multi_thread")]
@@ -149,6 +153,7 @@ pub async fn bad_answers_are_not_used(implementation: &impl Implementation) {
         (Bad::Leaf, "not a CA"),
         (Bad::Expired, "expired"),
         (Bad::NotYetValid, "not valid before"),
+        (Bad::Short, "the profiles in use need one until"),
         (Bad::NoCertSign, "keyCertSign"),
         (Bad::UriConstraint, "name constraint on URIs"),
         (Bad::Html, "HTML"),
@@ -160,6 +165,13 @@ pub async fn bad_answers_are_not_used(implementation: &impl Implementation) {
         ca.tell(Behaviour::Bad(bad));
         wait_for_problem(&setup, &server, says).await;
     }
+    ca.tell(Behaviour::Refuse("not below this root"));
+    eventually(PATIENCE, "the refusal", async || {
+        let status = status(&setup, &server).await;
+        let why = status["last_refusal"].as_str().unwrap_or_default();
+        why.contains("not below this root")
+    })
+    .await;
     assert_eq!(server.get("/readyz").await.0, 503);
     assert_eq!(issuers(&setup).len(), 1, "one key for all of them");
     ca.tell(Behaviour::Issue);

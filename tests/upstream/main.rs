@@ -13,4 +13,6 @@ mod authority;
 mod command;
 mod contract;
 mod enterprise;
+mod openbao;
 mod renewal;
+mod vault;

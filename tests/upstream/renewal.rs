@@ -1,71 +1,218 @@
 //! The life of an issuing CA: renewed in time, with a new key, and never in the way of issuance.
 
-use std::sync::Arc;
+use std::fs;
 use std::time::Duration;
 
-use rootbridge_test_support::{PATIENCE, RunningServer, TestServer, eventually};
+use rootbridge_test_support::campaign::rounds;
+use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually, stays};
 
-use crate::authority::{approve, configure, issue, issuers, wait_for_state};
+use crate::authority::{
+    approve, configure, fingerprint, issue, issuers, status, wait_for_problem, wait_for_state,
+};
 use crate::command::Program;
-use crate::enterprise::Enterprise;
+use crate::enterprise::{Behaviour, Enterprise};
 
-/// A server whose profiles fit an issuing CA that lives half a minute.
-async fn short_lived(life: i64, authority: &str) -> (TestServer, Arc<Enterprise>) {
-    let setup = TestServer::bare();
+/// Certificates that fit an issuing CA of half a minute.
+pub fn shorten_profiles(setup: &TestServer) {
     for (from, to) in [
         ("default_ttl = \"24h\"", "default_ttl = \"10s\""),
         ("backdate = \"2m\"", "backdate = \"1s\""),
+        // Of the listener's own certificate.
+        (
+            "[istio]",
+            "[profiles.serving]\ndefault_ttl = \"10s\"\nbackdate = \"1s\"\n\n[istio]",
+        ),
+        // Profiles that live a day.
+        (
+            "[\"short\", \"gold\", \"workload\"]",
+            "[\"short\", \"workload\"]",
+        ),
+        (
+            "[\"workload\", \"short\", \"ignore\"]",
+            "[\"workload\", \"short\"]",
+        ),
     ] {
         setup.edit(from, to);
     }
-    // Of the listener's own certificate.
-    setup.edit(
-        "[istio]",
-        "[profiles.serving]\ndefault_ttl = \"10s\"\nbackdate = \"1s\"\n\n[istio]",
-    );
-    // A profile that lives a day.
-    setup.edit(
-        "[\"short\", \"gold\", \"workload\"]",
-        "[\"short\", \"workload\"]",
-    );
-    setup.edit(
-        "[\"workload\", \"short\", \"ignore\"]",
-        "[\"workload\", \"short\"]",
-    );
-    let ca = Enterprise::new(setup.path("enterprise"));
-    ca.certificates_live(life);
-    configure(&setup, &ca, &Program, authority).await;
-    (setup, ca)
+}
+
+/// The issuers that have signed, or do.
+pub fn used(setup: &TestServer) -> usize {
+    let issuers = issuers(setup).into_iter();
+    issuers
+        .filter(|issuer| issuer["state"] != "pending")
+        .count()
+}
+
+/// No key is in the token without a record.
+fn every_key_is_recorded(setup: &TestServer) {
+    let keys: Vec<serde_json::Value> =
+        serde_json::from_str(&setup.cli(&["key", "list", "-o", "json"])).unwrap();
+    let unrecorded: Vec<_> = keys.iter().filter(|key| key["use"].is_null()).collect();
+    assert!(unrecorded.is_empty(), "{unrecorded:?}");
 }
 
 /// With a new key each time; the certificates that were issued go on to verify.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_issuing_ca_is_renewed_in_time_while_workloads_are_served() {
-    let (setup, ca) = short_lived(24, "ttl = \"30s\"").await;
+    let setup = TestServer::bare();
+    shorten_profiles(&setup);
+    let ca = Enterprise::new(setup.path("enterprise"));
+    ca.certificates_live(24);
+    configure(&setup, &ca, &Program, "ttl = \"30s\"").await;
     let server = setup.start().await;
     wait_for_state(&setup, &server, "received").await;
     approve(&setup, &ca);
     server.ready().await;
-    let serving = async |server: &RunningServer, count: usize| {
-        let what = format!("{count} issuing CAs, and a certificate at every moment");
-        eventually(PATIENCE * 4, &what, async || {
-            issue(&setup, server).await;
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            let issuers = issuers(&setup);
-            let used = issuers.iter().filter(|issuer| issuer["state"] != "pending");
-            used.count() >= count
-        })
-        .await;
-    };
-    serving(&server, 3).await;
-    let keys: Vec<serde_json::Value> =
-        serde_json::from_str(&setup.cli(&["key", "list", "-o", "json"])).unwrap();
-    let unrecorded: Vec<_> = keys.iter().filter(|key| key["use"].is_null()).collect();
-    assert!(unrecorded.is_empty(), "{unrecorded:?}");
-    assert_eq!(
-        ca.submissions(),
-        issuers(&setup).len(),
-        "one request for each key"
-    );
+    let wanted = rounds(3, 30);
+    let what = "every issuing CA, and a certificate at every moment";
+    let limit = PATIENCE * u32::try_from(wanted).unwrap();
+    eventually(limit, what, async || {
+        issue(&setup, &server).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        used(&setup) >= wanted
+    })
+    .await;
+    every_key_is_recorded(&setup);
+    let requests = issuers(&setup).len();
+    assert!(ca.submissions() <= requests, "one request for each key");
+    server.stop().await;
+}
+
+/// The enterprise changes its root: the new one waits for an operator, then for the workloads, and the
+/// issuing CA below the old one goes on meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_root_is_published_before_it_is_used() {
+    let setup = TestServer::bare();
+    shorten_profiles(&setup);
+    let old = Enterprise::new(setup.path("old"));
+    old.certificates_live(60);
+    let authority = "ttl = \"30s\"\nrenew_at = \"10%\"\npublish_first = \"3s\"";
+    configure(&setup, &old, &Program, authority).await;
+    let mut server = setup.start().await;
+    wait_for_state(&setup, &server, "received").await;
+    // Asked from the renewal on.
+    let new = Enterprise::new(setup.path("new"));
+    new.certificates_live(3600);
+    let url = new.serve().await;
+    let program = setup.path("ask-ca");
+    let text = fs::read_to_string(&program).unwrap();
+    let line = text.lines().find(|line| line.starts_with("CA_URL="));
+    let text = text.replace(line.unwrap(), &format!("CA_URL={url}"));
+    fs::write(&program, text).unwrap();
+    approve(&setup, &old);
+    server.ready().await;
+    server.kill();
+    drop(server);
+
+    let server = setup.serve().await;
+    let what = "the renewal's answer, while workloads are served";
+    eventually(PATIENCE, what, async || {
+        issue(&setup, &server).await;
+        status(&setup, &server).await["request"]["state"] == "received"
+    })
+    .await;
+    wait_for_problem(&setup, &server, "is not known").await;
+    stays(Duration::from_secs(2), "one CA signs", async || {
+        issue(&setup, &server).await;
+        used(&setup) == 1
+    })
+    .await;
+    setup.cli(&["anchors", "approve", &fingerprint(&new.root.pem())]);
+    wait_for_problem(&setup, &server, "is published until").await;
+    assert_eq!(used(&setup), 1, "workloads do not have the root yet");
+    // They have both from here on.
+    let both = old.root.pem() + &new.root.pem();
+    fs::write(setup.path(&format!("{TD}.pem")), both).unwrap();
+    issue(&setup, &server).await;
+    eventually(PATIENCE, "the new issuing CA", async || used(&setup) == 2).await;
+    issue(&setup, &server).await;
+    server.stop().await;
+}
+
+/// kill -9 at many moments of a request: it goes on, and no key is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_continues_its_request() {
+    let setup = TestServer::bare();
+    let ca = Enterprise::new(setup.path("enterprise"));
+    ca.tell(Behaviour::Pending);
+    configure(&setup, &ca, &Program, "").await;
+    for kill in 0..rounds(5, 60) {
+        let mut server = setup.start().await;
+        // From before the first record to after the first poll.
+        let after = u64::try_from(kill % 12).unwrap() * 150;
+        tokio::time::sleep(Duration::from_millis(after)).await;
+        server.kill();
+        drop(server);
+    }
+    let server = setup.start().await;
+    wait_for_state(&setup, &server, "pending").await;
+    every_key_is_recorded(&setup);
+    assert_eq!(issuers(&setup).len(), 1, "one key for one request");
+    ca.tell(Behaviour::Issue);
+    wait_for_state(&setup, &server, "received").await;
+    approve(&setup, &ca);
+    server.ready().await;
+    issue(&setup, &server).await;
+    assert_eq!(used(&setup), 1);
+    server.stop().await;
+}
+
+/// What an operator has cancelled is not used, and the next request has a new key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_request_is_not_used() {
+    let setup = TestServer::bare();
+    let ca = Enterprise::new(setup.path("enterprise"));
+    configure(&setup, &ca, &Program, "").await;
+    let server = setup.start().await;
+    let first = wait_for_state(&setup, &server, "received").await;
+    setup.cli(&["ca", "cancel", TD, "--reason", "CHG-12"]);
+    eventually(PATIENCE, "the next request", async || {
+        let status = status(&setup, &server).await;
+        let open = &status["request"];
+        open["state"] == "received" && open["request"] != first["request"]
+    })
+    .await;
+    assert_eq!(issuers(&setup).len(), 2, "a new key");
+    assert_eq!(used(&setup), 0);
+    // A root that is only published, for another CA, is none that callers are accepted through.
+    let root = ca.root.pem_file();
+    let root = root.to_str().unwrap();
+    let add = [
+        "anchors",
+        "add",
+        root,
+        "--trust-domain",
+        TD,
+        "--source",
+        "a peer",
+    ];
+    setup.cli(&add);
+    stays(
+        Duration::from_secs(2),
+        "it waits for the approval",
+        async || used(&setup) == 0,
+    )
+    .await;
+    let refused = setup.refused(&["ca", "cancel", "other.example"]);
+    assert!(refused.contains("no request of other.example"), "{refused}");
+    let checked = setup.try_cli(&["check", "-o", "json"]).stdout;
+    let checked = String::from_utf8(checked).unwrap();
+    assert!(checked.contains("anchors approve"), "{checked}");
+
+    approve(&setup, &ca);
+    server.ready().await;
+    issue(&setup, &server).await;
+    let listed = issuers(&setup);
+    assert_eq!(listed[0]["state"], "pending", "the cancelled key");
+    assert_eq!(listed[1]["state"], "active");
+    let unused: Vec<serde_json::Value> =
+        serde_json::from_str(&setup.cli(&["key", "list", "--unused", "-o", "json"])).unwrap();
+    assert_eq!(unused.len(), 1, "{unused:?}");
+    let active = listed[1]["issuer"].as_str().unwrap();
+    let refused = setup.refused(&["ca", "retire", active]);
+    assert!(refused.contains("have not expired"), "{refused}");
+    setup.cli(&["ca", "retire", listed[0]["issuer"].as_str().unwrap()]);
+    assert_eq!(issuers(&setup)[0]["state"], "retired");
     server.stop().await;
 }

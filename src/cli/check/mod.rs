@@ -10,6 +10,8 @@ mod linkerd;
 mod listeners;
 mod records;
 mod report;
+mod secrets;
+mod upstream;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -106,6 +108,8 @@ async fn check_until_passing(config: &Config, wait: Option<Duration>) -> Report 
 async fn check_once(config: &Config, module: &mut Option<Arc<Hsm>>) -> Report {
     let mut report = Report::default();
     report.pass("config", "configuration", config.file().display());
+    secrets::access(config, &mut report);
+    secrets::contents(config, &mut report).await;
     listeners::files(config, SystemClock.now(), &mut report);
     let records = ledger(config, &mut report).await;
     if let Some(module) = hsm::module(config, module, &mut report) {
@@ -115,6 +119,7 @@ async fn check_once(config: &Config, module: &mut Option<Arc<Hsm>>) -> Report {
         if let Some(profile) = config.policy().policy().profile("") {
             records::chains(config, records, profile, SystemClock.now(), &mut report);
         }
+        upstream::requests(records, SystemClock.now(), &mut report);
         linkerd::authorities(config, records, &mut report);
         linkerd::issuers(config, records, &mut report);
     }

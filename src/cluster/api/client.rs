@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE};
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use kube::core::Request as Resource;
 use kube::core::params::{GetParams, Patch, PatchParams, PostParams};
@@ -18,12 +18,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::body::{Body, LargeAnswers, read};
+use super::distrust::Distrust;
 use super::error::ApiError;
 use crate::clock::{Clock, UnixTime};
 use crate::cluster::credential::{Credential, Presented};
 use crate::cluster::target::Target;
 use crate::cluster::transport::Transport;
-use crate::error_chain::error_chain;
 
 /// The limits of one request.
 #[derive(Clone, Copy, Debug)]
@@ -33,15 +34,17 @@ pub(in crate::cluster) struct Bounds {
     pub(in crate::cluster) time: Duration,
 }
 
-const MIB: usize = 1024 * 1024;
-/// One object: etcd takes 1.5 MiB by default.
+/// The longest answer in bytes, and the longest event of a watch: one object, of which API servers take
+/// 3 MiB, or a page of a list, which is requested smaller when it is longer. What is parsed from it may
+/// be sixteen times as long.
+pub(super) const LONGEST: usize = 4 * 1024 * 1024;
 const OBJECT: Bounds = Bounds {
-    bytes: 16 * MIB,
+    bytes: LONGEST,
     time: Duration::from_secs(10),
 };
-/// A page of a list, which may hold hundreds of whole objects.
+/// A page of a list.
 pub(super) const PAGE: Bounds = Bounds {
-    bytes: 512 * MIB,
+    bytes: LONGEST,
     time: Duration::from_secs(30),
 };
 
@@ -53,6 +56,8 @@ struct Inner {
     transport: Transport,
     credential: Credential,
     headers: HeaderMap,
+    large: LargeAnswers,
+    distrust: Distrust,
 }
 
 impl fmt::Debug for ApiClient {
@@ -67,6 +72,8 @@ impl ApiClient {
         Ok(Self(Arc::new(Inner {
             credential: Credential::new(cluster, &target, clock),
             headers: target.headers.clone(),
+            large: LargeAnswers::default(),
+            distrust: Distrust::default(),
             transport: Transport::new(target)?,
         })))
     }
@@ -91,10 +98,11 @@ impl ApiClient {
         &self,
         request: Request<Vec<u8>>,
         bounds: Bounds,
-    ) -> Result<Response<Bytes>, ApiError> {
+    ) -> Result<Response<Body>, ApiError> {
         let answer = async {
             let (parts, body) = self.open(request).await?.into_parts();
-            Ok(Response::from_parts(parts, read(body, bounds.bytes).await?))
+            let body = read(body, bounds.bytes, &self.0.large).await?;
+            Ok(Response::from_parts(parts, body))
         };
         let answer = tokio::time::timeout(bounds.time, answer).await;
         answer.unwrap_or(Err(ApiError::Timeout(bounds.time)))
@@ -104,7 +112,7 @@ impl ApiClient {
         &self,
         request: Request<Vec<u8>>,
         bounds: Bounds,
-    ) -> Result<Response<Bytes>, ApiError> {
+    ) -> Result<Response<Body>, ApiError> {
         let response = self.exchange(request, bounds).await?;
         match response.status() {
             status if status.is_success() => Ok(response),
@@ -121,9 +129,24 @@ impl ApiClient {
     ) -> Result<Bytes, ApiError> {
         let response = self.exchange(request, bounds).await?;
         match response.status() {
-            status if status.is_success() => Ok(response.into_body()),
+            status if status.is_success() => Ok(response.into_body().bytes),
             status => Err(ApiError::refusal(status, &[])),
         }
+    }
+
+    /// Shared by all answers of this API server.
+    pub(super) fn large_answers(&self) -> &LargeAnswers {
+        &self.0.large
+    }
+
+    /// Why it is not trusted to answer within bounds, for a while after it did not.
+    pub(in crate::cluster) fn distrusted(&self) -> Option<String> {
+        self.0.distrust.reason()
+    }
+
+    /// What an honest API server does not do.
+    pub(in crate::cluster) fn distrust(&self, error: &ApiError) {
+        self.0.distrust.set(error.to_string());
     }
 
     /// The answer's head, whatever its status; its body is not read yet.
@@ -261,15 +284,6 @@ pub(in crate::cluster) fn post(path: &str, body: &Value) -> Result<Request<Vec<u
     let request = Request::post(path).header(CONTENT_TYPE, "application/json");
     let request = request.body(body.to_string().into_bytes());
     request.map_err(|error| ApiError::Request(error.to_string()))
-}
-
-pub(super) async fn read(body: Incoming, most: usize) -> Result<Bytes, ApiError> {
-    let body = Limited::new(body, most).collect().await;
-    let body = body.map_err(|error| match error.is::<LengthLimitError>() {
-        true => ApiError::TooLarge(most),
-        false => ApiError::Unreachable(error_chain(&*error)),
-    })?;
-    Ok(body.to_bytes())
 }
 
 fn optional<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError> {

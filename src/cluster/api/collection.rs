@@ -27,7 +27,7 @@ impl Collection {
             path: path.into(),
             fields: None,
             labels: None,
-            page_size: 500,
+            page_size: 250,
             metadata_only: false,
         }
     }
@@ -94,6 +94,13 @@ impl Collection {
     }
 }
 
+/// The most objects of a list that is held as a whole.
+const MAX_COLLECTED: usize = 5_000;
+/// The most objects of one list. Kubernetes is made for 150,000 pods in a cluster.
+const MAX_OBJECTS: usize = 250_000;
+/// So many pages may be empty.
+const MORE_PAGES: usize = 64;
+
 #[derive(Deserialize)]
 struct Page<T> {
     metadata: PageMeta,
@@ -118,6 +125,8 @@ pub(in crate::cluster) struct Pages<T> {
     objects: vec::IntoIter<T>,
     /// Of the whole list, once its last page is read.
     version: Option<String>,
+    pages: usize,
+    found: usize,
 }
 
 impl<T: DeserializeOwned> Pages<T> {
@@ -127,6 +136,8 @@ impl<T: DeserializeOwned> Pages<T> {
             token: String::new(),
             objects: Vec::new().into_iter(),
             version: None,
+            pages: 0,
+            found: 0,
         }
     }
 
@@ -142,8 +153,11 @@ impl<T: DeserializeOwned> Pages<T> {
             if self.version.is_some() {
                 return Ok(None);
             }
-            let request = self.collection.page_request(&self.token)?;
-            let page: Page<T> = client.call_within(request, PAGE).await?;
+            let page = self.page(client).await.inspect_err(|error| {
+                if error.is_without_bounds() {
+                    client.distrust(error);
+                }
+            })?;
             let token = page.metadata.token;
             if token.is_empty() {
                 self.version = Some(page.metadata.resource_version);
@@ -152,6 +166,28 @@ impl<T: DeserializeOwned> Pages<T> {
             }
             self.token = token;
             self.objects = page.items.unwrap_or_default().into_iter();
+        }
+    }
+
+    /// One page; fewer objects are requested when it is longer than the longest answer.
+    async fn page(&mut self, client: &ApiClient) -> Result<Page<T>, ApiError> {
+        let page: Page<T> = loop {
+            let request = self.collection.page_request(&self.token)?;
+            match client.call_within(request, PAGE).await {
+                Err(ApiError::TooLarge(_)) if self.collection.page_size > 1 => {
+                    self.collection.page_size = (self.collection.page_size / 4).max(1);
+                }
+                answer => break answer?,
+            }
+        };
+        self.pages += 1;
+        self.found += page.items.as_ref().map_or(0, Vec::len);
+        // Pages are full but for the last one, and fuller than a tenth where an API server ends them
+        // early.
+        let size = usize::try_from(self.collection.page_size).unwrap_or(1);
+        match self.found > MAX_OBJECTS || self.pages > MORE_PAGES + self.found * 10 / size {
+            true => Err(ApiError::Endless(self.found)),
+            false => Ok(page),
         }
     }
 
@@ -181,8 +217,13 @@ impl ApiClient {
         &self,
         collection: Collection,
     ) -> Result<Vec<T>, ApiError> {
-        let mut all = Vec::new();
-        self.for_each(collection, |object| all.push(object)).await?;
+        let (mut all, mut pages) = (Vec::new(), Pages::new(collection));
+        while let Some(object) = pages.next(self).await? {
+            if all.len() >= MAX_COLLECTED {
+                return Err(ApiError::Endless(MAX_COLLECTED));
+            }
+            all.push(object);
+        }
         Ok(all)
     }
 }

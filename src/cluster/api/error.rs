@@ -20,6 +20,12 @@ pub enum ApiError {
     Status(Box<Status>),
     /// The answer is longer than so many bytes.
     TooLarge(usize),
+    /// A list goes on after so many objects.
+    Endless(usize),
+    /// More objects than may be stored.
+    TooMany(usize),
+    /// It went past a limit a short time ago.
+    Distrusted(String),
     /// The answer is not what was requested. The text of a parser's error may quote the answer, so only
     /// its category is here.
     Unreadable(&'static str),
@@ -44,6 +50,14 @@ impl ApiError {
             Category::Syntax => "it is not JSON",
             Category::Data => "it has a field of another type",
         })
+    }
+
+    /// Whether an honest API server never does that.
+    pub(in crate::cluster) fn is_without_bounds(&self) -> bool {
+        matches!(
+            self,
+            Self::TooLarge(_) | Self::Endless(_) | Self::TooMany(_)
+        )
     }
 
     /// The HTTP status code, where the API server answered.
@@ -81,6 +95,16 @@ impl fmt::Display for ApiError {
             Self::TooLarge(bytes) => {
                 write!(f, "the API server's answer is longer than {bytes} bytes")
             }
+            Self::Endless(count) => {
+                write!(f, "the API server's list has no end after {count} objects")
+            }
+            Self::TooMany(count) => {
+                write!(
+                    f,
+                    "the API server has more objects than may be stored: {count}"
+                )
+            }
+            Self::Distrusted(why) => f.write_str(why),
             Self::Unreadable(why) => write!(f, "the API server's answer cannot be read: {why}"),
             Self::Request(why) => write!(f, "the request cannot be built: {why}"),
         }

@@ -1,7 +1,9 @@
 //! The Kubernetes API as this process uses it: requests, lists and watches, all bounded.
 
+mod body;
 mod client;
 mod collection;
+mod distrust;
 mod error;
 mod watch;
 

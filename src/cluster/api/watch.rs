@@ -4,31 +4,31 @@ use std::error::Error;
 use std::io;
 use std::marker::PhantomData;
 
-use bytes::Bytes;
-use futures_util::StreamExt as _;
-use futures_util::TryStreamExt as _;
-use futures_util::stream::BoxStream;
+use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT_ENCODING, HeaderValue};
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use kube::core::WatchEvent;
 use serde::de::DeserializeOwned;
-use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
-use tokio_util::io::StreamReader;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::client::{ApiClient, read};
+use super::body::read;
+use super::client::{ApiClient, LONGEST};
 use super::collection::Collection;
 use super::error::ApiError;
-
-/// The longest event in bytes: one object.
-const MAX_EVENT: usize = 16 * 1024 * 1024;
+use crate::error_chain::error_chain;
 
 /// The description of an error.
 const MAX_STATUS: usize = 64 * 1024;
 
-type Lines = FramedRead<StreamReader<BoxStream<'static, io::Result<Bytes>>, Bytes>, LinesCodec>;
-
 pub(in crate::cluster) struct Watch<T> {
-    lines: Lines,
+    client: ApiClient,
+    body: Incoming,
+    /// What was read and not returned yet.
+    buffer: BytesMut,
+    /// So much of it holds no end of a line.
+    searched: usize,
+    held: Option<OwnedSemaphorePermit>,
     object: PhantomData<fn() -> T>,
 }
 
@@ -47,50 +47,75 @@ impl ApiClient {
         request.headers_mut().insert(ACCEPT_ENCODING, identity);
         let (parts, body) = self.open(request).await?.into_parts();
         if !parts.status.is_success() {
-            let body = read(body, MAX_STATUS).await.unwrap_or_default();
-            return Err(ApiError::refusal(parts.status, &body));
+            let body = read(body, MAX_STATUS, self.large_answers()).await;
+            let body = body.as_deref().unwrap_or_default();
+            return Err(ApiError::refusal(parts.status, body));
         }
-        let bytes = body.into_data_stream().map_err(|error| {
-            let kind = match is_unexpected_end(&error) {
-                true => io::ErrorKind::UnexpectedEof,
-                false => io::ErrorKind::Other,
-            };
-            io::Error::new(kind, error)
-        });
-        let lines = LinesCodec::new_with_max_length(MAX_EVENT);
         Ok(Watch {
-            lines: FramedRead::new(StreamReader::new(bytes.boxed()), lines),
+            client: self.clone(),
+            body,
+            buffer: BytesMut::new(),
+            searched: 0,
+            held: None,
             object: PhantomData,
         })
     }
 }
 
 impl<T: DeserializeOwned> Watch<T> {
-    /// `None` when the watch has ended.
+    /// `None` when the watch has ended. Cancel safe.
     pub(in crate::cluster) async fn next(&mut self) -> Result<Option<WatchEvent<T>>, ApiError> {
-        let line = match self.lines.next().await {
-            None => return Ok(None),
-            Some(Ok(line)) => line,
-            Some(Err(LinesCodecError::MaxLineLengthExceeded)) => {
-                return Err(ApiError::TooLarge(MAX_EVENT));
-            }
-            // A server that stops, or a proxy on the way, cuts the stream.
-            Some(Err(LinesCodecError::Io(error)))
-                if error.kind() == io::ErrorKind::UnexpectedEof =>
-            {
-                return Ok(None);
-            }
-            Some(Err(LinesCodecError::Io(error))) => {
-                return Err(ApiError::Unreachable(format!(
-                    "the watch broke off: {error}"
-                )));
-            }
+        let Some(line) = self.line().await? else {
+            return Ok(None);
         };
-        match serde_json::from_str(&line) {
+        let event = serde_json::from_slice(&line);
+        if self.buffer.is_empty() {
+            // It keeps the memory of the longest line, and the right to it.
+            (self.buffer, self.held) = (BytesMut::new(), None);
+        }
+        match event {
             Ok(event) => Ok(Some(event)),
             // The last line was cut.
             Err(error) if error.is_eof() => Ok(None),
             Err(error) => Err(ApiError::from_json(&error)),
+        }
+    }
+
+    async fn line(&mut self) -> Result<Option<Bytes>, ApiError> {
+        loop {
+            let rest = self.buffer.get(self.searched..).unwrap_or_default();
+            if let Some(at) = rest.iter().position(|byte| *byte == b'\n') {
+                let line = self.buffer.split_to(self.searched + at + 1);
+                self.searched = 0;
+                return Ok(Some(line.freeze()));
+            }
+            self.searched = self.buffer.len();
+            if self.searched > LONGEST {
+                let error = ApiError::TooLarge(LONGEST);
+                self.client.distrust(&error);
+                return Err(error);
+            }
+            let large = self.client.large_answers();
+            large.admit(self.searched, &mut self.held).await;
+            let frame = match self.body.frame().await {
+                None if self.buffer.is_empty() => return Ok(None),
+                None => {
+                    self.searched = 0;
+                    return Ok(Some(self.buffer.split().freeze()));
+                }
+                Some(Ok(frame)) => frame,
+                // A server that stops, or a proxy on the way, cuts the stream.
+                Some(Err(error)) if is_unexpected_end(&error) => return Ok(None),
+                Some(Err(error)) => {
+                    let error = error_chain(&error);
+                    return Err(ApiError::Unreachable(format!(
+                        "the watch broke off: {error}"
+                    )));
+                }
+            };
+            if let Ok(data) = frame.into_data() {
+                self.buffer.extend_from_slice(&data);
+            }
         }
     }
 }

@@ -100,6 +100,14 @@ impl Uid {
     pub(super) fn of(text: &str) -> Self {
         uuid(text).map_or_else(|| Self::Other(text.into()), Self::Uuid)
     }
+
+    /// The bytes that it takes elsewhere.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Self::Uuid(_) => 0,
+            Self::Other(text) => text.len(),
+        }
+    }
 }
 
 impl fmt::Display for Uid {

@@ -8,9 +8,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::tables::Table;
-use crate::cluster::api::Collection;
+use crate::cluster::api::{ApiError, Collection};
 use crate::cluster::connection::Connection;
 use crate::cluster::follower::{Follower, WatchEvent};
+
+/// How long nothing is listed after more objects than may be stored.
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// A table, and when the API server was last in contact about it.
 #[derive(Debug)]
@@ -45,8 +48,7 @@ impl<T: Table> SyncedTable<T> {
         changed: watch::Sender<u64>,
         stop: CancellationToken,
     ) {
-        let collection = Collection::new(T::PATH);
-        let mut follower = Follower::new(&connection, collection, T::KIND, watch_time);
+        let mut follower = Self::follower(&connection, watch_time);
         let mut listed = T::default();
         let follow = async {
             loop {
@@ -57,6 +59,10 @@ impl<T: Table> SyncedTable<T> {
                     }
                     WatchEvent::Listed(object) => {
                         listed.insert(object);
+                        if listed.weight() > T::MAX_WEIGHT {
+                            let objects = std::mem::take(&mut listed).len();
+                            follower = self.start_over(&connection, objects, watch_time).await;
+                        }
                         continue;
                     }
                     WatchEvent::ListComplete(started) => {
@@ -68,7 +74,14 @@ impl<T: Table> SyncedTable<T> {
                         started
                     }
                     WatchEvent::Changed(object) => {
-                        self.change(|table| table.insert(object));
+                        let (weight, objects) = self.change(|table| {
+                            table.insert(object);
+                            (table.weight(), table.len())
+                        });
+                        if weight > T::MAX_WEIGHT {
+                            follower = self.start_over(&connection, objects, watch_time).await;
+                            continue;
+                        }
                         Instant::now()
                     }
                     WatchEvent::Deleted(object) => {
@@ -86,6 +99,32 @@ impl<T: Table> SyncedTable<T> {
             }
         };
         stop.run_until_cancelled(follow).await;
+    }
+
+    fn follower(connection: &Arc<Connection>, watch_time: Duration) -> Follower<T::Object> {
+        Follower::new(connection, Collection::new(T::PATH), T::KIND, watch_time)
+    }
+
+    /// The objects are more than may be stored: stores none, and lists again after a pause.
+    async fn start_over(
+        &self,
+        connection: &Arc<Connection>,
+        objects: usize,
+        watch_time: Duration,
+    ) -> Follower<T::Object> {
+        drop(self.change(std::mem::take));
+        *self
+            .last_contact
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
+        let error = ApiError::TooMany(objects);
+        let (cluster, what) = (connection.cluster(), T::KIND);
+        tracing::warn!(cluster, what, why = %error, "cannot be watched; trying again in a minute");
+        if let Ok(client) = connection.client().await {
+            client.distrust(&error);
+        }
+        tokio::time::sleep(PAUSE).await;
+        Self::follower(connection, watch_time)
     }
 
     fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {

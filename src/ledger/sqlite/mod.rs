@@ -6,6 +6,7 @@ mod batch;
 mod block_range_index;
 mod bulk_insert;
 mod bundles;
+mod ca_request_rows;
 mod ca_requests;
 mod change;
 mod change_context;

@@ -3,7 +3,7 @@
 use sqlx::SqliteConnection;
 
 use super::bundles::bundle;
-use super::ca_requests::ca_requests;
+use super::ca_request_rows::ca_requests;
 use super::columns::Columns;
 use crate::ledger::{
     AnchorRecord, AuthorityRecord, CaCertificateId, CaCertificateRecord, IssuerRecord, KeyLocation,

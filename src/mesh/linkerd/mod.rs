@@ -17,9 +17,10 @@ use http::HeaderValue;
 use prost_types::Timestamp;
 use tonic::{Code, Request, Response, Status};
 
-use super::authentication::{CallerAuthenticator, request_id};
+use super::authentication::CallerAuthenticator;
 use super::proto::linkerd::identity_server::Identity;
 use super::proto::linkerd::{CertifyRequest, CertifyResponse};
+use super::request_id::RequestId;
 use super::status::CallError;
 use crate::authn::{Api, AuthnError, Caller, Identity as CallerIdentity};
 use crate::clock::{Clock, UnixTime};
@@ -54,7 +55,7 @@ impl Identity for Linkerd {
         request: Request<CertifyRequest>,
     ) -> Result<Response<CertifyResponse>, Status> {
         let (metadata, extensions, body) = request.into_parts();
-        let request_id = request_id(&metadata.into_headers());
+        let request_id = RequestId::new(&metadata.into_headers());
         let within = self.config.answer_within();
         // A proxy sets no deadline: a call that is not answered would hang for ever.
         let peer = extensions.get::<Peer>();

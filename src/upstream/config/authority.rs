@@ -186,3 +186,71 @@ fn kind(name: &str) -> Result<KeyKind, ConfigIssue> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::policy;
+
+    fn check(text: &str, tokens: &[&str]) -> Result<AuthorityConfig, String> {
+        let raw = toml::from_str(text).unwrap();
+        AuthorityConfig::check("td", raw, tokens).map_err(|issues| issues.to_string())
+    }
+
+    /// Against profiles of a day.
+    fn lifetime(text: &str) -> Result<(), String> {
+        let policy = policy::Config::try_from(policy::RawConfig::default()).unwrap();
+        let day = policy.policy().profile("workload").unwrap().clone();
+        let mut config = check(text, &["main"]).unwrap();
+        config
+            .check_lifetime(&day)
+            .map_err(|issue| issue.to_string())
+    }
+
+    /// 45 percent are left at the latest: 24h of 53h 20m.
+    #[test]
+    fn a_life_that_is_too_short_for_the_profiles_is_refused_with_the_arithmetic() {
+        assert_eq!(lifetime("upstream = 'corp'"), Ok(()));
+        assert_eq!(lifetime("upstream = 'corp'\nttl = '53h 20m'"), Ok(()));
+        let error = lifetime("upstream = 'corp'\nttl = '53h 19m'").unwrap_err();
+        for says in [
+            "authority.td.ttl: an issuing CA of 2days 5h 19m",
+            "renewed at 50% of its life, and up to 5% later, has 23h 59m",
+            "[profiles.workload] live 1day",
+            "raise ttl to 2days 5h 21m",
+        ] {
+            assert!(error.contains(says), "{says}: {error}");
+        }
+        let earlier = "upstream = 'corp'\nttl = '53h'\nrenew_at = '40%'";
+        assert_eq!(lifetime(earlier), Ok(()));
+        let error = lifetime("upstream = 'corp'\nrenew_at = '90%'\nttl = '18d'").unwrap_err();
+        assert!(error.contains("has 21h 36m left then"), "{error}");
+    }
+
+    #[test]
+    fn what_no_request_could_be_made_of_is_refused() {
+        let both = &["a", "b"][..];
+        let one = &["a"][..];
+        for (text, tokens, says) in [
+            ("upstream = 'corp'", both, "td.token: is missing"),
+            (
+                "upstream = 'corp'\ntoken = 'c'",
+                one,
+                "td.token: there is no [hsm.tokens.c]",
+            ),
+            (
+                "upstream = 'corp'\nkey = 'ed25519'",
+                one,
+                "td.key: no token signs",
+            ),
+            ("upstream = 'corp'\nkey = 'dsa'", one, "td.key: no kind"),
+            ("upstream = 'corp'\nsubject = ''", one, "td.subject"),
+            ("upstream = 'corp'\nttl = '5s'", one, "td.ttl: must be"),
+            ("upstream = 'corp'\nrenew_at = '0.5'", one, "td.renew_at"),
+        ] {
+            let error = check(text, tokens).unwrap_err();
+            assert!(error.contains(says), "{says}: {error}");
+        }
+    }
+}

@@ -9,6 +9,7 @@ pub use authority::{AuthorityConfig, RawAuthority};
 
 use super::command::CommandConfig;
 use super::raw::{RawKind, RawUpstream};
+use super::vault::VaultConfig;
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::policy::Profile;
 
@@ -29,6 +30,7 @@ pub struct RawConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     Command(CommandConfig),
+    Vault(VaultConfig),
 }
 
 /// A checked `[upstream.NAME]`.
@@ -84,6 +86,9 @@ impl UpstreamConfig {
             RawKind::Command => inner
                 .collect(CommandConfig::from_raw(&mut raw, timeout))
                 .map(Kind::Command),
+            RawKind::Vault => inner
+                .collect(VaultConfig::from_raw(&mut raw, timeout))
+                .map(Kind::Vault),
         };
         for key in raw.left() {
             let issue = ConfigIssue::new(key, "is no key of this kind of upstream");
@@ -165,5 +170,74 @@ impl Config {
     pub fn pairs(&self) -> impl Iterator<Item = (&AuthorityConfig, &UpstreamConfig)> {
         let authorities = self.authorities.iter();
         authorities.filter_map(|each| Some((each, self.upstreams.get(&each.upstream)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn check(text: &str) -> Result<UpstreamConfig, String> {
+        let raw = toml::from_str(text).unwrap();
+        UpstreamConfig::check("corp".to_owned(), raw).map_err(|issues| issues.to_string())
+    }
+
+    /// A key of another kind would be believed to do something.
+    #[test]
+    fn each_kind_has_its_own_keys() {
+        let vault = |more: &str| format!("kind = 'vault'\naddress = 'https://bao'\n{more}");
+        check("kind = 'command'\nprogram = '/ask'").unwrap();
+        check(&vault("token_env = 'T'")).unwrap();
+        check("kind = 'vault'\naddress = 'http://[::1]:8200'\ntoken_file = '/t'").unwrap();
+        for (text, says) in [
+            ("kind = 'command'".to_owned(), "corp.program: is missing"),
+            (
+                "kind = 'command'\nprogram = 'ask'".to_owned(),
+                "corp.program: ask is not an absolute",
+            ),
+            (
+                "kind = 'command'\nprogram = '/ask'\nmount = 'pki'".to_owned(),
+                "corp.mount: is no key of this kind",
+            ),
+            (
+                "kind = 'command'\nprogram = '/ask'\nenvironment = ['LD_PRELOAD']".to_owned(),
+                "corp.environment: LD_PRELOAD would load code",
+            ),
+            (
+                "kind = 'command'\nprogram = '/ask'\npoll = '2h'\nlongest_poll = '1h'".to_owned(),
+                "corp.poll: is longer",
+            ),
+            (
+                "kind = 'vault'\ntoken_env = 'T'".to_owned(),
+                "corp.address: is missing",
+            ),
+            (
+                "kind = 'vault'\naddress = 'http://bao'\ntoken_env = 'T'".to_owned(),
+                "corp.address: is not https",
+            ),
+            (
+                "kind = 'vault'\naddress = 'https://me:pass@bao'\ntoken_env = 'T'".to_owned(),
+                "corp.address: holds a credential",
+            ),
+            (vault(""), "corp.token_file: is missing"),
+            (
+                vault("token_env = 'T'\ntoken_file = '/t'"),
+                "corp.token_env: is given beside",
+            ),
+            (vault("token_env = 'T'\nmount = '../sys'"), "corp.mount:"),
+            (
+                vault("login = 'approle'\nrole_id = 'r'"),
+                "corp.secret_id_file: is missing",
+            ),
+            (
+                vault("token_env = 'T'\nrole_id = 'r'"),
+                "corp.role_id: is no key",
+            ),
+        ] {
+            let error = check(&text).unwrap_err();
+            assert!(error.contains(says), "{says}: {error}");
+            assert!(!error.contains("pass@"), "{error}");
+        }
     }
 }

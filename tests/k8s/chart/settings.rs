@@ -53,6 +53,54 @@ fn the_server_takes_the_configuration() {
     }
 }
 
+/// The container's memory limit follows from the limits that the server has in that configuration.
+#[test]
+fn the_memory_limit_holds_what_the_limits_allow() {
+    for name in value_sets() {
+        let values = values(&name);
+        let objects = render(RELEASE, &values);
+        let Some(server) = objects
+            .iter()
+            .find(|object| object["kind"] == "StatefulSet")
+        else {
+            continue;
+        };
+        let container = &server["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["resources"]["limits"]["memory"], "1Gi");
+        let environment = container["env"].as_array().unwrap();
+        let stated = environment
+            .iter()
+            .find(|each| each["name"] == "ROOTBRIDGE_INSTANCE__MEMORY_MIB")
+            .unwrap();
+        let reference = &stated["valueFrom"]["resourceFieldRef"];
+        assert_eq!(reference["resource"], "limits.memory");
+        assert_eq!(reference["divisor"], "1Mi");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("rootbridge.toml");
+        let text = configuration(&values);
+        fs::write(&file, &text).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_rootbridge"))
+            .args(["config", "validate", "-o", "json", "--config"])
+            .arg(&file)
+            .env("ROOTBRIDGE_INSTANCE__MEMORY_MIB", "1024")
+            .env_remove("RUST_LOG")
+            .output()
+            .unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let warnings = said["warnings"].as_array().unwrap();
+        match text.contains("max_connections = 1000000") {
+            false => assert!(warnings.is_empty(), "{name}: {said}"),
+            true => {
+                let warning = warnings[0].as_str().unwrap();
+                assert!(
+                    warning.contains("1000000 connections of 96 KiB"),
+                    "{warning}"
+                );
+            }
+        }
+    }
+}
+
 /// Values under `config` are written unchanged, whatever characters they have, and `null` removes.
 #[test]
 fn free_tables_are_written_as_they_are() {

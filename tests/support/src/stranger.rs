@@ -11,6 +11,7 @@ use h2::client::{ResponseFuture, SendRequest};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
@@ -25,7 +26,7 @@ pub struct Stranger {
     port: u16,
     tls: Arc<ClientConfig>,
     /// The connections of HTTP/2, which end with this.
-    driven: JoinSet<bool>,
+    driven: JoinSet<()>,
 }
 
 impl Stranger {
@@ -75,23 +76,57 @@ impl Stranger {
 
     /// An HTTP/2 connection that answers pings.
     pub async fn http2(&mut self) -> io::Result<SendRequest<Bytes>> {
+        self.http2_reading(65_535).await
+    }
+
+    /// The same, whose client reads so many bytes of each answer's body.
+    pub async fn http2_reading(&mut self, window: u32) -> io::Result<SendRequest<Bytes>> {
         let stream = self.tls().await?;
-        let (send, connection) = h2::client::handshake(stream)
+        let mut client = h2::client::Builder::new();
+        let (send, connection) = client
+            .initial_window_size(window)
+            .handshake(stream)
             .await
             .map_err(io::Error::other)?;
-        self.driven.spawn(async move { connection.await.is_ok() });
+        self.driven.spawn(async move {
+            let _ = connection.await;
+        });
         Ok(send)
     }
 
-    /// Waits until the server has ended every HTTP/2 connection; returns whether each with GOAWAY.
-    pub async fn all_ended(&mut self) -> bool {
-        let mut in_order = true;
-        while let Some(ended) = self.driven.join_next().await {
-            in_order &= ended.unwrap();
+    /// Waits until the server has ended every HTTP/2 connection.
+    pub async fn all_ended(&mut self) {
+        while self.driven.join_next().await.is_some() {}
+    }
+
+    /// An HTTP/2 connection that answers pings and does nothing else, until the server ends it;
+    /// returns the types of the frames that it got.
+    pub async fn idle_until_its_end(&self) -> Vec<u8> {
+        let mut stream = self.tls().await.unwrap();
+        let no_settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        let preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &no_settings].concat();
+        stream.write_all(&preface).await.unwrap();
+        let mut types = Vec::new();
+        let mut head = [0; 9];
+        while stream.read_exact(&mut head).await.is_ok() {
+            let [a, b, c, kind, flags, ..] = head;
+            let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+            if stream.read_exact(&mut payload).await.is_err() {
+                break;
+            }
+            types.push(kind);
+            if kind == PING && flags == 0 {
+                let acknowledged = [&[0, 0, 8, PING, 1, 0, 0, 0, 0][..], &payload].concat();
+                let _ = stream.write_all(&acknowledged).await;
+            }
         }
-        in_order
+        types
     }
 }
+
+/// Frames of HTTP/2 (RFC 9113 §6).
+pub const PING: u8 = 6;
+pub const GOAWAY: u8 = 7;
 
 /// A gRPC call that has started: a message of `length` bytes, of which nothing is sent yet.
 pub struct Unfinished {
@@ -105,15 +140,32 @@ impl Unfinished {
         path: &str,
         length: u32,
     ) -> Result<Self, h2::Error> {
-        let request = http::Request::post(format!("https://localhost{path}"))
+        Self::with_headers(connection, path, length, 0).await
+    }
+
+    /// With so many headers more.
+    pub async fn with_headers(
+        connection: SendRequest<Bytes>,
+        path: &str,
+        length: u32,
+        headers: usize,
+    ) -> Result<Self, h2::Error> {
+        let mut request = http::Request::post(format!("https://localhost{path}"))
             .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(())
-            .unwrap();
+            .header("te", "trailers");
+        for _ in 0..headers {
+            request = request.header("x", "y");
+        }
+        let request = request.body(()).unwrap();
         let (answer, mut body) = connection.ready().await?.send_request(request, false)?;
         let [a, b, c, d] = length.to_be_bytes();
         body.send_data(Bytes::copy_from_slice(&[0, a, b, c, d]), false)?;
         Ok(Self { answer, body })
+    }
+
+    /// The end of the message.
+    pub fn end(&mut self) -> Result<(), h2::Error> {
+        self.body.send_data(Bytes::new(), true)
     }
 
     /// Sends `bytes` of the message as far as the server takes them, and no end.

@@ -22,13 +22,20 @@
 {{- $mesh := dict
   "address" "0.0.0.0:8443"
   "apis" (list "istio" "certificates" "bundles")
-  "client_certificates" (dict "trust_domains" (list .Values.trustDomain))
   "tls" (dict "trust_domain" .Values.trustDomain "dns" $names "ip" (list "127.0.0.1")) }}
+{{- if .Values.authentication.renewByCertificate }}
+{{- $_ := set $mesh "client_certificates" (dict "trust_domains" (list .Values.trustDomain)) }}
+{{- end }}
 {{- $operators := dict }}
 {{- range $name, $operator := .Values.operators }}
 {{- $_ := set $operators $name (dict "trust_domain" $.Values.trustDomain "credential_file" (printf "/var/run/secrets/rootbridge/operators/%s/%s" $name (default "token" $operator.key))) }}
 {{- end }}
 {{- if $operators }}{{ $_ := set $mesh "operators" (keys $operators | sortAlpha) }}{{ end }}
+{{- $others := dig "listeners" "mesh" dict (.Values.config | default dict) }}
+{{- if not (or $operators $others .Values.authentication.enabled .Values.authentication.renewByCertificate) }}
+{{- /* Nobody may call for certificates on it. */}}
+{{- $_ := set $mesh "apis" (list "bundles") }}
+{{- end }}
 
 {{- $config := dict
   "ledger" (dict "path" (printf "%s/ledger.db" $state))

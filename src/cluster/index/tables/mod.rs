@@ -19,10 +19,17 @@ pub(super) trait Table: Default + Send + Sync + 'static {
     const PATH: &'static str;
     /// For the log.
     const KIND: &'static str;
+    /// The most that [`Self::weight`] may be.
+    const MAX_WEIGHT: usize;
     fn insert(&mut self, object: Self::Object);
     fn remove(&mut self, object: &Self::Object);
     fn len(&self) -> usize;
+    /// About how many bytes it takes, and rather more: names that are shared count for each object.
+    fn weight(&self) -> usize;
 }
+
+/// Of an object without its texts.
+const BASE_WEIGHT: usize = 256;
 
 type ByName<V> = HashMap<Arc<str>, HashMap<Arc<str>, V>>;
 
@@ -32,6 +39,7 @@ pub(super) struct Pods {
     by_node: HashMap<Arc<str>, Vec<Arc<PodRecord>>>,
     pool: StringPool,
     count: usize,
+    weight: usize,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +47,7 @@ pub(super) struct Accounts {
     by_name: ByName<AccountRecord>,
     pool: StringPool,
     count: usize,
+    weight: usize,
 }
 
 impl Pods {
@@ -61,6 +70,7 @@ impl Pods {
         let Some(gone) = within.remove(name) else {
             return;
         };
+        self.weight -= pod_weight(&gone);
         if within.is_empty() {
             self.by_name.remove(namespace);
         }
@@ -93,6 +103,8 @@ impl Table for Pods {
     type Object = PodObject;
     const PATH: &'static str = "/api/v1/pods";
     const KIND: &'static str = "pods";
+    /// More than 100,000 pods. A new list is held beside the table that it replaces.
+    const MAX_WEIGHT: usize = 40 * 1024 * 1024;
 
     fn insert(&mut self, object: PodObject) {
         let PodObject {
@@ -122,6 +134,7 @@ impl Table for Pods {
             deletion: deletion(&metadata),
             ended: matches!(status.phase.as_str(), "Failed" | "Succeeded"),
         });
+        self.weight += pod_weight(&pod);
         if let Some(node) = &pod.node {
             let there = self.by_node.entry(Arc::clone(node)).or_default();
             there.push(Arc::clone(&pod));
@@ -138,6 +151,10 @@ impl Table for Pods {
     fn len(&self) -> usize {
         self.count
     }
+
+    fn weight(&self) -> usize {
+        self.weight
+    }
 }
 
 impl Accounts {
@@ -150,6 +167,7 @@ impl Table for Accounts {
     type Object = AccountObject;
     const PATH: &'static str = "/api/v1/serviceaccounts";
     const KIND: &'static str = "service accounts";
+    const MAX_WEIGHT: usize = 8 * 1024 * 1024;
 
     fn insert(&mut self, object: AccountObject) {
         let meta = object.metadata;
@@ -158,9 +176,13 @@ impl Table for Accounts {
             uid: Uid::of(&meta.uid),
             deletion: deletion(&meta),
         };
+        self.weight += account_weight(&namespace, &meta.name, &account.uid);
         let within = self.by_name.entry(namespace).or_default();
-        if within.insert(meta.name.as_str().into(), account).is_none() {
-            self.count += 1;
+        match within.insert(meta.name.as_str().into(), account) {
+            None => self.count += 1,
+            Some(before) => {
+                self.weight -= account_weight(&meta.namespace, &meta.name, &before.uid);
+            }
         }
     }
 
@@ -171,8 +193,9 @@ impl Table for Accounts {
         };
         let namespace = Arc::clone(namespace);
         if let Some(within) = self.by_name.get_mut(&namespace) {
-            if within.remove(meta.name.as_str()).is_some() {
+            if let Some(gone) = within.remove(meta.name.as_str()) {
                 self.count -= 1;
+                self.weight -= account_weight(&namespace, &meta.name, &gone.uid);
             }
             if within.is_empty() {
                 self.by_name.remove(&namespace);
@@ -184,6 +207,23 @@ impl Table for Accounts {
     fn len(&self) -> usize {
         self.count
     }
+
+    fn weight(&self) -> usize {
+        self.weight
+    }
+}
+
+fn pod_weight(pod: &PodRecord) -> usize {
+    let texts = [Some(&pod.namespace), Some(&pod.name), Some(&pod.account)];
+    let texts = texts
+        .into_iter()
+        .chain([pod.node.as_ref(), pod.trust_root.as_ref()]);
+    let length: usize = texts.flatten().map(|text| text.len()).sum();
+    BASE_WEIGHT + length + pod.uid.weight()
+}
+
+fn account_weight(namespace: &str, name: &str, uid: &Uid) -> usize {
+    BASE_WEIGHT / 2 + namespace.len() + name.len() + uid.weight()
 }
 
 /// Strings that entries share, each stored once.

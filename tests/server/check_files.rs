@@ -1,0 +1,120 @@
+//! What `check` says of the files that the configuration names: who may read them, and what is in them.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::Path;
+
+use rootbridge_test_support::csr::KeyAndCsr;
+use rootbridge_test_support::grpc::sign_request;
+use rootbridge_test_support::{TD, TestServer};
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+fn found(setup: &TestServer) -> String {
+    let output = setup.try_cli(&["check"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn files_that_others_may_read_are_named() {
+    let setup = TestServer::new();
+    // The directory of a test is its user's alone: nobody else reaches what is in it.
+    let pin = setup.path("token/pin");
+    mode(&pin, 0o644);
+    let text = found(&setup);
+    assert!(text.contains("are the service's alone"), "{text}");
+    mode(&setup.path(""), 0o755);
+    mode(&setup.path("token"), 0o755);
+    for (file, bits, what, command) in [
+        (
+            "token/pin",
+            0o644,
+            "any user of this machine can read it (mode 0644)",
+            "go-rwx",
+        ),
+        (
+            "operator.token",
+            0o602,
+            "any user of this machine can write it (mode 0602)",
+            "go-rwx",
+        ),
+        (
+            "ledger.db",
+            0o666,
+            "any user of this machine can read and write it (mode 0666)",
+            "go-rwx",
+        ),
+    ] {
+        let path = setup.path(file);
+        mode(&path, bits);
+        let text = found(&setup);
+        assert!(
+            text.contains(&format!("{}: {what}", path.display())),
+            "{text}"
+        );
+        assert!(
+            text.contains(&format!("chmod {command} {}", path.display())),
+            "{text}"
+        );
+        mode(&path, 0o600);
+    }
+    // Of a group to which the service does not belong.
+    chown(&pin, None, Some(54_321)).unwrap();
+    mode(&pin, 0o640);
+    let text = found(&setup);
+    assert!(
+        text.contains("the group with gid 54321 can read it (mode 0640)"),
+        "{text}"
+    );
+    assert!(
+        text.contains(&format!("chmod g-rwx {}", pin.display())),
+        "{text}"
+    );
+    mode(&pin, 0o600);
+    let text = found(&setup);
+    assert!(text.contains("are the service's alone"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_and_key_sets_are_read_as_the_server_reads_them() {
+    let setup = TestServer::new();
+    let (credential, keys) = (setup.path("operator.token"), setup.path("jwks.json"));
+    let marked = |path: &Path| {
+        let text = fs::read(path).unwrap();
+        fs::write(path, [b"\xef\xbb\xbf".as_slice(), &text].concat()).unwrap();
+    };
+    marked(&credential);
+    marked(&keys);
+    let text = found(&setup);
+    assert!(
+        text.contains("√ credential of admin") && text.contains("√ keys of cluster: 1 key"),
+        "{text}"
+    );
+    let server = setup.serve().await;
+    let client = server.client(TD).await;
+    let csr = KeyAndCsr::workload("foo", "bar");
+    let token = setup.issuer.istio("foo", "bar");
+    client.istio(&token, &csr).await.unwrap();
+    let names = ["spiffe://cluster.local/ns/foo/sa/bar"];
+    client
+        .sign(&setup.operator, sign_request(&csr, "workload", &names))
+        .await
+        .unwrap();
+    server.stop().await;
+
+    fs::write(&credential, "rb_op_short").unwrap();
+    fs::write(&keys, "{\"keys\":[]}").unwrap();
+    let text = found(&setup);
+    assert!(
+        text.contains("× credential of admin")
+            && text.contains("does not hold one operator credential"),
+        "{text}"
+    );
+    assert!(
+        text.contains("× keys of cluster: it has no key that can verify a token"),
+        "{text}"
+    );
+}
