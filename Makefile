@@ -3,6 +3,7 @@
 # make test-often  N=20: every test N times on a busy machine, and what did not pass each time
 # make mutants     weakens the safety-critical modules and reports what no test notices; hours
 # make campaign    repeats in the thousands what the tests repeat a few times
+# make abuse       what a neighbour's flood costs others, in figures
 # make lint   format, clippy, licences and sources, Go vet
 # make fuzz   a minute for each fuzz target (FUZZ_SECONDS=60)
 # make bench  the benchmark of docs/benchmarks.md
@@ -11,7 +12,7 @@
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test test-often mutants campaign lint fuzz bench setup advisories
+.PHONY: demo test test-often mutants campaign abuse lint fuzz bench setup advisories
 
 setup:
 	scripts/setup test
@@ -34,6 +35,10 @@ mutants:
 
 campaign:
 	scripts/campaign
+
+abuse:
+	scripts/setup test
+	scripts/abuse
 
 lint:
 	scripts/setup lint

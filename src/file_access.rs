@@ -26,10 +26,16 @@ pub fn denied(path: &Path, error: &io::Error) -> String {
     let part = part.display();
     let advice = match found.uid() == own {
         true => format!("chmod u+rwX {part}"),
-        false => format!(
-            "chown {user} {part} (or a directory above), or run the commands as the service's user: \
-             sudo -u {user} rootbridge …"
-        ),
+        false => {
+            let (owner, sudo) = match user_name(own) {
+                Some(name) => (name.clone(), name),
+                None => (own.to_string(), format!("'#{own}'")),
+            };
+            format!(
+                "chown {owner} {part} (or a directory above), or run the commands as the service's user: \
+                 sudo -u {sudo} rootbridge …"
+            )
+        }
     };
     format!(
         "; {part} belongs to {owner} (mode {mode:04o}) and this process runs as {user}: {advice}"

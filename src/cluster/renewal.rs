@@ -42,10 +42,14 @@ impl Clusters {
             Some(gone) => gone,
             None => {
                 let asked = cluster.asked(namespace, account, pod);
-                match tokio::time::timeout(TIME, asked).await {
-                    Ok(Ok(gone)) => gone,
-                    Ok(Err(error)) => return Ok(unknown(cluster, &error)),
-                    Err(_) => return Ok(unknown(cluster, &ApiError::Timeout(TIME))),
+                let asked = tokio::time::timeout(TIME, asked).await;
+                match asked.unwrap_or(Err(ApiError::Timeout(TIME))) {
+                    Ok(gone) => gone,
+                    Err(error) => {
+                        let name = cluster.config().name();
+                        tracing::debug!(cluster = name, %error, "a renewal was not compared");
+                        return Ok(());
+                    }
                 }
             }
         };
@@ -57,11 +61,6 @@ impl Clusters {
             ))),
         }
     }
-}
-
-fn unknown(cluster: &Cluster, error: &ApiError) {
-    let name = cluster.config().name();
-    tracing::debug!(cluster = name, %error, "a renewal by certificate was not compared with the cluster");
 }
 
 impl Cluster {

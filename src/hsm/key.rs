@@ -63,6 +63,14 @@ impl Key {
         Permit::reserve(&self.workers, &self.key, share)
     }
 
+    /// Whether the queue has room for a share now; nothing is reserved.
+    ///
+    /// # Errors
+    /// [`SignError::Busy`], [`SignError::ShareInUse`].
+    pub fn has_room_for(&self, share: Share) -> Result<(), SignError> {
+        self.workers.look(share)
+    }
+
     /// Makes and verifies a test signature with this key.
     ///
     /// # Errors

@@ -49,19 +49,9 @@ impl Slots {
     /// [`SignError::Busy`], [`SignError::ShareInUse`].
     pub(super) fn reserve(self: &Arc<Self>, share: Share) -> Result<QueueSlot, SignError> {
         let mut inner = self.lock();
-        let free = self.all.saturating_sub(inner.used);
-        if free == 0 {
-            return Err(SignError::Busy);
-        }
-        let keys = share.levels();
-        for (key, (times, whose)) in keys.iter().zip(OF_FREE) {
-            let held = inner.held.get(key).copied().unwrap_or_default();
-            if held >= free.saturating_mul(times) && !share.is_own() {
-                return Err(SignError::ShareInUse(whose));
-            }
-        }
+        inner.room_for(self.all, share)?;
         inner.used += 1;
-        for key in keys {
+        for key in share.levels() {
             *inner.held.entry(key).or_default() += 1;
         }
         Ok(QueueSlot {
@@ -70,12 +60,36 @@ impl Slots {
         })
     }
 
+    /// Whether a slot could be reserved now.
+    ///
+    /// # Errors
+    /// As [`Self::reserve`].
+    pub(super) fn look(&self, share: Share) -> Result<(), SignError> {
+        self.lock().room_for(self.all, share)
+    }
+
     pub(super) fn used(&self) -> usize {
         self.lock().used
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn room_for(&self, all: usize, share: Share) -> Result<(), SignError> {
+        let free = all.saturating_sub(self.used);
+        if free == 0 {
+            return Err(SignError::Busy);
+        }
+        for (key, (times, whose)) in share.levels().iter().zip(OF_FREE) {
+            let held = self.held.get(key).copied().unwrap_or_default();
+            if held >= free.saturating_mul(times) && !share.is_own() {
+                return Err(SignError::ShareInUse(whose));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -95,6 +95,11 @@ impl WorkerPool {
         self.slots.reserve(share)
     }
 
+    /// Whether a slot could be reserved now.
+    pub(super) fn look(&self, share: Share) -> Result<(), SignError> {
+        self.slots.look(share)
+    }
+
     /// Runs `call` in a worker, and waits up to `limit` for its result; `what` is for the error.
     /// After a lost session it runs once more if `retry`.
     pub(super) async fn call<T: Send + 'static>(

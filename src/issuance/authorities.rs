@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::admission::{Admission, AdmissionConfig};
+use super::admission::{Admission, AdmissionConfig, share_of};
 use super::authority::{Authority, NoIssuer};
 use super::category::Class;
 use super::context::IssuanceContext;
@@ -19,6 +19,7 @@ use super::request::IssuanceRequest;
 use super::signable::Signable;
 use super::status::AuthorityStatus;
 use super::{refresh, requested_certificate, subordinate};
+use crate::authn::Caller;
 use crate::clock::{Clock, UnixTime};
 use crate::hsm::Hsm;
 use crate::ledger::{CaCertificateId, Snapshot};
@@ -67,6 +68,23 @@ impl Authorities {
     /// Issues a leaf certificate.
     pub async fn issue(&self, request: IssuanceRequest) -> Result<Issued, IssueError> {
         self.run(request, requested_certificate::prepare_leaf).await
+    }
+
+    /// Refuses a caller for whose request there is no room now, before the work that its CSR makes.
+    /// `for_another`: it is a node's proxy that requests it for a workload.
+    ///
+    /// # Errors
+    /// [`IssueError::Limited`], and [`IssueError::Hsm`] when the queue has no room.
+    pub fn look(&self, caller: &Caller, for_another: bool) -> Result<(), IssueError> {
+        let room = || {
+            self.admission.look(caller, for_another)?;
+            match self.active_issuer(&caller.trust_domain) {
+                Some((issuer, _)) => Ok(issuer.key().has_room_for(share_of(caller))?),
+                // What is wrong is found out later.
+                None => Ok(()),
+            }
+        };
+        room().inspect_err(|error| self.metrics.count_refused(caller, error))
     }
 
     /// Issues the certificate of a CA below the issuing CA. No API calls this.

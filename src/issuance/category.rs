@@ -8,7 +8,7 @@ use crate::hsm::SignError;
 use crate::ledger::LedgerError;
 use crate::policy::Denial;
 
-/// After about that time a queue that was full has room.
+/// A queue that was full has room after one to three seconds; not all must come back at once.
 const HSM_BUSY_RETRY: Duration = Duration::from_secs(1);
 
 /// What an error is about.
@@ -89,6 +89,14 @@ impl Category {
     }
 }
 
+/// From 0 to 1.
+fn random_fraction() -> f64 {
+    let mut bytes = [0; 2];
+    // Without randomness nothing is issued anyway.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    f64::from(u16::from_be_bytes(bytes)) / f64::from(u16::MAX)
+}
+
 impl IssueError {
     pub fn category(&self) -> Category {
         match self {
@@ -137,7 +145,9 @@ impl IssueError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Limited(limited) => Some(limited.retry_after),
-            _ if self.category() == Category::HsmBusy => Some(HSM_BUSY_RETRY),
+            _ if self.category() == Category::HsmBusy => {
+                Some(HSM_BUSY_RETRY + HSM_BUSY_RETRY.mul_f64(2.0 * random_fraction()))
+            }
             _ => None,
         }
     }

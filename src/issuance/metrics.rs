@@ -13,6 +13,7 @@ use super::admission::Limited;
 use super::error::IssueError;
 use super::issued::Issued;
 use super::request::IssuanceRequest;
+use crate::authn::Caller;
 use crate::hsm::SignError;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -106,17 +107,15 @@ impl Metrics {
                 };
                 self.issued.get_or_create(&labels).inc();
             }
-            Err(error) => {
-                let cause = error.category().metric_label();
-                self.refused.get_or_create(&RefusedLabels { cause }).inc();
-                self.count_limited(request, error);
-            }
+            Err(error) => self.count_refused(&request.caller, error),
         }
     }
 }
 
 impl Metrics {
-    fn count_limited(&self, request: &IssuanceRequest, error: &IssueError) {
+    pub(super) fn count_refused(&self, caller: &Caller, error: &IssueError) {
+        let cause = error.category().metric_label();
+        self.refused.get_or_create(&RefusedLabels { cause }).inc();
         let (limit, reason) = match error {
             IssueError::Limited(Limited { whose, what, .. }) => (whose.key(), what.label()),
             IssueError::Hsm(SignError::Busy) => ("hsm_queue", "full"),
@@ -124,8 +123,8 @@ impl Metrics {
             _ => return,
         };
         let labels = LimitedLabels {
-            trust_domain: request.caller.trust_domain.to_string(),
-            cluster: request.caller.cluster.clone().unwrap_or_default(),
+            trust_domain: caller.trust_domain.to_string(),
+            cluster: caller.cluster.clone().unwrap_or_default(),
             limit,
             reason,
         };

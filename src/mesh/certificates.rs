@@ -46,6 +46,7 @@ impl CertificateService for Certificates {
                 .authenticator
                 .authenticate(&headers, peer, Api::Certificates)
                 .await?;
+            self.authorities.look(&caller, false)?;
             let request = issuance_request(body, caller, &request_id)?;
             Ok(response(&self.authorities.issue(request).await?))
         };

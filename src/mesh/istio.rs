@@ -48,6 +48,8 @@ impl IstioCertificateService for Istio {
                 .authenticate(&headers, peer, Api::Istio)
                 .await?;
             let options = RequestOptions::read(&body, &self.profile)?;
+            let for_another = options.impersonated.is_some();
+            self.authorities.look(&caller, for_another)?;
             if self.authorities.profile(options.profile).is_none() {
                 return Err(CallError::Field {
                     field: CERT_SIGNER,

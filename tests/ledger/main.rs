@@ -17,6 +17,7 @@ mod contract_anchors;
 mod contract_epochs;
 mod contract_filters;
 mod contract_foreign_anchors;
+mod contract_high_water;
 mod contract_queries;
 mod contract_records;
 mod contract_requests;
@@ -94,6 +95,10 @@ mod on_sqlite {
     contract!(crate::sqlite::SqliteStore::new(), contract_rollouts:
         the_newest_rollout_of_each_target_is_stored,
         what_was_never_published_is_not_delivered,
+    );
+    contract!(crate::sqlite::SqliteStore::new(), contract_high_water:
+        knows_how_far_it_has_come,
+        an_accepted_older_ledger_goes_on_above_the_lost_one,
     );
     contract!(crate::sqlite::SqliteStore::new(), contract_filters:
         finds_by_subject,

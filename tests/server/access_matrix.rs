@@ -11,6 +11,8 @@ use rootbridge::mesh::proto::DESCRIPTORS;
 use rootbridge::mesh::proto::istio::IstioCertificateRequest;
 
 use rootbridge_test_support::csr::KeyAndCsr;
+use rootbridge_test_support::jwk::b64;
+use rootbridge_test_support::jwt::claims;
 use rootbridge_test_support::{TD, TestServer};
 
 /// The credentials, in the order of each row's answers.
@@ -24,6 +26,40 @@ const CREDENTIALS: [&str; 8] = [
     "operator of elsewhere",
     "client certificate",
 ];
+
+/// Further states of a credential. Each operation answers each as it answers nonsense.
+const WORTHLESS: [&str; 5] = [
+    "expired",
+    "for nobody here",
+    "of an unknown issuer",
+    "unsigned",
+    "badly signed",
+];
+
+/// In the order of [`WORTHLESS`].
+fn worthless(setup: &TestServer) -> [String; 5] {
+    let with = |key: &str, value: serde_json::Value| {
+        let mut claims = claims("foo", "bar", "istio-ca");
+        claims["aud"] = serde_json::json!(["istio-ca", "rootbridge"]);
+        claims[key] = value;
+        claims
+    };
+    let good = setup.issuer.mint(&with("jti", "1".into()));
+    let [header, payload, signature]: [&str; 3] =
+        good.split('.').collect::<Vec<_>>().try_into().unwrap();
+    let none = b64(br#"{"alg":"none"}"#);
+    let (first, rest) = signature.split_at(1);
+    let other = if first == "A" { "B" } else { "A" };
+    [
+        setup.issuer.mint(&with("exp", 1_000_000_000.into())),
+        setup.issuer.mint(&with("aud", "vault".into())),
+        setup
+            .issuer
+            .mint(&with("iss", "https://unknown.example".into())),
+        format!("{none}.{payload}."),
+        format!("{header}.{payload}.{other}{rest}"),
+    ]
+}
 
 /// gRPC codes: 0 open, 3 let in (an empty request is then malformed), 12 not served there, 16
 /// unauthenticated.
@@ -60,7 +96,17 @@ const LINKERD: &[(&str, [u8; 8])] = &[
     ),
     ("rootbridge.v1.CertificateService/SignCertificate", [12; 8]),
     ("rootbridge.v1.TrustBundleService/GetTrustBundle", [12; 8]),
+    ("rootbridge.v1.TrustBundleService/WatchTrustBundle", [12; 8]),
     ("grpc.health.v1.Health/Check", [0; 8]),
+    ("grpc.health.v1.Health/Watch", [0; 8]),
+    (
+        "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        [0; 8],
+    ),
+    (
+        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        [0; 8],
+    ),
 ];
 
 const IDENTITY: &str = r#"
@@ -123,7 +169,7 @@ async fn every_operation_with_every_credential() {
     let csr = KeyAndCsr::workload("foo", "bar");
     let token = setup.issuer.istio("foo", "bar");
     let chain = server.client(TD).await.istio(&token, &csr).await.unwrap();
-    let tokens: [Option<String>; 8] = [
+    let mut tokens: Vec<Option<String>> = vec![
         None,
         Some("nonsense".to_owned()),
         Some(token),
@@ -133,6 +179,14 @@ async fn every_operation_with_every_credential() {
         Some(setup.other_operator.clone()),
         None,
     ];
+    let nonsense = 1;
+    // A credential by its place among the tokens, its name, and the place of its answer in a row.
+    let known = CREDENTIALS.iter().enumerate();
+    let mut credentials: Vec<_> = known.map(|(at, name)| (at, *name, at)).collect();
+    for (name, token) in WORTHLESS.iter().zip(worthless(&setup)) {
+        credentials.push((tokens.len(), *name, nonsense));
+        tokens.push(Some(token));
+    }
     let root = reqwest::Certificate::from_pem(setup.roots(TD).as_bytes()).unwrap();
     let builder = || reqwest::Client::builder().tls_certs_only([root.clone()]);
     let plain = builder().build().unwrap();
@@ -142,7 +196,7 @@ async fn every_operation_with_every_credential() {
     let mut wrong = Vec::new();
     let mesh = format!("https://localhost:{}", server.port());
     let ask = async |method: &str, url: String, at: usize, grpc: bool| {
-        let client = if CREDENTIALS[at] == "client certificate" {
+        let client = if CREDENTIALS.get(at) == Some(&"client certificate") {
             &certified
         } else {
             &plain
@@ -167,14 +221,14 @@ async fn every_operation_with_every_credential() {
     let on_mesh = GRPC.iter().map(|row| (&mesh, row));
     let on_linkerds = LINKERD.iter().map(|row| (&identity, row));
     for (at_listener, (method, expected)) in on_mesh.chain(on_linkerds) {
-        for (at, credential) in CREDENTIALS.iter().enumerate() {
+        for &(at, credential, answer) in &credentials {
             let response = ask("POST", format!("{at_listener}/{method}"), at, true).await;
             // Errors have no body, so their code is in the headers.
             let code = response
                 .headers()
                 .get("grpc-status")
                 .map_or("0", |code| code.to_str().unwrap());
-            if (response.status().as_u16(), code) != (200, &expected[at].to_string()) {
+            if (response.status().as_u16(), code) != (200, &expected[answer].to_string()) {
                 wrong.push(format!(
                     "{at_listener}/{method} with {credential}: {} {code}",
                     response.status()
@@ -183,21 +237,21 @@ async fn every_operation_with_every_credential() {
         }
     }
     for (path, expected) in MESH {
-        for (at, credential) in CREDENTIALS.iter().enumerate() {
+        for &(at, credential, answer) in &credentials {
             let url = format!("{mesh}{}", path.replace("{trust_domain}", TD));
             let status = ask("GET", url, at, false).await.status().as_u16();
-            if status != expected[at] {
+            if status != expected[answer] {
                 wrong.push(format!("GET {path} with {credential}: {status}"));
             }
         }
     }
     for (method, path, expected) in ADMIN {
-        for (at, credential) in CREDENTIALS[..7].iter().enumerate() {
+        for &(at, credential, answer) in credentials.iter().filter(|(at, ..)| *at != 7) {
             let method: Method = method.parse().unwrap();
             let (status, _) = server
                 .admin_request(method.clone(), path, tokens[at].as_deref())
                 .await;
-            if status != expected[at] {
+            if status != expected[answer] {
                 wrong.push(format!("{method} {path} with {credential}: {status}"));
             }
         }
@@ -226,11 +280,10 @@ fn every_grpc_method_has_a_row() {
             }
         }
     }
-    let rows: BTreeSet<_> = GRPC
-        .iter()
-        .map(|(method, _)| (*method).to_owned())
-        .collect();
-    assert_eq!(served, rows);
+    for listener in [GRPC, LINKERD] {
+        let rows = listener.iter().map(|(method, _)| (*method).to_owned());
+        assert_eq!(served, rows.collect());
+    }
 }
 
 #[test]
@@ -257,6 +310,10 @@ fn collect(directory: &Path, routes: &mut BTreeSet<String>) {
             collect(&path, routes);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(&path).unwrap();
+            for other in [".nest(", ".nest_service(", ".route_service("] {
+                let file = path.display();
+                assert!(!text.contains(other), "{file}: `{other}` hides its paths");
+            }
             let calls = text.split(".route(").skip(1);
             routes.extend(calls.map(|call| {
                 let literal = call

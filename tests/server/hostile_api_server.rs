@@ -192,7 +192,7 @@ async fn attacked(attack: Attack, says: &str) {
     })
     .await;
     let peak = server.peak_memory();
-    println!("{attack:?}: {} MiB at the peak", peak / MIB);
+    eprintln!("{attack:?}: {} MiB at the peak", peak / MIB);
     assert!(peak < OWN + MOST, "{attack:?}: {} MiB", peak / MIB);
     assert_eq!(
         hostile.elsewhere.load(Ordering::SeqCst),

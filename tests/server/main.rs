@@ -29,6 +29,7 @@ mod idempotency;
 mod issuance;
 mod istio;
 mod ledger_moved;
+mod ledger_of_root;
 mod ledger_older;
 mod lifecycle;
 mod limits;

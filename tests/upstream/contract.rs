@@ -153,6 +153,7 @@ pub async fn bad_answers_are_not_used(implementation: &impl Implementation) {
         (Bad::Leaf, "not a CA"),
         (Bad::Expired, "expired"),
         (Bad::NotYetValid, "not valid before"),
+        (Bad::Short, "the profiles in use need one until"),
         (Bad::NoCertSign, "keyCertSign"),
         (Bad::UriConstraint, "name constraint on URIs"),
         (Bad::Html, "HTML"),

@@ -35,6 +35,8 @@ pub enum Bad {
     Leaf,
     Expired,
     NotYetValid,
+    /// Shorter than certificates of the profiles.
+    Short,
     NoCertSign,
     UriConstraint,
     Html,
@@ -150,6 +152,7 @@ impl Enterprise {
             }
             Bad::Expired => self.certificate(csr, &good, 7200, -3600) + &above,
             Bad::NotYetValid => self.certificate(csr, &good, -3600, life) + &above,
+            Bad::Short => self.certificate(csr, &good, 60, 3600) + &above,
             Bad::NoCertSign => {
                 let usage = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,cRLSign";
                 self.certificate(csr, usage, 60, life) + &above

@@ -175,6 +175,25 @@ async fn a_cancelled_request_is_not_used() {
     .await;
     assert_eq!(issuers(&setup).len(), 2, "a new key");
     assert_eq!(used(&setup), 0);
+    // A root that is only published, for another CA, is none that callers are accepted through.
+    let root = ca.root.pem_file();
+    let root = root.to_str().unwrap();
+    let add = [
+        "anchors",
+        "add",
+        root,
+        "--trust-domain",
+        TD,
+        "--source",
+        "a peer",
+    ];
+    setup.cli(&add);
+    stays(
+        Duration::from_secs(2),
+        "it waits for the approval",
+        async || used(&setup) == 0,
+    )
+    .await;
     let refused = setup.refused(&["ca", "cancel", "other.example"]);
     assert!(refused.contains("no request of other.example"), "{refused}");
     let checked = setup.try_cli(&["check", "-o", "json"]).stdout;

@@ -113,6 +113,7 @@ async fn answers_that_say_nothing_about_the_request() {
                     let later = [("retry-after", "5000")];
                     (StatusCode::TOO_MANY_REQUESTS, later).into_response()
                 }
+                "huge" => vec![b'x'; 50 << 20].into_response(),
                 "silent" => std::future::pending().await,
                 _ => sign(State(inner), headers, body).await,
             }
@@ -126,6 +127,8 @@ async fn answers_that_say_nothing_about_the_request() {
     assert_eq!(*strangers.lock().unwrap(), 0, "another server was asked");
     *turn.lock().unwrap() = "silent";
     wait_for_problem(&setup, &server, "timed out").await;
+    *turn.lock().unwrap() = "huge";
+    wait_for_problem(&setup, &server, "is longer than").await;
     *turn.lock().unwrap() = "sign";
     let token = setup.path("vault.token");
     fs::write(&token, "hvs.another").unwrap();

@@ -25,7 +25,7 @@ pub(super) fn requests(records: &Snapshot, now: UnixTime, report: &mut Report) {
                 let finding = report.warn("upstream", domain, detail);
                 finding.hint("rootbridge ca list");
             }
-            _ => drop(report.pass("upstream", domain, detail)),
+            _ => report.pass("upstream", domain, detail),
         }
     }
 }

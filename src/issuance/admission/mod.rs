@@ -122,22 +122,7 @@ impl Admission {
             admission: self.clone(),
             keys: Vec::with_capacity(2),
         };
-        // This server's own certificates are few, and the mesh's callers depend on them.
-        if caller.method == Method::Local {
-            return Ok(admitted);
-        }
-        let config = self.0.config.load();
-        let [_, cluster, one] = share_of(caller).levels();
-        let (whose, limit) = match (&caller.pod, for_another) {
-            (_, true) => (Whose::NodeProxy, config.node_proxy),
-            (Some(_), false) => (Whose::Pod, config.pod),
-            (None, false) => (Whose::Identity, config.identity),
-        };
-        // The caller first: what it may not have must not count against its cluster.
-        for (key, whose, limit) in [
-            (key_of(&(whose, one)), whose, limit),
-            (cluster, Whose::Cluster, config.cluster),
-        ] {
+        for (key, whose, limit) in self.limits(caller, for_another) {
             self.start(key, limit).map_err(|what| Limited {
                 whose,
                 what,
@@ -152,6 +137,46 @@ impl Admission {
             })?;
         }
         Ok(admitted)
+    }
+
+    /// Whether a request could be admitted now; it does not count.
+    pub(super) fn look(&self, caller: &Caller, for_another: bool) -> Result<(), Limited> {
+        for (key, whose, limit) in self.limits(caller, for_another) {
+            let limited = |what, retry_after| Limited {
+                whose,
+                what,
+                retry_after,
+            };
+            let in_progress = self.in_progress().get(&key).copied();
+            if in_progress.unwrap_or_default() >= limit.concurrency {
+                return Err(limited(What::Concurrency, RETRY));
+            }
+            let rate = self.0.rates.look(key, limit.rate);
+            rate.map_err(|after| limited(What::Rate, after))?;
+        }
+        Ok(())
+    }
+
+    /// The caller's limit first: what it may not have must not count against its cluster.
+    fn limits(
+        &self,
+        caller: &Caller,
+        for_another: bool,
+    ) -> impl Iterator<Item = (u64, Whose, Limit)> {
+        let config = self.0.config.load();
+        let [_, cluster, one] = share_of(caller).levels();
+        let (whose, limit) = match (&caller.pod, for_another) {
+            (_, true) => (Whose::NodeProxy, config.node_proxy),
+            (Some(_), false) => (Whose::Pod, config.pod),
+            (None, false) => (Whose::Identity, config.identity),
+        };
+        let limits = [
+            (key_of(&(whose, one)), whose, limit),
+            (cluster, Whose::Cluster, config.cluster),
+        ];
+        // This server's own certificates are few, and the mesh's callers depend on them.
+        let is_limited = caller.method != Method::Local;
+        limits.into_iter().filter(move |_| is_limited)
     }
 
     fn start(&self, key: u64, limit: Limit) -> Result<(), What> {

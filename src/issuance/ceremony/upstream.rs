@@ -45,7 +45,7 @@ pub struct UpstreamOptions {
 /// What became of an upstream CA's answer.
 #[derive(Debug)]
 pub enum UpstreamOutcome {
-    Activated(ImportReport),
+    Activated(Box<ImportReport>),
     /// The certificate is good and its root is not known: an operator must approve it.
     WaitsForApproval(Certificate),
     /// The root is approved, and workloads do not have it yet.
@@ -224,12 +224,12 @@ impl Ceremony {
         ];
         let applied = self.change(Change::All(changes)).await?;
         let sequence = applied.bundles.first().map(|bundle| bundle.sequence);
-        Ok(UpstreamOutcome::Activated(report(
+        Ok(UpstreamOutcome::Activated(Box::new(report(
             &authority.trust_domain,
             &issuer.id,
             examined,
             sequence,
-        )))
+        ))))
     }
 }
 

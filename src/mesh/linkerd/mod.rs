@@ -82,6 +82,7 @@ impl Linkerd {
             .authenticate_token(checked.token, peer, Api::Linkerd)
             .await?;
         let mesh = self.mesh_of(&caller, checked.identity)?;
+        self.authorities.look(&caller, false)?;
         let csr = checked.csr.verify()?;
         let profile = self.authorities.profile(self.config.profile());
         let schedule = profile
