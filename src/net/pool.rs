@@ -248,7 +248,7 @@ impl Drop for Slot {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
     fn pool(size: usize, of_source: usize, in_flight: InFlight) -> Arc<Pool> {
