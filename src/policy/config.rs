@@ -178,6 +178,8 @@ impl Config {
         }
         let linkerd = RawProfile {
             backdate: LINKERD_SKEW,
+            // The skew is allowed for at both ends.
+            max_ttl: DAY + LINKERD_SKEW,
             ..RawProfile::default()
         };
         for (name, raw) in [

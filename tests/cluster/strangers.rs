@@ -158,7 +158,7 @@ async fn a_token_is_not_sent_to_another_cluster() {
     let before = counted();
     for (cluster, token, why) in [
         ("east", from_west(west_issuer), "is not the cluster's"),
-        ("silent", from_west(west_issuer), "is that of cluster west"),
+        ("silent", from_west(west_issuer), "a key of cluster west"),
         ("east", of_twin.token(&claims()), "a key of cluster twin"),
         ("twin", of_east.token(&claims()), "a key of cluster east"),
     ] {
@@ -173,6 +173,9 @@ async fn a_token_is_not_sent_to_another_cluster() {
     let nobodys = JwtKey::p256("nobody's");
     let unknown = nobodys.token(&with(|c| c["iss"] = "https://unknown.example".into()));
     fixture.ask_from("silent", &unknown, HONEST).await.unwrap();
+    // The issuer of others, and a key that none of them has.
+    let own = JwtKey::p256("silent").token(&claims());
+    fixture.ask_from("silent", &own, HONEST).await.unwrap();
 }
 
 /// Forged tokens that only the API server can refuse: a few of each address reach it, and callers who

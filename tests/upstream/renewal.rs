@@ -139,6 +139,8 @@ async fn a_server_that_is_killed_continues_its_request() {
     configure(&setup, &ca, &Program, "").await;
     for kill in 0..rounds(5, 60) {
         let mut server = setup.start().await;
+        // SoftHSM writes its token's file when it logs in, and loses the token when it dies in that.
+        server.wait_for_log("the token is ready").await;
         // From before the first record to after the first poll.
         let after = u64::try_from(kill % 12).unwrap() * 150;
         tokio::time::sleep(Duration::from_millis(after)).await;
