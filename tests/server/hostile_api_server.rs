@@ -59,7 +59,7 @@ fn pod(number: usize, name: &str) -> Value {
     json!({
         "metadata": {
             "name": format!("{name}{number}"), "namespace": format!("{name}{number}"),
-            "uid": format!("{name}{number}"), "resourceVersion": "1",
+            "uid": format!("{}{number}", name.repeat(16)), "resourceVersion": "1",
         },
         "spec": { "serviceAccountName": format!("{name}{number}"), "nodeName": format!("{name}{number}") },
     })

@@ -13,7 +13,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, Decode, Sqlite, SqliteConnection, Type};
 
 use super::columns::{is_busy, is_not_a_database};
 use super::lock::ServerLock;
@@ -34,6 +34,9 @@ pub enum OpenMode {
     /// A command, beside a server or not.
     Shared,
 }
+
+/// How long another process may take to create or upgrade the file.
+const UPGRADE_TIME: Duration = Duration::from_secs(10);
 
 /// Opens connections to one file.
 #[derive(Clone, Debug)]
@@ -169,7 +172,13 @@ pub(super) async fn prepare(
     let found = schema_version(&mut conn, path).await;
     let _ = conn.close().await;
     if found? != Some(newest_version()) {
-        let mut conn = connector.writer().await.map_err(failed)?;
+        let retries = Retries::new();
+        let mut connected = connector.writer().await;
+        while retries.again(&connected) {
+            tokio::time::sleep(Retries::PAUSE).await;
+            connected = connector.writer().await;
+        }
+        let mut conn = connected.map_err(failed)?;
         // A lock for the upgrade ends after the connection, whose own locks would end with it.
         let upgraded = upgrade(&mut conn, path, lock.is_some()).await;
         // The upgrade's error is the one to report.
@@ -200,6 +209,26 @@ fn create(path: &Path, parent: &Path) -> std::io::Result<()> {
     }
 }
 
+/// While another process creates or upgrades the file: SQLite's own time-out does not cover each of its
+/// locks, and a slow disk takes longer.
+struct Retries {
+    until: Instant,
+}
+
+impl Retries {
+    const PAUSE: Duration = Duration::from_millis(20);
+
+    fn new() -> Self {
+        Self {
+            until: Instant::now() + UPGRADE_TIME,
+        }
+    }
+
+    fn again<T>(&self, result: &Result<T, sqlx::Error>) -> bool {
+        result.as_ref().is_err_and(is_busy) && Instant::now() < self.until
+    }
+}
+
 async fn upgrade(
     conn: &mut SqliteConnection,
     path: &Path,
@@ -210,7 +239,7 @@ async fn upgrade(
         return Ok(None);
     }
     // Two commands may open a new file at once, so a command holds the lock during the upgrade.
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + UPGRADE_TIME;
     let lock = loop {
         if locked {
             break None;
@@ -241,6 +270,19 @@ async fn upgrade(
     Ok(lock)
 }
 
+async fn read<T>(conn: &mut SqliteConnection, query: &'static str) -> Result<T, sqlx::Error>
+where
+    T: Send + Unpin + Type<Sqlite> + for<'r> Decode<'r, Sqlite>,
+{
+    let retries = Retries::new();
+    let mut value = sqlx::query_scalar(query).fetch_one(&mut *conn).await;
+    while retries.again(&value) {
+        tokio::time::sleep(Retries::PAUSE).await;
+        value = sqlx::query_scalar(query).fetch_one(&mut *conn).await;
+    }
+    value
+}
+
 /// The file's schema version; `None` while it is empty.
 pub(super) async fn schema_version(
     conn: &mut SqliteConnection,
@@ -250,17 +292,14 @@ pub(super) async fn schema_version(
         path: path.to_owned(),
         reason,
     };
-    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
-        .fetch_one(&mut *conn)
+    let tables: i64 = read(conn, "SELECT count(*) FROM sqlite_schema")
         .await
         .map_err(|error| with_path(path, error))?;
     if tables == 0 {
         return Ok(None);
     }
-    let version: Result<Option<i64>, _> =
-        sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
-            .fetch_one(&mut *conn)
-            .await;
+    let newest = "SELECT max(version) FROM _sqlx_migrations WHERE success";
+    let version: Result<Option<i64>, _> = read(conn, newest).await;
     let version = match version {
         Ok(version) => version,
         Err(error) if is_busy(&error) => return Err(with_path(path, error)),
