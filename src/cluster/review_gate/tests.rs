@@ -42,7 +42,7 @@ async fn callers_that_were_accepted_go_first_and_addresses_take_turns() {
     }
     let mut order = Vec::new();
     let mut permit = Some(permit);
-    while order.len() < 6 {
+    for _ in 0..6 {
         drop(permit.take());
         let next = (0..6).filter(|n| !order.contains(n));
         for n in next.collect::<Vec<_>>() {
