@@ -1,5 +1,6 @@
 //! A remote HSM: SoftHSM behind `p11-kit server`, which can be stopped and killed.
 
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -53,8 +54,9 @@ fn serve(scenario: &Scenario) -> Server {
         .process_group(0)
         .spawn()
         .unwrap();
-    let end = Instant::now() + Duration::from_secs(10);
-    while !socket.exists() {
+    // The socket exists before the server listens.
+    let end = Instant::now() + Duration::from_secs(30);
+    while UnixStream::connect(&socket).is_err() {
         assert!(Instant::now() < end, "p11-kit server did not start");
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -80,7 +82,7 @@ scenario!(
         let server = serve(&scenario);
         let hsm = open(&scenario);
         let token = hsm.token("main").unwrap();
-        token.ready(Duration::from_secs(5)).await.unwrap();
+        token.ready(Duration::from_secs(30)).await.unwrap();
         let key = new_key(&token, &[1]).await;
         sign_and_verify(&key, b"before").await;
 
@@ -118,7 +120,7 @@ scenario!(
         let server = serve(&scenario);
         let hsm = open(&scenario);
         let token = hsm.token("main").unwrap();
-        token.ready(Duration::from_secs(5)).await.unwrap();
+        token.ready(Duration::from_secs(30)).await.unwrap();
         let key = new_key(&token, &[1]).await;
         sign_and_verify(&key, b"before").await;
         drop(server);
