@@ -216,6 +216,17 @@ impl ApiServer {
     /// Stops it: connections stay open without answers.
     pub(crate) fn pause(&self) {
         self.process().signal(Signal::SIGSTOP);
+        // A thread that is waiting for a processor stops only when it gets one.
+        let threads = format!("/proc/{}/task", self.process().id());
+        let stopped = || {
+            std::fs::read_dir(&threads).unwrap().all(|thread| {
+                let stat = std::fs::read_to_string(thread.unwrap().path().join("stat"));
+                stat.is_ok_and(|stat| stat.rsplit(')').next().unwrap().trim().starts_with('T'))
+            })
+        };
+        while !stopped() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
     }
 
     pub(crate) fn resume(&self) {
