@@ -224,7 +224,9 @@ impl ApiServer {
                 stat.is_ok_and(|stat| stat.rsplit(')').next().unwrap().trim().starts_with('T'))
             })
         };
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
         while !stopped() {
+            assert!(std::time::Instant::now() < end, "it does not stop");
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
     }
