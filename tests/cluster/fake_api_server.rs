@@ -1,22 +1,21 @@
 //! An API server whose answers the test sets, path by path.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use futures_util::StreamExt as _;
 use http::StatusCode;
 use http::header::AUTHORIZATION;
 use serde_json::{Value, json};
-use tokio::sync::broadcast;
 
 use rootbridge_test_support::tls_server::serve;
+
+use crate::fake_collection::{Asked, Collection};
 
 /// What a path answers.
 #[derive(Clone, Debug)]
@@ -27,19 +26,6 @@ pub(crate) enum Answer {
     /// An error with the body of a success.
     StatusWith(u16, Value),
     Never,
-}
-
-/// A collection that can be listed and watched.
-pub(crate) struct Collection {
-    pub(crate) items: Mutex<Vec<Value>>,
-    pub(crate) list: Mutex<Option<Answer>>,
-    pub(crate) lists: AtomicUsize,
-    pub(crate) watches: AtomicUsize,
-    /// Watches are not answered.
-    pub(crate) deaf: AtomicBool,
-    /// Watches are refused with 403; lists are answered.
-    pub(crate) refuses_watches: AtomicBool,
-    events: broadcast::Sender<Option<String>>,
 }
 
 pub(crate) struct FakeApiServer {
@@ -63,73 +49,7 @@ pub(crate) struct Answers {
     pub(crate) unauthorized: AtomicUsize,
 }
 
-impl Collection {
-    fn new() -> Self {
-        Self {
-            items: Mutex::default(),
-            list: Mutex::default(),
-            lists: AtomicUsize::new(0),
-            watches: AtomicUsize::new(0),
-            deaf: AtomicBool::new(false),
-            refuses_watches: AtomicBool::new(false),
-            events: broadcast::channel(64).0,
-        }
-    }
-
-    /// Adds an object, and sends the event to watches.
-    pub(crate) fn add(&self, object: Value) {
-        self.items.lock().unwrap().push(object.clone());
-        self.send(&json!({ "type": "ADDED", "object": object }));
-    }
-
-    pub(crate) fn send(&self, event: &Value) {
-        let _ = self.events.send(Some(format!("{event}\n")));
-    }
-
-    /// Ends every watch.
-    pub(crate) fn cut(&self) {
-        let _ = self.events.send(None);
-    }
-
-    async fn answer(&self, watch: bool, seconds: u64) -> Response {
-        if watch {
-            if self.deaf.load(Ordering::SeqCst) {
-                tokio::time::sleep(Duration::from_secs(3600)).await;
-            }
-            self.watches.fetch_add(1, Ordering::SeqCst);
-            if self.refuses_watches.load(Ordering::SeqCst) {
-                return plain(Answer::Status(403));
-            }
-            let events = self.events.subscribe();
-            let stream = futures_util::stream::unfold(events, |mut events| async {
-                let line = events.recv().await.ok()??;
-                Some((Ok::<_, std::io::Error>(Bytes::from(line)), events))
-            });
-            let end = tokio::time::sleep(Duration::from_secs(seconds));
-            let stream = stream.take_until(end);
-            return Body::from_stream(stream.boxed()).into_response_body();
-        }
-        self.lists.fetch_add(1, Ordering::SeqCst);
-        if let Some(answer) = self.list.lock().unwrap().clone() {
-            return plain(answer);
-        }
-        let items = self.items.lock().unwrap().clone();
-        axum::Json(json!({ "metadata": { "resourceVersion": "7" }, "items": items }))
-            .into_response()
-    }
-}
-
-trait IntoBody {
-    fn into_response_body(self) -> Response;
-}
-
-impl IntoBody for Body {
-    fn into_response_body(self) -> Response {
-        Response::new(self)
-    }
-}
-
-fn plain(answer: Answer) -> Response {
+pub(crate) fn plain(answer: Answer) -> Response {
     match answer {
         Answer::Json(value) => axum::Json(value).into_response(),
         Answer::Text(text) => text.into_response(),
@@ -179,14 +99,6 @@ fn one(state: &Answers, all: &Collection, (namespace, name): &(String, String)) 
     plain(found.map_or(Answer::Status(404), Answer::Json))
 }
 
-#[derive(serde::Deserialize)]
-struct Asked {
-    #[serde(default)]
-    watch: Option<String>,
-    #[serde(default, rename = "timeoutSeconds")]
-    seconds: u64,
-}
-
 impl FakeApiServer {
     pub(crate) async fn start(issuer: &str) -> Self {
         let state = Arc::new(Answers {
@@ -227,10 +139,7 @@ impl FakeApiServer {
                 "/api/v1/pods",
                 get(
                     |State(state): State<Arc<Answers>>, Query(asked): Query<Asked>| async move {
-                        state
-                            .pods
-                            .answer(asked.watch.is_some(), asked.seconds)
-                            .await
+                        state.pods.answer(asked).await
                     },
                 ),
             )
@@ -238,10 +147,7 @@ impl FakeApiServer {
                 "/api/v1/serviceaccounts",
                 get(
                     |State(state): State<Arc<Answers>>, Query(asked): Query<Asked>| async move {
-                        state
-                            .accounts
-                            .answer(asked.watch.is_some(), asked.seconds)
-                            .await
+                        state.accounts.answer(asked).await
                     },
                 ),
             )

@@ -11,6 +11,7 @@
 
 mod exec;
 mod fake_api_server;
+mod fake_collection;
 mod fixture;
 mod kubeconfigs;
 mod missing_nodes;
