@@ -9,7 +9,7 @@ use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually, stays};
 use crate::authority::{
     approve, configure, fingerprint, issue, issuers, status, wait_for_problem, wait_for_state,
 };
-use crate::command::Program;
+use crate::command::serve;
 use crate::enterprise::{Behaviour, Enterprise};
 
 /// Certificates that fit an issuing CA of half a minute.
@@ -59,7 +59,7 @@ async fn an_issuing_ca_is_renewed_in_time_while_workloads_are_served() {
     shorten_profiles(&setup);
     let ca = Enterprise::new(setup.path("enterprise"));
     ca.certificates_live(24);
-    configure(&setup, &ca, &Program, "ttl = \"30s\"").await;
+    configure(&setup, &ca, "ttl = \"30s\"").await;
     let server = setup.start().await;
     wait_for_state(&setup, &server, "received").await;
     approve(&setup, &ca);
@@ -88,13 +88,13 @@ async fn a_new_root_is_published_before_it_is_used() {
     let old = Enterprise::new(setup.path("old"));
     old.certificates_live(60);
     let authority = "ttl = \"30s\"\nrenew_at = \"10%\"\npublish_first = \"3s\"";
-    configure(&setup, &old, &Program, authority).await;
+    configure(&setup, &old, authority).await;
     let mut server = setup.start().await;
     wait_for_state(&setup, &server, "received").await;
     // Asked from the renewal on.
     let new = Enterprise::new(setup.path("new"));
     new.certificates_live(3600);
-    let url = new.serve().await;
+    let url = serve(&new).await;
     let program = setup.path("ask-ca");
     let text = fs::read_to_string(&program).unwrap();
     let line = text.lines().find(|line| line.starts_with("CA_URL="));
@@ -136,7 +136,7 @@ async fn a_server_that_is_killed_continues_its_request() {
     let setup = TestServer::bare();
     let ca = Enterprise::new(setup.path("enterprise"));
     ca.tell(Behaviour::Pending);
-    configure(&setup, &ca, &Program, "").await;
+    configure(&setup, &ca, "").await;
     for kill in 0..rounds(5, 60) {
         let mut server = setup.start().await;
         // SoftHSM writes its token's file when it logs in, and loses the token when it dies in that.
@@ -165,7 +165,7 @@ async fn a_server_that_is_killed_continues_its_request() {
 async fn a_cancelled_request_is_not_used() {
     let setup = TestServer::bare();
     let ca = Enterprise::new(setup.path("enterprise"));
-    configure(&setup, &ca, &Program, "").await;
+    configure(&setup, &ca, "").await;
     let server = setup.start().await;
     let first = wait_for_state(&setup, &server, "received").await;
     setup.cli(&["ca", "cancel", TD, "--reason", "CHG-12"]);
