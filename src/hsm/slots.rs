@@ -14,6 +14,22 @@ const OF_FREE: [(usize, &str); Share::LEVELS] = [
     (2, "this caller"),
 ];
 
+/// How many of `queue` slots one caller alone gets.
+pub fn most_of_one_caller(queue: usize) -> usize {
+    let [.., (times, _)] = OF_FREE;
+    // It gets another one while it holds fewer than so many times what is free then.
+    (queue.saturating_mul(times)).div_ceil(times + 1)
+}
+
+/// The shortest queue in which one caller alone gets so many slots.
+pub fn queue_for(slots: usize) -> usize {
+    let [.., (times, _)] = OF_FREE;
+    let near = slots + slots / times;
+    (near.saturating_sub(2)..)
+        .find(|queue| most_of_one_caller(*queue) >= slots)
+        .unwrap_or(near)
+}
+
 #[derive(Debug)]
 pub(super) struct Slots {
     /// How many requests may have a slot.
@@ -154,6 +170,12 @@ mod tests {
 
     #[test]
     fn own_work_may_take_the_last_slot() {
+        for queue in [1, 2, 3, 100, 2048, 2049] {
+            let slots = Arc::new(Slots::new(queue));
+            let alone = take(&slots, share("a", "east", "x"), 5000).len();
+            assert_eq!(most_of_one_caller(queue), alone, "{queue}");
+            assert!(queue_for(alone) <= queue && most_of_one_caller(queue_for(alone)) >= alone);
+        }
         let queue = Arc::new(Slots::new(2));
         let one = Share::own("x");
         let held = take(&queue, one, 5);
