@@ -169,13 +169,17 @@ mod tests {
     }
 
     #[test]
-    fn own_work_may_take_the_last_slot() {
+    fn what_one_caller_alone_gets_is_computed() {
         for queue in [1, 2, 3, 100, 2048, 2049] {
             let slots = Arc::new(Slots::new(queue));
-            let alone = take(&slots, share("a", "east", "x"), 5000).len();
+            let alone = take(&slots, Share::new("a", "east", "x"), 5000).len();
             assert_eq!(most_of_one_caller(queue), alone, "{queue}");
             assert!(queue_for(alone) <= queue && most_of_one_caller(queue_for(alone)) >= alone);
         }
+    }
+
+    #[test]
+    fn own_work_may_take_the_last_slot() {
         let queue = Arc::new(Slots::new(2));
         let one = Share::own("x");
         let held = take(&queue, one, 5);
