@@ -96,7 +96,8 @@ impl RunningServer {
         eventually(PATIENCE, text, async || self.log().contains(text)).await;
     }
 
-    /// A request to the admin port.
+    /// A request to the admin port; a GET is repeated when the connection ends without an answer
+    /// (RFC 9110 §9.2.2), as the server ends one whose client is too slow to ask.
     pub async fn admin_request(
         &self,
         method: Method,
@@ -104,12 +105,26 @@ impl RunningServer {
         credential: Option<&str>,
     ) -> (u16, String) {
         let client = reqwest::Client::new();
-        let mut request = client.request(method, format!("http://127.0.0.1:{}{path}", self.admin));
-        if let Some(credential) = credential {
-            request = request.header(AUTHORIZATION, format!("Bearer {credential}"));
+        let url = format!("http://127.0.0.1:{}{path}", self.admin);
+        let start = Instant::now();
+        loop {
+            let mut request = client.request(method.clone(), &url);
+            if let Some(credential) = credential {
+                request = request.header(AUTHORIZATION, format!("Bearer {credential}"));
+            }
+            match request.send().await {
+                Err(error)
+                    if method == Method::GET
+                        && error.is_request()
+                        && !error.is_connect()
+                        && start.elapsed() < PATIENCE => {}
+                response => {
+                    let response = response.unwrap();
+                    let status = response.status().as_u16();
+                    return (status, response.text().await.unwrap());
+                }
+            }
         }
-        let response = request.send().await.unwrap();
-        (response.status().as_u16(), response.text().await.unwrap())
     }
 
     pub async fn get(&self, path: &str) -> (u16, String) {
