@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::UpstreamCa;
+use super::cfssl::{Cfssl, CfsslConfig};
 use super::command::{CommandCa, CommandConfig};
+use super::est::{Est, EstConfig};
 use super::raw::{RawKind, RawUpstream};
+use super::step_ca::{StepCa, StepCaConfig};
 use super::vault::{VaultCa, VaultConfig};
 use crate::config_issue::ConfigIssues;
 
@@ -40,4 +43,7 @@ macro_rules! kinds {
 kinds! {
     Command(CommandConfig => CommandCa),
     Vault(VaultConfig => VaultCa),
+    StepCa(StepCaConfig => StepCa),
+    Cfssl(CfsslConfig => Cfssl),
+    Est(EstConfig => Est),
 }

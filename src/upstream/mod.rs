@@ -6,8 +6,10 @@
 //! and any process may die in between.
 
 mod answer;
+mod cfssl;
 mod command;
 mod config;
+mod est;
 mod http;
 mod kinds;
 mod metrics;
@@ -18,6 +20,7 @@ mod schedule;
 mod secret;
 mod status;
 mod step;
+mod step_ca;
 mod vault;
 
 use std::fmt;

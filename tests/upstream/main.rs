@@ -10,10 +10,14 @@
 )]
 
 mod authority;
+mod cfssl;
 mod command;
 mod contract;
 mod enterprise;
+mod est;
 mod examination;
 mod openbao;
+mod programs;
 mod renewal;
+mod step_ca;
 mod vault;

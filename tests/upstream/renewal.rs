@@ -12,7 +12,10 @@ use crate::authority::{
 use crate::command::serve;
 use crate::enterprise::{Behaviour, Enterprise};
 
-/// Certificates that fit an issuing CA of half a minute.
+/// Renewed after some seconds, long before its end: a slow machine may take a while for it.
+pub const SHORT_LIFE: &str = "ttl = \"100s\"\nrenew_at = \"10%\"";
+
+/// Certificates that fit an issuing CA of a minute and a half.
 pub fn shorten_profiles(setup: &TestServer) {
     for (from, to) in [
         ("default_ttl = \"24h\"", "default_ttl = \"10s\""),
@@ -58,8 +61,8 @@ async fn an_issuing_ca_is_renewed_in_time_while_workloads_are_served() {
     let setup = TestServer::bare();
     shorten_profiles(&setup);
     let ca = Enterprise::new(setup.path("enterprise"));
-    ca.certificates_live(24);
-    configure(&setup, &ca, "ttl = \"30s\"").await;
+    ca.certificates_live(90);
+    configure(&setup, &ca, SHORT_LIFE).await;
     let server = setup.start().await;
     wait_for_state(&setup, &server, "received").await;
     approve(&setup, &ca);
@@ -86,9 +89,9 @@ async fn a_new_root_is_published_before_it_is_used() {
     let setup = TestServer::bare();
     shorten_profiles(&setup);
     let old = Enterprise::new(setup.path("old"));
-    old.certificates_live(60);
-    let authority = "ttl = \"30s\"\nrenew_at = \"10%\"\npublish_first = \"3s\"";
-    configure(&setup, &old, authority).await;
+    old.certificates_live(150);
+    let authority = format!("{SHORT_LIFE}\npublish_first = \"3s\"");
+    configure(&setup, &old, &authority).await;
     let mut server = setup.start().await;
     wait_for_state(&setup, &server, "received").await;
     // Asked from the renewal on.
