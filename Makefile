@@ -9,12 +9,13 @@
 # make image  the images, from Debian packages and a release build, and a try of them
 # make sbom   the bill of materials of binary and images
 # make bench  the benchmark of docs/benchmarks.md
+# make bench-against  COMMIT=fa46cf9: what changes since then cost, in five interleaved pairs
 # make setup  only what the tests need; quick the second time
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test test-often mutants campaign abuse lint fuzz image sbom bench setup advisories
+.PHONY: demo test test-often mutants campaign abuse lint fuzz image sbom bench bench-against setup advisories
 
 setup:
 	scripts/setup test
@@ -75,3 +76,7 @@ bench:
 	scripts/setup demo
 	$(CARGO) build --release --locked --package rootbridge --package rootbridge-bench
 	target/release/rootbridge-bench
+
+bench-against:
+	scripts/setup demo
+	scripts/bench-against $(COMMIT)

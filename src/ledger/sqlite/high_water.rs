@@ -40,10 +40,11 @@ pub(super) async fn high_water(conn: &mut SqliteConnection) -> Result<HighWater,
     })
 }
 
-/// Of the oldest change, which no other store has.
+/// Of the oldest change that names a key: no other store has the same. Nothing is signed before it.
 pub(super) async fn identity(conn: &mut SqliteConnection) -> Result<Option<String>, LedgerError> {
     let row = sqlx::query(
-        "SELECT at, actor, via, action, target, detail FROM operator_action ORDER BY id LIMIT 1",
+        "SELECT at, actor, via, action, target, detail FROM operator_action
+         WHERE action = 'add-issuer' ORDER BY id LIMIT 1",
     )
     .fetch_optional(conn)
     .await?;
