@@ -1,9 +1,10 @@
-//! `key list`.
+//! `key list`; `key prune` is in `key_prune`.
 
 use serde_json::json;
 
 use super::config_arg::CommonArgs;
 use super::failure::{Exit, Failure};
+use super::key_prune::{PruneArgs, prune};
 use super::open::{TOKEN_READY, block_on, config_with_environment, snapshot};
 use super::output;
 use crate::config::Config;
@@ -15,6 +16,9 @@ use crate::ledger::{CaRequestState, IssuerId, IssuerState, Snapshot};
 pub(super) enum KeyCommand {
     /// List the private keys in the tokens, and the attributes that the tokens report.
     List(ListArgs),
+    /// Destroy the private keys that nothing uses: those of requests that were given up, and those that
+    /// no record names. It asks first.
+    Prune(PruneArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -30,13 +34,18 @@ pub(super) struct ListArgs {
 }
 
 pub(super) fn run(command: KeyCommand) -> Result<(), Failure> {
-    let KeyCommand::List(args) = command;
+    match command {
+        KeyCommand::List(args) => list(args),
+        KeyCommand::Prune(args) => prune(args),
+    }
+}
+
+fn list(args: ListArgs) -> Result<(), Failure> {
     let config = config_with_environment(&args.common.config)?;
-    let names: Vec<String> = match args.token {
-        Some(name) => vec![name],
-        None => config.hsm().token_names().map(ToOwned::to_owned).collect(),
-    };
-    let mut keys = block_on(read_keys(&config, &names))??;
+    let mut keys = block_on(async {
+        let hsm = Hsm::open(config.hsm())?;
+        read_keys(&config, &hsm, args.token).await
+    })??;
     // Keys are listed without a ledger as well.
     let records = match config.ledger().path().exists() {
         true => Some(snapshot(&config)?),
@@ -103,16 +112,24 @@ pub(super) fn run(command: KeyCommand) -> Result<(), Failure> {
 }
 
 /// A key, its token's name and its own URI.
-struct Listed {
-    token: String,
+pub(super) struct Listed {
+    pub(super) token: String,
     uri: String,
-    report: KeyReport,
+    pub(super) report: KeyReport,
 }
 
-async fn read_keys(config: &Config, names: &[String]) -> Result<Vec<Listed>, Failure> {
-    let hsm = Hsm::open(config.hsm())?;
+/// The keys in this token, or in all that are configured.
+pub(super) async fn read_keys(
+    config: &Config,
+    hsm: &Hsm,
+    only: Option<String>,
+) -> Result<Vec<Listed>, Failure> {
+    let names = match only {
+        Some(name) => vec![name],
+        None => config.hsm().token_names().map(ToOwned::to_owned).collect(),
+    };
     let mut keys = Vec::new();
-    for name in names {
+    for name in &names {
         let token = match Pkcs11Uri::has_scheme(name) {
             true => {
                 let uri = name.parse::<Pkcs11Uri>();
@@ -135,7 +152,7 @@ async fn read_keys(config: &Config, names: &[String]) -> Result<Vec<Listed>, Fai
 }
 
 /// The issuer that the ledger records for the key.
-fn use_of(records: &Snapshot, key: &KeyReport) -> Option<String> {
+pub(super) fn use_of(records: &Snapshot, key: &KeyReport) -> Option<String> {
     let id = IssuerId::of_spki(key.public_key.as_ref().ok()?.spki_der());
     let (authority, issuer) = records.issuer(&id)?;
     let (role, state) = (issuer.role, issuer.state);
@@ -143,7 +160,7 @@ fn use_of(records: &Snapshot, key: &KeyReport) -> Option<String> {
 }
 
 /// Whether the key is only that of requests to an upstream CA that were refused or cancelled.
-fn is_given_up(records: &Snapshot, key: &KeyReport) -> bool {
+pub(super) fn is_given_up(records: &Snapshot, key: &KeyReport) -> bool {
     let Ok(public_key) = &key.public_key else {
         return false;
     };

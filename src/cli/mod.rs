@@ -18,6 +18,7 @@ mod failure_from;
 mod files;
 mod format;
 mod generate;
+mod key_prune;
 mod keys;
 mod ledger;
 mod linkerd;

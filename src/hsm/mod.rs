@@ -9,6 +9,7 @@
 mod attestation;
 mod attributes;
 mod config;
+mod destroy;
 mod error;
 mod fault;
 mod generate;
