@@ -6,7 +6,6 @@ use super::config_arg::CommonArgs;
 use super::failure::{Exit, Failure};
 use super::open::block_on;
 use super::output;
-use crate::upstream::connect;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum UpstreamCommand {
@@ -37,7 +36,7 @@ pub(super) fn run(command: UpstreamCommand) -> Result<(), Failure> {
         };
         Failure::new(Exit::Config, message).next(next)
     })?;
-    let found = block_on(connect(upstream).test())?.map_err(|error| {
+    let found = block_on(upstream.connect().test())?.map_err(|error| {
         Failure::new(Exit::Unavailable, error.reason).at(format!("upstream.{}", args.name))
     })?;
     if args.common.format.is_json() {

@@ -10,6 +10,8 @@ pub struct Submission {
     /// The same whenever the request is sent again.
     pub id: String,
     pub trust_domain: TrustDomain,
+    /// Of the request's subject.
+    pub common_name: String,
     /// The PKCS#10 request, in DER.
     pub csr: Vec<u8>,
     /// The lifetime to ask for, where the CA lets the client choose.

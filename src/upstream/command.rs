@@ -31,7 +31,7 @@ const ALWAYS: [&str; 2] = ["HOME", "PATH"];
 
 /// `kind = "command"` of `[upstream.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommandConfig {
+pub(super) struct CommandConfig {
     program: PathBuf,
     arguments: Vec<String>,
     environment: Vec<String>,

@@ -1,15 +1,20 @@
-//! HTTP to upstream CAs: its own roots, a bounded answer in a bounded time, no other host.
+//! HTTP to upstream CAs: its own roots, a client certificate, a bounded answer in a bounded time, no
+//! other host.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, StatusCode};
-use reqwest::{Certificate, Client, RequestBuilder, Url, redirect};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderName, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use reqwest::{Certificate, Client, Identity, RequestBuilder, Url, redirect};
+use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
 use super::answer::{Unreachable, one_line};
-use super::raw::{RawUpstream, required};
+use super::raw::{RawUpstream, absolute, required};
+use crate::clock::{Clock as _, SystemClock, UnixTime};
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::error_chain::error_chain;
 use crate::x509::{MAX_FILE_BYTES, read_certificate_ders};
@@ -25,7 +30,15 @@ pub(super) struct HttpConfig {
     address: Url,
     /// The only trusted roots; the system's without it.
     ca_file: Option<PathBuf>,
+    identity: Option<IdentityFiles>,
     timeout: Duration,
+}
+
+/// What this server shows of itself in TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct IdentityFiles {
+    certificate: PathBuf,
+    key: PathBuf,
 }
 
 /// What a server answered.
@@ -40,19 +53,30 @@ impl HttpConfig {
         let mut issues = ConfigIssues::default();
         let address = required(raw.address.take(), "address").and_then(|text| url(&text));
         let address = issues.collect(address);
-        let ca_file = raw.ca_file.take();
-        if let Some(file) = ca_file.as_ref().filter(|file| !file.is_absolute()) {
-            let problem = format_args!("{} is not an absolute path", file.display());
-            issues.push(ConfigIssue::new("ca_file", problem));
-        }
-        issues.into_result(address.map(|address| Self {
-            address,
-            ca_file,
-            timeout,
-        }))
+        let ca_file = issues.collect(absolute(raw.ca_file.take(), "ca_file"));
+        let identity = issues.collect(IdentityFiles::from_raw(raw));
+        let value = || {
+            Some(Self {
+                address: address?,
+                ca_file: ca_file?,
+                identity: identity?,
+                timeout,
+            })
+        };
+        issues.into_result(value())
     }
 
-    /// A client with the roots as they are in the file now.
+    /// Whether this server shows a certificate in TLS.
+    pub(super) fn has_identity(&self) -> bool {
+        self.identity.is_some()
+    }
+
+    /// The whole URL.
+    pub(super) fn at(&self, path: &str) -> String {
+        format!("{}/{path}", self.address.as_str().trim_end_matches('/'))
+    }
+
+    /// A client with the roots, the certificate and the key as they are in their files now.
     pub(super) async fn client(&self) -> Result<HttpClient, Unreachable> {
         let mut builder = Client::builder()
             // A redirect would take the credential and the CSR to another server.
@@ -60,6 +84,9 @@ impl HttpConfig {
             .timeout(self.timeout);
         if let Some(path) = &self.ca_file {
             builder = builder.tls_certs_only(roots(path).await?);
+        }
+        if let Some(files) = &self.identity {
+            builder = builder.identity(files.read().await?);
         }
         let client = builder.build().map_err(|error| self.failed(error))?;
         Ok(HttpClient {
@@ -71,6 +98,40 @@ impl HttpConfig {
     fn failed(&self, error: reqwest::Error) -> Unreachable {
         let why = error_chain(&error.without_url());
         Unreachable::new(format!("{}: {why}", self.address))
+    }
+}
+
+impl IdentityFiles {
+    fn from_raw(raw: &mut RawUpstream) -> Result<Option<Self>, ConfigIssue> {
+        let (names, keys) = ("client_certificate_file", "client_key_file");
+        let certificate = absolute(raw.client_certificate_file.take(), names)?;
+        let key = absolute(raw.client_key_file.take(), keys)?;
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => Ok(Some(Self { certificate, key })),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(ConfigIssue::new(keys, "is missing beside its certificate")),
+            (None, Some(_)) => Err(ConfigIssue::new(names, "is missing beside its key")),
+        }
+    }
+
+    async fn read(&self) -> Result<Identity, Unreachable> {
+        let mut pem = Zeroizing::new(Vec::new());
+        for path in [&self.certificate, &self.key] {
+            let file = tokio::fs::read(path).await.map(Zeroizing::new);
+            let file = file.map_err(|error| {
+                Unreachable::new(format!("cannot read {}: {error}", path.display()))
+            })?;
+            pem.extend_from_slice(&file);
+            pem.push(b'\n');
+        }
+        // Its reason could quote the file.
+        Identity::from_pem(&pem).map_err(|_| {
+            let (certificate, key) = (self.certificate.display(), self.key.display());
+            Unreachable::new(format!(
+                "cannot use the client certificate in {certificate} with the key in {key}: both must \
+                 be PEM, and the key not encrypted"
+            ))
+        })
     }
 }
 
@@ -111,18 +172,11 @@ pub(super) struct HttpClient {
 
 impl HttpClient {
     pub(super) fn get(&self, path: &str) -> RequestBuilder {
-        self.client.get(self.at(path))
+        self.client.get(self.config.at(path))
     }
 
     pub(super) fn post(&self, path: &str) -> RequestBuilder {
-        self.client.post(self.at(path))
-    }
-
-    fn at(&self, path: &str) -> String {
-        format!(
-            "{}/{path}",
-            self.config.address.as_str().trim_end_matches('/')
-        )
+        self.client.post(self.config.at(path))
     }
 
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<HttpAnswer, Unreachable> {
@@ -158,11 +212,43 @@ pub(super) fn with_json(request: RequestBuilder, body: &serde_json::Value) -> Re
         .body(body.to_string())
 }
 
+/// HTTP's Basic authentication.
+pub(super) fn with_basic(
+    request: RequestBuilder,
+    username: &str,
+    password: &SecretString,
+) -> Result<RequestBuilder, Unreachable> {
+    let both = Zeroizing::new(format!("{username}:{}", password.expose_secret()));
+    let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(both.as_bytes())));
+    with_secret(request, AUTHORIZATION, &value)
+}
+
+/// A header whose value is a credential.
+pub(super) fn with_secret(
+    request: RequestBuilder,
+    name: HeaderName,
+    value: &str,
+) -> Result<RequestBuilder, Unreachable> {
+    let value = HeaderValue::from_str(value);
+    let mut value = value.map_err(|_| {
+        Unreachable::new(format!(
+            "the credential for the header {name} holds what no HTTP header can"
+        ))
+    })?;
+    value.set_sensitive(true);
+    Ok(request.header(name, value))
+}
+
 impl HttpAnswer {
-    /// When the server wants to be asked again.
+    /// When the server wants to be asked again: in so many seconds, or at a time by its own clock.
     pub(super) fn retry_after(&self) -> Option<Duration> {
-        let text = self.headers.get(RETRY_AFTER)?.to_str().ok()?;
-        text.trim().parse().ok().map(Duration::from_secs)
+        let text = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+        if let Ok(seconds) = text.parse() {
+            return Some(Duration::from_secs(seconds));
+        }
+        let date = self.headers.get(DATE).and_then(|date| date.to_str().ok());
+        let now = date.and_then(http_date);
+        Some(http_date(text)?.since(now.unwrap_or_else(|| SystemClock.now())))
     }
 
     /// An answer that says nothing about the request.
@@ -176,6 +262,12 @@ impl HttpAnswer {
             retry_after: self.retry_after(),
         }
     }
+}
+
+fn http_date(text: &str) -> Option<UnixTime> {
+    let at = httpdate::parse_http_date(text).ok()?;
+    let at = at.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    i64::try_from(at).ok().map(UnixTime::from_secs)
 }
 
 async fn roots(path: &Path) -> Result<Vec<Certificate>, Unreachable> {

@@ -8,8 +8,8 @@
 mod answer;
 mod command;
 mod config;
-mod connect;
 mod http;
+mod kinds;
 mod metrics;
 mod raw;
 mod renewals;
@@ -25,15 +25,12 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 
 pub use answer::{Answer, Submission, Unreachable};
-pub use command::CommandConfig;
-pub use config::{AuthorityConfig, Config, Kind, RawAuthority, RawConfig, UpstreamConfig};
-pub use connect::connect;
+pub use config::{AuthorityConfig, Config, RawAuthority, RawConfig, UpstreamConfig};
 pub use metrics::Metrics;
 pub use raw::{RawKind, RawLogin, RawUpstream};
 pub use renewals::{Parts, Renewals};
 pub use retirement::unexpired;
 pub use status::{RequestStatus, Statuses};
-pub use vault::VaultConfig;
 
 /// A CA that certifies issuing keys. Every call is bounded in time and in the size of its answer, and
 /// none logs a credential.

@@ -10,7 +10,6 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
-use super::connect::connect;
 use super::metrics::Metrics;
 use super::retirement::replaced;
 use super::schedule::{after_refusals, renewal};
@@ -69,7 +68,7 @@ impl Renewals {
             Arc::new(Authority {
                 config: authority.clone(),
                 upstream: upstream.clone(),
-                ca: connect(upstream),
+                ca: upstream.connect(),
             })
         });
         Self {

@@ -4,7 +4,7 @@
 use std::io::Read as _;
 use std::path::PathBuf;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
 use super::answer::Unreachable;
@@ -48,6 +48,15 @@ impl SecretSource {
 
     /// The credential, without the line end after it.
     pub(super) fn read(&self) -> Result<SecretString, Unreachable> {
+        let text = self.read_text()?;
+        match text.expose_secret().contains(char::is_control) {
+            true => Err(self.is_none()),
+            false => Ok(text),
+        }
+    }
+
+    /// The same of any number of lines.
+    pub(super) fn read_text(&self) -> Result<SecretString, Unreachable> {
         let text = match self {
             Self::Env(name) => std::env::var(name).map(Zeroizing::new).map_err(|_| {
                 let why = "is not set, or no UTF-8";
@@ -64,13 +73,14 @@ impl SecretSource {
                 text
             }
         };
-        let secret = text.trim();
-        match secret.is_empty() || secret.contains(char::is_control) {
-            true => Err(Unreachable::new(format!(
-                "{self} holds no credential of one line"
-            ))),
-            false => Ok(SecretString::from(secret)),
+        match text.trim() {
+            "" => Err(self.is_none()),
+            secret => Ok(SecretString::from(secret)),
         }
+    }
+
+    fn is_none(&self) -> Unreachable {
+        Unreachable::new(format!("{self} holds no credential of one line"))
     }
 }
 

@@ -367,6 +367,7 @@ fn submission(authority: &Authority, request: &CaRequestRecord) -> Submission {
     Submission {
         id: format!("{domain}-{}", request.id),
         trust_domain: domain.clone(),
+        common_name: authority.config.options().common_name.clone(),
         csr: request.csr.clone().unwrap_or_default(),
         ttl: authority.config.ttl,
         path_len: request.path_len.unwrap_or_default(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, StatusCode};
 use reqwest::RequestBuilder;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -15,16 +15,17 @@ use serde_json::{Value, json};
 
 use super::UpstreamCa;
 use super::answer::{Answer, Submission, Unreachable, one_line};
-use super::http::{HttpAnswer, HttpClient, HttpConfig, with_json};
+use super::http::{HttpAnswer, HttpClient, HttpConfig, with_json, with_secret};
 use super::raw::{RawLogin, RawUpstream, required};
 use super::secret::SecretSource;
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 
 const SHOWN: usize = 1000;
+const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
 
 /// `kind = "vault"` of `[upstream.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VaultConfig {
+pub(super) struct VaultConfig {
     http: HttpConfig,
     namespace: Option<String>,
     /// What is posted to.
@@ -214,12 +215,7 @@ impl VaultCa {
         let Some(token) = token else {
             return Ok(request);
         };
-        let value = HeaderValue::from_str(token.expose_secret());
-        let mut value = value.map_err(|_| {
-            Unreachable::new("the token for Vault holds what no HTTP header can".to_owned())
-        })?;
-        value.set_sensitive(true);
-        Ok(request.header("X-Vault-Token", value))
+        with_secret(request, TOKEN, token.expose_secret())
     }
 
     async fn found(&self) -> Result<Vec<String>, Unreachable> {

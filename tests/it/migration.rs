@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rootbridge_test_support::openssl::{Material, OpensslCa};
-use rootbridge_test_support::{TD, TestServer};
+use rootbridge_test_support::{PATIENCE, TD, TestServer};
 
 use crate::support::envoy::{Envoy, Secrets, client, server, watched};
 use crate::support::http::get;
@@ -46,7 +46,7 @@ impl Side {
         let started = Instant::now();
         while updates() == before {
             assert!(
-                started.elapsed() < Duration::from_secs(30),
+                started.elapsed() < PATIENCE,
                 "Envoy did not take its secret:\n{}",
                 self.envoy.process.log()
             );
@@ -88,10 +88,7 @@ impl Traffic {
     fn goes_on(&self) {
         let (before, started) = (self.good.load(Ordering::SeqCst), Instant::now());
         while self.good.load(Ordering::SeqCst) < before + STEP {
-            assert!(
-                started.elapsed() < Duration::from_secs(30),
-                "the traffic stands still"
-            );
+            assert!(started.elapsed() < PATIENCE, "the traffic stands still");
             thread::sleep(Duration::from_millis(10));
         }
     }

@@ -1,7 +1,7 @@
 //! More connections than the process may open files, and a shutdown with silent connections.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rootbridge_test_support::csr::KeyAndCsr;
 use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventually};
@@ -91,7 +91,8 @@ async fn the_soft_limit_is_raised() {
 /// Connections that have sent nothing do not delay a shutdown, with or without a handshake.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_does_not_wait_for_connections_that_have_asked_nothing() {
-    let setup = TestServer::new();
+    let limits = "[listeners.mesh.limits]\nhandshake_timeout = \"10m\"\n\n[jwt.cluster]";
+    let setup = TestServer::with(&[("[jwt.cluster]", limits)]);
     let mut server = setup.serve().await;
     let mut connections = silent(&server, 5).await;
     // The sixth has sent half of a ClientHello's header.
@@ -110,14 +111,8 @@ async fn a_shutdown_does_not_wait_for_connections_that_have_asked_nothing() {
         established.count() == 5
     })
     .await;
-    let started = Instant::now();
     let status = server.terminate(PATIENCE).await;
     assert!(status.success(), "{status}");
-    let took = started.elapsed();
-    assert!(
-        took < Duration::from_secs(5),
-        "{took:?}, of a handshake_timeout of 10 s"
-    );
     let mut byte = [0];
     let closed = connections[1].read(&mut byte).await;
     assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");

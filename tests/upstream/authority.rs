@@ -8,17 +8,12 @@ use rootbridge_test_support::csr::KeyAndCsr;
 use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventually};
 use serde_json::Value;
 
-use crate::contract::Implementation;
+use crate::command;
 use crate::enterprise::Enterprise;
 
-/// Adds the sections of an upstream CA that is asked every second.
-pub async fn configure(
-    setup: &TestServer,
-    ca: &Arc<Enterprise>,
-    implementation: &impl Implementation,
-    authority: &str,
-) {
-    let section = implementation.section(setup, ca).await;
+/// Adds the sections of an upstream CA that a program asks every second.
+pub async fn configure(setup: &TestServer, ca: &Arc<Enterprise>, authority: &str) {
+    let section = command::section(&setup.path(""), ca).await;
     configure_section(setup, &section, "20s", authority);
 }
 
@@ -91,4 +86,22 @@ pub async fn issue(setup: &TestServer, server: &RunningServer) -> Vec<String> {
 /// What `ca list` shows.
 pub fn issuers(setup: &TestServer) -> Vec<Value> {
     serde_json::from_str(&setup.cli(&["ca", "list", "-o", "json"])).unwrap()
+}
+
+/// Adds the sections; what `upstream test` says of them.
+pub fn upstream_test(setup: &TestServer, section: &str, authority: &str) -> String {
+    configure_section(setup, section, "60s", authority);
+    setup.cli(&["upstream", "test", "corp"])
+}
+
+/// From the first request to a workload's certificate, below a CA that is called so.
+pub async fn certify_and_serve(setup: &TestServer, root: &str, name: &str) {
+    let server = setup.start().await;
+    wait_for_state(setup, &server, "received").await;
+    setup.cli(&["anchors", "approve", &fingerprint(root)]);
+    fs::write(setup.path(&format!("{TD}.pem")), root).unwrap();
+    server.ready().await;
+    let above = issue(setup, &server).await;
+    assert!(above[0].contains(name), "{above:?}");
+    server.stop().await;
 }

@@ -1,183 +1,344 @@
-//! What every implementation of an upstream CA does with the same answers.
+//! What every kind of upstream CA makes of the same answers. A kind brings an adapter, [`Protocol`]; the
+//! certificates themselves are examined in one place for all kinds, see `examination.rs`.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
-use rootbridge_test_support::{PATIENCE, TestServer, eventually};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use rcgen::{DistinguishedName, DnType, KeyPair};
+use rootbridge::config_issue::ConfigIssues;
+use rootbridge::upstream::{Answer, Config, RawConfig, Submission, Unreachable, UpstreamCa};
+use rootbridge::x509::{Certificate, TrustDomain, read_certificates};
+use rootbridge_test_support::csr::KeyAndCsr;
+use rootbridge_test_support::openssl::public_key;
+use rootbridge_test_support::{TD, tls_server};
+use tempfile::TempDir;
 
-use crate::authority::{
-    approve, configure, fingerprint, issue, issuers, status, wait_for_problem, wait_for_state,
-};
 use crate::enterprise::{Bad, Behaviour, Enterprise};
 
-/// One way to reach a CA.
-pub trait Implementation {
-    /// The keys of `[upstream.corp]`, in lines, for a stand-in of this kind that answers as `ca` does.
-    async fn section(&self, setup: &TestServer, ca: &Arc<Enterprise>) -> String;
+/// How a kind of upstream CA wraps what the enterprise's CA says.
+pub trait Protocol {
+    /// Whether a CA of this kind can let a request wait.
+    const WAITS: bool;
+    /// Whether a CA of this kind says that it does not know a reference.
+    const FORGETS: bool = Self::WAITS;
+    /// Whether the kind sees HTTP itself, and not a program that it runs.
+    const HTTP: bool = true;
+
+    /// The keys of `[upstream.corp]`, in lines; the files that they name are written to the directory.
+    fn section(at: &At) -> String;
+
+    /// The CA's server.
+    fn router(ca: Arc<Enterprise>) -> Router;
 }
 
-/// Runs the contract for an implementation.
+/// Where a CA's server is.
+pub struct At {
+    pub directory: PathBuf,
+    pub url: String,
+    /// The root of its TLS certificate.
+    pub ca_file: PathBuf,
+}
+
+/// Runs the contract for a kind.
 macro_rules! contract {
-    ($implementation:expr) => {
-        contract!($implementation, at_once);
+    ($protocol:ty) => {
+        #[tokio::test(flavor = "multi_thread")]
+        async fn certificates_are_handed_on_as_they_came() {
+            $crate::contract::certificates_are_handed_on_as_they_came::<$protocol>().await;
+        }
 
         #[tokio::test(flavor = "multi_thread")]
-        async fn an_answer_may_come_days_later() {
-            $crate::contract::an_answer_may_come_days_later(&$implementation).await;
-        }
-    };
-    // Of a kind of CA that never lets a request wait.
-    ($implementation:expr, at_once) => {
-        #[tokio::test(flavor = "multi_thread")]
-        async fn a_certificate_is_used_once_its_root_is_approved() {
-            $crate::contract::a_certificate_is_used_once_its_root_is_approved(&$implementation)
+        async fn what_the_ca_decides_is_told_from_what_it_does_not_say() {
+            $crate::contract::what_the_ca_decides_is_told_from_what_it_does_not_say::<$protocol>()
                 .await;
         }
 
         #[tokio::test(flavor = "multi_thread")]
-        async fn bad_answers_are_not_used() {
-            $crate::contract::bad_answers_are_not_used(&$implementation).await;
+        async fn faults_of_the_server_say_nothing_about_the_request() {
+            $crate::contract::faults_of_the_server_say_nothing_about_the_request::<$protocol>()
+                .await;
         }
     };
 }
 pub(crate) use contract;
 
-fn enterprise(setup: &TestServer) -> Arc<Enterprise> {
-    Enterprise::new(setup.path("enterprise"))
+/// What the server does to every call before the CA sees it.
+#[derive(Debug, Clone)]
+enum Fault {
+    Status(u16),
+    Busy(u16, String),
+    Redirect(String),
+    Page,
+    Huge,
+    Silent,
 }
 
-/// The first certificate of a new authority.
-pub async fn a_certificate_is_used_once_its_root_is_approved(implementation: &impl Implementation) {
-    let setup = TestServer::bare();
-    let ca = enterprise(&setup);
-    configure(&setup, &ca, implementation, "subject = \"Mesh CA\"").await;
-    let server = setup.start().await;
-    wait_for_state(&setup, &server, "received").await;
-    wait_for_problem(&setup, &server, "rootbridge anchors approve").await;
-    assert_eq!(server.get("/readyz").await.0, 503, "an unknown root");
-
-    let listed = setup.cli(&["ca", "list"]);
-    assert!(listed.contains("received"), "{listed}");
-    let other = fingerprint(&ca.middle.pem());
-    let refused = setup.refused(&["anchors", "approve", &other]);
-    assert!(
-        refused.contains("no request waits for the root"),
-        "{refused}"
-    );
-    let refused = setup.refused(&["anchors", "approve", &other[..20]]);
-    assert!(refused.contains("the whole fingerprint"), "{refused}");
-    assert_eq!(server.get("/readyz").await.0, 503, "another root");
-
-    approve(&setup, &ca);
-    server.ready().await;
-    let above = issue(&setup, &server).await;
-    assert_eq!(above.len(), 2, "{above:?}");
-    assert!(above[0].contains("Mesh CA"), "{above:?}");
-    assert!(above[1].contains("middle"), "{above:?}");
-    assert_eq!(ca.submissions(), 1, "asked once");
-    eventually(PATIENCE, "no request in flight", async || {
-        let status = status(&setup, &server).await;
-        status["request"].is_null() && status["renewal_at"].is_string()
-    })
-    .await;
-    server.metrics_are_listed().await;
-    server.stop().await;
+/// A CA and its server.
+struct Fixture<P> {
+    directory: TempDir,
+    ca: Arc<Enterprise>,
+    fault: Arc<Mutex<Option<Fault>>>,
+    at: At,
+    protocol: std::marker::PhantomData<P>,
 }
 
-/// Pending, a restart in between, refused, pending once more, and issued.
-pub async fn an_answer_may_come_days_later(implementation: &impl Implementation) {
-    let setup = TestServer::bare();
-    let ca = enterprise(&setup);
-    ca.tell(Behaviour::Pending);
-    configure(&setup, &ca, implementation, "").await;
-    let mut server = setup.start().await;
-    let request = wait_for_state(&setup, &server, "pending").await;
-    let id = request["request"].as_i64().unwrap();
-    let reference = request["reference"].as_str().unwrap().to_owned();
-    assert!(!reference.is_empty());
-    server.kill();
-    drop(server);
-
-    let server = setup.start().await;
-    let request = wait_for_state(&setup, &server, "pending").await;
-    assert_eq!(request["request"], id, "the same after a restart");
-    assert_eq!(request["reference"], reference.as_str());
-    eventually(PATIENCE, "a poll", async || {
-        ca.calls()
-            .last()
-            .is_some_and(|call| call.reference.is_some())
-    })
-    .await;
-    assert_eq!(
-        ca.submissions(),
-        1,
-        "a request that is pending is not sent again"
-    );
-
-    ca.tell(Behaviour::Refuse("the board said no"));
-    eventually(PATIENCE, "the refusal", async || {
-        let status = status(&setup, &server).await;
-        let why = status["last_refusal"].as_str().unwrap_or_default();
-        why.contains("the board said no")
-    })
-    .await;
-    ca.tell(Behaviour::Pending);
-    eventually(PATIENCE, "the next request", async || {
-        let open = status(&setup, &server).await["request"].clone();
-        open["state"] == "pending" && open["request"] != id
-    })
-    .await;
-    assert_eq!(issuers(&setup).len(), 1, "the refused key is used again");
-
-    ca.tell(Behaviour::Issue);
-    wait_for_state(&setup, &server, "received").await;
-    approve(&setup, &ca);
-    server.ready().await;
-    issue(&setup, &server).await;
-    server.stop().await;
-}
-
-/// Each is answered for a request that a usable certificate ends.
-pub async fn bad_answers_are_not_used(implementation: &impl Implementation) {
-    let setup = TestServer::bare();
-    let ca = enterprise(&setup);
-    ca.tell(Behaviour::Down);
-    configure(&setup, &ca, implementation, "").await;
-    let server = setup.start().await;
-    wait_for_state(&setup, &server, "submitted").await;
-    eventually(PATIENCE, "unreachable", async || {
-        server.log().contains("upstream.unreachable")
-    })
-    .await;
-    for (bad, says) in [
-        (Bad::OtherKey, "no authority here has the key"),
-        (Bad::Leaf, "not a CA"),
-        (Bad::Expired, "expired"),
-        (Bad::NotYetValid, "not valid before"),
-        (Bad::Short, "the profiles in use need one until"),
-        (Bad::NoCertSign, "keyCertSign"),
-        (Bad::UriConstraint, "name constraint on URIs"),
-        (Bad::Html, "HTML"),
-        (Bad::Empty, "the answer cannot be read"),
-        (Bad::Garbage, "the answer cannot be read"),
-        (Bad::Huge, "the answer"),
-        (Bad::WithoutRoot, "the root is missing"),
-    ] {
-        ca.tell(Behaviour::Bad(bad));
-        wait_for_problem(&setup, &server, says).await;
+impl<P: Protocol> Fixture<P> {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let ca = Enterprise::new(directory.path().join("enterprise"));
+        let fault = Arc::new(Mutex::new(None));
+        let layer = from_fn_with_state(Arc::clone(&fault), faulty);
+        let router = P::router(Arc::clone(&ca)).layer(layer);
+        let ca_file = directory.path().join("tls.pem");
+        let url = match P::HTTP {
+            true => {
+                let (port, pem) = tls_server::serve(router).await;
+                fs::write(&ca_file, pem).unwrap();
+                format!("https://127.0.0.1:{port}")
+            }
+            false => listen(router).await,
+        };
+        let at = At {
+            directory: directory.path().to_owned(),
+            url,
+            ca_file,
+        };
+        Self {
+            directory,
+            ca,
+            fault,
+            at,
+            protocol: std::marker::PhantomData,
+        }
     }
-    ca.tell(Behaviour::Refuse("not below this root"));
-    eventually(PATIENCE, "the refusal", async || {
-        let status = status(&setup, &server).await;
-        let why = status["last_refusal"].as_str().unwrap_or_default();
-        why.contains("not below this root")
-    })
-    .await;
-    assert_eq!(server.get("/readyz").await.0, 503);
-    assert_eq!(issuers(&setup).len(), 1, "one key for all of them");
-    ca.tell(Behaviour::Issue);
-    wait_for_state(&setup, &server, "received").await;
-    approve(&setup, &ca);
-    server.ready().await;
-    issue(&setup, &server).await;
-    server.stop().await;
+
+    fn connect(&self) -> Arc<dyn UpstreamCa> {
+        connect(&format!("{}timeout = \"60s\"\n", P::section(&self.at)))
+    }
+
+    fn fail(&self, fault: Fault) {
+        *self.fault.lock().unwrap() = Some(fault);
+    }
+}
+
+/// Serves without TLS; the address.
+pub async fn listen(router: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+/// The CA that a section describes.
+pub fn connect(section: &str) -> Arc<dyn UpstreamCa> {
+    let raw = RawConfig {
+        upstream: BTreeMap::from([("corp".to_owned(), toml::from_str(section).unwrap())]),
+        authority: BTreeMap::new(),
+    };
+    let mut issues = ConfigIssues::default();
+    let config = Config::check(raw, &["main"], &mut issues);
+    let upstream = config.upstreams().get("corp");
+    upstream
+        .unwrap_or_else(|| panic!("{issues:?}\n{section}"))
+        .connect()
+}
+
+/// A request for a new key.
+pub fn submission() -> Submission {
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::CommonName, "Mesh CA");
+    let csr = KeyAndCsr::with(KeyPair::generate().unwrap(), &[], subject);
+    Submission {
+        id: format!("{TD}-7"),
+        trust_domain: TD.parse::<TrustDomain>().unwrap(),
+        common_name: "Mesh CA".to_owned(),
+        csr: csr.der,
+        ttl: Duration::from_secs(30 * 86_400),
+        path_len: 0,
+    }
+}
+
+async fn faulty(
+    State(fault): State<Arc<Mutex<Option<Fault>>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let fault = fault.lock().unwrap().clone();
+    let status = |code: u16| StatusCode::from_u16(code).unwrap();
+    match fault {
+        None => next.run(request).await,
+        Some(Fault::Status(code)) => status(code).into_response(),
+        Some(Fault::Busy(code, after)) => {
+            (status(code), [("retry-after", after)], "later").into_response()
+        }
+        Some(Fault::Redirect(url)) => {
+            (StatusCode::TEMPORARY_REDIRECT, [("location", url)]).into_response()
+        }
+        Some(Fault::Page) => "<!doctype html><html><body>Please log in".into_response(),
+        Some(Fault::Huge) => vec![b'x'; 50 << 20].into_response(),
+        Some(Fault::Silent) => std::future::pending().await,
+    }
+}
+
+fn issued(answer: Result<Answer, Unreachable>) -> Vec<Certificate> {
+    match answer {
+        Ok(Answer::Issued(bytes)) => read_certificates(&bytes).unwrap(),
+        other => panic!("not issued: {other:?}"),
+    }
+}
+
+/// Why an answer cannot be used; it must not be taken for the CA's decision.
+fn unusable(answer: Result<Answer, Unreachable>) -> String {
+    match answer {
+        Ok(Answer::Issued(bytes)) => match read_certificates(&bytes) {
+            Err(error) => error.to_string(),
+            Ok(read) => panic!("it was read: {read:?}"),
+        },
+        Ok(other) => panic!("a decision: {other:?}"),
+        Err(error) => error.reason,
+    }
+}
+
+pub async fn certificates_are_handed_on_as_they_came<P: Protocol>() {
+    let fixture = Fixture::<P>::new().await;
+    let upstream = fixture.connect();
+    let request = submission();
+    let file = fixture.directory.path().join("request.csr");
+    let key = public_key(&file, &request.csr_pem());
+    // The second time, as after a crash that followed the first.
+    for time in ["first", "second"] {
+        let certificates = issued(upstream.submit(&request).await);
+        let ours = |each: &&Certificate| each.public_key().spki_der() == key;
+        assert_eq!(certificates.iter().filter(ours).count(), 1, "{time}");
+        for above in [&fixture.ca.root, &fixture.ca.middle] {
+            let above = read_certificates(above.pem().as_bytes()).unwrap().remove(0);
+            assert!(certificates.contains(&above), "{time}: {above:?}");
+        }
+    }
+    for bad in [
+        Bad::Html,
+        Bad::Empty,
+        Bad::Garbage,
+        Bad::GarbageBetween,
+        Bad::Huge,
+    ] {
+        fixture.ca.tell(Behaviour::Bad(bad));
+        let why = unusable(upstream.submit(&request).await);
+        assert!(!why.is_empty() && why.len() < 2000, "{bad:?}: {why}");
+    }
+}
+
+pub async fn what_the_ca_decides_is_told_from_what_it_does_not_say<P: Protocol>() {
+    let fixture = Fixture::<P>::new().await;
+    let upstream = fixture.connect();
+    let request = submission();
+    let refuse = Behaviour::Refuse("the board said no");
+    let refused = |answer: Result<Answer, Unreachable>| match answer {
+        Ok(Answer::Refused(why)) => assert!(why.contains("the board said no"), "{why}"),
+        other => panic!("not refused: {other:?}"),
+    };
+    fixture.ca.tell(refuse.clone());
+    refused(upstream.submit(&request).await);
+    fixture.ca.tell(Behaviour::Down);
+    let down = upstream.submit(&request).await;
+    assert!(down.is_err(), "a CA that is down has decided: {down:?}");
+    if !P::WAITS {
+        return;
+    }
+    let pending = |answer: Result<Answer, Unreachable>| match answer {
+        Ok(Answer::Pending { reference, .. }) => reference,
+        other => panic!("not pending: {other:?}"),
+    };
+    fixture.ca.tell(Behaviour::Pending);
+    let reference = pending(upstream.submit(&request).await);
+    assert!((1..=512).contains(&reference.len()), "{reference}");
+    // After a restart, too.
+    let upstream = fixture.connect();
+    assert_eq!(
+        pending(upstream.poll(&request, &reference).await),
+        reference
+    );
+    fixture.ca.tell(Behaviour::Down);
+    let down = upstream.poll(&request, &reference).await;
+    assert!(down.is_err(), "a CA that is down has decided: {down:?}");
+    fixture.ca.tell(Behaviour::Issue);
+    assert!(issued(upstream.poll(&request, &reference).await).len() >= 3);
+    fixture.ca.tell(refuse);
+    refused(upstream.poll(&request, &reference).await);
+    if P::FORGETS {
+        fixture.ca.tell(Behaviour::Forget);
+        let forgotten = upstream.poll(&request, &reference).await;
+        assert_eq!(forgotten, Ok(Answer::Forgotten));
+    }
+}
+
+pub async fn faults_of_the_server_say_nothing_about_the_request<P: Protocol>() {
+    let fixture = Fixture::<P>::new().await;
+    let upstream = fixture.connect();
+    let request = submission();
+    let stranger = Fixture::<P>::new().await;
+    let faults = [
+        Fault::Status(500),
+        Fault::Status(502),
+        Fault::Status(503),
+        Fault::Redirect(format!("{}/", stranger.at.url)),
+        Fault::Page,
+        Fault::Huge,
+    ];
+    for fault in faults {
+        fixture.fail(fault.clone());
+        for answer in [
+            upstream.submit(&request).await,
+            upstream.poll(&request, "17").await,
+        ] {
+            // A kind that never waits knows no reference.
+            if answer != Ok(Answer::Forgotten) {
+                let why = unusable(answer);
+                assert!(!why.is_empty() && why.len() < 2000, "{fault:?}: {why}");
+            }
+        }
+    }
+    assert!(stranger.ca.calls().is_empty(), "another server was asked");
+    assert!(fixture.ca.calls().is_empty(), "the faults are in front");
+    if P::HTTP {
+        let date = |ahead| httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(ahead));
+        for (code, after, least, most) in [
+            (429, "5000".to_owned(), 5000, 5000),
+            (503, "77".to_owned(), 77, 77),
+            (429, date(9000), 8000, 9000),
+            (503, date(0), 0, 0),
+        ] {
+            fixture.fail(Fault::Busy(code, after.clone()));
+            let busy = upstream.submit(&request).await.unwrap_err();
+            let asked = busy.retry_after.map(|wait| wait.as_secs());
+            assert!(
+                asked.is_some_and(|wait| (least..=most).contains(&wait)),
+                "{code} {after}: {busy:?}"
+            );
+        }
+        fixture.fail(Fault::Silent);
+        let hasty = connect(&format!("{}timeout = \"1s\"\n", P::section(&fixture.at)));
+        let silent = hasty.submit(&request).await.unwrap_err();
+        assert!(silent.reason.contains("timed out"), "{silent:?}");
+        // From now on the roots are those of another server.
+        fs::copy(&stranger.at.ca_file, &fixture.at.ca_file).unwrap();
+        let untrusted = upstream.submit(&request).await.unwrap_err();
+        assert!(untrusted.reason.contains("certificate"), "{untrusted:?}");
+    }
+    let gone = At {
+        // Nothing listens there.
+        url: "https://127.0.0.1:1".to_owned(),
+        directory: fixture.at.directory.clone(),
+        ca_file: fixture.at.ca_file.clone(),
+    };
+    let gone = connect(&P::section(&gone)).submit(&request).await;
+    assert!(gone.is_err(), "nobody was there to decide: {gone:?}");
 }

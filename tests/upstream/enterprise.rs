@@ -1,16 +1,12 @@
-//! The enterprise's CA: made by openssl, answers as it is told, and is asked over HTTP.
+//! The enterprise's CA: made by openssl, and answers as it is told.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::routing::post;
 use jiff::{SignedDuration, Timestamp};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
 use rootbridge_test_support::command::run;
 use rootbridge_test_support::openssl::{OpensslCa, ca};
@@ -22,6 +18,8 @@ pub enum Behaviour {
     Issue,
     Pending,
     Refuse(&'static str),
+    /// The reference is not known.
+    Forget,
     /// No answer at all.
     Down,
     /// Answers with this instead of a chain; `{chain}` is the right one.
@@ -42,8 +40,14 @@ pub enum Bad {
     Html,
     Empty,
     Garbage,
+    /// A good chain with something in between that cannot be read.
+    GarbageBetween,
     Huge,
     WithoutRoot,
+    /// Two CAs that certify each other, and no root.
+    Loop,
+    /// A good path of a hundred certificates.
+    Long,
 }
 
 pub struct Enterprise {
@@ -72,6 +76,7 @@ pub enum Said {
     Issued(Vec<u8>),
     Pending(String),
     Refused(String),
+    Forgotten,
     Nothing,
 }
 
@@ -124,6 +129,7 @@ impl Enterprise {
             Behaviour::Issue => Said::Issued(self.chain(csr, life).into_bytes()),
             Behaviour::Pending => Said::Pending("case-17".to_owned()),
             Behaviour::Refuse(reason) => Said::Refused(reason.to_owned()),
+            Behaviour::Forget => Said::Forgotten,
             Behaviour::Down => Said::Nothing,
             Behaviour::Bad(bad) => Said::Issued(self.bad(bad, csr, life)),
         }
@@ -166,8 +172,26 @@ impl Enterprise {
             Bad::Garbage => {
                 "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned()
             }
+            Bad::GarbageBetween => {
+                let block = "-----BEGIN CERTIFICATE-----\nnot base64\n-----END CERTIFICATE-----\n";
+                self.certificate(csr, &good, 60, life) + block + &above
+            }
             Bad::Huge => "x".repeat(50 << 20),
             Bad::WithoutRoot => self.certificate(csr, &good, 60, life) + &self.middle.pem(),
+            Bad::Loop => {
+                let (first, second) = (Link::new("first"), Link::new("second"));
+                first.sign(&self.directory, csr) + &first.by(&second) + &second.by(&first)
+            }
+            Bad::Long => {
+                let mut issuer = Link::new("long root");
+                let mut above = issuer.by(&issuer);
+                for number in 0..98 {
+                    let next = Link::new(&format!("long {number}"));
+                    above.push_str(&next.by(&issuer));
+                    issuer = next;
+                }
+                issuer.sign(&self.directory, csr) + &above
+            }
         };
         text.into_bytes()
     }
@@ -205,43 +229,48 @@ impl Enterprise {
         fs::read_to_string(at("pem")).unwrap()
     }
 
-    /// Answers over HTTP: `POST /` and `POST /REFERENCE`, the CSR as the body. 200 issued, 202 pending,
-    /// 403 refused, 503 no answer.
-    pub async fn serve(self: &Arc<Self>) -> String {
-        let router = Router::new()
-            .route("/", post(submitted))
-            .route("/{reference}", post(polled))
-            .with_state(Arc::clone(self));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        url
+    /// What [`Enterprise::answer`] says, for a handler.
+    pub async fn ask(self: Arc<Self>, csr: String, reference: Option<String>) -> Said {
+        let said = tokio::task::spawn_blocking(move || self.answer(&csr, reference.as_deref()));
+        said.await.unwrap()
     }
 }
 
-async fn submitted(ca: State<Arc<Enterprise>>, csr: Bytes) -> (StatusCode, Vec<u8>) {
-    reply(ca, csr, None).await
+/// A CA that can be certified by another one.
+struct Link {
+    key: KeyPair,
+    params: CertificateParams,
 }
 
-async fn polled(
-    ca: State<Arc<Enterprise>>,
-    Path(reference): Path<String>,
-    csr: Bytes,
-) -> (StatusCode, Vec<u8>) {
-    reply(ca, csr, Some(reference)).await
-}
+impl Link {
+    fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate().unwrap();
+        Self { key, params }
+    }
 
-async fn reply(
-    State(ca): State<Arc<Enterprise>>,
-    csr: Bytes,
-    reference: Option<String>,
-) -> (StatusCode, Vec<u8>) {
-    let csr = String::from_utf8(csr.to_vec()).unwrap();
-    let said = tokio::task::spawn_blocking(move || ca.answer(&csr, reference.as_deref()));
-    match said.await.unwrap() {
-        Said::Issued(bytes) => (StatusCode::OK, bytes),
-        Said::Pending(reference) => (StatusCode::ACCEPTED, reference.into_bytes()),
-        Said::Refused(reason) => (StatusCode::FORBIDDEN, reason.into_bytes()),
-        Said::Nothing => (StatusCode::SERVICE_UNAVAILABLE, Vec::new()),
+    /// Its certificate, in PEM.
+    fn by(&self, issuer: &Self) -> String {
+        let issuer = Issuer::from_params(&issuer.params, &issuer.key);
+        self.params.signed_by(&self.key, &issuer).unwrap().pem()
+    }
+
+    /// An issuing CA's certificate below it, in PEM.
+    fn sign(&self, directory: &Path, csr: &str) -> String {
+        let at = |name: &str| directory.join(name);
+        fs::write(at("link.pem"), self.by(self)).unwrap();
+        fs::write(at("link.key"), self.key.serialize_pem()).unwrap();
+        fs::write(at("link.csr"), csr).unwrap();
+        let ids = "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid";
+        fs::write(at("link.ext"), format!("{}\n{ids}\n", ca(Some(0)))).unwrap();
+        let mut command = Command::new("openssl");
+        command.args(["x509", "-req", "-days", "90", "-in"]);
+        command.arg(at("link.csr")).arg("-CA").arg(at("link.pem"));
+        command.arg("-CAkey").arg(at("link.key"));
+        run(command.arg("-extfile").arg(at("link.ext")))
     }
 }

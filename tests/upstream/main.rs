@@ -13,6 +13,7 @@ mod authority;
 mod command;
 mod contract;
 mod enterprise;
+mod examination;
 mod openbao;
 mod renewal;
 mod vault;

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::authority::{
     configure_section, fingerprint, issue, issuers, status, wait_for_problem, wait_for_state,
 };
+use crate::renewal::SHORT_LIFE;
 
 const ROOT_TOKEN: &str = "root-token-of-the-test";
 
@@ -165,7 +166,7 @@ async fn openbao_certifies_and_renews_the_issuing_ca() {
     let bao = OpenBao::start(&setup).await;
     let root = bao.prepare(&setup).await;
     crate::renewal::shorten_profiles(&setup);
-    configure_section(&setup, &bao.section(&setup), "20s", "ttl = \"30s\"");
+    configure_section(&setup, &bao.section(&setup), "20s", SHORT_LIFE);
 
     let found = setup.cli(&["upstream", "test", "corp"]);
     for says in ["is active", "accepts the credential", "may sign CAs"] {

@@ -9,10 +9,13 @@ use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually, stays};
 use crate::authority::{
     approve, configure, fingerprint, issue, issuers, status, wait_for_problem, wait_for_state,
 };
-use crate::command::Program;
+use crate::command::serve;
 use crate::enterprise::{Behaviour, Enterprise};
 
-/// Certificates that fit an issuing CA of half a minute.
+/// Renewed after some seconds, long before its end: a slow machine may take a while for it.
+pub const SHORT_LIFE: &str = "ttl = \"100s\"\nrenew_at = \"10%\"";
+
+/// Certificates that fit an issuing CA of a minute and a half.
 pub fn shorten_profiles(setup: &TestServer) {
     for (from, to) in [
         ("default_ttl = \"24h\"", "default_ttl = \"10s\""),
@@ -58,8 +61,8 @@ async fn an_issuing_ca_is_renewed_in_time_while_workloads_are_served() {
     let setup = TestServer::bare();
     shorten_profiles(&setup);
     let ca = Enterprise::new(setup.path("enterprise"));
-    ca.certificates_live(24);
-    configure(&setup, &ca, &Program, "ttl = \"30s\"").await;
+    ca.certificates_live(90);
+    configure(&setup, &ca, SHORT_LIFE).await;
     let server = setup.start().await;
     wait_for_state(&setup, &server, "received").await;
     approve(&setup, &ca);
@@ -86,15 +89,15 @@ async fn a_new_root_is_published_before_it_is_used() {
     let setup = TestServer::bare();
     shorten_profiles(&setup);
     let old = Enterprise::new(setup.path("old"));
-    old.certificates_live(60);
-    let authority = "ttl = \"30s\"\nrenew_at = \"10%\"\npublish_first = \"3s\"";
-    configure(&setup, &old, &Program, authority).await;
+    old.certificates_live(150);
+    let authority = format!("{SHORT_LIFE}\npublish_first = \"3s\"");
+    configure(&setup, &old, &authority).await;
     let mut server = setup.start().await;
     wait_for_state(&setup, &server, "received").await;
     // Asked from the renewal on.
     let new = Enterprise::new(setup.path("new"));
     new.certificates_live(3600);
-    let url = new.serve().await;
+    let url = serve(&new).await;
     let program = setup.path("ask-ca");
     let text = fs::read_to_string(&program).unwrap();
     let line = text.lines().find(|line| line.starts_with("CA_URL="));
@@ -136,7 +139,7 @@ async fn a_server_that_is_killed_continues_its_request() {
     let setup = TestServer::bare();
     let ca = Enterprise::new(setup.path("enterprise"));
     ca.tell(Behaviour::Pending);
-    configure(&setup, &ca, &Program, "").await;
+    configure(&setup, &ca, "").await;
     for kill in 0..rounds(5, 60) {
         let mut server = setup.start().await;
         // SoftHSM writes its token's file when it logs in, and loses the token when it dies in that.
@@ -165,7 +168,7 @@ async fn a_server_that_is_killed_continues_its_request() {
 async fn a_cancelled_request_is_not_used() {
     let setup = TestServer::bare();
     let ca = Enterprise::new(setup.path("enterprise"));
-    configure(&setup, &ca, &Program, "").await;
+    configure(&setup, &ca, "").await;
     let server = setup.start().await;
     let first = wait_for_state(&setup, &server, "received").await;
     setup.cli(&["ca", "cancel", TD, "--reason", "CHG-12"]);

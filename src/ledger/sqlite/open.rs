@@ -79,7 +79,8 @@ impl Connector {
     }
 
     pub(super) async fn writer(&self) -> Result<SqliteConnection, sqlx::Error> {
-        self.options
+        let mut writer = self
+            .options
             .clone()
             // Pages that many rows share (the ends of the tables, the newest span) are checkpointed
             // once for many commits; the log stays at about 16 MiB.
@@ -88,7 +89,12 @@ impl Connector {
             .pragma("cache_size", "-8192")
             .thread_name(|_| "ledger-writer".into())
             .connect()
-            .await
+            .await?;
+        // Once it is open, it waits for one lock only, and `transaction::begin` does that better.
+        sqlx::query("PRAGMA busy_timeout = 3")
+            .execute(&mut writer)
+            .await?;
+        Ok(writer)
     }
 
     /// A pool of read-only connections, opened on demand.

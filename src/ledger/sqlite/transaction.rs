@@ -11,7 +11,8 @@ use crate::ledger::LedgerError;
 /// How long the writer waits for the write lock, which other processes take as well.
 const WRITE_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server under load releases the lock for microseconds at a time; SQLite's own wait, whose
-/// intervals grow, would rarely try within so short a time.
+/// intervals grow to 100 ms, would rarely try within so short a time: a command would fail beside a
+/// server whose disk is slow.
 const RETRY_INTERVAL: Duration = Duration::from_micros(300);
 
 /// Takes the write lock, and returns the newest intent's id and the revision.

@@ -3,13 +3,14 @@
 mod authority;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use authority::{AuthorityConfig, RawAuthority};
 
-use super::command::CommandConfig;
-use super::raw::{RawKind, RawUpstream};
-use super::vault::VaultConfig;
+use super::UpstreamCa;
+use super::kinds::Kind;
+use super::raw::RawUpstream;
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::policy::Profile;
 
@@ -24,13 +25,6 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub struct RawConfig {
     pub upstream: BTreeMap<String, RawUpstream>,
     pub authority: BTreeMap<String, RawAuthority>,
-}
-
-/// What one kind of upstream CA needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
-    Command(CommandConfig),
-    Vault(VaultConfig),
 }
 
 /// A checked `[upstream.NAME]`.
@@ -48,6 +42,11 @@ impl UpstreamConfig {
     /// As `[upstream.NAME]` calls it.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The CA that this describes. Nothing is sent yet.
+    pub fn connect(&self) -> Arc<dyn UpstreamCa> {
+        self.kind.connect()
     }
 
     fn check(name: String, mut raw: RawUpstream) -> Result<Self, ConfigIssues> {
@@ -82,14 +81,7 @@ impl UpstreamConfig {
             );
         }
         inner.require(poll <= longest_poll, "poll", "is longer than longest_poll");
-        let kind = match raw.kind {
-            RawKind::Command => inner
-                .collect(CommandConfig::from_raw(&mut raw, timeout))
-                .map(Kind::Command),
-            RawKind::Vault => inner
-                .collect(VaultConfig::from_raw(&mut raw, timeout))
-                .map(Kind::Vault),
-        };
+        let kind = inner.collect(Kind::from_raw(&mut raw, timeout));
         for key in raw.left() {
             let issue = ConfigIssue::new(key, "is no key of this kind of upstream");
             inner.push(issue.with_fix("remove it, or correct `kind`"));

@@ -23,6 +23,8 @@ pub struct RunningServer {
     minted: Arc<Mutex<Vec<String>>>,
     listeners: Vec<(String, u16)>,
     pub admin: u16,
+    /// Where its own part of the log begins, after those of earlier servers.
+    log_start: u64,
 }
 
 impl RunningServer {
@@ -43,6 +45,7 @@ impl RunningServer {
             minted,
             listeners: Vec::new(),
             admin: 0,
+            log_start: from,
         };
         let start = Instant::now();
         while !server.log_from(from).contains("\"message\":\"serving\"") {
@@ -93,10 +96,12 @@ impl RunningServer {
 
     /// Waits until the log contains `text`.
     pub async fn wait_for_log(&self, text: &str) {
-        eventually(PATIENCE, text, async || self.log().contains(text)).await;
+        let logged = || self.log_from(self.log_start).contains(text);
+        eventually(PATIENCE, text, async || logged()).await;
     }
 
-    /// A request to the admin port.
+    /// A request to the admin port; a GET is repeated when the connection ends without an answer
+    /// (RFC 9110 §9.2.2), as the server ends one whose client is too slow to ask.
     pub async fn admin_request(
         &self,
         method: Method,
@@ -104,12 +109,26 @@ impl RunningServer {
         credential: Option<&str>,
     ) -> (u16, String) {
         let client = reqwest::Client::new();
-        let mut request = client.request(method, format!("http://127.0.0.1:{}{path}", self.admin));
-        if let Some(credential) = credential {
-            request = request.header(AUTHORIZATION, format!("Bearer {credential}"));
+        let url = format!("http://127.0.0.1:{}{path}", self.admin);
+        let start = Instant::now();
+        loop {
+            let mut request = client.request(method.clone(), &url);
+            if let Some(credential) = credential {
+                request = request.header(AUTHORIZATION, format!("Bearer {credential}"));
+            }
+            match request.send().await {
+                Err(error)
+                    if method == Method::GET
+                        && error.is_request()
+                        && !error.is_connect()
+                        && start.elapsed() < PATIENCE => {}
+                response => {
+                    let response = response.unwrap();
+                    let status = response.status().as_u16();
+                    return (status, response.text().await.unwrap());
+                }
+            }
         }
-        let response = request.send().await.unwrap();
-        (response.status().as_u16(), response.text().await.unwrap())
     }
 
     pub async fn get(&self, path: &str) -> (u16, String) {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// A limit for what takes moments, on a machine that is busy with other things.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Asserts that `holds` returns true for all of `span`: for what must not happen, which no state shows.
 pub async fn stays<F: AsyncFnMut() -> bool>(span: Duration, what: &str, mut holds: F) {

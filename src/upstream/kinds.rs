@@ -1,0 +1,43 @@
+//! The kinds of upstream CAs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::UpstreamCa;
+use super::command::{CommandCa, CommandConfig};
+use super::raw::{RawKind, RawUpstream};
+use super::vault::{VaultCa, VaultConfig};
+use crate::config_issue::ConfigIssues;
+
+/// `KIND(SECTION => CA)`: each section checks itself with `from_raw`, and each CA is made of one by `new`.
+macro_rules! kinds {
+    ($($kind:ident($config:ty => $ca:ty),)+) => {
+        /// What one kind of upstream CA needs.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub(super) enum Kind {
+            $($kind($config),)+
+        }
+
+        impl Kind {
+            pub(super) fn from_raw(
+                raw: &mut RawUpstream,
+                timeout: Duration,
+            ) -> Result<Self, ConfigIssues> {
+                match raw.kind {
+                    $(RawKind::$kind => <$config>::from_raw(raw, timeout).map(Self::$kind),)+
+                }
+            }
+
+            pub(super) fn connect(&self) -> Arc<dyn UpstreamCa> {
+                match self {
+                    $(Self::$kind(config) => Arc::new(<$ca>::new(config.clone())),)+
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    Command(CommandConfig => CommandCa),
+    Vault(VaultConfig => VaultCa),
+}

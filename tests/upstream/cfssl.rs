@@ -1,0 +1,159 @@
+//! The upstream CA as CFSSL: a stand-in that answers as it is told, and the real one.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rootbridge::upstream::Answer;
+use rootbridge_test_support::openssl::OpensslCa;
+use rootbridge_test_support::process::Process;
+use rootbridge_test_support::{PATIENCE, TestServer, eventually};
+use serde_json::{Value, json};
+
+use crate::authority::{certify_and_serve, upstream_test};
+use crate::contract::{At, Protocol, connect, contract, submission};
+use crate::enterprise::{Enterprise, Said};
+use crate::programs::listening;
+
+const KEY: &str = "00112233445566778899AABBCCDDEEFF";
+
+fn section(directory: &Path, url: &str) -> String {
+    let file = directory.join("cfssl.key");
+    fs::write(&file, format!("{KEY}\n")).unwrap();
+    format!(
+        "kind = \"cfssl\"\naddress = \"{url}\"\nprofile = \"issuing-ca\"\nkey_file = \"{}\"\n",
+        file.display()
+    )
+}
+
+struct StandIn;
+
+impl Protocol for StandIn {
+    const WAITS: bool = false;
+
+    fn section(at: &At) -> String {
+        let section = section(&at.directory, &at.url);
+        format!("{section}ca_file = \"{}\"\n", at.ca_file.display())
+    }
+
+    fn router(ca: Arc<Enterprise>) -> Router {
+        Router::new()
+            .route("/api/v1/cfssl/info", post(info))
+            .route("/api/v1/cfssl/authsign", post(sign))
+            .with_state(ca)
+    }
+}
+
+fn result(certificate: &str) -> Response {
+    let result = json!({ "certificate": certificate, "usages": ["cert sign"] });
+    let body = json!({ "success": true, "result": result, "errors": [], "messages": [] });
+    axum::Json(body).into_response()
+}
+
+fn refused(status: StatusCode, reason: &str) -> Response {
+    let errors = json!([{ "code": 5300, "message": reason }]);
+    let body = json!({ "success": false, "result": null, "errors": errors });
+    (status, axum::Json(body)).into_response()
+}
+
+async fn info(State(ca): State<Arc<Enterprise>>) -> Response {
+    result(&ca.root.pem())
+}
+
+async fn sign(State(ca): State<Arc<Enterprise>>, body: String) -> Response {
+    let body: Value = serde_json::from_str(&body).unwrap();
+    let request = STANDARD.decode(body["request"].as_str().unwrap()).unwrap();
+    let request: Value = serde_json::from_slice(&request).unwrap();
+    assert_eq!(request["profile"], "issuing-ca");
+    let csr = request["certificate_request"].as_str().unwrap().to_owned();
+    match ca.ask(csr, None).await {
+        Said::Issued(bytes) => {
+            let text = String::from_utf8(bytes).unwrap();
+            match text.starts_with('<') {
+                true => text.into_response(),
+                false => result(&text),
+            }
+        }
+        Said::Pending(_) | Said::Forgotten => panic!("CFSSL answers at once"),
+        Said::Refused(reason) => refused(StatusCode::BAD_REQUEST, &reason),
+        Said::Nothing => refused(StatusCode::INTERNAL_SERVER_ERROR, "no"),
+    }
+}
+
+contract!(StandIn);
+
+/// Starts CFSSL with the configuration of docs/how-to/upstream-cfssl.md.
+async fn start(directory: &Path, root: &OpensslCa) -> (Process, String) {
+    let how_to = include_str!("../../docs/how-to/upstream-cfssl.md");
+    let (_, config) = how_to.split_once("```json\n").unwrap();
+    let config = config.split_once("```").unwrap().0.replace("KEY", KEY);
+    let file = directory.join("cfssl.json");
+    fs::write(&file, config).unwrap();
+    let mut command = Command::new("cfssl");
+    command
+        .args(["serve", "-address", "127.0.0.1", "-port", "0", "-ca"])
+        .arg(root.pem_file());
+    command.arg("-ca-key").arg(root.key_file());
+    command.arg("-config").arg(&file);
+    let process = Process::start(&mut command, &directory.join("cfssl.log"));
+    let mut url = None;
+    eventually(PATIENCE, "CFSSL answers", async || {
+        for port in listening(process.id().as_raw()) {
+            let candidate = format!("http://127.0.0.1:{port}");
+            let info = reqwest::Client::new().post(format!("{candidate}/api/v1/cfssl/info"));
+            if info.body("{\"label\":\"\"}").send().await.is_ok() {
+                url = Some(candidate);
+            }
+        }
+        url.is_some()
+    })
+    .await;
+    (process, url.unwrap())
+}
+
+/// From `upstream test` to workloads' certificates, with the least rights; then with another key and
+/// other profiles.
+#[tokio::test(flavor = "multi_thread")]
+async fn cfssl_certifies_the_issuing_ca() {
+    let setup = TestServer::bare();
+    let directory = setup.path("cfssl");
+    fs::create_dir_all(&directory).unwrap();
+    let root = OpensslCa::new(&directory, "corp");
+    let (_process, url) = start(&directory, &root).await;
+    let section = section(&directory, &url);
+    let found = upstream_test(&setup, &section, "subject = \"Mesh CA\"");
+    assert!(found.contains("\"issuing-ca\" may sign certificates"), "{found}");
+    certify_and_serve(&setup, &root.pem(), "Mesh CA").await;
+
+    let request = submission();
+    let other = connect(&section.replace("issuing-ca", "other"));
+    match other.submit(&request).await {
+        Ok(Answer::Refused(why)) => assert!(why.contains("Policy violation"), "{why}"),
+        answer => panic!("not refused: {answer:?}"),
+    }
+    let leaves = connect(&section.replace("profile = \"issuing-ca\"\n", ""));
+    let unfit = leaves.test().await.unwrap_err().reason;
+    assert!(unfit.contains("is not for CAs"), "{unfit}");
+    let upstream = connect(&section);
+    for key in ["0123", "no key", "é1"] {
+        fs::write(directory.join("cfssl.key"), key).unwrap();
+        let says = match key {
+            "0123" => "invalid token",
+            _ => "holds no key in hexadecimal",
+        };
+        let submitted = upstream.submit(&request).await.unwrap_err().reason;
+        let tested = upstream.test().await.unwrap_err().reason;
+        for reason in [submitted, tested] {
+            assert!(reason.contains(says), "{reason}");
+            assert!(!reason.contains(key), "{reason}");
+        }
+    }
+}
