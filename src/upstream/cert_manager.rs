@@ -107,6 +107,12 @@ impl CertManagerConfig {
         })
     }
 
+    pub(super) fn permissions(&self, why: &str) -> [Permission; 2] {
+        ["create", "get"].map(|verb| {
+            Permission::new(verb, GROUP, "certificaterequests", why).within(&self.namespace)
+        })
+    }
+
     fn path(&self) -> String {
         format!(
             "/apis/{GROUP}/v1/namespaces/{}/certificaterequests",

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::UpstreamCa;
+use super::adcs::{AdcsCa, AdcsConfig};
+use super::cert_manager::{CertManagerCa, CertManagerConfig};
 use super::command::{CommandCa, CommandConfig};
+use super::ejbca::{EjbcaCa, EjbcaConfig};
 use super::raw::{RawKind, RawUpstream};
 use super::vault::{VaultCa, VaultConfig};
 use crate::config_issue::ConfigIssues;
@@ -38,6 +41,9 @@ macro_rules! kinds {
 }
 
 kinds! {
+    Adcs(AdcsConfig => AdcsCa),
+    CertManager(CertManagerConfig => CertManagerCa),
+    Ejbca(EjbcaConfig => EjbcaCa),
     Command(CommandConfig => CommandCa),
     Vault(VaultConfig => VaultCa),
 }

@@ -9,11 +9,15 @@
     unreachable_pub
 )]
 
+mod adcs;
 mod authority;
 mod command;
 mod contract;
+mod ejbca;
 mod enterprise;
 mod examination;
+mod life;
 mod openbao;
 mod renewal;
 mod vault;
+mod vault_logins;

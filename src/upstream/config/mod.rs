@@ -11,6 +11,7 @@ pub use authority::{AuthorityConfig, RawAuthority};
 use super::UpstreamCa;
 use super::kinds::Kind;
 use super::raw::RawUpstream;
+use crate::cluster::{ClusterConfig, Permission};
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::policy::Profile;
 
@@ -131,6 +132,37 @@ impl Config {
             upstreams,
             authorities,
         }
+    }
+
+    /// Finds the clusters that upstream CAs are in.
+    pub fn find_clusters(
+        &mut self,
+        clusters: &BTreeMap<String, ClusterConfig>,
+        issues: &mut ConfigIssues,
+    ) {
+        for (name, upstream) in &mut self.upstreams {
+            if let Kind::CertManager(config) = &mut upstream.kind {
+                match clusters.get(config.cluster()) {
+                    Some(cluster) => config.set_target(cluster),
+                    None => {
+                        let key = format!("upstream.{name}.cluster");
+                        issues.push(ConfigIssue::undefined(key, "clusters", config.cluster()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The permissions that upstream CAs in a cluster need there.
+    pub fn permissions(&self, cluster: &str) -> Vec<Permission> {
+        let needed = self.upstreams.iter().filter_map(|(name, upstream)| {
+            let Kind::CertManager(config) = &upstream.kind else {
+                return None;
+            };
+            let why = format!("upstream.{name}.cluster");
+            (config.cluster() == cluster).then(|| config.permissions(&why))
+        });
+        needed.flatten().collect()
     }
 
     /// Holds the lifetimes of issuing CAs against those of the certificates that the profiles in use
