@@ -1,7 +1,6 @@
 //! More connections than the process may open files, and a shutdown with silent connections.
 
 use std::process::Command;
-use std::time::Instant;
 
 use rootbridge_test_support::csr::KeyAndCsr;
 use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventually};
