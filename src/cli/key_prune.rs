@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::config_arg::CommonArgs;
 use super::failure::{Exit, Failure};
-use super::keys::{Listed, is_given_up, read_keys, use_of};
+use super::key_records::{Listed, is_given_up, read_keys, use_of};
 use super::open::{actor, config_with_environment, with_ledger};
 use super::output;
 use crate::digest::hex;
@@ -69,7 +69,7 @@ fn ask(records: &Snapshot, keys: &[Listed]) -> Result<(), Failure> {
         output::note(format!("key {id} in token {token} ({label}): {why}"))?;
     }
     output::note(
-        "A destroyed key cannot be had back. Another server with a ledger of its own may use a key that \
+        "Nothing restores a destroyed key. Another server with a ledger of its own may use a key that \
          no record here names.",
     )?;
     let question = format!("Destroy {} of them? Write yes:", keys.len());

@@ -19,6 +19,7 @@ mod files;
 mod format;
 mod generate;
 mod key_prune;
+mod key_records;
 mod keys;
 mod ledger;
 mod linkerd;

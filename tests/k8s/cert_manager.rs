@@ -165,7 +165,7 @@ async fn pending(setup: &TestServer, server: &RunningServer, other: &str) -> Str
 /// What `cmctl approve` and `cmctl deny` do.
 async fn decide(client: &Client, name: &str, condition: &str) {
     let patch = json!({ "status": { "conditions": [{
-        "type": condition, "status": "True", "reason": "Board", "message": "minutes of Tuesday",
+        "type": condition, "status": "True", "reason": "Policy", "message": "minutes of Tuesday",
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     }]}});
     let (api, patch) = (requests(client), Patch::Merge(patch));

@@ -1,5 +1,5 @@
 //! The upstream CA as Active Directory's web enrolment pages: a stand-in with the pages' texts, which
-//! another client of them judges first.
+//! another client of them accepts first.
 
 use std::collections::BTreeMap;
 use std::fs;
