@@ -137,11 +137,9 @@ pub(super) fn self_test(
     session: &Session,
     key: &SigningKey,
 ) -> Result<(), Fault> {
-    let raw = session.sign(
-        &mechanism::signing(key.public.kind()),
-        find(inner, session, key)?,
-        &mechanism::input(key.algorithm, TEST_MESSAGE)?,
-    )?;
+    let object = find(inner, session, key)?;
+    let hashed = inner.hashed_in_token();
+    let raw = mechanism::sign(session, object, key.algorithm, hashed, TEST_MESSAGE)?;
     inner.test_signatures.fetch_add(1, Ordering::Relaxed);
     key.verify_raw_test_signature(raw)
         .map_err(|reason| Fault::other("C_Sign", reason))

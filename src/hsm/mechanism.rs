@@ -1,8 +1,10 @@
 //! Conversions between X.509 and PKCS#11: mechanisms, digests, signatures, public keys.
 
 use aws_lc_rs::digest::{Algorithm, SHA256, SHA384, digest};
-use cryptoki::mechanism::Mechanism;
-use cryptoki::object::Attribute;
+use cryptoki::error::RvError;
+use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::object::{Attribute, ObjectHandle};
+use cryptoki::session::Session;
 use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRef, UintRef};
 use der::{Decode, Encode, Sequence};
 use spki::{AlgorithmIdentifier, SubjectPublicKeyInfo};
@@ -21,18 +23,74 @@ const SHA256_DIGEST_INFO: [u8; 19] = [
     0x00, 0x04, 0x20,
 ];
 
-/// The input of C_Sign: the digest for CKM_ECDSA, DigestInfo for CKM_RSA_PKCS. Hashing in software
-/// sends less to the token.
-pub(super) fn input(algorithm: SignatureAlgorithm, message: &[u8]) -> Result<Vec<u8>, Fault> {
-    Ok(match algorithm {
-        SignatureAlgorithm::EcdsaSha256 => hash(&SHA256, message),
-        SignatureAlgorithm::EcdsaSha384 => hash(&SHA384, message),
-        SignatureAlgorithm::RsaSha256 => {
+/// For which algorithms the token computes the digest itself, by what C_GetMechanismInfo says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct HashedInToken {
+    rsa: bool,
+    ecdsa_sha256: bool,
+    ecdsa_sha384: bool,
+}
+
+impl HashedInToken {
+    /// RSA where the token can: with CKM_RSA_PKCS, TPMs and modules in FIPS mode ask for more rights
+    /// than a key for signatures has. ECDSA only where it must: the digest is shorter.
+    pub(super) fn choose(signs_with: impl Fn(MechanismType) -> bool) -> Self {
+        let must = |hashed| !signs_with(MechanismType::ECDSA) && signs_with(hashed);
+        Self {
+            rsa: signs_with(MechanismType::SHA256_RSA_PKCS),
+            ecdsa_sha256: must(MechanismType::ECDSA_SHA256),
+            ecdsa_sha384: must(MechanismType::ECDSA_SHA384),
+        }
+    }
+
+    fn of(self, algorithm: SignatureAlgorithm) -> bool {
+        match algorithm {
+            SignatureAlgorithm::RsaSha256 => self.rsa,
+            SignatureAlgorithm::EcdsaSha384 => self.ecdsa_sha384,
+            _ => self.ecdsa_sha256,
+        }
+    }
+}
+
+/// C_SignInit and C_Sign. A key may allow only one of the two mechanisms (CKA_ALLOWED_MECHANISMS).
+pub(super) fn sign(
+    session: &Session,
+    key: ObjectHandle,
+    algorithm: SignatureAlgorithm,
+    hashed: HashedInToken,
+    message: &[u8],
+) -> Result<Vec<u8>, Fault> {
+    let attempt = |in_token| -> Result<Vec<u8>, Fault> {
+        let (mechanism, input) = signing(algorithm, in_token, message)?;
+        Ok(session.sign(&mechanism, key, &input)?)
+    };
+    let first = hashed.of(algorithm);
+    attempt(first).or_else(|fault| match fault.code() {
+        Some(RvError::MechanismInvalid) => attempt(!first).map_err(|_| fault),
+        _ => Err(fault),
+    })
+}
+
+/// The mechanism for C_SignInit and the input of C_Sign: the message itself, the digest for CKM_ECDSA,
+/// DigestInfo for CKM_RSA_PKCS.
+fn signing(
+    algorithm: SignatureAlgorithm,
+    in_token: bool,
+    message: &[u8],
+) -> Result<(Mechanism<'static>, Vec<u8>), Fault> {
+    use SignatureAlgorithm as S;
+    Ok(match (algorithm, in_token) {
+        (S::EcdsaSha256, true) => (Mechanism::EcdsaSha256, message.to_vec()),
+        (S::EcdsaSha384, true) => (Mechanism::EcdsaSha384, message.to_vec()),
+        (S::RsaSha256, true) => (Mechanism::Sha256RsaPkcs, message.to_vec()),
+        (S::EcdsaSha256, false) => (Mechanism::Ecdsa, hash(&SHA256, message)),
+        (S::EcdsaSha384, false) => (Mechanism::Ecdsa, hash(&SHA384, message)),
+        (S::RsaSha256, false) => {
             let mut info = SHA256_DIGEST_INFO.to_vec();
             info.extend(hash(&SHA256, message));
-            info
+            (Mechanism::RsaPkcs, info)
         }
-        other => {
+        (other, _) => {
             return Err(Fault::other(
                 "C_SignInit",
                 format!("keys in a token do not sign with {other}"),
@@ -43,14 +101,6 @@ pub(super) fn input(algorithm: SignatureAlgorithm, message: &[u8]) -> Result<Vec
 
 fn hash(algorithm: &'static Algorithm, message: &[u8]) -> Vec<u8> {
     digest(algorithm, message).as_ref().to_vec()
-}
-
-/// The mechanism for C_SignInit.
-pub(super) fn signing(kind: KeyKind) -> Mechanism<'static> {
-    match kind {
-        KeyKind::Rsa { .. } => Mechanism::RsaPkcs,
-        _ => Mechanism::Ecdsa,
-    }
 }
 
 /// The mechanism for C_GenerateKeyPair, and the attributes of the public key that set its kind.
@@ -224,6 +274,36 @@ mod tests {
     }
 
     #[test]
+    fn the_token_hashes_for_rsa_where_it_can_and_for_ecdsa_where_it_must() {
+        use MechanismType as M;
+        let choose = |listed: &[M]| HashedInToken::choose(|one| listed.contains(&one));
+        let all = [
+            M::RSA_PKCS,
+            M::SHA256_RSA_PKCS,
+            M::ECDSA,
+            M::ECDSA_SHA256,
+            M::ECDSA_SHA384,
+        ];
+        for (listed, rsa, p256, p384) in [
+            (&all[..], true, false, false),
+            (&[M::RSA_PKCS, M::ECDSA], false, false, false),
+            (&[M::ECDSA_SHA256], false, true, false),
+            (&[M::ECDSA_SHA384, M::SHA256_RSA_PKCS], true, false, true),
+            // A module that lists nothing is asked for what most have.
+            (&[], false, false, false),
+        ] {
+            let chosen = choose(listed);
+            let algorithms = [
+                SignatureAlgorithm::RsaSha256,
+                SignatureAlgorithm::EcdsaSha256,
+                SignatureAlgorithm::EcdsaSha384,
+            ];
+            let found = algorithms.map(|algorithm| chosen.of(algorithm));
+            assert_eq!(found, [rsa, p256, p384], "{listed:?}");
+        }
+    }
+
+    #[test]
     fn impossible_signatures_and_unsupported_kinds_are_refused() {
         assert!(signature(KeyKind::EcdsaP256, vec![1; 63]).is_err());
         assert!(signature(KeyKind::EcdsaP256, vec![1; 96]).is_err());
@@ -231,7 +311,8 @@ mod tests {
         assert!(signature(KeyKind::Rsa { bits: 2048 }, vec![1; 255]).is_err());
         assert!(signature(KeyKind::Ed25519, vec![1; 64]).is_err());
         assert!(ec_public_key(b"\x05\x00", &[4; 65]).is_err());
-        assert!(input(SignatureAlgorithm::Ed25519, b"m").is_err());
+        assert!(signing(SignatureAlgorithm::Ed25519, false, b"m").is_err());
+        assert!(signing(SignatureAlgorithm::Ed25519, true, b"m").is_err());
         assert!(generation(KeyKind::Rsa { bits: 1024 }).is_none());
     }
 

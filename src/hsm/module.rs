@@ -18,6 +18,7 @@ use cryptoki::slot::Slot;
 use super::config::TokenConfig;
 use super::error::HsmError;
 use super::fault::Fault;
+use super::mechanism::HashedInToken;
 use super::pin::PinFlags;
 use super::token_info::{LibraryInfo, TokenInfo};
 
@@ -144,6 +145,18 @@ impl Module {
                 to_be_changed: info.user_pin_to_be_changed(),
             },
             unreadable: None,
+        })
+    }
+
+    /// What the token hashes by itself. Each mechanism is asked for: for the whole list, the PKCS#11
+    /// crate logs an error for every mechanism that it does not know.
+    pub(super) fn hashed_in_token(&self, slot: u64) -> HashedInToken {
+        let Ok(slot) = Slot::try_from(slot) else {
+            return HashedInToken::default();
+        };
+        HashedInToken::choose(|mechanism| {
+            let info = self.context.get_mechanism_info(slot, mechanism);
+            info.is_ok_and(|info| info.sign())
         })
     }
 

@@ -75,11 +75,10 @@ pub(super) fn signs_for(
     let Some(algorithm) = public.kind().ca_algorithm() else {
         return Ok(false);
     };
-    let input = mechanism::input(algorithm, TEST_MESSAGE)?;
-    let raw = match session.sign(&mechanism::signing(public.kind()), private, &input) {
+    let hashed = inner.hashed_in_token();
+    let raw = match mechanism::sign(session, private, algorithm, hashed, TEST_MESSAGE) {
         Ok(raw) => raw,
-        Err(error) => {
-            let fault = Fault::from(error);
+        Err(fault) => {
             return match fault.class() {
                 // A key of another type, or one that may not sign.
                 FaultClass::Refused => Ok(false),

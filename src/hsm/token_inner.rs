@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::config::{Config, TokenConfig};
 use super::error::HsmError;
 use super::fault::Fault;
+use super::mechanism::HashedInToken;
 use super::module::Module;
 use super::signing_key::SigningKey;
 use super::token_info::TokenInfo;
@@ -30,6 +31,7 @@ pub(super) struct TokenInner {
     login_generation: AtomicU64,
     state: watch::Sender<TokenState>,
     info: Mutex<Option<TokenInfo>>,
+    hashed_in_token: Mutex<HashedInToken>,
     open_keys: Mutex<Vec<Arc<SigningKey>>>,
     failure_reported: AtomicBool,
     login_is_shown: AtomicBool,
@@ -58,6 +60,7 @@ impl TokenInner {
             login_generation: AtomicU64::new(0),
             state: watch::Sender::new(TokenState::Starting),
             info: Mutex::new(None),
+            hashed_in_token: Mutex::default(),
             open_keys: Mutex::new(Vec::new()),
             failure_reported: AtomicBool::new(false),
             login_is_shown: AtomicBool::new(true),
@@ -101,8 +104,21 @@ impl TokenInner {
     }
 
     pub(super) fn set_logged_in(&self, info: TokenInfo) {
+        let hashed = self.module.hashed_in_token(info.slot);
+        *self
+            .hashed_in_token
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = hashed;
         *self.info.lock().unwrap_or_else(PoisonError::into_inner) = Some(info);
         self.login_generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// As of the last login.
+    pub(super) fn hashed_in_token(&self) -> HashedInToken {
+        *self
+            .hashed_in_token
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether sessions show the login (C_GetSessionInfo). They do not when the token needs none, or

@@ -36,8 +36,7 @@ pub(super) enum Work {
 
 pub(super) struct Signing {
     pub(super) key: Arc<SigningKey>,
-    /// As [`mechanism::input`] returns it.
-    pub(super) input: Vec<u8>,
+    pub(super) message: Vec<u8>,
     pub(super) deadline: Instant,
     /// A test signature has its own counter.
     pub(super) test: bool,
@@ -156,12 +155,9 @@ impl Worker {
                 found
             }
         };
-        let signed = open.session.sign(
-            &mechanism::signing(job.key.public.kind()),
-            handle,
-            &job.input,
-        );
-        signed.map_err(Fault::from).inspect_err(|fault| {
+        let (algorithm, hashed) = (job.key.algorithm, self.inner.hashed_in_token());
+        let signed = mechanism::sign(&open.session, handle, algorithm, hashed, &job.message);
+        signed.inspect_err(|fault| {
             if fault.may_have_signed() {
                 self.inner
                     .unconfirmed_signatures

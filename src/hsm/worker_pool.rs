@@ -10,7 +10,6 @@ use tokio::sync::oneshot;
 
 use super::error::{HsmError, SignError};
 use super::login::{LoginClient, LoginThread};
-use super::mechanism;
 use super::queue::JobQueue;
 use super::signing_key::{SigningKey, TEST_MESSAGE};
 use super::slots::{QueueSlot, Slots};
@@ -136,12 +135,10 @@ impl WorkerPool {
         test: bool,
         queue_slot: QueueSlot,
     ) -> Result<Vec<u8>, SignError> {
-        let input = mechanism::input(key.algorithm, message)
-            .map_err(|fault| SignError::Refused(fault.to_string()))?;
         let (reply, signature) = oneshot::channel();
         let job = Signing {
             key: Arc::clone(key),
-            input,
+            message: message.to_vec(),
             deadline,
             test,
             reply,

@@ -22,6 +22,11 @@ pub(super) async fn active_issuer(
     if let Some(known) = known
         && *known.id() == issuer.id
         && known.certificate_id() == row.id
+        && known
+            .path()
+            .skip(1)
+            .map(Certificate::der)
+            .eq(row.path.iter().map(Vec::as_slice))
     {
         return Ok(Arc::clone(known));
     }
@@ -76,7 +81,9 @@ pub fn active_path(record: &AuthorityRecord) -> Result<Vec<Certificate>, NoIssue
     let mut path = below_anchor
         .map(|der| parse(der))
         .collect::<Result<Vec<_>, _>>()?;
-    path.extend(anchor(record, row)?);
+    let anchor = anchor(record, row)?;
+    // An adopted root is its own anchor.
+    path.extend(anchor.filter(|anchor| path.last() != Some(anchor)));
     Ok(path)
 }
 

@@ -219,6 +219,12 @@ pub enum Change {
         /// Retires the authority's other active issuers of the same role.
         retire: bool,
     },
+    /// Replaces the path of a CA certificate that is not retired, which ends in the same anchor.
+    SetPath {
+        certificate: CaCertificateId,
+        /// The intermediates from its issuer upwards, without the anchor.
+        path: Vec<Vec<u8>>,
+    },
     /// Retires a CA certificate: it is no longer returned with leaves.
     RetireCaCertificate { certificate: CaCertificateId },
     /// Moves an issuer forward. An issuer that becomes active takes its pending certificates and their

@@ -5,10 +5,10 @@ use std::time::Duration;
 use cryptoki::context::Pkcs11;
 use cryptoki::object::{Attribute, ObjectClass};
 use cryptoki::slot::Slot;
-use rootbridge::hsm::{Hsm, HsmError, NewKey, SlotReport, TokenState};
+use rootbridge::hsm::{Hsm, HsmError, NewKey, SignError, SlotReport, TokenState};
 use rootbridge::x509::KeyKind;
 
-use crate::support::{Module, PIN, SO_PIN, Scenario, secret, sign_and_verify, until};
+use crate::support::{Module, PIN, SO_PIN, Scenario, secret, sign, sign_and_verify, until};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -292,5 +292,72 @@ scenario!(
         let key = token.key(&[1, 2], &ours).await.unwrap();
         assert_eq!(key.id(), [9]);
         sign_and_verify(&key, b"m").await;
+    }
+);
+
+scenario!(
+    either_of_two_mechanisms_is_enough_to_sign,
+    Module::Faulty,
+    async |scenario| {
+        init(&scenario);
+        let inits = |mechanism: &str| {
+            let log = std::fs::read_to_string(scenario.dir.join("spy.log")).unwrap();
+            let used = format!("pMechanism->type = {mechanism}");
+            log.lines()
+                .filter(|line| line.trim_end().ends_with(&used))
+                .count()
+        };
+        // What the token hashes itself is asked first; a key may not allow it.
+        let kind = KeyKind::Rsa { bits: 2048 };
+        a_new_key_signs(&scenario, kind).await;
+        let hashed = inits("CKM_SHA256_RSA_PKCS");
+        assert!(hashed > 0, "{hashed}");
+        assert_eq!(inits("CKM_RSA_PKCS"), 0);
+        scenario.command("no_mechanism 64\n"); // CKM_SHA256_RSA_PKCS
+        a_new_key_signs(&scenario, kind).await;
+        assert!(inits("CKM_SHA256_RSA_PKCS") > hashed);
+        assert!(inits("CKM_RSA_PKCS") > 0);
+        // Without either, the first one is in the message.
+        scenario.command("no_mechanism 4161\n"); // CKM_ECDSA
+        let hsm = Hsm::open(&scenario.config(|_| ())).unwrap();
+        let token = hsm.token("main").unwrap();
+        token.ready(LIMIT).await.unwrap();
+        let new = token.generate(KeyKind::EcdsaP256, "new", None).await;
+        let NewKey { id, public_key } = new.unwrap();
+        let key = token.key(&id, &public_key).await.unwrap();
+        let error = sign(&key, b"m").await.unwrap_err();
+        assert!(matches!(error, SignError::Refused(_)), "{error:?}");
+        let text = error.to_string();
+        assert!(
+            text.contains("C_SignInit") && text.contains("CKR_MECHANISM_INVALID"),
+            "{text}"
+        );
+    }
+);
+
+scenario!(
+    a_key_that_wants_its_pin_for_each_signature_is_refused,
+    Module::Faulty,
+    async |scenario| {
+        let (_hsm, token) = scenario.ready(|_| ()).await;
+        scenario.command("each_pin 1\n");
+        let new = token.generate(KeyKind::EcdsaP256, "new", None).await;
+        let NewKey { id, public_key } = new.unwrap();
+        let listed = token.keys().await.unwrap();
+        assert_eq!(listed[0].attestation.always_authenticate, Some(true));
+        let before = scenario.calls("C_SignInit");
+        let error = token.key(&id, &public_key).await.unwrap_err();
+        assert!(
+            matches!(error, HsmError::AlwaysAuthenticate { .. }),
+            "{error}"
+        );
+        let text = error.to_string();
+        assert!(text.contains("CKA_ALWAYS_AUTHENTICATE"), "{text}");
+        assert_eq!(
+            scenario.calls("C_SignInit"),
+            before,
+            "no signature was tried"
+        );
+        assert_eq!(token.state(), TokenState::Ready);
     }
 );

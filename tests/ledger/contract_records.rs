@@ -217,10 +217,22 @@ pub async fn several_certificates_and_key_locations(store: &dyn Store) {
     .unwrap();
     let issuing = &authority(&fixture).await.issuers[1];
     assert_eq!(issuing.certificates[0].state, CertificateState::Retired);
+    let set_path = |certificate, path| Change::SetPath { certificate, path };
+    apply(&fixture, set_path(id, vec![])).await.unwrap();
+    let crossed = &authority(&fixture).await.issuers[1].certificates[2];
+    assert_eq!((crossed.id, crossed.path.len()), (id, 0));
     let again = Change::RetireCaCertificate {
         certificate: fixture.certificate,
     };
-    for (change, says) in [(again, "or is retired"), (add, "already is on record")] {
+    for (change, says) in [
+        (again, "or is retired"),
+        (set_path(fixture.certificate, vec![]), "or is retired"),
+        (
+            set_path(id, vec![b"no certificate".to_vec()]),
+            "a certificate of the path",
+        ),
+        (add, "already is on record"),
+    ] {
         let error = apply(&fixture, change).await.unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
     }

@@ -11,17 +11,17 @@ use rootbridge_test_support::openssl::{self, OpensslCa};
 use rootbridge_test_support::softhsm;
 use serde_json::Value;
 
-const DOMAIN: &str = "cluster.local";
+pub(crate) const DOMAIN: &str = "cluster.local";
 
 /// Another program of the HSM, with the administrators' means.
-fn administer(setup: &TestServer, program: &str) -> Command {
+pub(crate) fn administer(setup: &TestServer, program: &str) -> Command {
     let mut command = Command::new(program);
     command.env("SOFTHSM2_CONF", setup.path("token/softhsm2.conf"));
     command
 }
 
 /// A key pair that pkcs11-tool generates.
-fn generate(setup: &TestServer, label: &str, id: &str, more: &[&str]) {
+pub(crate) fn generate(setup: &TestServer, label: &str, id: &str, more: &[&str]) {
     let pin = fs::read_to_string(setup.path("token/pin")).unwrap();
     let mut tool = administer(setup, "pkcs11-tool");
     tool.arg("--module").arg(softhsm::module());
@@ -32,7 +32,7 @@ fn generate(setup: &TestServer, label: &str, id: &str, more: &[&str]) {
 }
 
 /// A key that was made outside the token.
-fn import(setup: &TestServer, label: &str, id: &str) {
+pub(crate) fn import(setup: &TestServer, label: &str, id: &str) {
     let pin = fs::read_to_string(setup.path("token/pin")).unwrap();
     let key = openssl::key(&setup.path(""), label, "ecdsa-p256");
     let mut tool = administer(setup, "softhsm2-util");
@@ -54,7 +54,7 @@ fn json(setup: &TestServer, arguments: &[&str]) -> Value {
 }
 
 /// Every issuer's role and state.
-fn issuers(setup: &TestServer) -> Vec<(String, String)> {
+pub(crate) fn issuers(setup: &TestServer) -> Vec<(String, String)> {
     let list = json(setup, &["ca", "list"]);
     let text = |issuer: &Value, field: &str| issuer[field].as_str().unwrap().to_owned();
     let rows = list.as_array().unwrap().iter();
@@ -62,7 +62,7 @@ fn issuers(setup: &TestServer) -> Vec<(String, String)> {
         .collect()
 }
 
-fn file(setup: &TestServer, name: &str, text: &str) -> String {
+pub(crate) fn file(setup: &TestServer, name: &str, text: &str) -> String {
     let path = setup.path(name);
     fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_owned()

@@ -14,6 +14,7 @@
 
 mod access_matrix;
 mod admin;
+mod adopted;
 mod bundles;
 mod ceremonies;
 mod check_files;

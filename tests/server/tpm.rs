@@ -181,9 +181,11 @@ async fn a_ca_in_a_tpm_issues() {
     configure(&setup, &tpm);
 
     setup.init(DOMAIN, &[]);
+    // An RSA key for signatures does not sign with CKM_RSA_PKCS, for which this module decrypts.
+    setup.init("rsa.example", &["--key", "rsa-2048"]);
     let keys: Value = serde_json::from_str(&setup.cli(&["key", "list", "-o", "json"])).unwrap();
     let keys = keys.as_array().unwrap();
-    assert_eq!(keys.len(), 2);
+    assert_eq!(keys.len(), 4);
     for key in keys {
         for attribute in ["local", "always_sensitive", "never_extractable"] {
             assert_eq!(key[attribute], true, "{key}");

@@ -19,6 +19,8 @@
  *   id_octets N   CKA_ID keeps its first N octets
  *   no_false N    C_GenerateKeyPair refuses attribute type N with the value false
  *   no_type N     C_GenerateKeyPair refuses attribute type N
+ *   no_mechanism N  C_SignInit refuses mechanism N
+ *   each_pin N    private keys are CKA_ALWAYS_AUTHENTICATE
  *   generate_max N  C_GenerateKeyPair fails after N pairs
  *   close_all N   C_SignInit first closes all sessions with the slot
  *   once N        the next failure or closing removes the file
@@ -37,7 +39,7 @@ struct list { unsigned char version[2]; fn f[68]; };
 enum { GET_SLOT_INFO = 5, GET_TOKEN_INFO = 6, OPEN_SESSION = 12, CLOSE_ALL = 14, SESSION_INFO = 15, LOGIN = 18,
        COPY = 21, DESTROY = 22, GET_ATTRIBUTE = 24, FIND_INIT = 26, SIGN_INIT = 42, SIGN = 43, GENERATE = 59 };
 struct attribute { ulong type; void *value; ulong length; };
-enum { TOKEN = 0x1, ID = 0x102, EC_POINT = 0x181 };
+enum { TOKEN = 0x1, ID = 0x102, EC_POINT = 0x181, ALWAYS_AUTHENTICATE = 0x202 };
 
 static struct list real, ours;
 
@@ -61,6 +63,7 @@ static void spent(void) {
 static ulong sign_init(ulong session, void *mechanism, ulong key) {
     ulong n;
     if (command("init_rv", &n)) { spent(); return n; }
+    if (command("no_mechanism", &n) && *(ulong *)mechanism == n) return 0x70; /* CKR_MECHANISM_INVALID */
     if (command("close_all", &n)) {
         ulong info[4]; /* CK_SESSION_INFO: slotID, state, flags, ulDeviceError */
         spent();
@@ -102,6 +105,11 @@ static ulong get_attribute(ulong session, ulong object, struct attribute *wanted
     unsigned char point[256];
     struct attribute whole = {EC_POINT, point, sizeof point};
     ulong unused, rv;
+    if (count == 1 && wanted->type == ALWAYS_AUTHENTICATE && wanted->value && command("each_pin", &unused)) {
+        *(unsigned char *)wanted->value = 1;
+        wanted->length = 1;
+        return 0;
+    }
     if (count != 1 || wanted->type != EC_POINT || !command("raw_point", &unused))
         return real.f[GET_ATTRIBUTE](session, object, wanted, count);
     rv = real.f[GET_ATTRIBUTE](session, object, &whole, 1ul);

@@ -78,7 +78,9 @@ pub(super) async fn tokens(
         }
         match hsm.token(name) {
             Ok(token) if login(config, &token, report).await => {
-                keys(&token, records, report).await;
+                let wanted = config.hsm().token(name);
+                let allow_unattested = wanted.is_some_and(TokenConfig::allows_unattested_keys);
+                keys(&token, records, allow_unattested, report).await;
             }
             Ok(_) => {}
             Err(error) => report.error("token", name, error),
@@ -172,7 +174,12 @@ async fn login(config: &Config, token: &Token, report: &mut Report) -> bool {
 }
 
 /// Checks the recorded keys of the token: presence, attributes, and a signature by active ones.
-async fn keys(token: &Arc<Token>, records: Option<&Snapshot>, report: &mut Report) {
+async fn keys(
+    token: &Arc<Token>,
+    records: Option<&Snapshot>,
+    allow_unattested: bool,
+    report: &mut Report,
+) {
     let authorities = records.into_iter().flat_map(|records| &records.authorities);
     let recorded: Vec<(&IssuerRecord, &KeyLocation)> = authorities
         .flat_map(|authority| &authority.issuers)
@@ -221,9 +228,15 @@ async fn keys(token: &Arc<Token>, records: Option<&Snapshot>, report: &mut Repor
             report.pass("keys", label, "generated in the token, never extractable");
         } else {
             let detail = format!("the token does not report it as {}", missing.join(", "));
-            report.fail("keys", label, detail).hint(
-                "a copy may exist outside the HSM: create a new key, or set allow_unattested_keys",
-            );
+            match allow_unattested {
+                true => report
+                    .warn("keys", label, detail)
+                    .hint("a copy may exist outside the HSM; allow_unattested_keys lets it sign"),
+                false => report.fail("keys", label, detail).hint(
+                    "a copy may exist outside the HSM: create a new key, or set \
+                     allow_unattested_keys",
+                ),
+            }
         }
         // A root's key is not opened for a check: it signs CA certificates and nothing else.
         if issuer.role == Role::Issuing && issuer.state == IssuerState::Active {

@@ -28,16 +28,17 @@ impl Examined {
 
 impl Ceremony {
     /// `known` are the anchors that a path may end in; a root among `certificates` is another.
+    /// `requested`: how many CAs must be allowed below.
     pub(super) fn examine(
         &self,
         certificate: &Certificate,
-        issuer: &IssuerRecord,
+        requested: Option<u8>,
         certificates: &[Certificate],
         known: &[Certificate],
     ) -> Result<Examined, CeremonyError> {
         let path = self.find_path(certificate, certificates, known)?;
         let warnings = objections::examine(&path)?;
-        check_path_len(certificate, issuer)?;
+        check_path_len(certificate, requested)?;
         let unused = certificates.iter().filter(|each| !path.contains(each));
         Ok(Examined {
             certificate: certificate.clone(),
@@ -49,7 +50,7 @@ impl Ceremony {
     }
 
     /// To a known anchor, or else to a root among `certificates`.
-    pub(super) fn find_path(
+    fn find_path(
         &self,
         certificate: &Certificate,
         certificates: &[Certificate],
@@ -61,7 +62,10 @@ impl Ceremony {
         }
         let roots = certificates
             .iter()
-            .filter(|each| each.is_self_issued() && *each != certificate);
+            .filter(|each| match *each == certificate {
+                true => is_root(each),
+                false => each.is_self_issued(),
+            });
         let anchors: Vec<_> = known.iter().chain(roots).cloned().collect();
         if anchors.is_empty() {
             return Err(CeremonyError::NoRoot {
@@ -70,6 +74,16 @@ impl Ceremony {
         }
         Ok(find_ca_path(certificate, certificates, &anchors, now)?)
     }
+}
+
+/// Whether the certificate is its own issuer's, by its names and key identifiers; path validation
+/// verifies the signature.
+pub(super) fn is_root(certificate: &Certificate) -> bool {
+    let own = certificate.subject_key_id();
+    certificate.is_self_issued()
+        && certificate
+            .authority_key_id()
+            .is_none_or(|issuer| Some(issuer) == own)
 }
 
 pub(super) fn published(
@@ -139,8 +153,8 @@ fn top<'a>(certificate: &'a Certificate, certificates: &'a [Certificate]) -> &'a
     last
 }
 
-fn check_path_len(certificate: &Certificate, issuer: &IssuerRecord) -> Result<(), CeremonyError> {
-    match (certificate.path_len(), issuer.path_len) {
+fn check_path_len(certificate: &Certificate, requested: Option<u8>) -> Result<(), CeremonyError> {
+    match (certificate.path_len(), requested) {
         (Some(given), Some(requested)) if given < requested => {
             Err(CeremonyError::PathLen { given, requested })
         }

@@ -127,7 +127,18 @@ impl Ceremony {
         if self.is_recorded(existing, spec).await? {
             return Ok(());
         }
-        self.change(Change::AddIssuer {
+        self.change(Self::existing_issuer(token, existing, spec))
+            .await
+            .map(drop)
+    }
+
+    /// The change that records the key as a pending issuer.
+    pub(super) fn existing_issuer(
+        token: &Token,
+        existing: &ExistingKey,
+        spec: KeySpec<'_>,
+    ) -> Change {
+        Change::AddIssuer {
             trust_domain: spec.domain.clone(),
             role: spec.role,
             public_key: existing.public_key.spki_der().to_vec(),
@@ -138,8 +149,6 @@ impl Ceremony {
                 label: existing.report.label.clone(),
             },
             path_len: Some(spec.path_len),
-        })
-        .await
-        .map(drop)
+        }
     }
 }

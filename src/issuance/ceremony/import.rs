@@ -20,23 +20,30 @@ impl Ceremony {
         let records = self.ledger.snapshot().await?;
         let (certificate, authority, issuer) = own_certificate(certificates, &records, None)?;
         let domain = &authority.trust_domain;
-        let published = published(Some(authority))?;
-        let examined = self.examine(certificate, issuer, certificates, &published)?;
-        if is_in_use(authority) && !published.contains(&examined.anchor) {
-            return Err(CeremonyError::UnpublishedRoot {
-                trust_domain: domain.clone(),
-                subject: examined.anchor.subject(),
-            });
-        }
-        let is_same = |row: &CaCertificateRecord| {
+        let requested = issuer.path_len;
+        let examined = self.examine_for(
+            domain,
+            Some(authority),
+            (certificate, requested),
+            certificates,
+        )?;
+        let is_same = |row: &&CaCertificateRecord| {
             row.state == IssuerState::Active
                 && row.der == examined.certificate.der()
                 && row.anchor == examined.anchor.fingerprint()
         };
-        if issuer.certificates.iter().any(is_same) {
+        let recorded = issuer.certificates.iter().find(is_same);
+        if recorded.is_some_and(|row| row.path == examined.intermediates()) {
             return Ok(report(domain, &issuer.id, examined, None));
         }
-        let mut changes = vec![self.activation(&issuer.id, &examined, "import")];
+        let mut changes = vec![match recorded {
+            // Another way up to the same anchor, such as one without a root that stands twice.
+            Some(row) => Change::SetPath {
+                certificate: row.id,
+                path: examined.intermediates(),
+            },
+            None => self.activation(&issuer.id, &examined, "import"),
+        }];
         // An operator's import is an answer to the request that is in flight for this key.
         let open = authority.open_request();
         if let Some(open) = open.filter(|open| open.issuer.as_ref() == Some(&issuer.id)) {
@@ -65,16 +72,24 @@ impl Ceremony {
         }
     }
 
-    /// Whether `certificates` hold a path from `certificate` to an anchor; nothing is changed.
-    pub(super) fn check_path(
+    /// Examines a certificate for a key of `domain`, with the path length that was requested for it.
+    /// Where certificates are issued already, its root must be published.
+    pub(super) fn examine_for(
         &self,
-        certificate: &Certificate,
-        certificates: &[Certificate],
+        domain: &TrustDomain,
         authority: Option<&AuthorityRecord>,
-    ) -> Result<(), CeremonyError> {
+        (certificate, requested): (&Certificate, Option<u8>),
+        certificates: &[Certificate],
+    ) -> Result<Examined, CeremonyError> {
         let published = published(authority)?;
-        self.find_path(certificate, certificates, &published)
-            .map(drop)
+        let examined = self.examine(certificate, requested, certificates, &published)?;
+        match authority.is_some_and(is_in_use) && !published.contains(&examined.anchor) {
+            true => Err(CeremonyError::UnpublishedRoot {
+                trust_domain: domain.clone(),
+                subject: examined.anchor.subject(),
+            }),
+            false => Ok(examined),
+        }
     }
 }
 

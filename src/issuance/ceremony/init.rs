@@ -33,7 +33,6 @@ impl Ceremony {
         {
             return Err(CeremonyError::SameKey);
         }
-        self.create_authority(domain).await?;
         let active = self.issuers(domain, Role::Issuing, IssuerState::Active);
         if !active.await?.is_empty() {
             return Err(CeremonyError::AlreadyActive(domain.clone()));
@@ -52,17 +51,23 @@ impl Ceremony {
             kind: options.kind,
             path_len: root_len,
         };
-        // Before the root's key is generated or recorded.
         let issuing_spec = KeySpec {
             domain,
             role: Role::Issuing,
             kind: options.kind,
             path_len: options.path_len,
         };
-        if let Some(existing) = issuing_key {
-            self.open_existing(existing).await?;
-            self.is_recorded(existing, issuing_spec).await?;
+        // All that can be known before anything is generated or recorded.
+        for (existing, spec) in [(root_key, root_spec), (issuing_key, issuing_spec)] {
+            match existing {
+                Some(existing) => {
+                    self.open_existing(existing).await?;
+                    self.is_usable(existing, spec).await?;
+                }
+                None => drop(self.token(&options.token).await?),
+            }
         }
+        self.create_authority(domain).await?;
         let (root, existing) = self.root(&options.token, root_key, root_spec).await?;
         let issuing = match issuing_key {
             Some(existing) => {
@@ -129,6 +134,20 @@ impl Ceremony {
             issuing: issuing_certificate,
             bundle_sequence: bundle.map(|bundle| bundle.sequence),
         })
+    }
+
+    /// Whether the key has no other use: a root's may be active already, without an issuing CA below.
+    async fn is_usable(
+        &self,
+        existing: &ExistingKey,
+        spec: KeySpec<'_>,
+    ) -> Result<(), CeremonyError> {
+        let active = self.issuers(spec.domain, spec.role, IssuerState::Active);
+        let id = issuer_id(&existing.public_key);
+        match active.await?.iter().any(|issuer| issuer.id == id) {
+            true => Ok(()),
+            false => self.is_recorded(existing, spec).await.map(drop),
+        }
     }
 
     /// The root's key, and its certificate if an earlier run signed it.

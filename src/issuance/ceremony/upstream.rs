@@ -183,7 +183,7 @@ impl Ceremony {
             own_certificate(certificates, &records, request.issuer.as_ref())?;
         let approved = approved(authority)?;
         let known: Vec<_> = approved.iter().map(|(each, ..)| each.clone()).collect();
-        let examined = self.examine(certificate, issuer, certificates, &known)?;
+        let examined = self.examine(certificate, issuer.path_len, certificates, &known)?;
         let end = examined.path.iter().map(Certificate::not_after).min();
         let end = end.unwrap_or(certificate.not_after());
         let least = self.clock.now().plus(options.least_life);

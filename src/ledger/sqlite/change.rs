@@ -188,6 +188,7 @@ impl ChangeContext<'_> {
                 };
                 self.add_ca_certificate(&issuer, new, retire).await
             }
+            Change::SetPath { certificate, path } => self.set_path(certificate, &path).await,
             Change::RetireCaCertificate { certificate } => {
                 self.retire_certificate(certificate).await
             }

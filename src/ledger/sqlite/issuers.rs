@@ -171,7 +171,12 @@ impl ChangeContext<'_> {
             )));
         }
         let row = inserted.last_insert_rowid();
-        for (position, der) in (0_i64..).zip(&new.path) {
+        self.insert_path(row, &new.path).await?;
+        Ok(row)
+    }
+
+    async fn insert_path(&mut self, row: i64, path: &[Vec<u8>]) -> Result<(), LedgerError> {
+        for (position, der) in (0_i64..).zip(path) {
             sqlx::query("INSERT INTO ca_path (ca_certificate, position, der) VALUES (?, ?, ?)")
                 .bind(row)
                 .bind(position)
@@ -179,7 +184,35 @@ impl ChangeContext<'_> {
                 .execute(&mut *self.conn)
                 .await?;
         }
-        Ok(row)
+        Ok(())
+    }
+
+    pub(super) async fn set_path(
+        &mut self,
+        id: CaCertificateId,
+        path: &[Vec<u8>],
+    ) -> Result<ChangeResult, LedgerError> {
+        let mut prints = Vec::new();
+        for intermediate in path {
+            let certificate = parse("a certificate of the path", intermediate)?;
+            prints.push(format!("sha256:{}", hex(&certificate.fingerprint())));
+        }
+        let in_use: Option<i64> =
+            sqlx::query_scalar("SELECT id FROM ca_certificate WHERE id = ? AND state <> 'retired'")
+                .bind(id.get())
+                .fetch_optional(&mut *self.conn)
+                .await?;
+        let row = in_use.ok_or_else(|| not_in_use(id))?;
+        sqlx::query("DELETE FROM ca_path WHERE ca_certificate = ?")
+            .bind(row)
+            .execute(&mut *self.conn)
+            .await?;
+        self.insert_path(row, path).await?;
+        Ok(ChangeResult {
+            action: Some(("set-path", id.to_string(), prints.join(", "))),
+            certificate: Some(id),
+            ..ChangeResult::default()
+        })
     }
 
     /// Makes an issuer active, with its pending certificates and their anchors.
@@ -288,11 +321,7 @@ impl ChangeContext<'_> {
         .bind(id.get())
         .fetch_optional(&mut *self.conn)
         .await?;
-        let authority = authority.ok_or_else(|| {
-            LedgerError::Refused(format!(
-                "CA certificate {id} is not on record, or is retired"
-            ))
-        })?;
+        let authority = authority.ok_or_else(|| not_in_use(id))?;
         self.check_active_issuers(authority).await?;
         let action = Some(("retire-ca-certificate", id.to_string(), String::new()));
         Ok(ChangeResult {
@@ -300,6 +329,12 @@ impl ChangeContext<'_> {
             ..ChangeResult::default()
         })
     }
+}
+
+fn not_in_use(id: CaCertificateId) -> LedgerError {
+    LedgerError::Refused(format!(
+        "CA certificate {id} is not on record, or is retired"
+    ))
 }
 
 fn describe(location: &KeyLocation) -> String {
