@@ -15,7 +15,7 @@ import sys
 import certsrv
 
 server, ca_file, user, password, verb, *rest = sys.argv[1:]
-client = certsrv.Certsrv(server, user, password, cafile=ca_file)
+client = certsrv.Certsrv(server, user, password, cafile=ca_file, timeout=120)
 # Roots and proxies of this machine's own are not for this server.
 client.session.trust_env = False
 assert client.check_credentials()
