@@ -6,9 +6,12 @@ use std::time::Duration;
 use super::UpstreamCa;
 use super::adcs::{AdcsCa, AdcsConfig};
 use super::cert_manager::{CertManagerCa, CertManagerConfig};
+use super::cfssl::{Cfssl, CfsslConfig};
 use super::command::{CommandCa, CommandConfig};
 use super::ejbca::{EjbcaCa, EjbcaConfig};
+use super::est::{Est, EstConfig};
 use super::raw::{RawKind, RawUpstream};
+use super::step_ca::{StepCa, StepCaConfig};
 use super::vault::{VaultCa, VaultConfig};
 use crate::config_issue::ConfigIssues;
 
@@ -46,4 +49,7 @@ kinds! {
     Ejbca(EjbcaConfig => EjbcaCa),
     Command(CommandConfig => CommandCa),
     Vault(VaultConfig => VaultCa),
+    StepCa(StepCaConfig => StepCa),
+    Cfssl(CfsslConfig => Cfssl),
+    Est(EstConfig => Est),
 }

@@ -8,9 +8,11 @@
 mod adcs;
 mod answer;
 mod cert_manager;
+mod cfssl;
 mod command;
 mod config;
 mod ejbca;
+mod est;
 mod http;
 mod kinds;
 mod metrics;
@@ -21,6 +23,7 @@ mod schedule;
 mod secret;
 mod status;
 mod step;
+mod step_ca;
 mod vault;
 
 use std::fmt;

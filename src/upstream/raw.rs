@@ -16,6 +16,9 @@ pub enum RawKind {
     Ejbca,
     Command,
     Vault,
+    StepCa,
+    Cfssl,
+    Est,
 }
 
 /// How this server logs in to Vault.
@@ -87,6 +90,18 @@ raw_upstream! {
     password_file: PathBuf,
     /// A variable with it, instead of a file.
     password_env: String,
+    /// `step-ca`: the name of the provisioner.
+    provisioner: String,
+    /// `step-ca` and `cfssl`: a file with the key that requests are authenticated with.
+    key_file: PathBuf,
+    /// `step-ca` and `cfssl`: a variable with it, instead of a file.
+    key_env: String,
+    /// `cfssl`: the profile. Default: the CA's default one.
+    profile: String,
+    /// `cfssl` and `est`: which of several CAs.
+    label: String,
+    /// `cfssl`: the certificates above the CA's own.
+    chain_file: PathBuf,
     /// `vault`: where the PKI secrets engine is. Default `pki`.
     mount: String,
     /// `vault`: the issuer in it. Default: the engine's default one. `cert-manager`: the issuer.
