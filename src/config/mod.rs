@@ -254,6 +254,13 @@ impl Config {
         Memory::new(self)
     }
 
+    /// Limits that do not fit each other, or the memory that there is.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::from_iter(self.memory().warning());
+        warnings.extend(self.admission.beyond_queue(self.hsm.queue()));
+        warnings
+    }
+
     /// `[ledger]`.
     pub fn ledger(&self) -> &LedgerConfig {
         &self.ledger

@@ -207,6 +207,30 @@ mod tests {
         UpstreamConfig::check("corp".to_owned(), raw).map_err(|issues| issues.to_string())
     }
 
+    #[test]
+    fn an_upstream_in_a_cluster_needs_that_cluster() {
+        let text = "kind = 'cert-manager'\ncluster = 'east'\nnamespace = 'pki'\nissuer = 'ca'";
+        let mut config = Config::default();
+        config
+            .upstreams
+            .insert("corp".to_owned(), check(text).unwrap());
+        let mut issues = ConfigIssues::default();
+        config.find_clusters(&BTreeMap::new(), &mut issues);
+        let error = issues.into_result(None::<()>).unwrap_err().to_string();
+        let says = "upstream.corp.cluster: there is no [clusters.east]";
+        assert!(error.contains(says), "{error}");
+        let needed = config.permissions("east");
+        let needed: Vec<_> = needed.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            needed,
+            [
+                "create certificaterequests.cert-manager.io in pki",
+                "get certificaterequests.cert-manager.io in pki"
+            ]
+        );
+        assert!(config.permissions("west").is_empty());
+    }
+
     /// A key of another kind would be believed to do something.
     #[test]
     fn each_kind_has_its_own_keys() {
@@ -253,6 +277,23 @@ mod tests {
             (
                 vault("login = 'approle'\nrole_id = 'r'"),
                 "corp.secret_id_file: is missing",
+            ),
+            (vault("login = 'kubernetes'"), "corp.role: is missing"),
+            (
+                vault("login = 'cert'"),
+                "corp.client_certificate_file: is missing",
+            ),
+            (
+                "kind = 'cert-manager'\ncluster = 'c'\nnamespace = 'P'\nissuer = 'i'".to_owned(),
+                "corp.namespace: \"P\" is no name",
+            ),
+            (
+                "kind = 'adcs'\naddress = 'https://ca/certsrv'\npassword_env = 'P'".to_owned(),
+                "corp.username: is missing",
+            ),
+            (
+                "kind = 'ejbca'\naddress = 'https://ca'\npassword_env = 'P'".to_owned(),
+                "corp.end_entity_profile: is missing",
             ),
             (
                 vault("token_env = 'T'\nrole_id = 'r'"),

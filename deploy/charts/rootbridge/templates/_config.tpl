@@ -79,6 +79,7 @@
   "linkerd" $linkerd) }}
 {{- end }}
 
+{{- with .Values.admission }}{{ $_ := set $config "admission" . }}{{ end }}
 {{- $here := dict "clusters" (list .Values.cluster.name) }}
 {{- range $section, $entries := dict "csr_signers" .Values.csrSigners "pod_signers" .Values.podSigners "bundle_targets" .Values.bundleTargets }}
 {{- if $entries }}
