@@ -214,10 +214,8 @@ fn said(answer: &HttpAnswer) -> String {
 
 /// The last number in a text, which names the request.
 fn number(text: &str) -> Option<&str> {
-    let numbers = text.split(|c: char| !c.is_ascii_digit());
-    numbers
-        .filter(|each| (1..=20).contains(&each.len()))
-        .next_back()
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit());
+    numbers.rfind(|each| (1..=20).contains(&each.len()))
 }
 
 /// Base64 of DER each, or of PEM.
