@@ -42,7 +42,7 @@ pub use callers::CallersConfig;
 pub use cluster::Cluster;
 pub use clusters::Clusters;
 pub use config::{ClusterConfig, check_clusters, clusters};
-pub use connection::Connection;
+pub use connection::{Connection, connect_once};
 pub use error::ClusterUnavailable;
 pub use exec::{ExecConfig, ExecError};
 pub use follower::{Follower, Source, Versioned, WATCH_TIME, WatchEvent};

@@ -10,6 +10,7 @@ mod attestation;
 mod attributes;
 mod config;
 mod data_object;
+mod destroy;
 mod error;
 mod fault;
 mod generate;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::data_object;
+use super::destroy::destroy;
 use super::error::HsmError;
 use super::generate::{NewKey, generate, new_id};
 use super::key::Key;
@@ -116,6 +117,25 @@ impl Token {
         };
         self.workers
             .call("to generate a key", GENERATION_TIMEOUT, false, work)
+            .await
+    }
+
+    /// Destroys the key pair with the public key `expected`; `id` is its CKA_ID.
+    ///
+    /// # Errors
+    /// [`HsmError::KeyInUse`] when it is open for signing, [`HsmError::NoSuchKey`]; and when the token is
+    /// not ready, busy or refuses.
+    pub async fn destroy(&self, id: &[u8], expected: &PublicKey) -> Result<(), HsmError> {
+        let (id, expected) = (id.to_vec(), expected.clone());
+        let work = move |inner: &TokenInner, _: &_| {
+            let session = inner
+                .slot()
+                .and_then(|slot| inner.module.writable_session(slot))
+                .map_err(|fault| inner.call_error(fault))?;
+            destroy(inner, &session, &id, &expected)
+        };
+        self.workers
+            .call("to destroy a key", GENERATION_TIMEOUT, false, work)
             .await
     }
 
