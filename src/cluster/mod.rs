@@ -46,7 +46,7 @@ pub use connection::{Connection, connect_once};
 pub use error::ClusterUnavailable;
 pub use exec::{ExecConfig, ExecError};
 pub use follower::{Follower, Source, Versioned, WATCH_TIME, WatchEvent};
-pub use index::{AccountRecord, Index, PodRecord, replay as replay_watch};
+pub use index::{AccountRecord, Index, PodOnNode, PodRecord, replay as replay_watch};
 pub use inspector::{AudienceCheck, Inspector, ServerInfo};
 pub use kubeconfig::{KubeconfigError, read as read_kubeconfig};
 pub use listener_clusters::ListenerClusters;

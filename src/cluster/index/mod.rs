@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 pub use records::{AccountRecord, PodRecord};
-pub use replay::replay;
+pub use replay::{PodOnNode, replay};
 use synced_table::SyncedTable;
 use tables::{Accounts, Pods};
 use tokio::sync::watch as channel;

@@ -9,11 +9,14 @@ use super::records::PodRecord;
 use super::tables::{Pods, Table as _};
 use crate::cluster::api::{ApiError, parse_event};
 
+/// A pod, and those of its node.
+pub type PodOnNode = (Arc<PodRecord>, Vec<Arc<PodRecord>>);
+
 /// The pods that remain, each with those of its node. A line without an end of the watch is ended by it.
 ///
 /// # Errors
 /// Of the first line that no follower goes on after.
-pub fn replay(lines: &[u8]) -> Result<Vec<(Arc<PodRecord>, Vec<Arc<PodRecord>>)>, ApiError> {
+pub fn replay(lines: &[u8]) -> Result<Vec<PodOnNode>, ApiError> {
     let mut pods = Pods::default();
     for line in lines.split(|byte| *byte == b'\n') {
         match parse_event::<PodObject>(line)? {
