@@ -12,7 +12,7 @@ use rootbridge_test_support::softhsm;
 
 use crate::existing_keys::DOMAIN;
 
-/// Where p11-kit's packages configure modules, and where it looks whoever runs it.
+/// Where p11-kit's packages configure modules, and where root reads them too.
 const MODULES: &str = "/usr/share/p11-kit/modules";
 
 /// A configuration of p11-kit that has NSS's database and nothing else.
