@@ -4,8 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::UpstreamCa;
+use super::adcs::{AdcsCa, AdcsConfig};
+use super::cert_manager::{CertManagerCa, CertManagerConfig};
+use super::cfssl::{Cfssl, CfsslConfig};
 use super::command::{CommandCa, CommandConfig};
+use super::ejbca::{EjbcaCa, EjbcaConfig};
+use super::est::{Est, EstConfig};
 use super::raw::{RawKind, RawUpstream};
+use super::step_ca::{StepCa, StepCaConfig};
 use super::vault::{VaultCa, VaultConfig};
 use crate::config_issue::ConfigIssues;
 
@@ -38,6 +44,12 @@ macro_rules! kinds {
 }
 
 kinds! {
+    Adcs(AdcsConfig => AdcsCa),
+    CertManager(CertManagerConfig => CertManagerCa),
+    Ejbca(EjbcaConfig => EjbcaCa),
     Command(CommandConfig => CommandCa),
     Vault(VaultConfig => VaultCa),
+    StepCa(StepCaConfig => StepCa),
+    Cfssl(CfsslConfig => Cfssl),
+    Est(EstConfig => Est),
 }

@@ -5,9 +5,14 @@
 //! certificate signs. Every state is on record before the next step, so that the answer may take days
 //! and any process may die in between.
 
+mod adcs;
 mod answer;
+mod cert_manager;
+mod cfssl;
 mod command;
 mod config;
+mod ejbca;
+mod est;
 mod http;
 mod kinds;
 mod metrics;
@@ -18,6 +23,7 @@ mod schedule;
 mod secret;
 mod status;
 mod step;
+mod step_ca;
 mod vault;
 
 use std::fmt;

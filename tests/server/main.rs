@@ -46,4 +46,5 @@ mod resumption;
 mod serving;
 mod strangers;
 mod token_failures;
+mod token_marks;
 mod tpm;

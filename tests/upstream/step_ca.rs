@@ -121,7 +121,11 @@ async fn start(directory: &Path, root: &OpensslCa, key: &JwtKey) -> (Process, St
     let file = directory.join("ca.json");
     fs::write(&file, config.to_string()).unwrap();
     let binary = repository("build/interop/step-ca");
-    assert!(binary.exists(), "{} is missing: make setup", binary.display());
+    assert!(
+        binary.exists(),
+        "{} is missing: make setup",
+        binary.display()
+    );
     let mut command = Command::new(binary);
     command.arg(&file).env("STEPPATH", directory);
     command.env("HOME", directory);
@@ -155,7 +159,10 @@ async fn step_ca_certifies_the_issuing_ca() {
     let (_process, url) = start(&directory, &root, &key).await;
     let section = section(&directory, &url, &root.pem_file(), &key);
     let found = upstream_test(&setup, &section, "subject = \"Mesh CA\"");
-    assert!(found.contains("its provisioner rootbridge has this key"), "{found}");
+    assert!(
+        found.contains("its provisioner rootbridge has this key"),
+        "{found}"
+    );
     certify_and_serve(&setup, &root.pem(), "Mesh CA").await;
 
     let upstream = connect(&section);
@@ -175,9 +182,15 @@ async fn step_ca_certifies_the_issuing_ca() {
     log(&stranger);
     fs::write(&file, private(&JwtKey::p256("another"))).unwrap();
     let refused = upstream.test().await.unwrap_err().reason;
-    assert!(refused.contains("no provisioner rootbridge with the key another"), "{refused}");
+    assert!(
+        refused.contains("no provisioner rootbridge with the key another"),
+        "{refused}"
+    );
     fs::write(&file, "{\"kty\": \"EC\", \"d\": \"secret\"}").unwrap();
     let unusable = upstream.test().await.unwrap_err().reason;
-    assert!(unusable.contains("holds no private P-256 key"), "{unusable}");
+    assert!(
+        unusable.contains("holds no private P-256 key"),
+        "{unusable}"
+    );
     log(&unusable);
 }

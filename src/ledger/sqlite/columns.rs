@@ -227,3 +227,63 @@ impl From<sqlx::Error> for LedgerError {
         Self::unavailable(format!("{reason} ({error})"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::{ConnectOptions as _, SqliteConnection};
+
+    use super::*;
+
+    /// SQLite's own errors, each with what it is for an operator.
+    #[tokio::test]
+    async fn what_sqlite_says_is_explained() {
+        let dir = tempfile::tempdir().unwrap();
+        let connect = async |name: &str| {
+            let options = SqliteConnectOptions::new()
+                .filename(dir.path().join(name))
+                .create_if_missing(true)
+                .busy_timeout(Duration::ZERO);
+            options.connect().await
+        };
+        let fails = async |connection: &mut SqliteConnection, sql: &'static str| {
+            let result = sqlx::raw_sql(sql).execute(connection).await;
+            let error = result.map(drop).unwrap_err();
+            assert_eq!(is_busy(&error), primary_code(&error) == Some(BUSY));
+            (is_constraint(&error), LedgerError::from(error))
+        };
+        let mut one = connect("a").await.unwrap();
+        let fill = "CREATE TABLE t (x UNIQUE); INSERT INTO t VALUES (1)";
+        sqlx::raw_sql(fill).execute(&mut one).await.unwrap();
+        let (violates, error) = fails(&mut one, "INSERT INTO t VALUES (1)").await;
+        assert!(violates && matches!(error, LedgerError::Refused(_)));
+        let unavailable = |(violates, error): (bool, LedgerError), says: &str| {
+            assert!(matches!(&error, LedgerError::Unavailable { reason } if reason.contains(says)));
+            assert!(!violates && error.is_outage(), "{error}");
+        };
+
+        let mut two = connect("a").await.unwrap();
+        let lock = sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut two).await;
+        lock.unwrap();
+        let write = "INSERT INTO t VALUES (2)";
+        unavailable(fails(&mut one, write).await, "write lock; try again");
+        drop(two);
+        let full = "PRAGMA max_page_count = 3; INSERT INTO t VALUES (zeroblob(100000))";
+        unavailable(fails(&mut one, full).await, "the disk is full");
+        let read_only = "PRAGMA query_only = on; INSERT INTO t VALUES (2)";
+        unavailable(fails(&mut one, read_only).await, "read-only");
+
+        let missing = connect("missing/a").await.unwrap_err();
+        let missing = (is_constraint(&missing), LedgerError::from(missing));
+        unavailable(missing, "check that the directory exists");
+        std::fs::write(dir.path().join("text"), "x".repeat(4096)).unwrap();
+        let text = match connect("text").await {
+            Ok(mut opened) => fails(&mut opened, "SELECT * FROM sqlite_schema").await.1,
+            Err(error) => error.into(),
+        };
+        assert!(matches!(text, LedgerError::Damaged(_)), "{text}");
+    }
+}
