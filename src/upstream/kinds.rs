@@ -7,6 +7,7 @@ use super::UpstreamCa;
 use super::cfssl::{Cfssl, CfsslConfig};
 use super::command::{CommandCa, CommandConfig};
 use super::est::{Est, EstConfig};
+use super::offline::{Offline, OfflineConfig};
 use super::raw::{RawKind, RawUpstream};
 use super::step_ca::{StepCa, StepCaConfig};
 use super::vault::{VaultCa, VaultConfig};
@@ -46,4 +47,5 @@ kinds! {
     StepCa(StepCaConfig => StepCa),
     Cfssl(CfsslConfig => Cfssl),
     Est(EstConfig => Est),
+    Offline(OfflineConfig => Offline),
 }

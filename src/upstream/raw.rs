@@ -16,6 +16,7 @@ pub enum RawKind {
     StepCa,
     Cfssl,
     Est,
+    Offline,
 }
 
 /// How this server logs in to Vault.
@@ -95,6 +96,8 @@ raw_upstream! {
     label: String,
     /// `cfssl`: the certificates above the CA's own.
     chain_file: PathBuf,
+    /// `offline`: where requests are written.
+    directory: PathBuf,
     /// `vault`: where the PKI secrets engine is. Default `pki`.
     mount: String,
     /// `vault`: the issuer in it. Default: the engine's default one.

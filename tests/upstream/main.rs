@@ -16,6 +16,7 @@ mod contract;
 mod enterprise;
 mod est;
 mod examination;
+mod offline;
 mod openbao;
 mod programs;
 mod renewal;
