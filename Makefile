@@ -6,13 +6,16 @@
 # make abuse       what a neighbour's flood costs others, in figures
 # make lint   format, clippy, licences and sources, Go vet
 # make fuzz   a minute for each fuzz target (FUZZ_SECONDS=60)
+# make image  the images, from Debian packages and a release build, and a try of them
+# make sbom   the bill of materials of binary and images
 # make bench  the benchmark of docs/benchmarks.md
+# make bench-against  COMMIT=fa46cf9: what changes since then cost, in five interleaved pairs
 # make setup  only what the tests need; quick the second time
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test test-often mutants campaign abuse lint fuzz bench setup advisories
+.PHONY: demo test test-often mutants campaign abuse lint fuzz image sbom bench bench-against setup advisories
 
 setup:
 	scripts/setup test
@@ -59,7 +62,21 @@ fuzz:
 	scripts/setup fuzz
 	scripts/fuzz $(FUZZ_SECONDS)
 
+image:
+	scripts/setup image
+	scripts/release
+	scripts/image build
+	scripts/image try
+
+sbom:
+	scripts/setup image
+	scripts/sbom
+
 bench:
 	scripts/setup demo
 	$(CARGO) build --release --locked --package rootbridge --package rootbridge-bench
 	target/release/rootbridge-bench
+
+bench-against:
+	scripts/setup demo
+	scripts/bench-against $(COMMIT)

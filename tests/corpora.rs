@@ -82,6 +82,26 @@ fn config() {
     replay("config", checks::config::check);
 }
 
+#[test]
+fn jwks() {
+    replay("jwks", checks::jwks::check);
+}
+
+#[test]
+fn token_review() {
+    replay("token_review", checks::token_review::check);
+}
+
+#[test]
+fn watch() {
+    replay("watch", checks::watch::check);
+}
+
+#[test]
+fn message() {
+    replay("message", checks::message::check);
+}
+
 /// A target without a replay here would rot.
 #[test]
 fn every_target_is_replayed() {

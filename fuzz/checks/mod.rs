@@ -4,10 +4,14 @@
 pub mod config;
 pub mod csr;
 mod der;
+pub mod jwks;
 pub mod jwt;
+pub mod message;
 pub mod pem_bundle;
 mod scratch;
 pub mod spiffe_id;
+pub mod token_review;
+pub mod watch;
 
 /// The result for an input, which a replay compares with the corpus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

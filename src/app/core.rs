@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::high_water::{AcceptOlder, MarkFile, MarkWriter, require_newest};
+use super::token_mark::TokenMark;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::hsm::{Hsm, HsmError};
@@ -32,6 +34,8 @@ pub struct Core {
     lease: Background,
     /// Keeps a server's mark of how far the ledger has come.
     mark: Option<Background>,
+    /// What came to light after the start.
+    older: watch::Receiver<Option<LedgerError>>,
 }
 
 /// A task that runs until [`Core::close`].
@@ -67,10 +71,21 @@ impl Core {
         let parts = Parts::open(config, OpenMode::Server).await?;
         let mark = MarkFile::new(config);
         // Before anything is recorded in it.
-        require_newest(parts.ledger.as_ref(), &mark, accept).await?;
         let ledger = Arc::clone(&parts.ledger);
-        let mut core = Self::new(parts, config, config.instance().name()).await?;
-        let writer = MarkWriter::new(ledger, mark);
+        let instance = config.instance().name();
+        let token = match config.hsm().token_names().next() {
+            Some(name) => {
+                let token = parts.hsm.token(name)?;
+                Some(TokenMark::new(token, Arc::clone(&ledger), instance))
+            }
+            None => None,
+        };
+        let mut token = token;
+        require_newest(ledger.as_ref(), &mark, token.as_mut(), accept).await?;
+        let mut core = Self::new(parts, config, instance).await?;
+        let (older, told) = watch::channel(None);
+        core.older = told;
+        let writer = MarkWriter::new(ledger, mark, token, older);
         core.mark = Some(Background::start(|stop| writer.follow(stop)));
         Ok(core)
     }
@@ -82,6 +97,19 @@ impl Core {
         let instance = format!("{host}/cli-{}", crate::x509::Serial::new(SystemClock.now()));
         let parts = Parts::open(config, OpenMode::Shared).await?;
         Self::new(parts, config, &instance).await
+    }
+
+    /// Returns when a mark shows that the ledger is not the newest.
+    pub async fn outdated(&self) -> LedgerError {
+        let mut older = self.older.clone();
+        loop {
+            if let Some(error) = older.borrow_and_update().clone() {
+                return error;
+            }
+            if older.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// The ceremonies, on behalf of `actor`.
@@ -123,6 +151,7 @@ impl Core {
             ledger,
             lease: Background::start(|stop| async move { maintained.maintain(stop).await }),
             mark: None,
+            older: watch::channel(None).1,
             pipeline,
             clock,
         })

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::token_mark::{TokenMark, TokenMarkError};
 use crate::config::Config;
 use crate::digest::{hex, sha256};
 use crate::file_access::{denied, give_to_owner_of};
@@ -19,6 +21,10 @@ use crate::log_limit::OnChange;
 
 /// The shortest time between two writings.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How long a start waits for the token that has a mark.
+const TOKEN_START: Duration = Duration::from_secs(5);
+/// How long a stop waits for the token.
+const LAST_WRITE: Duration = Duration::from_secs(2);
 /// A mark of so many bundles is longer than any.
 const MAX_BYTES: u64 = 1024 * 1024;
 
@@ -127,60 +133,102 @@ impl MarkFile {
     }
 }
 
-/// Refuses a ledger that is behind the mark, unless it is accepted, which is recorded.
+/// Refuses a ledger that is behind one of the marks, unless it is accepted, which is recorded.
 ///
 /// # Errors
-/// [`LedgerError::Older`], and those of reading mark and ledger.
+/// [`LedgerError::Older`], and those of reading marks and ledger.
 pub(super) async fn require_newest(
     ledger: &dyn Ledger,
     mark: &MarkFile,
+    token: Option<&mut TokenMark>,
     accept: Option<&AcceptOlder>,
 ) -> Result<(), LedgerError> {
-    let path = mark.path.display();
-    let Some(reached) = mark.read()? else {
-        tracing::info!(mark = %path, "no mark yet says how far the ledger has come");
-        return Ok(());
-    };
-    let Some(difference) = ledger.behind(&reached).await? else {
-        return Ok(());
-    };
-    let Some(AcceptOlder { by, reason }) = accept else {
-        return Err(LedgerError::Older {
-            path: mark.ledger.clone(),
-            mark: path.to_string(),
-            reached: reached.to_string(),
-            difference,
-        });
-    };
-    tracing::warn!(
-        mark = %path, %reached, difference, reason,
-        "THE LEDGER IS NOT THE NEWEST and is accepted: certificates that it lacks exist and are in no record"
-    );
-    let change = Change::AcceptOlderLedger {
-        instance: mark.instance.clone(),
-        mark: reached,
-        reason: reason.clone(),
-    };
-    ledger.apply(change, by).await?;
+    let path = mark.path.display().to_string();
+    let mut marks = Vec::new();
+    match mark.read()? {
+        Some(reached) => marks.push((path, reached)),
+        None => tracing::info!(mark = %path, "no mark yet says how far the ledger has come"),
+    }
+    let mut compared = None;
+    if let Some(token) = token {
+        token.settled(TOKEN_START).await;
+        match token.read().await {
+            Ok(found) => {
+                marks.extend(found.map(|reached| (token.place(), reached)));
+                compared = Some(token);
+            }
+            Err(TokenMarkError::Ledger(error)) => return Err(error),
+            Err(error @ TokenMarkError::Unreadable { .. }) => {
+                let reason = format!("the mark in {} cannot be read: {error}", token.place());
+                return Err(LedgerError::Unavailable { reason });
+            }
+            // A token that is missing stops no start: it is compared before it is written to.
+            Err(error @ TokenMarkError::Token(_)) => tracing::warn!(
+                "how far the ledger has come is compared with the file alone, the token has not answered: {error}"
+            ),
+        }
+    }
+    let mut lost: Option<HighWater> = None;
+    for (place, reached) in marks {
+        let Some(difference) = ledger.behind(&reached).await? else {
+            continue;
+        };
+        let Some(AcceptOlder { reason, .. }) = accept else {
+            return Err(LedgerError::Older {
+                path: mark.ledger.clone(),
+                mark: place,
+                reached: reached.to_string(),
+                difference,
+            });
+        };
+        tracing::warn!(
+            mark = %place, %reached, difference, reason,
+            "THE LEDGER IS NOT THE NEWEST and is accepted: certificates that it lacks exist and are in no record"
+        );
+        lost = Some(reached.furthest(lost));
+    }
+    if let (Some(lost), Some(AcceptOlder { by, reason })) = (lost, accept) {
+        let change = Change::AcceptOlderLedger {
+            instance: mark.instance.clone(),
+            mark: lost,
+            reason: reason.clone(),
+        };
+        ledger.apply(change, by).await?;
+    }
+    if let Some(token) = compared {
+        token.accept().await?;
+    }
     Ok(())
 }
 
-/// Keeps the mark up to date.
+/// Keeps the marks up to date.
 #[derive(Debug)]
 pub(super) struct MarkWriter {
     ledger: Arc<dyn Ledger>,
     mark: MarkFile,
+    token: Option<TokenMark>,
     written: Option<HighWater>,
     failed: OnChange,
+    token_kept: OnChange,
+    /// Tells that a token's mark, which was not there at the start, is ahead of the ledger.
+    older: watch::Sender<Option<LedgerError>>,
 }
 
 impl MarkWriter {
-    pub(super) fn new(ledger: Arc<dyn Ledger>, mark: MarkFile) -> Self {
+    pub(super) fn new(
+        ledger: Arc<dyn Ledger>,
+        mark: MarkFile,
+        token: Option<TokenMark>,
+        older: watch::Sender<Option<LedgerError>>,
+    ) -> Self {
         Self {
             ledger,
             mark,
+            token,
             written: None,
             failed: OnChange::default(),
+            token_kept: OnChange::default(),
+            older,
         }
     }
 
@@ -191,25 +239,31 @@ impl MarkWriter {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                _ = interval.tick() => self.write().await,
+                _ = interval.tick() => self.write(false).await,
             }
         }
-        self.write().await;
+        self.write(true).await;
     }
 
-    async fn write(&mut self) {
+    async fn write(&mut self, last: bool) {
         // A ledger that does not answer is reported elsewhere.
         let Ok(reached) = self.ledger.high_water().await else {
             return;
         };
-        if self.written.as_ref() == Some(&reached) {
+        self.write_file(&reached).await;
+        let limit = if last { LAST_WRITE } else { Duration::MAX };
+        let _ = tokio::time::timeout(limit, self.write_token(&reached, last)).await;
+    }
+
+    async fn write_file(&mut self, reached: &HighWater) {
+        if self.written.as_ref() == Some(reached) {
             return;
         }
         let (mark, new) = (self.mark.clone(), reached.clone());
         let written = tokio::task::spawn_blocking(move || mark.write(&new)).await;
         match written.map_err(io::Error::other).and_then(|done| done) {
             Ok(()) => {
-                self.written = Some(reached);
+                self.written = Some(reached.clone());
                 self.failed.clear();
             }
             Err(error) => {
@@ -223,4 +277,66 @@ impl MarkWriter {
             }
         }
     }
+
+    async fn write_token(&mut self, reached: &HighWater, last: bool) {
+        let Some(token) = &mut self.token else {
+            return;
+        };
+        let file = self.mark.path.display();
+        match kept(token, &*self.ledger, reached, last).await {
+            Ok(Kept::Not) => {}
+            Ok(Kept::InToken) => {
+                if self.token_kept.is_new("kept") {
+                    let place = token.place();
+                    tracing::info!("how far the ledger has come is kept in {place} and in {file}");
+                }
+            }
+            Ok(Kept::IsAhead(reached, difference)) => {
+                let older = LedgerError::Older {
+                    path: self.mark.ledger.clone(),
+                    mark: token.place(),
+                    reached: reached.to_string(),
+                    difference,
+                };
+                self.older.send_replace(Some(older));
+                self.token = None;
+            }
+            Err(error) => {
+                let why = error.to_string();
+                if self.token_kept.is_new(&why) {
+                    tracing::warn!(
+                        "how far the ledger has come is kept in {file} only, and not in the token: {why}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+enum Kept {
+    InToken,
+    /// The ledger has no records yet.
+    Not,
+    /// The token's mark is ahead of the ledger.
+    IsAhead(HighWater, String),
+}
+
+async fn kept(
+    token: &mut TokenMark,
+    ledger: &dyn Ledger,
+    reached: &HighWater,
+    last: bool,
+) -> Result<Kept, TokenMarkError> {
+    if !token.is_compared().await? {
+        if let Some(mark) = token.read().await?
+            && let Some(difference) = ledger.behind(&mark).await?
+        {
+            return Ok(Kept::IsAhead(mark, difference));
+        }
+        token.accept().await?;
+    }
+    Ok(match token.write(reached, last).await? {
+        true => Kept::InToken,
+        false => Kept::Not,
+    })
 }

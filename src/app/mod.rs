@@ -15,6 +15,7 @@ mod reload;
 mod renewals;
 mod serve;
 mod service_manager;
+mod token_mark;
 
 pub use core::{Core, StartError};
 pub use high_water::{AcceptOlder, MarkFile};

@@ -56,7 +56,7 @@ pub async fn serve(
         config.allow_final_try();
     }
     let _log_guard = log::init(config.log());
-    if let Some(warning) = config.memory().warning() {
+    for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
     let mut signals = Signals::new()?;
@@ -186,7 +186,14 @@ pub async fn serve(
         admin,
         started: config,
     };
-    signals.wait(|| reload.run()).await;
+    let outdated = core.clone();
+    let outdated = tokio::select! {
+        () = signals.wait(|| reload.run()) => None,
+        error = outdated.outdated() => Some(error),
+    };
+    if let Some(error) = &outdated {
+        tracing::error!(%error, "the server stops");
+    }
 
     tracing::info!("stopping: running calls are finished, new ones are refused");
     service_manager::stopping();
@@ -197,7 +204,7 @@ pub async fn serve(
         tracing::warn!("some issuances have no outcome yet: the next start reconciles them");
     }
     tracing::info!("stopped");
-    Ok(())
+    outdated.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// Holds the limits of the listeners against the process's limit of open files, and returns how many

@@ -24,14 +24,17 @@ pub(super) fn run(command: ConfigCommand) -> Result<(), Failure> {
                 "valid": true,
                 "findings": [],
                 "memory_mib": memory.total_mib(),
-                "warnings": Vec::from_iter(memory.warning()),
+                "warnings": config.warnings(),
             }))
         }
         Ok(config) => {
             output::line(format!("{} is valid", file.display()))?;
             let memory = config.memory();
+            for warning in config.warnings() {
+                output::line(format!("warning: {warning}"))?;
+            }
             match memory.warning() {
-                Some(warning) => output::line(format!("warning: {warning}")),
+                Some(_) => Ok(()),
                 None => output::line(format!(
                     "its limits allow {} MiB of memory: {memory}",
                     memory.total_mib()

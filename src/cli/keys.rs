@@ -1,20 +1,23 @@
-//! `key list`.
+//! `key list`; `key prune` is in `key_prune`.
 
 use serde_json::json;
 
 use super::config_arg::CommonArgs;
-use super::failure::{Exit, Failure};
-use super::open::{TOKEN_READY, block_on, config_with_environment, snapshot};
+use super::failure::Failure;
+use super::key_prune::{PruneArgs, prune};
+use super::key_records::{Listed, is_given_up, read_keys, use_of};
+use super::open::{block_on, config_with_environment, snapshot};
 use super::output;
-use crate::config::Config;
 use crate::digest::hex;
-use crate::hsm::{Hsm, KeyReport, Pkcs11Uri};
-use crate::ledger::{CaRequestState, IssuerId, IssuerState, Snapshot};
+use crate::hsm::{Hsm, KeyReport};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum KeyCommand {
     /// List the private keys in the tokens, and the attributes that the tokens report.
     List(ListArgs),
+    /// Destroy the private keys that nothing uses: those of requests that were given up, and those that
+    /// no record names. It asks first.
+    Prune(PruneArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -30,13 +33,18 @@ pub(super) struct ListArgs {
 }
 
 pub(super) fn run(command: KeyCommand) -> Result<(), Failure> {
-    let KeyCommand::List(args) = command;
+    match command {
+        KeyCommand::List(args) => list(args),
+        KeyCommand::Prune(args) => prune(args),
+    }
+}
+
+fn list(args: ListArgs) -> Result<(), Failure> {
     let config = config_with_environment(&args.common.config)?;
-    let names: Vec<String> = match args.token {
-        Some(name) => vec![name],
-        None => config.hsm().token_names().map(ToOwned::to_owned).collect(),
-    };
-    let mut keys = block_on(read_keys(&config, &names))??;
+    let mut keys = block_on(async {
+        let hsm = Hsm::open(config.hsm())?;
+        read_keys(&config, &hsm, args.token).await
+    })??;
     // Keys are listed without a ledger as well.
     let records = match config.ledger().path().exists() {
         true => Some(snapshot(&config)?),
@@ -100,62 +108,4 @@ pub(super) fn run(command: KeyCommand) -> Result<(), Failure> {
         rows,
         "no keys in the token: rootbridge ca init --trust-domain TRUST_DOMAIN",
     )
-}
-
-/// A key, its token's name and its own URI.
-struct Listed {
-    token: String,
-    uri: String,
-    report: KeyReport,
-}
-
-async fn read_keys(config: &Config, names: &[String]) -> Result<Vec<Listed>, Failure> {
-    let hsm = Hsm::open(config.hsm())?;
-    let mut keys = Vec::new();
-    for name in names {
-        let token = match Pkcs11Uri::has_scheme(name) {
-            true => {
-                let uri = name.parse::<Pkcs11Uri>();
-                let uri = uri.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
-                hsm.token_by_uri(&uri, TOKEN_READY).await?
-            }
-            false => hsm.token(name)?,
-        };
-        token.ready(TOKEN_READY).await?;
-        let info = token.info().unwrap_or_default();
-        for report in token.keys().await? {
-            keys.push(Listed {
-                token: token.name().to_owned(),
-                uri: Pkcs11Uri::of_private_key(&info, &report.id, &report.label),
-                report,
-            });
-        }
-    }
-    Ok(keys)
-}
-
-/// The issuer that the ledger records for the key.
-fn use_of(records: &Snapshot, key: &KeyReport) -> Option<String> {
-    let id = IssuerId::of_spki(key.public_key.as_ref().ok()?.spki_der());
-    let (authority, issuer) = records.issuer(&id)?;
-    let (role, state) = (issuer.role, issuer.state);
-    Some(format!("{role} of {}, {state}", authority.trust_domain))
-}
-
-/// Whether the key is only that of requests to an upstream CA that were refused or cancelled.
-fn is_given_up(records: &Snapshot, key: &KeyReport) -> bool {
-    let Ok(public_key) = &key.public_key else {
-        return false;
-    };
-    let id = IssuerId::of_spki(public_key.spki_der());
-    let Some((authority, issuer)) = records.issuer(&id) else {
-        return false;
-    };
-    let requests = || authority.requests.iter();
-    let of_key = || requests().filter(|request| request.issuer.as_ref() == Some(&id));
-    let given_up = |state| matches!(state, CaRequestState::Refused | CaRequestState::Cancelled);
-    issuer.state != IssuerState::Active
-        && issuer.certificates.is_empty()
-        && of_key().next().is_some()
-        && of_key().all(|request| given_up(request.state))
 }

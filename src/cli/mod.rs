@@ -18,6 +18,8 @@ mod failure_from;
 mod files;
 mod format;
 mod generate;
+mod key_prune;
+mod key_records;
 mod keys;
 mod ledger;
 mod linkerd;

@@ -157,7 +157,7 @@ impl Connection {
 }
 
 /// A client for the cluster as its kubeconfig is now.
-pub(super) async fn connect_once(
+pub async fn connect_once(
     config: &ClusterConfig,
     clock: Arc<dyn Clock>,
 ) -> Result<ApiClient, String> {

@@ -35,11 +35,11 @@ pub(super) struct TokenReviewer {
 
 /// The service account, and the pod, that an accepted token was issued to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TokenSubject {
-    pub(super) namespace: String,
-    pub(super) account: String,
-    pub(super) pod: Option<Pod>,
-    pub(super) node: Option<String>,
+pub struct TokenSubject {
+    pub namespace: String,
+    pub account: String,
+    pub pod: Option<Pod>,
+    pub node: Option<String>,
 }
 
 impl TokenReviewer {
@@ -132,7 +132,10 @@ struct User {
 }
 
 /// Evaluates the API server's answer. `token` is here only so that no error repeats it.
-fn evaluate(answer: &[u8], token: &str, audience: &str) -> Result<TokenSubject, AuthnError> {
+///
+/// # Errors
+/// [`AuthnError::Rejected`] when the API server says no, [`AuthnError::Unavailable`] when it does not say.
+pub fn evaluate(answer: &[u8], token: &str, audience: &str) -> Result<TokenSubject, AuthnError> {
     // The errors of serde_json quote what they found, which may be the token.
     let answer: Value =
         serde_json::from_slice(answer).map_err(|_| unavailable("the answer is not JSON"))?;

@@ -184,6 +184,8 @@ impl Config {
         };
         let tokens: Vec<&str> = hsm.iter().flat_map(hsm::Config::token_names).collect();
         let mut upstream = upstream::Config::check(upstream, &tokens, &mut issues);
+        upstream.find_clusters(&clusters, &mut issues);
+        upstream.find_clusters(&clusters, &mut issues);
         upstream.check_lifetimes(policy.policy().profiles_in_use(), &mut issues);
         let publisher = issues.collect(publisher::PublisherConfig::try_from(raw.publisher));
         let log = issues.collect(LogConfig::try_from(raw.log));
@@ -250,6 +252,13 @@ impl Config {
     /// What the limits allow in memory.
     pub fn memory(&self) -> Memory {
         Memory::new(self)
+    }
+
+    /// Limits that do not fit each other, or the memory that there is.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::from_iter(self.memory().warning());
+        warnings.extend(self.admission.beyond_queue(self.hsm.queue()));
+        warnings
     }
 
     /// `[ledger]`.

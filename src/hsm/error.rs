@@ -80,6 +80,12 @@ pub enum HsmError {
         id: String,
         count: usize,
     },
+    #[error("key {id} in token {token:?} is open for signing, and is not destroyed")]
+    KeyInUse {
+        token: String,
+        /// CKA_ID in hexadecimal.
+        id: String,
+    },
     #[error("token {token:?} already has an object with CKA_ID {id}")]
     KeyExists {
         token: String,

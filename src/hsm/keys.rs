@@ -36,9 +36,9 @@ impl KeyReport {
 }
 
 /// A private key object, and what it is called.
-struct Private {
-    object: ObjectHandle,
-    id: Vec<u8>,
+pub(super) struct Private {
+    pub(super) object: ObjectHandle,
+    pub(super) id: Vec<u8>,
     label: Vec<u8>,
 }
 
@@ -110,7 +110,7 @@ pub(super) fn inspect(
 
 /// The private key of `expected`. Its public key identifies it; `id`, the recorded CKA_ID, only says
 /// where to look first: others may have the same one, and administrators change them.
-fn locate(
+pub(super) fn locate(
     inner: &TokenInner,
     session: &Session,
     id: &[u8],

@@ -9,6 +9,8 @@
 mod attestation;
 mod attributes;
 mod config;
+mod data_object;
+mod destroy;
 mod error;
 mod fault;
 mod generate;
@@ -56,6 +58,7 @@ pub use module::SlotReport;
 pub use permit::Permit;
 pub use pin::PinSource;
 pub use signing_key::TEST_MESSAGE;
+pub use slots::{most_of_one_caller, queue_for};
 pub use token::Token;
 pub use token_info::{LibraryInfo, TokenInfo};
 pub use token_state::TokenState;

@@ -14,6 +14,22 @@ const OF_FREE: [(usize, &str); Share::LEVELS] = [
     (2, "this caller"),
 ];
 
+/// How many of `queue` slots one caller alone gets.
+pub fn most_of_one_caller(queue: usize) -> usize {
+    let [.., (times, _)] = OF_FREE;
+    // It gets another one while it holds fewer than so many times what is free then.
+    (queue.saturating_mul(times)).div_ceil(times + 1)
+}
+
+/// The shortest queue in which one caller alone gets so many slots.
+pub fn queue_for(slots: usize) -> usize {
+    let [.., (times, _)] = OF_FREE;
+    let near = slots + slots / times;
+    (near.saturating_sub(2)..)
+        .find(|queue| most_of_one_caller(*queue) >= slots)
+        .unwrap_or(near)
+}
+
 #[derive(Debug)]
 pub(super) struct Slots {
     /// How many requests may have a slot.
@@ -150,6 +166,16 @@ mod tests {
         drop((caller, callers, clusters, others));
         let inner = queue.lock();
         assert_eq!((inner.used, inner.held.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_one_caller_alone_gets_is_computed() {
+        for queue in [1, 2, 3, 100, 2048, 2049] {
+            let slots = Arc::new(Slots::new(queue));
+            let alone = take(&slots, Share::new("a", "east", "x"), 5000).len();
+            assert_eq!(most_of_one_caller(queue), alone, "{queue}");
+            assert!(queue_for(alone) <= queue && most_of_one_caller(queue_for(alone)) >= alone);
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::data_object;
+use super::destroy::destroy;
 use super::error::HsmError;
 use super::generate::{NewKey, generate, new_id};
 use super::key::Key;
@@ -118,6 +120,25 @@ impl Token {
             .await
     }
 
+    /// Destroys the key pair with the public key `expected`; `id` is its CKA_ID.
+    ///
+    /// # Errors
+    /// [`HsmError::KeyInUse`] when it is open for signing, [`HsmError::NoSuchKey`]; and when the token is
+    /// not ready, busy or refuses.
+    pub async fn destroy(&self, id: &[u8], expected: &PublicKey) -> Result<(), HsmError> {
+        let (id, expected) = (id.to_vec(), expected.clone());
+        let work = move |inner: &TokenInner, _: &_| {
+            let session = inner
+                .slot()
+                .and_then(|slot| inner.module.writable_session(slot))
+                .map_err(|fault| inner.call_error(fault))?;
+            destroy(inner, &session, &id, &expected)
+        };
+        self.workers
+            .call("to destroy a key", GENERATION_TIMEOUT, false, work)
+            .await
+    }
+
     /// A random CKA_ID that no key has, not even cut to two octets: for [`Self::generate`], once it
     /// is on record.
     ///
@@ -142,6 +163,39 @@ impl Token {
             .call("to list its keys", limit, true, |inner, session| {
                 keys::list(inner, session).map_err(|fault| inner.call_error(fault))
             })
+            .await
+    }
+
+    /// The values of the data objects of this program with that label.
+    ///
+    /// # Errors
+    /// When the token is not ready, busy, or does not answer.
+    pub async fn data_objects(&self, label: &str) -> Result<Vec<Vec<u8>>, HsmError> {
+        let (limit, label) = (self.inner().deadline, label.to_owned());
+        let work = move |inner: &TokenInner, session: &_| {
+            data_object::read(session, &label).map_err(|fault| inner.call_error(fault))
+        };
+        self.workers
+            .call("to read a data object", limit, true, work)
+            .await
+    }
+
+    /// Replaces the data objects with that label by one.
+    ///
+    /// # Errors
+    /// When the token is not ready or busy, does not answer, or holds no data objects.
+    pub async fn replace_data_object(&self, label: &str, value: Vec<u8>) -> Result<(), HsmError> {
+        let (limit, label) = (self.inner().deadline, label.to_owned());
+        let work = move |inner: &TokenInner, _: &_| {
+            let session = inner
+                .slot()
+                .and_then(|slot| inner.module.writable_session(slot));
+            session
+                .and_then(|session| data_object::replace(&session, &label, &value))
+                .map_err(|fault| inner.call_error(fault))
+        };
+        self.workers
+            .call("to write a data object", limit, false, work)
             .await
     }
 

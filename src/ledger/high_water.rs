@@ -22,6 +22,24 @@ pub struct HighWater {
     pub bundles: BTreeMap<String, u64>,
 }
 
+impl HighWater {
+    /// The one that has come further, with the highest sequence of each bundle in both.
+    #[must_use]
+    pub fn furthest(self, other: Option<Self>) -> Self {
+        let Some(other) = other else { return self };
+        let place = |mark: &Self| (mark.intent, mark.concluded, mark.revision);
+        let (mut further, behind) = match place(&self) >= place(&other) {
+            true => (self, other),
+            false => (other, self),
+        };
+        for (trust_domain, sequence) in behind.bundles {
+            let highest = further.bundles.entry(trust_domain).or_default();
+            *highest = sequence.max(*highest);
+        }
+        further
+    }
+}
+
 impl fmt::Display for HighWater {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

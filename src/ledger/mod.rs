@@ -141,6 +141,9 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     /// lease has expired, and returns how many there were.
     fn reconcile<'a>(&'a self, epoch: &'a Epoch, now: UnixTime) -> LedgerFuture<'a, u64>;
 
+    /// What tells this ledger from every other one, its copies excepted; `None` before its first key.
+    fn identity(&self) -> LedgerFuture<'_, Option<String>>;
+
     /// How far the ledger has come, all of it durable.
     fn high_water(&self) -> LedgerFuture<'_, HighWater>;
 

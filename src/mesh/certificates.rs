@@ -59,7 +59,7 @@ impl CertificateService for Certificates {
     }
 }
 
-fn issuance_request(
+pub(super) fn issuance_request(
     body: SignCertificateRequest,
     caller: Caller,
     request_id: &str,

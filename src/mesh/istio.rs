@@ -94,15 +94,18 @@ impl IstioCertificateService for Istio {
 }
 
 /// What the message requests beside the CSR.
-struct RequestOptions<'a> {
-    profile: &'a str,
-    ttl: Option<Duration>,
+pub(super) struct RequestOptions<'a> {
+    pub(super) profile: &'a str,
+    pub(super) ttl: Option<Duration>,
     scope: Scope,
-    impersonated: Option<&'a str>,
+    pub(super) impersonated: Option<&'a str>,
 }
 
 impl<'a> RequestOptions<'a> {
-    fn read(body: &'a IstioCertificateRequest, default: &'a str) -> Result<Self, CallError> {
+    pub(super) fn read(
+        body: &'a IstioCertificateRequest,
+        default: &'a str,
+    ) -> Result<Self, CallError> {
         let metadata = body.metadata.as_ref();
         let impersonated = text(metadata, IMPERSONATED)?.filter(|identity| !identity.is_empty());
         let (profile, scope) = match text(metadata, CERT_SIGNER)? {

@@ -10,6 +10,7 @@ mod download;
 mod istio;
 mod linkerd;
 pub mod proto;
+mod read_message;
 mod refusals;
 mod request_id;
 mod router;
@@ -25,6 +26,7 @@ pub use config::{
 pub use linkerd::{
     LinkerdConfig, RawLinkerd, Schedule, linkerd_check_problems, warn_of_algorithms,
 };
+pub use read_message::{Asked, Service, read_message};
 pub use refusals::Metrics;
 pub use request_id::RequestId;
 pub use router::{Services, router};

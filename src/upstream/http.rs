@@ -240,6 +240,16 @@ pub(super) fn with_secret(
 }
 
 impl HttpAnswer {
+    /// Whether the body is said to be of this type.
+    pub(super) fn is(&self, media_type: &str) -> bool {
+        let given = self.headers.get(CONTENT_TYPE);
+        let given = given
+            .and_then(|given| given.to_str().ok())
+            .unwrap_or_default();
+        let given = given.split(';').next().unwrap_or_default();
+        given.trim().eq_ignore_ascii_case(media_type)
+    }
+
     /// When the server wants to be asked again: in so many seconds, or at a time by its own clock.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         let text = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();

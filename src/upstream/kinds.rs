@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::UpstreamCa;
+use super::adcs::{AdcsCa, AdcsConfig};
+use super::cert_manager::{CertManagerCa, CertManagerConfig};
 use super::cfssl::{Cfssl, CfsslConfig};
 use super::command::{CommandCa, CommandConfig};
+use super::ejbca::{EjbcaCa, EjbcaConfig};
 use super::est::{Est, EstConfig};
 use super::offline::{Offline, OfflineConfig};
 use super::raw::{RawKind, RawUpstream};
@@ -42,6 +45,9 @@ macro_rules! kinds {
 }
 
 kinds! {
+    Adcs(AdcsConfig => AdcsCa),
+    CertManager(CertManagerConfig => CertManagerCa),
+    Ejbca(EjbcaConfig => EjbcaCa),
     Command(CommandConfig => CommandCa),
     Vault(VaultConfig => VaultCa),
     StepCa(StepCaConfig => StepCa),

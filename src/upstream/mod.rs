@@ -5,10 +5,13 @@
 //! certificate signs. Every state is on record before the next step, so that the answer may take days
 //! and any process may die in between.
 
+mod adcs;
 mod answer;
+mod cert_manager;
 mod cfssl;
 mod command;
 mod config;
+mod ejbca;
 mod est;
 mod http;
 mod kinds;

@@ -11,6 +11,9 @@ use crate::config_issue::ConfigIssue;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RawKind {
+    Adcs,
+    CertManager,
+    Ejbca,
     Command,
     Vault,
     StepCa,
@@ -25,6 +28,10 @@ pub enum RawKind {
 pub enum RawLogin {
     Token,
     Approle,
+    /// With a token of this server's own service account.
+    Kubernetes,
+    /// With the client certificate.
+    Cert,
 }
 
 /// `[upstream.NAME]`: the keys of every kind, and those that kinds have. A kind takes what it uses, and
@@ -100,18 +107,34 @@ raw_upstream! {
     directory: PathBuf,
     /// `vault`: where the PKI secrets engine is. Default `pki`.
     mount: String,
-    /// `vault`: the issuer in it. Default: the engine's default one.
+    /// `vault`: the issuer in it. Default: the engine's default one. `cert-manager`: the issuer.
     issuer: String,
-    /// `vault`: the namespace.
+    /// `vault`, `cert-manager`: the namespace.
     namespace: String,
+    /// `cert-manager`: the cluster, by its name in `[clusters.NAME]`.
+    cluster: String,
+    /// `cert-manager`: the issuer's kind. Default `Issuer`.
+    issuer_kind: String,
+    /// `cert-manager`: the group of that kind. Default `cert-manager.io`.
+    issuer_group: String,
+    /// `adcs`: the certificate template. Default `SubCA`.
+    template: String,
+    /// `ejbca`: the CA's name.
+    certificate_authority: String,
+    /// `ejbca`: the certificate profile's name.
+    certificate_profile: String,
+    /// `ejbca`: the end entity profile's name.
+    end_entity_profile: String,
     /// `vault`: how this server logs in. Default `token`.
     login: RawLogin,
     /// `vault`: where the login method is. Default: its name.
     login_mount: String,
-    /// `vault` with `token`: a file with the token.
+    /// `vault` with `token`: a file with the token; with `kubernetes`: with the service account's.
     token_file: PathBuf,
     /// `vault` with `token`: a variable with it, instead of a file.
     token_env: String,
+    /// `vault` with `kubernetes` or `cert`: the role to log in as.
+    role: String,
     /// `vault` with `approle`: the role's id.
     role_id: String,
     /// `vault` with `approle`: a file with the secret id.

@@ -96,6 +96,22 @@ mod tests {
         }
     }
 
+    /// Issuing CAs of 90 days that were all made in the same second, with whatever fingerprints.
+    #[test]
+    fn five_hundred_of_one_age_are_not_renewed_together() {
+        let (start, end) = (UnixTime::from_secs(0), UnixTime::from_secs(90 * 86_400));
+        let mut in_a_day = std::collections::BTreeMap::<i64, u32>::new();
+        for number in 0..500_u32 {
+            let [one, two, ..] = crate::digest::sha256(&number.to_be_bytes());
+            let at = between(start, end, RenewAt::HALF, u16::from_be_bytes([one, two]));
+            *in_a_day.entry(at.secs() / 86_400).or_default() += 1;
+        }
+        // Nine days are a tenth of the life; one of them begins and ends within a day.
+        assert!((9..=10).contains(&in_a_day.len()), "{in_a_day:?}");
+        let most = in_a_day.values().max().copied().unwrap();
+        assert!(most <= 85, "{in_a_day:?}");
+    }
+
     #[test]
     fn renewals_are_spread_around_their_part_of_a_life() {
         let (start, end) = (UnixTime::from_secs(1000), UnixTime::from_secs(101_000));

@@ -1,4 +1,5 @@
-//! Vault and OpenBao: `sign-intermediate` of a PKI secrets engine, with a token or an AppRole.
+//! Vault and OpenBao: `sign-intermediate` of a PKI secrets engine, with a token, an AppRole, a
+//! service account of Kubernetes or a client certificate.
 //!
 //! The two calls are made here and not by vaultrs: docs/architecture.md says why.
 
@@ -20,6 +21,8 @@ use super::secret::SecretSource;
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 
 const SHOWN: usize = 1000;
+/// Where a pod has the token of its service account.
+const OWN_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
 
 /// `kind = "vault"` of `[upstream.NAME]`.
@@ -35,16 +38,33 @@ pub(super) struct VaultConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Login {
     Token(SecretSource),
-    AppRole {
+    /// Each attempt gets a token of its own.
+    Method {
         mount: String,
+        credential: Credential,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Credential {
+    AppRole {
         role_id: String,
         secret_id: SecretSource,
+    },
+    Kubernetes {
+        role: String,
+        token: SecretSource,
+    },
+    /// It is in TLS.
+    Certificate {
+        role: Option<String>,
     },
 }
 
 impl VaultConfig {
     pub(super) fn from_raw(raw: &mut RawUpstream, timeout: Duration) -> Result<Self, ConfigIssues> {
         let mut issues = ConfigIssues::default();
+        let has_certificate = raw.client_certificate_file.is_some();
         let http = issues.collect(HttpConfig::from_raw(raw, timeout));
         let mount = raw.mount.take().unwrap_or_else(|| "pki".to_owned());
         let mount = issues.collect(path("mount", &mount));
@@ -52,7 +72,7 @@ impl VaultConfig {
         let issuer = issues.collect(issuer.transpose());
         let namespace = raw.namespace.take().map(|name| path("namespace", &name));
         let namespace = issues.collect(namespace.transpose());
-        let login = issues.collect(Login::from_raw(raw));
+        let login = issues.collect(Login::from_raw(raw, has_certificate));
         let value = || {
             let mount = mount?;
             Some(Self {
@@ -70,8 +90,13 @@ impl VaultConfig {
 }
 
 impl Login {
-    fn from_raw(raw: &mut RawUpstream) -> Result<Self, ConfigIssues> {
+    fn from_raw(raw: &mut RawUpstream, has_certificate: bool) -> Result<Self, ConfigIssues> {
         let mut issues = ConfigIssues::default();
+        let method = |raw: &mut RawUpstream, name: &str, credential| {
+            let mount = raw.login_mount.take();
+            let mount = path("login_mount", &mount.unwrap_or_else(|| name.to_owned()))?;
+            Ok::<_, ConfigIssue>(Self::Method { mount, credential })
+        };
         let value = match raw.login.take().unwrap_or(RawLogin::Token) {
             RawLogin::Token => {
                 let source =
@@ -79,21 +104,37 @@ impl Login {
                 issues.collect(source).map(Self::Token)
             }
             RawLogin::Approle => {
-                let mount = raw.login_mount.take();
-                let mount = mount.unwrap_or_else(|| "approle".to_owned());
-                let mount = issues.collect(path("login_mount", &mount));
                 let role_id = issues.collect(required(raw.role_id.take(), "role_id"));
                 let secret_id = issues.collect(SecretSource::from_raw(
                     "secret_id",
                     raw.secret_id_file.take(),
                     raw.secret_id_env.take(),
                 ));
-                let parts = mount.zip(role_id).zip(secret_id);
-                parts.map(|((mount, role_id), secret_id)| Self::AppRole {
-                    mount,
-                    role_id,
-                    secret_id,
-                })
+                let credential = role_id
+                    .zip(secret_id)
+                    .map(|(role_id, secret_id)| Credential::AppRole { role_id, secret_id });
+                credential.and_then(|credential| issues.collect(method(raw, "approle", credential)))
+            }
+            RawLogin::Kubernetes => {
+                let role = issues.collect(required(raw.role.take(), "role"));
+                let file = raw.token_file.take();
+                let file = file.or_else(|| raw.token_env.is_none().then(|| OWN_TOKEN.into()));
+                let token = SecretSource::from_raw("token", file, raw.token_env.take());
+                let token = issues.collect(token);
+                let credential = role
+                    .zip(token)
+                    .map(|(role, token)| Credential::Kubernetes { role, token });
+                credential
+                    .and_then(|credential| issues.collect(method(raw, "kubernetes", credential)))
+            }
+            RawLogin::Cert => {
+                issues.require(
+                    has_certificate,
+                    "client_certificate_file",
+                    "is missing: login = \"cert\" shows it",
+                );
+                let role = raw.role.take();
+                issues.collect(method(raw, "cert", Credential::Certificate { role }))
             }
         };
         issues.into_result(value)
@@ -167,16 +208,21 @@ impl VaultCa {
 
     /// A token for the calls of one attempt.
     async fn token(&self, client: &HttpClient) -> Result<SecretString, Unreachable> {
-        let (mount, role_id, secret_id) = match &self.0.login {
+        let (mount, credential) = match &self.0.login {
             Login::Token(source) => return source.read(),
-            Login::AppRole {
-                mount,
-                role_id,
-                secret_id,
-            } => (mount, role_id, secret_id.read()?),
+            Login::Method { mount, credential } => (mount, credential),
         };
         let path = format!("auth/{mount}/login");
-        let body = json!({ "role_id": role_id, "secret_id": secret_id.expose_secret() });
+        let body = match credential {
+            Credential::AppRole { role_id, secret_id } => {
+                json!({ "role_id": role_id, "secret_id": secret_id.read()?.expose_secret() })
+            }
+            Credential::Kubernetes { role, token } => {
+                json!({ "role": role, "jwt": token.read()?.expose_secret() })
+            }
+            Credential::Certificate { role: Some(role) } => json!({ "name": role }),
+            Credential::Certificate { role: None } => json!({}),
+        };
         let call = self.call(client.post(&self.at(&path)), None)?;
         let call = with_json(call, &body);
         let answer = client.send(call).await?;

@@ -15,6 +15,7 @@
 #[allow(dead_code)]
 mod access;
 mod callers;
+mod cert_manager;
 mod certify;
 mod chart;
 mod check;

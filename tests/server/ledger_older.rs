@@ -9,7 +9,7 @@ use rootbridge_test_support::openssl::OpensslCa;
 use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventually};
 use serde_json::Value;
 
-const ACCEPT: [&str; 4] = [
+pub(crate) const ACCEPT: [&str; 4] = [
     "serve",
     "--accept-older-ledger",
     "--reason",
@@ -40,7 +40,7 @@ fn mark(setup: &TestServer) -> Value {
 }
 
 /// Replaces the ledger of a server that does not run.
-fn replace(setup: &TestServer, by: Option<&Path>) {
+pub(crate) fn replace(setup: &TestServer, by: Option<&Path>) {
     for end in ["", "-wal", "-shm"] {
         let _ = fs::remove_file(setup.path(&format!("ledger.db{end}")));
     }
@@ -50,7 +50,7 @@ fn replace(setup: &TestServer, by: Option<&Path>) {
 }
 
 /// The start must fail; a server that starts would not end by itself.
-fn refuses_to_start(setup: &TestServer) -> String {
+pub(crate) fn refuses_to_start(setup: &TestServer) -> String {
     let mut command = std::process::Command::new("timeout");
     let inner = setup.command(&["serve"]);
     command.args(["-s", "KILL", "60"]).arg(inner.get_program());
@@ -176,7 +176,9 @@ async fn a_ledger_with_another_history_is_refused() {
     let (mark, aside) = (setup.path("high-water/test-0.json"), setup.path("aside"));
     fs::rename(&mark, &aside).unwrap();
     replace(&setup, Some(&old));
-    let server = setup.serve().await;
+    // The token's mark is there still.
+    let server = setup.start_with(setup.command(&ACCEPT)).await;
+    server.ready().await;
     issue(&setup, &server).await;
     issue(&setup, &server).await;
     server.stop().await;

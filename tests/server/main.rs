@@ -45,4 +45,5 @@ mod resumption;
 mod serving;
 mod strangers;
 mod token_failures;
+mod token_marks;
 mod tpm;

@@ -23,6 +23,7 @@
  *   each_pin N    private keys are CKA_ALWAYS_AUTHENTICATE
  *   generate_max N  C_GenerateKeyPair fails after N pairs
  *   close_all N   C_SignInit first closes all sessions with the slot
+ *   create_rv N   C_CreateObject answers N
  *   once N        the next failure or closing removes the file
  * C_GetTokenInfo fails for tokens whose label begins with "broken".
  */
@@ -37,7 +38,7 @@ typedef ulong (*fn)();
 /* CK_FUNCTION_LIST of PKCS#11 2.40: a version, then 68 functions. */
 struct list { unsigned char version[2]; fn f[68]; };
 enum { GET_SLOT_INFO = 5, GET_TOKEN_INFO = 6, OPEN_SESSION = 12, CLOSE_ALL = 14, SESSION_INFO = 15, LOGIN = 18,
-       COPY = 21, DESTROY = 22, GET_ATTRIBUTE = 24, FIND_INIT = 26, SIGN_INIT = 42, SIGN = 43, GENERATE = 59 };
+       CREATE = 20, COPY = 21, DESTROY = 22, GET_ATTRIBUTE = 24, FIND_INIT = 26, SIGN_INIT = 42, SIGN = 43, GENERATE = 59 };
 struct attribute { ulong type; void *value; ulong length; };
 enum { TOKEN = 0x1, ID = 0x102, EC_POINT = 0x181, ALWAYS_AUTHENTICATE = 0x202 };
 
@@ -233,6 +234,12 @@ static ulong token_info(ulong slot, unsigned char *info) {
     return 0;
 }
 
+static ulong create(ulong session, struct attribute *template, ulong count, ulong *object) {
+    ulong n;
+    if (command("create_rv", &n)) { spent(); return n; }
+    return real.f[CREATE](session, template, count, object);
+}
+
 ulong C_GetFunctionList(struct list **out) {
     if (!ours.f[0]) {
         struct list *theirs;
@@ -250,6 +257,7 @@ ulong C_GetFunctionList(struct list **out) {
         ours.f[LOGIN] = (fn)login;
         ours.f[SIGN_INIT] = (fn)sign_init;
         ours.f[SIGN] = (fn)sign;
+        ours.f[CREATE] = (fn)create;
         ours.f[GENERATE] = (fn)generate;
     }
     *out = &ours;

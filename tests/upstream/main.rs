@@ -9,16 +9,20 @@
     unreachable_pub
 )]
 
+mod adcs;
 mod authority;
 mod cfssl;
 mod command;
 mod contract;
+mod ejbca;
 mod enterprise;
 mod est;
 mod examination;
+mod life;
 mod offline;
 mod openbao;
 mod programs;
 mod renewal;
 mod step_ca;
 mod vault;
+mod vault_logins;

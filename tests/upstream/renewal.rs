@@ -1,9 +1,12 @@
 //! The life of an issuing CA: renewed in time, with a new key, and never in the way of issuance.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use rootbridge_test_support::campaign::rounds;
+use rootbridge_test_support::command::run;
+use rootbridge_test_support::softhsm;
 use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually, stays};
 
 use crate::authority::{
@@ -48,7 +51,7 @@ pub fn used(setup: &TestServer) -> usize {
 }
 
 /// No key is in the token without a record.
-fn every_key_is_recorded(setup: &TestServer) {
+pub fn every_key_is_recorded(setup: &TestServer) {
     let keys: Vec<serde_json::Value> =
         serde_json::from_str(&setup.cli(&["key", "list", "-o", "json"])).unwrap();
     let unrecorded: Vec<_> = keys.iter().filter(|key| key["use"].is_null()).collect();
@@ -219,5 +222,70 @@ async fn a_cancelled_request_is_not_used() {
     assert!(refused.contains("have not expired"), "{refused}");
     setup.cli(&["ca", "retire", listed[0]["issuer"].as_str().unwrap()]);
     assert_eq!(issuers(&setup)[0]["state"], "retired");
+    server.stop().await;
+}
+
+/// Nobody else destroys a key, and it needs a yes: keys of requests that were cancelled, and keys with the
+/// label of this server's that no record names.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_nothing_uses_are_destroyed_by_an_operator() {
+    let setup = TestServer::bare();
+    let ca = Enterprise::new(setup.path("enterprise"));
+    configure(&setup, &ca, "").await;
+    let server = setup.start().await;
+    wait_for_state(&setup, &server, "received").await;
+    setup.cli(&["ca", "cancel", TD]);
+    eventually(PATIENCE, "the next key", async || {
+        issuers(&setup).len() == 2
+    })
+    .await;
+    wait_for_state(&setup, &server, "received").await;
+    approve(&setup, &ca);
+    server.ready().await;
+    server.stop().await;
+    let orphan = format!("rootbridge {TD} issuing");
+    for (label, id) in [(&*orphan, "6f01"), ("of another program", "6f02")] {
+        let pin = fs::read_to_string(setup.path("token/pin")).unwrap();
+        let mut tool = Command::new("pkcs11-tool");
+        tool.env("SOFTHSM2_CONF", setup.path("token/softhsm2.conf"));
+        tool.arg("--module").arg(softhsm::module());
+        tool.args(["--token-label", "rootbridge", "--login", "--pin", &pin]);
+        tool.args(["--keypairgen", "--key-type", "EC:prime256v1"]);
+        run(tool.args(["--label", label, "--id", id, "--usage-sign", "--sensitive"]));
+    }
+    let keys = || -> Vec<serde_json::Value> {
+        serde_json::from_str(&setup.cli(&["key", "list", "-o", "json"])).unwrap()
+    };
+    assert_eq!(keys().len(), 4);
+
+    // Nobody is there to say yes.
+    let refused = setup.refused(&["key", "prune"]);
+    for says in [
+        "Destroy 2 of them?",
+        "no record names it",
+        "was given up",
+        "nothing was destroyed",
+    ] {
+        assert!(refused.contains(says), "{says}: {refused}");
+    }
+    assert_eq!(keys().len(), 4);
+
+    let destroyed = setup.cli(&["key", "prune", "--yes"]);
+    assert_eq!(destroyed.matches("destroyed key").count(), 2, "{destroyed}");
+    let left = keys();
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(left.iter().any(|key| key["label"] == "of another program"));
+    assert!(left.iter().any(|key| {
+        key["use"]
+            .as_str()
+            .is_some_and(|used| used.contains("active"))
+    }));
+    assert_eq!(issuers(&setup)[0]["state"], "retired");
+    assert_eq!(
+        setup.cli(&["key", "prune", "--yes", "-o", "json"]).trim(),
+        "[]"
+    );
+    let server = setup.serve().await;
+    issue(&setup, &server).await;
     server.stop().await;
 }

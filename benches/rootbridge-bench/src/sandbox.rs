@@ -124,9 +124,29 @@ impl Sandbox {
         // `ca init` checks the file; the keys are written before a server starts.
         self.write("jwks.json", r#"{"keys":[]}"#)?;
         for server in &self.servers {
-            fs::write(&server.config, toml::to_string(&self.config(server))?)?;
+            let mut config = self.config(server);
+            fs::write(&server.config, toml::to_string(&config)?)?;
+            // A program from before these limits has none, and refuses their section.
+            if self.is_refused(server, "admission")? {
+                let sections = config.as_object_mut();
+                sections.and_then(|sections| sections.remove("admission"));
+                fs::write(&server.config, toml::to_string(&config)?)?;
+            }
         }
         Ok(())
+    }
+
+    /// Whether the server's program does not know a section of its configuration.
+    fn is_refused(&self, server: &ServerFiles, section: &str) -> Result<bool> {
+        let mut command = self.command(&server.program);
+        command
+            .args(["config", "validate", "--config"])
+            .arg(&server.config);
+        let output = command
+            .output()
+            .with_context(|| format!("cannot start {}", server.program.display()))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        Ok(!output.status.success() && said.contains(section))
     }
 
     /// What an operator would write, and nothing that is faster than the defaults. The load is one caller,

@@ -108,6 +108,8 @@ async fn permissions(
     let item = format!("{} rights", cluster.name());
     let mut needed = cluster.permissions();
     needed.extend(config.controllers().permissions(cluster.name()));
+    needed.extend(config.upstream().permissions(cluster.name()));
+    needed.extend(config.upstream().permissions(cluster.name()));
     for listener in config.listeners() {
         if listener.events_cluster() == Some(cluster.name()) {
             let key = format!("listeners.{}.linkerd.events", listener.name());

@@ -12,4 +12,4 @@ pub(super) use client::{Bounds, date, get, post};
 pub use collection::Collection;
 pub(super) use collection::Pages;
 pub use error::ApiError;
-pub(super) use watch::Watch;
+pub(super) use watch::{Watch, parse_event};

@@ -62,23 +62,29 @@ impl ApiClient {
     }
 }
 
+/// `None` for the last line, when it was cut.
+pub(in crate::cluster) fn parse_event<T: DeserializeOwned>(
+    line: &[u8],
+) -> Result<Option<WatchEvent<T>>, ApiError> {
+    match serde_json::from_slice(line) {
+        Ok(event) => Ok(Some(event)),
+        Err(error) if error.is_eof() => Ok(None),
+        Err(error) => Err(ApiError::from_json(&error)),
+    }
+}
+
 impl<T: DeserializeOwned> Watch<T> {
     /// `None` when the watch has ended. Cancel safe.
     pub(in crate::cluster) async fn next(&mut self) -> Result<Option<WatchEvent<T>>, ApiError> {
         let Some(line) = self.line().await? else {
             return Ok(None);
         };
-        let event = serde_json::from_slice(&line);
+        let event = parse_event(&line);
         if self.buffer.is_empty() {
             // It keeps the memory of the longest line, and the right to it.
             (self.buffer, self.held) = (BytesMut::new(), None);
         }
-        match event {
-            Ok(event) => Ok(Some(event)),
-            // The last line was cut.
-            Err(error) if error.is_eof() => Ok(None),
-            Err(error) => Err(ApiError::from_json(&error)),
-        }
+        event
     }
 
     async fn line(&mut self) -> Result<Option<Bytes>, ApiError> {

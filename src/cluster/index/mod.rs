@@ -2,6 +2,7 @@
 
 mod objects;
 mod records;
+mod replay;
 mod synced_table;
 mod tables;
 
@@ -9,6 +10,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 pub use records::{AccountRecord, PodRecord};
+pub use replay::replay;
 use synced_table::SyncedTable;
 use tables::{Accounts, Pods};
 use tokio::sync::watch as channel;

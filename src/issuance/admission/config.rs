@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::config_issue::ConfigIssues;
+use crate::hsm::{most_of_one_caller, queue_for};
 use crate::rate_limit::Rate;
 
 /// `[admission]` in the file.
@@ -61,6 +62,39 @@ impl Limit {
             raw.burst.unwrap_or(self.rate.burst),
             raw.concurrency.unwrap_or(self.concurrency),
         )
+    }
+}
+
+impl AdmissionConfig {
+    /// Where one caller may have more requests in progress than the HSM's queue has places for it, or than
+    /// its cluster may.
+    pub fn beyond_queue(&self, queue: usize) -> Vec<String> {
+        let places = most_of_one_caller(queue);
+        let kinds = [
+            ("pod", self.pod),
+            ("node_proxy", self.node_proxy),
+            ("identity", self.identity),
+        ];
+        let mut found = Vec::new();
+        for (kind, limit) in kinds {
+            let wanted = usize::try_from(limit.concurrency).unwrap_or(usize::MAX);
+            if wanted > places {
+                found.push(format!(
+                    "admission.{kind}.concurrency = {wanted} is more than the {places} places that one caller \
+                     can have of hsm.queue = {queue}: beyond them requests get RESOURCE_EXHAUSTED for the queue; \
+                     lower the one, or set hsm.queue to {} or more",
+                    queue_for(wanted)
+                ));
+            }
+            if limit.concurrency > self.cluster.concurrency {
+                found.push(format!(
+                    "admission.{kind}.concurrency = {wanted} is more than admission.cluster.concurrency = {}: one \
+                     caller can use up its cluster's",
+                    self.cluster.concurrency
+                ));
+            }
+        }
+        found
     }
 }
 
@@ -125,6 +159,30 @@ mod tests {
         let config = read("pod = { burst = 7 }");
         assert_eq!(config.pod, Limit::new(5, 7, 64));
         assert_eq!(config.cluster, AdmissionConfig::default().cluster);
+    }
+
+    #[test]
+    fn callers_are_held_against_the_queue_and_their_cluster() {
+        let found = |text, queue| read(text).unwrap().beyond_queue(queue);
+        let none: Vec<String> = Vec::new();
+        assert_eq!(found("", crate::hsm::DEFAULT_QUEUE), none);
+        // Two thirds of 1800, and one less.
+        assert_eq!(found("", 1800), none);
+        let warned = found("", 1798);
+        let begins = "admission.identity.concurrency = 1200 is more than the 1199 places";
+        assert!(warned.len() == 1, "{warned:?}");
+        assert!(
+            warned.iter().all(|text| text.starts_with(begins)),
+            "{warned:?}"
+        );
+        assert!(
+            warned
+                .iter()
+                .all(|text| text.contains("set hsm.queue to 1799 or more")),
+            "{warned:?}"
+        );
+        let warned = found("cluster = { concurrency = 63 }", 2048);
+        assert_eq!(warned.len(), 3, "{warned:?}");
     }
 
     #[test]

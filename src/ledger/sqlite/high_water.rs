@@ -40,6 +40,23 @@ pub(super) async fn high_water(conn: &mut SqliteConnection) -> Result<HighWater,
     })
 }
 
+/// Of the oldest change that names a key: no other store has the same. Nothing is signed before it.
+pub(super) async fn identity(conn: &mut SqliteConnection) -> Result<Option<String>, LedgerError> {
+    let row = sqlx::query(
+        "SELECT at, actor, via, action, target, detail FROM operator_action
+         WHERE action = 'add-issuer' ORDER BY id LIMIT 1",
+    )
+    .fetch_optional(conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let mut text = row.try_get::<i64, _>("at")?.to_string();
+    for column in ["actor", "via", "action", "target", "detail"] {
+        text.push('\0');
+        text.push_str(&row.try_get::<String, _>(column)?);
+    }
+    Ok(Some(hex(&sha256(text.as_bytes()))))
+}
+
 /// What the store lacks of a mark, or holds otherwise; `None` when it holds all of it.
 pub(super) async fn difference(
     conn: &mut SqliteConnection,

@@ -287,6 +287,10 @@ impl Ledger for Sqlite {
         .boxed()
     }
 
+    fn identity(&self) -> LedgerFuture<'_, Option<String>> {
+        self.read(|conn| high_water::identity(conn).boxed()).boxed()
+    }
+
     fn high_water(&self) -> LedgerFuture<'_, HighWater> {
         self.read(|conn| high_water::high_water(conn).boxed())
             .boxed()

@@ -6,7 +6,7 @@ use crate::x509::{CsrError, San, UnverifiedCsr};
 
 /// A request whose parts agree with each other.
 #[derive(Debug)]
-pub(super) struct CheckedRequest<'a> {
+pub(in crate::mesh) struct CheckedRequest<'a> {
     /// The requested name; the caller is not authenticated yet.
     pub identity: &'a str,
     /// The service account's token.
@@ -17,7 +17,7 @@ pub(super) struct CheckedRequest<'a> {
 
 impl<'a> CheckedRequest<'a> {
     /// Reads a request. Proxies send DER and use one key for all of a container's life.
-    pub(super) fn read(body: &'a CertifyRequest) -> Result<Self, CallError> {
+    pub(in crate::mesh) fn read(body: &'a CertifyRequest) -> Result<Self, CallError> {
         let missing = |field| CallError::Field {
             field,
             why: "is missing".to_owned(),

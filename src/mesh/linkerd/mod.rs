@@ -32,7 +32,7 @@ use crate::x509::{Certificate, LinkerdMesh};
 
 use account::Account;
 pub use algorithms::{linkerd_check_problems, warn as warn_of_algorithms};
-use check::CheckedRequest;
+pub(super) use check::CheckedRequest;
 pub use config::{LinkerdConfig, RawLinkerd};
 pub use schedule::Schedule;
 

@@ -11,6 +11,7 @@ pub use authority::{AuthorityConfig, RawAuthority};
 use super::UpstreamCa;
 use super::kinds::Kind;
 use super::raw::RawUpstream;
+use crate::cluster::{ClusterConfig, Permission};
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::policy::Profile;
 
@@ -133,6 +134,37 @@ impl Config {
         }
     }
 
+    /// Finds the clusters that upstream CAs are in.
+    pub fn find_clusters(
+        &mut self,
+        clusters: &BTreeMap<String, ClusterConfig>,
+        issues: &mut ConfigIssues,
+    ) {
+        for (name, upstream) in &mut self.upstreams {
+            if let Kind::CertManager(config) = &mut upstream.kind {
+                match clusters.get(config.cluster()) {
+                    Some(cluster) => config.set_target(cluster),
+                    None => {
+                        let key = format!("upstream.{name}.cluster");
+                        issues.push(ConfigIssue::undefined(key, "clusters", config.cluster()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The permissions that upstream CAs in a cluster need there.
+    pub fn permissions(&self, cluster: &str) -> Vec<Permission> {
+        let needed = self.upstreams.iter().filter_map(|(name, upstream)| {
+            let Kind::CertManager(config) = &upstream.kind else {
+                return None;
+            };
+            let why = format!("upstream.{name}.cluster");
+            (config.cluster() == cluster).then(|| config.permissions(&why))
+        });
+        needed.flatten().collect()
+    }
+
     /// Holds the lifetimes of issuing CAs against those of the certificates that the profiles in use
     /// issue below them.
     pub fn check_lifetimes<'p>(
@@ -173,6 +205,30 @@ mod tests {
     fn check(text: &str) -> Result<UpstreamConfig, String> {
         let raw = toml::from_str(text).unwrap();
         UpstreamConfig::check("corp".to_owned(), raw).map_err(|issues| issues.to_string())
+    }
+
+    #[test]
+    fn an_upstream_in_a_cluster_needs_that_cluster() {
+        let text = "kind = 'cert-manager'\ncluster = 'east'\nnamespace = 'pki'\nissuer = 'ca'";
+        let mut config = Config::default();
+        config
+            .upstreams
+            .insert("corp".to_owned(), check(text).unwrap());
+        let mut issues = ConfigIssues::default();
+        config.find_clusters(&BTreeMap::new(), &mut issues);
+        let error = issues.into_result(None::<()>).unwrap_err().to_string();
+        let says = "upstream.corp.cluster: there is no [clusters.east]";
+        assert!(error.contains(says), "{error}");
+        let needed = config.permissions("east");
+        let needed: Vec<_> = needed.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            needed,
+            [
+                "create certificaterequests.cert-manager.io in pki",
+                "get certificaterequests.cert-manager.io in pki"
+            ]
+        );
+        assert!(config.permissions("west").is_empty());
     }
 
     /// A key of another kind would be believed to do something.
@@ -221,6 +277,23 @@ mod tests {
             (
                 vault("login = 'approle'\nrole_id = 'r'"),
                 "corp.secret_id_file: is missing",
+            ),
+            (vault("login = 'kubernetes'"), "corp.role: is missing"),
+            (
+                vault("login = 'cert'"),
+                "corp.client_certificate_file: is missing",
+            ),
+            (
+                "kind = 'cert-manager'\ncluster = 'c'\nnamespace = 'P'\nissuer = 'i'".to_owned(),
+                "corp.namespace: \"P\" is no name",
+            ),
+            (
+                "kind = 'adcs'\naddress = 'https://ca/certsrv'\npassword_env = 'P'".to_owned(),
+                "corp.username: is missing",
+            ),
+            (
+                "kind = 'ejbca'\naddress = 'https://ca'\npassword_env = 'P'".to_owned(),
+                "corp.end_entity_profile: is missing",
             ),
             (
                 vault("token_env = 'T'\nrole_id = 'r'"),

@@ -135,6 +135,10 @@ async fn helm_installs_changes_and_removes_it() {
             "--set",
             "linkerdIssuers=null",
             "--set",
+            "upstream=null",
+            "--set",
+            "authority=null",
+            "--set",
             "prometheus.servicemonitor.enabled=false",
         ]
         .map(str::to_owned),

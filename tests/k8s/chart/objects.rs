@@ -24,6 +24,7 @@ async fn every_object_passes_a_dry_run() {
     namespace(&client, ns, json!({})).await;
     namespace(&client, "istio-system", json!({})).await;
     namespace(&client, "linkerd", json!({})).await;
+    namespace(&client, "pki", json!({})).await;
     service_monitors(&client).await;
     for name in value_sets() {
         for mut object in render(ns, &values(&name)) {

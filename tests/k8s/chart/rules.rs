@@ -176,6 +176,19 @@ fn a_feature_brings_its_rules_alone() {
             "core/events list",
         ],
     );
+    expect(
+        &[
+            NOBODY,
+            "upstream.corp.kind=cert-manager",
+            "upstream.corp.namespace=pki",
+            "upstream.corp.issuer=corp-ca",
+        ],
+        &[
+            "cert-manager.io/certificaterequests create",
+            "cert-manager.io/certificaterequests get",
+        ],
+    );
+    expect(&[NOBODY, "upstream.corp.kind=vault"], &[]);
 }
 
 /// What `rootbridge check` asks for in a cluster, in the same words.
@@ -183,6 +196,7 @@ pub(crate) fn asked(file: &Path, cluster: &str) -> BTreeSet<String> {
     let config = Config::load_with(file, &BTreeMap::new()).unwrap();
     let mut asked = config.clusters()[cluster].permissions();
     asked.extend(config.controllers().permissions(cluster));
+    asked.extend(config.upstream().permissions(cluster));
     for target in config.bundle_targets() {
         asked.extend(target.permissions(config.publisher()));
     }

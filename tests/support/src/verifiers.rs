@@ -44,6 +44,11 @@ pub fn read_ledger(arguments: &[&OsStr]) -> String {
     run(python("ledger.py").args(arguments))
 }
 
+/// `tests/verifiers/adcs.py`, another client of AD CS's web enrolment pages.
+pub fn ask_as_certsrv(arguments: &[&str]) -> String {
+    run(python("adcs.py").args(arguments))
+}
+
 /// Asserts the ledger's invariants I1 to I4 and I6; returns the report. `witnesses` are files with
 /// the certificates that clients received.
 pub fn verify_ledger<P: AsRef<Path>>(ledger: &Path, witnesses: &[P]) -> Value {

@@ -79,6 +79,7 @@
   "linkerd" $linkerd) }}
 {{- end }}
 
+{{- with .Values.admission }}{{ $_ := set $config "admission" . }}{{ end }}
 {{- $here := dict "clusters" (list .Values.cluster.name) }}
 {{- range $section, $entries := dict "csr_signers" .Values.csrSigners "pod_signers" .Values.podSigners "bundle_targets" .Values.bundleTargets }}
 {{- if $entries }}
@@ -103,6 +104,18 @@
 {{- $_ := set $config $section $made }}
 {{- end }}
 {{- end }}
+{{- if .Values.upstream }}
+{{- $made := dict }}
+{{- range $name, $entry := .Values.upstream }}
+{{- $entry = deepCopy $entry }}
+{{- if eq $entry.kind "cert-manager" }}
+{{- $entry = merge $entry (dict "cluster" (required "cluster.name: this cluster has the upstream CA; name it" $.Values.cluster.name)) }}
+{{- end }}
+{{- $_ := set $made $name $entry }}
+{{- end }}
+{{- $_ := set $config "upstream" $made }}
+{{- end }}
+{{- with .Values.authority }}{{ $_ := set $config "authority" (deepCopy .) }}{{ end }}
 {{- $text := include "rootbridge.toml.table" (dict "path" "" "table" (mergeOverwrite $config (deepCopy .Values.config))) }}
 {{- regexReplaceAll "\n{3,}" $text "\n\n" | trim }}
 {{- end }}

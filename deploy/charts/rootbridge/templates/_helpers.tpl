@@ -51,7 +51,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- /* Not empty where the server speaks to this cluster's API server. */}}
 {{- define "rootbridge.speaks" -}}
-{{- if and .Values.cluster.name (or .Values.authentication.enabled .Values.linkerd.enabled .Values.csrSigners .Values.podSigners .Values.bundleTargets .Values.istiodTls .Values.linkerdIssuers) }}true{{ end }}
+{{- if and .Values.cluster.name (or .Values.authentication.enabled .Values.linkerd.enabled .Values.csrSigners .Values.podSigners .Values.bundleTargets .Values.istiodTls .Values.linkerdIssuers (include "rootbridge.certManager" .)) }}true{{ end }}
+{{- end }}
+
+{{- /* The namespaces of requests to cert-manager, as JSON; empty without one. */}}
+{{- define "rootbridge.certManager" -}}
+{{- $namespaces := list }}
+{{- range $name, $entry := .Values.upstream }}
+{{- if eq $entry.kind "cert-manager" }}
+{{- $namespaces = append $namespaces (required (printf "upstream.%s.namespace: write the namespace of the requests" $name) $entry.namespace) }}
+{{- end }}
+{{- end }}
+{{- with $namespaces | uniq | sortAlpha }}{{ toJson . }}{{ end }}
 {{- end }}
 
 {{- /* Where Linkerd's proxies find it. */}}
