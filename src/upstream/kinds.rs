@@ -10,6 +10,7 @@ use super::cfssl::{Cfssl, CfsslConfig};
 use super::command::{CommandCa, CommandConfig};
 use super::ejbca::{EjbcaCa, EjbcaConfig};
 use super::est::{Est, EstConfig};
+use super::offline::{Offline, OfflineConfig};
 use super::raw::{RawKind, RawUpstream};
 use super::step_ca::{StepCa, StepCaConfig};
 use super::vault::{VaultCa, VaultConfig};
@@ -52,4 +53,5 @@ kinds! {
     StepCa(StepCaConfig => StepCa),
     Cfssl(CfsslConfig => Cfssl),
     Est(EstConfig => Est),
+    Offline(OfflineConfig => Offline),
 }

@@ -16,6 +16,7 @@ mod est;
 mod http;
 mod kinds;
 mod metrics;
+mod offline;
 mod raw;
 mod renewals;
 mod retirement;

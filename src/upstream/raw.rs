@@ -19,6 +19,7 @@ pub enum RawKind {
     StepCa,
     Cfssl,
     Est,
+    Offline,
 }
 
 /// How this server logs in to Vault.
@@ -102,6 +103,8 @@ raw_upstream! {
     label: String,
     /// `cfssl`: the certificates above the CA's own.
     chain_file: PathBuf,
+    /// `offline`: where requests are written.
+    directory: PathBuf,
     /// `vault`: where the PKI secrets engine is. Default `pki`.
     mount: String,
     /// `vault`: the issuer in it. Default: the engine's default one. `cert-manager`: the issuer.

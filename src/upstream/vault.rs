@@ -1,8 +1,7 @@
 //! Vault and OpenBao: `sign-intermediate` of a PKI secrets engine, with a token, an AppRole, a
 //! service account of Kubernetes or a client certificate.
 //!
-//! The two calls are made here and not by vaultrs: it keeps tokens in plain strings, panics on one that
-//! no header can hold, reads answers of any length, and drops Retry-After.
+//! The two calls are made here and not by vaultrs: docs/architecture.md says why.
 
 use std::time::Duration;
 

@@ -1,7 +1,9 @@
 //! `ca import` and `anchors add` with files as an enterprise's CA team sends them.
 
 use std::io::Write as _;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
+
+use rootbridge_test_support::files::repository;
 
 use crate::support::Home;
 
@@ -52,12 +54,15 @@ impl Enterprise {
 
     /// The command with `input` in a pipe, which can be read once.
     fn piped(&self, arguments: &[&str], input: &[u8]) -> Output {
-        let mut command = self.0.command(arguments);
-        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input).unwrap();
-        child.wait_with_output().unwrap()
+        piped(&mut self.0.command(arguments), input)
     }
+}
+
+fn piped(command: &mut Command, input: &[u8]) -> Output {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
 }
 
 #[test]
@@ -184,4 +189,55 @@ fn the_answer_of_a_ca_in_any_form() {
     );
     let refused = add("known.example", &["/dev/null"]).fails(1);
     assert!(refused.contains("holds nothing"), "{refused}");
+}
+
+#[test]
+fn an_anchor_that_a_verifier_cannot_parse_keeps_its_whole_file_out() {
+    let corp = Enterprise::new();
+    let home = &corp.0;
+    let odd = repository("tests/fixtures/certificates/printable-underscore.pem");
+    let domain = "cluster.local";
+    let add = [
+        "anchors",
+        "add",
+        "--source",
+        "acme",
+        "--trust-domain",
+        domain,
+        "corp.pem",
+    ];
+    let refused = home.run(&[&add[..], &[odd.to_str().unwrap()]].concat());
+    let refused = refused.fails(1);
+    assert!(
+        refused.contains("Go (istiod") && refused.contains("O is no valid PrintableString"),
+        "{refused}"
+    );
+    let anchors = home.run(&["anchors", "list", "-o", "json"]).json();
+    assert_eq!(anchors.as_array().unwrap().len(), 1, "{anchors}");
+    home.run(&add).ok();
+    let anchors = home.run(&["anchors", "list", "-o", "json"]).json();
+    assert_eq!(anchors.as_array().unwrap().len(), 2, "{anchors}");
+}
+
+#[test]
+fn a_configuration_in_a_pipe_needs_the_modules_environment() {
+    let corp = Enterprise::new();
+    let config = std::fs::read(corp.0.state("rootbridge.toml")).unwrap();
+    let list = ["key", "list", "-o", "json", "--config", "/dev/stdin"];
+    let output = corp.piped(&list, &config);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    let error = error.split_whitespace().collect::<Vec<_>>().join(" ");
+    // It could not be read a second time, by the process with that environment.
+    assert_eq!(output.status.code(), Some(3), "{error}");
+    assert!(
+        error.contains("a configuration in a pipe can be read once, and SOFTHSM2_CONF is not set")
+            && error.contains("or give the configuration as a file"),
+        "{error}"
+    );
+    let mut command = corp.0.command(&list);
+    command.env("SOFTHSM2_CONF", corp.0.state("softhsm2.conf"));
+    let output = piped(&mut command, &config);
+    assert!(output.status.success(), "{output:?}");
+    let keys: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(keys.as_array().unwrap().len(), 2, "{keys}");
 }

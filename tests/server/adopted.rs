@@ -107,6 +107,7 @@ fn a_refused_adoption_records_nothing() {
 fn a_ceremony_with_an_unusable_key_records_nothing() {
     let setup = TestServer::bare();
     generate(&setup, "root", "01", &[]);
+    generate(&setup, "second", "04", &[]);
     import(&setup, "from outside", "02");
     // Of a kind that no CA here has.
     let pin = fs::read_to_string(setup.path("token/pin")).unwrap();
@@ -146,6 +147,9 @@ fn a_ceremony_with_an_unusable_key_records_nothing() {
         error.contains("the issuing key of `other.example` already"),
         "{error}"
     );
+    // Also where the root's key alone could be used.
+    let error = init("second", &["--issuing-key", "root"]);
+    assert!(error.contains("`other.example` already"), "{error}");
     assert_eq!(issuers(&setup), [("issuing".into(), "pending".into())]);
 }
 

@@ -37,6 +37,7 @@ mod limits;
 mod listener_files;
 mod mtls;
 mod name_constraints;
+mod nss;
 mod open_files;
 mod outage;
 mod refusals;

@@ -110,7 +110,7 @@ fn own(answer: &[u8]) -> &[u8] {
     const LAST: &str = "-----END CERTIFICATE-----\n";
     let text = str::from_utf8(answer).unwrap();
     match text.split_once("-- then\n") {
-        Some((_, own)) => own[..own.find(LAST).unwrap() + LAST.len()].as_bytes(),
+        Some((_, own)) => &own.as_bytes()[..own.find(LAST).unwrap() + LAST.len()],
         None => answer,
     }
 }
@@ -240,8 +240,9 @@ async fn a_client_certificate_is_read_again() {
     let url = format!("https://127.0.0.1:{port}");
     let section = section(directory.path(), &url, &at("tls.pem"));
     let request = submission();
-    let without = connect(&section).submit(&request).await.unwrap_err().reason;
-    assert!(without.contains("CertificateRequired"), "{without}");
+    // The reason may be the server's alert, or that it closed the connection.
+    let without = connect(&section).submit(&request).await;
+    assert!(without.is_err(), "{without:?}");
 
     let identity = |name: &str, issuer: &OpensslCa| {
         let key = key(directory.path(), name, "ecdsa-p256");
@@ -257,8 +258,9 @@ async fn a_client_certificate_is_read_again() {
         at("client.pem").display(),
         at("client.key").display()
     ));
-    let unknown = upstream.submit(&request).await.unwrap_err().reason;
-    assert!(unknown.contains("UnknownC"), "{unknown}");
+    let unknown = upstream.submit(&request).await;
+    assert!(unknown.is_err(), "{unknown:?}");
+    assert!(ca.calls().is_empty(), "the CA was asked: {:?}", ca.calls());
     identity("second", &ca.root);
     let accepted = upstream.submit(&request).await;
     assert!(matches!(accepted, Ok(Answer::Issued(_))), "{accepted:?}");

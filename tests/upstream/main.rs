@@ -19,6 +19,7 @@ mod enterprise;
 mod est;
 mod examination;
 mod life;
+mod offline;
 mod openbao;
 mod programs;
 mod renewal;

@@ -67,6 +67,10 @@ impl Parts {
         ))
     }
 
+    pub(crate) fn rename(&mut self, tag: u8, name: &[u8]) {
+        self.name = string(tag, name);
+    }
+
     pub(crate) fn self_signed(&self, key: &SoftKey) -> Vec<u8> {
         self.below(&self.name, key, key)
     }
@@ -108,7 +112,8 @@ impl Parts {
     }
 }
 
-fn string(tag: u8, value: &[u8]) -> Vec<u8> {
+/// A Name with one commonName, of this string type.
+pub(crate) fn string(tag: u8, value: &[u8]) -> Vec<u8> {
     let attribute = tlv(0x30, &[&tlv(0x06, &[b"\x55\x04\x03"]), &tlv(tag, &[value])]);
     tlv(0x30, &[&tlv(0x31, &[&attribute])])
 }

@@ -338,3 +338,47 @@ fn damage_is_located() {
     let p7b = indefinite(&[]);
     assert!(fault(&p7b).contains("no certificate"), "{}", fault(&p7b));
 }
+
+/// A `.p7b` may hold attribute certificates and those of an old format too (RFC 5652 §10.2.2).
+#[test]
+fn pkcs7_with_certificates_of_other_kinds() {
+    let files = Files::new();
+    let [issuing, root] = &files.two;
+    let data = tlv(0x06, &[b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01"]);
+    let signed_data = tlv(0x06, &[b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02"]);
+    let attribute = tlv(0xa2, &[&tlv(0x30, &[&tlv(0x02, &[&[1]])])]);
+    let extended = tlv(0xa0, &[&tlv(0x30, &[&tlv(0x02, &[&[0]])])]);
+    let certificates = tlv(0xa0, &[&attribute, issuing.der(), &extended, root.der()]);
+    let crls = tlv(0xa1, &[&tlv(0x30, &[])]);
+    let (version, set) = (tlv(0x02, &[&[1]]), tlv(0x31, &[]));
+    let content = tlv(0x30, &[&data]);
+    let signed = tlv(
+        0x30,
+        &[&version, &set, &content, &certificates, &crls, &set],
+    );
+    let p7b = tlv(0x30, &[&signed_data, &tlv(0xa0, &[&signed])]);
+    assert_eq!(read_certificates(&p7b).unwrap(), files.two);
+}
+
+#[test]
+fn the_number_of_certificates_has_a_limit_and_repetitions_do_not_count() {
+    // Taken for certificates until they are parsed.
+    let one = |number: u16| {
+        tlv(
+            0x30,
+            &[&tlv(0x30, &[]), &tlv(0x0c, &[&number.to_be_bytes()])],
+        )
+    };
+    let file = |count: u16| (0..count).map(one).collect::<Vec<_>>().concat();
+    let full = file(500);
+    assert_eq!(read_certificate_ders(&full).unwrap().len(), 500);
+    let repeated = [full, one(7), one(499)].concat();
+    assert_eq!(read_certificate_ders(&repeated).unwrap().len(), 500);
+    let error = read_certificate_ders(&file(501)).unwrap_err();
+    assert_eq!(error, FileError::TooMany);
+    assert!(error.to_string().contains("500"), "{error}");
+
+    let bytes = (2 << 20) + 1;
+    let error = read_certificate_ders(&vec![b' '; bytes]).unwrap_err();
+    assert_eq!(error, FileError::TooLarge { bytes });
+}

@@ -14,6 +14,7 @@ mod differential;
 mod differential_files;
 mod differential_variants;
 mod files;
+mod foreign_roots;
 mod issued;
 mod malformed_requests;
 mod openssl_paths;
