@@ -222,6 +222,8 @@ async fn a_kubeconfig_that_cannot_be_used_is_not_used() {
     let cluster = fixture.cluster("east");
     let path = cluster.config().kubeconfig().unwrap().to_owned();
     let good = fake.kubeconfig();
+    let read: Value = serde_json::from_str(&good).unwrap();
+    let server = read["clusters"][0]["cluster"]["server"].as_str().unwrap();
     let exec = json!({ "exec": {
         "apiVersion": "client.authentication.k8s.io/v1",
         "command": "touch",
@@ -241,15 +243,25 @@ async fn a_kubeconfig_that_cannot_be_used_is_not_used() {
             good.replace("\"current-context\":\"t\"", "\"current-context\":\"u\""),
             "context",
         ),
+        // A URL shows neither its password nor its query, which may be a token.
+        (good.replace("https://", "https://me:hidden@"), "127.0.0.1"),
+        (good.replace("https://", "http://me:hidden@"), "127.0.0.1"),
+        (
+            good.replace(server, &format!("{server}?token=hidden")),
+            "127.0.0.1",
+        ),
         ("no kubeconfig".to_owned(), ""),
         (String::new(), ""),
     ] {
         std::fs::write(&path, &bad).unwrap();
+        let mut shown = String::new();
         eventually(PATIENCE, says, async || {
             let given_up = cluster.connection().client().await.err();
-            given_up.is_some_and(|down| down.to_string().contains(says))
+            shown = given_up.map(|down| down.to_string()).unwrap_or_default();
+            !shown.is_empty() && shown.contains(says)
         })
         .await;
+        assert!(!shown.contains("hidden"), "{shown}");
         assert!(
             cannot_tell(&fixture.ask("east", &token()).await.unwrap_err()),
             "{bad}"

@@ -17,14 +17,14 @@ pub(super) type Variable<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
 
 /// The API server's URL. Without a scheme, client-go's is http.
 pub(super) fn server(written: &str) -> Result<Uri, KubeconfigError> {
-    let refused = || KubeconfigError::Server(one_line(written, 200));
+    let refused = || KubeconfigError::Server(without_user(written));
     let uri = match split_scheme(written) {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => format!("https://{rest}"),
         Some((scheme, _)) if scheme.eq_ignore_ascii_case("http") => {
-            return Err(KubeconfigError::NotHttps(one_line(written, 200)));
+            return Err(KubeconfigError::NotHttps(without_user(written)));
         }
         Some(_) => return Err(refused()),
-        None => return Err(KubeconfigError::NotHttps(one_line(written, 200))),
+        None => return Err(KubeconfigError::NotHttps(without_user(written))),
     };
     let uri: Uri = uri.parse().map_err(|_| refused())?;
     let authority = uri.authority().ok_or_else(refused)?;
@@ -152,8 +152,9 @@ fn host(uri: &Uri) -> &str {
         .unwrap_or(host)
 }
 
-/// For a message: a URL may hold a password.
+/// For a message: a URL may hold a password, and its query a token.
 fn without_user(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
     let rest = url.rsplit_once('@').map_or(url, |(_, rest)| rest);
     one_line(rest, 200)
 }
