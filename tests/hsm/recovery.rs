@@ -151,14 +151,15 @@ scenario!(
         let (_hsm, token) = scenario.ready(|_| ()).await;
         let key = new_key(&token, &[1]).await;
         // DATA_INVALID, DATA_LEN_RANGE, MECHANISM_INVALID, KEY_TYPE_INCONSISTENT, KEY_FUNCTION_NOT_PERMITTED.
-        for code in [0x20u64, 0x21, 0x70, 0x63, 0x68] {
+        // For MECHANISM_INVALID the key's other mechanism is tried, once.
+        for (code, tried) in [(0x20u64, 1), (0x21, 1), (0x70, 2), (0x63, 1), (0x68, 1)] {
             let inits = scenario.calls("C_SignInit");
             scenario.command(&format!("init_rv {code}\n"));
             assert!(
                 matches!(sign(&key, b"m").await.unwrap_err(), SignError::Refused(_)),
                 "{code:#x}"
             );
-            assert_eq!(scenario.calls("C_SignInit"), inits + 1, "{code:#x}");
+            assert_eq!(scenario.calls("C_SignInit"), inits + tried, "{code:#x}");
         }
         scenario.command("");
         sign_and_verify(&key, b"m").await;

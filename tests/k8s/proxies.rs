@@ -209,6 +209,8 @@ async fn a_start_with_a_reachable_cluster_warns_of_nothing() {
     let server = shared();
     let callers = "audiences.istio = \"istio-ca\"\nauthenticate = \"offline\"\n";
     let setup = rootbridge(&[("east", server, &server.admin())], callers);
+    // Enough for the limits of [admission].
+    setup.edit("queue = 256", "queue = 2048");
     let running = setup.serve().await;
     running.wait_for_log("the API server answers").await;
     running.wait_for_log("\"verifier\":\"cluster east\"").await;

@@ -234,7 +234,7 @@ mod tests {
     use std::time::Duration;
 
     use sqlx::sqlite::SqliteConnectOptions;
-    use sqlx::{ConnectOptions as _, SqliteConnection};
+    use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
     use super::*;
 
@@ -270,7 +270,8 @@ mod tests {
         lock.unwrap();
         let write = "INSERT INTO t VALUES (2)";
         unavailable(fails(&mut one, write).await, "write lock; try again");
-        drop(two);
+        // Dropped, it would be closed later.
+        two.close().await.unwrap();
         let full = "PRAGMA max_page_count = 3; INSERT INTO t VALUES (zeroblob(100000))";
         unavailable(fails(&mut one, full).await, "the disk is full");
         let read_only = "PRAGMA query_only = on; INSERT INTO t VALUES (2)";
