@@ -290,6 +290,30 @@ async fn a_broken_watch_resumes_and_an_expired_one_restarts() {
     .await;
 }
 
+/// What a watch adds counts as what a list holds: past what may be stored, nothing is.
+#[tokio::test]
+async fn a_watch_cannot_add_more_than_may_be_stored() {
+    let (fake, key) = (FakeApiServer::start(ISSUER).await, JwtKey::p256("one"));
+    let fixture = ready(&fake, &key).await;
+    let cluster = fixture.cluster("east");
+    let known = |name: &str| cluster.index().unwrap().account("shop", name).is_some();
+    let add = |name: &str| {
+        let object = account("shop", name, ACCOUNT);
+        fake.accounts
+            .send(&json!({ "type": "ADDED", "object": object }));
+    };
+    // A third of 8 MiB, and then the rest and more.
+    let name = |n: usize| format!("{n}{}", "x".repeat(200_000));
+    (0..16).for_each(|n| add(&name(n)));
+    eventually(PATIENCE, "what may be stored", async || known(&name(15))).await;
+    assert!(known("cart"));
+    (16..48).for_each(|n| add(&name(n)));
+    eventually(PATIENCE, "none is left", async || !known("cart")).await;
+    assert!(!known(&name(0)) && !known(&name(47)));
+    let contact = || cluster.index().unwrap().time_since_contact();
+    eventually(PATIENCE, "no contact", async || contact().is_none()).await;
+}
+
 /// Missing keys delay no caller for longer than the API server itself may.
 #[tokio::test]
 async fn missing_keys_delay_no_call_past_the_limit() {
