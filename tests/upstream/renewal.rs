@@ -124,15 +124,28 @@ async fn a_new_root_is_published_before_it_is_used() {
         used(&setup) == 1
     })
     .await;
-    setup.cli(&["anchors", "approve", &fingerprint(&new.root.pem())]);
-    wait_for_problem(&setup, &server, "is published until").await;
-    assert_eq!(used(&setup), 1, "workloads do not have the root yet");
-    // They have both from here on.
+    // For what verifies here, from now on: the switch may follow soon.
     let both = old.root.pem() + &new.root.pem();
     fs::write(setup.path(&format!("{TD}.pem")), both).unwrap();
+    setup.cli(&["anchors", "approve", &fingerprint(&new.root.pem())]);
+    server.wait_for_log("is published until").await;
     issue(&setup, &server).await;
     eventually(PATIENCE, "the new issuing CA", async || used(&setup) == 2).await;
     issue(&setup, &server).await;
+    server.wait_for_log("upstream.activated").await;
+    let log = server.log();
+    let (_, until) = log.rsplit_once("is published until ").unwrap();
+    let activated = log
+        .lines()
+        .rfind(|line| line.contains("upstream.activated"));
+    let activated: serde_json::Value = serde_json::from_str(activated.unwrap()).unwrap();
+    let activated = activated["timestamp"].as_str().unwrap();
+    // To the second.
+    assert!(
+        activated[..19] >= until[..19],
+        "{activated}, {}",
+        &until[..20]
+    );
     server.stop().await;
 }
 
