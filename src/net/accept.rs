@@ -187,6 +187,8 @@ impl Listener {
                 handshake,
             };
             tokio::spawn(connection.run(stream));
+            // It has begun before others are accepted: a burst of them does not take its place first.
+            tokio::task::yield_now().await;
         }
         drop(socket);
         shared.calling.close();
