@@ -174,9 +174,11 @@ async fn rsa_and_p384_authorities_sign() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ceremony_keeps_its_lease_while_the_token_is_slow() {
     let setup = TestServer::new();
+    // Long enough for a slow disk to renew it in time.
+    setup.edit("lease = \"5s\"", "lease = \"12s\"");
     let command = setup.use_faulty_module();
     let server = setup.serve().await;
-    command("generate_ms 7000\nsign_ms 3000\n");
+    command("generate_ms 14000\nsign_ms 3000\n");
     setup.cli(&["ca", "request", "--trust-domain", "slow.example"]);
     command("");
     let made = setup.certificates(&["--kind", "request"]);
