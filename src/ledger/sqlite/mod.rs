@@ -15,12 +15,14 @@ mod columns;
 mod epochs;
 mod high_water;
 mod issuers;
+mod live_certificates;
 mod lock;
 mod lookup;
 mod open;
 mod opened_file;
 mod query;
 mod rollouts;
+mod rotations;
 mod snapshot;
 mod transaction;
 mod writer;
@@ -45,8 +47,8 @@ use self::transaction::{TransactionError, in_transaction};
 use self::writer::{Job, LentConnection, Writer};
 use super::{
     Actor, Applied, BundleRecord, BundleRollout, CertificateRow, Change, CheckReport, Epoch,
-    Filter, HighWater, Intent, IntentId, IssuerId, Ledger, LedgerError, LedgerFuture, Outcome,
-    Record, Snapshot,
+    Filter, HighWater, Intent, IntentId, IssuerId, Ledger, LedgerError, LedgerFuture,
+    LiveCertificates, LiveFilter, Outcome, Record, RotationRecord, Snapshot,
 };
 use crate::clock::{Clock, UnixTime};
 use crate::x509::{Serial, TrustDomain};
@@ -245,6 +247,17 @@ impl Ledger for Sqlite {
 
     fn rollouts(&self) -> LedgerFuture<'_, Vec<BundleRollout>> {
         self.read(|conn| rollouts::newest(conn).boxed()).boxed()
+    }
+
+    fn rotations(&self) -> LedgerFuture<'_, Vec<RotationRecord>> {
+        self.read(|conn| rotations::rotations(conn).boxed()).boxed()
+    }
+
+    fn live_certificates(&self, filter: LiveFilter) -> LedgerFuture<'_, LiveCertificates> {
+        self.read(move |conn| {
+            async move { live_certificates::live_certificates(conn, &filter).await }.boxed()
+        })
+        .boxed()
     }
 
     fn register<'a>(
