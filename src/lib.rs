@@ -25,6 +25,7 @@ pub mod issuance;
 pub mod trust;
 
 pub mod net;
+pub mod rotation;
 pub mod upstream;
 
 pub mod admin;

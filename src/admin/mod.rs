@@ -8,6 +8,7 @@ mod config;
 mod health_state;
 mod limits;
 mod metrics;
+mod rotations;
 mod routes;
 
 pub use config::{Config, RawConfig};

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
@@ -14,10 +14,12 @@ use tokio::sync::Semaphore;
 
 use super::health_state::{HealthState, TokenHealth};
 use super::metrics::Metrics;
+use super::rotations;
 use crate::authn::{AuthnError, Operators, bearer};
 use crate::clock::Clock;
 use crate::issuance::{Authorities, AuthorityStatus, SigningPipeline};
 use crate::net::Certificates;
+use crate::rotation::Rotations;
 use crate::trust::{Distribution, TargetStatus};
 use crate::upstream::{RequestStatus, Statuses};
 
@@ -31,6 +33,7 @@ pub struct Admin {
     pub distribution: Arc<Distribution>,
     /// Requests to upstream CAs, and when the issuing CAs are renewed.
     pub renewing: Arc<Statuses>,
+    pub rotations: Arc<Rotations>,
     /// The certificates of each listener, by its name: without any no handshake succeeds.
     pub listeners: Vec<(String, Arc<Certificates>)>,
     pub metrics: Metrics,
@@ -70,6 +73,10 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/ping", get(|| async { "pong\n" }))
         .route("/ready", get(readyz))
         .route("/v1/status", get(status))
+        .route("/v1/rotations", get(rotations::list))
+        .route("/v1/rotations/start", post(rotations::start))
+        .route("/v1/rotations/advance", post(rotations::advance))
+        .route("/v1/rotations/back", post(rotations::back))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
         .layer(from_fn_with_state(Arc::clone(&admin), require_operator))
         .layer(from_fn_with_state(
@@ -78,6 +85,10 @@ pub fn router(admin: Arc<Admin>) -> Router {
         ))
         .with_state(admin)
 }
+
+/// The name of the operator whose credential came with a request.
+#[derive(Debug, Clone)]
+pub(super) struct Operator(pub(super) String);
 
 /// Why the server is not ready: in public, and for operators, which may name tokens and files.
 struct Reason {
@@ -186,7 +197,7 @@ async fn probes_first(
 /// Requires an operator's credential, except for public routes.
 async fn require_operator(
     State(admin): State<Arc<Admin>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -195,7 +206,10 @@ async fn require_operator(
     }
     let authenticated = authenticate(&admin, request.headers()).await;
     match authenticated {
-        Ok(()) => next.run(request).await,
+        Ok(operator) => {
+            request.extensions_mut().insert(operator);
+            next.run(request).await
+        }
         Err(AuthnError::Unavailable(_) | AuthnError::Timeout(_)) => {
             let text = "the credential cannot be verified now; try again\n";
             (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
@@ -213,7 +227,7 @@ async fn require_operator(
     }
 }
 
-async fn authenticate(admin: &Admin, headers: &HeaderMap) -> Result<(), AuthnError> {
+async fn authenticate(admin: &Admin, headers: &HeaderMap) -> Result<Operator, AuthnError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let header = values.next().ok_or(AuthnError::Missing)?;
     if values.next().is_some() {
@@ -226,7 +240,7 @@ async fn authenticate(admin: &Admin, headers: &HeaderMap) -> Result<(), AuthnErr
     operators
         .authenticate(bearer(text)?, &admin.operator_names)
         .await
-        .map(|_| ())
+        .map(|caller| Operator(caller.identity.to_string()))
 }
 
 #[cfg(test)]

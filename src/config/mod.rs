@@ -32,7 +32,7 @@ pub use sections::{Instance, LedgerConfig, RawInstance, RawLedger};
 
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::controllers::publisher;
-use crate::{admin, authn, cluster, controllers, hsm, issuance, mesh, policy, upstream};
+use crate::{admin, authn, cluster, controllers, hsm, issuance, mesh, policy, rotation, upstream};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -60,6 +60,9 @@ pub struct RawConfig {
     /// `[publisher]`.
     #[serde(default)]
     pub publisher: publisher::RawPublisher,
+    /// `[rotation]`.
+    #[serde(default)]
+    pub rotation: rotation::RawConfig,
     /// `[csr_signers.*]`.
     #[serde(default)]
     pub csr_signers: BTreeMap<String, controllers::RawCsrSigner>,
@@ -116,6 +119,7 @@ pub struct Config {
     listeners: Vec<mesh::ListenerConfig>,
     admission: issuance::AdmissionConfig,
     policy: policy::Config,
+    rotation: rotation::Config,
     upstream: upstream::Config,
     istio_profile: Option<String>,
     admin: admin::Config,
@@ -188,6 +192,7 @@ impl Config {
         upstream.find_clusters(&clusters, &mut issues);
         upstream.check_lifetimes(policy.policy().profiles_in_use(), &mut issues);
         let publisher = issues.collect(publisher::PublisherConfig::try_from(raw.publisher));
+        let rotation = issues.collect(rotation::Config::try_from(raw.rotation));
         let log = issues.collect(LogConfig::try_from(raw.log));
 
         if let Some(name) = &raw.istio.profile
@@ -230,6 +235,7 @@ impl Config {
                 listeners,
                 admission: admission?,
                 policy,
+                rotation: rotation?,
                 upstream,
                 istio_profile: raw.istio.profile,
                 admin: admin?,
@@ -312,6 +318,11 @@ impl Config {
         &self.policy
     }
 
+    /// `[rotation]`.
+    pub fn rotation(&self) -> &rotation::Config {
+        &self.rotation
+    }
+
     /// `[upstream.*]` and `[authority.*]`.
     pub fn upstream(&self) -> &upstream::Config {
         &self.upstream
@@ -335,6 +346,7 @@ impl Config {
             // Replaced by a reload.
             admission: _,
             policy: _,
+            rotation,
             upstream,
             istio_profile,
             admin,
@@ -352,6 +364,7 @@ impl Config {
             ("listeners", listeners_differ),
             ("bundle_targets", *bundle_targets != next.bundle_targets),
             ("publisher", *publisher != next.publisher),
+            ("rotation", *rotation != next.rotation),
             ("upstream or authority", *upstream != next.upstream),
             ("istio", *istio_profile != next.istio_profile),
             (controllers_key, *controllers != next.controllers),
