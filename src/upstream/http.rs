@@ -36,7 +36,7 @@ pub(super) struct HttpConfig {
 
 /// What this server shows of itself in TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct IdentityFiles {
+pub(super) struct IdentityFiles {
     certificate: PathBuf,
     key: PathBuf,
 }
@@ -50,6 +50,19 @@ pub(super) struct HttpAnswer {
 
 impl HttpConfig {
     pub(super) fn from_raw(raw: &mut RawUpstream, timeout: Duration) -> Result<Self, ConfigIssues> {
+        Self::reached(raw, timeout, url)
+    }
+
+    /// Of a protocol whose messages are signed: it needs no TLS.
+    pub(super) fn signed(raw: &mut RawUpstream, timeout: Duration) -> Result<Self, ConfigIssues> {
+        Self::reached(raw, timeout, any_url)
+    }
+
+    fn reached(
+        raw: &mut RawUpstream,
+        timeout: Duration,
+        url: impl FnOnce(&str) -> Result<Url, ConfigIssue>,
+    ) -> Result<Self, ConfigIssues> {
         let mut issues = ConfigIssues::default();
         let address = required(raw.address.take(), "address").and_then(|text| url(&text));
         let address = issues.collect(address);
@@ -64,6 +77,11 @@ impl HttpConfig {
             })
         };
         issues.into_result(value())
+    }
+
+    /// What this server shows of itself in TLS.
+    pub(super) fn identity(&self) -> Option<&IdentityFiles> {
+        self.identity.as_ref()
     }
 
     /// Whether this server shows a certificate in TLS.
@@ -102,6 +120,14 @@ impl HttpConfig {
 }
 
 impl IdentityFiles {
+    pub(super) fn certificate(&self) -> &Path {
+        &self.certificate
+    }
+
+    pub(super) fn key(&self) -> &Path {
+        &self.key
+    }
+
     fn from_raw(raw: &mut RawUpstream) -> Result<Option<Self>, ConfigIssue> {
         let (names, keys) = ("client_certificate_file", "client_key_file");
         let certificate = absolute(raw.client_certificate_file.take(), names)?;
@@ -135,12 +161,13 @@ impl IdentityFiles {
     }
 }
 
+fn wrong(why: &str) -> ConfigIssue {
+    let issue = ConfigIssue::new("address", why);
+    issue.with_fix("write it as https://ca.example:8200")
+}
+
 fn url(text: &str) -> Result<Url, ConfigIssue> {
-    let wrong = |why: &str| {
-        let issue = ConfigIssue::new("address", why);
-        issue.with_fix("write it as https://ca.example:8200")
-    };
-    let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+    let url = any_url(text)?;
     let is_loopback = match url.host_str() {
         Some("localhost") => true,
         Some(host) => host
@@ -150,9 +177,16 @@ fn url(text: &str) -> Result<Url, ConfigIssue> {
         None => false,
     };
     match url.scheme() {
-        "https" => {}
-        "http" if is_loopback => {}
-        _ => return Err(wrong("is not https; http is for this machine alone")),
+        "http" if is_loopback => Ok(url),
+        "https" => Ok(url),
+        _ => Err(wrong("is not https; http is for this machine alone")),
+    }
+}
+
+fn any_url(text: &str) -> Result<Url, ConfigIssue> {
+    let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+    if !["http", "https"].contains(&url.scheme()) {
+        return Err(wrong("is neither https nor http"));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(wrong(
@@ -177,6 +211,11 @@ impl HttpClient {
 
     pub(super) fn post(&self, path: &str) -> RequestBuilder {
         self.client.post(self.config.at(path))
+    }
+
+    /// To the URL of the configuration, as it is.
+    pub(super) fn post_to_address(&self) -> RequestBuilder {
+        self.client.post(self.config.address.clone())
     }
 
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<HttpAnswer, Unreachable> {

@@ -7,6 +7,7 @@ use super::UpstreamCa;
 use super::adcs::{AdcsCa, AdcsConfig};
 use super::cert_manager::{CertManagerCa, CertManagerConfig};
 use super::cfssl::{Cfssl, CfsslConfig};
+use super::cmp::{CmpCa, CmpConfig};
 use super::command::{CommandCa, CommandConfig};
 use super::ejbca::{EjbcaCa, EjbcaConfig};
 use super::est::{Est, EstConfig};
@@ -47,6 +48,7 @@ macro_rules! kinds {
 kinds! {
     Adcs(AdcsConfig => AdcsCa),
     CertManager(CertManagerConfig => CertManagerCa),
+    Cmp(CmpConfig => CmpCa),
     Ejbca(EjbcaConfig => EjbcaCa),
     Command(CommandConfig => CommandCa),
     Vault(VaultConfig => VaultCa),

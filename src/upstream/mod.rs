@@ -9,6 +9,7 @@ mod adcs;
 mod answer;
 mod cert_manager;
 mod cfssl;
+mod cmp;
 mod command;
 mod config;
 mod ejbca;
@@ -32,6 +33,7 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 
 pub use answer::{Answer, Submission, Unreachable};
+pub use cmp::RawMac;
 pub use config::{AuthorityConfig, Config, RawAuthority, RawConfig, UpstreamConfig};
 pub use metrics::Metrics;
 pub use raw::{RawKind, RawLogin, RawUpstream};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::cmp::RawMac;
 use crate::config_issue::ConfigIssue;
 
 /// How an upstream CA is reached.
@@ -13,6 +14,7 @@ use crate::config_issue::ConfigIssue;
 pub enum RawKind {
     Adcs,
     CertManager,
+    Cmp,
     Ejbca,
     Command,
     Vault,
@@ -119,12 +121,22 @@ raw_upstream! {
     issuer_group: String,
     /// `adcs`: the certificate template. Default `SubCA`.
     template: String,
-    /// `ejbca`: the CA's name.
+    /// `ejbca`: the CA's name. `cmp`: the CA's subject, which messages are for. Default for `cmp`: none.
     certificate_authority: String,
     /// `ejbca`: the certificate profile's name.
     certificate_profile: String,
     /// `ejbca`: the end entity profile's name.
     end_entity_profile: String,
+    /// `cmp`: what the CA calls the shared secret.
+    reference: String,
+    /// `cmp`: a file with the shared secret that messages are protected by.
+    secret_file: PathBuf,
+    /// `cmp`: a variable with it, instead of a file.
+    secret_env: String,
+    /// `cmp`: how the shared secret protects what is sent. Default `password-based-mac`.
+    mac: RawMac,
+    /// `cmp`: the certificates whose keys sign answers.
+    server_certificate_file: PathBuf,
     /// `vault`: how this server logs in. Default `token`.
     login: RawLogin,
     /// `vault`: where the login method is. Default: its name.

@@ -12,6 +12,7 @@
 mod adcs;
 mod authority;
 mod cfssl;
+mod cmp;
 mod command;
 mod contract;
 mod ejbca;
