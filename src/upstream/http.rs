@@ -89,6 +89,18 @@ impl HttpConfig {
         self.identity.is_some()
     }
 
+    /// Another service, with the same roots and bounds, which sees no client certificate.
+    pub(super) fn elsewhere(&self, address: &str) -> Result<Self, Unreachable> {
+        let address = any_url(address);
+        let address = address.map_err(|issue| Unreachable::new(issue.to_string()))?;
+        Ok(Self {
+            address,
+            ca_file: self.ca_file.clone(),
+            identity: None,
+            timeout: self.timeout,
+        })
+    }
+
     /// The whole URL.
     pub(super) fn at(&self, path: &str) -> String {
         format!("{}/{path}", self.address.as_str().trim_end_matches('/'))
@@ -213,6 +225,15 @@ impl HttpClient {
         self.client.post(self.config.at(path))
     }
 
+    pub(super) fn put(&self, path: &str) -> RequestBuilder {
+        self.client.put(self.config.at(path))
+    }
+
+    /// Of the URL of the configuration, as it is.
+    pub(super) fn get_address(&self) -> RequestBuilder {
+        self.client.get(self.config.address.clone())
+    }
+
     /// To the URL of the configuration, as it is.
     pub(super) fn post_to_address(&self) -> RequestBuilder {
         self.client.post(self.config.address.clone())
@@ -249,6 +270,22 @@ pub(super) fn with_json(request: RequestBuilder, body: &serde_json::Value) -> Re
     request
         .header(CONTENT_TYPE, "application/json")
         .body(body.to_string())
+}
+
+/// A form's fields, encoded.
+pub(super) fn form(fields: &[(&str, &str)]) -> String {
+    let mut url = Url::parse("http://form").ok();
+    if let Some(url) = &mut url {
+        url.query_pairs_mut().extend_pairs(fields);
+    }
+    let query = url.as_ref().and_then(Url::query);
+    query.unwrap_or_default().to_owned()
+}
+
+pub(super) fn with_form(request: RequestBuilder, form: String) -> RequestBuilder {
+    request
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(form)
 }
 
 /// HTTP's Basic authentication.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::UpstreamCa;
 use super::adcs::{AdcsCa, AdcsConfig};
+use super::aws_pca::{AwsPca, AwsPcaConfig};
 use super::cert_manager::{CertManagerCa, CertManagerConfig};
 use super::cfssl::{Cfssl, CfsslConfig};
 use super::cmp::{CmpCa, CmpConfig};
@@ -47,6 +48,7 @@ macro_rules! kinds {
 
 kinds! {
     Adcs(AdcsConfig => AdcsCa),
+    AwsPca(AwsPcaConfig => AwsPca),
     CertManager(CertManagerConfig => CertManagerCa),
     Cmp(CmpConfig => CmpCa),
     Ejbca(EjbcaConfig => EjbcaCa),

@@ -11,6 +11,7 @@
 
 mod adcs;
 mod authority;
+mod aws_pca;
 mod cfssl;
 mod cmp;
 mod command;

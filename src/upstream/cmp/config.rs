@@ -4,24 +4,15 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use der::Encode as _;
-use serde::Deserialize;
 use x509_cert::name::Name;
 
 use super::mac::MacKind;
 use super::protection::{Credential, Protection};
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::upstream::http::HttpConfig;
-use crate::upstream::raw::{RawUpstream, absolute};
+use crate::upstream::raw::{RawMac, RawUpstream, absolute};
 use crate::upstream::secret::SecretSource;
 use crate::x509::ca_name;
-
-/// How a shared secret protects what is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RawMac {
-    PasswordBasedMac,
-    Pbmac1,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::upstream) struct CmpConfig {

@@ -19,7 +19,7 @@ const HMAC_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1135
 /// What openssl takes at most is 100000.
 const PASSWORD_BASED_ITERATIONS: u32 = 10_000;
 const PBKDF2_ITERATIONS: u32 = 100_000;
-/// More would let whoever answers keep this server busy.
+/// More would let a stranger who answers keep this server busy.
 const MOST_ITERATIONS: u32 = 1_000_000;
 const SALT: usize = 16;
 const KEY: usize = 32;

@@ -13,7 +13,6 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 pub(super) use config::CmpConfig;
-pub use config::RawMac;
 
 use super::UpstreamCa;
 use super::answer::{Answer, Submission, Unreachable};

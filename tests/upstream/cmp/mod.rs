@@ -231,7 +231,7 @@ async fn messages_are_signed_and_signatures_are_verified() {
     fs::write(at("client.key"), secret.replace("PRIVATE", "SECRET")).unwrap();
     let unusable = reason(upstream.submit(&request).await);
     assert!(
-        unusable.contains("holds no private key in PEM"),
+        unusable.contains("cannot use the client certificate"),
         "{unusable}"
     );
     assert!(!unusable.contains(secret.lines().nth(1).unwrap()));

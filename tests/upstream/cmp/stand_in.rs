@@ -1,4 +1,4 @@
-//! A server of CMP that answers as it is told, protected by a shared secret. openssl's client judges it.
+//! A server of CMP that answers as it is told, protected by a shared secret. openssl's client has to be content with it, too.
 
 use std::collections::HashMap;
 use std::process::Command;
