@@ -18,10 +18,13 @@ mod init;
 mod key;
 mod key_name;
 mod keys;
+mod lifecycle;
 mod login;
+mod login_client;
 mod mechanism;
 mod module;
 mod module_hint;
+mod module_restart;
 mod permit;
 mod pin;
 mod public_key;
@@ -171,6 +174,7 @@ impl Hsm {
     /// # Errors
     /// C_GetSlotList's.
     pub fn slots(&self) -> Result<Vec<SlotReport>, Fault> {
+        let _guard = self.module.lock_for_login();
         self.module.slots()
     }
 

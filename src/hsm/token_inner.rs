@@ -28,6 +28,8 @@ pub(super) struct TokenInner {
     pub(super) signatures: AtomicU64,
     pub(super) test_signatures: AtomicU64,
     pub(super) unconfirmed_signatures: AtomicU64,
+    /// How often the module was started again for this token.
+    pub(super) module_restarts: AtomicU64,
     login_generation: AtomicU64,
     state: watch::Sender<TokenState>,
     info: Mutex<Option<TokenInfo>>,
@@ -57,6 +59,7 @@ impl TokenInner {
             signatures: AtomicU64::new(0),
             test_signatures: AtomicU64::new(0),
             unconfirmed_signatures: AtomicU64::new(0),
+            module_restarts: AtomicU64::new(0),
             login_generation: AtomicU64::new(0),
             state: watch::Sender::new(TokenState::Starting),
             info: Mutex::new(None),
