@@ -6,6 +6,7 @@
 //! ([`Permit::sign`]). Private keys never leave the token. The PIN is read for each login and not
 //! stored.
 
+mod abilities;
 mod attestation;
 mod attributes;
 mod config;
@@ -49,6 +50,7 @@ use secrecy::SecretString;
 use module::Module;
 use token_inner::TokenInner;
 
+pub use abilities::{Abilities, MechanismReport, SessionLimits, Use};
 pub use attestation::Attestation;
 pub use config::{Config, DEFAULT_QUEUE, RawConfig, RawTokenConfig, TokenConfig};
 pub use error::{HsmError, SignError};
@@ -137,6 +139,15 @@ impl Hsm {
         self.config.token_names().map(str::to_owned).collect()
     }
 
+    /// The name in `[hsm.tokens.NAME]` that this token is configured as.
+    pub fn name_of(&self, token: &TokenInfo) -> Option<&str> {
+        let mut names = self.config.token_names();
+        names.find(|name| {
+            let config = self.config.token(name);
+            config.is_some_and(|config| config.matches(token))
+        })
+    }
+
     /// The one configured token that `uri` names. Each is waited for, up to `limit`.
     ///
     /// # Errors
@@ -169,6 +180,11 @@ impl Hsm {
         }
     }
 
+    /// As the module's library describes itself.
+    pub fn library(&self) -> LibraryInfo {
+        self.module.library().clone()
+    }
+
     /// All slots that hold a token, those with a faulty one included.
     ///
     /// # Errors
@@ -176,6 +192,15 @@ impl Hsm {
     pub fn slots(&self) -> Result<Vec<SlotReport>, Fault> {
         let _guard = self.module.lock_for_login();
         self.module.slots()
+    }
+
+    /// What the token in a slot can do, by what it says of itself.
+    ///
+    /// # Errors
+    /// C_GetTokenInfo's.
+    pub fn abilities(&self, slot: u64) -> Result<Abilities, Fault> {
+        let _guard = self.module.lock_for_login();
+        Abilities::read(&self.module, slot)
     }
 
     /// Initializes the token in `slot` or in the first free slot, and sets its PINs. An initialized

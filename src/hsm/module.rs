@@ -70,6 +70,10 @@ impl Module {
         &self.context
     }
 
+    pub(super) fn library(&self) -> &LibraryInfo {
+        &self.library
+    }
+
     /// Held while a login thread selects its token and logs in, so that no token is initialized
     /// meanwhile: the security officer cannot log in to a token that has a read-only session.
     pub(super) fn lock_for_login(&self) -> RwLockReadGuard<'_, ()> {

@@ -70,6 +70,23 @@ pub struct Config {
 }
 
 impl Config {
+    /// Of a module alone, without tokens.
+    ///
+    /// # Errors
+    /// When the path is not absolute.
+    pub fn of_module(module: &Path) -> Result<Self, ConfigIssues> {
+        RawConfig {
+            module: module.to_owned(),
+            environment: BTreeMap::new(),
+            workers: default_workers(),
+            queue: default_queue(),
+            deadline: default_deadline(),
+            probe_interval: default_probe_interval(),
+            tokens: BTreeMap::new(),
+        }
+        .try_into()
+    }
+
     pub fn module(&self) -> &Path {
         &self.module
     }
