@@ -16,11 +16,14 @@ use super::lifecycle::ModuleSession;
 use super::login_client::{LoginClient, LoginRequest};
 use super::module::select;
 use super::module_restart::ModuleRestart;
-use super::pin::{LoginDecision, Pin, PinFault, PinSource, Refusal, decide_login};
+use super::pin::{LoginDecision, PinFault, Refusal, decide_login};
+use super::pin_source::{Pin, PinSource};
+use super::refused_pin::RefusedPin;
 use super::token_info::TokenInfo;
 use super::token_inner::TokenInner;
 use super::token_state::TokenState;
 use crate::backoff::Backoff;
+use crate::clock::{Clock as _, SystemClock};
 
 /// How often the PIN's source and the token's flags are read after the token refused a PIN.
 const PIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -49,6 +52,7 @@ pub(super) struct LoginThread {
     requests: Receiver<LoginRequest>,
     session: Option<ModuleSession>,
     refusal: Option<Refusal>,
+    refused_pin: RefusedPin,
     final_try: bool,
     /// True after the token was ready once: a token that lost its device may log in and find keys,
     /// and fail only when it signs, so it must pass a self-test before it is ready again.
@@ -67,6 +71,7 @@ impl LoginThread {
             requests,
             session: None,
             refusal: None,
+            refused_pin: RefusedPin::new(inner.state_directory.as_deref(), &inner.name),
             final_try: inner.config.final_try,
             needs_self_test: false,
             backoff: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
@@ -177,6 +182,14 @@ impl LoginThread {
             }
             return Ok(());
         };
+        if self.refusal.is_none() {
+            let reason = self
+                .refused_pin
+                .reason(info, &pin.source, SystemClock.now());
+            if let Some(reason) = reason {
+                return Err(TokenState::RefusedEarlier(reason));
+            }
+        }
         match decide_login(info.pin, self.refusal.as_mut(), pin, self.final_try) {
             LoginDecision::Attempt => {}
             // `--final-try` allows one attempt.
@@ -187,6 +200,7 @@ impl LoginThread {
         let fault = match session.login(UserType::User, Some(&pin.secret)) {
             Ok(()) => {
                 self.refusal = None;
+                self.refused_pin.forget();
                 return Ok(());
             }
             Err(error) => Fault::from(error),
@@ -216,6 +230,9 @@ impl LoginThread {
         let after = self.inner.module.token_info(info.slot);
         let flags = after.map_or(info.pin, |after| after.pin);
         self.refusal = Some(Refusal::new(pin_fault, pin, flags));
+        let now = SystemClock.now();
+        self.refused_pin
+            .remember(info, (pin_fault, flags), &pin.source, now);
         Err(refused(pin_fault))
     }
 

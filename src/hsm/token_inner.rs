@@ -1,3 +1,4 @@
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +21,8 @@ pub(super) struct TokenInner {
     pub(super) name: String,
     pub(super) module: Arc<Module>,
     pub(super) config: TokenConfig,
+    /// Where it is remembered that the token refused a PIN.
+    pub(super) state_directory: Option<PathBuf>,
     /// How many requests may wait.
     pub(super) queue: usize,
     /// The time limit of a request, waiting included.
@@ -53,6 +56,7 @@ impl TokenInner {
             name: name.to_owned(),
             module,
             config: token,
+            state_directory: config.state_directory().map(Path::to_owned),
             queue: config.queue(),
             deadline: config.deadline(),
             probe_interval: config.probe_interval(),

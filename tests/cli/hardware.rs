@@ -1,5 +1,7 @@
 //! What goes wrong with tokens: no such token, a wrong PIN, a key that is gone.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use crate::support::{Home, read};
 
 /// A home with what `dev` made, and no server.
@@ -32,10 +34,40 @@ fn a_wrong_pin_is_tried_once_and_no_more() {
         done.out
     );
     assert!(!done.out.contains("not-the-pin") && !done.err.contains("not-the-pin"));
+    // No later process sends it either.
+    let record = home.state("high-water/refused-pin.main.json");
+    let written = std::fs::metadata(&record).unwrap();
+    for _ in 0..3 {
+        let message = home.run(&["key", "list"]).fails(4);
+        for part in [
+            "where: hsm.tokens.main",
+            "is not sent again",
+            "refused-pin.main.json",
+        ] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+    }
+    let done = home.run(&["check"]);
+    assert_eq!(done.code, 1);
+    assert!(done.out.contains("is not sent again"), "{}", done.out);
+    assert!(!read(&record).contains("not-the-pin"));
+    let now = std::fs::metadata(&record).unwrap();
+    assert_eq!(
+        now.modified().unwrap(),
+        written.modified().unwrap(),
+        "no attempt"
+    );
+    assert_eq!(now.permissions().mode() & 0o077, 0);
+
+    // The PIN may have been right: the operator says so.
+    std::fs::remove_file(&record).unwrap();
     let message = home.run(&["key", "list"]).fails(4);
-    assert!(message.contains("where: hsm.tokens.main"), "{message}");
+    assert!(message.contains("it refused the PIN"), "{message}");
+    assert!(record.exists());
+
     std::fs::write(home.state("pin"), right).unwrap();
     home.run(&["check"]).ok();
+    assert!(!record.exists());
 }
 
 #[test]

@@ -67,6 +67,7 @@ pub struct Config {
     deadline: Duration,
     probe_interval: Duration,
     tokens: BTreeMap<String, TokenConfig>,
+    state_directory: Option<PathBuf>,
 }
 
 impl Config {
@@ -113,6 +114,17 @@ impl Config {
 
     pub fn token(&self, name: &str) -> Option<&TokenConfig> {
         self.tokens.get(name)
+    }
+
+    /// Where it is remembered, for other processes and the next start, that a token refused a PIN.
+    pub fn state_directory(&self) -> Option<&Path> {
+        self.state_directory.as_deref()
+    }
+
+    /// Sets what [`Self::state_directory`] says.
+    pub fn with_state_directory(mut self, directory: &Path) -> Self {
+        self.state_directory = Some(directory.to_owned());
+        self
     }
 
     /// Allows one login although a wrong PIN would lock the token (`--final-try`).
@@ -197,6 +209,7 @@ impl TryFrom<RawConfig> for Config {
             deadline: raw.deadline,
             probe_interval: raw.probe_interval,
             tokens,
+            state_directory: None,
         }))
     }
 }
