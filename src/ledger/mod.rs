@@ -15,6 +15,7 @@ mod issuer_key;
 mod records;
 mod rollout;
 mod row;
+mod sql;
 pub mod sqlite;
 mod words;
 
