@@ -22,6 +22,7 @@ mod contract_queries;
 mod contract_records;
 mod contract_requests;
 mod contract_rollouts;
+mod contract_rotations;
 
 mod crash;
 mod load;
@@ -97,6 +98,11 @@ macro_rules! whole_contract {
         contract!($factory, contract_rollouts:
             the_newest_rollout_of_each_target_is_stored,
             what_was_never_published_is_not_delivered,
+        );
+        contract!($factory, contract_rotations:
+            one_rotation_of_an_authority_is_open,
+            who_holds_an_older_bundle_is_known,
+            nothing_alive_is_retired,
         );
         contract!($factory, contract_high_water:
             knows_how_far_it_has_come,

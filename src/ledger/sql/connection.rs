@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 
 use super::columns::{Columns, FromColumn};
 use super::row::{Row, damaged};
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, LiveFilter};
 
 /// A connection inside a transaction.
 pub(in crate::ledger) trait Connection: Send {
@@ -18,6 +18,13 @@ pub(in crate::ledger) trait Connection: Send {
 
     /// How many rows a statement has changed.
     fn run<'a>(&'a mut self, query: Query<'a>) -> BoxFuture<'a, Result<u64, LedgerError>>;
+
+    /// The certificates of an authority that may be valid, grouped by who holds them.
+    fn live_rows<'a>(
+        &'a mut self,
+        authority: i64,
+        filter: &'a LiveFilter,
+    ) -> BoxFuture<'a, Result<Vec<Row>, LedgerError>>;
 }
 
 #[derive(Clone, Debug)]
@@ -31,6 +38,12 @@ pub(in crate::ledger) enum Value<'q> {
 impl From<i64> for Value<'_> {
     fn from(value: i64) -> Self {
         Self::Int(value)
+    }
+}
+
+impl From<bool> for Value<'_> {
+    fn from(value: bool) -> Self {
+        Self::Int(value.into())
     }
 }
 

@@ -5,6 +5,7 @@ mod batch;
 mod block_range_index;
 mod bulk_insert;
 mod check;
+mod live_certificates;
 mod lock;
 mod open;
 mod open_intents;
@@ -34,8 +35,8 @@ use self::transaction::{TransactionError, in_transaction};
 use self::writer::{Job, LentConnection, Writer};
 use super::{
     Actor, Applied, BundleRecord, BundleRollout, CertificateRow, Change, CheckReport, Epoch,
-    Filter, HighWater, Intent, IntentId, IssuerId, Ledger, LedgerError, LedgerFuture, Outcome,
-    Record, Snapshot,
+    Filter, HighWater, Intent, IntentId, IssuerId, Ledger, LedgerError, LedgerFuture,
+    LiveCertificates, LiveFilter, Outcome, Record, RotationRecord, Snapshot,
 };
 use crate::clock::{Clock, UnixTime};
 use crate::ledger::sql;
@@ -232,6 +233,15 @@ impl Ledger for Sqlite {
 
     fn rollouts(&self) -> LedgerFuture<'_, Vec<BundleRollout>> {
         self.read(|conn| sql::newest_rollouts(conn).boxed()).boxed()
+    }
+
+    fn rotations(&self) -> LedgerFuture<'_, Vec<RotationRecord>> {
+        self.read(|conn| sql::rotations(conn).boxed()).boxed()
+    }
+
+    fn live_certificates(&self, filter: LiveFilter) -> LedgerFuture<'_, LiveCertificates> {
+        self.read(move |conn| async move { sql::live_certificates(conn, &filter).await }.boxed())
+            .boxed()
     }
 
     fn register<'a>(

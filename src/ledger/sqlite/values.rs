@@ -6,8 +6,9 @@ use sqlx::error::DatabaseError;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments, Column as _, Row as _, SqliteConnection};
 
-use crate::ledger::LedgerError;
+use super::live_certificates::live_rows;
 use crate::ledger::sql::{Connection, Query, Row, RowSource, Value, damaged};
+use crate::ledger::{LedgerError, LiveFilter};
 
 impl RowSource for SqliteRow {
     fn int(&self, column: &str) -> Result<Option<i64>, LedgerError> {
@@ -59,6 +60,18 @@ impl Connection for SqliteConnection {
                 .execute(self)
                 .await?;
             Ok(done.rows_affected())
+        }
+        .boxed()
+    }
+
+    fn live_rows<'a>(
+        &'a mut self,
+        authority: i64,
+        filter: &'a LiveFilter,
+    ) -> BoxFuture<'a, Result<Vec<Row>, LedgerError>> {
+        async move {
+            let rows = live_rows(self, authority, filter).await?;
+            Ok(rows.into_iter().map(|row| Box::new(row) as Row).collect())
         }
         .boxed()
     }
