@@ -37,7 +37,7 @@ const LAYERS: &[&[&str]] = &[
         "log_limit",
         "rate_limit",
     ],
-    &["x509"],
+    &["x509", "private_file"],
     &["hsm", "authn", "policy", "ledger"],
     &["issuance", "trust", "cluster"],
     &["net", "upstream"],
