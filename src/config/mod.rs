@@ -217,11 +217,12 @@ impl Config {
         check_addresses(&listeners, admin.as_ref(), &mut issues);
 
         let config = || {
+            let ledger = ledger?;
             Some(Self {
                 file: file.to_owned(),
                 instance: instance?,
-                ledger: ledger?,
-                hsm: hsm?,
+                hsm: hsm?.with_state_directory(ledger.high_water_directory()),
+                ledger,
                 authn,
                 clusters,
                 bundle_targets,

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{CaRequestId, CaRequestState, IntentId, IssuerId, IssuerState, State};
+use super::{
+    CaRequestId, CaRequestState, IntentId, IssuerId, IssuerState, RotationId, RotationPhase, State,
+};
 use crate::x509::{Serial, TrustDomain};
 
 /// A refusal or a failure of the ledger. Only [`Unavailable`](LedgerError::Unavailable) is worth a
@@ -93,6 +95,15 @@ pub enum LedgerError {
     RequestMoved {
         request: CaRequestId,
         state: CaRequestState,
+    },
+    /// Another rotation of the authority has not ended.
+    #[error("a rotation of {0} is open already: see `rootbridge rotate status`")]
+    RotationOpen(TrustDomain),
+    /// It was moved by another process or operator.
+    #[error("rotation {rotation} is in phase {phase} now: see `rootbridge rotate status`")]
+    RotationMoved {
+        rotation: RotationId,
+        phase: RotationPhase,
     },
     /// The change or call violates a rule; nothing was done.
     #[error("{0}")]

@@ -14,7 +14,9 @@ mod intent;
 mod issuer_key;
 mod records;
 mod rollout;
+mod rotation;
 mod row;
+mod sql;
 pub mod sqlite;
 mod words;
 
@@ -37,6 +39,10 @@ pub use records::{
     IssuerState, Role, Snapshot,
 };
 pub use rollout::BundleRollout;
+pub use rotation::{
+    Live, LiveCertificates, LiveFilter, LiveHolder, RotationChange, RotationId, RotationKind,
+    RotationParts, RotationPhase, RotationRecord, RotationStep,
+};
 pub use row::{CertificateRow, CheckReport};
 pub use sqlite::{OpenMode, Sqlite};
 
@@ -120,6 +126,17 @@ pub trait Ledger: Send + Sync + fmt::Debug {
 
     /// The newest rollout of every target in every cluster, ordered by their names.
     fn rollouts(&self) -> LedgerFuture<'_, Vec<BundleRollout>>;
+
+    /// The newest rotations of all authorities with their moves, oldest first; every open one is among
+    /// them.
+    fn rotations(&self) -> LedgerFuture<'_, Vec<RotationRecord>>;
+
+    /// The certificates of a trust domain that may be valid, by who holds them. What is recorded and not
+    /// concluded counts.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownAuthority`].
+    fn live_certificates(&self, filter: LiveFilter) -> LedgerFuture<'_, LiveCertificates>;
 
     /// Starts a new epoch of `instance`. Other instances may conclude its intents once `lease` has
     /// passed without a [`renew`](Ledger::renew). A short-lived process needs a unique name: all

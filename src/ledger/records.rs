@@ -6,6 +6,7 @@ use std::str::FromStr;
 use super::ca_request::{CaRequestChange, CaRequestId, CaRequestRecord};
 use super::high_water::HighWater;
 use super::issuer_key::{IssuerId, KeyLocation};
+use super::rotation::RotationChange;
 use super::words::words;
 use crate::clock::UnixTime;
 use crate::x509::TrustDomain;
@@ -253,6 +254,8 @@ pub enum Change {
     },
     /// Changes a request to an upstream CA.
     Request(CaRequestChange),
+    /// Starts or moves a rotation.
+    Rotation(RotationChange),
     /// Removes an anchor from the bundle.
     RetireAnchor {
         trust_domain: TrustDomain,

@@ -1,6 +1,7 @@
 //! The trust bundles that this server publishes, and the status of their distribution.
 
 mod distribution;
+pub mod rotation;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

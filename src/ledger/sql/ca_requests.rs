@@ -2,6 +2,7 @@
 
 use super::change_context::{ChangeContext, ChangeResult};
 use super::columns::Columns;
+use super::connection::{query, query_scalar};
 use super::lookup::authority;
 use crate::clock::UnixTime;
 use crate::ledger::{
@@ -57,7 +58,7 @@ impl ChangeContext<'_> {
             }
             CaRequestChange::Submit { request, csr } => {
                 let found = self.request_in(request, &[Prepared]).await?;
-                sqlx::query("UPDATE ca_request SET csr = ? WHERE id = ?")
+                query("UPDATE ca_request SET csr = $1 WHERE id = $2")
                     .bind(csr)
                     .bind(found.row)
                     .execute(&mut *self.conn)
@@ -67,7 +68,7 @@ impl ChangeContext<'_> {
             }
             CaRequestChange::Wait { request, reference } => {
                 let found = self.request_in(request, &[Submitted, Pending]).await?;
-                sqlx::query("UPDATE ca_request SET reference = ? WHERE id = ?")
+                query("UPDATE ca_request SET reference = $1 WHERE id = $2")
                     .bind(&reference)
                     .bind(found.row)
                     .execute(&mut *self.conn)
@@ -151,11 +152,11 @@ impl ChangeContext<'_> {
                 row.trust_domain
             )));
         }
-        let inserted = sqlx::query(
+        let inserted = query_scalar(
             "INSERT INTO ca_request (authority, upstream, token, token_serial, key_id, label, kind,
                 path_len, issuer, state, next_attempt_at, created_at, created_by, changed_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'prepared', ?10, ?10, ?11, ?10)
-             ON CONFLICT DO NOTHING",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'prepared', $10, $10, $11, $10)
+             ON CONFLICT DO NOTHING RETURNING id",
         )
         .bind(authority)
         .bind(upstream)
@@ -168,12 +169,10 @@ impl ChangeContext<'_> {
         .bind(issuer_row.map(|row| row.row))
         .bind(self.now.secs())
         .bind(&self.by.name)
-        .execute(&mut *self.conn)
+        .fetch_optional(&mut *self.conn)
         .await?;
-        if inserted.rows_affected() == 0 {
-            return Err(LedgerError::RequestInFlight(trust_domain.clone()));
-        }
-        let row = inserted.last_insert_rowid();
+        let row: i64 =
+            inserted.ok_or_else(|| LedgerError::RequestInFlight(trust_domain.clone()))?;
         let key = crate::digest::hex(&location.key_id);
         let detail = format!("to {upstream}, CKA_ID {key} on {}", location.token);
         let target = format!("{trust_domain} request {row}");
@@ -199,9 +198,9 @@ impl ChangeContext<'_> {
             .add_issuer(domain, Role::Issuing, public_key, &location, path_len)
             .await?;
         let id = IssuerId::of_spki(public_key);
-        sqlx::query(
-            "UPDATE ca_request SET issuer = (SELECT id FROM issuer WHERE key = ?), key_id = ?
-             WHERE id = ?",
+        query(
+            "UPDATE ca_request SET issuer = (SELECT id FROM issuer WHERE key = $1), key_id = $2
+             WHERE id = $3",
         )
         .bind(id.as_str())
         .bind(&location.key_id)
@@ -216,12 +215,12 @@ impl ChangeContext<'_> {
         found: &Found,
         certificates: &[Vec<u8>],
     ) -> Result<(), LedgerError> {
-        sqlx::query("DELETE FROM ca_answer WHERE request = ?")
+        query("DELETE FROM ca_answer WHERE request = $1")
             .bind(found.row)
             .execute(&mut *self.conn)
             .await?;
         for (position, der) in (0_i64..).zip(certificates) {
-            sqlx::query("INSERT INTO ca_answer (request, position, der) VALUES (?, ?, ?)")
+            query("INSERT INTO ca_answer (request, position, der) VALUES ($1, $2, $3)")
                 .bind(found.row)
                 .bind(position)
                 .bind(der.as_slice())
@@ -238,9 +237,9 @@ impl ChangeContext<'_> {
         by: &str,
         until: UnixTime,
     ) -> Result<ChangeResult, LedgerError> {
-        let updated = sqlx::query(
-            "UPDATE ca_request SET attempts = attempts + 1, next_attempt_at = ?, attempt_by = ?
-             WHERE id = ? AND attempts = ?",
+        let updated = query(
+            "UPDATE ca_request SET attempts = attempts + 1, next_attempt_at = $1, attempt_by = $2
+             WHERE id = $3 AND attempts = $4",
         )
         .bind(until.secs())
         .bind(by)
@@ -248,7 +247,7 @@ impl ChangeContext<'_> {
         .bind(attempts)
         .execute(&mut *self.conn)
         .await?;
-        if updated.rows_affected() == 0 {
+        if updated == 0 {
             return Err(LedgerError::Refused(format!(
                 "another server makes this attempt of request {}",
                 found.row
@@ -263,9 +262,9 @@ impl ChangeContext<'_> {
         at: UnixTime,
         problem: Option<String>,
     ) -> Result<ChangeResult, LedgerError> {
-        sqlx::query(
-            "UPDATE ca_request SET next_attempt_at = ?, problem = ?, attempt_by = NULL
-             WHERE id = ?",
+        query(
+            "UPDATE ca_request SET next_attempt_at = $1, problem = $2, attempt_by = NULL
+             WHERE id = $3",
         )
         .bind(at.secs())
         .bind(problem)
@@ -282,9 +281,9 @@ impl ChangeContext<'_> {
         problem: Option<&str>,
     ) -> Result<(), LedgerError> {
         let now = self.now.secs();
-        sqlx::query(
-            "UPDATE ca_request SET state = ?, problem = ?, attempts = 0, next_attempt_at = ?,
-                attempt_by = NULL, changed_at = ?, ended_at = ? WHERE id = ?",
+        query(
+            "UPDATE ca_request SET state = $1, problem = $2, attempts = 0, next_attempt_at = $3,
+                attempt_by = NULL, changed_at = $4, ended_at = $5 WHERE id = $6",
         )
         .bind(state.as_str())
         .bind(problem)
@@ -303,9 +302,9 @@ impl ChangeContext<'_> {
         request: CaRequestId,
         states: &[CaRequestState],
     ) -> Result<Found, LedgerError> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT ca_request.*, trust_domain FROM ca_request
-             JOIN authority ON authority.id = ca_request.authority WHERE ca_request.id = ?",
+             JOIN authority ON authority.id = ca_request.authority WHERE ca_request.id = $1",
         )
         .bind(request.get())
         .fetch_optional(&mut *self.conn)
@@ -315,7 +314,7 @@ impl ChangeContext<'_> {
                 "request {request} to an upstream CA is not on record"
             ))
         })?;
-        let row = Columns(&row);
+        let row = Columns::of(&row);
         let state: CaRequestState = row.parsed("state")?;
         if !states.contains(&state) {
             return Err(LedgerError::RequestMoved { request, state });

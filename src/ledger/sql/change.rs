@@ -1,11 +1,10 @@
 //! Changes of the records: each in one transaction, with its author and the bundle versions that it
 //! creates.
 
-use sqlx::SqliteConnection;
-
 use super::bundles::{publish, raise_lowest_sequences};
 use super::change_context::{ChangeContext, ChangeResult, revision};
 use super::columns::Columns;
+use super::connection::{Connection, query};
 use super::high_water::high_water;
 use super::issuers::NewCaCertificate;
 use crate::clock::UnixTime;
@@ -13,8 +12,8 @@ use crate::ledger::{Actor, Applied, BundleVersion, Change, HighWater, IssuerStat
 use crate::x509::TrustDomain;
 
 /// The caller holds the transaction.
-pub(super) async fn apply(
-    conn: &mut SqliteConnection,
+pub(in crate::ledger) async fn apply(
+    conn: &mut dyn Connection,
     change: Change,
     by: &Actor,
     now: UnixTime,
@@ -73,7 +72,7 @@ pub(super) async fn apply(
 }
 
 async fn refresh(
-    conn: &mut SqliteConnection,
+    conn: &mut dyn Connection,
     now: UnixTime,
     by: &Actor,
 ) -> Result<Applied, LedgerError> {
@@ -102,7 +101,7 @@ async fn refresh(
 
 /// A ledger that lacks what a mark has goes on, with bundles above those that were lost.
 async fn accept_older(
-    conn: &mut SqliteConnection,
+    conn: &mut dyn Connection,
     instance: &str,
     mark: &HighWater,
     reason: &str,
@@ -128,15 +127,15 @@ async fn accept_older(
 
 /// Publishes what has changed in every authority.
 async fn publish_all(
-    conn: &mut SqliteConnection,
+    conn: &mut dyn Connection,
     now: UnixTime,
 ) -> Result<Vec<BundleVersion>, LedgerError> {
     let mut bundles = Vec::new();
-    let rows = sqlx::query("SELECT id, trust_domain FROM authority ORDER BY id")
+    let rows = query("SELECT id, trust_domain FROM authority ORDER BY id")
         .fetch_all(&mut *conn)
         .await?;
     for row in &rows {
-        let row = Columns(row);
+        let row = Columns::of(row);
         let trust_domain: TrustDomain = row.parsed("trust_domain")?;
         if let Some(sequence) = publish(conn, row.get("id")?, &trust_domain, now).await? {
             bundles.push(BundleVersion {
@@ -208,6 +207,7 @@ impl ChangeContext<'_> {
                 source,
             } => self.approve_anchor(&trust_domain, &der, &source).await,
             Change::Request(change) => self.change_request(change).await,
+            Change::Rotation(change) => self.change_rotation(change).await,
             Change::RetireAnchor {
                 trust_domain,
                 sha256,
@@ -223,8 +223,8 @@ impl ChangeContext<'_> {
         &mut self,
         trust_domain: TrustDomain,
     ) -> Result<ChangeResult, LedgerError> {
-        let inserted = sqlx::query(
-            "INSERT INTO authority (trust_domain, created_at, created_by) VALUES (?, ?, ?)
+        let inserted = query(
+            "INSERT INTO authority (trust_domain, created_at, created_by) VALUES ($1, $2, $3)
              ON CONFLICT DO NOTHING",
         )
         .bind(trust_domain.as_str())
@@ -232,7 +232,7 @@ impl ChangeContext<'_> {
         .bind(&self.by.name)
         .execute(&mut *self.conn)
         .await?;
-        if inserted.rows_affected() == 0 {
+        if inserted == 0 {
             return Err(LedgerError::Refused(format!(
                 "trust domain {trust_domain} already has an authority"
             )));

@@ -1,8 +1,7 @@
 //! Requests to upstream CAs, as recorded.
 
-use sqlx::SqliteConnection;
-
 use super::columns::Columns;
+use super::connection::{Connection, query, query_scalar};
 use crate::ledger::{CaRequestId, CaRequestRecord, CaRequestState, KeyLocation, LedgerError};
 
 /// How many requests of an authority a snapshot holds.
@@ -10,13 +9,13 @@ const NEWEST: i64 = 256;
 
 /// The newest requests of an authority, oldest first.
 pub(super) async fn ca_requests(
-    conn: &mut SqliteConnection,
+    conn: &mut dyn Connection,
     authority: i64,
 ) -> Result<Vec<CaRequestRecord>, LedgerError> {
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT ca_request.*, issuer.key AS issuer_key FROM ca_request
          LEFT JOIN issuer ON issuer.id = ca_request.issuer
-         WHERE ca_request.authority = ? ORDER BY ca_request.id DESC LIMIT ?",
+         WHERE ca_request.authority = $1 ORDER BY ca_request.id DESC LIMIT $2",
     )
     .bind(authority)
     .bind(NEWEST)
@@ -24,7 +23,7 @@ pub(super) async fn ca_requests(
     .await?;
     let mut requests = Vec::with_capacity(rows.len());
     for row in rows.iter().rev() {
-        let row = Columns(row);
+        let row = Columns::of(row);
         let id: i64 = row.get("id")?;
         let state: CaRequestState = row.parsed("state")?;
         let certificates = match state {
@@ -64,7 +63,7 @@ pub(super) async fn ca_requests(
     Ok(requests)
 }
 
-async fn answer(conn: &mut SqliteConnection, request: i64) -> Result<Vec<Vec<u8>>, LedgerError> {
-    let ders = sqlx::query_scalar("SELECT der FROM ca_answer WHERE request = ? ORDER BY position");
-    Ok(ders.bind(request).fetch_all(conn).await?)
+async fn answer(conn: &mut dyn Connection, request: i64) -> Result<Vec<Vec<u8>>, LedgerError> {
+    let ders = query_scalar("SELECT der FROM ca_answer WHERE request = $1 ORDER BY position");
+    ders.bind(request).fetch_all(conn).await
 }

@@ -1,26 +1,27 @@
 //! A consistent view of all records. The caller holds a transaction.
 
-use sqlx::SqliteConnection;
-
 use super::bundles::bundle;
 use super::ca_request_rows::ca_requests;
 use super::columns::Columns;
+use super::connection::{Connection, query, query_scalar};
 use crate::ledger::{
     AnchorRecord, AuthorityRecord, CaCertificateId, CaCertificateRecord, IssuerRecord, KeyLocation,
     LedgerError, Snapshot,
 };
 
-pub(super) async fn snapshot(conn: &mut SqliteConnection) -> Result<Snapshot, LedgerError> {
-    let row = sqlx::query("SELECT value FROM revision")
+pub(in crate::ledger) async fn snapshot(
+    conn: &mut dyn Connection,
+) -> Result<Snapshot, LedgerError> {
+    let row = query("SELECT value FROM revision")
         .fetch_one(&mut *conn)
         .await?;
-    let revision = Columns(&row).number("value")?;
-    let rows = sqlx::query("SELECT * FROM authority ORDER BY id")
+    let revision = Columns::of(&row).number("value")?;
+    let rows = query("SELECT * FROM authority ORDER BY id")
         .fetch_all(&mut *conn)
         .await?;
     let mut authorities = Vec::with_capacity(rows.len());
     for row in &rows {
-        let row = Columns(row);
+        let row = Columns::of(row);
         let id: i64 = row.get("id")?;
         authorities.push(AuthorityRecord {
             id,
@@ -40,16 +41,16 @@ pub(super) async fn snapshot(conn: &mut SqliteConnection) -> Result<Snapshot, Le
 }
 
 async fn issuers(
-    conn: &mut SqliteConnection,
+    conn: &mut dyn Connection,
     authority: i64,
 ) -> Result<Vec<IssuerRecord>, LedgerError> {
-    let rows = sqlx::query("SELECT * FROM issuer WHERE authority = ? ORDER BY id")
+    let rows = query("SELECT * FROM issuer WHERE authority = $1 ORDER BY id")
         .bind(authority)
         .fetch_all(&mut *conn)
         .await?;
     let mut issuers = Vec::with_capacity(rows.len());
     for row in &rows {
-        let row = Columns(row);
+        let row = Columns::of(row);
         let id: i64 = row.get("id")?;
         issuers.push(IssuerRecord {
             id: row.parsed("key")?,
@@ -67,16 +68,16 @@ async fn issuers(
 }
 
 async fn locations(
-    conn: &mut SqliteConnection,
+    conn: &mut dyn Connection,
     issuer: i64,
 ) -> Result<Vec<KeyLocation>, LedgerError> {
-    let rows = sqlx::query("SELECT * FROM issuer_location WHERE issuer = ? ORDER BY rowid")
+    let rows = query("SELECT * FROM issuer_location WHERE issuer = $1 ORDER BY rowid")
         .bind(issuer)
         .fetch_all(conn)
         .await?;
     rows.iter()
         .map(|row| {
-            let row = Columns(row);
+            let row = Columns::of(row);
             Ok(KeyLocation {
                 token: row.get("token")?,
                 token_serial: row.get("token_serial")?,
@@ -88,23 +89,22 @@ async fn locations(
 }
 
 async fn certificates(
-    conn: &mut SqliteConnection,
+    conn: &mut dyn Connection,
     issuer: i64,
 ) -> Result<Vec<CaCertificateRecord>, LedgerError> {
-    let rows = sqlx::query("SELECT * FROM ca_certificate WHERE issuer = ? ORDER BY id")
+    let rows = query("SELECT * FROM ca_certificate WHERE issuer = $1 ORDER BY id")
         .bind(issuer)
         .fetch_all(&mut *conn)
         .await?;
     let mut certificates = Vec::with_capacity(rows.len());
     for row in &rows {
-        let row = Columns(row);
+        let row = Columns::of(row);
         let id: i64 = row.get("id")?;
-        let path = sqlx::query_scalar(
-            "SELECT der FROM ca_path WHERE ca_certificate = ? ORDER BY position",
-        )
-        .bind(id)
-        .fetch_all(&mut *conn)
-        .await?;
+        let path =
+            query_scalar("SELECT der FROM ca_path WHERE ca_certificate = $1 ORDER BY position")
+                .bind(id)
+                .fetch_all(&mut *conn)
+                .await?;
         certificates.push(CaCertificateRecord {
             id: CaCertificateId::new(id),
             der: row.get("der")?,
@@ -122,16 +122,16 @@ async fn certificates(
 }
 
 async fn anchors(
-    conn: &mut SqliteConnection,
+    conn: &mut dyn Connection,
     authority: i64,
 ) -> Result<Vec<AnchorRecord>, LedgerError> {
-    let rows = sqlx::query("SELECT * FROM anchor WHERE authority = ? ORDER BY id")
+    let rows = query("SELECT * FROM anchor WHERE authority = $1 ORDER BY id")
         .bind(authority)
         .fetch_all(conn)
         .await?;
     rows.iter()
         .map(|row| {
-            let row = Columns(row);
+            let row = Columns::of(row);
             Ok(AnchorRecord {
                 sha256: row.hash("sha256")?,
                 der: row.get("der")?,

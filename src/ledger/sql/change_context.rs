@@ -1,8 +1,7 @@
 //! What all changes of the records share.
 
-use sqlx::SqliteConnection;
-
 use super::columns::Columns;
+use super::connection::{Connection, query};
 use crate::clock::UnixTime;
 use crate::ledger::{Actor, CaCertificateId, CaRequestId, LedgerError};
 use crate::x509::{Certificate, TrustDomain};
@@ -21,16 +20,14 @@ pub(super) struct ChangeResult {
     pub(super) request: Option<CaRequestId>,
 }
 
-pub(super) async fn revision(conn: &mut SqliteConnection) -> Result<u64, LedgerError> {
-    let row = sqlx::query("SELECT value FROM revision")
-        .fetch_one(conn)
-        .await?;
-    Columns(&row).number("value")
+pub(in crate::ledger) async fn revision(conn: &mut dyn Connection) -> Result<u64, LedgerError> {
+    let row = query("SELECT value FROM revision").fetch_one(conn).await?;
+    Columns::of(&row).number("value")
 }
 
 /// The transaction of a change, its author and its time.
 pub(super) struct ChangeContext<'a> {
-    pub(super) conn: &'a mut SqliteConnection,
+    pub(super) conn: &'a mut dyn Connection,
     pub(super) by: &'a Actor,
     pub(super) now: UnixTime,
 }
@@ -43,13 +40,13 @@ impl ChangeContext<'_> {
         target: &str,
         detail: &str,
     ) -> Result<u64, LedgerError> {
-        let row = sqlx::query("UPDATE revision SET value = value + 1 RETURNING value")
+        let row = query("UPDATE revision SET value = value + 1 RETURNING value")
             .fetch_one(&mut *self.conn)
             .await?;
-        let revision = Columns(&row).number("value")?;
-        sqlx::query(
+        let revision = Columns::of(&row).number("value")?;
+        query(
             "INSERT INTO operator_action (at, actor, via, action, target, detail, revision)
-             VALUES (?, ?, ?, ?, ?, ?, (SELECT value FROM revision))",
+             VALUES ($1, $2, $3, $4, $5, $6, (SELECT value FROM revision))",
         )
         .bind(self.now.secs())
         .bind(&self.by.name)

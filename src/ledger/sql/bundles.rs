@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::SqliteConnection;
-
 use super::columns::Columns;
+use super::connection::{Connection, query, query_scalar};
 use crate::clock::UnixTime;
 use crate::ledger::{BundleRecord, LedgerError};
 use crate::x509::{TrustBundle, TrustDomain};
@@ -12,26 +11,26 @@ use crate::x509::{TrustBundle, TrustDomain};
 /// The anchors that an authority publishes at `now`, in order: its active ones, its pending ones,
 /// then foreign ones that have not expired.
 pub(super) async fn published(
-    conn: &mut SqliteConnection,
+    conn: &mut dyn Connection,
     authority: i64,
     now: UnixTime,
 ) -> Result<Vec<Vec<u8>>, LedgerError> {
-    Ok(sqlx::query_scalar(
-        "SELECT der FROM anchor WHERE authority = ? AND state <> 'retired'
-            AND (origin <> 'foreign' OR expires_at IS NULL OR expires_at > ?)
+    query_scalar(
+        "SELECT der FROM anchor WHERE authority = $1 AND state <> 'retired'
+            AND (origin <> 'foreign' OR expires_at IS NULL OR expires_at > $2)
          ORDER BY CASE WHEN origin = 'foreign' THEN 3 WHEN state = 'active' THEN 1 ELSE 2 END, id",
     )
     .bind(authority)
     .bind(now.secs())
     .fetch_all(conn)
-    .await?)
+    .await
 }
 
 /// Creates the next bundle version if the published anchors differ from the newest version's, and
 /// returns its sequence number. It never creates an empty bundle, with which clients would trust
 /// nobody.
 pub(super) async fn publish(
-    conn: &mut SqliteConnection,
+    conn: &mut dyn Connection,
     authority: i64,
     trust_domain: &TrustDomain,
     now: UnixTime,
@@ -56,18 +55,19 @@ pub(super) async fn publish(
             .check_size()
             .map_err(|error| LedgerError::Refused(error.to_string()))?;
     }
-    let inserted = sqlx::query(
-        "INSERT INTO bundle (authority, sequence, digest, created_at) VALUES (?, ?, ?, ?)",
+    let row: i64 = query_scalar(
+        "INSERT INTO bundle (authority, sequence, digest, created_at) VALUES ($1, $2, $3, $4)
+         RETURNING id",
     )
     .bind(authority)
     .bind(i64::try_from(sequence).unwrap_or(i64::MAX))
     .bind(bundle.digest().as_slice())
     .bind(now.secs())
-    .execute(&mut *conn)
+    .fetch_one(&mut *conn)
     .await?;
     for (position, anchor) in (0_i64..).zip(bundle.anchors()) {
-        sqlx::query("INSERT INTO bundle_anchor (bundle, position, der) VALUES (?, ?, ?)")
-            .bind(inserted.last_insert_rowid())
+        query("INSERT INTO bundle_anchor (bundle, position, der) VALUES ($1, $2, $3)")
+            .bind(row)
             .bind(position)
             .bind(anchor.der())
             .execute(&mut *conn)
@@ -78,25 +78,26 @@ pub(super) async fn publish(
 
 /// The sequence that new versions are above, whatever this ledger holds.
 async fn lowest_sequence(
-    conn: &mut SqliteConnection,
+    conn: &mut dyn Connection,
     trust_domain: &TrustDomain,
 ) -> Result<u64, LedgerError> {
-    let row = sqlx::query("SELECT sequence FROM bundle_lowest_sequence WHERE trust_domain = ?")
+    let row = query("SELECT sequence FROM bundle_lowest_sequence WHERE trust_domain = $1")
         .bind(trust_domain.as_str())
         .fetch_optional(conn)
         .await?;
-    row.map_or(Ok(0), |row| Columns(&row).number("sequence"))
+    row.map_or(Ok(0), |row| Columns::of(&row).number("sequence"))
 }
 
 /// Keeps new versions above these sequences.
 pub(super) async fn raise_lowest_sequences(
-    conn: &mut SqliteConnection,
+    conn: &mut dyn Connection,
     sequences: &BTreeMap<String, u64>,
 ) -> Result<(), LedgerError> {
     for (trust_domain, sequence) in sequences {
-        sqlx::query(
-            "INSERT INTO bundle_lowest_sequence (trust_domain, sequence) VALUES (?, ?)
-             ON CONFLICT DO UPDATE SET sequence = max(sequence, excluded.sequence)",
+        query(
+            "INSERT INTO bundle_lowest_sequence (trust_domain, sequence) VALUES ($1, $2)
+             ON CONFLICT (trust_domain) DO UPDATE SET sequence = excluded.sequence
+             WHERE bundle_lowest_sequence.sequence < excluded.sequence",
         )
         .bind(trust_domain)
         .bind(i64::try_from(*sequence).unwrap_or(i64::MAX))
@@ -107,27 +108,26 @@ pub(super) async fn raise_lowest_sequences(
 }
 
 /// A bundle version of an authority, without `sequence` the newest.
-pub(super) async fn bundle(
-    conn: &mut SqliteConnection,
+pub(in crate::ledger) async fn bundle(
+    conn: &mut dyn Connection,
     authority: i64,
     sequence: Option<u64>,
 ) -> Result<Option<BundleRecord>, LedgerError> {
-    let row = sqlx::query(
+    let row = query(
         "SELECT id, sequence, digest, created_at FROM bundle
-         WHERE authority = ?1 AND sequence =
-            coalesce(?2, (SELECT max(sequence) FROM bundle WHERE authority = ?1))",
+         WHERE authority = $1 AND sequence =
+            coalesce($2, (SELECT max(sequence) FROM bundle WHERE authority = $1))",
     )
     .bind(authority)
     .bind(sequence.map(|sequence| i64::try_from(sequence).unwrap_or(i64::MAX)))
     .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let row = Columns(&row);
-    let anchors =
-        sqlx::query_scalar("SELECT der FROM bundle_anchor WHERE bundle = ? ORDER BY position")
-            .bind(row.get::<i64>("id")?)
-            .fetch_all(conn)
-            .await?;
+    let row = Columns::of(&row);
+    let anchors = query_scalar("SELECT der FROM bundle_anchor WHERE bundle = $1 ORDER BY position")
+        .bind(row.get::<i64>("id")?)
+        .fetch_all(conn)
+        .await?;
     Ok(Some(BundleRecord {
         sequence: row.number("sequence")?,
         digest: row.hash("digest")?,

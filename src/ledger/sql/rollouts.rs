@@ -1,21 +1,20 @@
 //! Rollouts of bundle versions.
 
-use sqlx::SqliteConnection;
-
 use super::columns::Columns;
+use super::connection::{Connection, query, query_scalar};
 use super::lookup::authority;
 use crate::clock::UnixTime;
 use crate::ledger::{BundleRollout, LedgerError};
 
 /// Stores a rollout and returns the time on record, which is that of the first call. The caller
 /// holds the transaction.
-pub(super) async fn record(
-    conn: &mut SqliteConnection,
+pub(in crate::ledger) async fn record(
+    conn: &mut dyn Connection,
     rollout: &BundleRollout,
 ) -> Result<UnixTime, LedgerError> {
     let authority = authority(conn, &rollout.trust_domain).await?;
-    let bundle: Option<i64> = sqlx::query_scalar(
-        "SELECT id FROM bundle WHERE authority = ? AND sequence = ? AND digest = ?",
+    let bundle: Option<i64> = query_scalar(
+        "SELECT id FROM bundle WHERE authority = $1 AND sequence = $2 AND digest = $3",
     )
     .bind(authority)
     .bind(i64::try_from(rollout.sequence).unwrap_or(i64::MAX))
@@ -28,9 +27,9 @@ pub(super) async fn record(
             rollout.trust_domain, rollout.sequence
         ))
     })?;
-    sqlx::query(
+    query(
         "INSERT INTO bundle_delivery (cluster, target, bundle, objects, delivered_at, delivered_by)
-         VALUES (?, ?, ?, ?, ?, ?)
+         VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (cluster, target) DO UPDATE SET bundle = excluded.bundle,
             objects = excluded.objects, delivered_at = excluded.delivered_at,
             delivered_by = excluded.delivered_by
@@ -44,17 +43,18 @@ pub(super) async fn record(
     .bind(&rollout.by)
     .execute(&mut *conn)
     .await?;
-    let row =
-        sqlx::query("SELECT delivered_at FROM bundle_delivery WHERE cluster = ? AND target = ?")
-            .bind(&rollout.cluster)
-            .bind(&rollout.target)
-            .fetch_one(conn)
-            .await?;
-    Columns(&row).time("delivered_at")
+    let row = query("SELECT delivered_at FROM bundle_delivery WHERE cluster = $1 AND target = $2")
+        .bind(&rollout.cluster)
+        .bind(&rollout.target)
+        .fetch_one(conn)
+        .await?;
+    Columns::of(&row).time("delivered_at")
 }
 
-pub(super) async fn newest(conn: &mut SqliteConnection) -> Result<Vec<BundleRollout>, LedgerError> {
-    let rows = sqlx::query(
+pub(in crate::ledger) async fn newest(
+    conn: &mut dyn Connection,
+) -> Result<Vec<BundleRollout>, LedgerError> {
+    let rows = query(
         "SELECT cluster, target, trust_domain, sequence, digest, objects, delivered_at, delivered_by
          FROM bundle_delivery JOIN bundle ON bundle.id = bundle_delivery.bundle
             JOIN authority ON authority.id = bundle.authority
@@ -64,7 +64,7 @@ pub(super) async fn newest(conn: &mut SqliteConnection) -> Result<Vec<BundleRoll
     .await?;
     rows.iter()
         .map(|row| {
-            let row = Columns(row);
+            let row = Columns::of(row);
             Ok(BundleRollout {
                 cluster: row.get("cluster")?,
                 target: row.get("target")?,

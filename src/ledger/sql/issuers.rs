@@ -1,6 +1,7 @@
 //! Changes of issuers and of the certificates issued to them.
 
 use super::change_context::{ChangeContext, ChangeResult, parse};
+use super::connection::{query, query_scalar};
 use super::lookup::{IssuerRow, authority, issuer};
 use crate::digest::hex;
 use crate::ledger::{
@@ -29,10 +30,10 @@ impl ChangeContext<'_> {
     ) -> Result<ChangeResult, LedgerError> {
         let authority = authority(self.conn, trust_domain).await?;
         let id = IssuerId::of_spki(public_key);
-        let inserted = sqlx::query(
+        let inserted = query_scalar(
             "INSERT INTO issuer
                 (key, authority, role, state, public_key, path_len, created_at, created_by)
-             VALUES (?, ?, ?, 'pending', ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+             VALUES ($1, $2, $3, 'pending', $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING id",
         )
         .bind(id.as_str())
         .bind(authority)
@@ -41,15 +42,11 @@ impl ChangeContext<'_> {
         .bind(path_len)
         .bind(self.now.secs())
         .bind(&self.by.name)
-        .execute(&mut *self.conn)
+        .fetch_optional(&mut *self.conn)
         .await?;
-        if inserted.rows_affected() == 0 {
-            return Err(LedgerError::Refused(format!(
-                "the key {id} already is an issuer"
-            )));
-        }
-        self.set_location(inserted.last_insert_rowid(), location)
-            .await?;
+        let row = inserted
+            .ok_or_else(|| LedgerError::Refused(format!("the key {id} already is an issuer")))?;
+        self.set_location(row, location).await?;
         let detail = format!("{role} of {trust_domain}, {}", describe(location));
         Ok(ChangeResult {
             action: Some(("add-issuer", id.to_string(), detail)),
@@ -76,9 +73,9 @@ impl ChangeContext<'_> {
         issuer: i64,
         location: &KeyLocation,
     ) -> Result<(), LedgerError> {
-        sqlx::query(
+        query(
             "INSERT INTO issuer_location (issuer, token, token_serial, key_id, label)
-             VALUES (?, ?, ?, ?, ?)
+             VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (issuer, token) DO UPDATE SET token_serial = excluded.token_serial,
                 key_id = excluded.key_id, label = excluded.label",
         )
@@ -148,10 +145,10 @@ impl ChangeContext<'_> {
         new: &NewCaCertificate,
         anchor: &[u8; 32],
     ) -> Result<i64, LedgerError> {
-        let inserted = sqlx::query(
+        let inserted = query_scalar(
             "INSERT INTO ca_certificate
                 (issuer, der, sha256, state, anchor, not_before, not_after, added_at, added_by)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING RETURNING id",
         )
         .bind(issuer.row)
         .bind(new.der.as_slice())
@@ -162,22 +159,21 @@ impl ChangeContext<'_> {
         .bind(certificate.not_after().secs())
         .bind(self.now.secs())
         .bind(&self.by.name)
-        .execute(&mut *self.conn)
+        .fetch_optional(&mut *self.conn)
         .await?;
-        if inserted.rows_affected() == 0 {
-            return Err(LedgerError::Refused(format!(
+        let row = inserted.ok_or_else(|| {
+            LedgerError::Refused(format!(
                 "the certificate of {} with this anchor already is on record",
                 certificate.subject()
-            )));
-        }
-        let row = inserted.last_insert_rowid();
+            ))
+        })?;
         self.insert_path(row, &new.path).await?;
         Ok(row)
     }
 
     async fn insert_path(&mut self, row: i64, path: &[Vec<u8>]) -> Result<(), LedgerError> {
         for (position, der) in (0_i64..).zip(path) {
-            sqlx::query("INSERT INTO ca_path (ca_certificate, position, der) VALUES (?, ?, ?)")
+            query("INSERT INTO ca_path (ca_certificate, position, der) VALUES ($1, $2, $3)")
                 .bind(row)
                 .bind(position)
                 .bind(der.as_slice())
@@ -198,12 +194,12 @@ impl ChangeContext<'_> {
             prints.push(format!("sha256:{}", hex(&certificate.fingerprint())));
         }
         let in_use: Option<i64> =
-            sqlx::query_scalar("SELECT id FROM ca_certificate WHERE id = ? AND state <> 'retired'")
+            query_scalar("SELECT id FROM ca_certificate WHERE id = $1 AND state <> 'retired'")
                 .bind(id.get())
                 .fetch_optional(&mut *self.conn)
                 .await?;
         let row = in_use.ok_or_else(|| not_in_use(id))?;
-        sqlx::query("DELETE FROM ca_path WHERE ca_certificate = ?")
+        query("DELETE FROM ca_path WHERE ca_certificate = $1")
             .bind(row)
             .execute(&mut *self.conn)
             .await?;
@@ -218,14 +214,14 @@ impl ChangeContext<'_> {
     /// Makes an issuer active, with its pending certificates and their anchors.
     pub(super) async fn activate(&mut self, issuer: &IssuerRow) -> Result<(), LedgerError> {
         let statements = [
-            "UPDATE ca_certificate SET state = 'active' WHERE issuer = ? AND state = 'pending'",
+            "UPDATE ca_certificate SET state = 'active' WHERE issuer = $1 AND state = 'pending'",
             "UPDATE anchor SET state = 'active' WHERE state = 'pending'
-                AND authority = (SELECT authority FROM issuer WHERE id = ?1)
-                AND sha256 IN (SELECT anchor FROM ca_certificate WHERE issuer = ?1 AND state = 'active')",
-            "UPDATE issuer SET state = 'active' WHERE id = ? AND state = 'pending'",
+                AND authority = (SELECT authority FROM issuer WHERE id = $1)
+                AND sha256 IN (SELECT anchor FROM ca_certificate WHERE issuer = $1 AND state = 'active')",
+            "UPDATE issuer SET state = 'active' WHERE id = $1 AND state = 'pending'",
         ];
         for statement in statements {
-            sqlx::query(statement)
+            query(statement)
                 .bind(issuer.row)
                 .execute(&mut *self.conn)
                 .await?;
@@ -234,9 +230,9 @@ impl ChangeContext<'_> {
     }
 
     pub(super) async fn retire_others(&mut self, issuer: &IssuerRow) -> Result<(), LedgerError> {
-        let others: Vec<i64> = sqlx::query_scalar(
+        let others: Vec<i64> = query_scalar(
             "SELECT id FROM issuer
-             WHERE authority = ? AND role = ? AND id <> ? AND state = 'active'",
+             WHERE authority = $1 AND role = $2 AND id <> $3 AND state = 'active'",
         )
         .bind(issuer.authority)
         .bind(issuer.role.as_str())
@@ -251,14 +247,11 @@ impl ChangeContext<'_> {
 
     pub(super) async fn retire_issuer(&mut self, row: i64) -> Result<(), LedgerError> {
         let statements = [
-            "UPDATE ca_certificate SET state = 'retired' WHERE issuer = ? AND state <> 'retired'",
-            "UPDATE issuer SET state = 'retired' WHERE id = ? AND state <> 'retired'",
+            "UPDATE ca_certificate SET state = 'retired' WHERE issuer = $1 AND state <> 'retired'",
+            "UPDATE issuer SET state = 'retired' WHERE id = $1 AND state <> 'retired'",
         ];
         for statement in statements {
-            sqlx::query(statement)
-                .bind(row)
-                .execute(&mut *self.conn)
-                .await?;
+            query(statement).bind(row).execute(&mut *self.conn).await?;
         }
         Ok(())
     }
@@ -291,8 +284,8 @@ impl ChangeContext<'_> {
     /// Refuses a change after which an active issuer of `authority` has nothing to sign under: an
     /// active certificate whose anchor is active too. The caller's transaction is rolled back.
     pub(super) async fn check_active_issuers(&mut self, authority: i64) -> Result<(), LedgerError> {
-        let unusable: Option<String> = sqlx::query_scalar(
-            "SELECT key FROM issuer WHERE authority = ? AND state = 'active'
+        let unusable: Option<String> = query_scalar(
+            "SELECT key FROM issuer WHERE authority = $1 AND state = 'active'
                AND NOT EXISTS (SELECT 1 FROM ca_certificate JOIN anchor
                     ON anchor.authority = issuer.authority AND anchor.sha256 = ca_certificate.anchor
                     WHERE ca_certificate.issuer = issuer.id
@@ -314,8 +307,8 @@ impl ChangeContext<'_> {
         &mut self,
         id: CaCertificateId,
     ) -> Result<ChangeResult, LedgerError> {
-        let authority: Option<i64> = sqlx::query_scalar(
-            "UPDATE ca_certificate SET state = 'retired' WHERE id = ? AND state <> 'retired'
+        let authority: Option<i64> = query_scalar(
+            "UPDATE ca_certificate SET state = 'retired' WHERE id = $1 AND state <> 'retired'
              RETURNING (SELECT authority FROM issuer WHERE issuer.id = ca_certificate.issuer)",
         )
         .bind(id.get())

@@ -3,6 +3,7 @@
 use super::bundles::published;
 use super::change_context::{ChangeContext, ChangeResult, parse};
 use super::columns::Columns;
+use super::connection::{query, query_scalar};
 use super::issuers::NewCaCertificate;
 use super::lookup::authority;
 use crate::clock::UnixTime;
@@ -24,9 +25,9 @@ impl ChangeContext<'_> {
                 "a foreign anchor cannot be the anchor of an issuer of this authority".to_owned(),
             ));
         }
-        let in_use = sqlx::query(
+        let in_use = query(
             "SELECT id, origin FROM anchor
-             WHERE authority = ? AND sha256 = ? AND state <> 'retired'",
+             WHERE authority = $1 AND sha256 = $2 AND state <> 'retired'",
         )
         .bind(authority)
         .bind(sha256.as_slice())
@@ -34,9 +35,9 @@ impl ChangeContext<'_> {
         .await?;
         match in_use {
             Some(row)
-                if Columns(&row).parsed::<AnchorOrigin>("origin")? == AnchorOrigin::Foreign =>
+                if Columns::of(&row).parsed::<AnchorOrigin>("origin")? == AnchorOrigin::Foreign =>
             {
-                let row: i64 = Columns(&row).get("id")?;
+                let row: i64 = Columns::of(&row).get("id")?;
                 self.retire_anchor_row(row).await?;
             }
             Some(_) => return Ok(()),
@@ -92,10 +93,10 @@ impl ChangeContext<'_> {
         state: AnchorState,
         expires_at: Option<UnixTime>,
     ) -> Result<(), LedgerError> {
-        let inserted = sqlx::query(
+        let inserted = query(
             "INSERT INTO anchor
                 (authority, sha256, der, origin, source, state, expires_at, added_at, added_by)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
         )
         .bind(authority)
         .bind(sha256.as_slice())
@@ -108,7 +109,7 @@ impl ChangeContext<'_> {
         .bind(&self.by.name)
         .execute(&mut *self.conn)
         .await?;
-        if inserted.rows_affected() == 0 {
+        if inserted == 0 {
             return Err(LedgerError::Refused(format!(
                 "the anchor sha256:{} already is an anchor of this authority",
                 hex(sha256)
@@ -174,9 +175,9 @@ impl ChangeContext<'_> {
             )));
         }
         let sha256 = certificate.fingerprint();
-        let in_use = sqlx::query(
-            "SELECT id, origin = 'foreign' AND expires_at <= ? AS expired FROM anchor
-             WHERE authority = ? AND sha256 = ? AND state <> 'retired'",
+        let in_use = query(
+            "SELECT id, origin = 'foreign' AND expires_at <= $1 AS expired FROM anchor
+             WHERE authority = $2 AND sha256 = $3 AND state <> 'retired'",
         )
         .bind(self.now.secs())
         .bind(authority)
@@ -184,7 +185,7 @@ impl ChangeContext<'_> {
         .fetch_optional(&mut *self.conn)
         .await?;
         if let Some(row) = in_use {
-            let row = Columns(&row);
+            let row = Columns::of(&row);
             if !row.get::<Option<bool>>("expired")?.unwrap_or(false) {
                 return Ok(None);
             }
@@ -205,8 +206,8 @@ impl ChangeContext<'_> {
         sha256: &[u8; 32],
     ) -> Result<ChangeResult, LedgerError> {
         let authority = authority(self.conn, trust_domain).await?;
-        let row: Option<i64> = sqlx::query_scalar(
-            "SELECT id FROM anchor WHERE authority = ? AND sha256 = ? AND state <> 'retired'",
+        let row: Option<i64> = query_scalar(
+            "SELECT id FROM anchor WHERE authority = $1 AND sha256 = $2 AND state <> 'retired'",
         )
         .bind(authority)
         .bind(sha256.as_slice())
@@ -237,7 +238,7 @@ impl ChangeContext<'_> {
     }
 
     pub(super) async fn retire_anchor_row(&mut self, row: i64) -> Result<(), LedgerError> {
-        sqlx::query("UPDATE anchor SET state = 'retired', retired_at = ? WHERE id = ?")
+        query("UPDATE anchor SET state = 'retired', retired_at = $1 WHERE id = $2")
             .bind(self.now.secs())
             .bind(row)
             .execute(&mut *self.conn)

@@ -1,8 +1,7 @@
 //! Rows by the names that operators use.
 
-use sqlx::SqliteConnection;
-
 use super::columns::Columns;
+use super::connection::{Connection, query, query_scalar};
 use crate::ledger::{IssuerId, IssuerState, LedgerError, Role};
 use crate::x509::TrustDomain;
 
@@ -15,11 +14,11 @@ pub(super) struct IssuerRow {
 }
 
 /// The row of a trust domain's authority.
-pub(super) async fn authority(
-    conn: &mut SqliteConnection,
+pub(in crate::ledger) async fn authority(
+    conn: &mut dyn Connection,
     trust_domain: &TrustDomain,
 ) -> Result<i64, LedgerError> {
-    sqlx::query_scalar("SELECT id FROM authority WHERE trust_domain = ?")
+    query_scalar("SELECT id FROM authority WHERE trust_domain = $1")
         .bind(trust_domain.as_str())
         .fetch_optional(conn)
         .await?
@@ -27,18 +26,18 @@ pub(super) async fn authority(
 }
 
 pub(super) async fn issuer(
-    conn: &mut SqliteConnection,
+    conn: &mut dyn Connection,
     id: &IssuerId,
 ) -> Result<IssuerRow, LedgerError> {
-    let row = sqlx::query(
+    let row = query(
         "SELECT issuer.id, authority, trust_domain, role, state
-         FROM issuer JOIN authority ON authority.id = authority WHERE key = ?",
+         FROM issuer JOIN authority ON authority.id = authority WHERE key = $1",
     )
     .bind(id.as_str())
     .fetch_optional(conn)
     .await?
     .ok_or_else(|| LedgerError::UnknownIssuer(id.clone()))?;
-    let row = Columns(&row);
+    let row = Columns::of(&row);
     Ok(IssuerRow {
         row: row.get("id")?,
         authority: row.get("authority")?,
