@@ -16,6 +16,7 @@ mod records;
 mod rollout;
 mod rotation;
 mod row;
+mod sql;
 pub mod sqlite;
 mod words;
 

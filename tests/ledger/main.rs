@@ -46,73 +46,80 @@ macro_rules! contract {
     };
 }
 
+/// The whole contract for one store: a case that is added runs on every store.
+macro_rules! whole_contract {
+    ($factory:expr) => {
+        contract!($factory, contract:
+            records_and_concludes,
+            reopens_what_failed,
+            an_origin_is_recorded_once,
+            only_an_active_issuer_signs,
+            a_serial_is_used_once,
+            an_outcome_is_final,
+            one_failure_does_not_spread,
+        );
+        contract!($factory, contract_requests:
+            one_request_is_in_flight,
+            a_request_goes_from_state_to_state,
+            an_attempt_is_made_once,
+            an_approved_root_is_published,
+        );
+        contract!($factory, contract_epochs:
+            callers_who_leave_harm_nobody,
+            epochs_and_leases,
+            reconciles_only_what_is_abandoned,
+            reconciling_reads_past_concluded_intents,
+            closes,
+        );
+        contract!($factory, contract_records:
+            an_authority_is_created,
+            states_only_move_forward,
+            several_certificates_and_key_locations,
+            refused_changes_change_nothing,
+            one_issuer_succeeds_another,
+        );
+        contract!($factory, contract_anchor_sets:
+            anchors_are_added_as_a_set,
+            a_bundle_has_a_limit,
+        );
+        contract!($factory, contract_anchors:
+            foreign_anchors_are_added_and_removed,
+            anchors_are_published_before_they_are_used,
+            a_bundle_is_never_empty,
+            bundle_versions_stay,
+            an_active_issuer_keeps_a_usable_certificate,
+            an_issuer_whose_anchor_is_gone_is_not_activated,
+        );
+        contract!($factory, contract_foreign_anchors:
+            a_foreign_anchor_becomes_the_authoritys_own,
+            a_leaf_is_no_anchor,
+            several_changes_are_made_together_or_not_at_all,
+        );
+        contract!($factory, contract_rollouts:
+            the_newest_rollout_of_each_target_is_stored,
+            what_was_never_published_is_not_delivered,
+        );
+        contract!($factory, contract_rotations:
+            one_rotation_of_an_authority_is_open,
+            who_holds_an_older_bundle_is_known,
+            nothing_alive_is_retired,
+        );
+        contract!($factory, contract_high_water:
+            knows_how_far_it_has_come,
+            an_accepted_older_ledger_goes_on_above_the_lost_one,
+        );
+        contract!($factory, contract_filters:
+            finds_by_subject,
+            finds_by_everything_else,
+        );
+        contract!($factory, contract_queries:
+            shows_all_that_was_recorded,
+            pages_through_thousands,
+            checks_itself,
+        );
+    };
+}
+
 mod on_sqlite {
-    contract!(crate::sqlite::SqliteStore::new(), contract:
-        records_and_concludes,
-        reopens_what_failed,
-        an_origin_is_recorded_once,
-        only_an_active_issuer_signs,
-        a_serial_is_used_once,
-        an_outcome_is_final,
-        one_failure_does_not_spread,
-    );
-    contract!(crate::sqlite::SqliteStore::new(), contract_requests:
-        one_request_is_in_flight,
-        a_request_goes_from_state_to_state,
-        an_attempt_is_made_once,
-        an_approved_root_is_published,
-    );
-    contract!(crate::sqlite::SqliteStore::new(), contract_epochs:
-        callers_who_leave_harm_nobody,
-        epochs_and_leases,
-        reconciles_only_what_is_abandoned,
-        reconciling_reads_past_concluded_intents,
-        closes,
-    );
-    contract!(crate::sqlite::SqliteStore::new(), contract_records:
-        an_authority_is_created,
-        states_only_move_forward,
-        several_certificates_and_key_locations,
-        refused_changes_change_nothing,
-        one_issuer_succeeds_another,
-    );
-    contract!(crate::sqlite::SqliteStore::new(), contract_anchor_sets:
-        anchors_are_added_as_a_set,
-        a_bundle_has_a_limit,
-    );
-    contract!(crate::sqlite::SqliteStore::new(), contract_anchors:
-        foreign_anchors_are_added_and_removed,
-        anchors_are_published_before_they_are_used,
-        a_bundle_is_never_empty,
-        bundle_versions_stay,
-        an_active_issuer_keeps_a_usable_certificate,
-        an_issuer_whose_anchor_is_gone_is_not_activated,
-    );
-    contract!(crate::sqlite::SqliteStore::new(), contract_foreign_anchors:
-        a_foreign_anchor_becomes_the_authoritys_own,
-        a_leaf_is_no_anchor,
-        several_changes_are_made_together_or_not_at_all,
-    );
-    contract!(crate::sqlite::SqliteStore::new(), contract_rollouts:
-        the_newest_rollout_of_each_target_is_stored,
-        what_was_never_published_is_not_delivered,
-    );
-    contract!(crate::sqlite::SqliteStore::new(), contract_rotations:
-        one_rotation_of_an_authority_is_open,
-        who_holds_an_older_bundle_is_known,
-        nothing_alive_is_retired,
-    );
-    contract!(crate::sqlite::SqliteStore::new(), contract_high_water:
-        knows_how_far_it_has_come,
-        an_accepted_older_ledger_goes_on_above_the_lost_one,
-    );
-    contract!(crate::sqlite::SqliteStore::new(), contract_filters:
-        finds_by_subject,
-        finds_by_everything_else,
-    );
-    contract!(crate::sqlite::SqliteStore::new(), contract_queries:
-        shows_all_that_was_recorded,
-        pages_through_thousands,
-        checks_itself,
-    );
+    whole_contract!(crate::sqlite::SqliteStore::new());
 }

@@ -9,8 +9,8 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::check::check;
-use super::high_water::{difference, high_water};
 use super::open::{Connector, schema_version, with_path};
+use crate::ledger::sql::{behind, high_water};
 use crate::ledger::{CheckReport, HighWater, LedgerError};
 
 /// Where the file header says whether there is a write-ahead log: 2 in this octet.
@@ -151,7 +151,7 @@ async fn check_copy(
     report.problems.extend(problems);
     let reached = high_water(conn).await?;
     let behind = match mark {
-        Some(mark) => difference(conn, mark).await?,
+        Some(mark) => behind(conn, mark).await?,
         None => None,
     };
     Ok((report, reached, behind))

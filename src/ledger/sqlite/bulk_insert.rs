@@ -8,18 +8,12 @@ use sqlx::error::BoxDynError;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, AssertSqlSafe, SqliteConnection};
 
-use super::columns::{algorithm_code, kind_code, method_code, state_code};
 use crate::clock::UnixTime;
-use crate::ledger::{CaCertificateId, Intent, IntentId, Outcome};
+use crate::ledger::sql::{
+    IntentRow, algorithm_code, kind_code, method_code, outcome_columns, state_code,
+};
+use crate::ledger::{CaCertificateId, IntentId, Outcome};
 use crate::x509::Serial;
-
-/// An intent to insert, with its id.
-pub(super) struct IntentRow<'a> {
-    pub(super) id: IntentId,
-    pub(super) issuer: i64,
-    pub(super) epoch: i64,
-    pub(super) intent: &'a Intent,
-}
 
 pub(super) struct ConclusionRow<'a> {
     pub(super) intent: IntentId,
@@ -72,12 +66,7 @@ impl InsertRow for ConclusionRow<'_> {
     const COLUMNS: usize = 5;
 
     fn bind(&self, values: &mut SqliteArguments) -> Result<(), BoxDynError> {
-        let (signature, reason) = match self.outcome {
-            Outcome::Issued { signature } => (Some(signature.as_slice()), None),
-            Outcome::Failed { reason } | Outcome::Unknown { reason } => {
-                (None, Some(reason.as_str()))
-            }
-        };
+        let (signature, reason) = outcome_columns(self.outcome);
         values.add(self.intent.get())?;
         values.add(state_code(self.outcome.state()))?;
         values.add(signature)?;

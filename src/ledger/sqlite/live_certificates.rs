@@ -1,11 +1,11 @@
-//! Certificates that may still be valid, by who holds them: what a rotation waits for.
+//! The search for certificates that may still be valid, by who holds them.
 
 use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
 
-use super::columns::{Columns, kind_code};
-use super::lookup::authority;
-use crate::digest::{hex, sha256};
-use crate::ledger::{Kind, LedgerError, Live, LiveCertificates, LiveFilter, LiveHolder};
+use crate::digest::hex;
+use crate::ledger::sql::own_keys;
+use crate::ledger::{LedgerError, Live, LiveFilter};
 
 /// Every intent of the authority that was not a failure and has not expired: what is recorded and
 /// has no outcome yet counts, since it may be signed. Spans without a live certificate are passed by.
@@ -18,11 +18,11 @@ const LIVE: &str = "FROM span s CROSS JOIN intent i
        AND (c.state IS NULL OR c.state <> 2)";
 
 /// The caller holds a transaction.
-pub(super) async fn live_certificates(
+pub(super) async fn live_rows(
     conn: &mut SqliteConnection,
+    authority: i64,
     filter: &LiveFilter,
-) -> Result<LiveCertificates, LedgerError> {
-    let authority = authority(conn, &filter.trust_domain).await?;
+) -> Result<Vec<SqliteRow>, LedgerError> {
     let now = filter.now.secs();
     let rows = match &filter.which {
         Live::Below { issuers, anchor } => {
@@ -36,12 +36,13 @@ pub(super) async fn live_certificates(
                  {GROUPED}"
             );
             let own = own_keys(conn, authority).await?;
+            let own: Vec<_> = own.iter().map(|key| format!("\"{}\"", hex(key))).collect();
             sqlx::query(sqlx::AssertSqlSafe(sql))
                 .bind(now)
                 .bind(authority)
                 .bind(format!("[{}]", keys.join(",")))
                 .bind(anchor.map(|sha256| sha256.to_vec()))
-                .bind(own)
+                .bind(format!("[{}]", own.join(",")))
                 .fetch_all(conn)
                 .await?
         }
@@ -77,40 +78,7 @@ pub(super) async fn live_certificates(
                 .await?
         }
     };
-    let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-    let mut found = LiveCertificates::default();
-    for row in &rows {
-        let row = Columns(row);
-        let certificates = row.number("certificates")?;
-        found.total += certificates;
-        let until = row.time("until")?;
-        found.until = found.until.max(Some(until));
-        if found.holders.len() < limit {
-            found.holders.push(LiveHolder {
-                is_ca: row.get::<i64>("kind")? == kind_code(Kind::Ca),
-                subject: row.get("subject")?,
-                cluster: row.get("cluster")?,
-                pod: row.get("pod")?,
-                spki_sha256: row.hash("spki_sha256")?,
-                certificates,
-                until,
-                newest: row.time("newest")?,
-            });
-        }
-    }
-    Ok(found)
-}
-
-/// SHA-256 of the authority's own keys, as a JSON array: what certifies them is held here, by nobody
-/// who would have to be waited for.
-async fn own_keys(conn: &mut SqliteConnection, authority: i64) -> Result<String, LedgerError> {
-    let keys: Vec<Vec<u8>> =
-        sqlx::query_scalar("SELECT public_key FROM issuer WHERE authority = ?")
-            .bind(authority)
-            .fetch_all(conn)
-            .await?;
-    let keys = keys.iter().map(|key| format!("\"{}\"", hex(&sha256(key))));
-    Ok(format!("[{}]", keys.collect::<Vec<_>>().join(",")))
+    Ok(rows)
 }
 
 /// SQLite takes the other columns from the row of the max.

@@ -1,30 +1,18 @@
 //! The ledger in a SQLite file: one task writes with group commit, a few connections read.
 
-mod anchors;
 mod backup;
 mod batch;
 mod block_range_index;
 mod bulk_insert;
-mod bundles;
-mod ca_request_rows;
-mod ca_requests;
-mod change;
-mod change_context;
 mod check;
-mod columns;
-mod epochs;
-mod high_water;
-mod issuers;
 mod live_certificates;
 mod lock;
-mod lookup;
 mod open;
+mod open_intents;
 mod opened_file;
 mod query;
-mod rollouts;
-mod rotations;
-mod snapshot;
 mod transaction;
+mod values;
 mod writer;
 mod writer_state;
 
@@ -51,6 +39,7 @@ use super::{
     LiveCertificates, LiveFilter, Outcome, Record, RotationRecord, Snapshot,
 };
 use crate::clock::{Clock, UnixTime};
+use crate::ledger::sql;
 use crate::x509::{Serial, TrustDomain};
 
 #[derive(Debug)]
@@ -185,7 +174,7 @@ impl Ledger for Sqlite {
     fn reopen(&self, intent: IntentId, outcome: Outcome) -> LedgerFuture<'_, ()> {
         let now = self.clock.now();
         self.transact(move |conn| {
-            async move { epochs::reopen(conn, intent, &outcome, now).await }.boxed()
+            async move { sql::reopen(conn, intent, &outcome, now).await }.boxed()
         })
         .boxed()
     }
@@ -208,12 +197,11 @@ impl Ledger for Sqlite {
     }
 
     fn snapshot(&self) -> LedgerFuture<'_, Snapshot> {
-        self.read(|conn| snapshot::snapshot(conn).boxed()).boxed()
+        self.read(|conn| sql::snapshot(conn).boxed()).boxed()
     }
 
     fn revision(&self) -> LedgerFuture<'_, u64> {
-        self.read(|conn| change_context::revision(conn).boxed())
-            .boxed()
+        self.read(|conn| sql::revision(conn).boxed()).boxed()
     }
 
     fn bundle<'a>(
@@ -224,8 +212,8 @@ impl Ledger for Sqlite {
         let trust_domain = trust_domain.clone();
         self.read(move |conn| {
             async move {
-                let authority = lookup::authority(conn, &trust_domain).await?;
-                bundles::bundle(conn, authority, sequence).await
+                let authority = sql::authority(conn, &trust_domain).await?;
+                sql::bundle(conn, authority, sequence).await
             }
             .boxed()
         })
@@ -234,30 +222,26 @@ impl Ledger for Sqlite {
 
     fn apply<'a>(&'a self, change: Change, by: &'a Actor) -> LedgerFuture<'a, Applied> {
         let (by, now) = (by.clone(), self.clock.now());
-        self.transact(move |conn| {
-            async move { change::apply(conn, change, &by, now).await }.boxed()
-        })
-        .boxed()
+        self.transact(move |conn| async move { sql::apply(conn, change, &by, now).await }.boxed())
+            .boxed()
     }
 
     fn record_rollout(&self, rollout: BundleRollout) -> LedgerFuture<'_, UnixTime> {
-        self.transact(move |conn| async move { rollouts::record(conn, &rollout).await }.boxed())
+        self.transact(move |conn| async move { sql::record_rollout(conn, &rollout).await }.boxed())
             .boxed()
     }
 
     fn rollouts(&self) -> LedgerFuture<'_, Vec<BundleRollout>> {
-        self.read(|conn| rollouts::newest(conn).boxed()).boxed()
+        self.read(|conn| sql::newest_rollouts(conn).boxed()).boxed()
     }
 
     fn rotations(&self) -> LedgerFuture<'_, Vec<RotationRecord>> {
-        self.read(|conn| rotations::rotations(conn).boxed()).boxed()
+        self.read(|conn| sql::rotations(conn).boxed()).boxed()
     }
 
     fn live_certificates(&self, filter: LiveFilter) -> LedgerFuture<'_, LiveCertificates> {
-        self.read(move |conn| {
-            async move { live_certificates::live_certificates(conn, &filter).await }.boxed()
-        })
-        .boxed()
+        self.read(move |conn| async move { sql::live_certificates(conn, &filter).await }.boxed())
+            .boxed()
     }
 
     fn register<'a>(
@@ -271,14 +255,14 @@ impl Ledger for Sqlite {
         }
         let instance = instance.to_owned();
         self.transact(move |conn| {
-            async move { epochs::register(conn, &instance, lease, now).await }.boxed()
+            async move { sql::register(conn, &instance, lease, now).await }.boxed()
         })
         .boxed()
     }
 
     fn renew<'a>(&'a self, epoch: &'a Epoch, now: UnixTime) -> LedgerFuture<'a, ()> {
         let epoch = epoch.clone();
-        self.transact(move |conn| async move { epochs::renew(conn, &epoch, now).await }.boxed())
+        self.transact(move |conn| async move { sql::renew(conn, &epoch, now).await }.boxed())
             .boxed()
     }
 
@@ -288,12 +272,17 @@ impl Ledger for Sqlite {
             let reader_epoch = epoch.clone();
             let open = self
                 .read(move |conn| {
-                    async move { epochs::open_intents(conn, &reader_epoch, now).await }.boxed()
+                    async move { open_intents::open_intents(conn, &reader_epoch, now).await }
+                        .boxed()
                 })
                 .await?;
             self.transact(move |conn| {
-                async move { epochs::reconcile(conn, &epoch, &open, now, concluded_at).await }
-                    .boxed()
+                async move {
+                    let concluded = sql::reconcile(conn, &epoch, &open, now, concluded_at).await?;
+                    block_range_index::mark_settled(conn).await?;
+                    Ok(concluded)
+                }
+                .boxed()
             })
             .await
         }
@@ -301,17 +290,16 @@ impl Ledger for Sqlite {
     }
 
     fn identity(&self) -> LedgerFuture<'_, Option<String>> {
-        self.read(|conn| high_water::identity(conn).boxed()).boxed()
+        self.read(|conn| sql::identity(conn).boxed()).boxed()
     }
 
     fn high_water(&self) -> LedgerFuture<'_, HighWater> {
-        self.read(|conn| high_water::high_water(conn).boxed())
-            .boxed()
+        self.read(|conn| sql::high_water(conn).boxed()).boxed()
     }
 
     fn behind<'a>(&'a self, mark: &'a HighWater) -> LedgerFuture<'a, Option<String>> {
         let mark = mark.clone();
-        self.read(move |conn| async move { high_water::difference(conn, &mark).await }.boxed())
+        self.read(move |conn| async move { sql::behind(conn, &mark).await }.boxed())
             .boxed()
     }
 

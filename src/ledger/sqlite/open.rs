@@ -15,9 +15,9 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection, Decode, Sqlite, SqliteConnection, Type};
 
-use super::columns::{is_busy, is_not_a_database};
 use super::lock::ServerLock;
 use super::opened_file::OpenedFile;
+use super::values::{is_busy, is_not_a_database};
 use crate::file_access::{denied, give_to_owner_of};
 use crate::ledger::LedgerError;
 

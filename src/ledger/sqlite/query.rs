@@ -7,15 +7,12 @@
 //! every intent in it is concluded too.
 
 use sqlx::sqlite::SqliteArguments;
-use sqlx::{Arguments, AssertSqlSafe, Row, SqliteConnection};
+use sqlx::{Arguments, AssertSqlSafe, SqliteConnection};
 
-use super::columns::{Columns, kind_code, state_code};
 use super::writer_state::{SPAN_BITS, issuer_bit};
 use crate::clock::UnixTime;
-use crate::ledger::{
-    CaCertificateId, CallerRecord, CertificateRow, Epoch, Filter, IntentId, IssuerId, LedgerError,
-    State,
-};
+use crate::ledger::sql::{certificate_row, kind_code, state_code};
+use crate::ledger::{CertificateRow, Filter, IssuerId, LedgerError, State};
 use crate::x509::Serial;
 
 const COLUMNS: &str = "i.*, issuer.key AS issuer_key, epoch.instance, epoch.boot,
@@ -277,7 +274,7 @@ impl CertificateQuery {
         let rows = sqlx::query_with(AssertSqlSafe(sql), self.values)
             .fetch_all(conn)
             .await?;
-        rows.iter().map(|row| certificate(&Columns(row))).collect()
+        rows.iter().map(|row| certificate_row(row)).collect()
     }
 }
 
@@ -296,7 +293,7 @@ pub(super) async fn by_serial(
     .bind(serial.as_bytes())
     .fetch_optional(conn)
     .await?;
-    row.map(|row| certificate(&Columns(&row))).transpose()
+    row.as_ref().map(|row| certificate_row(row)).transpose()
 }
 
 pub(super) async fn newest(
@@ -307,52 +304,4 @@ pub(super) async fn newest(
     CertificateQuery::new(&Filter::default(), &[])
         .fetch(conn, from, limit)
         .await
-}
-
-fn certificate(row: &Columns<'_>) -> Result<CertificateRow, LedgerError> {
-    let serial: Option<&[u8]> = row.get("serial")?;
-    let serial = serial
-        .map(|bytes| {
-            Serial::from_bytes(bytes)
-                .map_err(|error| LedgerError::Damaged(format!("column serial: {error}")))
-        })
-        .transpose()?;
-    Ok(CertificateRow {
-        id: IntentId::new(row.0.try_get("id")?),
-        kind: row.kind("kind")?,
-        issuer: row.parsed("issuer_key")?,
-        ca_certificate: row
-            .get::<Option<i64>>("ca_certificate")?
-            .map(CaCertificateId::new),
-        serial,
-        subject: row.get("subject")?,
-        profile: row.get("profile")?,
-        spki_sha256: row.hash("spki_sha256")?,
-        bundle_digest: row.optional_hash("bundle_digest")?,
-        caller: CallerRecord {
-            trust_domain: row.parsed("caller_trust_domain")?,
-            identity: row.get("caller")?,
-            method: row.method("method")?,
-            detail: row.get("method_detail")?,
-            cluster: row.get("cluster")?,
-            pod: row.get("pod")?,
-            node: row.get("node")?,
-            token_authenticated_at: row.optional_time("token_authenticated_at")?,
-        },
-        not_before: row.optional_time("not_before")?,
-        not_after: row.optional_time("not_after")?,
-        recorded_at: row.time("recorded_at")?,
-        epoch: Epoch {
-            instance: row.get("instance")?,
-            boot: row.number("boot")?,
-        },
-        request_id: row.get("request_id")?,
-        idempotency_key: row.get("origin")?,
-        state: row.state("state")?,
-        reason: row.get("reason")?,
-        concluded_at: row.optional_time("concluded_at")?,
-        tbs: row.get("tbs")?,
-        algorithm: row.algorithm("algorithm")?,
-        signature: row.get("signature")?,
-    })
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use sqlx::{Row, SqliteConnection};
 
-use super::columns::is_busy;
+use super::values::is_busy;
 use crate::ledger::LedgerError;
 
 /// How long the writer waits for the write lock, which other processes take as well.
@@ -16,7 +16,7 @@ const WRITE_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_INTERVAL: Duration = Duration::from_micros(300);
 
 /// Takes the write lock, and returns the newest intent's id and the revision.
-pub(super) async fn begin(conn: &mut SqliteConnection) -> Result<(i64, i64), sqlx::Error> {
+pub(super) async fn begin(conn: &mut SqliteConnection) -> Result<(i64, u64), sqlx::Error> {
     let deadline = Instant::now() + WRITE_LOCK_TIMEOUT;
     loop {
         let result = sqlx::query(
@@ -26,7 +26,7 @@ pub(super) async fn begin(conn: &mut SqliteConnection) -> Result<(i64, i64), sql
         .fetch_one(&mut *conn)
         .await;
         match result {
-            Ok(row) => return Ok((row.try_get(0)?, row.try_get(1)?)),
+            Ok(row) => return Ok((row.try_get(0)?, row.try_get::<i64, _>(1)?.unsigned_abs())),
             Err(error) if is_busy(&error) && Instant::now() < deadline => {
                 tokio::time::sleep(RETRY_INTERVAL).await;
             }

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
-use super::batch::{BatchError, BatchResults, Statements};
+use super::batch::Statements;
 use super::block_range_index::seal_complete;
 use super::lock::ServerLock;
 use super::open::{Connector, with_path};
@@ -15,6 +15,7 @@ use super::opened_file::OpenedFile;
 use super::transaction::in_transaction;
 use super::writer_state::WriterState;
 use crate::clock::Clock;
+use crate::ledger::sql::{Batch, BatchError, BatchResults, BatchStore, write_batch};
 use crate::ledger::{Intent, IntentId, LedgerError, Outcome, Record};
 
 /// The most requests in one transaction.
@@ -71,12 +72,10 @@ impl Writer {
             for job in jobs.drain(..) {
                 match job {
                     Job::Record(intent, reply) => {
-                        batch.intents.push(*intent);
-                        batch.recorded.push(reply);
+                        batch.record(*intent, reply);
                     }
                     Job::Conclude(intent, outcome, reply) => {
-                        batch.conclusions.push((intent, outcome));
-                        batch.concluded.push(reply);
+                        batch.conclude(intent, outcome, reply);
                     }
                     Job::Lend(reply) => borrowers.push(reply),
                     Job::Close(done) => {
@@ -86,7 +85,7 @@ impl Writer {
                 }
             }
             let batch_size = batch.len();
-            batch_writer.write(batch).await;
+            write_batch(&mut batch_writer, batch).await;
             for borrower in borrowers {
                 batch_writer.lend(borrower).await;
             }
@@ -108,63 +107,6 @@ impl Writer {
     }
 }
 
-/// The requests of one transaction, and their callers.
-#[derive(Debug, Default)]
-struct Batch {
-    intents: Vec<Intent>,
-    recorded: Vec<Reply<Record>>,
-    conclusions: Vec<(IntentId, Outcome)>,
-    concluded: Vec<Reply<()>>,
-}
-
-impl Batch {
-    fn len(&self) -> usize {
-        self.intents.len() + self.conclusions.len()
-    }
-
-    /// One batch per request.
-    fn split(self) -> impl Iterator<Item = Self> {
-        let records = self
-            .intents
-            .into_iter()
-            .zip(self.recorded)
-            .map(|(intent, reply)| Self {
-                intents: vec![intent],
-                recorded: vec![reply],
-                ..Self::default()
-            });
-        let conclusions = self
-            .conclusions
-            .into_iter()
-            .zip(self.concluded)
-            .map(|(item, reply)| Self {
-                conclusions: vec![item],
-                concluded: vec![reply],
-                ..Self::default()
-            });
-        records.chain(conclusions)
-    }
-
-    fn answer(self, results: BatchResults) {
-        // A caller may be gone.
-        for (reply, result) in self.recorded.into_iter().zip(results.records) {
-            let _ = reply.send(result);
-        }
-        for (reply, result) in self.concluded.into_iter().zip(results.conclusions) {
-            let _ = reply.send(result);
-        }
-    }
-
-    fn fail(self, error: &LedgerError) {
-        for reply in self.recorded {
-            let _ = reply.send(Err(error.clone()));
-        }
-        for reply in self.concluded {
-            let _ = reply.send(Err(error.clone()));
-        }
-    }
-}
-
 /// The state of the writing task.
 #[derive(Debug)]
 struct BatchWriter {
@@ -176,29 +118,7 @@ struct BatchWriter {
     file: Option<Arc<OpenedFile>>,
 }
 
-impl BatchWriter {
-    async fn write(&mut self, batch: Batch) {
-        if batch.len() == 0 {
-            return;
-        }
-        match self.attempt(&batch).await {
-            Ok(results) => batch.answer(results),
-            Err(BatchError::Constraint(error)) if batch.len() == 1 => batch.fail(&error),
-            // A row that no check caught must not fail the other rows.
-            Err(BatchError::Constraint(_)) => {
-                for single in batch.split() {
-                    match self.attempt(&single).await {
-                        Ok(results) => single.answer(results),
-                        Err(BatchError::Constraint(error) | BatchError::Connection(error)) => {
-                            single.fail(&error)
-                        }
-                    }
-                }
-            }
-            Err(BatchError::Connection(error)) => batch.fail(&error),
-        }
-    }
-
+impl BatchStore for BatchWriter {
     async fn attempt(&mut self, batch: &Batch) -> Result<BatchResults, BatchError> {
         let mut conn = self.connection().await.map_err(BatchError::Connection)?;
         let result = self
@@ -231,7 +151,9 @@ impl BatchWriter {
             }
         }
     }
+}
 
+impl BatchWriter {
     /// Seals complete spans, after all callers have been answered.
     async fn seal_complete(&mut self) {
         let Some(newest) = self.state.span_to_seal_before() else {

@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 
-use sqlx::{Row, SqliteConnection};
+use sqlx::SqliteConnection;
 
-use super::bulk_insert::IntentRow;
-use super::columns::Columns;
-use crate::ledger::{Epoch, IssuerId, IssuerState, LedgerError};
+use crate::ledger::sql::{IntentRow, Known};
 
 /// `intent.id >> SPAN_BITS` is the span.
 pub(super) const SPAN_BITS: u32 = 12;
@@ -14,12 +12,6 @@ pub(super) const SPAN_BITS: u32 = 12;
 /// The bit of `span.issuers` for an issuer's row.
 pub(super) const fn issuer_bit(row: i64) -> i64 {
     1 << row.rem_euclid(62)
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct CachedIssuer {
-    pub(super) row: i64,
-    pub(super) state: IssuerState,
 }
 
 /// A row of `span`.
@@ -49,66 +41,13 @@ impl Span {
 
 #[derive(Debug, Default)]
 pub(super) struct WriterState {
-    revision: Option<i64>,
-    issuers: HashMap<IssuerId, CachedIssuer>,
-    epochs: HashMap<Epoch, i64>,
+    pub(super) known: Known,
     spans: HashMap<i64, Span>,
     written: Vec<(i64, Span)>,
     first_unsealed: Option<i64>,
 }
 
 impl WriterState {
-    /// Reads the issuers again if the records have changed. `revision` was read in the writer's own
-    /// transaction, so no change can come before its commit.
-    pub(super) async fn refresh(
-        &mut self,
-        conn: &mut SqliteConnection,
-        revision: i64,
-    ) -> Result<(), LedgerError> {
-        if self.revision == Some(revision) {
-            return Ok(());
-        }
-        self.revision = None;
-        self.issuers.clear();
-        let rows = sqlx::query("SELECT id, key, state FROM issuer")
-            .fetch_all(conn)
-            .await?;
-        for row in &rows {
-            let row = Columns(row);
-            let issuer = CachedIssuer {
-                row: row.get("id")?,
-                state: row.parsed("state")?,
-            };
-            self.issuers.insert(row.parsed("key")?, issuer);
-        }
-        self.revision = Some(revision);
-        Ok(())
-    }
-
-    pub(super) fn issuer(&self, id: &IssuerId) -> Option<CachedIssuer> {
-        self.issuers.get(id).copied()
-    }
-
-    /// Epochs are never removed.
-    pub(super) async fn epoch(
-        &mut self,
-        conn: &mut SqliteConnection,
-        epoch: &Epoch,
-    ) -> Result<Option<i64>, LedgerError> {
-        if let Some(row) = self.epochs.get(epoch) {
-            return Ok(Some(*row));
-        }
-        let row = sqlx::query("SELECT id FROM epoch WHERE instance = ? AND boot = ?")
-            .bind(&epoch.instance)
-            .bind(i64::try_from(epoch.boot).unwrap_or(i64::MAX))
-            .fetch_optional(conn)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        let row: i64 = row.try_get(0)?;
-        self.epochs.insert(epoch.clone(), row);
-        Ok(Some(row))
-    }
-
     /// Widens the spans of the new rows where necessary.
     pub(super) async fn widen(
         &mut self,
