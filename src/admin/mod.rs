@@ -10,9 +10,11 @@ mod limits;
 mod metrics;
 mod rotations;
 mod routes;
+mod state;
 
 pub use config::{Config, RawConfig};
 pub use health_state::{HealthState, TokenHealth};
 pub use limits::{SOCKETS, limits};
 pub use metrics::Metrics;
-pub use routes::{Admin, router};
+pub use routes::router;
+pub use state::Admin;

@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::routes::{Admin, Operator};
+use super::state::{Admin, Operator};
 use crate::issuance::CeremonyError;
 use crate::ledger::{Actor, LedgerError, RotationKind};
 use crate::rotation::{RotationError, RotationStatus, StartOptions};

@@ -1,7 +1,7 @@
 //! Rotations: moves the change of a root or an issuing CA from phase to phase.
 //!
-//! Where a rotation is, is in the ledger; what holds it back is computed anew from the records, the
-//! published bundles and the clusters each time, by [`trust::rotation`](crate::trust::rotation). So a server that
+//! Where a rotation is, is in the ledger; what holds it back is computed each time from the records, the
+//! published bundles and the clusters, by [`trust::rotation`](crate::trust::rotation). So a server that
 //! starts after another died goes on where that one was. A move and what it changes are one transaction.
 
 mod config;

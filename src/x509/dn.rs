@@ -41,6 +41,40 @@ pub fn ca_name(common_name: &str, organization: Option<&str>) -> Result<Vec<u8>,
     Ok(write::element(write::SEQUENCE, &[&rdns]))
 }
 
+/// The name of a CA's successor: ` G2` after the last common name, ` G3` after that, and so on.
+/// Verifiers that look for an issuer by its name alone fail with two keys of one name. `None` for what is
+/// no Name.
+pub fn successor_name(name: &[u8]) -> Option<Vec<u8>> {
+    let mut parts: Vec<(&[u8], Vec<u8>)> = Vec::new();
+    let mut common_name = None;
+    for (oid, value) in attributes(name)? {
+        if let Some(text) = string(value).filter(|_| oid == COMMON_NAME) {
+            common_name = Some((parts.len(), text));
+        }
+        parts.push((oid, value.to_der().ok()?));
+    }
+    let (at, text) = common_name.unwrap_or_else(|| (parts.len(), "CA".to_owned()));
+    let numbered = text.rsplit_once(" G").and_then(|(stem, number)| {
+        let number = number.parse::<u32>().ok().filter(|number| *number > 1)?;
+        Some((stem, number.checked_add(1)?))
+    });
+    let (stem, number) = numbered.unwrap_or((&text, 2));
+    let suffix = format!(" G{number}");
+    let stem: String = stem.chars().take(MAX_CHARACTERS - suffix.len()).collect();
+    let value = write::element(write::UTF8_STRING, &[stem.as_bytes(), suffix.as_bytes()]);
+    match parts.get_mut(at) {
+        Some(part) => part.1 = value,
+        None => parts.push((COMMON_NAME, value)),
+    }
+    let mut rdns = Vec::with_capacity(160);
+    for (oid, value) in parts {
+        let oid = write::element(write::OID, &[oid]);
+        let attribute = write::element(write::SEQUENCE, &[&oid, &value]);
+        write::tlv(&mut rdns, write::SET, &[&attribute]);
+    }
+    Some(write::element(write::SEQUENCE, &[&rdns]))
+}
+
 /// Whether a well-formed Name has no RDN, or only empty strings, as in the `O=""` of Istio's Go
 /// client.
 pub(super) fn is_empty(contents: &[u8]) -> Result<bool, Malformed> {
@@ -323,6 +357,28 @@ mod tests {
             assert!(ca_name(bad, None).is_err());
             assert!(ca_name("Root", Some(bad)).is_err());
         }
+    }
+
+    #[test]
+    fn a_successor_is_numbered() {
+        let after = |common_name: &str| {
+            let name = ca_name(common_name, Some("Example")).unwrap();
+            printable(&successor_name(&name).unwrap())
+        };
+        assert_eq!(after("Root"), "CN=Root G2,O=Example");
+        assert_eq!(after("Root G2"), "CN=Root G3,O=Example");
+        assert_eq!(after("Root G9"), "CN=Root G10,O=Example");
+        assert_eq!(after("Root G1"), "CN=Root G1 G2,O=Example");
+        assert_eq!(
+            after("Root G4294967295"),
+            "CN=Root G4294967295 G2,O=Example"
+        );
+        let long = "\u{e4}".repeat(64);
+        let shown = "\u{e4}".repeat(61);
+        assert_eq!(after(&long), format!("CN={shown} G2,O=Example"));
+        let unnamed = write::element(write::SEQUENCE, &[]);
+        assert_eq!(printable(&successor_name(&unnamed).unwrap()), "CN=CA G2");
+        assert_eq!(successor_name(b"\x31\x00"), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@
     unreachable_pub
 )]
 
+mod known;
 mod mesh;
 mod model;
 mod schedules;

@@ -17,14 +17,14 @@ use crate::ledger::{
 };
 use crate::x509::{
     Certificate, CertificateSpec, IssuerIdentity, KeyKind, PublicKey, Serial, SubjectSpec,
-    TrustDomain,
+    TrustDomain, successor_name,
 };
 
 /// What arrives with a rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SuccessorOptions {
     pub trust_domain: TrustDomain,
-    /// The issuing CA that it succeeds, whose names, path length and lifetimes it takes over.
+    /// The issuing CA that it succeeds, whose path length and lifetime it takes over.
     pub old_issuer: IssuerId,
     /// The token's name in the configuration.
     pub token: String,
@@ -90,7 +90,9 @@ impl Ceremony {
         let (root, anchor) = match options.new_root {
             true => {
                 let root = self.pending(&token, root_spec, None).await?;
-                let anchor = self.new_root(root_spec, &root, &old_anchor, now).await?;
+                let name = unused_name(authority, old_anchor.subject_der())?;
+                let old = (name, &old_anchor);
+                let anchor = self.new_root(root_spec, &root, old, now).await?;
                 (root, anchor)
             }
             false => (self.recorded_key(old_root).await?, old_anchor),
@@ -107,6 +109,7 @@ impl Ceremony {
             .since(old_certificate.not_before());
         let not_after = anchor.not_after();
         let root_name = anchor.subject_der().to_vec();
+        let name_der = unused_name(authority, old_certificate.subject_der())?;
         let certificate = CertificateSpec {
             serial: Serial::new(now),
             issuer: Arc::new(IssuerIdentity {
@@ -118,7 +121,7 @@ impl Ceremony {
             names: Vec::new(),
             public_key: issuing.public_key().clone(),
             subject: SubjectSpec::Ca {
-                name_der: old_certificate.subject_der().to_vec(),
+                name_der,
                 path_len: Some(spec.path_len),
             },
         };
@@ -131,16 +134,14 @@ impl Ceremony {
         })
     }
 
-    /// A root with the names and the lifetime of the one before (RFC 4210 §4.4): verifiers tell them
-    /// apart by their key identifiers.
+    /// A root with the lifetime of the one before.
     async fn new_root(
         &self,
         spec: KeySpec<'_>,
         root: &Key,
-        old: &Certificate,
+        (name, old): (Vec<u8>, &Certificate),
         now: UnixTime,
     ) -> Result<Certificate, CeremonyError> {
-        let name = old.subject_der().to_vec();
         let key = root.public_key();
         let lifetime = old.not_after().since(old.not_before());
         let certificate = CertificateSpec {
@@ -200,6 +201,23 @@ impl Ceremony {
             }
         }
         Err(failure)
+    }
+}
+
+/// The next name that no CA of this authority has had.
+fn unused_name(authority: &AuthorityRecord, old: &[u8]) -> Result<Vec<u8>, CeremonyError> {
+    let rows = authority.issuers.iter().flat_map(|each| &each.certificates);
+    let used: Vec<Certificate> = rows
+        .map(|row| Certificate::parse(row.der.as_slice()))
+        .collect::<Result<_, _>>()?;
+    let mut name = old.to_vec();
+    loop {
+        name = successor_name(&name).ok_or_else(|| {
+            CeremonyError::NothingToSucceed("its certificate's subject is no Name".to_owned())
+        })?;
+        if used.iter().all(|each| each.subject_der() != name) {
+            return Ok(name);
+        }
     }
 }
 
