@@ -7,7 +7,6 @@ use der::{Encode, Tag, Tagged};
 
 use super::extension::oid_text;
 use super::read::{self, DerReader, Malformed};
-use super::write;
 
 const WHAT: &str = "distinguished name";
 pub(super) const COMMON_NAME: &[u8] = b"\x55\x04\x03";
@@ -277,6 +276,7 @@ mod tests {
         clippy::indexing_slicing,
         clippy::panic
     )]
+    use super::super::write;
     use super::*;
 
     fn printable(der: &[u8]) -> String {

@@ -101,7 +101,6 @@ fn meshes() -> Vec<(&'static str, Rules, &'static [Condition])> {
 fn no_handshake_fails_in_any_order_of_events() {
     for (what, rules, _) in meshes() {
         let checker = rules.checker().threads(2).spawn_bfs().join();
-        eprintln!("{what}: {} states", checker.unique_state_count());
         if let Some(path) = checker.discovery(VERIFIES).or(checker.discovery(SIGNS)) {
             panic!("{what}: {path}");
         }
