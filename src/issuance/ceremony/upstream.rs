@@ -14,8 +14,8 @@ use super::{Ceremony, CeremonyError};
 use crate::clock::UnixTime;
 use crate::hsm::{HsmError, Key, Token};
 use crate::ledger::{
-    AnchorOrigin, AuthorityRecord, CaRequestChange, CaRequestRecord, CaRequestState, Change,
-    IssuerRecord, IssuerState, KeyLocation, LedgerError, Role,
+    AnchorOrigin, AuthorityRecord, CaCertificateRecord, CaRequestChange, CaRequestRecord,
+    CaRequestState, Change, IssuerRecord, IssuerState, KeyLocation, LedgerError, Role,
 };
 use crate::x509::{Certificate, KeyKind, PublicKey, TrustDomain};
 
@@ -181,6 +181,11 @@ impl Ceremony {
         let records = self.ledger.snapshot().await?;
         let (certificate, authority, issuer) =
             own_certificate(certificates, &records, request.issuer.as_ref())?;
+        let has = |each: &CaCertificateRecord| each.der == certificate.der();
+        if issuer.certificates.iter().any(has) {
+            let subject = certificate.subject();
+            return Err(CeremonyError::NotNew { subject });
+        }
         let approved = approved(authority)?;
         let known: Vec<_> = approved.iter().map(|(each, ..)| each.clone()).collect();
         let examined = self.examine(certificate, issuer.path_len, certificates, &known)?;
