@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::state::{Admin, Operator};
 use crate::issuance::CeremonyError;
-use crate::ledger::{Actor, LedgerError, RotationKind};
+use crate::ledger::{Actor, IssuerId, LedgerError, RotationKind};
 use crate::rotation::{RotationError, RotationStatus, StartOptions};
 use crate::trust::rotation::Reason;
 use crate::x509::{KeyKind, TrustDomain};
@@ -48,6 +48,18 @@ pub(super) struct Advance {
 pub(super) struct Back {
     trust_domain: String,
     reason: String,
+}
+
+/// `POST /v1/rotations/compromised`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Compromised {
+    trust_domain: String,
+    /// Default: the one that signs.
+    issuer: Option<String>,
+    reason: String,
+    /// Otherwise nothing is changed, and the answer says what would be.
+    confirmed: bool,
 }
 
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Response {
@@ -105,6 +117,38 @@ pub(super) async fn back(
     let by = actor(operator);
     match admin.rotations.back(&domain, &back.reason, &by).await {
         Ok(phase) => Json(json!({ "phase": phase.as_str() })).into_response(),
+        Err(error) => refused(&error),
+    }
+}
+
+pub(super) async fn compromised(
+    State(admin): State<Arc<Admin>>,
+    Extension(operator): Extension<Operator>,
+    Json(call): Json<Compromised>,
+) -> Response {
+    let issuer = call.issuer.map(|id| id.parse::<IssuerId>()).transpose();
+    let issuer = issuer.map_err(|error| error.to_string());
+    let parsed = trust_domain(&call.trust_domain).and_then(|domain| Ok((domain, issuer?)));
+    let (domain, issuer) = match parsed {
+        Ok(parsed) => parsed,
+        Err(why) => return answer(StatusCode::BAD_REQUEST, &why, &[]),
+    };
+    if call.reason.trim().is_empty() {
+        let why = "a compromise needs a reason, which is logged";
+        return answer(StatusCode::BAD_REQUEST, why, &[]);
+    }
+    let (rotations, by) = (&admin.rotations, actor(operator));
+    let issuer = issuer.as_ref();
+    let done = match call.confirmed {
+        true => {
+            rotations
+                .compromised(&domain, issuer, &call.reason, &by)
+                .await
+        }
+        false => rotations.compromise(&domain, issuer).await,
+    };
+    match done {
+        Ok(compromise) => Json(compromise).into_response(),
         Err(error) => refused(&error),
     }
 }

@@ -10,7 +10,7 @@ use crate::ledger::{
 use crate::trust::rotation::{Evidence, Preparation, ServerEvidence, TargetEvidence};
 
 /// How many holders of certificates are named; all are counted.
-const NAMED: u32 = 100;
+pub(super) const NAMED: u32 = 100;
 
 impl Rotations {
     pub(super) async fn evidence(

@@ -4,6 +4,7 @@
 //! published bundles and the clusters, by [`trust::rotation`](crate::trust::rotation). So a server that
 //! starts after another died goes on where that one was. A move and what it changes are one transaction.
 
+mod compromised;
 mod config;
 mod error;
 mod evidence;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use compromised::{Compromise, Holder};
 pub use config::{Config, RawConfig};
 pub use error::RotationError;
 pub use metrics::Metrics;

@@ -11,11 +11,15 @@ use tokio_util::sync::CancellationToken;
 use super::Rotations;
 use super::error::RotationError;
 use crate::error_chain::error_chain;
-use crate::ledger::{Actor, LedgerError, RotationId, RotationPhase, RotationRecord, Snapshot};
-use crate::trust::rotation::Verdict;
+use crate::ledger::{
+    Actor, IssuerState, LedgerError, RotationId, RotationPhase, RotationRecord, Snapshot,
+};
+use crate::trust::rotation::{Condition, Reason, Verdict};
 
 /// How often the rotations are looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Recorded with the move that passes by the certificates of an issuing CA that was retired at once.
+const RETIRED_BEFORE: &str = "the issuing CA was retired before, and its root stays";
 /// The pause after keys or certificates could not be made.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -63,8 +67,11 @@ impl Rotations {
             if logged.insert(rotation.id, now) != Some(now) {
                 log(rotation, &verdict);
             }
-            if verdict.held.is_empty() {
-                self.move_by_policy(rotation, &records).await;
+            let urgent = urgent(rotation, &records);
+            let reason = urgent.filter(|_| may_be_passed_by(&verdict));
+            let by_policy = self.parts.config.moves_at(self.parts.clock.now());
+            if reason.is_some() || (verdict.held.is_empty() && (by_policy || urgent.is_some())) {
+                self.move_alone(rotation, &records, reason).await;
             }
         }
         Ok(())
@@ -93,14 +100,20 @@ impl Rotations {
         }
     }
 
-    async fn move_by_policy(&self, rotation: &RotationRecord, records: &Snapshot) {
-        if !self.parts.config.moves_at(self.parts.clock.now()) {
-            return;
-        }
+    async fn move_alone(
+        &self,
+        rotation: &RotationRecord,
+        records: &Snapshot,
+        reason: Option<&str>,
+    ) {
         let _turn = self.moving.lock().await;
         // An operator may have moved it in the meantime: what was read is read again.
         let moved = match self.next(rotation, records).await {
-            Ok(Some(verdict)) => self.make(rotation, records, verdict, None, &server()).await,
+            Ok(Some(verdict)) => {
+                let by = &server();
+                let reason = reason.filter(|_| may_be_passed_by(&verdict));
+                self.make(rotation, records, verdict, reason, by).await
+            }
             Ok(None) => return,
             Err(error) => Err(RotationError::from(error)),
         };
@@ -112,6 +125,31 @@ impl Rotations {
             );
         }
     }
+}
+
+/// Why a rotation waits for no operator: what signed before is retired, as after
+/// [`Rotations::compromised`], so nobody signs; and where the root stays, nothing is left to retire.
+fn urgent(rotation: &RotationRecord, records: &Snapshot) -> Option<&'static str> {
+    let authority = records.authority(&rotation.trust_domain)?;
+    let old = rotation.parts.old_issuer.as_ref()?;
+    let mut issuers = authority.issuers.iter();
+    let is_retired = issuers.any(|each| each.id == *old && each.state == IssuerState::Retired);
+    let moves = match rotation.phase {
+        RotationPhase::Drain => !rotation.parts.changes_roots(),
+        RotationPhase::Retire => {
+            let last = rotation.steps.last();
+            last.is_some_and(|step| step.forced.as_deref() == Some(RETIRED_BEFORE))
+        }
+        phase => phase <= RotationPhase::Activate,
+    };
+    (is_retired && moves && !rotation.backwards).then_some(RETIRED_BEFORE)
+}
+
+/// Certificates of an issuing CA that is retired already hold nothing back that they could.
+fn may_be_passed_by(verdict: &Verdict) -> bool {
+    let lives =
+        |reason: &Reason| matches!(reason.condition, Condition::Alive | Condition::Subordinate);
+    !verdict.held.is_empty() && verdict.held.iter().all(lives)
 }
 
 fn log(rotation: &RotationRecord, verdict: &Verdict) {

@@ -39,77 +39,89 @@ impl Rotations {
         let authority = records
             .authority(domain)
             .ok_or_else(|| LedgerError::UnknownAuthority(domain.clone()))?;
-        let path = active_path(authority).map_err(|why| cannot(why.to_string()))?;
-        let (Some(signing), Some(anchor)) = (path.first(), path.last()) else {
-            return Err(cannot("no issuing CA signs".to_owned()));
-        };
-        let id = IssuerId::of_spki(signing.public_key().spki_der());
-        let old_kind = signing.public_key().kind();
-        let parts = match options.kind {
-            RotationKind::RootLeaves => leaving(authority, options.anchor, anchor)?,
-            RotationKind::UpstreamRoot => {
-                return Err(cannot(
-                    "the root of an upstream CA is rotated with `rootbridge ca request`, `anchors add` \
-                     and `ca import`; this command does not do it yet"
-                        .to_owned(),
-                ));
-            }
-            _ => RotationParts {
-                old_issuer: Some(id.clone()),
-                old_anchor: Some(anchor.fingerprint()),
-                ..RotationParts::default()
-            },
-        };
-        let key = options.key.unwrap_or(old_kind);
-        if key.ca_algorithm().is_none() {
-            return Err(cannot(format!("a CA key cannot be of kind {key}")));
-        }
-        if options.kind == RotationKind::KeyAlgorithm && key == old_kind {
-            return Err(cannot(format!(
-                "the issuing CA has a key of kind {key} already"
-            )));
-        }
-        if options.kind != RotationKind::RootLeaves && !has_own_root(authority, anchor) {
-            return Err(cannot(
-                "the root above the issuing CA is an upstream CA's, which alone can certify the next"
-                    .to_owned(),
-            ));
-        }
-        let of_old = authority.issuers.iter().find(|issuer| issuer.id == id);
-        let token = of_old.and_then(|issuer| issuer.locations.first());
-        let token = options
-            .token
-            .clone()
-            .or(token.map(|place| place.token.clone()));
-        let begin = RotationChange::Begin {
-            trust_domain: domain.clone(),
-            kind: match (options.kind, key == old_kind) {
-                (RotationKind::NewRoot, false) => RotationKind::KeyAlgorithm,
-                (kind, _) => kind,
-            },
-            phase: match options.kind {
-                RotationKind::RootLeaves => RotationPhase::Drain,
-                _ => RotationPhase::Prepare,
-            },
-            parts,
-            key,
-            token: token.unwrap_or_default(),
-        };
-        self.parts.ledger.apply(Change::Rotation(begin), by).await?;
-        let rotations = self.parts.ledger.rotations().await?;
-        let mut open = rotations.iter().rev();
-        let open = open.find(|each| each.trust_domain == *domain && each.phase.is_open());
-        let id = open.map(|open| open.id);
-        let id = id.ok_or_else(|| RotationError::NoneOpen(domain.clone()))?;
+        let begin = Change::Rotation(begin(authority, options)?);
+        self.parts.ledger.apply(begin, by).await?;
+        let id = self.open_id(domain).await?;
         tracing::info!(
-            trust_domain = %domain, rotation = %id, kind = %options.kind, key = %key, by = by.name,
+            trust_domain = %domain, rotation = %id, kind = %options.kind, by = by.name,
             "a rotation starts"
         );
         Ok(id)
     }
+
+    pub(super) async fn open_id(&self, domain: &TrustDomain) -> Result<RotationId, RotationError> {
+        let rotations = self.parts.ledger.rotations().await?;
+        let mut open = rotations.iter().rev();
+        let open = open.find(|each| each.trust_domain == *domain && each.phase.is_open());
+        let id = open.map(|open| open.id);
+        id.ok_or_else(|| RotationError::NoneOpen(domain.clone()))
+    }
 }
 
-fn cannot(why: String) -> RotationError {
+/// The change that starts it, if the authority has what it replaces.
+pub(super) fn begin(
+    authority: &AuthorityRecord,
+    options: &StartOptions,
+) -> Result<RotationChange, RotationError> {
+    let path = active_path(authority).map_err(|why| cannot(why.to_string()))?;
+    let (Some(signing), Some(anchor)) = (path.first(), path.last()) else {
+        return Err(cannot("no issuing CA signs".to_owned()));
+    };
+    let id = IssuerId::of_spki(signing.public_key().spki_der());
+    let old_kind = signing.public_key().kind();
+    let parts = match options.kind {
+        RotationKind::RootLeaves => leaving(authority, options.anchor, anchor)?,
+        RotationKind::UpstreamRoot => {
+            return Err(cannot(
+                "the root of an upstream CA is rotated with `rootbridge ca request`, `anchors add` \
+                 and `ca import`; this command does not do it yet"
+                    .to_owned(),
+            ));
+        }
+        _ => RotationParts {
+            old_issuer: Some(id.clone()),
+            old_anchor: Some(anchor.fingerprint()),
+            ..RotationParts::default()
+        },
+    };
+    let key = options.key.unwrap_or(old_kind);
+    if key.ca_algorithm().is_none() {
+        return Err(cannot(format!("a CA key cannot be of kind {key}")));
+    }
+    if options.kind == RotationKind::KeyAlgorithm && key == old_kind {
+        return Err(cannot(format!(
+            "the issuing CA has a key of kind {key} already"
+        )));
+    }
+    if options.kind != RotationKind::RootLeaves && !has_own_root(authority, anchor) {
+        return Err(cannot(
+            "the root above the issuing CA is an upstream CA's, which alone can certify the next"
+                .to_owned(),
+        ));
+    }
+    let of_old = authority.issuers.iter().find(|issuer| issuer.id == id);
+    let token = of_old.and_then(|issuer| issuer.locations.first());
+    let token = options
+        .token
+        .clone()
+        .or(token.map(|place| place.token.clone()));
+    Ok(RotationChange::Begin {
+        trust_domain: options.trust_domain.clone(),
+        kind: match (options.kind, key == old_kind) {
+            (RotationKind::NewRoot, false) => RotationKind::KeyAlgorithm,
+            (kind, _) => kind,
+        },
+        phase: match options.kind {
+            RotationKind::RootLeaves => RotationPhase::Drain,
+            _ => RotationPhase::Prepare,
+        },
+        parts,
+        key,
+        token: token.unwrap_or_default(),
+    })
+}
+
+pub(super) fn cannot(why: String) -> RotationError {
     RotationError::CannotStart(why)
 }
 

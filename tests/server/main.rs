@@ -18,6 +18,7 @@ mod adopted;
 mod bundles;
 mod ceremonies;
 mod check_files;
+mod compromised;
 mod concurrent_calls;
 mod concurrent_changes;
 mod connections;

@@ -4,6 +4,7 @@ mod admin;
 pub(super) mod bundle;
 mod bundle_fetch;
 mod bundle_status;
+mod compromised;
 mod config;
 mod connect;
 mod keypair;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::admin::{AdminArgs, AdminPort};
 use super::bundle_status::text;
+use super::compromised::{self, CompromisedArgs};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::open::block_on;
 use crate::cli::output::{self, FormatArg};
@@ -26,6 +27,8 @@ pub(in crate::cli) enum RotateCommand {
     Advance(AdvanceArgs),
     /// Turn a rotation around: what was to arrive leaves.
     Back(BackArgs),
+    /// Stop an issuing CA at once, and replace it.
+    Compromised(CompromisedArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -117,6 +120,7 @@ pub(in crate::cli) fn run(command: RotateCommand) -> Result<(), Failure> {
         RotateCommand::Explain(args) => explain(args),
         RotateCommand::Advance(args) => advance(args),
         RotateCommand::Back(args) => back(args),
+        RotateCommand::Compromised(args) => compromised::run(args),
     }
 }
 

@@ -227,12 +227,15 @@ fn signing<'a>(
     id: &IssuerId,
 ) -> Result<(&'a IssuerRecord, &'a CaCertificateRecord), CeremonyError> {
     let found = authority.issuers.iter().find_map(|issuer| {
-        let mut rows = issuer.certificates.iter();
-        let row = rows.rfind(|row| row.state == IssuerState::Active)?;
+        let in_state = |state| issuer.certificates.iter().rfind(|row| row.state == state);
+        // One that was compromised is retired before its successor is made.
+        let row = in_state(IssuerState::Active).or_else(|| in_state(IssuerState::Retired))?;
         (issuer.id == *id).then_some((issuer, row))
     });
     found.ok_or_else(|| {
-        CeremonyError::NothingToSucceed(format!("issuer {id} has no active certificate"))
+        CeremonyError::NothingToSucceed(format!(
+            "issuer {id} has no certificate that it signed under"
+        ))
     })
 }
 
