@@ -52,6 +52,14 @@ pub struct KeyLocation {
     pub label: String,
 }
 
+impl KeyLocation {
+    /// Whether a token's CKA_ID is the recorded one. Some tokens keep two octets of it, which no other
+    /// key begins with.
+    pub fn names(&self, key_id: &[u8]) -> bool {
+        !key_id.is_empty() && self.key_id.starts_with(key_id)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
