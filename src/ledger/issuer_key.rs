@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::words::words;
 use crate::digest::{hex, sha256};
 
 /// Identifies an issuer by its key: the first 16 bytes of the SHA-256 of its SubjectPublicKeyInfo, in
@@ -40,6 +41,16 @@ impl FromStr for IssuerId {
         }
     }
 }
+
+/// What an issuer's key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Signs CA certificates; `serve` never opens its key.
+    Root,
+    /// Signs leaves.
+    Issuing,
+}
+words!(Role, "role", { Root => "root", Issuing => "issuing" });
 
 /// The location of a copy of an issuer's key.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -33,12 +33,12 @@ pub use high_water::HighWater;
 pub use intent::{
     CallerMethod, CallerRecord, Epoch, Intent, IntentId, Kind, Outcome, Record, State,
 };
-pub use issuer_key::{IssuerId, KeyLocation};
+pub use issuer_key::{IssuerId, KeyLocation, Role};
 pub use planned_key::{PlannedKey, PlannedKeyChange};
 pub use records::{
     Actor, AnchorOrigin, AnchorRecord, AnchorState, Applied, AuthorityRecord, BundleRecord,
     BundleVersion, CaCertificateId, CaCertificateRecord, CertificateState, Change, IssuerRecord,
-    IssuerState, Role, Snapshot,
+    IssuerState, Snapshot,
 };
 pub use rollout::BundleRollout;
 pub use rotation::{

@@ -1,7 +1,6 @@
 //! Keys that a ceremony is about to generate, or has generated without recording them.
 
-use super::issuer_key::KeyLocation;
-use super::records::Role;
+use super::issuer_key::{KeyLocation, Role};
 use crate::clock::UnixTime;
 use crate::x509::{KeyKind, TrustDomain};
 

@@ -45,16 +45,6 @@ words!(IssuerState, "state", { Pending => "pending", Active => "active", Retired
 pub type AnchorState = IssuerState;
 pub type CertificateState = IssuerState;
 
-/// What an issuer's key is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Signs CA certificates; `serve` never opens its key.
-    Root,
-    /// Signs leaves.
-    Issuing,
-}
-words!(Role, "role", { Root => "root", Issuing => "issuing" });
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AnchorOrigin {
     /// A root of this authority.

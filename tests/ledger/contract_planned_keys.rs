@@ -51,7 +51,7 @@ fn refusal<T: std::fmt::Debug>(result: Result<T, LedgerError>) -> String {
     }
 }
 
-/// By whoever finds it first, and never again once an operator has dropped it.
+/// By the process that finds it first, and never again once an operator has dropped it.
 pub async fn a_planned_key_is_recorded_once(store: &dyn Store) {
     let fixture = Fixture::build(store.server().await).await;
     let before = authority(&fixture).await.issuers.len();
