@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::ca_request::{CaRequestChange, CaRequestId, CaRequestRecord};
 use super::high_water::HighWater;
-use super::issuer_key::{IssuerId, KeyLocation};
+use super::issuer_key::{IssuerId, KeyLocation, Role};
 use super::planned_key::{PlannedKey, PlannedKeyChange};
 use super::rotation::RotationChange;
 use super::words::words;
