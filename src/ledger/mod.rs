@@ -12,6 +12,7 @@ mod filter;
 mod high_water;
 mod intent;
 mod issuer_key;
+mod planned_key;
 mod records;
 mod rollout;
 mod rotation;
@@ -32,11 +33,12 @@ pub use high_water::HighWater;
 pub use intent::{
     CallerMethod, CallerRecord, Epoch, Intent, IntentId, Kind, Outcome, Record, State,
 };
-pub use issuer_key::{IssuerId, KeyLocation};
+pub use issuer_key::{IssuerId, KeyLocation, Role};
+pub use planned_key::{PlannedKey, PlannedKeyChange};
 pub use records::{
     Actor, AnchorOrigin, AnchorRecord, AnchorState, Applied, AuthorityRecord, BundleRecord,
     BundleVersion, CaCertificateId, CaCertificateRecord, CertificateState, Change, IssuerRecord,
-    IssuerState, Role, Snapshot,
+    IssuerState, Snapshot,
 };
 pub use rollout::BundleRollout;
 pub use rotation::{

@@ -41,6 +41,7 @@ mod name_constraints;
 mod nss;
 mod open_files;
 mod outage;
+mod planned_keys;
 mod refusals;
 mod reserved_keys;
 mod resumption;
