@@ -46,7 +46,7 @@ fn list(args: ListArgs) -> Result<(), Failure> {
         read_keys(&config, &hsm, args.token).await
     })??;
     // Keys are listed without a ledger as well.
-    let records = match config.ledger().path().exists() {
+    let records = match config.ledger().store().may_exist() {
         true => Some(snapshot(&config)?),
         false => None,
     };

@@ -38,8 +38,17 @@ pub(super) fn run(command: LedgerCommand) -> Result<(), Failure> {
 fn make(args: &LedgerArgs) -> Result<(), Failure> {
     let config = args.common.config.load()?;
     let file = &args.file;
+    let Some(ledger) = config.ledger().store().file() else {
+        let message = format!(
+            "the ledger is in a database ({}), which its own tools back up",
+            config.ledger().store().name()
+        );
+        return Err(Failure::new(Exit::Usage, message)
+            .at("ledger.url")
+            .next("pg_basebackup, or pg_dump: docs/how-to/use-postgresql.md"));
+    };
     let reached = block_on(async {
-        backup(config.ledger().path(), file).await?;
+        backup(ledger, file).await?;
         Ok::<_, Failure>(verify(file, None).await?.reached)
     })??;
     if args.common.format.is_json() {

@@ -10,7 +10,7 @@ use crate::app::Core;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::file_access::user_name;
-use crate::ledger::{Actor, Ledger, OpenMode, Snapshot, Sqlite};
+use crate::ledger::{Actor, Ledger, OpenMode, Snapshot};
 
 /// How long a command waits at its end for issuances that are recorded and not concluded.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -42,17 +42,17 @@ pub(super) fn with_ledger<T>(
     config: &Config,
     work: impl AsyncFnOnce(&dyn Ledger) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let path = config.ledger().path();
-    if !path.exists() {
-        let message = format!("there is no ledger at {} yet", path.display());
+    let store = config.ledger().store();
+    if !store.may_exist() {
+        let message = format!("there is no ledger at {} yet", store.name());
         return Err(Failure::new(Exit::Ledger, message)
             .at(format!("{}: ledger.path", config.file().display()))
             .next("rootbridge ca init --trust-domain TRUST_DOMAIN"));
     }
     block_on(async {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let ledger = Sqlite::open(path, OpenMode::Shared, clock).await?;
-        let result = work(&ledger).await;
+        let ledger = store.open(OpenMode::Shared, clock).await?;
+        let result = work(ledger.as_ref()).await;
         ledger.close().await;
         result
     })?

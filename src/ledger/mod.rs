@@ -12,12 +12,14 @@ mod filter;
 mod high_water;
 mod intent;
 mod issuer_key;
+pub mod postgres;
 mod records;
 mod rollout;
 mod rotation;
 mod row;
 mod sql;
 pub mod sqlite;
+mod store;
 mod words;
 
 use std::fmt;
@@ -33,6 +35,7 @@ pub use intent::{
     CallerMethod, CallerRecord, Epoch, Intent, IntentId, Kind, Outcome, Record, State,
 };
 pub use issuer_key::{IssuerId, KeyLocation};
+pub use postgres::{PasswordSource, Postgres, PostgresConfig};
 pub use records::{
     Actor, AnchorOrigin, AnchorRecord, AnchorState, Applied, AuthorityRecord, BundleRecord,
     BundleVersion, CaCertificateId, CaCertificateRecord, CertificateState, Change, IssuerRecord,
@@ -45,6 +48,7 @@ pub use rotation::{
 };
 pub use row::{CertificateRow, CheckReport};
 pub use sqlite::{OpenMode, Sqlite};
+pub use store::LedgerStore;
 
 use crate::clock::UnixTime;
 use crate::x509::{Serial, TrustDomain};

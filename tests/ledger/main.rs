@@ -26,6 +26,8 @@ mod contract_rotations;
 
 mod crash;
 mod load;
+mod postgres;
+mod postgres_proxy;
 mod property;
 mod sqlite;
 mod sqlite_check;
@@ -122,4 +124,8 @@ macro_rules! whole_contract {
 
 mod on_sqlite {
     whole_contract!(crate::sqlite::SqliteStore::new());
+}
+
+mod on_postgres {
+    whole_contract!(crate::postgres::PostgresStore::new());
 }
