@@ -1,0 +1,148 @@
+//! Two servers on one PostgreSQL database.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rootbridge_test_support::csr::KeyAndCsr;
+use rootbridge_test_support::files::write_secret;
+use rootbridge_test_support::grpc::refusal;
+use rootbridge_test_support::postgres::{PASSWORD, PostgresServer};
+use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventually};
+use tonic::Code;
+
+/// A CA whose ledger is in a database.
+fn with_database(database: &PostgresServer, edit: impl FnOnce(&TestServer)) -> TestServer {
+    let setup = TestServer::bare();
+    write_secret(&setup.path("db-password"), PASSWORD);
+    let path = |name: &str| setup.path(name).display().to_string();
+    setup.edit(
+        &format!("path = \"{}\"", path("ledger.db")),
+        &format!(
+            "url = \"{}\"\npassword_file = \"{}\"\nhigh_water_directory = \"{}\"",
+            database.tls_url(&database.database()),
+            path("db-password"),
+            path("high-water"),
+        ),
+    );
+    edit(&setup);
+    setup.init(TD, &[]);
+    setup
+}
+
+/// Another server of the same CA.
+async fn another(setup: &TestServer, name: &str) -> RunningServer {
+    let directory = setup.path(name);
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join(format!("{TD}.pem")), setup.roots(TD)).unwrap();
+    let mut command = setup.command(&["serve"]);
+    command.env("ROOTBRIDGE_INSTANCE__NAME", name);
+    let secrets = vec![setup.operator.clone(), PASSWORD.to_owned()];
+    let minted = setup.issuer.minted.clone();
+    let server = RunningServer::start(command, directory, secrets, minted).await;
+    server.ready().await;
+    server
+}
+
+/// Serials that callers of `server` hold, until `done`.
+fn load(
+    setup: &TestServer,
+    client: rootbridge_test_support::Client,
+    done: &Arc<AtomicBool>,
+    number: usize,
+) -> tokio::task::JoinHandle<Vec<String>> {
+    let account = format!("caller-{number}");
+    let token = setup.issuer.istio("foo", &account);
+    let csr = KeyAndCsr::workload("foo", &account);
+    let done = Arc::clone(done);
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while !done.load(Ordering::Relaxed) {
+            match client.istio(&token, &csr).await {
+                Ok(chain) => held.push(chain.leaf.serial().to_string()),
+                // The server was killed, or the database was.
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+        held
+    })
+}
+
+/// Both issue. One is killed under load: the other goes on,
+/// concludes what was left open, and every certificate that any caller holds is on record once.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_issue_and_one_is_killed() {
+    let database = PostgresServer::start();
+    let setup = with_database(&database, |setup| {
+        setup.edit("level = \"trace\"", "level = \"info\"");
+    });
+    let one = setup.serve().await;
+    let two = another(&setup, "test-1").await;
+    let done = Arc::new(AtomicBool::new(false));
+    let mut calls = Vec::new();
+    for n in 0..4 {
+        let server = if n % 2 == 0 { &one } else { &two };
+        calls.push(load(&setup, server.client(TD).await, &done, n));
+    }
+    let issued = |server: &RunningServer| server.log().matches("certificate issued").count();
+    eventually(PATIENCE, "both issue", async || {
+        issued(&one) >= 10 && issued(&two) >= 10
+    })
+    .await;
+
+    // SIGKILL, with requests in flight.
+    one.signal(Signal::SIGKILL);
+    one.stop().await;
+    let before = issued(&two);
+    eventually(PATIENCE, "the other goes on", async || {
+        issued(&two) >= before + 10
+    })
+    .await;
+    // The lease is 5 s.
+    eventually(PATIENCE, "what was left open is concluded", async || {
+        let open = setup.certificates(&["--state", "pending"]);
+        open.iter().all(|row| row["instance"] != "test-0")
+    })
+    .await;
+
+    done.store(true, Ordering::Relaxed);
+    let mut held = Vec::new();
+    for call in calls {
+        held.extend(call.await.unwrap());
+    }
+    two.stop_in_order().await;
+    let on_record: Vec<String> = setup
+        .certificates(&["--state", "issued"])
+        .iter()
+        .map(|row| row["serial"].as_str().unwrap().to_owned())
+        .collect();
+    for serial in &held {
+        let times = on_record.iter().filter(|each| *each == serial).count();
+        assert_eq!(times, 1, "{serial} is on record {times} times");
+    }
+    assert!(held.len() >= 30, "{}", held.len());
+    assert!(setup.cli(&["check"]).contains("all invariants hold"));
+
+    // The database is killed and comes back: calls are refused meanwhile, and nothing is lost.
+    let mut database = database;
+    let server = setup.serve().await;
+    let client = server.client(TD).await;
+    let token = setup.issuer.istio("foo", "bar");
+    let csr = KeyAndCsr::workload("foo", "bar");
+    client.istio(&token, &csr).await.unwrap();
+    database.kill();
+    refusal(client.istio(&token, &csr).await, Code::Unavailable);
+    database.run();
+    eventually(PATIENCE, "it is back", async || {
+        client.istio(&token, &csr).await.is_ok()
+    })
+    .await;
+    server
+        .wait_for_log("the ledger is available again: a new epoch starts")
+        .await;
+    server.stop_in_order().await;
+    let now = setup.certificates(&["--state", "issued"]).len();
+    assert!(now >= on_record.len() + 2, "{now}");
+}
