@@ -12,6 +12,7 @@ pub mod error_chain;
 pub mod fair_queue;
 pub mod file_access;
 pub mod log_limit;
+pub mod private_file;
 pub mod rate_limit;
 pub mod x509;
 

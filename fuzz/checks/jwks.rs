@@ -26,6 +26,7 @@ static SETUP: LazyLock<Mutex<Setup>> = LazyLock::new(|| {
             istio: Some("istio-ca".to_owned()),
             certificates: None,
             linkerd: None,
+            vault: None,
             admin: None,
         },
         cluster: None,

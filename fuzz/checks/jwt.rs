@@ -100,6 +100,7 @@ fn verifiers(keys: &Scratch) -> JwtVerifiers {
                 istio: Some("istio-ca".to_owned()),
                 certificates: Some("rootbridge".to_owned()),
                 linkerd: None,
+                vault: None,
                 admin: None,
             },
             cluster: None,

@@ -20,6 +20,8 @@ pub struct TokenHealth {
     pub signatures: u64,
     /// Test signatures since the start: the HSM's own log shows the sum of both.
     pub test_signatures: u64,
+    /// How often the PKCS#11 module was finalized and initialized again for this token.
+    pub module_restarts: u64,
     /// Requests that wait or are being signed.
     pub queued: usize,
 }

@@ -42,6 +42,7 @@ pub struct Metrics {
     hsm_queue: Family<TokenLabels, Gauge>,
     hsm_signatures: Family<TokenLabels, Counter>,
     hsm_test_signatures: Family<TokenLabels, Counter>,
+    hsm_module_restarts: Family<TokenLabels, Counter>,
     hsm_probe_duration: Family<TokenLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     ledger_up: Gauge,
     ledger_queued: Gauge,
@@ -62,6 +63,7 @@ impl Default for Metrics {
             hsm_queue: Family::default(),
             hsm_signatures: Family::default(),
             hsm_test_signatures: Family::default(),
+            hsm_module_restarts: Family::default(),
             hsm_probe_duration: Family::default(),
             ledger_up: Gauge::default(),
             ledger_queued: Gauge::default(),
@@ -102,6 +104,11 @@ impl Metrics {
             "hsm_test_signatures",
             "Test signatures by the token since the start, over a constant that is no certificate",
             self.hsm_test_signatures.clone(),
+        );
+        registry.register(
+            "hsm_module_restarts",
+            "How often the PKCS#11 module was finalized and initialized again for the token",
+            self.hsm_module_restarts.clone(),
         );
         registry.register(
             "hsm_probe_duration_seconds",
@@ -178,6 +185,7 @@ impl Metrics {
             for (family, count) in [
                 (&self.hsm_signatures, token_health.signatures),
                 (&self.hsm_test_signatures, token_health.test_signatures),
+                (&self.hsm_module_restarts, token_health.module_restarts),
             ] {
                 let counter = family.get_or_create(&labels);
                 counter.inner().store(count, Ordering::Relaxed);

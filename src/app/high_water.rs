@@ -1,9 +1,8 @@
 //! The mark outside of the ledger: how far the ledger had come when this server last looked. It may lag
 //! behind the ledger and never leads it, because what it says was durable before it was written.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::token_mark::{TokenMark, TokenMarkError};
 use crate::config::Config;
-use crate::digest::{hex, sha256};
-use crate::file_access::{denied, give_to_owner_of};
+use crate::file_access::denied;
 use crate::ledger::{Actor, Change, HighWater, Ledger, LedgerError};
 use crate::log_limit::OnChange;
+use crate::private_file;
 
 /// The shortest time between two writings.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -57,13 +56,7 @@ impl MarkFile {
         let instance = config.instance().name().to_owned();
         let ledger = config.ledger();
         // An instance's name may hold what a file's may not; the digest tells such names apart.
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-        let mut name: String = instance.chars().filter(|c| plain(*c)).take(64).collect();
-        if name != instance {
-            let digest = hex(&sha256(instance.as_bytes()));
-            name.push('.');
-            name.extend(digest.chars().take(16));
-        }
+        let mut name = private_file::name_for(&instance);
         name.push_str(".json");
         Self {
             instance,
@@ -103,33 +96,12 @@ impl MarkFile {
 
     /// Replaces the mark; durable when it returns.
     fn write(&self, reached: &HighWater) -> io::Result<()> {
-        let directory = self.path.parent().unwrap_or(Path::new("/"));
-        if !directory.is_dir() {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(directory)?;
-            if let Some(above) = directory.parent() {
-                give_to_owner_of(above, &File::open(directory)?)?;
-            }
-        }
         let mark = Mark {
             instance: self.instance.clone(),
             ledger: self.ledger.clone(),
             reached: reached.clone(),
         };
-        let temporary = self.path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        give_to_owner_of(directory, &file)?;
-        file.write_all(&serde_json::to_vec(&mark)?)?;
-        file.sync_all()?;
-        fs::rename(&temporary, &self.path)?;
-        File::open(directory)?.sync_all()
+        private_file::replace(&self.path, &serde_json::to_vec(&mark)?)
     }
 }
 

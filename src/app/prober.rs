@@ -127,6 +127,7 @@ impl Prober {
                 signing_time,
                 signatures: token.signatures(),
                 test_signatures: token.test_signatures(),
+                module_restarts: token.module_restarts(),
                 queued: token.queued(),
             },
         );

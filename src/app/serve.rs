@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::controllers;
 use crate::controllers::linkerd::register_pods;
 use crate::issuance::{self, Authorities};
-use crate::mesh::{self, Services};
+use crate::mesh::{self, Services, VaultState};
 use crate::net::{self, AllowedClients, Listener};
 use crate::trust::Bundles;
 use crate::upstream::Statuses;
@@ -134,11 +134,13 @@ pub async fn serve(
     let admin_router = admin::router(Arc::clone(&admin));
     tasks.spawn(admin_listener.serve(None, AllowedClients::Any, admin_router, stop.clone()));
 
+    let vault_state = Arc::new(VaultState::new(config.vault().clone())?);
     let services = Services {
         authorities: Arc::clone(&authorities),
         bundles: Arc::clone(&bundles),
         istio_profile: config.istio_profile().unwrap_or_default().to_owned(),
         clock: Arc::clone(&core.clock),
+        vault: vault_state,
         notices: linkerd_events::start(&config, &core, &clusters, &controlling, &tasks, &stop),
         stop: stop.clone(),
     };

@@ -137,6 +137,8 @@ pub enum Api {
     /// `rootbridge.v1` over gRPC.
     Certificates,
     Linkerd,
+    /// Vault's HTTP API.
+    Vault,
     /// The operators' HTTP API.
     Admin,
 }
@@ -148,6 +150,7 @@ impl fmt::Display for Api {
             Self::Istio => "istio",
             Self::Certificates => "certificates",
             Self::Linkerd => "linkerd",
+            Self::Vault => "vault",
             Self::Admin => "admin",
         })
     }
@@ -209,8 +212,17 @@ mod tests {
         ] {
             assert_eq!((method.name(), method.is_by_cluster()), (name, by_cluster));
         }
-        let apis = [Api::Istio, Api::Certificates, Api::Linkerd, Api::Admin];
+        let apis = [
+            Api::Istio,
+            Api::Certificates,
+            Api::Linkerd,
+            Api::Vault,
+            Api::Admin,
+        ];
         let names = apis.map(|api| api.to_string());
-        assert_eq!(names, ["istio", "certificates", "linkerd", "admin"]);
+        assert_eq!(
+            names,
+            ["istio", "certificates", "linkerd", "vault", "admin"]
+        );
     }
 }

@@ -3,7 +3,8 @@
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::{
-    anchors, ca, cert, check, client, config, dev, generate, keys, ledger, linkerd, serve, upstream,
+    anchors, ca, cert, check, client, config, dev, generate, hsm, keys, ledger, linkerd, serve,
+    upstream,
 };
 
 const AFTER_HELP: &str = "\
@@ -43,6 +44,9 @@ pub(super) enum Command {
     /// List and show issued certificates.
     #[command(subcommand)]
     Cert(cert::CertCommand),
+    /// Show what the tokens are and can do.
+    #[command(subcommand)]
+    Hsm(hsm::HsmCommand),
     /// List the keys in the tokens.
     #[command(subcommand)]
     Key(keys::KeyCommand),

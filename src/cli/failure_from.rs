@@ -18,7 +18,7 @@ impl From<HsmError> for Failure {
             }
             HsmError::NotReady {
                 token,
-                state: TokenState::PinRejected,
+                state: TokenState::PinRejected | TokenState::RefusedEarlier(_),
             } => failure
                 .at(format!("hsm.tokens.{token}"))
                 .next("correct the PIN; no further attempt is made with this one"),

@@ -18,6 +18,7 @@ mod failure_from;
 mod files;
 mod format;
 mod generate;
+mod hsm;
 mod key_prune;
 mod key_records;
 mod keys;
@@ -61,6 +62,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Anchors(args) => anchors::run(args),
         Command::Upstream(args) => upstream::run(args),
         Command::Cert(args) => cert::run(args),
+        Command::Hsm(args) => hsm::run(args),
         Command::Key(args) => keys::run(args),
         Command::Ledger(args) => ledger::run(args),
         Command::Linkerd(args) => linkerd::run(args),

@@ -35,6 +35,7 @@ impl CallersConfig {
             &raw.audiences.istio,
             &raw.audiences.certificates,
             &raw.audiences.linkerd,
+            &raw.audiences.vault,
         ];
         let is_valid = |text: &String| (1..=253).contains(&text.len()) && !text.contains(' ');
         if !audiences.into_iter().flatten().all(is_valid) {
@@ -92,6 +93,7 @@ impl CallersConfig {
             Api::Istio => self.audiences.istio.as_deref(),
             Api::Certificates => self.audiences.certificates.as_deref(),
             Api::Linkerd => self.audiences.linkerd.as_deref(),
+            Api::Vault => self.audiences.vault.as_deref(),
             Api::Admin => None,
         }
     }

@@ -21,6 +21,10 @@ impl ListenerClusters {
         self.default.as_deref()
     }
 
+    pub fn contains(&self, name: &str) -> bool {
+        self.names.iter().any(|each| each == name)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }

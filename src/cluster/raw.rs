@@ -76,4 +76,5 @@ pub struct RawClusterAudiences {
     pub istio: Option<String>,
     pub certificates: Option<String>,
     pub linkerd: Option<String>,
+    pub vault: Option<String>,
 }

@@ -26,7 +26,9 @@ use file::ConfigSource;
 pub(crate) use file::read;
 pub use log::{LogConfig, LogFormat, RawLog};
 pub use memory::Memory;
-use references::{check_addresses, check_linkerd_profile};
+use references::{
+    check_addresses, check_linkerd_profile, check_target_clusters, check_vault_listeners,
+};
 pub use schema::Shape;
 pub use sections::{Instance, LedgerConfig, RawInstance, RawLedger};
 
@@ -93,6 +95,9 @@ pub struct RawConfig {
     /// `[istio]`.
     #[serde(default)]
     pub istio: mesh::RawIstio,
+    /// `[vault]`.
+    #[serde(default)]
+    pub vault: mesh::RawVault,
     /// `[admin]`.
     #[serde(default)]
     pub admin: admin::RawConfig,
@@ -118,6 +123,7 @@ pub struct Config {
     policy: policy::Config,
     upstream: upstream::Config,
     istio_profile: Option<String>,
+    vault: mesh::VaultConfig,
     admin: admin::Config,
     log: LogConfig,
 }
@@ -185,10 +191,12 @@ impl Config {
         let tokens: Vec<&str> = hsm.iter().flat_map(hsm::Config::token_names).collect();
         let mut upstream = upstream::Config::check(upstream, &tokens, &mut issues);
         upstream.find_clusters(&clusters, &mut issues);
-        upstream.find_clusters(&clusters, &mut issues);
         upstream.check_lifetimes(policy.policy().profiles_in_use(), &mut issues);
         let publisher = issues.collect(publisher::PublisherConfig::try_from(raw.publisher));
         let log = issues.collect(LogConfig::try_from(raw.log));
+        let vault = mesh::VaultConfig::check(raw.vault, &mut issues);
+        vault.check_profiles(policy.policy(), &mut issues);
+        check_vault_listeners(&listeners, &vault, &mut issues);
 
         if let Some(name) = &raw.istio.profile
             && !policy.policy().has_profile(name)
@@ -204,24 +212,17 @@ impl Config {
                 issues.push(ConfigIssue::undefined(key, "operators", name));
             }
         }
-        for target in &bundle_targets {
-            for name in target
-                .clusters()
-                .filter(|name| !clusters.contains_key(*name))
-            {
-                let key = format!("bundle_targets.{}.clusters", target.name());
-                issues.push(ConfigIssue::undefined(key, "clusters", name));
-            }
-        }
+        check_target_clusters(&bundle_targets, &clusters, &mut issues);
         controllers.check_references(&clusters, policy.policy(), &mut issues);
         check_addresses(&listeners, admin.as_ref(), &mut issues);
 
         let config = || {
+            let ledger = ledger?;
             Some(Self {
                 file: file.to_owned(),
                 instance: instance?,
-                ledger: ledger?,
-                hsm: hsm?,
+                hsm: hsm?.with_state_directory(ledger.high_water_directory()),
+                ledger,
                 authn,
                 clusters,
                 bundle_targets,
@@ -232,6 +233,7 @@ impl Config {
                 policy,
                 upstream,
                 istio_profile: raw.istio.profile,
+                vault,
                 admin: admin?,
                 log: log?,
             })
@@ -337,6 +339,7 @@ impl Config {
             policy: _,
             upstream,
             istio_profile,
+            vault,
             admin,
             log,
         } = self;
@@ -354,6 +357,7 @@ impl Config {
             ("publisher", *publisher != next.publisher),
             ("upstream or authority", *upstream != next.upstream),
             ("istio", *istio_profile != next.istio_profile),
+            ("vault", *vault != next.vault),
             (controllers_key, *controllers != next.controllers),
             ("admin", *admin != next.admin),
             ("log", *log != next.log),
@@ -366,6 +370,11 @@ impl Config {
     /// `istio.profile`: the profile of an Istio request that names none.
     pub fn istio_profile(&self) -> Option<&str> {
         self.istio_profile.as_deref()
+    }
+
+    /// `[vault]`.
+    pub fn vault(&self) -> &mesh::VaultConfig {
+        &self.vault
     }
 
     /// `[admin]`.

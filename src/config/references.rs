@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::config_issue::{ConfigIssue, ConfigIssues};
-use crate::{admin, mesh, policy};
+use crate::controllers::publisher;
+use crate::{admin, cluster, mesh, policy};
 
 pub(super) fn check_linkerd_profile(
     listener: &mesh::ListenerConfig,
@@ -24,6 +25,45 @@ pub(super) fn check_linkerd_profile(
             .check_schedule(profile)
             .map_err(|issue| ConfigIssues::from(issue).under(&table)),
         None => Ok(()),
+    }
+}
+
+pub(super) fn check_target_clusters(
+    targets: &[publisher::TargetConfig],
+    clusters: &BTreeMap<String, cluster::ClusterConfig>,
+    issues: &mut ConfigIssues,
+) {
+    for target in targets {
+        let unknown = target
+            .clusters()
+            .filter(|name| !clusters.contains_key(*name));
+        for name in unknown {
+            let key = format!("bundle_targets.{}.clusters", target.name());
+            issues.push(ConfigIssue::undefined(key, "clusters", name));
+        }
+    }
+}
+
+/// A listener without mounts would answer nothing, and mounts without a listener nobody.
+pub(super) fn check_vault_listeners(
+    listeners: &[mesh::ListenerConfig],
+    vault: &mesh::VaultConfig,
+    issues: &mut ConfigIssues,
+) {
+    let mut serving = listeners
+        .iter()
+        .filter(|each| each.serves(mesh::Api::Vault));
+    match (serving.next(), vault.mounts().is_empty()) {
+        (Some(listener), true) => {
+            let key = format!("listeners.{}.apis", listener.name());
+            let issue = ConfigIssue::new(key, "`vault` serves mounts, and there is none");
+            issues.push(issue.with_fix("write [vault.mount.NAME] with `authority`"));
+        }
+        (None, false) => {
+            let issue = ConfigIssue::new("vault.mount", "no listener has `vault` among its `apis`");
+            issues.push(issue.with_fix("write apis = [\"vault\"] in a listener of its own"));
+        }
+        _ => {}
     }
 }
 

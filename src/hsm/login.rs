@@ -5,19 +5,25 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use cryptoki::error::RvError;
 use cryptoki::session::{Session, SessionState, UserType};
 
 use super::error::HsmError;
 use super::fault::Fault;
 use super::keys;
+use super::lifecycle::ModuleSession;
+use super::login_client::{LoginClient, LoginRequest};
 use super::module::select;
-use super::pin::{LoginDecision, Pin, PinFault, PinSource, Refusal, decide_login};
+use super::module_restart::ModuleRestart;
+use super::pin::{LoginDecision, PinFault, Refusal, decide_login};
+use super::pin_source::{Pin, PinSource};
+use super::refused_pin::RefusedPin;
 use super::token_info::TokenInfo;
 use super::token_inner::TokenInner;
 use super::token_state::TokenState;
 use crate::backoff::Backoff;
+use crate::clock::{Clock as _, SystemClock};
 
 /// How often the PIN's source and the token's flags are read after the token refused a PIN.
 const PIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -25,55 +31,18 @@ const FIRST_RETRY: Duration = Duration::from_millis(250);
 /// Short, because the token is usable only after the next attempt.
 const LONGEST_RETRY: Duration = Duration::from_secs(4);
 
-enum LoginRequest {
-    /// A worker lost its session or login of this generation.
-    Restore {
-        generation: u64,
-        not_logged_in: bool,
-        reply: Sender<Result<(), String>>,
-    },
-    /// Signing failed, and a new session did not help.
-    CheckFailure(String),
+/// Why the token is not connected.
+struct NotConnected {
+    state: TokenState,
+    /// Whether C_Finalize and C_Initialize may help.
+    module_may_be_the_cause: bool,
 }
 
-/// The way from workers and callers to the login thread.
-#[derive(Clone)]
-pub(super) struct LoginClient {
-    inner: Arc<TokenInner>,
-    requests: Sender<LoginRequest>,
-}
-
-impl LoginClient {
-    /// Returns once a new session will be logged in, or fails, at the latest at `deadline`.
-    pub(super) fn restore(
-        &self,
-        generation: u64,
-        not_logged_in: bool,
-        deadline: Instant,
-    ) -> Result<(), String> {
-        let (reply, answer) = bounded(1);
-        let closing = || "the token is being closed".to_owned();
-        self.requests
-            .send(LoginRequest::Restore {
-                generation,
-                not_logged_in,
-                reply,
-            })
-            .map_err(|_| closing())?;
-        answer
-            .recv_deadline(deadline)
-            .map_err(|error| match error {
-                RecvTimeoutError::Timeout => {
-                    "the session was not restored before the deadline".into()
-                }
-                RecvTimeoutError::Disconnected => closing(),
-            })?
-    }
-
-    /// Requests a self-test; one at a time.
-    pub(super) fn report_failure(&self, reason: String) {
-        if self.inner.mark_failure_reported() {
-            let _ = self.requests.send(LoginRequest::CheckFailure(reason));
+impl From<TokenState> for NotConnected {
+    fn from(state: TokenState) -> Self {
+        Self {
+            module_may_be_the_cause: !state.needs_operator(),
+            state,
         }
     }
 }
@@ -81,32 +50,33 @@ impl LoginClient {
 pub(super) struct LoginThread {
     inner: Arc<TokenInner>,
     requests: Receiver<LoginRequest>,
-    session: Option<Session>,
+    session: Option<ModuleSession>,
     refusal: Option<Refusal>,
+    refused_pin: RefusedPin,
     final_try: bool,
     /// True after the token was ready once: a token that lost its device may log in and find keys,
     /// and fail only when it signs, so it must pass a self-test before it is ready again.
     needs_self_test: bool,
     backoff: Backoff,
     next_check: Instant,
+    module_restart: ModuleRestart,
 }
 
 impl LoginThread {
     pub(super) fn new(inner: &Arc<TokenInner>) -> (Self, LoginClient) {
         let (sender, requests) = unbounded();
-        let client = LoginClient {
-            inner: Arc::clone(inner),
-            requests: sender,
-        };
+        let client = LoginClient::new(Arc::clone(inner), sender);
         let thread = Self {
             inner: Arc::clone(inner),
             requests,
             session: None,
             refusal: None,
+            refused_pin: RefusedPin::new(inner.state_directory.as_deref(), &inner.name),
             final_try: inner.config.final_try,
             needs_self_test: false,
             backoff: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
             next_check: Instant::now(),
+            module_restart: ModuleRestart::default(),
         };
         (thread, client)
     }
@@ -124,6 +94,7 @@ impl LoginThread {
                     let _ = reply.send(self.restore(generation, not_logged_in));
                 }
                 Ok(LoginRequest::CheckFailure(reason)) => self.check_failure(&reason),
+                Ok(LoginRequest::ReleaseSession) => self.release_session(),
                 Err(RecvTimeoutError::Timeout) if self.session.is_some() => self.check(),
                 Err(RecvTimeoutError::Timeout) => self.connect(),
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -135,16 +106,33 @@ impl LoginThread {
     fn connect(&mut self) {
         match self.try_connect() {
             Ok(()) => self.set_ready(),
-            Err(state) => self.set_not_ready(state),
+            Err(NotConnected {
+                state,
+                module_may_be_the_cause,
+            }) => {
+                self.set_not_ready(state);
+                // Before the next attempt, so that there is one login for each attempt.
+                if module_may_be_the_cause {
+                    self.module_restart.attempt(&self.inner);
+                }
+            }
         }
     }
 
-    fn try_connect(&mut self) -> Result<(), TokenState> {
+    /// For another token's restart of the module. The login follows at once, when the restart is over.
+    fn release_session(&mut self) {
+        if self.session.is_some() && self.inner.module.is_restarting() {
+            self.session = None;
+            self.connect();
+        }
+    }
+
+    fn try_connect(&mut self) -> Result<(), NotConnected> {
         let pin = self.read_pin();
         if let Ok(Some(pin)) = &pin
             && self.refusal.is_some_and(|refusal| refusal.is_wrong(pin))
         {
-            return Err(TokenState::PinRejected);
+            return Err(TokenState::PinRejected.into());
         }
         let inner = Arc::clone(&self.inner);
         let guard = inner.module.lock_for_login();
@@ -153,7 +141,11 @@ impl LoginThread {
         let session = inner.module.session(info.slot).map_err(unavailable)?;
         // A worker's session may have preserved the login.
         if !is_logged_in(&session).map_err(unavailable)? {
-            self.login(&session, &info, pin.map_err(unavailable)?.as_ref())?;
+            let pin = pin.map_err(|error| NotConnected {
+                state: unavailable(error),
+                module_may_be_the_cause: false,
+            })?;
+            self.login(&session, &info, pin.as_ref())?;
         }
         drop(guard);
         inner.set_login_is_shown(is_logged_in(&session).map_err(unavailable)?);
@@ -190,6 +182,14 @@ impl LoginThread {
             }
             return Ok(());
         };
+        if self.refusal.is_none() {
+            let reason = self
+                .refused_pin
+                .reason(info, &pin.source, SystemClock.now());
+            if let Some(reason) = reason {
+                return Err(TokenState::RefusedEarlier(reason));
+            }
+        }
         match decide_login(info.pin, self.refusal.as_mut(), pin, self.final_try) {
             LoginDecision::Attempt => {}
             // `--final-try` allows one attempt.
@@ -200,6 +200,7 @@ impl LoginThread {
         let fault = match session.login(UserType::User, Some(&pin.secret)) {
             Ok(()) => {
                 self.refusal = None;
+                self.refused_pin.forget();
                 return Ok(());
             }
             Err(error) => Fault::from(error),
@@ -229,6 +230,9 @@ impl LoginThread {
         let after = self.inner.module.token_info(info.slot);
         let flags = after.map_or(info.pin, |after| after.pin);
         self.refusal = Some(Refusal::new(pin_fault, pin, flags));
+        let now = SystemClock.now();
+        self.refused_pin
+            .remember(info, (pin_fault, flags), &pin.source, now);
         Err(refused(pin_fault))
     }
 
@@ -332,6 +336,7 @@ impl LoginThread {
     fn set_ready(&mut self) {
         self.needs_self_test = true;
         self.backoff.reset();
+        self.module_restart.reset();
         self.next_check = Instant::now() + self.inner.probe_interval;
         self.inner.set_state(TokenState::Ready);
     }

@@ -43,6 +43,19 @@ impl HashedInToken {
         }
     }
 
+    /// Of C_GenerateKeyPair, and the first that C_SignInit is called with.
+    pub(super) fn mechanisms(
+        self,
+        kind: KeyKind,
+    ) -> (Option<MechanismType>, Option<MechanismType>) {
+        let generation = generation(kind).map(|(mechanism, _)| mechanism.mechanism_type());
+        let signing = kind
+            .ca_algorithm()
+            .and_then(|algorithm| signing(algorithm, self.of(algorithm), &[]).ok())
+            .map(|(mechanism, _)| mechanism.mechanism_type());
+        (generation, signing)
+    }
+
     fn of(self, algorithm: SignatureAlgorithm) -> bool {
         match algorithm {
             SignatureAlgorithm::RsaSha256 => self.rsa,

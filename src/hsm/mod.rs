@@ -6,6 +6,7 @@
 //! ([`Permit::sign`]). Private keys never leave the token. The PIN is read for each login and not
 //! stored.
 
+mod abilities;
 mod attestation;
 mod attributes;
 mod config;
@@ -18,14 +19,19 @@ mod init;
 mod key;
 mod key_name;
 mod keys;
+mod lifecycle;
 mod login;
+mod login_client;
 mod mechanism;
 mod module;
 mod module_hint;
+mod module_restart;
 mod permit;
 mod pin;
+mod pin_source;
 mod public_key;
 mod queue;
+mod refused_pin;
 mod signing_key;
 mod slots;
 mod token;
@@ -46,6 +52,7 @@ use secrecy::SecretString;
 use module::Module;
 use token_inner::TokenInner;
 
+pub use abilities::{Abilities, MechanismReport, SessionLimits, Use};
 pub use attestation::Attestation;
 pub use config::{Config, DEFAULT_QUEUE, RawConfig, RawTokenConfig, TokenConfig};
 pub use error::{HsmError, SignError};
@@ -56,7 +63,7 @@ pub use key_name::{KeyName, KeyNameError};
 pub use keys::KeyReport;
 pub use module::SlotReport;
 pub use permit::Permit;
-pub use pin::PinSource;
+pub use pin_source::PinSource;
 pub use signing_key::TEST_MESSAGE;
 pub use slots::{most_of_one_caller, queue_for};
 pub use token::Token;
@@ -134,6 +141,15 @@ impl Hsm {
         self.config.token_names().map(str::to_owned).collect()
     }
 
+    /// The name in `[hsm.tokens.NAME]` that this token is configured as.
+    pub fn name_of(&self, token: &TokenInfo) -> Option<&str> {
+        let mut names = self.config.token_names();
+        names.find(|name| {
+            let config = self.config.token(name);
+            config.is_some_and(|config| config.matches(token))
+        })
+    }
+
     /// The one configured token that `uri` names. Each is waited for, up to `limit`.
     ///
     /// # Errors
@@ -166,12 +182,27 @@ impl Hsm {
         }
     }
 
+    /// As the module's library describes itself.
+    pub fn library(&self) -> LibraryInfo {
+        self.module.library().clone()
+    }
+
     /// All slots that hold a token, those with a faulty one included.
     ///
     /// # Errors
     /// C_GetSlotList's.
     pub fn slots(&self) -> Result<Vec<SlotReport>, Fault> {
+        let _guard = self.module.lock_for_login();
         self.module.slots()
+    }
+
+    /// What the token in a slot can do, by what it says of itself.
+    ///
+    /// # Errors
+    /// C_GetTokenInfo's.
+    pub fn abilities(&self, slot: u64) -> Result<Abilities, Fault> {
+        let _guard = self.module.lock_for_login();
+        Abilities::read(&self.module, slot)
     }
 
     /// Initializes the token in `slot` or in the first free slot, and sets its PINs. An initialized

@@ -1,23 +1,17 @@
-//! The PKCS#11 module: loaded once, initialized once, and the tokens in its slots.
-//!
-//! Not implemented: recovery by C_Finalize and C_Initialize, which a killed remote HSM or a moved
-//! token directory needs. It would belong here, in this order: every worker and login thread drops its
-//! session (a new login generation makes them stale), the module is finalized and initialized, and
-//! tokens are selected and logged in to under `lifecycle`. Session handles start at 1 again, so a
-//! stale `Session` that is dropped later would close another thread's session; and C_Finalize while
-//! a thread is in C_Sign crashes SoftHSM and opencryptoki. When a worker never returns from C_Sign,
-//! only ending the process helps.
+//! The PKCS#11 module: loaded once, and the tokens in its slots. It is finalized and initialized again
+//! when a token needs it: a killed remote HSM, a moved token directory, a token that the module holds to
+//! be faulty.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use cryptoki::session::Session;
 use cryptoki::slot::Slot;
 
 use super::config::TokenConfig;
 use super::error::HsmError;
 use super::fault::Fault;
+use super::lifecycle::{Lifecycle, ModuleSession, RestartError, SessionHolder};
 use super::mechanism::HashedInToken;
 use super::pin::PinFlags;
 use super::token_info::{LibraryInfo, TokenInfo};
@@ -29,7 +23,7 @@ pub(super) struct Module {
     context: Pkcs11,
     path: PathBuf,
     library: LibraryInfo,
-    lifecycle: RwLock<()>,
+    lifecycle: Lifecycle,
 }
 
 #[derive(Clone, Debug)]
@@ -42,7 +36,7 @@ pub struct SlotReport {
 }
 
 impl Module {
-    /// Loads and initializes the module; once for each process.
+    /// Loads and initializes the module; once for each process, but for [`Self::restart`].
     pub(super) fn open(path: &Path) -> Result<Arc<Self>, HsmError> {
         if !path.exists() {
             return Err(HsmError::NoSuchModule { path: path.into() });
@@ -51,15 +45,11 @@ impl Module {
             path: path.into(),
             reason: error.to_string(),
         })?;
-        // Without OS locking, threads crash SoftHSM. A module that is initialized already is
-        // refused: it may have been initialized without locking.
-        context
-            .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
-            .map_err(|error| HsmError::Initialize {
-                path: path.into(),
-                fault: error.into(),
-                causes: Vec::new(),
-            })?;
+        initialize(&context).map_err(|fault| HsmError::Initialize {
+            path: path.into(),
+            fault,
+            causes: Vec::new(),
+        })?;
         let library = context.get_library_info().map(|info| LibraryInfo {
             manufacturer: fixed_text(info.manufacturer_id()),
             description: fixed_text(info.library_description()),
@@ -72,7 +62,7 @@ impl Module {
             context,
             path: path.into(),
             library: library.unwrap_or_default(),
-            lifecycle: RwLock::new(()),
+            lifecycle: Lifecycle::default(),
         }))
     }
 
@@ -80,22 +70,49 @@ impl Module {
         &self.context
     }
 
+    pub(super) fn library(&self) -> &LibraryInfo {
+        &self.library
+    }
+
     /// Held while a login thread selects its token and logs in, so that no token is initialized
     /// meanwhile: the security officer cannot log in to a token that has a read-only session.
     pub(super) fn lock_for_login(&self) -> RwLockReadGuard<'_, ()> {
-        self.lifecycle
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.lifecycle.shared()
     }
 
     /// Held while a token is initialized.
     pub(super) fn lock_for_init(&self) -> RwLockWriteGuard<'_, ()> {
-        self.lifecycle
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.lifecycle.exclusive()
     }
 
-    /// All slots that hold a token, those with a faulty one included.
+    /// Its sessions are asked for when the module has to be started again.
+    pub(super) fn register(&self, holder: Weak<dyn SessionHolder>) {
+        self.lifecycle.register(holder);
+    }
+
+    /// Whether a restart would interrupt a token that can be used.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.lifecycle.is_in_use()
+    }
+
+    /// Whether all sessions are to be closed.
+    pub(super) fn is_restarting(&self) -> bool {
+        self.lifecycle.is_restarting()
+    }
+
+    /// C_Finalize and C_Initialize, once every session is closed. The caller holds none.
+    pub(super) fn restart(&self) -> Result<(), RestartError> {
+        self.lifecycle.restart(|| {
+            // It fails when the last restart was left half done.
+            if let Err(error) = self.context.clone().finalize() {
+                tracing::warn!(module = %self.path.display(), error = %Fault::from(error), "C_Finalize failed");
+            }
+            initialize(&self.context)
+        })
+    }
+
+    /// All slots that hold a token, those with a faulty one included. The caller holds a guard or a
+    /// session.
     pub(super) fn slots(&self) -> Result<Vec<SlotReport>, Fault> {
         let slots = self.context.get_slots_with_token()?;
         Ok(slots.into_iter().map(|slot| self.report(slot)).collect())
@@ -160,14 +177,18 @@ impl Module {
         })
     }
 
-    /// A read-only session, which is enough to sign.
-    pub(super) fn session(&self, slot: u64) -> Result<Session, Fault> {
-        Ok(self.context.open_ro_session(Slot::try_from(slot)?)?)
+    /// A read-only session, which is enough to sign. The caller holds no session.
+    pub(super) fn session(&self, slot: u64) -> Result<ModuleSession, Fault> {
+        let slot = Slot::try_from(slot)?;
+        self.lifecycle
+            .open(|| Ok(self.context.open_ro_session(slot)?))
     }
 
-    /// A session that may create objects.
-    pub(super) fn writable_session(&self, slot: u64) -> Result<Session, Fault> {
-        Ok(self.context.open_rw_session(Slot::try_from(slot)?)?)
+    /// A session that may create objects. The caller may hold another session.
+    pub(super) fn writable_session(&self, slot: u64) -> Result<ModuleSession, Fault> {
+        let slot = Slot::try_from(slot)?;
+        self.lifecycle
+            .open_now(|| Ok(self.context.open_rw_session(slot)?))
     }
 
     fn report(&self, slot: Slot) -> SlotReport {
@@ -181,6 +202,12 @@ impl Module {
             token: self.token_info(slot.id()),
         }
     }
+}
+
+fn initialize(context: &Pkcs11) -> Result<(), Fault> {
+    // Without OS locking, threads crash SoftHSM. A module that is initialized already is refused: it
+    // may have been initialized without locking.
+    Ok(context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?)
 }
 
 /// The content of a text field of fixed width. It is padded with blanks, or, by some modules, ends with

@@ -1,4 +1,4 @@
-//! The user PIN's source, and the decision whether it may be sent.
+//! The decision whether the user PIN may be sent.
 //!
 //! A few wrong PINs lock a real token, and a supervisor that restarts a failing process makes these
 //! attempts in seconds. So a wrong PIN is never sent again: the next login attempt waits until the
@@ -6,125 +6,45 @@
 //! flags show a change, or the source is written again.
 
 use std::fmt;
-use std::io::Read;
-use std::path::PathBuf;
 use std::time::SystemTime;
 
-use crate::digest::sha256;
 use cryptoki::error::RvError;
-use cryptoki::types::AuthPin;
-use zeroize::Zeroizing;
+use serde::{Deserialize, Serialize};
 
-use super::error::HsmError;
-
-/// Bytes. No token accepts more; a longer file is not a PIN file.
-const MAX_PIN: u64 = 1024;
-
-/// The source of a token's user PIN.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PinSource {
-    /// A file; line ends after the PIN are not part of it.
-    File(PathBuf),
-    /// An environment variable.
-    Env(String),
-}
-
-/// A PIN, and a digest by which it is recognized.
-pub(super) struct Pin {
-    pub(super) secret: AuthPin,
-    pub(super) digest: PinDigest,
-    /// When its file was written.
-    modified: Option<SystemTime>,
-}
-
-/// SHA-256 of a PIN as it is sent. It is never logged or stored: a PIN is easily guessed from it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct PinDigest([u8; 32]);
-
-impl fmt::Debug for PinDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PinDigest(..)")
-    }
-}
-
-impl PinSource {
-    /// Reads the source, each time it is called.
-    pub(super) fn read(&self) -> Result<Pin, HsmError> {
-        let fail = |reason: String| HsmError::Pin {
-            location: self.to_string(),
-            reason,
-        };
-        let mut modified = None;
-        let text: Zeroizing<String> = match self {
-            Self::Env(name) => {
-                Zeroizing::new(std::env::var(name).map_err(|error| match error {
-                    std::env::VarError::NotPresent => fail("it is not set".into()),
-                    // The error's own Display would show the content.
-                    std::env::VarError::NotUnicode(_) => fail("it is not UTF-8".into()),
-                })?)
-            }
-            Self::File(path) => {
-                let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_PIN as usize + 1));
-                std::fs::File::open(path)
-                    .and_then(|file| {
-                        modified = file.metadata()?.modified().ok();
-                        file.take(MAX_PIN + 1).read_to_end(&mut bytes)
-                    })
-                    .map_err(|error| fail(error.to_string()))?;
-                if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-                    return Err(fail("it is UTF-16: write it as UTF-8".into()));
-                }
-                let text =
-                    std::str::from_utf8(&bytes).map_err(|_| fail("it is not UTF-8".into()))?;
-                Zeroizing::new(text.to_owned())
-            }
-        };
-        // Windows tools write a byte order mark before UTF-8.
-        let pin = text.strip_prefix('\u{feff}').unwrap_or(&text);
-        let pin = pin.trim_end_matches(['\r', '\n']);
-        if pin.is_empty() {
-            return Err(fail("it is empty".into()));
-        }
-        if pin.len() as u64 > MAX_PIN {
-            return Err(fail(format!("it is longer than {MAX_PIN} bytes")));
-        }
-        // A wrong PIN costs one of the token's few attempts.
-        if pin.contains(char::is_control) {
-            return Err(fail(
-                "it holds a line break or another control character".into(),
-            ));
-        }
-        Ok(Pin {
-            secret: AuthPin::from(pin),
-            digest: PinDigest(sha256(pin.as_bytes())),
-            modified,
-        })
-    }
-}
-
-impl fmt::Display for PinSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "{}", path.display()),
-            Self::Env(name) => write!(f, "the environment variable {name}"),
-        }
-    }
-}
+use super::pin_source::{Pin, PinDigest};
 
 /// CKF_USER_PIN_* of a token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PinFlags {
     pub(super) final_try: bool,
     pub(super) locked: bool,
     pub(super) to_be_changed: bool,
 }
 
+impl PinFlags {
+    /// Whether `now` lacks a flag of these that says that the PIN cannot be used.
+    pub(super) fn cleared(self, now: Self) -> bool {
+        (self.locked && !now.locked) || (self.to_be_changed && !now.to_be_changed)
+    }
+}
+
 /// Why the token refuses a PIN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum PinFault {
     Wrong,
     Locked,
     Expired,
+}
+
+impl fmt::Display for PinFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Wrong => "it refused this PIN",
+            Self::Locked => "its PIN was locked",
+            Self::Expired => "its PIN had expired",
+        })
+    }
 }
 
 impl PinFault {
@@ -167,8 +87,7 @@ impl Refusal {
 
     /// Why the token would refuse this PIN again; `None` once something has changed.
     fn would_repeat(&mut self, pin: &Pin, flags: PinFlags) -> Option<PinFault> {
-        let cleared = (self.flags.locked && !flags.locked)
-            || (self.flags.to_be_changed && !flags.to_be_changed);
+        let cleared = self.flags.cleared(flags);
         self.flags.locked |= flags.locked;
         self.flags.to_be_changed |= flags.to_be_changed;
         let changed = match self.fault {
@@ -215,18 +134,16 @@ pub(super) fn decide_login(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::pin_source::SourceMark;
     use super::*;
-    use secrecy::ExposeSecret;
 
     use LoginDecision::{Attempt, FinalAttempt, FinalTryNotPermitted, Refused};
 
     /// A PIN from a file that was written at `second`.
     fn pin(text: &str, second: u64) -> Pin {
-        Pin {
-            secret: AuthPin::from(text),
-            digest: PinDigest(sha256(text.as_bytes())),
-            modified: Some(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second)),
-        }
+        let modified = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second);
+        let source = SourceMark::Environment { name: "PIN".into() };
+        Pin::new(text, Some(modified), source)
     }
 
     const NO_FLAGS: PinFlags = PinFlags {
@@ -314,55 +231,5 @@ mod tests {
             assert_eq!(PinFault::from_code(Some(code)), expected, "{code:?}");
         }
         assert_eq!(PinFault::from_code(None), None);
-    }
-
-    #[test]
-    fn a_line_end_is_not_part_of_the_pin_and_debug_does_not_show_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("pin");
-        let source = PinSource::File(path.clone());
-        std::fs::write(&path, "s3cret").unwrap();
-        let bare = source.read().unwrap();
-        std::fs::write(&path, "s3cret\r\n").unwrap();
-        let line = source.read().unwrap();
-        assert_eq!(
-            (bare.digest, line.secret.expose_secret()),
-            (line.digest, "s3cret")
-        );
-        std::fs::write(&path, "\u{feff}s3cret\r\n").unwrap();
-        assert_eq!(bare.digest, source.read().unwrap().digest);
-        assert_eq!(format!("{:?}", line.digest), "PinDigest(..)");
-        for (content, says) in [
-            (&b""[..], "empty"),
-            (b"\n", "empty"),
-            (b"\xff\xfe1\x002\x00", "UTF-16"),
-            (b"\xff1234", "not UTF-8"),
-            (b"12\n34\n", "line break"),
-            (b"1234\x00", "control character"),
-            (b"\xef\xbb\xbf\r\n", "empty"),
-            (&[b'1'; 2000], "longer"),
-        ] {
-            std::fs::write(&path, content).unwrap();
-            let error = source.read().err().unwrap().to_string();
-            assert!(error.contains(says) && error.contains("pin"), "{error}");
-        }
-        std::fs::remove_file(&path).unwrap();
-        assert!(
-            source
-                .read()
-                .err()
-                .unwrap()
-                .to_string()
-                .contains("No such file")
-        );
-        let unset = PinSource::Env("RB_TEST_NO_SUCH_PIN".into())
-            .read()
-            .err()
-            .unwrap()
-            .to_string();
-        assert_eq!(
-            unset,
-            "cannot read the PIN from the environment variable RB_TEST_NO_SUCH_PIN: it is not set"
-        );
     }
 }

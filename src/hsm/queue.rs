@@ -13,6 +13,16 @@ pub(super) struct JobQueue<T> {
 struct Inner<T> {
     jobs: FairQueue<T>,
     closed: bool,
+    interrupts: u64,
+}
+
+/// What a worker does next.
+pub(super) enum Next<T> {
+    Job(T),
+    /// All workers were interrupted: once for each.
+    Interrupted,
+    /// The queue is closed and empty.
+    End,
 }
 
 impl<T> JobQueue<T> {
@@ -21,6 +31,7 @@ impl<T> JobQueue<T> {
             inner: Mutex::new(Inner {
                 jobs: FairQueue::default(),
                 closed: false,
+                interrupts: 0,
             }),
             changed: Condvar::new(),
         }
@@ -39,21 +50,31 @@ impl<T> JobQueue<T> {
         self.changed.notify_one();
     }
 
-    /// Waits for a job; `None` once the queue is closed and empty.
-    pub(super) fn next(&self) -> Option<T> {
+    /// Waits for a job. `seen` counts the interrupts that the worker has had.
+    pub(super) fn next(&self, seen: &mut u64) -> Next<T> {
         let mut inner = self.lock();
         loop {
+            if *seen != inner.interrupts {
+                *seen = inner.interrupts;
+                return Next::Interrupted;
+            }
             if let Some(job) = inner.jobs.pop() {
-                return Some(job);
+                return Next::Job(job);
             }
             if inner.closed {
-                return None;
+                return Next::End;
             }
             inner = self
                 .changed
                 .wait(inner)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Interrupts every worker before its next job.
+    pub(super) fn interrupt(&self) {
+        self.lock().interrupts += 1;
+        self.changed.notify_all();
     }
 
     /// What is queued is still done.

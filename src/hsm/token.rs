@@ -86,6 +86,11 @@ impl Token {
         self.inner().unconfirmed_signatures.load(Ordering::Relaxed)
     }
 
+    /// How often the module was finalized and initialized again because this token needed it.
+    pub fn module_restarts(&self) -> u64 {
+        self.inner().module_restarts.load(Ordering::Relaxed)
+    }
+
     /// How many requests wait for a worker.
     pub fn queued(&self) -> usize {
         self.workers.queued()

@@ -1,3 +1,4 @@
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +21,8 @@ pub(super) struct TokenInner {
     pub(super) name: String,
     pub(super) module: Arc<Module>,
     pub(super) config: TokenConfig,
+    /// Where it is remembered that the token refused a PIN.
+    pub(super) state_directory: Option<PathBuf>,
     /// How many requests may wait.
     pub(super) queue: usize,
     /// The time limit of a request, waiting included.
@@ -28,6 +31,8 @@ pub(super) struct TokenInner {
     pub(super) signatures: AtomicU64,
     pub(super) test_signatures: AtomicU64,
     pub(super) unconfirmed_signatures: AtomicU64,
+    /// How often the module was started again for this token.
+    pub(super) module_restarts: AtomicU64,
     login_generation: AtomicU64,
     state: watch::Sender<TokenState>,
     info: Mutex<Option<TokenInfo>>,
@@ -51,12 +56,14 @@ impl TokenInner {
             name: name.to_owned(),
             module,
             config: token,
+            state_directory: config.state_directory().map(Path::to_owned),
             queue: config.queue(),
             deadline: config.deadline(),
             probe_interval: config.probe_interval(),
             signatures: AtomicU64::new(0),
             test_signatures: AtomicU64::new(0),
             unconfirmed_signatures: AtomicU64::new(0),
+            module_restarts: AtomicU64::new(0),
             login_generation: AtomicU64::new(0),
             state: watch::Sender::new(TokenState::Starting),
             info: Mutex::new(None),

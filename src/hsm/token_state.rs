@@ -9,6 +9,9 @@ pub enum TokenState {
     Ready,
     /// The token refused the PIN. No login is attempted until the PIN's source has other content.
     PinRejected,
+    /// Another process was refused the same PIN: the text says when, and how to override it. A login is
+    /// attempted once the PIN's source has changed.
+    RefusedEarlier(String),
     /// The PIN is locked. A login is attempted when the token's flags change, or the PIN's source is
     /// written again.
     PinLocked,
@@ -24,7 +27,11 @@ impl TokenState {
     /// Whether the token and the PIN's source are only watched until somebody changes one of them.
     pub fn needs_operator(&self) -> bool {
         match self {
-            Self::PinRejected | Self::PinLocked | Self::PinExpired | Self::FinalTry => true,
+            Self::PinRejected
+            | Self::RefusedEarlier(_)
+            | Self::PinLocked
+            | Self::PinExpired
+            | Self::FinalTry => true,
             Self::Starting | Self::Ready | Self::Unavailable(_) => false,
         }
     }
@@ -49,7 +56,7 @@ impl fmt::Display for TokenState {
             Self::FinalTry => f.write_str(
                 "one more wrong PIN locks it, so no login is attempted; check the PIN, then start with --final-try",
             ),
-            Self::Unavailable(reason) => f.write_str(reason),
+            Self::RefusedEarlier(reason) | Self::Unavailable(reason) => f.write_str(reason),
         }
     }
 }

@@ -15,9 +15,11 @@ use tokio::sync::oneshot;
 use super::error::{HsmError, SignError};
 use super::fault::{Fault, FaultClass};
 use super::keys;
-use super::login::{LoginClient, is_usable};
+use super::lifecycle::ModuleSession;
+use super::login::is_usable;
+use super::login_client::LoginClient;
 use super::mechanism;
-use super::queue::JobQueue;
+use super::queue::{JobQueue, Next};
 use super::signing_key::SigningKey;
 use super::slots::QueueSlot;
 use super::token_inner::TokenInner;
@@ -51,7 +53,7 @@ pub(super) struct Worker {
 }
 
 struct OpenSession {
-    session: Session,
+    session: ModuleSession,
     /// How many logins the token had when this session was opened.
     login_generation: u64,
     /// By the public key's fingerprint.
@@ -70,18 +72,30 @@ impl Worker {
 
     /// Ends when the queue is closed.
     pub(super) fn run(mut self, jobs: &JobQueue<Job>) {
-        while let Some(Job { work, queue_slot }) = jobs.next() {
-            drop(queue_slot);
-            match work {
-                Work::Call(call) => call(&mut self),
-                // The caller is gone: nothing is signed.
-                Work::Sign(job) if job.reply.is_closed() => {}
-                Work::Sign(job) => {
-                    self.inner.set_busy(self.number, true);
-                    let result = self.sign(&job);
-                    self.inner.set_busy(self.number, false);
-                    let _ = job.reply.send(result);
+        let mut interrupts = 0;
+        loop {
+            match jobs.next(&mut interrupts) {
+                Next::Job(Job { work, queue_slot }) => {
+                    drop(queue_slot);
+                    self.work(work);
                 }
+                Next::Interrupted if self.inner.module.is_restarting() => self.open = None,
+                Next::Interrupted => {}
+                Next::End => return,
+            }
+        }
+    }
+
+    fn work(&mut self, work: Work) {
+        match work {
+            Work::Call(call) => call(self),
+            // The caller is gone: nothing is signed.
+            Work::Sign(job) if job.reply.is_closed() => {}
+            Work::Sign(job) => {
+                self.inner.set_busy(self.number, true);
+                let result = self.sign(&job);
+                self.inner.set_busy(self.number, false);
+                let _ = job.reply.send(result);
             }
         }
     }
@@ -146,6 +160,13 @@ impl Worker {
     /// C_SignInit and C_Sign.
     fn attempt(&mut self, job: &Signing) -> Result<Vec<u8>, Fault> {
         let open = current_session(&self.inner, &mut self.open)?;
+        // The module may have been started again meanwhile.
+        if Instant::now() >= job.deadline {
+            return Err(Fault::other(
+                "C_SignInit",
+                "the deadline passed before a session was open",
+            ));
+        }
         let fingerprint = job.key.fingerprint;
         let handle = match open.handles.get(&fingerprint) {
             Some(known) => *known,

@@ -9,7 +9,9 @@ use cryptoki::session::Session;
 use tokio::sync::oneshot;
 
 use super::error::{HsmError, SignError};
-use super::login::{LoginClient, LoginThread};
+use super::lifecycle::SessionHolder;
+use super::login::LoginThread;
+use super::login_client::LoginClient;
 use super::queue::JobQueue;
 use super::signing_key::{SigningKey, TEST_MESSAGE};
 use super::slots::{QueueSlot, Slots};
@@ -27,10 +29,29 @@ pub(super) struct WorkerPool {
     pub(super) inner: Arc<TokenInner>,
     queue: Arc<JobQueue<Job>>,
     slots: Arc<Slots>,
-    login: Option<LoginClient>,
+    /// The module has a weak reference to it. `None` once the pool is being dropped.
+    holder: Option<Arc<Holder>>,
     /// Disconnected when the last thread has dropped its session.
     running: Receiver<Infallible>,
     threads: Vec<JoinHandle<()>>,
+}
+
+/// What the module asks for its sessions.
+struct Holder {
+    inner: Arc<TokenInner>,
+    queue: Arc<JobQueue<Job>>,
+    login: LoginClient,
+}
+
+impl SessionHolder for Holder {
+    fn release_sessions(&self) {
+        self.queue.interrupt();
+        self.login.release_session();
+    }
+
+    fn is_ready(&self) -> bool {
+        self.inner.is_ready()
+    }
 }
 
 /// The result of a self-test.
@@ -74,11 +95,18 @@ impl WorkerPool {
             let work = Box::new(move || worker.run(&jobs));
             threads.push(spawn(name, alive.clone(), work).inspect_err(|_| queue.close())?);
         }
+        let holder = Arc::new(Holder {
+            inner: Arc::clone(&inner),
+            queue: Arc::clone(&queue),
+            login,
+        });
+        let registered: Arc<dyn SessionHolder> = holder.clone();
+        inner.module.register(Arc::downgrade(&registered));
         Ok(Self {
             slots: Arc::new(Slots::new(inner.queue)),
             inner,
             queue,
-            login: Some(login),
+            holder: Some(holder),
             running,
             threads,
         })
@@ -192,8 +220,8 @@ impl WorkerPool {
     }
 
     fn report_failure(&self, reason: String) {
-        if let Some(login) = &self.login {
-            login.report_failure(reason);
+        if let Some(holder) = &self.holder {
+            holder.login.report_failure(reason);
         }
     }
 
@@ -214,7 +242,7 @@ impl WorkerPool {
 impl Drop for WorkerPool {
     fn drop(&mut self) {
         self.queue.close();
-        self.login = None;
+        self.holder = None;
         // A thread that hangs in the module still has an Arc of it, so C_Finalize is not called.
         if self.running.recv_timeout(CLOSE_TIMEOUT) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!(

@@ -87,6 +87,14 @@ impl Authorities {
         room().inspect_err(|error| self.metrics.count_refused(caller, error))
     }
 
+    /// Issues the certificate of a CA that a caller requests; see [`Self::issue_ca`] for repeated requests.
+    pub(super) async fn issue_requested_ca(
+        &self,
+        request: IssuanceRequest,
+    ) -> Result<Issued, IssueError> {
+        self.run(request, subordinate::prepare_requested).await
+    }
+
     /// Issues the certificate of a CA below the issuing CA. No API calls this.
     pub(super) async fn issue_subordinate(
         &self,
@@ -174,6 +182,10 @@ impl Authorities {
             true => Err(IssueError::KeyReserved),
             false => Ok(()),
         }
+    }
+
+    pub(super) fn pipeline(&self) -> &SigningPipeline {
+        &self.pipeline
     }
 
     pub(super) fn now(&self) -> UnixTime {

@@ -101,7 +101,9 @@ impl IssueError {
     pub fn category(&self) -> Category {
         match self {
             Self::Denied(denial) => match denial {
-                Denial::UnknownProfile(_) => Category::UnknownProfile,
+                Denial::UnknownProfile(_) | Denial::OnlyForCas(_) | Denial::NotForCas(_) => {
+                    Category::UnknownProfile
+                }
                 Denial::TtlTooLong { .. } => Category::LifetimeTooLong,
                 Denial::NoNames | Denial::TooManyNames { .. } | Denial::SeveralIds(_) => {
                     Category::NameCount

@@ -6,7 +6,7 @@ use super::epoch::InFlight;
 use super::error::IssueError;
 use super::issuer::Issuer;
 use super::request::IssuanceRequest;
-use crate::authn::Method;
+use crate::authn::{Caller, Method};
 use crate::clock::UnixTime;
 use crate::ledger::{CallerMethod, CallerRecord, Intent, Kind};
 use crate::policy::Grant;
@@ -51,7 +51,15 @@ impl IssuanceContext {
             profile: grant.profile().name().to_owned(),
             spki_sha256: spec.public_key.fingerprint(),
             bundle_digest: Some(self.bundle.digest()),
-            caller: caller_record(request),
+            // The workload did not present a token itself. A certificate that its node's proxy
+            // obtained must not be renewable after the pod has left the node.
+            caller: match request.node_authorization {
+                Some(_) => CallerRecord {
+                    token_authenticated_at: None,
+                    ..caller_record(&request.caller)
+                },
+                None => caller_record(&request.caller),
+            },
             request_id: request.request_id.clone(),
             epoch: self.in_flight.epoch().clone(),
             idempotency_key: request.idempotency_key.clone(),
@@ -67,8 +75,7 @@ fn subject(names: &[San]) -> String {
     names.join(" ")
 }
 
-fn caller_record(request: &IssuanceRequest) -> CallerRecord {
-    let caller = &request.caller;
+pub(super) fn caller_record(caller: &Caller) -> CallerRecord {
     let signed_by = |issuer: &str, key_id: &Option<String>| {
         format!("iss={issuer} kid={}", key_id.as_deref().unwrap_or("-"))
     };
@@ -99,11 +106,6 @@ fn caller_record(request: &IssuanceRequest) -> CallerRecord {
         cluster: caller.cluster.clone(),
         pod: pod.map(|pod| format!("{}/{} {}", pod.namespace, pod.name, pod.uid)),
         node: caller.node.clone(),
-        // The workload did not present a token itself. A certificate that its node's proxy
-        // obtained must not be renewable after the pod has left the node.
-        token_authenticated_at: match request.node_authorization {
-            Some(_) => None,
-            None => caller.token_authenticated_at,
-        },
+        token_authenticated_at: caller.token_authenticated_at,
     }
 }

@@ -79,6 +79,11 @@ impl Issuer {
         std::iter::once(&self.certificate).chain(&self.intermediates)
     }
 
+    /// What the path ends in; `None` only for records without it.
+    pub fn anchor(&self) -> Option<&Certificate> {
+        self.anchor.as_ref()
+    }
+
     /// Why no certificate with `name` verifies: the nameConstraints of the path, including its anchor.
     pub(super) fn name_ruled_out(&self, name: &San) -> Option<String> {
         name_ruled_out(name, self.path().chain(&self.anchor))

@@ -21,6 +21,8 @@ mod own_key;
 mod pipeline;
 mod refresh;
 mod request;
+mod request_for_issuer;
+mod requested_ca;
 mod requested_certificate;
 mod signable;
 mod status;

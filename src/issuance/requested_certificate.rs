@@ -13,7 +13,7 @@ use super::request::IssuanceRequest;
 use super::signable::{ReplayMismatch, Signable};
 use crate::clock::UnixTime;
 use crate::ledger::Kind;
-use crate::policy::Grant;
+use crate::policy::{Denial, Grant};
 use crate::x509::{
     Certificate, CertificateSpec, Serial, SignatureAlgorithm, SubjectSpec, TrustBundle, assemble,
 };
@@ -73,7 +73,11 @@ pub(super) fn prepare_leaf(
     request: &IssuanceRequest,
     context: IssuanceContext,
 ) -> Result<Prepared<RequestedCertificate>, IssueError> {
-    let subject = SubjectSpec::EndEntity(grant.profile().usage());
+    let profile = grant.profile();
+    if profile.ca_path_len().is_some() {
+        return Err(Denial::OnlyForCas(profile.name().to_owned()).into());
+    }
+    let subject = SubjectSpec::EndEntity(profile.usage());
     prepare(Kind::Leaf, subject, grant, request, context)
 }
 

@@ -6,8 +6,9 @@ use super::pipeline::Prepared;
 use super::request::IssuanceRequest;
 use super::requested_certificate::{self, RequestedCertificate};
 use crate::authn::Method;
+use crate::digest::hex;
 use crate::ledger::Kind;
-use crate::policy::Grant;
+use crate::policy::{Denial, Grant};
 use crate::x509::{San, SubjectSpec, TbsError, TrustDomain, ca_name};
 
 /// Why an issuing CA cannot certify another CA; [`path_len_remedy`] says what to do.
@@ -46,6 +47,39 @@ pub(super) fn prepare(
     let subject = SubjectSpec::Ca {
         name_der: name_der(grant.names())?,
         path_len: Some(0),
+    };
+    requested_certificate::prepare(Kind::Ca, subject, grant, request, context)
+}
+
+/// Prepares the certificate of a CA that a caller requests, under a profile for CAs. Its subject is made
+/// here, from its key and the trust domain.
+pub(super) fn prepare_requested(
+    grant: &Grant,
+    request: &IssuanceRequest,
+    context: IssuanceContext,
+) -> Result<Prepared<RequestedCertificate>, IssueError> {
+    let (domain, profile) = (&request.caller.trust_domain, grant.profile());
+    let path_len = profile
+        .ca_path_len()
+        .ok_or_else(|| Denial::NotForCas(profile.name().to_owned()))?;
+    let path_len = match context.issuer.remaining_path_len() {
+        Some(0) => {
+            return Err(IssueError::NotReady {
+                trust_domain: domain.clone(),
+                why: format!("{NO_REMAINING_PATH_LEN}: {}", path_len_remedy(domain)),
+            });
+        }
+        Some(remaining) => path_len.min(remaining - 1),
+        None => path_len,
+    };
+    let key = hex(&request.csr.public_key().key_id());
+    let common_name: String = format!("CA {} of {domain}", key.get(..16).unwrap_or(&key))
+        .chars()
+        .take(64)
+        .collect();
+    let subject = SubjectSpec::Ca {
+        name_der: ca_name(&common_name, None).map_err(TbsError::from)?,
+        path_len: Some(path_len),
     };
     requested_certificate::prepare(Kind::Ca, subject, grant, request, context)
 }

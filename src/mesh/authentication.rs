@@ -10,7 +10,8 @@ use http::header::AUTHORIZATION;
 use super::refusals::{Metrics, RefusalLog, delegation_reason, reason};
 use super::request_id::RequestId;
 use crate::authn::{
-    self, Api, AuthnError, Caller, Callers, CertificateVerifier, JwtVerifiers, Operators,
+    self, Api, AuthnError, Caller, Callers, CertificateVerifier, Identity, JwtVerifiers, Method,
+    Operators,
 };
 use crate::cluster::{Clusters, ListenerClusters, NodeAuthorizationError};
 use crate::net::Peer;
@@ -99,14 +100,94 @@ impl CallerAuthenticator {
         let verifiers = self.verifiers.load_full();
         let result = match std::str::from_utf8(token) {
             Ok(token) => {
-                let headers = HeaderMap::new();
                 verifiers
-                    .authenticate_bearer(token, &headers, peer, api)
+                    .authenticate_bearer(token, || Ok(""), peer, api)
                     .await
             }
             Err(_) => Err(AuthnError::rejected("the token is not UTF-8").into()),
         };
         self.count_failure(api, result)
+    }
+
+    /// The operator with this credential; with `name`, that one only.
+    pub async fn authenticate_operator(
+        &self,
+        credential: &str,
+        name: Option<&str>,
+        api: Api,
+    ) -> Result<Caller, AuthnError> {
+        let verifiers = self.verifiers.load_full();
+        let allowed = verifiers.callers.operators().iter();
+        let allowed: Vec<String> = allowed
+            .filter(|each| name.is_none_or(|name| name == *each))
+            .cloned()
+            .collect();
+        let result = verifiers.operators.authenticate(credential, &allowed).await;
+        self.count_failure(api, result.map_err(Failure::from))
+    }
+
+    /// Whether the listener accepts an operator of this name.
+    pub fn has_operator(&self, name: &str) -> bool {
+        let verifiers = self.verifiers.load();
+        let mut operators = verifiers.callers.operators().iter();
+        operators.any(|each| each == name)
+    }
+
+    /// Whether a cluster of the listener is called `name`.
+    pub fn has_cluster(&self, name: &str) -> bool {
+        let verifiers = self.verifiers.load();
+        verifiers.clusters.select(&verifiers.accepted, name).is_ok()
+    }
+
+    /// Authenticates a token that the message itself holds: by the verifier of its issuer, or else by
+    /// the cluster of that name, empty for the listener's default.
+    pub async fn authenticate_jwt(
+        &self,
+        token: &str,
+        cluster: &str,
+        peer: Option<&Peer>,
+        api: Api,
+    ) -> Result<Caller, AuthnError> {
+        let verifiers = self.verifiers.load_full();
+        let result = verifiers
+            .authenticate_bearer(token, || Ok(cluster), peer, api)
+            .await;
+        self.count_failure(api, result)
+    }
+
+    /// Authenticates the client certificate of the connection.
+    pub async fn authenticate_certificate(
+        &self,
+        peer: Option<&Peer>,
+        api: Api,
+    ) -> Result<Caller, AuthnError> {
+        let verifiers = self.verifiers.load_full();
+        let result = verifiers.authenticate(&HeaderMap::new(), peer, api).await;
+        self.count_failure(api, result)
+    }
+
+    /// Whether the listener still accepts who authenticated `caller`, for sessions that outlive a reload
+    /// of the configuration.
+    pub fn still_accepts(&self, caller: &Caller) -> bool {
+        let verifiers = self.verifiers.load();
+        let callers = &verifiers.callers;
+        match (&caller.method, &caller.identity) {
+            (Method::Operator, Identity::Operator(name)) => callers.operators().contains(name),
+            (Method::Jwt { verifier, .. }, _) => callers.jwt().contains(verifier),
+            (Method::Certificate { .. }, _) => callers
+                .client_certificates()
+                .is_some_and(|config| config.trust_domains().contains(&caller.trust_domain)),
+            (Method::TokenReview | Method::ClusterKeys { .. }, _) => {
+                let cluster = caller.cluster.as_deref();
+                cluster.is_some_and(|name| verifiers.accepted.contains(name))
+            }
+            _ => false,
+        }
+    }
+
+    /// Counts a credential that the API itself refuses.
+    pub fn count_refused(&self, api: Api, error: &AuthnError) {
+        self.metrics.count(&self.listener, api, "", reason(error));
     }
 
     /// Authorizes `caller`, a proxy of its node, to get a certificate for `identity`, a workload on
@@ -180,7 +261,10 @@ impl Verifiers {
                     let names = self.callers.operators();
                     Ok(self.operators.authenticate(token, names).await?)
                 }
-                false => self.authenticate_bearer(token, headers, peer, api).await,
+                false => {
+                    let cluster = || cluster_id(headers);
+                    self.authenticate_bearer(token, cluster, peer, api).await
+                }
             };
         }
         let leaf = peer.and_then(|peer| peer.certificate.as_deref());
@@ -200,10 +284,10 @@ impl Verifiers {
 
     /// Verifies a token that is not an operator's with one verifier: that of its issuer, or else the
     /// cluster that the call names. When it rejects the token, no other verifier is tried.
-    async fn authenticate_bearer(
+    async fn authenticate_bearer<'a>(
         &self,
         token: &str,
-        headers: &HeaderMap,
+        cluster: impl FnOnce() -> Result<&'a str, AuthnError>,
         peer: Option<&Peer>,
         api: Api,
     ) -> Result<Caller, Failure> {
@@ -211,7 +295,7 @@ impl Verifiers {
         if self.accepted.is_empty() || self.jwt.claims_issuer_of(token, verifiers)? {
             return Ok(self.jwt.authenticate(token, api, verifiers).await?);
         }
-        let cluster = self.clusters.select(&self.accepted, cluster_id(headers)?)?;
+        let cluster = self.clusters.select(&self.accepted, cluster()?)?;
         let peer = peer.map(|peer| peer.address.ip());
         let result = cluster.authenticate_from(token, api, peer).await;
         result.map_err(|error| Failure {

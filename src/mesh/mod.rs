@@ -17,6 +17,7 @@ mod router;
 mod serving;
 mod status;
 mod tls_files;
+mod vault;
 
 pub use authentication::{CallerAuthenticator, Verifiers};
 pub use certificate_pair::{CertificatePair, TlsFileError};
@@ -33,3 +34,4 @@ pub use router::{Services, router};
 pub use serving::{SERVING_PROFILE, ServingCertificate};
 pub use status::{Answer, CallError};
 pub use tls_files::{TlsFilePaths, TlsFiles};
+pub use vault::{Mount, Presents, RawMount, RawVault, TokenKeyError, VaultConfig, VaultState};

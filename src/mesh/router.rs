@@ -25,6 +25,7 @@ use super::proto::istio::istio_certificate_service_server::IstioCertificateServi
 use super::proto::linkerd::identity_server::IdentityServer;
 use super::proto::rootbridge_v1::certificate_service_server::CertificateServiceServer;
 use super::proto::rootbridge_v1::trust_bundle_service_server::TrustBundleServiceServer;
+use super::vault::{self, VaultApi, VaultState};
 use crate::clock::Clock;
 use crate::cluster::Notices;
 use crate::issuance::Authorities;
@@ -40,6 +41,8 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     /// Events about Linkerd's certificates.
     pub notices: Notices,
+    /// The mounts and sessions of Vault's API.
+    pub vault: Arc<VaultState>,
     /// Ends streams at shutdown.
     pub stop: CancellationToken,
 }
@@ -53,6 +56,16 @@ pub fn router<H: Health>(
     health: HealthServer<H>,
 ) -> Router {
     let limit = listener.limits().max_message_bytes;
+    if listener.serves(Api::Vault) {
+        let api = VaultApi {
+            authenticator: authenticator.clone(),
+            authorities: Arc::clone(&services.authorities),
+            clock: Arc::clone(&services.clock),
+            state: Arc::clone(&services.vault),
+        };
+        let router = vault::router(api);
+        return router.layer(map_request(move |request| bounded(limit, request)));
+    }
     let mut routes = RoutesBuilder::default();
     routes.add_service(health.max_decoding_message_size(SMALL));
     if listener.serves(Api::Istio) {

@@ -42,6 +42,10 @@ pub struct RawProfile {
     pub usages: Vec<Usage>,
     /// Kinds of key, such as `ecdsa-p256`. Default: every kind.
     pub keys: Vec<String>,
+    /// Whether it is for CAs below the issuing CA, and for nothing else. Default false.
+    pub ca: bool,
+    /// With `ca`: how many CAs may be below such a CA. Default 0.
+    pub path_len: Option<u8>,
 }
 
 /// An extended key usage (RFC 5280 §4.2.1.12).
@@ -70,6 +74,8 @@ impl Default for RawProfile {
             csr_names: CsrNames::Match,
             usages: vec![Usage::Server, Usage::Client],
             keys: Vec::new(),
+            ca: false,
+            path_len: None,
         }
     }
 }
@@ -259,6 +265,11 @@ fn profile(name: String, raw: &RawProfile) -> Result<Profile, ConfigIssues> {
         at("usages"),
         "give `server`, `client` or both",
     );
+    issues.require(
+        raw.ca || raw.path_len.is_none(),
+        at("path_len"),
+        "is for a profile of CAs: write `ca = true` too",
+    );
     let mut keys = Vec::with_capacity(raw.keys.len());
     for kind in &raw.keys {
         let kind = kind.parse::<KeyKind>();
@@ -277,6 +288,7 @@ fn profile(name: String, raw: &RawProfile) -> Result<Profile, ConfigIssues> {
         csr_names: raw.csr_names,
         usage,
         keys,
+        ca_path_len: raw.ca.then(|| raw.path_len.unwrap_or_default()),
         name,
     }))
 }

@@ -32,6 +32,10 @@ pub enum Denial {
         name: String,
         profile: String,
     },
+    #[error("the profile `{0}` is for CAs, not for end entities")]
+    OnlyForCas(String),
+    #[error("the profile `{0}` is for end entities, not for CAs")]
+    NotForCas(String),
     #[error("the profile `{profile}` does not certify {kind} keys")]
     KeyKind { profile: String, kind: String },
 }

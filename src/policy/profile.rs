@@ -25,6 +25,8 @@ pub struct Profile {
     pub(super) usage: ExtendedKeyUsage,
     /// Empty for every kind that a CSR may have.
     pub(super) keys: Vec<KeyKind>,
+    /// For CAs below the issuing CA: how many CAs may be below them. `None`: for end entities.
+    pub(super) ca_path_len: Option<u8>,
 }
 
 impl Profile {
@@ -49,6 +51,11 @@ impl Profile {
 
     pub fn usage(&self) -> ExtendedKeyUsage {
         self.usage
+    }
+
+    /// For a profile of CAs: how many CAs may be below such a CA. `None` for one of end entities.
+    pub fn ca_path_len(&self) -> Option<u8> {
+        self.ca_path_len
     }
 
     /// Whether it certifies keys of this kind.

@@ -7,12 +7,12 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, USER_AGENT};
-use reqwest::{RequestBuilder, Url};
+use http::header::USER_AGENT;
+use reqwest::RequestBuilder;
 
 use super::UpstreamCa;
 use super::answer::{Answer, Submission, Unreachable, one_line};
-use super::http::{HttpAnswer, HttpClient, HttpConfig, with_basic};
+use super::http::{HttpAnswer, HttpClient, HttpConfig, form, with_basic, with_form};
 use super::raw::{RawUpstream, required};
 use super::secret::SecretSource;
 use crate::config_issue::{ConfigIssue, ConfigIssues};
@@ -94,10 +94,7 @@ impl AdcsCa {
             ("SaveCert", "yes"),
         ]);
         let page = "certfnsh.asp";
-        let call = client
-            .post(page)
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form);
+        let call = with_form(client.post(page), form);
         let answer = self.send(&client, call, page).await?;
         let text = String::from_utf8_lossy(&answer.body);
         if let Some(id) = number_after(&text, "certnew.cer?ReqID=") {
@@ -217,16 +214,6 @@ fn without_tags(text: &str) -> String {
         }
     });
     kept.take(20_000).collect()
-}
-
-/// A form's fields, encoded.
-fn form(fields: &[(&str, &str)]) -> String {
-    let mut url = Url::parse("http://form").ok();
-    if let Some(url) = &mut url {
-        url.query_pairs_mut().extend_pairs(fields);
-    }
-    let query = url.as_ref().and_then(Url::query);
-    query.unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub(super) struct HttpConfig {
 
 /// What this server shows of itself in TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct IdentityFiles {
+pub(super) struct IdentityFiles {
     certificate: PathBuf,
     key: PathBuf,
 }
@@ -50,6 +50,19 @@ pub(super) struct HttpAnswer {
 
 impl HttpConfig {
     pub(super) fn from_raw(raw: &mut RawUpstream, timeout: Duration) -> Result<Self, ConfigIssues> {
+        Self::reached(raw, timeout, url)
+    }
+
+    /// Of a protocol whose messages are signed: it needs no TLS.
+    pub(super) fn signed(raw: &mut RawUpstream, timeout: Duration) -> Result<Self, ConfigIssues> {
+        Self::reached(raw, timeout, any_url)
+    }
+
+    fn reached(
+        raw: &mut RawUpstream,
+        timeout: Duration,
+        url: impl FnOnce(&str) -> Result<Url, ConfigIssue>,
+    ) -> Result<Self, ConfigIssues> {
         let mut issues = ConfigIssues::default();
         let address = required(raw.address.take(), "address").and_then(|text| url(&text));
         let address = issues.collect(address);
@@ -66,9 +79,26 @@ impl HttpConfig {
         issues.into_result(value())
     }
 
+    /// What this server shows of itself in TLS.
+    pub(super) fn identity(&self) -> Option<&IdentityFiles> {
+        self.identity.as_ref()
+    }
+
     /// Whether this server shows a certificate in TLS.
     pub(super) fn has_identity(&self) -> bool {
         self.identity.is_some()
+    }
+
+    /// Another service, with the same roots and bounds, which sees no client certificate.
+    pub(super) fn elsewhere(&self, address: &str) -> Result<Self, Unreachable> {
+        let address = any_url(address);
+        let address = address.map_err(|issue| Unreachable::new(issue.to_string()))?;
+        Ok(Self {
+            address,
+            ca_file: self.ca_file.clone(),
+            identity: None,
+            timeout: self.timeout,
+        })
     }
 
     /// The whole URL.
@@ -102,6 +132,14 @@ impl HttpConfig {
 }
 
 impl IdentityFiles {
+    pub(super) fn certificate(&self) -> &Path {
+        &self.certificate
+    }
+
+    pub(super) fn key(&self) -> &Path {
+        &self.key
+    }
+
     fn from_raw(raw: &mut RawUpstream) -> Result<Option<Self>, ConfigIssue> {
         let (names, keys) = ("client_certificate_file", "client_key_file");
         let certificate = absolute(raw.client_certificate_file.take(), names)?;
@@ -135,12 +173,13 @@ impl IdentityFiles {
     }
 }
 
+fn wrong(why: &str) -> ConfigIssue {
+    let issue = ConfigIssue::new("address", why);
+    issue.with_fix("write it as https://ca.example:8200")
+}
+
 fn url(text: &str) -> Result<Url, ConfigIssue> {
-    let wrong = |why: &str| {
-        let issue = ConfigIssue::new("address", why);
-        issue.with_fix("write it as https://ca.example:8200")
-    };
-    let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+    let url = any_url(text)?;
     let is_loopback = match url.host_str() {
         Some("localhost") => true,
         Some(host) => host
@@ -150,9 +189,16 @@ fn url(text: &str) -> Result<Url, ConfigIssue> {
         None => false,
     };
     match url.scheme() {
-        "https" => {}
-        "http" if is_loopback => {}
-        _ => return Err(wrong("is not https; http is for this machine alone")),
+        "http" if is_loopback => Ok(url),
+        "https" => Ok(url),
+        _ => Err(wrong("is not https; http is for this machine alone")),
+    }
+}
+
+fn any_url(text: &str) -> Result<Url, ConfigIssue> {
+    let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+    if !["http", "https"].contains(&url.scheme()) {
+        return Err(wrong("is neither https nor http"));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(wrong(
@@ -177,6 +223,20 @@ impl HttpClient {
 
     pub(super) fn post(&self, path: &str) -> RequestBuilder {
         self.client.post(self.config.at(path))
+    }
+
+    pub(super) fn put(&self, path: &str) -> RequestBuilder {
+        self.client.put(self.config.at(path))
+    }
+
+    /// Of the URL of the configuration, as it is.
+    pub(super) fn get_address(&self) -> RequestBuilder {
+        self.client.get(self.config.address.clone())
+    }
+
+    /// To the URL of the configuration, as it is.
+    pub(super) fn post_to_address(&self) -> RequestBuilder {
+        self.client.post(self.config.address.clone())
     }
 
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<HttpAnswer, Unreachable> {
@@ -210,6 +270,22 @@ pub(super) fn with_json(request: RequestBuilder, body: &serde_json::Value) -> Re
     request
         .header(CONTENT_TYPE, "application/json")
         .body(body.to_string())
+}
+
+/// A form's fields, encoded.
+pub(super) fn form(fields: &[(&str, &str)]) -> String {
+    let mut url = Url::parse("http://form").ok();
+    if let Some(url) = &mut url {
+        url.query_pairs_mut().extend_pairs(fields);
+    }
+    let query = url.as_ref().and_then(Url::query);
+    query.unwrap_or_default().to_owned()
+}
+
+pub(super) fn with_form(request: RequestBuilder, form: String) -> RequestBuilder {
+    request
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(form)
 }
 
 /// HTTP's Basic authentication.

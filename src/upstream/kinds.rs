@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use super::UpstreamCa;
 use super::adcs::{AdcsCa, AdcsConfig};
+use super::aws_pca::{AwsPca, AwsPcaConfig};
 use super::cert_manager::{CertManagerCa, CertManagerConfig};
 use super::cfssl::{Cfssl, CfsslConfig};
+use super::cmp::{CmpCa, CmpConfig};
 use super::command::{CommandCa, CommandConfig};
 use super::ejbca::{EjbcaCa, EjbcaConfig};
 use super::est::{Est, EstConfig};
@@ -46,7 +48,9 @@ macro_rules! kinds {
 
 kinds! {
     Adcs(AdcsConfig => AdcsCa),
+    AwsPca(AwsPcaConfig => AwsPca),
     CertManager(CertManagerConfig => CertManagerCa),
+    Cmp(CmpConfig => CmpCa),
     Ejbca(EjbcaConfig => EjbcaCa),
     Command(CommandConfig => CommandCa),
     Vault(VaultConfig => VaultCa),

@@ -7,8 +7,10 @@
 
 mod adcs;
 mod answer;
+mod aws_pca;
 mod cert_manager;
 mod cfssl;
+mod cmp;
 mod command;
 mod config;
 mod ejbca;
@@ -34,7 +36,7 @@ use futures_util::future::BoxFuture;
 pub use answer::{Answer, Submission, Unreachable};
 pub use config::{AuthorityConfig, Config, RawAuthority, RawConfig, UpstreamConfig};
 pub use metrics::Metrics;
-pub use raw::{RawKind, RawLogin, RawUpstream};
+pub use raw::{RawCredentials, RawKind, RawLogin, RawMac, RawUpstream};
 pub use renewals::{Parts, Renewals};
 pub use retirement::unexpired;
 pub use status::{RequestStatus, Statuses};

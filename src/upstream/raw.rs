@@ -12,7 +12,9 @@ use crate::config_issue::ConfigIssue;
 #[serde(rename_all = "kebab-case")]
 pub enum RawKind {
     Adcs,
+    AwsPca,
     CertManager,
+    Cmp,
     Ejbca,
     Command,
     Vault,
@@ -32,6 +34,26 @@ pub enum RawLogin {
     Kubernetes,
     /// With the client certificate.
     Cert,
+}
+
+/// Where this server's credential for AWS comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawCredentials {
+    Environment,
+    File,
+    /// A token of this server's own service account.
+    WebIdentity,
+    Container,
+    Instance,
+}
+
+/// How a shared secret protects what is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawMac {
+    PasswordBasedMac,
+    Pbmac1,
 }
 
 /// `[upstream.NAME]`: the keys of every kind, and those that kinds have. A kind takes what it uses, and
@@ -97,7 +119,7 @@ raw_upstream! {
     key_file: PathBuf,
     /// `step-ca` and `cfssl`: a variable with it, instead of a file.
     key_env: String,
-    /// `cfssl`: the profile. Default: the CA's default one.
+    /// `cfssl`: the profile. Default: the CA's default one. `aws-pca`: the one in the file of credentials.
     profile: String,
     /// `cfssl` and `est`: which of several CAs.
     label: String,
@@ -117,23 +139,41 @@ raw_upstream! {
     issuer_kind: String,
     /// `cert-manager`: the group of that kind. Default `cert-manager.io`.
     issuer_group: String,
-    /// `adcs`: the certificate template. Default `SubCA`.
+    /// `adcs`: the certificate template. Default `SubCA`. `aws-pca`: the template. Default: that for
+    /// subordinate CAs with the authority's pathLenConstraint.
     template: String,
-    /// `ejbca`: the CA's name.
+    /// `ejbca`: the CA's name. `aws-pca`: its ARN. `cmp`: the CA's subject, which messages are for. Default for `cmp`: none.
     certificate_authority: String,
     /// `ejbca`: the certificate profile's name.
     certificate_profile: String,
     /// `ejbca`: the end entity profile's name.
     end_entity_profile: String,
+    /// `aws-pca`: where the credential comes from. Default `environment`.
+    credentials: RawCredentials,
+    /// `aws-pca` with `file`: a file of shared credentials.
+    credentials_file: PathBuf,
+    /// `aws-pca` with `web-identity`: the URL of STS. Default: that of the CA's region.
+    sts_address: String,
+    /// `cmp`: what the CA calls the shared secret.
+    reference: String,
+    /// `cmp`: a file with the shared secret that messages are protected by.
+    secret_file: PathBuf,
+    /// `cmp`: a variable with it, instead of a file.
+    secret_env: String,
+    /// `cmp`: how the shared secret protects what is sent. Default `password-based-mac`.
+    mac: RawMac,
+    /// `cmp`: the certificates whose keys sign answers.
+    server_certificate_file: PathBuf,
     /// `vault`: how this server logs in. Default `token`.
     login: RawLogin,
     /// `vault`: where the login method is. Default: its name.
     login_mount: String,
     /// `vault` with `token`: a file with the token; with `kubernetes`: with the service account's.
+    /// `aws-pca` with `web-identity`: the same.
     token_file: PathBuf,
     /// `vault` with `token`: a variable with it, instead of a file.
     token_env: String,
-    /// `vault` with `kubernetes` or `cert`: the role to log in as.
+    /// `vault` with `kubernetes` or `cert`: the role to log in as. `aws-pca` with `web-identity`: its ARN.
     role: String,
     /// `vault` with `approle`: the role's id.
     role_id: String,

@@ -37,7 +37,7 @@ const LAYERS: &[&[&str]] = &[
         "log_limit",
         "rate_limit",
     ],
-    &["x509"],
+    &["x509", "private_file"],
     &["hsm", "authn", "policy", "ledger"],
     &["issuance", "trust", "cluster"],
     &["net", "upstream"],
@@ -64,7 +64,7 @@ const TOKENS: &[(&str, &[&str], &str)] = &[
         "only what is about to be signed reserves a place in the queue",
     ),
     // Only a permit signs: in `cli` it is another `sign`, in the tests of pod certificates it is the
-    // pod's, and step-ca's tokens are signed with its provisioner's key.
+    // pod's, step-ca's tokens are signed with its provisioner's key, and CMP's messages with a client's.
     (
         ". sign (",
         &[
@@ -72,6 +72,7 @@ const TOKENS: &[(&str, &[&str], &str)] = &[
             "src/issuance/pipeline/",
             "src/cli/",
             "src/controllers/pod/validate/tests.rs",
+            "src/upstream/cmp/protection.rs",
             "src/upstream/step_ca.rs",
         ],
         "every HSM signature passes through the pipeline that has recorded it",

@@ -1,4 +1,4 @@
-// cert-manager's controllers for its CA issuer, without the ones for ACME, Vault and Venafi, which would
+// cert-manager's controllers for its CA and Vault issuers, without the ones for ACME and Venafi, which would
 // take long to build. The controllers are named as cert-manager's own --controllers names them.
 package main
 
@@ -14,8 +14,10 @@ import (
 	"github.com/cert-manager/cert-manager/pkg/controller"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/approver"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/ca"
+	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/vault"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/issuers"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/ca"
+	_ "github.com/cert-manager/cert-manager/pkg/issuer/vault"
 )
 
 func main() {

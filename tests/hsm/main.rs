@@ -27,6 +27,7 @@ macro_rules! scenario {
 
 mod bad_input;
 mod keys;
+mod module_restart;
 mod pin;
 mod queue;
 mod recovery;

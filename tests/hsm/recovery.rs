@@ -273,24 +273,3 @@ scenario!(
         sign_and_verify(&here, b"m").await;
     }
 );
-
-// Recovery would need C_Finalize and C_Initialize, which is not implemented.
-scenario!(
-    a_moved_token_directory_makes_the_token_unavailable,
-    Module::Plain,
-    async |scenario| {
-        let (_hsm, token) = scenario.ready(|_| ()).await;
-        let key = new_key(&token, &[1]).await;
-        sign_and_verify(&key, b"before").await;
-        std::fs::rename(scenario.dir.join("tokens"), scenario.dir.join("moved")).unwrap();
-        let error = sign(&key, b"m").await.unwrap_err();
-        assert!(matches!(error, SignError::Unavailable(_)), "{error}");
-        let gone = |state: &TokenState| matches!(state, TokenState::Unavailable(text) if text.contains("no token with label"));
-        until(&token, LIMIT, gone).await;
-        assert!(matches!(
-            key.reserve().unwrap_err(),
-            SignError::Unavailable(_)
-        ));
-        assert_eq!(token.signatures(), 1);
-    }
-);

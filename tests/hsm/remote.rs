@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use rootbridge::hsm::{Hsm, HsmError, SignError, TokenState};
 
+use rootbridge_test_support::PATIENCE;
 use rootbridge_test_support::command::run;
 use rootbridge_test_support::softhsm::pkcs11;
 
@@ -42,7 +43,12 @@ fn serve(scenario: &Scenario) -> Server {
         "--pin",
         PIN,
     ]));
+    start(scenario)
+}
+
+fn start(scenario: &Scenario) -> Server {
     let socket = scenario.dir.join("p11-kit.sock");
+    let _ = std::fs::remove_file(&socket);
     let server = Command::new("p11-kit")
         .args(["server", "--foreground", "--provider"])
         .arg(&scenario.module)
@@ -114,7 +120,7 @@ scenario!(
 );
 
 scenario!(
-    a_killed_server_is_said_to_be_gone,
+    a_killed_server_is_said_to_be_gone_and_another_is_used,
     Module::Remote,
     async |scenario| {
         let server = serve(&scenario);
@@ -137,5 +143,8 @@ scenario!(
             key.reserve().unwrap_err(),
             SignError::Unavailable(_)
         ));
+        let _server = start(&scenario);
+        until(&token, PATIENCE, |state| *state == TokenState::Ready).await;
+        sign_and_verify(&key, b"after").await;
     }
 );

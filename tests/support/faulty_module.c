@@ -24,8 +24,9 @@
  *   generate_max N  C_GenerateKeyPair fails after N pairs
  *   close_all N   C_SignInit first closes all sessions with the slot
  *   create_rv N   C_CreateObject answers N
+ *   wedge N       C_GetTokenInfo and C_SignInit answer N from the next of them until C_Initialize
  *   once N        the next failure or closing removes the file
- * C_GetTokenInfo fails for tokens whose label begins with "broken".
+ * C_GetTokenInfo fails for tokens whose label begins with "broken". C_Finalize during C_Sign ends the process.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -37,7 +38,7 @@ typedef unsigned long ulong;
 typedef ulong (*fn)();
 /* CK_FUNCTION_LIST of PKCS#11 2.40: a version, then 68 functions. */
 struct list { unsigned char version[2]; fn f[68]; };
-enum { GET_SLOT_INFO = 5, GET_TOKEN_INFO = 6, OPEN_SESSION = 12, CLOSE_ALL = 14, SESSION_INFO = 15, LOGIN = 18,
+enum { INITIALIZE = 0, FINALIZE = 1, GET_SLOT_INFO = 5, GET_TOKEN_INFO = 6, OPEN_SESSION = 12, CLOSE_ALL = 14, SESSION_INFO = 15, LOGIN = 18,
        CREATE = 20, COPY = 21, DESTROY = 22, GET_ATTRIBUTE = 24, FIND_INIT = 26, SIGN_INIT = 42, SIGN = 43, GENERATE = 59 };
 struct attribute { ulong type; void *value; ulong length; };
 enum { TOKEN = 0x1, ID = 0x102, EC_POINT = 0x181, ALWAYS_AUTHENTICATE = 0x202 };
@@ -61,8 +62,28 @@ static void spent(void) {
     if (command("once", &unused)) remove(getenv("RB_SHIM_CONTROL"));
 }
 
+static ulong wedged;
+static int signing;
+
+static ulong is_wedged(void) {
+    ulong n;
+    if (command("wedge", &n)) { wedged = n; spent(); }
+    return wedged;
+}
+
+static ulong initialize(void *arguments) {
+    wedged = 0;
+    return real.f[INITIALIZE](arguments);
+}
+
+static ulong finalize(void *reserved) {
+    if (__atomic_load_n(&signing, __ATOMIC_SEQ_CST)) abort();
+    return real.f[FINALIZE](reserved);
+}
+
 static ulong sign_init(ulong session, void *mechanism, ulong key) {
     ulong n;
+    if (is_wedged()) return wedged;
     if (command("init_rv", &n)) { spent(); return n; }
     if (command("no_mechanism", &n) && *(ulong *)mechanism == n) return 0x70; /* CKR_MECHANISM_INVALID */
     if (command("close_all", &n)) {
@@ -73,7 +94,7 @@ static ulong sign_init(ulong session, void *mechanism, ulong key) {
     return real.f[SIGN_INIT](session, mechanism, key);
 }
 
-static ulong sign(ulong session, void *data, ulong length, void *out, ulong *out_length) {
+static ulong sign_once(ulong session, void *data, ulong length, void *out, ulong *out_length) {
     ulong n, rv, waited;
     const unsigned char *octet = data;
     if (!out) return real.f[SIGN](session, data, length, out, out_length); /* only asks for the length */
@@ -85,6 +106,14 @@ static ulong sign(ulong session, void *data, ulong length, void *out, ulong *out
     rv = real.f[SIGN](session, data, length, out, out_length);
     if (command("lost_rv", &n)) { spent(); return n; }
     if (!rv && command("spoil", &n)) { spent(); ((unsigned char *)out)[*out_length - 1 - n] ^= 1; }
+    return rv;
+}
+
+static ulong sign(ulong session, void *data, ulong length, void *out, ulong *out_length) {
+    ulong rv;
+    __atomic_add_fetch(&signing, 1, __ATOMIC_SEQ_CST);
+    rv = sign_once(session, data, length, out, out_length);
+    __atomic_sub_fetch(&signing, 1, __ATOMIC_SEQ_CST);
     return rv;
 }
 
@@ -223,6 +252,7 @@ static ulong token_info(ulong slot, unsigned char *info) {
     ulong rv = real.f[GET_TOKEN_INFO](slot, info), n;
     ulong *flags = (ulong *)(info + 96); /* after label 32, manufacturer 32, model 16, serial 16 */
     if (rv) return rv;
+    if (is_wedged()) return wedged;
     if (!memcmp(info, "broken", 6)) return 0x30; /* CKR_DEVICE_ERROR */
     if ((*flags & 0x400) && command("flags", &n)) *flags |= n; /* CKF_TOKEN_INITIALIZED */
     if (command("unflag", &n)) *flags &= ~n;
@@ -247,6 +277,8 @@ ulong C_GetFunctionList(struct list **out) {
         fn get = library ? (fn)dlsym(library, "C_GetFunctionList") : NULL;
         if (!get || get(&theirs)) return 0x5; /* CKR_GENERAL_ERROR */
         real = ours = *theirs;
+        ours.f[INITIALIZE] = (fn)initialize;
+        ours.f[FINALIZE] = (fn)finalize;
         ours.f[3] = (fn)C_GetFunctionList;
         ours.f[GET_SLOT_INFO] = (fn)slot_info;
         ours.f[GET_TOKEN_INFO] = (fn)token_info;

@@ -111,6 +111,10 @@ impl Enterprise {
         self.state.lock().unwrap().behaviour = behaviour;
     }
 
+    pub fn told(&self) -> Behaviour {
+        self.state.lock().unwrap().behaviour.clone()
+    }
+
     pub fn certificates_live(&self, seconds: i64) {
         self.state.lock().unwrap().life = seconds;
     }

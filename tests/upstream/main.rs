@@ -11,7 +11,9 @@
 
 mod adcs;
 mod authority;
+mod aws_pca;
 mod cfssl;
+mod cmp;
 mod command;
 mod contract;
 mod ejbca;

@@ -55,6 +55,7 @@ pub struct RawAudiences {
     pub istio: Option<String>,
     pub certificates: Option<String>,
     pub linkerd: Option<String>,
+    pub vault: Option<String>,
     pub admin: Option<String>,
 }
 
@@ -91,12 +92,13 @@ impl JwtConfig {
             &raw.audiences.istio,
             &raw.audiences.certificates,
             &raw.audiences.linkerd,
+            &raw.audiences.vault,
             &raw.audiences.admin,
         ];
         issues.require(
             audiences.iter().any(|each| each.is_some()),
             at("audiences"),
-            "must name an audience for at least one of istio, certificates, linkerd, admin",
+            "must name an audience for at least one of istio, certificates, linkerd, vault, admin",
         );
         issues.require(
             !audiences.into_iter().flatten().any(String::is_empty),
@@ -163,6 +165,7 @@ impl JwtConfig {
             Api::Istio => self.audiences.istio.as_deref(),
             Api::Certificates => self.audiences.certificates.as_deref(),
             Api::Linkerd => self.audiences.linkerd.as_deref(),
+            Api::Vault => self.audiences.vault.as_deref(),
             Api::Admin => self.audiences.admin.as_deref(),
         }
     }

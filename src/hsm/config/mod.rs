@@ -67,9 +67,27 @@ pub struct Config {
     deadline: Duration,
     probe_interval: Duration,
     tokens: BTreeMap<String, TokenConfig>,
+    state_directory: Option<PathBuf>,
 }
 
 impl Config {
+    /// Of a module alone, without tokens.
+    ///
+    /// # Errors
+    /// When the path is not absolute.
+    pub fn of_module(module: &Path) -> Result<Self, ConfigIssues> {
+        RawConfig {
+            module: module.to_owned(),
+            environment: BTreeMap::new(),
+            workers: default_workers(),
+            queue: default_queue(),
+            deadline: default_deadline(),
+            probe_interval: default_probe_interval(),
+            tokens: BTreeMap::new(),
+        }
+        .try_into()
+    }
+
     pub fn module(&self) -> &Path {
         &self.module
     }
@@ -96,6 +114,17 @@ impl Config {
 
     pub fn token(&self, name: &str) -> Option<&TokenConfig> {
         self.tokens.get(name)
+    }
+
+    /// Where it is remembered, for other processes and the next start, that a token refused a PIN.
+    pub fn state_directory(&self) -> Option<&Path> {
+        self.state_directory.as_deref()
+    }
+
+    /// Sets what [`Self::state_directory`] says.
+    pub fn with_state_directory(mut self, directory: &Path) -> Self {
+        self.state_directory = Some(directory.to_owned());
+        self
     }
 
     /// Allows one login although a wrong PIN would lock the token (`--final-try`).
@@ -180,6 +209,7 @@ impl TryFrom<RawConfig> for Config {
             deadline: raw.deadline,
             probe_interval: raw.probe_interval,
             tokens,
+            state_directory: None,
         }))
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::super::pin::PinSource;
+use super::super::pin_source::PinSource;
 use super::super::token_info::TokenInfo;
 use super::super::uri::Pkcs11Uri;
 use crate::config_issue::{ConfigIssue, ConfigIssues};

@@ -56,7 +56,12 @@ impl ListenerConfig {
         issues.require(
             !apis.is_empty(),
             at("apis"),
-            "name at least one of istio, certificates, bundles, linkerd",
+            "name at least one of istio, certificates, bundles, linkerd, vault",
+        );
+        issues.require(
+            apis.len() <= 1 || !apis.contains(&Api::Vault),
+            at("apis"),
+            "`vault` needs a listener of its own: its mounts may have any path",
         );
         let linkerd = linkerd::settings(&mut raw, &apis, clusters);
         let linkerd = issues.collect(linkerd.map_err(|issues| issues.under(&table)));

@@ -17,6 +17,8 @@ pub enum Api {
     Certificates,
     /// `io.linkerd.proxy.identity.Identity`, on a listener of its own.
     Linkerd,
+    /// Vault's HTTP API, on a listener of its own.
+    Vault,
     /// `rootbridge.v1.TrustBundleService` and `/v1/trust-bundles/`; both without a credential.
     Bundles,
 }

@@ -4,7 +4,7 @@ use der::asn1::PrintableStringRef;
 use der::{Tag, Tagged};
 
 use super::error::CsrError;
-use super::{MAX_ATTRIBUTES, MAX_EXTENSIONS, MAX_NAMES, canonical};
+use super::{MAX_ATTRIBUTES, MAX_EXTENSIONS, MAX_NAMES, Purpose, canonical};
 use crate::x509::extension::{self, BasicConstraints, ExtendedKeyUsage, Extension, KeyUsage};
 use crate::x509::name::NameError;
 use crate::x509::read::{self, DerReader, Malformed};
@@ -17,7 +17,7 @@ const CHALLENGE_PASSWORD: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x07";
 const MICROSOFT_EXTENSIONS: &[u8] = b"\x2b\x06\x01\x04\x01\x82\x37\x02\x01\x0e";
 
 /// The requested names. Each attribute may occur once, extensionRequest with exactly one value.
-pub(super) fn names_in(contents: &[u8]) -> Result<Vec<San>, CsrError> {
+pub(super) fn names_in(contents: &[u8], purpose: Purpose) -> Result<Vec<San>, CsrError> {
     const WHAT: &str = "list of attributes";
     if !read::is_sorted_set(contents, WHAT)? {
         return Err(CsrError::NotCanonical);
@@ -46,7 +46,7 @@ pub(super) fn names_in(contents: &[u8]) -> Result<Vec<San>, CsrError> {
         seen.push(oid);
         match oid {
             EXTENSION_REQUEST => {
-                names = names_in_extensions(read::whole(values, Tag::Sequence, WHAT)?)?;
+                names = names_in_extensions(read::whole(values, Tag::Sequence, WHAT)?, purpose)?;
             }
             // It could hide names and constraints from the checks below.
             MICROSOFT_EXTENSIONS => {
@@ -83,7 +83,7 @@ fn check_password(values: &[u8]) -> Result<(), Malformed> {
     }
 }
 
-fn names_in_extensions(contents: &[u8]) -> Result<Vec<San>, CsrError> {
+fn names_in_extensions(contents: &[u8], purpose: Purpose) -> Result<Vec<San>, CsrError> {
     let list = extension::list(contents, MAX_EXTENSIONS)?;
     let mut reencoded = Vec::with_capacity(contents.len());
     for one in &list {
@@ -94,19 +94,26 @@ fn names_in_extensions(contents: &[u8]) -> Result<Vec<San>, CsrError> {
     }
     let mut names = Vec::new();
     for one in list {
-        check_extension(one, &mut names)?;
+        check_extension(one, purpose, &mut names)?;
     }
     Ok(names)
 }
 
 /// The extensions that a request may have. All but the names come from the profile, so the others
-/// are only checked not to request more than a leaf gets.
-fn check_extension(one: Extension<'_>, names: &mut Vec<San>) -> Result<(), CsrError> {
+/// are only checked not to request more than is issued.
+fn check_extension(
+    one: Extension<'_>,
+    purpose: Purpose,
+    names: &mut Vec<San>,
+) -> Result<(), CsrError> {
+    let for_ca = purpose == Purpose::Ca;
     match one.oid {
-        extension::SUBJECT_ALT_NAME => read_names(one.value, names)?,
+        extension::SUBJECT_ALT_NAME => read_names(one.value, purpose, names)?,
         extension::KEY_USAGE => {
             let usage = KeyUsage::from_der(one.value)?;
-            if usage.contains(KeyUsage::KEY_CERT_SIGN) || usage.contains(KeyUsage::CRL_SIGN) {
+            let is_ca =
+                usage.contains(KeyUsage::KEY_CERT_SIGN) || usage.contains(KeyUsage::CRL_SIGN);
+            if is_ca && !for_ca {
                 return Err(CsrError::CaCertificateRequested {
                     how: "keyUsage keyCertSign or cRLSign",
                 });
@@ -115,7 +122,7 @@ fn check_extension(one: Extension<'_>, names: &mut Vec<San>) -> Result<(), CsrEr
         }
         extension::BASIC_CONSTRAINTS => {
             let basic = BasicConstraints::from_der(one.value)?;
-            if basic.ca {
+            if basic.ca && !for_ca {
                 return Err(CsrError::CaCertificateRequested {
                     how: "basicConstraints CA:TRUE",
                 });
@@ -141,7 +148,7 @@ fn check_extension(one: Extension<'_>, names: &mut Vec<San>) -> Result<(), CsrEr
     Ok(())
 }
 
-fn read_names(value: &[u8], names: &mut Vec<San>) -> Result<(), CsrError> {
+fn read_names(value: &[u8], purpose: Purpose, names: &mut Vec<San>) -> Result<(), CsrError> {
     const WHAT: &str = "subjectAltName extension";
     let mut list = DerReader::within(value, Tag::Sequence, WHAT)?;
     while !list.is_empty() {
@@ -150,7 +157,7 @@ fn read_names(value: &[u8], names: &mut Vec<San>) -> Result<(), CsrError> {
         }
         let name = list.any()?;
         match San::from_general_name(name) {
-            Some(Ok(San::Spiffe(id))) if id.path().is_empty() => {
+            Some(Ok(San::Spiffe(id))) if id.path().is_empty() && purpose == Purpose::EndEntity => {
                 return Err(NameError::NoPath {
                     name: id.to_string(),
                 }

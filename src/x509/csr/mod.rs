@@ -44,6 +44,14 @@ pub struct UnverifiedCsr {
     signature: Vec<u8>,
 }
 
+/// What a request may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    EndEntity,
+    /// Also CA:TRUE, a CA's key usages, and the SPIFFE ID of a trust domain.
+    Ca,
+}
+
 /// The subject of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CsrSubject {
@@ -83,6 +91,16 @@ impl Csr {
     /// Parses and verifies a request in PEM: exactly one block, labelled `CERTIFICATE REQUEST` or
     /// `NEW CERTIFICATE REQUEST`, and nothing beside it.
     pub fn from_pem(pem: &[u8]) -> Result<Self, CsrError> {
+        Self::from_pem_for(pem, Purpose::EndEntity)
+    }
+
+    /// The same for a CA's request: it may ask for CA:TRUE and the key usages of a CA, and name its
+    /// trust domain.
+    pub fn ca_from_pem(pem: &[u8]) -> Result<Self, CsrError> {
+        Self::from_pem_for(pem, Purpose::Ca)
+    }
+
+    fn from_pem_for(pem: &[u8], purpose: Purpose) -> Result<Self, CsrError> {
         const LABEL: &str = "CERTIFICATE REQUEST";
         if pem.len() > MAX_BYTES {
             return Err(CsrError::TooLarge { bytes: pem.len() });
@@ -101,7 +119,7 @@ impl Csr {
         if found.other_text {
             return Err(PemError::OtherText.into());
         }
-        Self::from_der(&block.der()?)
+        UnverifiedCsr::read(&block.der()?, purpose)?.verify()
     }
 
     /// The request in DER; empty for [`Csr::from_key`].
@@ -115,6 +133,14 @@ impl Csr {
 
     pub fn subject(&self) -> &CsrSubject {
         &self.subject
+    }
+
+    /// The only commonName, if there is exactly one that is text.
+    pub fn common_name(&self) -> Option<&str> {
+        match self.common_names.as_slice() {
+            [Some(only)] if !only.is_empty() => Some(only),
+            _ => None,
+        }
     }
 
     /// Whether every commonName is empty or `name`.
@@ -133,6 +159,10 @@ impl Csr {
 impl UnverifiedCsr {
     /// Parses a request in DER.
     pub fn from_der(der: &[u8]) -> Result<Self, CsrError> {
+        Self::read(der, Purpose::EndEntity)
+    }
+
+    fn read(der: &[u8], purpose: Purpose) -> Result<Self, CsrError> {
         if der.len() > MAX_BYTES {
             return Err(CsrError::TooLarge { bytes: der.len() });
         }
@@ -152,7 +182,7 @@ impl UnverifiedCsr {
         let spki = fields.field("subjectPKInfo", |all| all.raw(Tag::Sequence))?;
         let attributes = fields.field("attributes", |all| all.expect(read::context(0, true)))?;
         fields.finish()?;
-        let names = attributes::names_in(attributes)?;
+        let names = attributes::names_in(attributes, purpose)?;
         check_canonical(der)?;
 
         let public_key = PublicKey::from_spki_der(spki)?;

@@ -214,15 +214,31 @@ impl PostgresServer {
     /// The same as any role, or what went wrong.
     pub fn try_psql(&self, database: &str, role: &str, sql: &str) -> Result<String, String> {
         let mut psql = Command::new(binary("psql"));
-        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h"])
-            .arg(&self.directory)
-            .args(["-p", &self.port.to_string(), "-U", role, "-d", database])
-            .args(["-c", sql]);
+        psql.args(self.psql_arguments(database))
+            .args(["-U", role, "-c", sql]);
         let output = psql.output().unwrap();
         match output.status.success() {
             true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
             false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
         }
+    }
+
+    /// What psql is given to work on a database.
+    pub fn psql_arguments(&self, database: &str) -> Vec<String> {
+        let socket = self.directory.display().to_string();
+        let port = self.port.to_string();
+        let fixed = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"];
+        let own = ["-h", &socket, "-p", &port, "-U", USER, "-d", database];
+        fixed
+            .iter()
+            .chain(&own)
+            .map(|each| each.to_string())
+            .collect()
+    }
+
+    /// A program of PostgreSQL.
+    pub fn program(name: &str) -> PathBuf {
+        binary(name)
     }
 
     pub fn log(&self) -> PathBuf {
