@@ -43,6 +43,11 @@ impl Proxy {
         }
     }
 
+    /// Host and port.
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+
     /// Without TLS, so that the proxy sees what is said.
     pub fn url(&self, database: &str) -> String {
         format!(

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use rootbridge_test_support::csr::KeyAndCsr;
 use rootbridge_test_support::files::write_secret;
 use rootbridge_test_support::grpc::refusal;
@@ -14,7 +13,7 @@ use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventuall
 use tonic::Code;
 
 /// A CA whose ledger is in a database.
-fn with_database(database: &PostgresServer, edit: impl FnOnce(&TestServer)) -> TestServer {
+fn with_database(database: &PostgresServer, name: &str) -> TestServer {
     let setup = TestServer::bare();
     write_secret(&setup.path("db-password"), PASSWORD);
     let path = |name: &str| setup.path(name).display().to_string();
@@ -22,12 +21,12 @@ fn with_database(database: &PostgresServer, edit: impl FnOnce(&TestServer)) -> T
         &format!("path = \"{}\"", path("ledger.db")),
         &format!(
             "url = \"{}\"\npassword_file = \"{}\"\nhigh_water_directory = \"{}\"",
-            database.tls_url(&database.database()),
+            database.tls_url(name),
             path("db-password"),
             path("high-water"),
         ),
     );
-    edit(&setup);
+    setup.edit("level = \"trace\"", "level = \"info\"");
     setup.init(TD, &[]);
     setup
 }
@@ -75,9 +74,8 @@ fn load(
 #[tokio::test(flavor = "multi_thread")]
 async fn two_servers_issue_and_one_is_killed() {
     let database = PostgresServer::start();
-    let setup = with_database(&database, |setup| {
-        setup.edit("level = \"trace\"", "level = \"info\"");
-    });
+    let name = database.database();
+    let setup = with_database(&database, &name);
     let one = setup.serve().await;
     let two = another(&setup, "test-1").await;
     let done = Arc::new(AtomicBool::new(false));
@@ -92,9 +90,15 @@ async fn two_servers_issue_and_one_is_killed() {
     })
     .await;
 
-    // SIGKILL, with requests in flight.
-    one.signal(Signal::SIGKILL);
-    one.stop().await;
+    // Killed, with requests in flight, of which one is certain to be left open.
+    let open = database.psql(
+        &name,
+        "CREATE TEMP TABLE left_open AS SELECT intent.* FROM intent JOIN epoch ON epoch.id = epoch
+            WHERE kind = 1 AND instance = 'test-0' ORDER BY intent.id DESC LIMIT 1;
+         UPDATE left_open SET id = nextval('intent_id'), serial = '\\x0123456789abcdef', origin = NULL;
+         INSERT INTO intent SELECT * FROM left_open RETURNING id",
+    );
+    drop(one);
     let before = issued(&two);
     eventually(PATIENCE, "the other goes on", async || {
         issued(&two) >= before + 10
@@ -103,9 +107,16 @@ async fn two_servers_issue_and_one_is_killed() {
     // The lease is 5 s.
     eventually(PATIENCE, "what was left open is concluded", async || {
         let open = setup.certificates(&["--state", "pending"]);
-        open.iter().all(|row| row["instance"] != "test-0")
+        open.iter().all(|row| row["instance"]["name"] != "test-0")
     })
     .await;
+    let unknown = setup.certificates(&["--state", "unknown"]);
+    let left = unknown.iter().find(|row| row["id"].to_string() == open);
+    let reason = left.unwrap()["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("of test-0, concluded by epoch 1 of test-1"),
+        "{reason}"
+    );
 
     done.store(true, Ordering::Relaxed);
     let mut held = Vec::new();
@@ -116,13 +127,13 @@ async fn two_servers_issue_and_one_is_killed() {
     let on_record: Vec<String> = setup
         .certificates(&["--state", "issued"])
         .iter()
-        .map(|row| row["serial"].as_str().unwrap().to_owned())
+        .map(|row| row["serial_number"].as_str().unwrap_or_default().to_owned())
         .collect();
     for serial in &held {
         let times = on_record.iter().filter(|each| *each == serial).count();
         assert_eq!(times, 1, "{serial} is on record {times} times");
     }
-    assert!(held.len() >= 30, "{}", held.len());
+    assert!(held.len() >= 20, "{}", held.len());
     assert!(setup.cli(&["check"]).contains("all invariants hold"));
 
     // The database is killed and comes back: calls are refused meanwhile, and nothing is lost.

@@ -160,8 +160,17 @@ impl PostgresServer {
     /// Kills every process of the server, as a power failure would.
     pub fn kill(&mut self) {
         if let Some(main) = self.main_process() {
-            // Its children end once it is gone.
-            let _ = kill(main, Signal::SIGKILL);
+            let all = [vec![main], children(main)].concat();
+            for each in &all {
+                // It may be gone already.
+                let _ = kill(*each, Signal::SIGKILL);
+            }
+            let start = Instant::now();
+            // One that is left would answer still, and keep the next server from starting.
+            while all.iter().any(|each| is_running(*each)) {
+                assert!(start.elapsed() < PATIENCE, "PostgreSQL does not end");
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
         if let Some(mut keeper) = self.keeper.take() {
             if let Some(mut input) = keeper.stdin.take() {
@@ -293,6 +302,29 @@ impl Drop for PostgresServer {
         self.kill();
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// The state and the parent of a process, from /proc/PID/stat.
+fn stat(process: &str) -> Option<(String, i32)> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_whitespace();
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
+}
+
+fn children(parent: Pid) -> Vec<Pid> {
+    let processes = fs::read_dir("/proc").unwrap();
+    processes
+        .filter_map(|entry| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            let pid = name.parse().ok()?;
+            (stat(&name)?.1 == parent.as_raw()).then_some(Pid::from_raw(pid))
+        })
+        .collect()
+}
+
+fn is_running(process: Pid) -> bool {
+    stat(&process.to_string()).is_some_and(|(state, _)| state != "Z")
 }
 
 /// A number that differs between processes.
