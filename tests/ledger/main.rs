@@ -28,6 +28,7 @@ mod crash;
 mod load;
 mod postgres;
 mod postgres_proxy;
+mod postgres_refusals;
 mod property;
 mod sqlite;
 mod sqlite_check;

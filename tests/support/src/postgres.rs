@@ -84,7 +84,7 @@ impl PostgresServer {
         let config = format!(
             "listen_addresses = '{}'\nport = {}\nunix_socket_directories = '{}'\n\
              ssl = on\nssl_cert_file = '{dir}/server.pem'\nssl_key_file = '{dir}/server.key'\n\
-             max_connections = 200\nshared_buffers = 32MB\njit = off\n\
+             max_connections = 200\ndynamic_shared_memory_type = mmap\nshared_buffers = 32MB\njit = off\n\
              autovacuum_naptime = 1h\n{settings}\n",
             server.address,
             server.port,
