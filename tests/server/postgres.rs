@@ -111,7 +111,8 @@ async fn two_servers_issue_and_one_is_killed() {
     })
     .await;
     let unknown = setup.certificates(&["--state", "unknown"]);
-    let left = unknown.iter().find(|row| row["id"].to_string() == open);
+    let open: i64 = open.parse().unwrap();
+    let left = unknown.iter().find(|row| row["id"] == open);
     let reason = left.unwrap()["reason"].as_str().unwrap();
     assert!(
         reason.contains("of test-0, concluded by epoch 1 of test-1"),
