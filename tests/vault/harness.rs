@@ -251,11 +251,6 @@ impl Vault {
     pub async fn delete(&self, path: &str) -> Answer {
         self.call(Method::DELETE, path, "").await
     }
-
-    pub async fn list(&self, path: &str) -> Answer {
-        self.call(Method::from_bytes(b"LIST").unwrap(), path, "")
-            .await
-    }
 }
 
 pub fn text<'a>(value: &'a Value, name: &str) -> &'a str {

@@ -120,7 +120,7 @@ impl Call<'_> {
 #[derive(Debug)]
 pub(super) enum Holder {
     /// An operator's own credential, which ends with its file.
-    Operator(Caller),
+    Operator(Box<Caller>),
     /// A login's token.
     Session {
         session: Box<Session>,
@@ -163,7 +163,7 @@ impl VaultApi {
             let caller = self
                 .authenticator
                 .authenticate_operator(&token, None, Api::Vault);
-            return Ok(Holder::Operator(caller.await?));
+            return Ok(Holder::Operator(Box::new(caller.await?)));
         }
         let refused = |why: &dyn std::fmt::Display| {
             let error = AuthnError::rejected(why);

@@ -360,7 +360,7 @@ fn random() -> Result<Vec<u8>, Unreachable> {
 
 /// Of hexadecimal digits.
 fn bytes(text: &str) -> Option<Vec<u8>> {
-    if text.len() % 2 != 0 || text.len() > 128 || !text.is_ascii() {
+    if !text.len().is_multiple_of(2) || text.len() > 128 || !text.is_ascii() {
         return None;
     }
     let pairs = text.as_bytes().chunks(2);
