@@ -116,6 +116,13 @@ pub enum CaRequestChange {
         /// CKA_ID as the token has it.
         key_id: Vec<u8>,
     },
+    /// The token has something with the recorded CKA_ID that is no usable key, as after a generation that
+    /// was interrupted: the key gets another CKA_ID. Refused when the key exists.
+    Relocate {
+        request: CaRequestId,
+        key_id: Vec<u8>,
+        reason: String,
+    },
     /// The request is about to be sent for the first time.
     Submit { request: CaRequestId, csr: Vec<u8> },
     /// The upstream CA decides later.

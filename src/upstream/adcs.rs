@@ -103,7 +103,7 @@ impl AdcsCa {
         if text.contains("Certificate Pending")
             && let Some(id) = number_after(&text, "Your Request Id is ")
         {
-            return Ok(pending(id));
+            return Ok(Answer::pending(id));
         }
         let why = text.split_once("The disposition message is \"");
         match why.and_then(|(_, rest)| rest.split_once('"')) {
@@ -127,7 +127,7 @@ impl AdcsCa {
         };
         let why = one_line(&without_tags(why), SHOWN);
         if why.contains("Taken Under Submission") {
-            return Ok(pending(id));
+            return Ok(Answer::pending(id));
         }
         match why.contains("Denied") || why.contains("Error") {
             true => Ok(Answer::Refused(why)),
@@ -179,13 +179,6 @@ impl UpstreamCa for AdcsCa {
 
     fn test(&self) -> BoxFuture<'_, Result<Vec<String>, Unreachable>> {
         self.found().boxed()
-    }
-}
-
-fn pending(id: &str) -> Answer {
-    Answer::Pending {
-        reference: id.to_owned(),
-        retry_after: None,
     }
 }
 

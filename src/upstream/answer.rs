@@ -45,6 +45,14 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// The CA decides later, and does not say when.
+    pub(super) fn pending(reference: impl Into<String>) -> Self {
+        Self::Pending {
+            reference: reference.into(),
+            retry_after: None,
+        }
+    }
+
     /// For metrics and the log.
     pub const fn word(&self) -> &'static str {
         match self {

@@ -160,15 +160,6 @@ impl UpstreamCa for Cfssl {
         self.request(request).boxed()
     }
 
-    /// It answers at once: what is pending is another CA's.
-    fn poll<'a>(
-        &'a self,
-        _: &'a Submission,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<Answer, Unreachable>> {
-        async { Ok(Answer::Forgotten) }.boxed()
-    }
-
     fn test(&self) -> BoxFuture<'_, Result<Vec<String>, Unreachable>> {
         self.found().boxed()
     }

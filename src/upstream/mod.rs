@@ -30,7 +30,9 @@ mod step_ca;
 mod vault;
 
 use std::fmt;
+use std::future;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 pub use answer::{Answer, Submission, Unreachable};
@@ -49,12 +51,15 @@ pub trait UpstreamCa: Send + Sync + fmt::Debug {
     /// whether the first call arrived.
     fn submit<'a>(&'a self, request: &'a Submission) -> BoxFuture<'a, Result<Answer, Unreachable>>;
 
-    /// Asks what became of a request, by the reference that the CA gave.
+    /// Asks what became of a request, by the reference that the CA gave. A CA that answers at once gives
+    /// none: what is pending is another one's, under the same name before.
     fn poll<'a>(
         &'a self,
-        request: &'a Submission,
-        reference: &'a str,
-    ) -> BoxFuture<'a, Result<Answer, Unreachable>>;
+        _request: &'a Submission,
+        _reference: &'a str,
+    ) -> BoxFuture<'a, Result<Answer, Unreachable>> {
+        future::ready(Ok(Answer::Forgotten)).boxed()
+    }
 
     /// Whether the CA answers, accepts the credential and may sign CAs, without a request for a
     /// certificate: what was found, one line each.

@@ -58,7 +58,7 @@ impl Offline {
         let name = format!("{}.csr", request.id);
         let path = self.write(&name, &request.csr_pem()).await;
         let path = path.map_err(|error| self.failed(&error))?;
-        Ok(pending(&path.display().to_string()))
+        Ok(Answer::pending(path.display().to_string()))
     }
 
     async fn found(&self) -> Result<Vec<String>, Unreachable> {
@@ -70,13 +70,6 @@ impl Offline {
             "requests can be written to {}; their answer is `rootbridge ca import`",
             self.0.directory.display()
         )])
-    }
-}
-
-fn pending(reference: &str) -> Answer {
-    Answer::Pending {
-        reference: reference.to_owned(),
-        retry_after: None,
     }
 }
 
@@ -92,7 +85,7 @@ impl UpstreamCa for Offline {
         _: &'a Submission,
         reference: &'a str,
     ) -> BoxFuture<'a, Result<Answer, Unreachable>> {
-        async { Ok(pending(reference)) }.boxed()
+        std::future::ready(Ok(Answer::pending(reference))).boxed()
     }
 
     fn test(&self) -> BoxFuture<'_, Result<Vec<String>, Unreachable>> {

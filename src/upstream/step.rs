@@ -103,6 +103,9 @@ impl Worker {
                 match prepared {
                     Ok(()) => Ok(()),
                     Err(error) => {
+                        let (domain, upstream, id) =
+                            (&options.trust_domain, &options.upstream, request.id);
+                        tracing::warn!(event = "upstream.failed", %domain, upstream, request = %id, %error, "the key or the CSR of a request was not made");
                         self.retry(authority, request, None, Some(error.to_string()))
                             .await
                     }

@@ -52,6 +52,16 @@ async fn submitted(fixture: &Fixture) -> (CaRequestId, Key) {
         key_id: vec![7],
     };
     change(fixture, add).await.unwrap();
+    let relocate = CaRequestChange::Relocate {
+        request,
+        key_id: vec![9],
+        reason: "it would be lost".into(),
+    };
+    let refused = change(fixture, relocate).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("on record already"),
+        "{refused}"
+    );
     let csr = vec![1, 2, 3];
     change(fixture, CaRequestChange::Submit { request, csr })
         .await
@@ -78,6 +88,13 @@ pub async fn one_request_is_in_flight(store: &dyn Store) {
     );
     assert_eq!(record.location.key_id, [7, 8], "before the key exists");
     assert_eq!(record.issuer, None);
+    let relocate = |request| CaRequestChange::Relocate {
+        request,
+        key_id: vec![9, 9],
+        reason: "half a pair has it".into(),
+    };
+    change(&fixture, relocate(request)).await.unwrap();
+    assert_eq!(last(&fixture).await.location.key_id, [9, 9]);
 
     let elsewhere = Fixture::build_for(other, "other.example").await;
     apply(&elsewhere, begin("other.example")).await.unwrap();

@@ -185,6 +185,13 @@ pub async fn who_holds_an_older_bundle_is_known(store: &dyn Store) {
         .conclude(id, failed("the HSM failed"))
         .await
         .unwrap();
+    // An older answer may still be under way when the renewal has arrived.
+    new(fixture
+        .ledger
+        .record(leaf(&fixture, "open", Some("foo/f/1"), old.digest))
+        .await
+        .unwrap());
+    issue("open", Some("foo/f/1"), both.digest).await;
     // It has expired.
     let mut expired = leaf(&fixture, "expired", Some("foo/e/1"), old.digest);
     expired.not_after = Some(NOW);
@@ -197,9 +204,15 @@ pub async fn who_holds_an_older_bundle_is_known(store: &dyn Store) {
     let found = live(&fixture, without(NOW.plus(DAY))).await;
     assert_eq!(
         names(&found),
-        [("nowhere", 1), ("older", 2), ("other", 1), ("refused", 1)]
+        [
+            ("nowhere", 1),
+            ("older", 2),
+            ("open", 1),
+            ("other", 1),
+            ("refused", 1)
+        ]
     );
-    assert_eq!((found.total, found.until), (5, Some(NOW.plus(DAY))));
+    assert_eq!((found.total, found.until), (6, Some(NOW.plus(DAY))));
     assert_eq!(found.holders[1].pod.as_deref(), Some("foo/b/1"));
     // A renewal counts once its answer must have arrived.
     let found = live(&fixture, without(NOW)).await;
@@ -208,6 +221,7 @@ pub async fn who_holds_an_older_bundle_is_known(store: &dyn Store) {
         [
             ("nowhere", 1),
             ("older", 2),
+            ("open", 1),
             ("other", 1),
             ("refused", 1),
             ("renewed", 1)

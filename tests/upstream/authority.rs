@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use rootbridge_test_support::csr::KeyAndCsr;
@@ -40,12 +41,19 @@ pub async fn status(setup: &TestServer, server: &RunningServer) -> Value {
 
 /// Waits until the request in flight is in this state, and returns it.
 pub async fn wait_for_state(setup: &TestServer, server: &RunningServer, state: &str) -> Value {
-    let what = format!("a request that is {state}");
-    eventually(PATIENCE, &what, async || {
-        status(setup, server).await["request"]["state"] == state
-    })
-    .await;
-    status(setup, server).await["request"].clone()
+    let start = Instant::now();
+    loop {
+        let request = status(setup, server).await["request"].clone();
+        if request["state"] == state {
+            return request;
+        }
+        let waited = start.elapsed();
+        assert!(
+            waited < PATIENCE,
+            "not {state} within {PATIENCE:?}: {request}"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Waits until the request in flight has a problem that says so.

@@ -13,6 +13,7 @@ use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rootbridge::upstream::Answer;
+use rootbridge::x509::read_certificates;
 use rootbridge_test_support::openssl::OpensslCa;
 use rootbridge_test_support::process::Process;
 use rootbridge_test_support::{PATIENCE, TestServer, eventually};
@@ -119,16 +120,19 @@ async fn start(directory: &Path, root: &OpensslCa) -> (Process, String) {
     (process, url.unwrap())
 }
 
-/// From `upstream test` to workloads' certificates, with the least rights; then with another key and
-/// other profiles.
+/// From `upstream test` to workloads' certificates, with the least rights, below an intermediate CA; then
+/// with another key and other profiles.
 #[tokio::test(flavor = "multi_thread")]
 async fn cfssl_certifies_the_issuing_ca() {
     let setup = TestServer::bare();
     let directory = setup.path("cfssl");
     fs::create_dir_all(&directory).unwrap();
     let root = OpensslCa::new(&directory, "corp");
-    let (_process, url) = start(&directory, &root).await;
-    let section = section(&directory, &url);
+    let middle = root.intermediate("corp-middle");
+    let (_process, url) = start(&directory, &middle).await;
+    let without_root = section(&directory, &url);
+    let above = root.pem_file().display().to_string();
+    let section = format!("{without_root}chain_file = \"{above}\"\n");
     let found = upstream_test(&setup, &section, "subject = \"Mesh CA\"");
     assert!(
         found.contains("\"issuing-ca\" may sign certificates"),
@@ -138,6 +142,16 @@ async fn cfssl_certifies_the_issuing_ca() {
 
     let upstream = connect(&section);
     let mut request = submission();
+    let own_root = read_certificates(root.pem().as_bytes()).unwrap().remove(0);
+    for (section, has_root) in [(&section, true), (&without_root, false)] {
+        match connect(section).submit(&request).await {
+            Ok(Answer::Issued(bytes)) => {
+                let certificates = read_certificates(&bytes).unwrap();
+                assert_eq!(certificates.contains(&own_root), has_root, "{section}");
+            }
+            answer => panic!("not issued: {answer:?}"),
+        }
+    }
     request.csr.truncate(40);
     match upstream.submit(&request).await {
         Ok(Answer::Refused(why)) => assert!(why.contains("asn1"), "{why}"),

@@ -16,6 +16,8 @@ use rootbridge_test_support::openssl::{OpensslCa, ca};
 pub enum Behaviour {
     /// A chain up to the root.
     Issue,
+    /// What was issued last, once more.
+    Again,
     Pending,
     Refuse(&'static str),
     /// The reference is not known.
@@ -62,6 +64,7 @@ struct Told {
     behaviour: Behaviour,
     /// Seconds that a certificate lives.
     life: i64,
+    issued: String,
     /// In the order in which they came, polls included.
     calls: Vec<Call>,
 }
@@ -89,6 +92,7 @@ impl Enterprise {
         let told = Told {
             behaviour: Behaviour::Issue,
             life: 90 * 86_400,
+            issued: String::new(),
             calls: Vec::new(),
         };
         Arc::new(Self {
@@ -137,7 +141,14 @@ impl Enterprise {
             (told.behaviour.clone(), told.life)
         };
         match behaviour {
-            Behaviour::Issue => Said::Issued(self.chain(csr, life).into_bytes()),
+            Behaviour::Issue => {
+                let chain = self.chain(csr, life);
+                self.state.lock().unwrap().issued = chain.clone();
+                Said::Issued(chain.into_bytes())
+            }
+            Behaviour::Again => {
+                Said::Issued(self.state.lock().unwrap().issued.clone().into_bytes())
+            }
             Behaviour::Pending => Said::Pending("case-17".to_owned()),
             Behaviour::Refuse(reason) => Said::Refused(reason.to_owned()),
             Behaviour::Forget => Said::Forgotten,

@@ -3,18 +3,19 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rootbridge_test_support::csr::KeyAndCsr;
 use rootbridge_test_support::fake_clock::FakeClock;
 use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventually};
 
-use crate::authority::{approve, configure, issue, issuers, wait_for_state};
+use crate::authority::{approve, configure, issue, issuers, wait_for_problem, wait_for_state};
 use crate::enterprise::{Behaviour, Enterprise};
 use crate::renewal::{every_key_is_recorded, shorten_profiles, used};
 
 /// A server with an issuing CA of an hour, and its clock, which is half an hour and more ahead from then
-/// on: a renewal is due. Nothing is issued after that, by clients with the real time.
-async fn an_hour_later(authority: &str) -> (TestServer, RunningServer, FakeClock) {
+/// on: a renewal is due, and the CA answers it with what it has issued before. Nothing is issued after that, by clients with the real time.
+async fn an_hour_later(authority: &str) -> (TestServer, RunningServer, FakeClock, Arc<Enterprise>) {
     let setup = TestServer::bare();
     shorten_profiles(&setup);
     let ca = Enterprise::new(setup.path("enterprise"));
@@ -26,14 +27,18 @@ async fn an_hour_later(authority: &str) -> (TestServer, RunningServer, FakeClock
     approve(&setup, &ca);
     server.ready().await;
     issue(&setup, &server).await;
+    ca.tell(Behaviour::Again);
     clock.move_to("+40m").await;
-    (setup, server, clock)
+    (setup, server, clock, ca)
 }
 
 /// By the server, once its last certificate has expired, and without an operator.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replaced_issuing_ca_is_retired() {
-    let (setup, server, clock) = an_hour_later("").await;
+    let (setup, server, clock, ca) = an_hour_later("").await;
+    let says = "no authority here has the key";
+    wait_for_problem(&setup, &server, says).await;
+    ca.tell(Behaviour::Issue);
     eventually(PATIENCE * 4, "the renewal", async || used(&setup) == 2).await;
     clock.move_to("+45m").await;
     eventually(PATIENCE * 4, "the first one's end", async || {
@@ -49,7 +54,11 @@ async fn a_replaced_issuing_ca_is_retired() {
 /// No new key is made where `reuse_key` says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_certified_again() {
-    let (setup, server, _clock) = an_hour_later("reuse_key = true").await;
+    let (setup, server, _clock, ca) = an_hour_later("reuse_key = true").await;
+    let says = "is the certificate that the issuing key has already";
+    wait_for_problem(&setup, &server, says).await;
+    assert_eq!(server.log().matches("upstream.activated").count(), 1);
+    ca.tell(Behaviour::Issue);
     eventually(PATIENCE * 4, "the second certificate", async || {
         server.log().matches("upstream.activated").count() == 2
     })

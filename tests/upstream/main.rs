@@ -20,6 +20,7 @@ mod ejbca;
 mod enterprise;
 mod est;
 mod examination;
+mod interrupted_key;
 mod life;
 mod offline;
 mod openbao;

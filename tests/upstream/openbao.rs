@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use reqwest::Method;
 use rootbridge_test_support::files::repository;
@@ -15,7 +14,7 @@ use crate::authority::{
     configure_section, fingerprint, issue, issuers, status, wait_for_problem, wait_for_state,
 };
 use crate::programs::listening;
-use crate::renewal::SHORT_LIFE;
+use crate::renewal::{A_CALLERS_PAUSE, SHORT_LIFE};
 
 const ROOT_TOKEN: &str = "root-token-of-the-test";
 
@@ -170,7 +169,7 @@ async fn openbao_certifies_and_renews_the_issuing_ca() {
         "three issuing CAs, served all the time",
         async || {
             issue(&setup, &server).await;
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(A_CALLERS_PAUSE).await;
             let issuers = issuers(&setup);
             let used = issuers.iter().filter(|issuer| issuer["state"] != "pending");
             used.count() >= 3

@@ -18,6 +18,9 @@ use crate::enterprise::{Behaviour, Enterprise};
 /// Renewed after some seconds, long before its end: a slow machine may take a while for it.
 pub const SHORT_LIFE: &str = "ttl = \"100s\"\nrenew_at = \"10%\"";
 
+/// Between two requests of one caller, whose rate is limited.
+pub const A_CALLERS_PAUSE: Duration = Duration::from_millis(200);
+
 /// Certificates that fit an issuing CA of a minute and a half.
 pub fn shorten_profiles(setup: &TestServer) {
     for (from, to) in [
@@ -75,7 +78,7 @@ async fn an_issuing_ca_is_renewed_in_time_while_workloads_are_served() {
     let limit = PATIENCE * u32::try_from(wanted).unwrap();
     eventually(limit, what, async || {
         issue(&setup, &server).await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(A_CALLERS_PAUSE).await;
         used(&setup) >= wanted
     })
     .await;
@@ -115,12 +118,14 @@ async fn a_new_root_is_published_before_it_is_used() {
     let what = "the renewal's answer, while workloads are served";
     eventually(PATIENCE, what, async || {
         issue(&setup, &server).await;
+        tokio::time::sleep(A_CALLERS_PAUSE).await;
         status(&setup, &server).await["request"]["state"] == "received"
     })
     .await;
     wait_for_problem(&setup, &server, "is not known").await;
     stays(Duration::from_secs(2), "one CA signs", async || {
         issue(&setup, &server).await;
+        tokio::time::sleep(A_CALLERS_PAUSE).await;
         used(&setup) == 1
     })
     .await;

@@ -11,11 +11,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rootbridge::upstream::Answer;
 use rootbridge_test_support::files::repository;
 use rootbridge_test_support::jwk::{JwtKey, b64};
-use rootbridge_test_support::openssl::OpensslCa;
+use rootbridge_test_support::openssl::{self, OpensslCa};
 use rootbridge_test_support::process::Process;
 use rootbridge_test_support::{PATIENCE, TestServer, eventually};
 use serde_json::{Value, json};
@@ -116,6 +116,12 @@ async fn start(directory: &Path, root: &OpensslCa, key: &JwtKey) -> (Process, St
             "key": key.jwk(),
             "claims": { "maxTLSCertDuration": "2160h" },
             "options": { "x509": { "template": template } },
+        }, {
+            "type": "X5C",
+            "name": "by-certificate",
+            "roots": STANDARD.encode(root.pem()),
+            "claims": { "maxTLSCertDuration": "2160h" },
+            "options": { "x509": { "template": template } },
         }] },
     });
     let file = directory.join("ca.json");
@@ -165,6 +171,8 @@ async fn step_ca_certifies_the_issuing_ca() {
     );
     certify_and_serve(&setup, &root.pem(), "Mesh CA").await;
 
+    by_certificate(&directory, &root, &url).await;
+
     let upstream = connect(&section);
     let request = submission();
     let log = |answer: &str| assert!(!answer.contains("\"d\""), "{answer}");
@@ -193,4 +201,35 @@ async fn step_ca_certifies_the_issuing_ca() {
         "{unusable}"
     );
     log(&unusable);
+}
+
+/// The same with the provisioner that knows this server by a certificate; then with one of another CA.
+async fn by_certificate(directory: &Path, root: &OpensslCa, url: &str) {
+    let at = |name: &str| directory.join(name).display().to_string();
+    let identity = |name: &str, issuer: &OpensslCa| {
+        let key = openssl::key(directory, name, "ecdsa-p256");
+        let csr = fs::read_to_string(openssl::csr(&key, "DNS:client")).unwrap();
+        let leaf = "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n\
+                    extendedKeyUsage=clientAuth";
+        fs::write(at("client.pem"), issuer.sign(&csr, leaf, &[])).unwrap();
+        fs::copy(key, at("client.key")).unwrap();
+    };
+    let upstream = connect(&format!(
+        "kind = \"step-ca\"\naddress = \"{url}\"\nca_file = \"{}\"\n\
+         provisioner = \"by-certificate\"\nclient_certificate_file = \"{}\"\n\
+         client_key_file = \"{}\"\n",
+        root.pem_file().display(),
+        at("client.pem"),
+        at("client.key")
+    ));
+    identity("known", root);
+    let found = upstream.test().await.unwrap().join("; ");
+    assert!(found.contains("is for certificates"), "{found}");
+    let request = submission();
+    let issued = upstream.submit(&request).await;
+    assert!(matches!(issued, Ok(Answer::Issued(_))), "{issued:?}");
+    let stranger = OpensslCa::new(directory, "stranger");
+    identity("unknown", &stranger);
+    let refused = upstream.submit(&request).await;
+    assert!(refused.is_err(), "another CA's certificate: {refused:?}");
 }

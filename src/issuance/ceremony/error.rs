@@ -56,6 +56,11 @@ pub enum CeremonyError {
     /// Profiles issue certificates that live longer.
     #[error("its certification path ends at {end}; the profiles in use need one until {least}")]
     TooShort { end: UnixTime, least: UnixTime },
+    /// An upstream CA's old answer, sent again.
+    #[error(
+        "`{subject}` is the certificate that the issuing key has already: the CA has made no new one"
+    )]
+    NotNew { subject: String },
     /// A certificate of the path that verifiers of the mesh refuse.
     #[error("`{subject}` cannot be used: {objections}")]
     Objections {

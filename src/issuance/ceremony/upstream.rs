@@ -12,10 +12,11 @@ use super::import::report;
 use super::options::ImportReport;
 use super::{Ceremony, CeremonyError};
 use crate::clock::UnixTime;
-use crate::hsm::{HsmError, Key, Token};
+use crate::digest::hex;
+use crate::hsm::{HsmError, Key, KeyReport, NewKey, Token};
 use crate::ledger::{
-    AnchorOrigin, AuthorityRecord, CaRequestChange, CaRequestRecord, CaRequestState, Change,
-    IssuerRecord, IssuerState, KeyLocation, LedgerError, Role,
+    AnchorOrigin, AuthorityRecord, CaCertificateRecord, CaRequestChange, CaRequestRecord,
+    CaRequestState, Change, IssuerRecord, IssuerState, KeyLocation, LedgerError, Role,
 };
 use crate::x509::{Certificate, KeyKind, PublicKey, TrustDomain};
 
@@ -113,7 +114,7 @@ impl Ceremony {
                 })?;
                 token.key(&request.location.key_id, &public_key).await?
             }
-            None => self.key_on_record(&token, request).await?,
+            None => self.key_on_record(&token, domain, request).await?,
         };
         let path_len = request.path_len.unwrap_or_default();
         let organization = options.organization.as_deref();
@@ -132,39 +133,57 @@ impl Ceremony {
     async fn key_on_record(
         &self,
         token: &Arc<Token>,
+        domain: &TrustDomain,
         request: &CaRequestRecord,
     ) -> Result<Key, CeremonyError> {
         let location = &request.location;
-        let found = token.keys().await?.into_iter().find(|key| {
-            // Some tokens keep two octets of a CKA_ID, which no other key begins with.
-            !key.id.is_empty() && location.key_id.starts_with(&key.id)
-        });
-        let (id, public_key) = match found {
-            Some(report) => match report.public_key {
-                Ok(public_key) => (report.id, public_key),
-                Err(reason) => {
-                    return Err(HsmError::NoPublicKey {
-                        token: token.name().to_owned(),
-                        id: crate::digest::hex(&report.id),
-                        reason,
-                    }
-                    .into());
-                }
-            },
-            None => {
-                let new = token
-                    .generate(request.kind, &location.label, Some(&location.key_id))
-                    .await?;
-                (new.id, new.public_key)
+        let key = match self.generated(token, request, &location.key_id).await {
+            Err(reason @ (HsmError::NoPublicKey { .. } | HsmError::KeyExists { .. })) => {
+                let key_id = token.new_key_id().await?;
+                let id = request.id;
+                let (old, new) = (hex(&location.key_id), hex(&key_id));
+                tracing::warn!(event = "upstream.relocated", %domain, request = %id, old, new, %reason, "a generation of the key was interrupted: it gets another CKA_ID");
+                self.change(Change::Request(CaRequestChange::Relocate {
+                    request: id,
+                    key_id: key_id.clone(),
+                    reason: reason.to_string(),
+                }))
+                .await?;
+                self.generated(token, request, &key_id).await?
             }
+            other => other?,
         };
         self.change(Change::Request(CaRequestChange::AddKey {
             request: request.id,
-            public_key: public_key.spki_der().to_vec(),
-            key_id: id.clone(),
+            public_key: key.public_key.spki_der().to_vec(),
+            key_id: key.id.clone(),
         }))
         .await?;
-        Ok(token.key(&id, &public_key).await?)
+        Ok(token.key(&key.id, &key.public_key).await?)
+    }
+
+    async fn generated(
+        &self,
+        token: &Arc<Token>,
+        request: &CaRequestRecord,
+        key_id: &[u8],
+    ) -> Result<NewKey, HsmError> {
+        let found = token.keys().await?.into_iter().find(|key| {
+            // Some tokens keep two octets of a CKA_ID, which no other key begins with.
+            !key.id.is_empty() && key_id.starts_with(&key.id)
+        });
+        let Some(KeyReport { id, public_key, .. }) = found else {
+            let label = &request.location.label;
+            return token.generate(request.kind, label, Some(key_id)).await;
+        };
+        match public_key {
+            Ok(public_key) => Ok(NewKey { id, public_key }),
+            Err(reason) => Err(HsmError::NoPublicKey {
+                token: token.name().to_owned(),
+                id: hex(&id),
+                reason,
+            }),
+        }
     }
 
     /// Examines an answer, and activates it if the root is approved and published; otherwise the
@@ -181,6 +200,11 @@ impl Ceremony {
         let records = self.ledger.snapshot().await?;
         let (certificate, authority, issuer) =
             own_certificate(certificates, &records, request.issuer.as_ref())?;
+        let has = |each: &CaCertificateRecord| each.der == certificate.der();
+        if issuer.certificates.iter().any(has) {
+            let subject = certificate.subject();
+            return Err(CeremonyError::NotNew { subject });
+        }
         let approved = approved(authority)?;
         let known: Vec<_> = approved.iter().map(|(each, ..)| each.clone()).collect();
         let examined = self.examine(certificate, issuer.path_len, certificates, &known)?;

@@ -56,6 +56,14 @@ impl ChangeContext<'_> {
                 let found = self.request_in(request, &[Prepared]).await?;
                 self.add_request_key(found, &public_key, key_id).await
             }
+            CaRequestChange::Relocate {
+                request,
+                key_id,
+                reason,
+            } => {
+                let found = self.request_in(request, &[Prepared]).await?;
+                self.relocate_request_key(&found, &key_id, &reason).await
+            }
             CaRequestChange::Submit { request, csr } => {
                 let found = self.request_in(request, &[Prepared]).await?;
                 query("UPDATE ca_request SET csr = $1 WHERE id = $2")
@@ -208,6 +216,29 @@ impl ChangeContext<'_> {
         .execute(&mut *self.conn)
         .await?;
         Ok(added)
+    }
+
+    async fn relocate_request_key(
+        &mut self,
+        found: &Found,
+        key_id: &[u8],
+        reason: &str,
+    ) -> Result<ChangeResult, LedgerError> {
+        let updated = query("UPDATE ca_request SET key_id = $1 WHERE id = $2 AND issuer IS NULL")
+            .bind(key_id)
+            .bind(found.row)
+            .execute(&mut *self.conn)
+            .await?;
+        if updated == 0 {
+            return Err(LedgerError::Refused(format!(
+                "the key of request {} is on record already",
+                found.row
+            )));
+        }
+        let (old, new) = (&found.location.key_id, key_id);
+        let (old, new) = (crate::digest::hex(old), crate::digest::hex(new));
+        let detail = format!("CKA_ID {new} instead of {old}: {reason}");
+        Ok(found.action("upstream-relocate", detail))
     }
 
     async fn store_answer(

@@ -94,10 +94,7 @@ impl AwsPca {
             }
             Called::Unread(bytes) => Ok(Answer::Issued(bytes)),
             Called::Failed(failed) => match failed.kind.as_str() {
-                "RequestInProgressException" => Ok(Answer::Pending {
-                    reference: arn.to_owned(),
-                    retry_after: None,
-                }),
+                "RequestInProgressException" => Ok(Answer::pending(arn)),
                 "RequestFailedException" => Ok(Answer::Refused(failed.said())),
                 "ResourceNotFoundException" | "InvalidArnException" => Ok(Answer::Forgotten),
                 _ => Err(failed.unreachable()),

@@ -27,8 +27,13 @@ pub struct Server {
     ca: Arc<Enterprise>,
     /// Of `openssl cmp`.
     arguments: Arc<std::sync::Mutex<Vec<String>>>,
-    running: Arc<Mutex<HashMap<Vec<u8>, (Process, String)>>>,
+    running: Arc<Mutex<HashMap<Transaction, (Process, Url)>>>,
 }
+
+/// A transactionID.
+type Transaction = Vec<u8>;
+/// Of an openssl.
+type Url = String;
 
 impl Server {
     pub fn new(ca: &Arc<Enterprise>) -> Self {
@@ -51,7 +56,7 @@ impl Server {
             .with_state(self.clone())
     }
 
-    async fn start(&self, message: &Message) -> (Process, String) {
+    async fn start(&self, message: &Message) -> (Process, Url) {
         let file = |name: &str, text: &str| -> PathBuf {
             let file = self.ca.file(name);
             fs::write(&file, text).unwrap();
