@@ -60,8 +60,8 @@ pub(super) async fn live_rows(
             anchor,
             received_before,
         } => {
-            // Only what was issued is received, and only a pod has one holder: of a name without a pod
-            // any number of processes may run.
+            // Only what was issued is received, and what is not concluded may still be. Only a pod is
+            // one holder: of a name without a pod any number of processes may run.
             let sql = format!(
                 "WITH good AS (SELECT digest FROM bundle JOIN bundle_anchor ON bundle = bundle.id
                     WHERE authority = $2 AND der IN
@@ -75,7 +75,8 @@ pub(super) async fn live_rows(
                  live AS (SELECT returned.* FROM returned LEFT JOIN renewed
                         ON renewed.subject = returned.subject AND renewed.pod = returned.pod
                         AND renewed.cluster = coalesce(returned.cluster, '')
-                    WHERE NOT good AND (renewed.id IS NULL OR renewed.id < returned.id))
+                    WHERE NOT good AND (state IS NULL OR renewed.id IS NULL
+                        OR renewed.id < returned.id))
                  {GROUPED}"
             );
             let (anchor, before) = (anchor.as_slice(), received_before.secs());
