@@ -172,6 +172,10 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     /// clause; `None` when it holds all of it.
     fn behind<'a>(&'a self, mark: &'a HighWater) -> LedgerFuture<'a, Option<String>>;
 
+    /// The clock of a store that several servers share: their leases are compared with each other, so
+    /// their clocks must agree with it. `None` for a store on the server's own machine.
+    fn time(&self) -> LedgerFuture<'_, Option<UnixTime>>;
+
     /// Checks the store: its integrity, its schema, and the invariants that are cheap to check.
     fn check(&self) -> LedgerFuture<'_, CheckReport>;
 

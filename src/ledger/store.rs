@@ -49,8 +49,22 @@ impl LedgerStore {
         }
     }
 
-    /// Whether there may be a ledger; a database is not asked.
-    pub fn may_exist(&self) -> bool {
-        self.file().is_none_or(Path::exists)
+    /// Opens it for a command beside a server, or not; `None` if there is none yet: what reads a ledger
+    /// makes none.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_existing(
+        &self,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Option<Arc<dyn Ledger>>, LedgerError> {
+        match self {
+            Self::Sqlite(path) if !path.exists() => Ok(None),
+            Self::Sqlite(_) => self.open(OpenMode::Shared, clock).await.map(Some),
+            Self::Postgres(settings) => {
+                let opened = Postgres::open_existing(settings.as_ref().clone(), clock).await?;
+                Ok(opened.map(|ledger| Arc::new(ledger) as Arc<dyn Ledger>))
+            }
+        }
     }
 }

@@ -27,6 +27,7 @@ mod contract_rotations;
 mod crash;
 mod load;
 mod postgres;
+mod postgres_plans;
 mod postgres_proxy;
 mod postgres_refusals;
 mod property;

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rootbridge::ledger::{Ledger, LedgerError, PasswordSource};
+use rootbridge::clock::FixedClock;
+use rootbridge::ledger::{Ledger, LedgerError, PasswordSource, Postgres, PostgresConfig};
 use rootbridge_test_support::files::{repository, write_secret};
-use rootbridge_test_support::postgres::{PASSWORD, PostgresServer, USER};
+use rootbridge_test_support::postgres::{CERTIFIED, PASSWORD, PostgresServer, USER};
 use rootbridge_test_support::{PATIENCE, eventually};
 
 use crate::postgres::{PostgresStore, open};
@@ -88,6 +89,33 @@ fn says_what_to_do() {
         let error = open(&other_name, Some(&right)).await.unwrap_err();
         says(&error, &["is for another name", "ledger.url"]);
 
+        // A new password counts from the next connection on, without a restart.
+        let role = format!("rotating_{}", store.database);
+        store.psql(&format!(
+            "CREATE ROLE {role} LOGIN SUPERUSER PASSWORD 'old'"
+        ));
+        let changing = file("changing", "old");
+        let as_role = tls.replace("rootbridge@", &format!("{role}@"));
+        let ledger = open(&as_role, Some(&changing)).await.unwrap();
+        store.psql(&format!("ALTER ROLE {role} PASSWORD 'new'"));
+        std::fs::write(&changing, "new\n").unwrap();
+        store.psql(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
+        ));
+        eventually(PATIENCE, "it has connected again", async || {
+            ledger.snapshot().await.is_ok()
+        })
+        .await;
+        ledger.close().await;
+        // No place for another connection.
+        store.psql(&format!("ALTER ROLE {role} NOSUPERUSER CONNECTION LIMIT 0"));
+        let error = open(&as_role, Some(&changing)).await.unwrap_err();
+        says(&error, &["no place for another connection", "raise"]);
+        // A server that is gone is passed by.
+        let dead = format!("@127.0.0.1:1,{}:{}", server.address, server.port);
+        let several = tls.replace(&format!("@{}:{}", server.address, server.port), &dead);
+        open(&several, Some(&right)).await.unwrap().close().await;
+
         // Settings with which a confirmed commit is lost.
         store.psql(&format!(
             "ALTER DATABASE {} SET synchronous_commit = off",
@@ -139,6 +167,64 @@ fn a_schema_that_is_not_its_own_is_refused() {
         store.psql("CREATE TABLE intent (id bigint)");
         let error = store.open().await.unwrap_err();
         assert!(matches!(error, LedgerError::NotALedger { .. }), "{error}");
+    });
+}
+
+/// A client certificate instead of a password; and the settings of a server that keeps nothing.
+#[test]
+fn a_certificate_and_a_setting() {
+    let server = PostgresServer::with_settings("fsync = off");
+    let database = server.database();
+    server.psql(
+        &database,
+        &format!("CREATE ROLE {CERTIFIED} LOGIN SUPERUSER"),
+    );
+    let (certificate, key) = server.client_certificate();
+    let url = server.tls_url(&database);
+    let url = url.replace(&format!("{USER}@"), &format!("{CERTIFIED}@"));
+    let with = format!(
+        "{url}&sslcert={}&sslkey={}",
+        certificate.display(),
+        key.display()
+    );
+    let clock = Arc::new(FixedClock::new(NOW));
+    block_on(async {
+        let error = open(&url, None, &clock).await.unwrap_err();
+        says(&error, &["refuses this user", "pg_hba.conf"]);
+        // It is let in, and then does not trust the server with anything.
+        let error = open(&with, None, &clock).await.unwrap_err();
+        says(&error, &["fsync = off", "set it to on"]);
+        server.psql(&database, "ALTER SYSTEM SET fsync = on");
+        server.psql(&database, "SELECT pg_reload_conf()");
+        eventually(PATIENCE, "it can be used", async || {
+            open(&with, None, &clock).await.is_ok()
+        })
+        .await;
+    });
+}
+
+/// What only reads a ledger makes none; the first that writes does.
+#[test]
+fn reading_makes_no_schema() {
+    let store = PostgresStore::new();
+    block_on(async {
+        let url = store.server.socket_url(&store.database);
+        let existing = async || {
+            let settings = PostgresConfig::parse(&url, None).unwrap();
+            Postgres::open_existing(settings, store.clock.clone()).await
+        };
+        assert!(existing().await.unwrap().is_none());
+        let tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'";
+        assert_eq!(store.psql(tables), "0");
+        store.open().await.unwrap().close().await;
+        let ledger = existing().await.unwrap().unwrap();
+        assert_eq!(ledger.revision().await.unwrap(), 0);
+        store.psql("INSERT INTO rootbridge_schema VALUES (99, 99)");
+        let error = existing().await.unwrap_err();
+        assert!(
+            matches!(error, LedgerError::NewerSchema { found: 99, .. }),
+            "{error}"
+        );
     });
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rootbridge_test_support::csr::KeyAndCsr;
+use rootbridge_test_support::fake_clock::FakeClock;
 use rootbridge_test_support::files::write_secret;
 use rootbridge_test_support::grpc::refusal;
 use rootbridge_test_support::postgres::{PASSWORD, PostgresServer};
@@ -89,6 +90,18 @@ async fn two_servers_issue_and_one_is_killed() {
         issued(&one) >= 10 && issued(&two) >= 10
     })
     .await;
+
+    // One whose clock is wrong would conclude what the others work on: it does not start.
+    let late = FakeClock::new(&setup, "-1h")
+        .serve(&setup)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&late.stderr);
+    assert!(!late.status.success(), "{said}");
+    assert!(
+        said.contains("behind the database's") && said.contains("NTP"),
+        "{said}"
+    );
 
     // Killed, with requests in flight, of which one is certain to be left open.
     let open = database.psql(

@@ -28,7 +28,7 @@ use crate::app::MarkFile;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::hsm::Hsm;
-use crate::ledger::{Ledger, OpenMode, Snapshot};
+use crate::ledger::{Ledger, Snapshot};
 use report::Report;
 
 #[derive(Debug, clap::Args)]
@@ -130,19 +130,19 @@ async fn check_once(config: &Config, module: &mut Option<Arc<Hsm>>) -> Report {
 /// The ledger's own check, and the clock.
 async fn ledger(config: &Config, report: &mut Report) -> Option<Snapshot> {
     let store = config.ledger().store();
-    if !store.may_exist() {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let opened = store
+        .open_existing(clock)
+        .await
+        .inspect_err(|error| report.error("ledger", "open", error))
+        .ok()?;
+    let Some(ledger) = opened else {
         let detail = format!("there is no ledger at {} yet", store.name());
         report
             .warn("ledger", "file", detail)
             .hint("`rootbridge ca init` or `rootbridge serve` creates it");
         return None;
-    }
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let ledger = store
-        .open(OpenMode::Shared, clock)
-        .await
-        .inspect_err(|error| report.error("ledger", "open", error))
-        .ok()?;
+    };
     report.pass("ledger", "open", store.name());
     match ledger.check().await {
         Ok(found) if found.problems.is_empty() => {

@@ -2,7 +2,7 @@
 
 use super::session::Session;
 use crate::clock::UnixTime;
-use crate::ledger::sql::{Connection, OpenIntents, boot, query, query_scalar};
+use crate::ledger::sql::{Columns, Connection, OpenIntents, boot, query, query_scalar};
 use crate::ledger::{Epoch, LedgerError};
 
 /// Open intents of the instance's earlier epochs and of instances whose lease has expired. The caller
@@ -27,6 +27,14 @@ pub(super) async fn open_intents(
     .fetch_all(session)
     .await
     .map(OpenIntents)
+}
+
+/// The database's clock, which is every server's common reference.
+pub(super) async fn time(session: &mut Session) -> Result<Option<UnixTime>, LedgerError> {
+    let row = query("SELECT CAST(floor(extract(epoch FROM clock_timestamp())) AS bigint) AS time")
+        .fetch_one(session)
+        .await?;
+    Columns::of(&row).time("time").map(Some)
 }
 
 /// Moves the number up to the first open intent. The caller excludes writers: otherwise an intent with

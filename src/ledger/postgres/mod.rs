@@ -72,6 +72,27 @@ impl Postgres {
         let settings = Arc::new(settings);
         let mut session = Session::open(&settings).await?;
         schema::prepare(&mut session, &settings).await?;
+        Ok(Self::start(settings, session, clock))
+    }
+
+    /// Connects; `None` if the database has no ledger.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub async fn open_existing(
+        settings: PostgresConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Option<Self>, LedgerError> {
+        let settings = Arc::new(settings);
+        let mut session = Session::open(&settings).await?;
+        if !schema::exists(&mut session, &settings).await? {
+            return Ok(None);
+        }
+        schema::prepare(&mut session, &settings).await?;
+        Ok(Some(Self::start(settings, session, clock)))
+    }
+
+    fn start(settings: Arc<PostgresConfig>, session: Session, clock: Arc<dyn Clock>) -> Self {
         let (jobs, receiver) = mpsc::channel(QUEUE_LEN);
         let writer = Writer {
             jobs: receiver,
@@ -79,12 +100,12 @@ impl Postgres {
             clock: Arc::clone(&clock),
         };
         tokio::spawn(writer.run());
-        Ok(Self {
+        Self {
             name: settings.name().to_owned(),
             pool: Arc::new(Pool::new(settings, session)),
             jobs,
             clock,
-        })
+        }
     }
 
     /// Sends the writer a job and waits for its result.
@@ -292,6 +313,13 @@ impl Ledger for Postgres {
                 .await
         }
         .boxed()
+    }
+
+    fn time(&self) -> LedgerFuture<'_, Option<UnixTime>> {
+        // In a transaction, which finds another connection where an idle one has ended.
+        self.pool
+            .read(|session| epochs::time(session).boxed())
+            .boxed()
     }
 
     fn check(&self) -> LedgerFuture<'_, CheckReport> {

@@ -73,6 +73,17 @@ pub(super) async fn prepare(
     require_triggers(session).await
 }
 
+/// Whether there is one, of whichever version.
+///
+/// # Errors
+/// Those of [`prepare`].
+pub(super) async fn exists(
+    session: &mut Session,
+    settings: &PostgresConfig,
+) -> Result<bool, LedgerError> {
+    Ok(version(session, settings).await?.is_some())
+}
+
 async fn upgrade(session: &mut Session, settings: &PostgresConfig) -> Result<(), LedgerError> {
     // Others wait here, and then find the work done.
     query("SELECT pg_advisory_xact_lock($1)")

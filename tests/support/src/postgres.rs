@@ -15,6 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, geteuid};
 use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
 
+use crate::files::write_secret;
 use crate::free_port;
 use crate::wait::PATIENCE;
 
@@ -22,6 +23,9 @@ use crate::wait::PATIENCE;
 pub const USER: &str = "rootbridge";
 /// The user's password over TCP.
 pub const PASSWORD: &str = "a password of the database";
+
+/// Who has a client certificate instead of a password; a test makes the role.
+pub const CERTIFIED: &str = "certified";
 
 /// A server that ends with this process, or when it is dropped.
 pub struct PostgresServer {
@@ -84,6 +88,7 @@ impl PostgresServer {
         let config = format!(
             "listen_addresses = '{}'\nport = {}\nunix_socket_directories = '{}'\n\
              ssl = on\nssl_cert_file = '{dir}/server.pem'\nssl_key_file = '{dir}/server.key'\n\
+             ssl_ca_file = '{dir}/ca.pem'\n\
              max_connections = 200\ndynamic_shared_memory_type = mmap\nshared_buffers = 32MB\njit = off\n\
              autovacuum_naptime = 1h\n{settings}\n",
             server.address,
@@ -98,8 +103,11 @@ impl PostgresServer {
         file.write_all(config.as_bytes()).unwrap();
         fs::write(
             server.data().join("pg_hba.conf"),
-            "local all all trust\nlocal replication all trust\n\
+            format!(
+                "local all all trust\nlocal replication all trust\n\
+             hostssl all {CERTIFIED} 127.0.0.0/8 cert\n\
              host all all 127.0.0.0/8 scram-sha-256\n",
+            ),
         )
         .unwrap();
         let mut server = server;
@@ -214,6 +222,12 @@ impl PostgresServer {
         self.directory.join("ca.pem")
     }
 
+    /// The certificate of [`CERTIFIED`], and its key: PEM.
+    pub fn client_certificate(&self) -> (PathBuf, PathBuf) {
+        let file = |name: &str| self.directory.join(name);
+        (file("client.pem"), file("client.key"))
+    }
+
     /// Runs SQL, and returns what it prints: rows without headings.
     pub fn psql(&self, database: &str, sql: &str) -> String {
         self.try_psql(database, USER, sql)
@@ -294,6 +308,15 @@ impl PostgresServer {
         fs::write(&path, key.serialize_pem()).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         self.give_away(&path);
+        let key = KeyPair::generate().unwrap();
+        let mut client = CertificateParams::default();
+        let name = rcgen::DnType::CommonName;
+        client.distinguished_name = rcgen::DistinguishedName::new();
+        client.distinguished_name.push(name, CERTIFIED);
+        let certificate = client.signed_by(&key, &issuer).unwrap();
+        let (certificate_file, key_file) = self.client_certificate();
+        fs::write(certificate_file, certificate.pem()).unwrap();
+        write_secret(&key_file, &key.serialize_pem());
     }
 }
 
