@@ -49,6 +49,7 @@ lint:
 	$(CARGO) fmt --all --check
 	cd tests/boringssl && $(CARGO) fmt --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	cd fuzz && $(CARGO) fmt --check && $(CARGO) check --locked --target-dir ../target
 	scripts/cargo-deny check bans licenses sources
 	test -z "$$(gofmt -l tests/interop)"
 	cd tests/interop && go vet ./...

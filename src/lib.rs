@@ -26,6 +26,7 @@ pub mod issuance;
 pub mod trust;
 
 pub mod net;
+pub mod rotation;
 pub mod upstream;
 
 pub mod admin;

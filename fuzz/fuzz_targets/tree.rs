@@ -74,7 +74,7 @@ fn encode(nodes: &[Node]) -> Vec<u8> {
     let mut out = Vec::new();
     for node in nodes {
         let (tag, contents) = match node {
-            Node::Branch(tag, inner) => (tag, written(inner)),
+            Node::Branch(tag, inner) => (tag, encode(inner)),
             Node::Leaf(tag, contents) => (tag, contents.clone()),
         };
         out.push(*tag);

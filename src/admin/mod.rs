@@ -8,10 +8,13 @@ mod config;
 mod health_state;
 mod limits;
 mod metrics;
+mod rotations;
 mod routes;
+mod state;
 
 pub use config::{Config, RawConfig};
 pub use health_state::{HealthState, TokenHealth};
 pub use limits::{SOCKETS, limits};
 pub use metrics::Metrics;
-pub use routes::{Admin, router};
+pub use routes::router;
+pub use state::Admin;

@@ -6,39 +6,19 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
-use super::health_state::{HealthState, TokenHealth};
-use super::metrics::Metrics;
-use crate::authn::{AuthnError, Operators, bearer};
-use crate::clock::Clock;
-use crate::issuance::{Authorities, AuthorityStatus, SigningPipeline};
-use crate::net::Certificates;
-use crate::trust::{Distribution, TargetStatus};
-use crate::upstream::{RequestStatus, Statuses};
-
-/// The components that the routes read.
-#[derive(Debug)]
-pub struct Admin {
-    pub authorities: Arc<Authorities>,
-    pub pipeline: SigningPipeline,
-    pub health_state: Arc<HealthState>,
-    /// The rollout of trust bundles in clusters.
-    pub distribution: Arc<Distribution>,
-    /// Requests to upstream CAs, and when the issuing CAs are renewed.
-    pub renewing: Arc<Statuses>,
-    /// The certificates of each listener, by its name: without any no handshake succeeds.
-    pub listeners: Vec<(String, Arc<Certificates>)>,
-    pub metrics: Metrics,
-    pub operators: arc_swap::ArcSwap<Operators>,
-    /// The operators whose credentials are accepted here.
-    pub operator_names: Vec<String>,
-    pub clock: Arc<dyn Clock>,
-}
+use super::health_state::TokenHealth;
+use super::rotations;
+use super::state::{Admin, Operator};
+use crate::authn::{AuthnError, bearer};
+use crate::issuance::AuthorityStatus;
+use crate::trust::TargetStatus;
+use crate::upstream::RequestStatus;
 
 /// `/v1/status`.
 #[derive(Debug, Serialize)]
@@ -70,6 +50,10 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/ping", get(|| async { "pong\n" }))
         .route("/ready", get(readyz))
         .route("/v1/status", get(status))
+        .route("/v1/rotations", get(rotations::list))
+        .route("/v1/rotations/start", post(rotations::start))
+        .route("/v1/rotations/advance", post(rotations::advance))
+        .route("/v1/rotations/back", post(rotations::back))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
         .layer(from_fn_with_state(Arc::clone(&admin), require_operator))
         .layer(from_fn_with_state(
@@ -77,59 +61,6 @@ pub fn router(admin: Arc<Admin>) -> Router {
             probes_first,
         ))
         .with_state(admin)
-}
-
-/// Why the server is not ready: in public, and for operators, which may name tokens and files.
-struct Reason {
-    public: String,
-    detail: String,
-}
-
-impl Admin {
-    /// Empty when the server is ready. An HSM outage is no reason: bundles are still served, and calls
-    /// for certificates return UNAVAILABLE.
-    fn not_ready(&self) -> Vec<Reason> {
-        let mut reasons = Vec::new();
-        if let Some(error) = self.health_state.ledger_error() {
-            reasons.push(Reason {
-                public: "ledger: it does not answer or accepts no records: see the log".to_owned(),
-                detail: format!("ledger: {error}"),
-            });
-        }
-        let authorities = self.authorities.status();
-        if authorities.is_empty() {
-            let what =
-                "no authority yet: run `rootbridge ca init`, or `ca request` and `ca import`";
-            reasons.push(Reason {
-                public: what.to_owned(),
-                detail: what.to_owned(),
-            });
-        }
-        if authorities.iter().all(|each| each.issuer.is_none()) {
-            let reason = |authority: AuthorityStatus| Reason {
-                public: format!(
-                    "{}: {}",
-                    authority.trust_domain,
-                    authority.public_why.unwrap_or_default()
-                ),
-                detail: format!(
-                    "{}: {}",
-                    authority.trust_domain,
-                    authority.why.unwrap_or_default()
-                ),
-            };
-            reasons.extend(authorities.into_iter().map(reason));
-        }
-        let without = self.listeners.iter().filter(|(_, shown)| shown.is_empty());
-        reasons.extend(without.map(|(name, _)| {
-            let what = format!("listener {name}: it has no certificate yet");
-            Reason {
-                public: what.clone(),
-                detail: what,
-            }
-        }));
-        reasons
-    }
 }
 
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
@@ -186,7 +117,7 @@ async fn probes_first(
 /// Requires an operator's credential, except for public routes.
 async fn require_operator(
     State(admin): State<Arc<Admin>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -195,7 +126,10 @@ async fn require_operator(
     }
     let authenticated = authenticate(&admin, request.headers()).await;
     match authenticated {
-        Ok(()) => next.run(request).await,
+        Ok(operator) => {
+            request.extensions_mut().insert(operator);
+            next.run(request).await
+        }
         Err(AuthnError::Unavailable(_) | AuthnError::Timeout(_)) => {
             let text = "the credential cannot be verified now; try again\n";
             (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
@@ -213,7 +147,7 @@ async fn require_operator(
     }
 }
 
-async fn authenticate(admin: &Admin, headers: &HeaderMap) -> Result<(), AuthnError> {
+async fn authenticate(admin: &Admin, headers: &HeaderMap) -> Result<Operator, AuthnError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let header = values.next().ok_or(AuthnError::Missing)?;
     if values.next().is_some() {
@@ -226,7 +160,7 @@ async fn authenticate(admin: &Admin, headers: &HeaderMap) -> Result<(), AuthnErr
     operators
         .authenticate(bearer(text)?, &admin.operator_names)
         .await
-        .map(|_| ())
+        .map(|caller| Operator(caller.identity.to_string()))
 }
 
 #[cfg(test)]

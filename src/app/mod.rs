@@ -13,6 +13,7 @@ mod publisher;
 mod records;
 mod reload;
 mod renewals;
+mod rotations;
 mod serve;
 mod service_manager;
 mod token_mark;

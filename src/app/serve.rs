@@ -16,7 +16,7 @@ use super::policy::effective_policy;
 use super::prober::Prober;
 use super::records::Records;
 use super::reload::Reload;
-use super::{descriptors, linkerd_events, log, publisher, renewals, service_manager};
+use super::{descriptors, linkerd_events, log, publisher, renewals, rotations, service_manager};
 use crate::admin::{self, Admin, HealthState};
 use crate::authn::{JwtVerifiers, Operators};
 use crate::cluster::Clusters;
@@ -94,6 +94,10 @@ pub async fn serve(
     let renewing = Arc::new(Statuses::default());
     let renewals = renewals::new(&config, &core, &renewing, metrics.registry());
 
+    let shown = (&bundles, &distribution);
+    let registry = metrics.registry();
+    let rotations = rotations::new(&config, &core, &authorities, shown, &clusters, registry);
+
     let callers = Callers {
         jwt: Arc::new(JwtVerifiers::new(config.authn(), Arc::clone(&core.clock))),
         operators: Arc::new(Operators::new(config.authn())),
@@ -118,6 +122,7 @@ pub async fn serve(
         health_state: Arc::clone(&health_state),
         distribution,
         renewing,
+        rotations: Arc::clone(&rotations),
         listeners: bound.iter().filter_map(Bound::named_certificates).collect(),
         metrics,
         operators: arc_swap::ArcSwap::new(Arc::clone(&callers.operators)),
@@ -153,6 +158,7 @@ pub async fn serve(
     let records = Records::new(core.clone(), Arc::clone(&authorities), Arc::clone(&bundles));
     tasks.spawn(records.follow(stop.clone()));
     tasks.spawn(renewals.run(stop.clone()));
+    tasks.spawn(rotations.run(stop.clone()));
     let prober = Prober {
         core: core.clone(),
         tokens,

@@ -38,6 +38,9 @@ pub(super) enum Command {
     /// Manage roots of other CAs in the trust bundles.
     #[command(subcommand)]
     Anchors(anchors::AnchorsCommand),
+    /// Change a root or an issuing CA in every cluster.
+    #[command(subcommand)]
+    Rotate(client::rotate::RotateCommand),
     /// Ask the CAs that certify the issuing keys.
     #[command(subcommand)]
     Upstream(upstream::UpstreamCommand),

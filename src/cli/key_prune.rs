@@ -6,12 +6,14 @@ use serde_json::json;
 
 use super::config_arg::CommonArgs;
 use super::failure::{Exit, Failure};
-use super::key_records::{Listed, is_given_up, read_keys, use_of};
+use super::key_records::{Listed, is_given_up, planned, read_keys, use_of};
 use super::open::{actor, config_with_environment, with_ledger};
 use super::output;
 use crate::digest::hex;
-use crate::hsm::{Hsm, KeyReport};
-use crate::ledger::{CaRequestState, Change, IssuerId, IssuerState, Ledger, Snapshot};
+use crate::hsm::Hsm;
+use crate::ledger::{
+    CaRequestState, Change, IssuerId, IssuerState, Ledger, PlannedKeyChange, Snapshot,
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct PruneArgs {
@@ -32,7 +34,7 @@ pub(super) fn prune(args: PruneArgs) -> Result<(), Failure> {
         let hsm = Hsm::open(config.hsm())?;
         let records = ledger.snapshot().await?;
         let mut keys = read_keys(&config, &hsm, args.token).await?;
-        keys.retain(|key| reason(&records, &key.report).is_some());
+        keys.retain(|key| reason(&records, key).is_some());
         if !keys.is_empty() && !args.yes {
             ask(&records, &keys)?;
         }
@@ -65,7 +67,7 @@ pub(super) fn prune(args: PruneArgs) -> Result<(), Failure> {
 fn ask(records: &Snapshot, keys: &[Listed]) -> Result<(), Failure> {
     for key in keys {
         let (id, token, label) = (hex(&key.report.id), &key.token, &key.report.label);
-        let why = reason(records, &key.report).unwrap_or_default();
+        let why = reason(records, key).unwrap_or_default();
         output::note(format!("key {id} in token {token} ({label}): {why}"))?;
     }
     output::note(
@@ -83,27 +85,34 @@ fn ask(records: &Snapshot, keys: &[Listed]) -> Result<(), Failure> {
 }
 
 /// Why nothing needs the key; `None` for one that may be needed, or is not this server's.
-fn reason(records: &Snapshot, key: &KeyReport) -> Option<&'static str> {
+fn reason(records: &Snapshot, listed: &Listed) -> Option<String> {
+    let key = &listed.report;
     let public_key = key.public_key.as_ref().ok()?;
     let id = IssuerId::of_spki(public_key.spki_der());
     let authorities = || records.authorities.iter();
     // Generated, and not recorded as an issuer yet.
     let is_coming = authorities().any(|authority| {
-        authority.open_request().is_some_and(|open| {
-            open.issuer.as_ref() == Some(&id)
-                || (!key.id.is_empty() && open.location.key_id.starts_with(&key.id))
-        })
+        authority
+            .open_request()
+            .is_some_and(|open| open.issuer.as_ref() == Some(&id) || open.location.names(&key.id))
     });
     if is_coming {
         return None;
     }
-    if use_of(records, key).is_none() {
+    if let Some((authority, planned)) = planned(records, listed) {
+        let (role, domain) = (planned.role, &authority.trust_domain);
+        let (by, at) = (&planned.planned_by, planned.planned_at);
+        return Some(format!(
+            "a command of {by} planned it at {at} for the {role} key of {domain}, and has not recorded it"
+        ));
+    }
+    if use_of(records, listed).is_none() {
         // As ceremonies label what they generate.
         let is_ours = authorities().any(|authority| {
             let label = format!("rootbridge {} ", authority.trust_domain);
             key.label.starts_with(&label)
         });
-        return is_ours.then_some("no record names it");
+        return is_ours.then(|| "no record names it".to_owned());
     }
     // The next request is for the key of one that was refused.
     let is_next = authorities().any(|authority| {
@@ -116,7 +125,7 @@ fn reason(records: &Snapshot, key: &KeyReport) -> Option<&'static str> {
         .issuer(&id)
         .is_some_and(|(_, issuer)| issuer.state == IssuerState::Retired);
     (is_given_up(records, key) && (is_retired || !is_next))
-        .then_some("its request was given up, and it has no certificate")
+        .then(|| "its request was given up, and it has no certificate".to_owned())
 }
 
 /// Destroys the key if nothing has begun to need it, which the records say before the token does it.
@@ -126,8 +135,16 @@ async fn destroy(ledger: &dyn Ledger, hsm: &Hsm, key: &Listed) -> Result<bool, F
     };
     let id = IssuerId::of_spki(public_key.spki_der());
     let records = ledger.snapshot().await?;
-    if reason(&records, &key.report).is_none() {
+    if reason(&records, key).is_none() {
         return Ok(false);
+    }
+    if let Some((_, planned)) = planned(&records, key) {
+        // A command that is still at it records the key before that, or is refused.
+        let change = Change::PlannedKey(PlannedKeyChange::Drop {
+            token: planned.location.token.clone(),
+            planned_id: planned.location.key_id.clone(),
+        });
+        ledger.apply(change, &actor()).await?;
     }
     let recorded = records.issuer(&id);
     if recorded.is_some_and(|(_, issuer)| issuer.state == IssuerState::Pending) {
@@ -137,7 +154,7 @@ async fn destroy(ledger: &dyn Ledger, hsm: &Hsm, key: &Listed) -> Result<bool, F
         };
         ledger.apply(change, &actor()).await?;
         // A request that was begun before that keeps its key.
-        if reason(&ledger.snapshot().await?, &key.report).is_none() {
+        if reason(&ledger.snapshot().await?, key).is_none() {
             return Ok(false);
         }
     }

@@ -4,7 +4,9 @@ use super::failure::{Exit, Failure};
 use super::open::TOKEN_READY;
 use crate::config::Config;
 use crate::hsm::{Hsm, KeyReport, Pkcs11Uri};
-use crate::ledger::{CaRequestState, IssuerId, IssuerState, Snapshot};
+use crate::ledger::{
+    AuthorityRecord, CaRequestState, IssuerId, IssuerRecord, IssuerState, PlannedKey, Snapshot,
+};
 
 /// A key, its token's name and its own URI.
 pub(super) struct Listed {
@@ -46,12 +48,40 @@ pub(super) async fn read_keys(
     Ok(keys)
 }
 
-/// The issuer that the ledger records for the key.
-pub(super) fn use_of(records: &Snapshot, key: &KeyReport) -> Option<String> {
-    let id = IssuerId::of_spki(key.public_key.as_ref().ok()?.spki_der());
-    let (authority, issuer) = records.issuer(&id)?;
-    let (role, state) = (issuer.role, issuer.state);
-    Some(format!("{role} of {}, {state}", authority.trust_domain))
+/// What the ledger records of the key: its issuer, or that it was planned.
+pub(super) fn use_of(records: &Snapshot, key: &Listed) -> Option<String> {
+    let report = &key.report;
+    if let Some((authority, issuer)) = issuer(records, report) {
+        let (role, state) = (issuer.role, issuer.state);
+        return Some(format!("{role} of {}, {state}", authority.trust_domain));
+    }
+    let (authority, planned) = planned(records, key)?;
+    let (role, domain) = (planned.role, &authority.trust_domain);
+    Some(format!("{role} of {domain}, planned"))
+}
+
+fn issuer<'a>(
+    records: &'a Snapshot,
+    key: &KeyReport,
+) -> Option<(&'a AuthorityRecord, &'a IssuerRecord)> {
+    records.issuer(&IssuerId::of_spki(key.public_key.as_ref().ok()?.spki_der()))
+}
+
+/// The record that the key was about to be generated, if there is none of its issuer.
+pub(super) fn planned<'a>(
+    records: &'a Snapshot,
+    key: &Listed,
+) -> Option<(&'a AuthorityRecord, &'a PlannedKey)> {
+    if issuer(records, &key.report).is_some() {
+        return None;
+    }
+    records.authorities.iter().find_map(|authority| {
+        let mut planned = authority.planned_keys.iter();
+        let is_it = |each: &&PlannedKey| {
+            each.location.token == key.token && each.location.names(&key.report.id)
+        };
+        planned.find(is_it).map(|found| (authority, found))
+    })
 }
 
 /// Whether the key is only that of requests to an upstream CA that were refused or cancelled.

@@ -9,7 +9,7 @@ use super::key_records::{Listed, is_given_up, read_keys, use_of};
 use super::open::{block_on, config_with_environment, snapshot_if_any};
 use super::output;
 use crate::digest::hex;
-use crate::hsm::{Hsm, KeyReport};
+use crate::hsm::Hsm;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum KeyCommand {
@@ -53,54 +53,44 @@ fn list(args: ListArgs) -> Result<(), Failure> {
             records.is_some_and(|records| is_given_up(records, &key.report))
         });
     }
-    let used = |key: &KeyReport| use_of(records.as_ref()?, key);
+    let used = |key: &Listed| use_of(records.as_ref()?, key);
     if args.common.format.is_json() {
-        let rows = keys.iter().map(
-            |Listed {
-                 token,
-                 uri,
-                 report: key,
-             }| {
-                json!({
-                    "token": token,
-                    "uri": uri,
-                    "id": hex(&key.id),
-                    "label": key.label,
-                    "kind": key.kind().map(|kind| kind.to_string()),
-                    "spki_sha256": key.public_key.as_ref().ok().map(|key| hex(&key.fingerprint())),
-                    "local": key.attestation.local,
-                    "always_sensitive": key.attestation.always_sensitive,
-                    "never_extractable": key.attestation.never_extractable,
-                    "sensitive": key.attestation.sensitive,
-                    "extractable": key.attestation.extractable,
-                    "use": used(key),
-                })
-            },
-        );
+        let rows = keys.iter().map(|listed| {
+            let key = &listed.report;
+            json!({
+                "token": listed.token,
+                "uri": listed.uri,
+                "id": hex(&key.id),
+                "label": key.label,
+                "kind": key.kind().map(|kind| kind.to_string()),
+                "spki_sha256": key.public_key.as_ref().ok().map(|key| hex(&key.fingerprint())),
+                "local": key.attestation.local,
+                "always_sensitive": key.attestation.always_sensitive,
+                "never_extractable": key.attestation.never_extractable,
+                "sensitive": key.attestation.sensitive,
+                "extractable": key.attestation.extractable,
+                "use": used(listed),
+            })
+        });
         return output::json(&rows.collect::<Vec<_>>());
     }
-    let rows = keys.iter().map(
-        |Listed {
-             token, report: key, ..
-         }| {
-            let kind = key.kind().map(|kind| kind.to_string());
-            let attestation = match key.attestation.missing() {
-                none if none.is_empty() => "generated in the token, never extractable".to_owned(),
-                missing => format!("NOT REPORTED: {}", missing.join(", ")),
-            };
-            [
-                ("TOKEN", token.clone()),
-                ("CKA_ID", hex(&key.id)),
-                ("KIND", kind.unwrap_or_else(|| "no public key".to_owned())),
-                ("ATTESTATION", attestation),
-                (
-                    "USE",
-                    used(key).unwrap_or_else(|| "not recorded".to_owned()),
-                ),
-                ("LABEL", key.label.clone()),
-            ]
-        },
-    );
+    let rows = keys.iter().map(|listed| {
+        let key = &listed.report;
+        let kind = key.kind().map(|kind| kind.to_string());
+        let attestation = match key.attestation.missing() {
+            none if none.is_empty() => "generated in the token, never extractable".to_owned(),
+            missing => format!("NOT REPORTED: {}", missing.join(", ")),
+        };
+        let used = used(listed).unwrap_or_else(|| "not recorded".to_owned());
+        [
+            ("TOKEN", listed.token.clone()),
+            ("CKA_ID", hex(&key.id)),
+            ("KIND", kind.unwrap_or_else(|| "no public key".to_owned())),
+            ("ATTESTATION", attestation),
+            ("USE", used),
+            ("LABEL", key.label.clone()),
+        ]
+    });
     output::table(
         rows,
         "no keys in the token: rootbridge ca init --trust-domain TRUST_DOMAIN",

@@ -60,6 +60,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Bundle(args) => client::bundle::run(args),
         Command::Ca(args) => ca::run(*args),
         Command::Anchors(args) => anchors::run(args),
+        Command::Rotate(args) => client::rotate::run(args),
         Command::Upstream(args) => upstream::run(args),
         Command::Cert(args) => cert::run(args),
         Command::Hsm(args) => hsm::run(args),

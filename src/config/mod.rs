@@ -11,6 +11,7 @@ mod log;
 mod memory;
 mod placeholder;
 mod probe;
+mod raw;
 mod references;
 mod schema;
 mod sections;
@@ -19,13 +20,12 @@ mod source;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
 pub use error::{ConfigError, Finding};
 use file::ConfigSource;
 pub(crate) use file::read;
 pub use log::{LogConfig, LogFormat, RawLog};
 pub use memory::Memory;
+pub use raw::RawConfig;
 use references::{
     check_addresses, check_linkerd_profile, check_target_clusters, check_vault_listeners,
 };
@@ -34,77 +34,7 @@ pub use sections::{Instance, LedgerConfig, RawInstance, RawLedger};
 
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::controllers::publisher;
-use crate::{admin, authn, cluster, controllers, hsm, issuance, mesh, policy, upstream};
-
-/// The whole file.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawConfig {
-    /// `[instance]`.
-    #[serde(default)]
-    pub instance: RawInstance,
-    /// `[ledger]`.
-    pub ledger: RawLedger,
-    /// `[hsm]`.
-    pub hsm: hsm::RawConfig,
-    /// `[listeners.*]`.
-    #[serde(default)]
-    pub listeners: BTreeMap<String, mesh::RawListener>,
-    /// `[jwt.*]`.
-    #[serde(default)]
-    pub jwt: BTreeMap<String, authn::RawJwtConfig>,
-    /// `[clusters.*]`.
-    #[serde(default)]
-    pub clusters: BTreeMap<String, cluster::RawCluster>,
-    /// `[bundle_targets.*]`.
-    #[serde(default)]
-    pub bundle_targets: BTreeMap<String, publisher::RawTarget>,
-    /// `[publisher]`.
-    #[serde(default)]
-    pub publisher: publisher::RawPublisher,
-    /// `[csr_signers.*]`.
-    #[serde(default)]
-    pub csr_signers: BTreeMap<String, controllers::RawCsrSigner>,
-    /// `[pod_signers.*]`.
-    #[serde(default)]
-    pub pod_signers: BTreeMap<String, controllers::RawPodSigner>,
-    /// `[istiod_tls.*]`.
-    #[serde(default)]
-    pub istiod_tls: BTreeMap<String, controllers::RawIstiodTls>,
-    /// `[linkerd_issuers.*]`.
-    #[serde(default)]
-    pub linkerd_issuers: BTreeMap<String, controllers::RawLinkerdIssuer>,
-    /// `[upstream.*]`.
-    #[serde(default)]
-    pub upstream: BTreeMap<String, upstream::RawUpstream>,
-    /// `[authority.*]`.
-    #[serde(default)]
-    pub authority: BTreeMap<String, upstream::RawAuthority>,
-    /// `[operators.*]`.
-    #[serde(default)]
-    pub operators: BTreeMap<String, authn::RawOperatorConfig>,
-    /// `[profiles.*]`.
-    #[serde(default)]
-    pub profiles: BTreeMap<String, policy::RawProfile>,
-    /// `[admission]`.
-    #[serde(default)]
-    pub admission: issuance::RawAdmission,
-    /// `[policy]`.
-    #[serde(default)]
-    pub policy: policy::RawPolicy,
-    /// `[istio]`.
-    #[serde(default)]
-    pub istio: mesh::RawIstio,
-    /// `[vault]`.
-    #[serde(default)]
-    pub vault: mesh::RawVault,
-    /// `[admin]`.
-    #[serde(default)]
-    pub admin: admin::RawConfig,
-    /// `[log]`.
-    #[serde(default)]
-    pub log: RawLog,
-}
+use crate::{admin, authn, cluster, controllers, hsm, issuance, mesh, policy, rotation, upstream};
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -121,6 +51,7 @@ pub struct Config {
     listeners: Vec<mesh::ListenerConfig>,
     admission: issuance::AdmissionConfig,
     policy: policy::Config,
+    rotation: rotation::Config,
     upstream: upstream::Config,
     istio_profile: Option<String>,
     vault: mesh::VaultConfig,
@@ -193,6 +124,7 @@ impl Config {
         upstream.find_clusters(&clusters, &mut issues);
         upstream.check_lifetimes(policy.policy().profiles_in_use(), &mut issues);
         let publisher = issues.collect(publisher::PublisherConfig::try_from(raw.publisher));
+        let rotation = issues.collect(rotation::Config::try_from(raw.rotation));
         let log = issues.collect(LogConfig::try_from(raw.log));
         let vault = mesh::VaultConfig::check(raw.vault, &mut issues);
         vault.check_profiles(policy.policy(), &mut issues);
@@ -231,6 +163,7 @@ impl Config {
                 listeners,
                 admission: admission?,
                 policy,
+                rotation: rotation?,
                 upstream,
                 istio_profile: raw.istio.profile,
                 vault,
@@ -314,6 +247,11 @@ impl Config {
         &self.policy
     }
 
+    /// `[rotation]`.
+    pub fn rotation(&self) -> &rotation::Config {
+        &self.rotation
+    }
+
     /// `[upstream.*]` and `[authority.*]`.
     pub fn upstream(&self) -> &upstream::Config {
         &self.upstream
@@ -337,6 +275,7 @@ impl Config {
             // Replaced by a reload.
             admission: _,
             policy: _,
+            rotation,
             upstream,
             istio_profile,
             vault,
@@ -355,6 +294,7 @@ impl Config {
             ("listeners", listeners_differ),
             ("bundle_targets", *bundle_targets != next.bundle_targets),
             ("publisher", *publisher != next.publisher),
+            ("rotation", *rotation != next.rotation),
             ("upstream or authority", *upstream != next.upstream),
             ("istio", *istio_profile != next.istio_profile),
             ("vault", *vault != next.vault),

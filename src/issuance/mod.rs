@@ -35,7 +35,7 @@ pub use authority::{Authority, NoIssuer};
 pub use category::{Category, Class};
 pub use ceremony::{
     Ceremony, CeremonyError, ExistingKey, ImportReport, InitOptions, InitReport, RequestOptions,
-    RequestReport, UpstreamOptions, UpstreamOutcome,
+    RequestReport, Successor, SuccessorOptions, UpstreamOptions, UpstreamOutcome,
 };
 pub use certificate_status::LedgerStatusSource;
 pub use error::IssueError;

@@ -228,6 +228,7 @@ mod tests {
             anchors,
             bundle: None,
             requests: Vec::new(),
+            planned_keys: Vec::new(),
         }
     }
 

@@ -97,10 +97,10 @@ pub enum LedgerError {
         state: CaRequestState,
     },
     /// Another rotation of the authority has not ended.
-    #[error("a rotation of {0} is open already")]
+    #[error("a rotation of {0} is open already: see `rootbridge rotate status`")]
     RotationOpen(TrustDomain),
     /// It was moved by another process or operator.
-    #[error("rotation {rotation} is in phase {phase} now")]
+    #[error("rotation {rotation} is in phase {phase} now: see `rootbridge rotate status`")]
     RotationMoved {
         rotation: RotationId,
         phase: RotationPhase,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::words::words;
 use crate::digest::{hex, sha256};
 
 /// Identifies an issuer by its key: the first 16 bytes of the SHA-256 of its SubjectPublicKeyInfo, in
@@ -41,6 +42,16 @@ impl FromStr for IssuerId {
     }
 }
 
+/// What an issuer's key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Signs CA certificates; `serve` never opens its key.
+    Root,
+    /// Signs leaves.
+    Issuing,
+}
+words!(Role, "role", { Root => "root", Issuing => "issuing" });
+
 /// The location of a copy of an issuer's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyLocation {
@@ -50,6 +61,14 @@ pub struct KeyLocation {
     pub token_serial: String,
     pub key_id: Vec<u8>,
     pub label: String,
+}
+
+impl KeyLocation {
+    /// Whether a token's CKA_ID is the recorded one. Some tokens keep two octets of it, which no other
+    /// key begins with.
+    pub fn names(&self, key_id: &[u8]) -> bool {
+        !key_id.is_empty() && self.key_id.starts_with(key_id)
+    }
 }
 
 #[cfg(test)]

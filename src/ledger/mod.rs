@@ -12,6 +12,7 @@ mod filter;
 mod high_water;
 mod intent;
 mod issuer_key;
+mod planned_key;
 pub mod postgres;
 mod records;
 mod rollout;
@@ -34,12 +35,13 @@ pub use high_water::HighWater;
 pub use intent::{
     CallerMethod, CallerRecord, Epoch, Intent, IntentId, Kind, Outcome, Record, State,
 };
-pub use issuer_key::{IssuerId, KeyLocation};
+pub use issuer_key::{IssuerId, KeyLocation, Role};
+pub use planned_key::{PlannedKey, PlannedKeyChange};
 pub use postgres::{PasswordSource, Postgres, PostgresConfig};
 pub use records::{
     Actor, AnchorOrigin, AnchorRecord, AnchorState, Applied, AuthorityRecord, BundleRecord,
     BundleVersion, CaCertificateId, CaCertificateRecord, CertificateState, Change, IssuerRecord,
-    IssuerState, Role, Snapshot,
+    IssuerState, Snapshot,
 };
 pub use rollout::BundleRollout;
 pub use rotation::{

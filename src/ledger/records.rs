@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use super::ca_request::{CaRequestChange, CaRequestId, CaRequestRecord};
 use super::high_water::HighWater;
-use super::issuer_key::{IssuerId, KeyLocation};
+use super::issuer_key::{IssuerId, KeyLocation, Role};
+use super::planned_key::{PlannedKey, PlannedKeyChange};
 use super::rotation::RotationChange;
 use super::words::words;
 use crate::clock::UnixTime;
@@ -43,16 +44,6 @@ words!(IssuerState, "state", { Pending => "pending", Active => "active", Retired
 
 pub type AnchorState = IssuerState;
 pub type CertificateState = IssuerState;
-
-/// What an issuer's key is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Signs CA certificates; `serve` never opens its key.
-    Root,
-    /// Signs leaves.
-    Issuing,
-}
-words!(Role, "role", { Root => "root", Issuing => "issuing" });
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AnchorOrigin {
@@ -142,6 +133,8 @@ pub struct AuthorityRecord {
     pub bundle: Option<BundleRecord>,
     /// The newest requests to an upstream CA, oldest first: at most one, the last, is in flight.
     pub requests: Vec<CaRequestRecord>,
+    /// Keys that a ceremony was about to record, oldest first; some may not be in the token.
+    pub planned_keys: Vec<PlannedKey>,
 }
 
 impl AuthorityRecord {
@@ -254,6 +247,8 @@ pub enum Change {
     },
     /// Changes a request to an upstream CA.
     Request(CaRequestChange),
+    /// Changes a key that a ceremony generates.
+    PlannedKey(PlannedKeyChange),
     /// Starts or moves a rotation.
     Rotation(RotationChange),
     /// Removes an anchor from the bundle.

@@ -252,6 +252,7 @@ mod tests {
                 issuers: vec![issuer],
                 anchors: anchors.to_vec(),
                 requests: Vec::new(),
+                planned_keys: Vec::new(),
                 bundle: Some(BundleRecord {
                     sequence,
                     digest: [0; 32],

@@ -1,4 +1,4 @@
-//! Distinguished names: a CA's new name, and any name as text (RFC 4514).
+//! Distinguished names, and their text (RFC 4514).
 
 use std::fmt::Write;
 
@@ -6,40 +6,10 @@ use der::asn1::AnyRef;
 use der::{Encode, Tag, Tagged};
 
 use super::extension::oid_text;
-use super::name::{NameError, printable};
 use super::read::{self, DerReader, Malformed};
-use super::write;
 
 const WHAT: &str = "distinguished name";
-const COMMON_NAME: &[u8] = b"\x55\x04\x03";
-const ORGANIZATION: &[u8] = b"\x55\x04\x0a";
-/// In characters (RFC 5280 Appendix A.1).
-const MAX_CHARACTERS: usize = 64;
-
-/// A CA's Name in DER: the organization, if any, then the common name, as UTF8Strings. Each has 1
-/// to 64 characters, none of them a control character.
-pub fn ca_name(common_name: &str, organization: Option<&str>) -> Result<Vec<u8>, NameError> {
-    let mut rdns = Vec::with_capacity(160);
-    for (oid, value) in organization
-        .map(|organization| (ORGANIZATION, organization))
-        .into_iter()
-        .chain([(COMMON_NAME, common_name)])
-    {
-        if value.trim().is_empty()
-            || value.chars().count() > MAX_CHARACTERS
-            || value.chars().any(char::is_control)
-        {
-            return Err(NameError::CaName {
-                name: printable(value),
-            });
-        }
-        let oid = write::element(write::OID, &[oid]);
-        let value = write::element(write::UTF8_STRING, &[value.as_bytes()]);
-        let attribute = write::element(write::SEQUENCE, &[&oid, &value]);
-        write::tlv(&mut rdns, write::SET, &[&attribute]);
-    }
-    Ok(write::element(write::SEQUENCE, &[&rdns]))
-}
+pub(super) const COMMON_NAME: &[u8] = b"\x55\x04\x03";
 
 /// Whether a well-formed Name has no RDN, or only empty strings, as in the `O=""` of Istio's Go
 /// client.
@@ -175,7 +145,7 @@ pub(super) fn difference_in_form(one: &[u8], other: &[u8]) -> Option<String> {
     difference
 }
 
-fn attributes(name: &[u8]) -> Option<Vec<(&[u8], AnyRef<'_>)>> {
+pub(super) fn attributes(name: &[u8]) -> Option<Vec<(&[u8], AnyRef<'_>)>> {
     let mut found = Vec::new();
     let contents = read::whole(name, Tag::Sequence, WHAT).ok()?;
     each_attribute(contents, |oid, value, _| found.push((oid, value))).ok()?;
@@ -254,7 +224,7 @@ fn attribute_text(oid: &[u8], value: AnyRef<'_>) -> String {
     }
 }
 
-fn string(value: AnyRef<'_>) -> Option<String> {
+pub(super) fn string(value: AnyRef<'_>) -> Option<String> {
     let octets = value.value();
     match value.tag() {
         Tag::Utf8String => std::str::from_utf8(octets).ok().map(Into::into),
@@ -306,23 +276,11 @@ mod tests {
         clippy::indexing_slicing,
         clippy::panic
     )]
+    use super::super::write;
     use super::*;
 
     fn printable(der: &[u8]) -> String {
         text(read::whole(der, Tag::Sequence, WHAT).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn a_ca_name_is_shown_last_part_first() {
-        let name = ca_name("Root, \"1\"\u{e4}", Some(" Example+Co ")).unwrap();
-        assert_eq!(
-            printable(&name),
-            "CN=Root\\, \\\"1\\\"\u{e4},O=\\ Example\\+Co\\ "
-        );
-        for bad in ["", "  ", "a\0b", "a\nb", &"x".repeat(65)] {
-            assert!(ca_name(bad, None).is_err());
-            assert!(ca_name("Root", Some(bad)).is_err());
-        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod algorithm;
 mod bundle;
+mod ca_name;
 mod cert;
 mod certificate_spec;
 mod csr;
@@ -25,10 +26,10 @@ mod write;
 
 pub use algorithm::{SignatureAlgorithm, UnknownAlgorithm};
 pub use bundle::{BundleError, MAX_BUNDLE_BYTES, TrustBundle};
+pub use ca_name::{ca_name, successor_name};
 pub use cert::{CertError, Certificate, assemble, parse_pem_chain};
 pub use certificate_spec::{CertificateSpec, IssuerIdentity, SubjectSpec, TbsError, request_info};
 pub use csr::{Csr, CsrError, CsrSubject, UnverifiedCsr};
-pub use dn::ca_name;
 pub use extension::{ExtendedKeyUsage, KeyUsage};
 pub use files::{
     FileError, Format, MAX_CERTIFICATES, MAX_FILE_BYTES, Place, private_key_problem,

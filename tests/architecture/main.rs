@@ -40,7 +40,7 @@ const LAYERS: &[&[&str]] = &[
     &["x509", "private_file"],
     &["hsm", "authn", "policy", "ledger"],
     &["issuance", "trust", "cluster"],
-    &["net", "upstream"],
+    &["net", "rotation", "upstream"],
     &["controllers", "mesh", "admin"],
     &["config"],
     &["app"],

@@ -18,6 +18,7 @@ mod contract_epochs;
 mod contract_filters;
 mod contract_foreign_anchors;
 mod contract_high_water;
+mod contract_planned_keys;
 mod contract_queries;
 mod contract_records;
 mod contract_requests;
@@ -67,6 +68,9 @@ macro_rules! whole_contract {
             a_request_goes_from_state_to_state,
             an_attempt_is_made_once,
             an_approved_root_is_published,
+        );
+        contract!($factory, contract_planned_keys:
+            a_planned_key_is_recorded_once,
         );
         contract!($factory, contract_epochs:
             callers_who_leave_harm_nobody,

@@ -40,6 +40,7 @@ mod name_constraints;
 mod nss;
 mod open_files;
 mod outage;
+mod planned_keys;
 mod postgres;
 mod refusals;
 mod reserved_keys;

@@ -21,6 +21,7 @@
  *   no_type N     C_GenerateKeyPair refuses attribute type N
  *   no_mechanism N  C_SignInit refuses mechanism N
  *   each_pin N    private keys are CKA_ALWAYS_AUTHENTICATE
+ *   generate_kill N  C_GenerateKeyPair ends the process once it has generated N pairs
  *   generate_max N  C_GenerateKeyPair fails after N pairs
  *   close_all N   C_SignInit first closes all sessions with the slot
  *   create_rv N   C_CreateObject answers N
@@ -29,6 +30,7 @@
  * C_GetTokenInfo fails for tokens whose label begins with "broken". C_Finalize during C_Sign ends the process.
  */
 #include <dlfcn.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -208,6 +210,7 @@ static ulong generate(ulong session, void *mechanism, struct attribute *public, 
     else
         rv = real.f[GENERATE](session, mechanism, public, publics, private, privates, public_key, private_key);
     if (!rv) made++;
+    if (!rv && command("generate_kill", &n) && made >= n) kill(getpid(), SIGKILL);
     return rv;
 }
 

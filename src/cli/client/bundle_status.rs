@@ -1,38 +1,17 @@
 //! `bundle status`: the state of `[bundle_targets.*]`, from the admin port.
 
-use std::net::IpAddr;
-use std::path::PathBuf;
-
-use reqwest::{StatusCode, Url};
-use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::config::{CredentialArgs, client_credential};
-use super::connect::{bounded_body, http_client, unusable_response};
-use crate::cli::failure::{Exit, Failure};
+use super::admin::{AdminArgs, AdminPort};
+use crate::cli::failure::Failure;
 use crate::cli::open::block_on;
 use crate::cli::output::{self, Cell, FormatArg};
-use crate::error_chain::error_chain;
-
-/// Longer than the status of ten thousand targets.
-const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct StatusArgs {
-    /// The server's admin port.
-    #[arg(
-        long,
-        value_name = "http://HOST:PORT",
-        env = "ROOTBRIDGE_ADMIN",
-        default_value = "http://127.0.0.1:9901"
-    )]
-    admin: Url,
-    /// A client file with credential_file or token_file. Default: that of `rootbridge dev`.
-    #[arg(long, value_name = "FILE", env = "ROOTBRIDGE_CLIENT")]
-    client: Option<PathBuf>,
     #[command(flatten)]
-    credential: CredentialArgs,
+    port: AdminArgs,
     #[command(flatten)]
     format: FormatArg,
 }
@@ -45,21 +24,8 @@ struct Status {
 }
 
 pub(super) fn run(args: StatusArgs) -> Result<(), Failure> {
-    let host = args.admin.host_str().unwrap_or_default();
-    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    let is_local = address.map_or(host == "localhost", |ip| ip.is_loopback());
-    // The admin port has no TLS, and accepts credentials on the loopback address alone.
-    if args.admin.scheme() != "http" || !is_local {
-        let message = format!(
-            "the credential would cross the network in the clear to {}",
-            args.admin
-        );
-        return Err(Failure::new(Exit::Config, message)
-            .next("run it on the server's host, or forward the port: http://127.0.0.1:9901"));
-    }
-    let credential = client_credential(args.client, &args.credential)?;
-    let status = block_on(request_status(&args.admin, &credential))?
-        .map_err(|failure| failure.at(&args.admin))?;
+    let port = AdminPort::new(args.port)?;
+    let status: Status = block_on(port.get("/v1/status"))??;
     if args.format.is_json() {
         return output::json(&status.bundle_targets);
     }
@@ -99,45 +65,10 @@ fn row(target: &Value) -> [Cell; 11] {
     ]
 }
 
-fn text(value: &Value, pointer: &str) -> String {
+pub(super) fn text(value: &Value, pointer: &str) -> String {
     match value.pointer(pointer) {
         None | Some(Value::Null) => "-".to_owned(),
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     }
-}
-
-async fn request_status(admin: &Url, credential: &SecretString) -> Result<Status, Failure> {
-    let unavailable = |error: reqwest::Error| {
-        Failure::new(
-            Exit::Unavailable,
-            format!("no answer: {}", error_chain(&error)),
-        )
-        .next("is the server running, and is this its `admin.address`?")
-    };
-    let url = admin.join("/v1/status").map_err(|error| {
-        let message = format!("the admin port cannot be used: {error}");
-        Failure::new(Exit::Config, message)
-    })?;
-    let client = http_client(|builder| builder).map_err(unavailable)?;
-    let request = client.get(url).bearer_auth(credential.expose_secret());
-    let response = request.send().await.map_err(unavailable)?;
-    match response.status() {
-        StatusCode::OK => {}
-        StatusCode::UNAUTHORIZED => {
-            return Err(
-                Failure::new(Exit::Refused, "the credential was not accepted")
-                    .next("check --credential-file, and `admin.operators` of the server"),
-            );
-        }
-        other => {
-            let message = format!("the server answered {other}");
-            return Err(Failure::new(Exit::Unavailable, message));
-        }
-    }
-    let body = bounded_body(response, MAX_BYTES)
-        .await
-        .map_err(unavailable)?
-        .ok_or_else(|| Failure::new(Exit::Failed, "the response is too long"))?;
-    serde_json::from_slice(&body).map_err(unusable_response)
 }

@@ -1,11 +1,13 @@
 //! Commands that talk to a server.
 
+mod admin;
 pub(super) mod bundle;
 mod bundle_fetch;
 mod bundle_status;
 mod config;
 mod connect;
 mod keypair;
+pub(super) mod rotate;
 pub(super) mod sign;
 
 use std::path::Path;

@@ -15,7 +15,11 @@ use crate::cluster::{Cluster, Clusters, PodRecord};
 use crate::controllers::publisher::TargetConfig;
 use crate::digest::{hex, sha256};
 use crate::trust::Bundles;
+use crate::trust::rotation::ProxyEvidence;
 use crate::x509::TrustDomain;
+
+/// How many outdated pods are named.
+const EXAMPLES: usize = 5;
 
 /// Registers the count of each cluster that has a target for Linkerd's roots and whose pods are
 /// watched.
@@ -25,16 +29,54 @@ pub fn register_pods(
     bundles: &Arc<Bundles>,
     registry: &mut Registry,
 ) {
-    let targets = targets.iter().filter(|each| each.holds_linkerd_roots());
-    let counted = targets.flat_map(|target| {
-        let clusters = target.clusters().filter_map(|name| clusters.get(name));
-        let indexed = clusters.filter(|cluster| cluster.index().is_some());
-        indexed.map(|cluster| (Arc::clone(cluster), target.trust_domain().clone()))
-    });
-    let counted: Vec<_> = counted.collect();
+    let mut counted = with_roots(targets, clusters);
+    counted.retain(|(cluster, _)| cluster.index().is_some());
     if !counted.is_empty() {
         let bundles = Arc::clone(bundles);
         registry.register_collector(Box::new(Pods { counted, bundles }));
+    }
+}
+
+/// The clusters with a target for Linkerd's roots, each with the trust domain of these.
+fn with_roots(targets: &[TargetConfig], clusters: &Clusters) -> Vec<(Arc<Cluster>, TrustDomain)> {
+    let targets = targets.iter().filter(|each| each.holds_linkerd_roots());
+    let found = targets.flat_map(|target| {
+        let clusters = target.clusters().filter_map(|name| clusters.get(name));
+        clusters.map(|cluster| (Arc::clone(cluster), target.trust_domain().clone()))
+    });
+    found.collect()
+}
+
+/// Linkerd's proxies, as far as they were started without the published bundle.
+#[derive(Debug)]
+pub struct Proxies(Pods);
+
+impl Proxies {
+    pub fn new(targets: &[TargetConfig], clusters: &Clusters, bundles: &Arc<Bundles>) -> Self {
+        Self(Pods {
+            counted: with_roots(targets, clusters),
+            bundles: Arc::clone(bundles),
+        })
+    }
+
+    /// Of a trust domain, by cluster.
+    pub fn outdated(&self, trust_domain: &TrustDomain) -> Vec<ProxyEvidence> {
+        let counted = self.0.counted.iter();
+        let of_domain = counted.filter(|(_, domain)| domain == trust_domain);
+        let evidence = of_domain.map(|(cluster, domain)| {
+            let mut examples = Vec::new();
+            let counts = self.0.count(cluster, domain, |pod| {
+                if examples.len() < EXAMPLES {
+                    examples.push(format!("{}/{}", pod.namespace(), pod.name()));
+                }
+            });
+            ProxyEvidence {
+                cluster: cluster.config().name().to_owned(),
+                outdated: counts.map(|counts| counts.old + counts.unknown),
+                examples,
+            }
+        });
+        evidence.collect()
     }
 }
 
@@ -47,7 +89,13 @@ struct Pods {
 }
 
 impl Pods {
-    fn count(&self, cluster: &Cluster, trust_domain: &TrustDomain) -> Option<Counts> {
+    /// `outdated` is called with each pod that does not hold the published roots.
+    fn count(
+        &self,
+        cluster: &Cluster,
+        trust_domain: &TrustDomain,
+        mut outdated: impl FnMut(&PodRecord),
+    ) -> Option<Counts> {
         let index = cluster.index()?;
         // `None`: the first list of pods is not complete.
         index.time_since_contact()?;
@@ -62,8 +110,13 @@ impl Pods {
             }
             match pod.trust_root() {
                 Some(held) if held == current_roots => counts.current += 1,
-                Some(_) => counts.old += 1,
-                None => counts.unknown += 1,
+                held => {
+                    outdated(pod);
+                    match held {
+                        Some(_) => counts.old += 1,
+                        None => counts.unknown += 1,
+                    }
+                }
             }
         });
         Some(counts)
@@ -76,7 +129,7 @@ impl Collector for Pods {
         let mut family =
             encoder.encode_descriptor("linkerd_pods", help, None, MetricType::Gauge)?;
         for (cluster, trust_domain) in &self.counted {
-            let Some(counts) = self.count(cluster, trust_domain) else {
+            let Some(counts) = self.count(cluster, trust_domain, |_| {}) else {
                 continue;
             };
             let states = [

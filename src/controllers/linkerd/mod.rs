@@ -9,7 +9,7 @@ mod roots;
 mod workloads;
 
 pub use events::{event_permission, start_events};
-pub use gauge::register_pods;
+pub use gauge::{Proxies, register_pods};
 pub(super) use issuer::issuer_spec;
 pub use issuer::{LINKERD_ISSUER_CALLER, LINKERD_ISSUER_PROFILE};
 pub(super) use issuer_acceptance::IssuerAcceptance;

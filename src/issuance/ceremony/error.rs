@@ -97,6 +97,9 @@ pub enum CeremonyError {
         trust_domain: TrustDomain,
         state: IssuerState,
     },
+    /// No issuing CA that a rotation could follow.
+    #[error("nothing can follow: {0}")]
+    NothingToSucceed(String),
     #[error("--root-key and --issuing-key name the same key: a root does not sign for workloads")]
     SameKey,
     #[error(

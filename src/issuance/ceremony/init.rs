@@ -21,7 +21,7 @@ use crate::x509::{
 };
 
 /// How far notBefore of a CA certificate is in the past, for clocks that are slow.
-const BACKDATE: Duration = Duration::from_secs(300);
+pub(super) const BACKDATE: Duration = Duration::from_secs(300);
 
 impl Ceremony {
     /// Makes a root and an issuing CA. After an error, a repeated call uses what was made.
@@ -210,7 +210,7 @@ impl Ceremony {
         self.make_key(token, spec).await
     }
 
-    async fn was_requested(&self, issuer: &IssuerRecord) -> Result<bool, CeremonyError> {
+    pub(super) async fn was_requested(&self, issuer: &IssuerRecord) -> Result<bool, CeremonyError> {
         let signed = Filter {
             issuer: Some(issuer.id.clone()),
             limit: 1,
@@ -221,7 +221,7 @@ impl Ceremony {
     }
 
     /// Signs `spec`, unless an earlier run did: then returns that certificate.
-    async fn certify(
+    pub(super) async fn certify(
         &self,
         domain: &TrustDomain,
         signer: &Key,

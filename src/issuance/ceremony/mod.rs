@@ -11,6 +11,7 @@ mod keys;
 mod objections;
 mod options;
 mod request;
+mod rotation;
 mod upstream;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::x509::{PublicKey, Serial, TrustDomain};
 pub use error::CeremonyError;
 pub use existing::ExistingKey;
 pub use options::{ImportReport, InitOptions, InitReport, RequestOptions, RequestReport};
+pub use rotation::{Successor, SuccessorOptions};
 pub use upstream::{UpstreamOptions, UpstreamOutcome};
 
 /// How long a ceremony waits for its token to be ready.

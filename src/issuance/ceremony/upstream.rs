@@ -72,12 +72,7 @@ impl Ceremony {
             Some((issuer, location)) => (location.clone(), Some(issuer.id.clone())),
             None => {
                 let token = self.token(&options.token).await?;
-                let location = KeyLocation {
-                    token: token.name().to_owned(),
-                    token_serial: token.info().map(|info| info.serial).unwrap_or_default(),
-                    key_id: token.new_key_id().await?,
-                    label: format!("rootbridge {domain} issuing"),
-                };
+                let location = Self::new_location(&token, domain, Role::Issuing).await?;
                 (location, None)
             }
         };

@@ -207,6 +207,7 @@ impl ChangeContext<'_> {
                 source,
             } => self.approve_anchor(&trust_domain, &der, &source).await,
             Change::Request(change) => self.change_request(change).await,
+            Change::PlannedKey(change) => self.change_planned_key(change).await,
             Change::Rotation(change) => self.change_rotation(change).await,
             Change::RetireAnchor {
                 trust_domain,

@@ -21,6 +21,7 @@ mod known;
 mod live_certificates;
 mod lookup;
 mod outcomes;
+mod planned_keys;
 mod rollouts;
 mod rotations;
 mod row;

@@ -4,6 +4,7 @@ use super::bundles::bundle;
 use super::ca_request_rows::ca_requests;
 use super::columns::Columns;
 use super::connection::{Connection, query, query_scalar};
+use super::planned_keys::planned_keys;
 use crate::ledger::{
     AnchorRecord, AuthorityRecord, CaCertificateId, CaCertificateRecord, IssuerRecord, KeyLocation,
     LedgerError, Snapshot,
@@ -32,6 +33,7 @@ pub(in crate::ledger) async fn snapshot(
             anchors: anchors(conn, id).await?,
             bundle: bundle(conn, id, None).await?,
             requests: ca_requests(conn, id).await?,
+            planned_keys: planned_keys(conn, id).await?,
         });
     }
     Ok(Snapshot {

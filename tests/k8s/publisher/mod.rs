@@ -5,6 +5,7 @@ mod faults;
 mod fill;
 mod lease;
 mod load;
+mod rotation;
 
 use std::time::Duration;
 

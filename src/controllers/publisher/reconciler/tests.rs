@@ -29,6 +29,7 @@ fn bundle(sequence: u64) -> Arc<PublishedBundle> {
         issuers: Vec::new(),
         anchors: Vec::new(),
         requests: Vec::new(),
+        planned_keys: Vec::new(),
         bundle: Some(BundleRecord {
             sequence,
             digest: [0; 32],

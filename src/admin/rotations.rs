@@ -1,0 +1,162 @@
+//! `/v1/rotations`: rotations, for operators.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, Json, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::state::{Admin, Operator};
+use crate::issuance::CeremonyError;
+use crate::ledger::{Actor, LedgerError, RotationKind};
+use crate::rotation::{RotationError, RotationStatus, StartOptions};
+use crate::trust::rotation::Reason;
+use crate::x509::{KeyKind, TrustDomain};
+
+/// `GET /v1/rotations`.
+#[derive(Debug, Serialize)]
+struct Rotations {
+    rotations: Vec<RotationStatus>,
+}
+
+/// `POST /v1/rotations/start`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Start {
+    trust_domain: String,
+    kind: String,
+    key: Option<String>,
+    token: Option<String>,
+    /// SHA-256 in hexadecimal.
+    anchor: Option<String>,
+}
+
+/// `POST /v1/rotations/advance`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Advance {
+    trust_domain: String,
+    /// Why it is moved in spite of what holds it back.
+    force: Option<String>,
+}
+
+/// `POST /v1/rotations/back`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Back {
+    trust_domain: String,
+    reason: String,
+}
+
+pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Response {
+    match admin.rotations.status().await {
+        Ok(rotations) => Json(Rotations { rotations }).into_response(),
+        Err(error) => refused(&error),
+    }
+}
+
+pub(super) async fn start(
+    State(admin): State<Arc<Admin>>,
+    Extension(operator): Extension<Operator>,
+    Json(start): Json<Start>,
+) -> Response {
+    let options = match start.options() {
+        Ok(options) => options,
+        Err(why) => return answer(StatusCode::BAD_REQUEST, &why, &[]),
+    };
+    match admin.rotations.start(&options, &actor(operator)).await {
+        Ok(id) => Json(json!({ "rotation": id.get() })).into_response(),
+        Err(error) => refused(&error),
+    }
+}
+
+pub(super) async fn advance(
+    State(admin): State<Arc<Admin>>,
+    Extension(operator): Extension<Operator>,
+    Json(advance): Json<Advance>,
+) -> Response {
+    let domain = match trust_domain(&advance.trust_domain) {
+        Ok(domain) => domain,
+        Err(why) => return answer(StatusCode::BAD_REQUEST, &why, &[]),
+    };
+    let force = advance.force.as_deref();
+    if force.is_some_and(|reason| reason.trim().is_empty()) {
+        let why = "a move that is forced needs a reason, which is recorded";
+        return answer(StatusCode::BAD_REQUEST, why, &[]);
+    }
+    let by = actor(operator);
+    match admin.rotations.advance(&domain, force, &by).await {
+        Ok(phase) => Json(json!({ "phase": phase.as_str() })).into_response(),
+        Err(error) => refused(&error),
+    }
+}
+
+pub(super) async fn back(
+    State(admin): State<Arc<Admin>>,
+    Extension(operator): Extension<Operator>,
+    Json(back): Json<Back>,
+) -> Response {
+    let domain = match trust_domain(&back.trust_domain) {
+        Ok(domain) => domain,
+        Err(why) => return answer(StatusCode::BAD_REQUEST, &why, &[]),
+    };
+    let by = actor(operator);
+    match admin.rotations.back(&domain, &back.reason, &by).await {
+        Ok(phase) => Json(json!({ "phase": phase.as_str() })).into_response(),
+        Err(error) => refused(&error),
+    }
+}
+
+impl Start {
+    fn options(self) -> Result<StartOptions, String> {
+        let anchor = |text: String| {
+            let bytes: Option<Vec<u8>> = (0..text.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+                .collect();
+            let sha256 = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+            sha256.ok_or_else(|| format!("{text:?} is no SHA-256: 64 hexadecimal digits"))
+        };
+        let key = self.key.map(|key| key.parse::<KeyKind>());
+        Ok(StartOptions {
+            trust_domain: trust_domain(&self.trust_domain)?,
+            kind: self.kind.parse::<RotationKind>()?,
+            key: key.transpose().map_err(|error| error.to_string())?,
+            token: self.token,
+            anchor: self.anchor.map(anchor).transpose()?,
+        })
+    }
+}
+
+fn trust_domain(text: &str) -> Result<TrustDomain, String> {
+    TrustDomain::parse(text).map_err(|error| error.to_string())
+}
+
+fn actor(operator: Operator) -> Actor {
+    Actor {
+        name: operator.0,
+        via: "admin".to_owned(),
+    }
+}
+
+fn refused(error: &RotationError) -> Response {
+    let (status, held): (_, &[Reason]) = match error {
+        RotationError::Held(held) | RotationError::NotForced(held) => {
+            (StatusCode::CONFLICT, held.as_slice())
+        }
+        RotationError::Ledger(LedgerError::Unavailable { .. })
+        | RotationError::Ceremony(CeremonyError::Hsm(_) | CeremonyError::Issue(_)) => {
+            (StatusCode::SERVICE_UNAVAILABLE, &[])
+        }
+        RotationError::Ledger(LedgerError::Damaged(_)) => (StatusCode::INTERNAL_SERVER_ERROR, &[]),
+        _ => (StatusCode::CONFLICT, &[]),
+    };
+    answer(status, &error.to_string(), held)
+}
+
+fn answer(status: StatusCode, error: &str, held: &[Reason]) -> Response {
+    tracing::info!(error, "a rotation was not changed");
+    (status, Json(json!({ "error": error, "held": held }))).into_response()
+}

@@ -1,0 +1,168 @@
+//! Gathers what the rules read.
+
+use super::Rotations;
+use crate::clock::UnixTime;
+use crate::digest::hex;
+use crate::ledger::{
+    AuthorityRecord, IssuerId, IssuerState, LedgerError, Live, LiveCertificates, LiveFilter,
+    RotationKind, RotationPhase, RotationRecord, Snapshot,
+};
+use crate::trust::rotation::{Evidence, Preparation, ServerEvidence, TargetEvidence};
+
+/// How many holders of certificates are named; all are counted.
+const NAMED: u32 = 100;
+
+impl Rotations {
+    pub(super) async fn evidence(
+        &self,
+        rotation: &RotationRecord,
+        records: &Snapshot,
+    ) -> Result<Evidence, LedgerError> {
+        let now = self.parts.clock.now();
+        let authority = records
+            .authority(&rotation.trust_domain)
+            .ok_or_else(|| LedgerError::UnknownAuthority(rotation.trust_domain.clone()))?;
+        let phase = rotation.phase;
+        let without_root = match (phase, rotation.parts.new_anchor) {
+            (RotationPhase::Converge, Some(anchor)) if rotation.parts.changes_roots() => {
+                let which = Live::WithoutAnchor {
+                    anchor,
+                    received_before: now.minus(self.parts.config.settle()),
+                };
+                self.live(rotation, which, now).await?
+            }
+            _ => LiveCertificates::default(),
+        };
+        let alive = match phase {
+            RotationPhase::Drain => {
+                let which = Live::below(&rotation.parts, rotation.backwards);
+                self.live(rotation, which, now).await?
+            }
+            _ => LiveCertificates::default(),
+        };
+        let proxies = match phase {
+            RotationPhase::Converge => (self.parts.proxies)(&rotation.trust_domain),
+            _ => Vec::new(),
+        };
+        Ok(Evidence {
+            now,
+            preparation: self.preparation(rotation),
+            no_return: no_return(rotation, authority, now),
+            servers: vec![self.server(rotation, authority)],
+            targets: self.targets(rotation, authority, now),
+            proxies,
+            without_root,
+            alive,
+            settle: self.parts.config.settle(),
+        })
+    }
+
+    async fn live(
+        &self,
+        rotation: &RotationRecord,
+        which: Live,
+        now: UnixTime,
+    ) -> Result<LiveCertificates, LedgerError> {
+        let filter = LiveFilter {
+            trust_domain: rotation.trust_domain.clone(),
+            now,
+            which,
+            limit: NAMED,
+        };
+        self.parts.ledger.live_certificates(filter).await
+    }
+
+    fn preparation(&self, rotation: &RotationRecord) -> Preparation {
+        let failures = self.failures();
+        match (failures.get(&rotation.id.get()), &rotation.parts.new_issuer) {
+            (_, Some(_)) => Preparation::Ready,
+            _ if rotation.kind == RotationKind::RootLeaves => Preparation::Ready,
+            (Some((_, why)), None) => Preparation::Problem(why.clone()),
+            (None, None) => Preparation::Running,
+        }
+    }
+
+    /// This server: a SQLite ledger belongs to one.
+    fn server(&self, rotation: &RotationRecord, authority: &AuthorityRecord) -> ServerEvidence {
+        let newest = authority.bundle.as_ref().map(|bundle| bundle.sequence);
+        let domain = rotation.trust_domain.to_string();
+        let statuses = self.parts.authorities.status();
+        let own = statuses.iter().find(|status| status.trust_domain == domain);
+        let published = self.parts.bundles.current(&rotation.trust_domain);
+        let published = published.map(|published| published.bundle.sequence());
+        let signs = match rotation.backwards {
+            false => rotation.parts.new_issuer.as_ref(),
+            true => rotation.parts.old_issuer.as_ref(),
+        };
+        let signs = signs.map(IssuerId::to_string);
+        ServerEvidence {
+            instance: self.parts.instance.clone(),
+            has_bundle: own.is_some_and(|own| own.bundle_sequence == newest) && published == newest,
+            has_issuer: match rotation.kind {
+                RotationKind::RootLeaves => !signs_below(authority, rotation),
+                _ => own.is_some_and(|own| own.issuer == signs),
+            },
+        }
+    }
+
+    fn targets(
+        &self,
+        rotation: &RotationRecord,
+        authority: &AuthorityRecord,
+        now: UnixTime,
+    ) -> Vec<TargetEvidence> {
+        let newest = authority
+            .bundle
+            .as_ref()
+            .map_or(0, |bundle| bundle.sequence);
+        let statuses = self.parts.distribution.all();
+        let mut holding = self.holding();
+        let targets = self.parts.targets.iter();
+        let targets = targets.filter(|each| each.trust_domain == rotation.trust_domain);
+        let evidence = targets.map(|target| {
+            let status = statuses
+                .iter()
+                .find(|each| each.cluster == target.cluster && each.target == target.target);
+            TargetEvidence {
+                cluster: target.cluster.clone(),
+                target: target.target.clone(),
+                state: holding.see(target, status, newest, now),
+            }
+        });
+        evidence.collect()
+    }
+}
+
+/// Whether an active issuing CA has no other path than below the root that leaves.
+fn signs_below(authority: &AuthorityRecord, rotation: &RotationRecord) -> bool {
+    authority.issuers.iter().any(|issuer| {
+        let mut rows = issuer.certificates.iter();
+        issuer.state == IssuerState::Active
+            && issuer.role == crate::ledger::Role::Issuing
+            && rows.any(|row| {
+                row.state == IssuerState::Active && Some(row.anchor) == rotation.parts.old_anchor
+            })
+    })
+}
+
+/// Why the issuing CA that signed before cannot sign again.
+fn no_return(
+    rotation: &RotationRecord,
+    authority: &AuthorityRecord,
+    now: UnixTime,
+) -> Option<String> {
+    let id = rotation.parts.old_issuer.as_ref()?;
+    let issuer = authority.issuers.iter().find(|issuer| issuer.id == *id);
+    let Some(issuer) = issuer.filter(|issuer| issuer.state == IssuerState::Active) else {
+        return Some(format!("issuer {id} is retired"));
+    };
+    let mut rows = issuer.certificates.iter();
+    let usable = rows.any(|row| row.state == IssuerState::Active && row.not_after > now);
+    if !usable {
+        return Some(format!("the certificate of issuer {id} has expired"));
+    }
+    let anchor = rotation.parts.old_anchor?;
+    let mut anchors = authority.anchors.iter();
+    let published = anchors.any(|each| each.sha256 == anchor && each.state == IssuerState::Active);
+    (!published).then(|| format!("its root sha256:{} is retired", hex(&anchor)))
+}
