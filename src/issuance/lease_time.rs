@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn a_slow_answer_is_no_difference() {
         let lease = Duration::from_secs(30);
-        let at = |secs| UnixTime::from_secs(1_800_000_000 + secs);
+        let at = |secs: i64| UnixTime::from_secs(1_800_000_000 + secs);
         for (before, store, after, expected) in [
             (0, 0, 0, None),
             (0, 30, 60, None),

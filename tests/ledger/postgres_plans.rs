@@ -34,7 +34,7 @@ fn every_search_uses_an_index() {
                 "CREATE TEMP TABLE more AS SELECT intent.* FROM intent, generate_series(1, {ROWS})
                     WHERE kind = 1;
                  UPDATE more SET id = nextval('intent_id'), origin = NULL;
-                 UPDATE more SET serial = decode(lpad(to_hex(id), 20, '7'), 'hex'),
+                 UPDATE more SET serial = '\\x77'::bytea || int8send(id),
                     subject = 'spiffe://cluster.local/ns/n/sa/a' || id % 1000,
                     recorded_at = recorded_at + id, not_after = not_after + id;
                  INSERT INTO intent SELECT * FROM more ORDER BY id;
@@ -83,9 +83,10 @@ fn every_search_uses_an_index() {
             let plans = &log[seen..];
             seen = log.len();
             assert!(plans.contains("LIMIT $"), "{name}: no plan:\n{plans}");
-            for table in ["intent", "conclusion"] {
-                let whole = format!("Seq Scan on {table}");
-                assert!(!plans.contains(&whole), "{name}:\n{plans}");
+            assert!(!plans.contains("Seq Scan on intent"), "{name}:\n{plans}");
+            // Outcomes of rows that were found may be joined either way, so few are here.
+            if name == "unknown" {
+                assert!(!plans.contains("Seq Scan on conclusion"), "{plans}");
             }
         }
         fixture.ledger.close().await;
