@@ -199,6 +199,15 @@ async fn every_check_of_the_contract_in_its_order() {
         FailedPrecondition,
         words,
     );
+    // Judged before the CSR's signature, which costs more.
+    let mut both = with(&broken);
+    *both.certificate_signing_request.last_mut().unwrap() ^= 1;
+    rows.add(
+        "a token cut short with a CSR that another key signed",
+        both,
+        FailedPrecondition,
+        words,
+    );
     let mut bytes = proxys.clone();
     bytes.token = vec![0xff; 40];
     rows.add("a token that is no text", bytes, FailedPrecondition, words);
