@@ -318,7 +318,7 @@ async fn every_check_of_the_contract_in_its_order() {
     };
     let (east, nobody) = (counted("east").await, counted("").await);
     assert!(east >= 2.0, "{east}");
-    assert_eq!(east + nobody, 5.0);
+    assert_eq!(east + nobody, 6.0);
     let on_record = scene.setup.certificates(&[]);
     let leaves = on_record.iter().filter(|row| row["profile"] == "linkerd");
     assert_eq!(leaves.count(), issued, "nothing else was recorded");
