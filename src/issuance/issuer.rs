@@ -7,7 +7,9 @@ use super::error::IssueError;
 use crate::clock::UnixTime;
 use crate::hsm::Key;
 use crate::ledger::{CaCertificateId, IssuerId};
-use crate::x509::{Certificate, IssuerIdentity, San, name_ruled_out, remaining_path_len};
+use crate::x509::{
+    Certificate, IssuedError, IssuerIdentity, San, check_names, name_ruled_out, remaining_path_len,
+};
 
 /// A key in a token, and what it signs as.
 #[derive(Debug)]
@@ -87,6 +89,11 @@ impl Issuer {
     /// Why no certificate with `name` verifies: the nameConstraints of the path, including its anchor.
     pub(super) fn name_ruled_out(&self, name: &San) -> Option<String> {
         name_ruled_out(name, self.path().chain(&self.anchor))
+    }
+
+    /// The same for a certificate that is signed.
+    pub(super) fn check_names(&self, certificate: &Certificate) -> Result<(), IssuedError> {
+        check_names(certificate, self.path().chain(&self.anchor))
     }
 
     /// The latest notBefore of the path, including its anchor.

@@ -31,8 +31,10 @@ impl Signable for RequestedCertificate {
     type Out = Issued;
 
     fn check(self, tbs: &[u8], signature: &[u8], der: Vec<u8>) -> Result<Issued, IssueError> {
+        let certificate = self.spec.check(tbs, signature, der)?;
+        self.issuer.check_names(&certificate)?;
         Ok(Issued {
-            certificate: self.spec.check(tbs, signature, der)?,
+            certificate,
             issuer: self.issuer,
             bundle: self.bundle,
         })

@@ -40,3 +40,42 @@ fn status(error: &(dyn Error + Send + Sync + 'static)) -> Status {
     }
     Status::unavailable("the request did not arrive whole")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use futures_util::stream;
+    use tonic::Code;
+
+    use super::*;
+
+    /// What is read of a body in two parts.
+    async fn read(path: &str, bytes: usize) -> Result<usize, Code> {
+        let parts = [vec![0_u8; bytes / 2], vec![0_u8; bytes - bytes / 2]];
+        let parts = parts.map(Ok::<_, std::io::Error>);
+        let body = Body::from_stream(stream::iter(parts));
+        let request = Request::post(path).body(body).unwrap();
+        let body = bounded(65_536, request).await.into_body();
+        let collected = body.collect().await.map(|body| body.to_bytes().len());
+        collected.map_err(|error| error.into_inner().downcast::<Status>().unwrap().code())
+    }
+
+    #[tokio::test]
+    async fn a_body_ends_at_its_limit() {
+        for (path, limit) in [
+            ("/grpc.health.v1.Health/Check", 4096 + 5),
+            (
+                "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+                4096 + 5,
+            ),
+            (
+                "/istio.v1.auth.IstioCertificateService/CreateCertificate",
+                65_536 + 5,
+            ),
+            ("/v1/pki/sign/web", 65_536 + 5),
+        ] {
+            assert_eq!(read(path, limit).await, Ok(limit), "{path}");
+            assert_eq!(read(path, limit + 1).await, Err(Code::OutOfRange), "{path}");
+        }
+    }
+}

@@ -255,11 +255,14 @@ impl Default for AcceptFailures {
 }
 
 impl AcceptFailures {
-    fn add(&mut self, error: &io::Error) {
+    /// Whether it was logged.
+    fn add(&mut self, error: &io::Error) -> bool {
         self.since_success += 1;
-        if let Some(suppressed) = self.log.allow() {
+        let logged = self.log.allow();
+        if let Some(suppressed) = logged {
             tracing::warn!(%error, suppressed, "connections are not accepted; retrying");
         }
+        logged.is_some()
     }
 
     fn end(&mut self) {
@@ -275,6 +278,19 @@ impl AcceptFailures {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn failures_of_accept_are_logged_once_a_minute() {
+        let mut failures = AcceptFailures::default();
+        let error = io::Error::other("too many open files");
+        assert!(failures.add(&error));
+        for _ in 0..20 {
+            assert!(!failures.add(&error));
+            // One that succeeds between them makes no difference.
+            failures.end();
+        }
+        assert_eq!((failures.since_success, LOG_INTERVAL.as_secs()), (0, 60));
+    }
 
     #[test]
     fn this_host_is_loopback_or_the_address_itself() {

@@ -6,6 +6,7 @@ use super::cert::{CertError, Certificate, assemble};
 use super::certificate_spec::{CertificateSpec, SubjectSpec};
 use super::extension::{BasicConstraints, KeyUsage};
 use super::key::{KeyKind, PublicKey};
+use super::path::name_ruled_out;
 
 /// Checks a certificate that was parsed again after it was signed: it holds `tbs`, the bytes on
 /// record, each field is what `spec` says, and the signature verifies in software.
@@ -46,6 +47,26 @@ pub fn check_issued(
     certificate
         .verify_signed_by(&issuer.public_key)
         .map_err(IssuedError::Signature)
+}
+
+/// Checks that verifiers accept each name that the signed certificate has below `path`, which ends with
+/// its anchor.
+///
+/// # Errors
+/// [`IssuedError::NameRuledOut`].
+pub fn check_names<'a>(
+    certificate: &Certificate,
+    path: impl IntoIterator<Item = &'a Certificate>,
+) -> Result<(), IssuedError> {
+    let path: Vec<&Certificate> = path.into_iter().collect();
+    let ruled_out = certificate.names().iter().find_map(|name| {
+        let why = name_ruled_out(name, path.iter().copied())?;
+        Some((name.to_string(), why))
+    });
+    match ruled_out {
+        Some((name, why)) => Err(IssuedError::NameRuledOut { name, why }),
+        None => Ok(()),
+    }
 }
 
 fn check_extensions(certificate: &Certificate, spec: &CertificateSpec) -> Result<(), IssuedError> {
@@ -127,6 +148,10 @@ pub enum IssuedError {
     },
     #[error("the signed certificate outlives its issuer; it is not released")]
     OutlivesIssuer,
+    #[error(
+        "the signed certificate has {name}, which no verifier accepts: {why}; it is not released"
+    )]
+    NameRuledOut { name: String, why: String },
     #[error("the token's signature does not verify: {0}; it is not released")]
     Signature(#[source] CertError),
 }

@@ -35,7 +35,7 @@ pub use files::{
     FileError, Format, MAX_CERTIFICATES, MAX_FILE_BYTES, Place, private_key_problem,
     read_certificate_ders, read_certificates,
 };
-pub use issued::{IssuedError, check_issued, check_request};
+pub use issued::{IssuedError, check_issued, check_names, check_request};
 pub use key::{KeyError, KeyKind, PublicKey, UnknownKeyKind};
 pub use name::{DnsName, LinkerdMesh, LinkerdName, NameError, SpiffeId, TrustDomain};
 pub use path::{

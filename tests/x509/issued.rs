@@ -12,7 +12,7 @@ use crate::support::{BOTH, Ca, CaTerms, DAY, SoftKey, now, sans};
 
 const ID: &str = "spiffe://cluster.local/ns/foo/sa/bar";
 
-fn leaf_spec(issuer: IssuerIdentity) -> CertificateSpec {
+pub(crate) fn leaf_spec(issuer: IssuerIdentity) -> CertificateSpec {
     CertificateSpec {
         serial: Serial::new(now()),
         issuer: Arc::new(issuer),

@@ -2,10 +2,14 @@
 
 use std::path::Path;
 
-use rootbridge::x509::{Certificate, PathFault, parse_pem_chain, verify_ca_path};
+use rootbridge::x509::{
+    Certificate, CertificateSpec, IssuedError, KeyKind, PathFault, check_names, parse_pem_chain,
+    verify_ca_path,
+};
 
+use crate::issued::leaf_spec;
 use crate::paths::fault;
-use crate::support::{now, openssl};
+use crate::support::{Ca, CaTerms, now, openssl, sans};
 
 /// CA certificates that only openssl makes: SHA-1, constraints, purposes, odd usages.
 #[test]
@@ -140,6 +144,42 @@ fn chains_that_openssl_made() {
     ] {
         let chain = enterprise(path, rsa, "-sha256", extensions);
         verify_ca_path(&chain, &chain[1..], now()).unwrap();
+    }
+}
+
+/// Whatever the grant was: the last check before a release.
+#[test]
+fn a_name_outside_of_name_constraints_is_not_released() {
+    let home = tempfile::tempdir().unwrap();
+    let constraints = "nameConstraints=critical,permitted;DNS:corp.example,excluded;DNS:secret.corp.example,\
+                       permitted;IP:10.0.0.0/255.0.0.0";
+    let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    let chain = enterprise(home.path(), &key, "-sha256", &[CA, &[constraints]].concat());
+    let issuer = Ca::root("Any", CaTerms::usual(KeyKind::EcdsaP256, None));
+    for (name, accepted) in [
+        ("dns:web.corp.example", true),
+        ("dns:web.other.example", false),
+        ("dns:secret.corp.example", false),
+        ("ip:10.1.2.3", true),
+        ("ip:192.0.2.1", false),
+        ("spiffe://corp.example/ns/a/sa/b", true),
+    ] {
+        let spec = CertificateSpec {
+            names: sans(&[name]),
+            ..leaf_spec(issuer.identity())
+        };
+        let tbs = spec.to_tbs().unwrap();
+        let leaf = Certificate::parse(issuer.key.seal(&tbs)).unwrap();
+        // A constraint counts wherever it stands in the path, in the anchor too.
+        for path in [&chain[..], &[chain[1].clone(), chain[0].clone()]] {
+            match check_names(&leaf, path.iter()) {
+                Ok(()) => assert!(accepted, "{name}"),
+                Err(IssuedError::NameRuledOut { name: shown, .. }) => {
+                    assert!(!accepted && shown == name, "{name}: {shown}");
+                }
+                Err(other) => panic!("{name}: {other}"),
+            }
+        }
     }
 }
 
