@@ -35,6 +35,7 @@ mod ledger_older;
 mod lifecycle;
 mod limits;
 mod listener_files;
+mod monitoring;
 mod mtls;
 mod name_constraints;
 mod nss;
