@@ -44,10 +44,7 @@ async fn authorities_that_are_due_at_once_ask_once_each() {
     let limit = PATIENCE * u32::try_from(rounds(1, 10)).unwrap();
 
     let mut server = setup.start().await;
-    eventually(PATIENCE, "the first submission", async || {
-        ca.submissions() > 0
-    })
-    .await;
+    eventually(limit, "the first submission", async || ca.submissions() > 0).await;
     server.kill();
     drop(server);
 
