@@ -51,7 +51,7 @@ async fn agents_and_their_requests() {
     let mut body = istio_request(&csr.pem, 0, &[]);
     body.metadata = None;
     client.create(body, bearer(&token)).await.unwrap();
-    // The credential is judged before the CSR's signature, which costs more.
+    // The credential is verified before the CSR's signature, which costs more.
     let mut unproved = csr.der.clone();
     *unproved.last_mut().unwrap() ^= 1;
     let unproved = to_pem("CERTIFICATE REQUEST", &unproved);
