@@ -13,7 +13,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::hsm::{Hsm, HsmError};
 use crate::issuance::{Ceremony, SigningPipeline};
-use crate::ledger::{Actor, Ledger, LedgerError, OpenMode, Sqlite};
+use crate::ledger::{Actor, Ledger, LedgerError, OpenMode};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -169,8 +169,11 @@ impl Parts {
     async fn open(config: &Config, mode: OpenMode) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let hsm = Arc::new(Hsm::open(config.hsm())?);
-        let ledger = Sqlite::open(config.ledger().path(), mode, Arc::clone(&clock)).await?;
-        let ledger = Arc::new(ledger);
+        let ledger = config
+            .ledger()
+            .store()
+            .open(mode, Arc::clone(&clock))
+            .await?;
         Ok(Self { hsm, ledger, clock })
     }
 }

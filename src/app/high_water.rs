@@ -60,7 +60,7 @@ impl MarkFile {
         name.push_str(".json");
         Self {
             instance,
-            ledger: ledger.path().to_owned(),
+            ledger: ledger.store().name().into(),
             path: ledger.high_water_directory().join(name),
         }
     }

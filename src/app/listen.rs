@@ -70,6 +70,7 @@ impl Bound {
         let address = listener.local_addr()?;
         let authenticator =
             CallerAuthenticator::new(&name, callers.verifiers(core, &config), metrics);
+        authenticator.begin_counters(&config.authenticated_apis(), config.clusters().names());
         Ok(Self {
             config,
             listener,

@@ -5,7 +5,8 @@ use super::open::TOKEN_READY;
 use crate::config::Config;
 use crate::hsm::{Hsm, KeyReport, Pkcs11Uri};
 use crate::ledger::{
-    AuthorityRecord, CaRequestState, IssuerId, IssuerRecord, IssuerState, PlannedKey, Snapshot,
+    AuthorityRecord, CaRequestState, IssuerId, IssuerRecord, IssuerState, PlannedKey, Role,
+    Snapshot,
 };
 
 /// A key, its token's name and its own URI.
@@ -55,8 +56,16 @@ pub(super) fn use_of(records: &Snapshot, key: &Listed) -> Option<String> {
         let (role, state) = (issuer.role, issuer.state);
         return Some(format!("{role} of {}, {state}", authority.trust_domain));
     }
-    let (authority, planned) = planned(records, key)?;
-    let (role, domain) = (planned.role, &authority.trust_domain);
+    if let Some((authority, planned)) = planned(records, key) {
+        let (role, domain) = (planned.role, &authority.trust_domain);
+        return Some(format!("{role} of {domain}, planned"));
+    }
+    // Of a request to an upstream CA that has just begun, or whose server died then.
+    let requested = records.authorities.iter().find(|authority| {
+        let open = authority.open_request().map(|open| &open.location);
+        open.is_some_and(|at| at.token == key.token && at.names(&report.id))
+    })?;
+    let (role, domain) = (Role::Issuing, &requested.trust_domain);
     Some(format!("{role} of {domain}, planned"))
 }
 

@@ -6,7 +6,7 @@ use super::config_arg::CommonArgs;
 use super::failure::Failure;
 use super::key_prune::{PruneArgs, prune};
 use super::key_records::{Listed, is_given_up, read_keys, use_of};
-use super::open::{block_on, config_with_environment, snapshot};
+use super::open::{block_on, config_with_environment, snapshot_if_any};
 use super::output;
 use crate::digest::hex;
 use crate::hsm::Hsm;
@@ -46,10 +46,7 @@ fn list(args: ListArgs) -> Result<(), Failure> {
         read_keys(&config, &hsm, args.token).await
     })??;
     // Keys are listed without a ledger as well.
-    let records = match config.ledger().path().exists() {
-        true => Some(snapshot(&config)?),
-        false => None,
-    };
+    let records = snapshot_if_any(&config)?;
     if args.unused {
         keys.retain(|key| {
             let records = records.as_ref();

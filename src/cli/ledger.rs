@@ -1,6 +1,7 @@
-//! `ledger backup` and `ledger verify`.
+//! `ledger backup`, `ledger verify` and `ledger migrate`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -9,6 +10,8 @@ use super::failure::{Exit, Failure};
 use super::open::block_on;
 use super::output;
 use crate::app::MarkFile;
+use crate::clock::SystemClock;
+use crate::ledger::OpenMode;
 use crate::ledger::sqlite::{backup, verify};
 
 #[derive(Debug, clap::Subcommand)]
@@ -17,6 +20,8 @@ pub(super) enum LedgerCommand {
     Backup(LedgerArgs),
     /// Say whether a copy of the ledger is whole, and how far it goes.
     Verify(LedgerArgs),
+    /// Make the ledger, or upgrade its schema.
+    Migrate(CommonArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -32,14 +37,39 @@ pub(super) fn run(command: LedgerCommand) -> Result<(), Failure> {
     match command {
         LedgerCommand::Backup(args) => make(&args),
         LedgerCommand::Verify(args) => check_copy(&args),
+        LedgerCommand::Migrate(args) => migrate(&args),
     }
+}
+
+fn migrate(args: &CommonArgs) -> Result<(), Failure> {
+    let config = args.config.load()?;
+    let store = config.ledger().store();
+    block_on(async {
+        let ledger = store.open(OpenMode::Shared, Arc::new(SystemClock)).await?;
+        ledger.close().await;
+        Ok::<_, Failure>(())
+    })??;
+    let name = store.name();
+    if args.format.is_json() {
+        return output::json(&json!({ "ledger": name }));
+    }
+    output::line(format!("{name} has the schema of this version"))
 }
 
 fn make(args: &LedgerArgs) -> Result<(), Failure> {
     let config = args.common.config.load()?;
     let file = &args.file;
+    let Some(ledger) = config.ledger().store().file() else {
+        let message = format!(
+            "the ledger is in a database ({}), which its own tools back up",
+            config.ledger().store().name()
+        );
+        return Err(Failure::new(Exit::Usage, message)
+            .at("ledger.url")
+            .next("pg_basebackup, or pg_dump: docs/how-to/use-postgresql.md"));
+    };
     let reached = block_on(async {
-        backup(config.ledger().path(), file).await?;
+        backup(ledger, file).await?;
         Ok::<_, Failure>(verify(file, None).await?.reached)
     })??;
     if args.common.format.is_json() {

@@ -10,7 +10,7 @@ use crate::app::Core;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::file_access::user_name;
-use crate::ledger::{Actor, Ledger, OpenMode, Snapshot, Sqlite};
+use crate::ledger::{Actor, Ledger, Snapshot};
 
 /// How long a command waits at its end for issuances that are recorded and not concluded.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -42,25 +42,40 @@ pub(super) fn with_ledger<T>(
     config: &Config,
     work: impl AsyncFnOnce(&dyn Ledger) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let path = config.ledger().path();
-    if !path.exists() {
-        let message = format!("there is no ledger at {} yet", path.display());
-        return Err(Failure::new(Exit::Ledger, message)
-            .at(format!("{}: ledger.path", config.file().display()))
-            .next("rootbridge ca init --trust-domain TRUST_DOMAIN"));
-    }
+    with_ledger_if_any(config, work)?.ok_or_else(|| {
+        let store = config.ledger().store();
+        let key = store.file().map_or("ledger.url", |_| "ledger.path");
+        let message = format!("there is no ledger at {} yet", store.name());
+        Failure::new(Exit::Ledger, message)
+            .at(format!("{}: {key}", config.file().display()))
+            .next("rootbridge ca init --trust-domain TRUST_DOMAIN")
+    })
+}
+
+/// The same; `None` without a ledger.
+fn with_ledger_if_any<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(&dyn Ledger) -> Result<T, Failure>,
+) -> Result<Option<T>, Failure> {
     block_on(async {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let ledger = Sqlite::open(path, OpenMode::Shared, clock).await?;
-        let result = work(&ledger).await;
+        let Some(ledger) = config.ledger().store().open_existing(clock).await? else {
+            return Ok(None);
+        };
+        let result = work(ledger.as_ref()).await;
         ledger.close().await;
-        result
+        result.map(Some)
     })?
 }
 
 /// Authorities, issuers and anchors as recorded.
 pub(super) fn snapshot(config: &Config) -> Result<Snapshot, Failure> {
     with_ledger(config, async |ledger| Ok(ledger.snapshot().await?))
+}
+
+/// The same; `None` without a ledger.
+pub(super) fn snapshot_if_any(config: &Config) -> Result<Option<Snapshot>, Failure> {
+    with_ledger_if_any(config, async |ledger| Ok(ledger.snapshot().await?))
 }
 
 pub(super) fn block_on<F: Future>(future: F) -> Result<F::Output, Failure> {

@@ -13,7 +13,7 @@ impl ListenerClusters {
         Self { names, default }
     }
 
-    pub(super) fn names(&self) -> &[String] {
+    pub fn names(&self) -> &[String] {
         &self.names
     }
 

@@ -65,3 +65,48 @@ impl Display for Memory {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn load(memory_mib: u64, limits: &str, more: &str) -> Config {
+        let text = format!(
+            "[instance]\nmemory_mib = {memory_mib}\n[ledger]\npath = '/l'\n[hsm]\nmodule = '/m.so'\n\
+             [listeners.mesh]\naddress = '127.0.0.1:0'\napis = ['bundles']\n\
+             [listeners.mesh.tls]\ntrust_domain = 'td'\ndns = ['localhost']\n\
+             [listeners.mesh.limits]\n{limits}\n{more}"
+        );
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Config::load_with(file.path(), &BTreeMap::new()).unwrap()
+    }
+
+    #[test]
+    fn each_limit_counts_and_what_does_not_fit_is_a_warning() {
+        let total = |limits: &str, more: &str| load(1, limits, more).memory().total_mib();
+        let least = total("", "");
+        // 1024 connections of 96 KiB, 512 handshakes of 128 KiB, 64 MiB of requests, a cluster.
+        for (limits, more, mib) in [
+            ("max_connections = 3024", "", 96),
+            ("max_handshakes = 1024", "", 64),
+            ("request_memory_bytes = 134217728", "", 64),
+            ("", "[clusters.east]\ntrust_domain = 'td'\n", 128),
+        ] {
+            assert_eq!(total(limits, more), least + mib, "{limits}{more}");
+        }
+        let fits = load(least, "", "");
+        assert!(!fits.warnings().iter().any(|text| text.contains("memory")));
+        let warnings = load(least - 1, "", "").warnings();
+        let warning = warnings.iter().find(|text| text.contains("memory_mib"));
+        let says = format!("the limits allow {least} MiB of memory");
+        let parts = "2000 connections of 96 KiB, 512 handshakes of 128 KiB, 64 MiB for requests";
+        assert!(
+            warning.is_some_and(|text| text.contains(&says) && text.contains(parts)),
+            "{warnings:?}"
+        );
+    }
+}

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error, RvError};
 use cryptoki::slot::Slot;
 
 use super::config::TokenConfig;
@@ -103,8 +104,13 @@ impl Module {
     /// C_Finalize and C_Initialize, once every session is closed. The caller holds none.
     pub(super) fn restart(&self) -> Result<(), RestartError> {
         self.lifecycle.restart(|| {
-            // It fails when the last restart was left half done.
-            if let Err(error) = self.context.clone().finalize() {
+            // After C_Initialize has failed the module is not initialized, at each attempt.
+            if let Err(error) = self.context.clone().finalize()
+                && !matches!(
+                    error,
+                    Error::Pkcs11(RvError::CryptokiNotInitialized, _)
+                )
+            {
                 tracing::warn!(module = %self.path.display(), error = %Fault::from(error), "C_Finalize failed");
             }
             initialize(&self.context)

@@ -11,6 +11,18 @@ use crate::policy::Denial;
 /// A queue that was full has room after one to three seconds; not all must come back at once.
 const HSM_BUSY_RETRY: Duration = Duration::from_secs(1);
 
+/// The values of [`Category::metric_label`].
+pub(super) const METRIC_LABELS: [&str; 8] = [
+    "denied",
+    "key_taken",
+    "origin",
+    "not_ready",
+    "limited",
+    "hsm",
+    "ledger",
+    "internal",
+];
+
 /// What an error is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Category {

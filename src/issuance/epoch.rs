@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::clock::Clock;
+use super::lease_time::lease_time;
+use crate::clock::{Clock, UnixTime};
 use crate::ledger::{Epoch, IntentId, Ledger, LedgerError, Outcome};
 
 /// The pause between attempts to reach an unavailable ledger.
@@ -69,7 +70,8 @@ impl EpochManager {
         instance: &str,
         lease: Duration,
     ) -> Result<Self, LedgerError> {
-        let epoch = ledger.register(instance, lease, clock.now()).await?;
+        let now = lease_time(ledger.as_ref(), clock.as_ref(), lease).await?;
+        let epoch = ledger.register(instance, lease, now).await?;
         Ok(Self {
             ledger,
             clock,
@@ -139,7 +141,8 @@ impl EpochManager {
         loop {
             interval.tick().await;
             let epoch = self.epoch();
-            if let Err(error) = self.ledger.renew(&epoch, self.clock.now()).await
+            let renewed = async { self.ledger.renew(&epoch, self.lease_time().await?).await };
+            if let Err(error) = renewed.await
                 // A new epoch may have started meanwhile.
                 && epoch == self.epoch()
             {
@@ -174,7 +177,7 @@ impl EpochManager {
     /// open. `ended` collects the epochs that this and earlier attempts ended.
     async fn try_recover(&self, ended: &mut Vec<Arc<ActiveEpoch>>) -> Result<(), LedgerError> {
         let instance = self.epoch().instance;
-        let now = self.clock.now();
+        let now = self.lease_time().await?;
         let epoch = self.ledger.register(&instance, self.lease, now).await?;
         tracing::info!(
             boot = epoch.boot,
@@ -212,12 +215,19 @@ impl EpochManager {
     }
 
     async fn reconcile(&self) {
-        let now = self.clock.now();
-        match self.ledger.reconcile(&self.epoch(), now).await {
+        let reconciled = async {
+            let now = self.lease_time().await?;
+            self.ledger.reconcile(&self.epoch(), now).await
+        };
+        match reconciled.await {
             Ok(0) => {}
             Ok(left) => tracing::warn!(left, "intents without an outcome are now `unknown`"),
             Err(error) => tracing::warn!(%error, "open intents were not reconciled"),
         }
+    }
+
+    async fn lease_time(&self) -> Result<UnixTime, LedgerError> {
+        lease_time(self.ledger.as_ref(), self.clock.as_ref(), self.lease).await
     }
 
     fn epoch(&self) -> Epoch {

@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::admission::Limited;
+use super::category::METRIC_LABELS;
 use super::error::IssueError;
 use super::issued::Issued;
 use super::request::IssuanceRequest;
@@ -49,13 +50,22 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             issued: Family::default(),
-            refused: Family::default(),
+            refused: refused_from_zero(),
             limited: Family::default(),
             // 0.5 ms to 8 s: from an idle SoftHSM to past the HSM's deadline.
             duration: Histogram::new(exponential_buckets(0.0005, 2.0, 15)),
             in_progress: Gauge::default(),
         }
     }
+}
+
+/// A counter that begins at one shows no growth.
+fn refused_from_zero() -> Family<RefusedLabels, Counter> {
+    let refused = Family::default();
+    for cause in METRIC_LABELS {
+        refused.get_or_create_owned(&RefusedLabels { cause });
+    }
+    refused
 }
 
 impl Metrics {

@@ -16,6 +16,7 @@ mod epoch;
 mod error;
 mod issued;
 mod issuer;
+mod lease_time;
 mod metrics;
 mod own_key;
 mod pipeline;

@@ -13,12 +13,14 @@ mod high_water;
 mod intent;
 mod issuer_key;
 mod planned_key;
+pub mod postgres;
 mod records;
 mod rollout;
 mod rotation;
 mod row;
 mod sql;
 pub mod sqlite;
+mod store;
 mod words;
 
 use std::fmt;
@@ -35,6 +37,7 @@ pub use intent::{
 };
 pub use issuer_key::{IssuerId, KeyLocation, Role};
 pub use planned_key::{PlannedKey, PlannedKeyChange};
+pub use postgres::{PasswordSource, Postgres, PostgresConfig};
 pub use records::{
     Actor, AnchorOrigin, AnchorRecord, AnchorState, Applied, AuthorityRecord, BundleRecord,
     BundleVersion, CaCertificateId, CaCertificateRecord, CertificateState, Change, IssuerRecord,
@@ -47,6 +50,7 @@ pub use rotation::{
 };
 pub use row::{CertificateRow, CheckReport};
 pub use sqlite::{OpenMode, Sqlite};
+pub use store::LedgerStore;
 
 use crate::clock::UnixTime;
 use crate::x509::{Serial, TrustDomain};
@@ -169,6 +173,10 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     /// What this ledger lacks of an earlier [`high_water`](Self::high_water), or holds otherwise, as a
     /// clause; `None` when it holds all of it.
     fn behind<'a>(&'a self, mark: &'a HighWater) -> LedgerFuture<'a, Option<String>>;
+
+    /// The clock of a store that several servers share: their leases are compared with each other, so
+    /// their clocks must agree with it. `None` for a store on the server's own machine.
+    fn time(&self) -> LedgerFuture<'_, Option<UnixTime>>;
 
     /// Checks the store: its integrity, its schema, and the invariants that are cheap to check.
     fn check(&self) -> LedgerFuture<'_, CheckReport>;

@@ -72,6 +72,11 @@ impl CallerAuthenticator {
         }
     }
 
+    /// Counts refusals of these APIs from zero.
+    pub fn begin_counters(&self, apis: &[Api], clusters: &[String]) {
+        self.metrics.begin(&self.listener, apis, clusters);
+    }
+
     /// Replaces the verifiers; calls that have started finish with the old ones.
     pub fn replace(&self, verifiers: Verifiers) {
         self.verifiers.store(Arc::new(verifiers));

@@ -40,15 +40,30 @@ impl Metrics {
         );
     }
 
+    /// Counts from zero what this listener may refuse: a counter that begins at one shows no growth.
+    pub(super) fn begin(&self, listener: &str, apis: &[Api], clusters: &[String]) {
+        let none = String::new();
+        for api in apis {
+            for cluster in clusters.iter().chain([&none]) {
+                for reason in REASONS {
+                    self.counter(listener, *api, cluster, reason);
+                }
+            }
+        }
+    }
+
     /// `cluster` is a name of the configuration, or empty.
     pub(super) fn count(&self, listener: &str, api: Api, cluster: &str, reason: &'static str) {
-        let labels = Labels {
+        self.counter(listener, api, cluster, reason).inc();
+    }
+
+    fn counter(&self, listener: &str, api: Api, cluster: &str, reason: &'static str) -> Counter {
+        self.refused.get_or_create_owned(&Labels {
             listener: listener.to_owned(),
             api: api.to_string(),
             cluster: cluster.to_owned(),
             reason,
-        };
-        self.refused.get_or_create(&labels).inc();
+        })
     }
 }
 
@@ -118,6 +133,15 @@ impl RefusalLog {
     }
 }
 
+/// The values of the label `reason`.
+const REASONS: [&str; 5] = [
+    "missing",
+    "rejected",
+    "too_many",
+    "cannot_tell",
+    "not_delegated",
+];
+
 /// The value of the label `reason`.
 pub(super) fn reason(error: &AuthnError) -> &'static str {
     match error {
@@ -139,6 +163,31 @@ pub(super) fn delegation_reason(error: &NodeAuthorizationError) -> &'static str 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_reason_is_counted_from_the_start() {
+        let rejected = AuthnError::rejected("expired");
+        for error in [AuthnError::Missing, rejected] {
+            assert!(REASONS.contains(&reason(&error)));
+        }
+        let mut registry = Registry::default();
+        let metrics = Metrics::default();
+        metrics.register(&mut registry);
+        metrics.begin("mesh", &[Api::Istio], &["one".to_owned()]);
+        let mut page = String::new();
+        prometheus_client::encoding::text::encode(&mut page, &registry).unwrap();
+        let zeros = page.lines().filter(|line| line.ends_with("} 0"));
+        // With the cluster, and for who names none.
+        assert_eq!(zeros.count(), 2 * REASONS.len(), "{page}");
+        metrics.count("mesh", Api::Istio, "one", "rejected");
+        page.clear();
+        prometheus_client::encoding::text::encode(&mut page, &registry).unwrap();
+        let lines = page
+            .lines()
+            .filter(|line| line.contains("listener="))
+            .count();
+        assert_eq!(lines, 2 * REASONS.len(), "{page}");
+    }
 
     #[test]
     fn a_reason_is_logged_once_a_minute_for_each_address() {

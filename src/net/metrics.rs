@@ -86,6 +86,12 @@ impl Metrics {
     }
 
     pub(super) fn of(&self, listener: &str) -> Dropped {
+        // From zero: a counter that begins at one shows no growth.
+        for (reason, _) in REASONS {
+            let listener = listener.to_owned();
+            self.dropped
+                .get_or_create_owned(&DroppedLabels { listener, reason });
+        }
         Dropped {
             listener: listener.to_owned(),
             metrics: self.clone(),

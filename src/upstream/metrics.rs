@@ -9,6 +9,15 @@ use prometheus_client::registry::Registry;
 use super::status::RequestStatus;
 use crate::clock::UnixTime;
 
+const ANSWERS: [&str; 6] = [
+    "issued",
+    "pending",
+    "refused",
+    "forgotten",
+    "unreachable",
+    "unusable",
+];
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AnswerLabels {
     upstream: String,
@@ -52,6 +61,15 @@ impl Metrics {
             "When the issuing CA is renewed, seconds since 1970",
             self.renewal_at.clone(),
         );
+    }
+
+    /// Counts answers of this CA from zero: a counter that begins at one shows no growth.
+    pub(super) fn begin(&self, upstream: &str) {
+        for answer in ANSWERS {
+            let upstream = upstream.to_owned();
+            self.answers
+                .get_or_create_owned(&AnswerLabels { upstream, answer });
+        }
     }
 
     pub(super) fn answered(&self, upstream: &str, answer: &'static str) {

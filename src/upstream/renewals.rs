@@ -65,6 +65,7 @@ pub struct Renewals {
 impl Renewals {
     pub fn new(config: &Config, parts: Parts) -> Self {
         let authorities = config.pairs().map(|(authority, upstream)| {
+            parts.metrics.begin(upstream.name());
             Arc::new(Authority {
                 config: authority.clone(),
                 upstream: upstream.clone(),

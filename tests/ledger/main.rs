@@ -27,6 +27,10 @@ mod contract_rotations;
 
 mod crash;
 mod load;
+mod postgres;
+mod postgres_plans;
+mod postgres_proxy;
+mod postgres_refusals;
 mod property;
 mod sqlite;
 mod sqlite_check;
@@ -126,4 +130,8 @@ macro_rules! whole_contract {
 
 mod on_sqlite {
     whole_contract!(crate::sqlite::SqliteStore::new());
+}
+
+mod on_postgres {
+    whole_contract!(crate::postgres::PostgresStore::new());
 }

@@ -3,6 +3,7 @@
 use prost_types::value::Kind;
 use rcgen::KeyPair;
 use rootbridge::clock::{Clock as _, SystemClock};
+use rootbridge::x509::to_pem;
 use tonic::Code;
 use tonic::metadata::MetadataMap;
 
@@ -50,6 +51,18 @@ async fn agents_and_their_requests() {
     let mut body = istio_request(&csr.pem, 0, &[]);
     body.metadata = None;
     client.create(body, bearer(&token)).await.unwrap();
+    // The credential is verified before the CSR's signature, which costs more.
+    let mut unproved = csr.der.clone();
+    *unproved.last_mut().unwrap() ^= 1;
+    let unproved = to_pem("CERTIFICATE REQUEST", &unproved);
+    let ask = async |token: &str| {
+        let body = istio_request(&unproved, 0, &[]);
+        client.create(body, bearer(token)).await
+    };
+    let forged = format!("{}AAAA", &token[..token.len() - 4]);
+    refusal(ask(&forged).await, Code::Unauthenticated);
+    let message = refusal(ask(&token).await, Code::InvalidArgument);
+    assert!(message.contains("proof of possession"), "{message}");
     server.stop().await;
 }
 

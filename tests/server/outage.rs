@@ -11,10 +11,10 @@ use rootbridge_test_support::grpc::refusal;
 use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventually, stays};
 
 /// Another process that holds the ledger's write lock until it is dropped.
-struct Lock(Child);
+pub(crate) struct Lock(Child);
 
 impl Lock {
-    fn take(setup: &TestServer) -> Self {
+    pub(crate) fn take(setup: &TestServer) -> Self {
         let script = "import sqlite3, sys\n\
             c = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None)\n\
             c.execute('BEGIN EXCLUSIVE')\n\

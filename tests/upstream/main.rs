@@ -22,6 +22,7 @@ mod est;
 mod examination;
 mod interrupted_key;
 mod life;
+mod many;
 mod offline;
 mod openbao;
 mod programs;

@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use reqwest::Method;
+use rootbridge_test_support::campaign::rounds;
 use rootbridge_test_support::files::repository;
 use rootbridge_test_support::process::Process;
 use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually};
 use serde_json::{Value, json};
 
 use crate::authority::{
-    configure_section, fingerprint, issue, issuers, status, wait_for_problem, wait_for_state,
+    configure_section, fingerprint, issue, status, wait_for_problem, wait_for_state,
 };
 use crate::programs::listening;
-use crate::renewal::{A_CALLERS_PAUSE, SHORT_LIFE};
+use crate::renewal::{A_CALLERS_PAUSE, SHORT_LIFE, every_key_is_recorded, used};
 
 const ROOT_TOKEN: &str = "root-token-of-the-test";
 
@@ -164,18 +165,15 @@ async fn openbao_certifies_and_renews_the_issuing_ca() {
     setup.cli(&["anchors", "approve", &fingerprint(&root)]);
     fs::write(setup.path(&format!("{TD}.pem")), &root).unwrap();
     server.ready().await;
-    eventually(
-        PATIENCE * 4,
-        "three issuing CAs, served all the time",
-        async || {
-            issue(&setup, &server).await;
-            tokio::time::sleep(A_CALLERS_PAUSE).await;
-            let issuers = issuers(&setup);
-            let used = issuers.iter().filter(|issuer| issuer["state"] != "pending");
-            used.count() >= 3
-        },
-    )
+    let wanted = rounds(3, 30);
+    let limit = PATIENCE * u32::try_from(wanted).unwrap();
+    eventually(limit, "all issuing CAs, served all the time", async || {
+        issue(&setup, &server).await;
+        tokio::time::sleep(A_CALLERS_PAUSE).await;
+        used(&setup) >= wanted
+    })
     .await;
+    every_key_is_recorded(&setup);
     let secret = fs::read_to_string(setup.path("secret-id")).unwrap();
     assert!(!server.log().contains(&secret));
 

@@ -155,7 +155,8 @@ impl Sandbox {
         const MOST: u32 = 1_000_000;
         let unlimited = json!({ "per_second": MOST, "burst": MOST, "concurrency": MOST });
         json!({
-            "instance": { "name": "bench" },
+            // Each server's own: by it the marks of two ledgers are told apart.
+            "instance": { "name": server.config.file_stem().and_then(|name| name.to_str()) },
             "ledger": { "path": server.ledger },
             "hsm": {
                 "module": self.module,

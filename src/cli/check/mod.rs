@@ -28,7 +28,7 @@ use crate::app::MarkFile;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::hsm::Hsm;
-use crate::ledger::{Ledger, OpenMode, Snapshot, Sqlite};
+use crate::ledger::{Ledger, Snapshot};
 use report::Report;
 
 #[derive(Debug, clap::Args)]
@@ -129,20 +129,21 @@ async fn check_once(config: &Config, module: &mut Option<Arc<Hsm>>) -> Report {
 
 /// The ledger's own check, and the clock.
 async fn ledger(config: &Config, report: &mut Report) -> Option<Snapshot> {
-    let path = config.ledger().path();
-    if !path.exists() {
-        let detail = format!("there is no ledger at {} yet", path.display());
+    let store = config.ledger().store();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let opened = store
+        .open_existing(clock)
+        .await
+        .inspect_err(|error| report.error("ledger", "open", error))
+        .ok()?;
+    let Some(ledger) = opened else {
+        let detail = format!("there is no ledger at {} yet", store.name());
         report
             .warn("ledger", "file", detail)
             .hint("`rootbridge ca init` or `rootbridge serve` creates it");
         return None;
-    }
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let ledger = Sqlite::open(path, OpenMode::Shared, clock)
-        .await
-        .inspect_err(|error| report.error("ledger", "open", error))
-        .ok()?;
-    report.pass("ledger", "open", path.display());
+    };
+    report.pass("ledger", "open", store.name());
     match ledger.check().await {
         Ok(found) if found.problems.is_empty() => {
             let (schema, intents) = (found.schema, found.intents);
@@ -158,8 +159,8 @@ async fn ledger(config: &Config, report: &mut Report) -> Option<Snapshot> {
         }
         Err(error) => report.error("ledger", "integrity", error),
     }
-    newest(config, &ledger, report).await;
-    records::clock(&ledger, SystemClock.now(), report).await;
+    newest(config, ledger.as_ref(), report).await;
+    records::clock(ledger.as_ref(), SystemClock.now(), report).await;
     let records = ledger.snapshot().await;
     ledger.close().await;
     records

@@ -7,6 +7,7 @@ use crate::authn::{read_credential, read_keys};
 use crate::config::Config;
 use crate::file_access::exposed;
 use crate::hsm::PinSource;
+use crate::ledger::LedgerStore;
 
 const CATEGORY: &str = "files";
 
@@ -34,11 +35,19 @@ pub(super) fn access(config: &Config, report: &mut Report) {
 fn files(config: &Config) -> Vec<(String, PathBuf)> {
     let mut files = Vec::new();
     let mut add = |name: String, path: &Path| files.push((name, path.to_owned()));
-    let ledger = config.ledger().path();
-    for end in ["", "-wal", "-shm"] {
-        let mut name = ledger.as_os_str().to_owned();
-        name.push(end);
-        add(format!("ledger{end}"), Path::new(&name));
+    match config.ledger().store() {
+        LedgerStore::Sqlite(ledger) => {
+            for end in ["", "-wal", "-shm"] {
+                let mut name = ledger.as_os_str().to_owned();
+                name.push(end);
+                add(format!("ledger{end}"), Path::new(&name));
+            }
+        }
+        LedgerStore::Postgres(settings) => {
+            for (what, path) in settings.secret_files() {
+                add(what.to_owned(), path);
+            }
+        }
     }
     for name in config.hsm().token_names() {
         let pin = config.hsm().token(name).and_then(|token| token.pin());

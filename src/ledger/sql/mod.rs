@@ -28,14 +28,14 @@ mod row;
 mod snapshot;
 
 pub(super) use admission::{IntentRow, admit_all, settle_conflicts};
-pub(super) use batch::{Batch, BatchError, BatchResults, BatchStore, write_batch};
+pub(super) use batch::{Batch, BatchError, BatchResults, BatchStore, Reply, write_batch};
 pub(super) use bundles::bundle;
 pub(super) use certificate_row::certificate_row;
 pub(super) use change::apply;
 pub(super) use change_context::revision;
 pub(super) use check::{check, difference};
-pub(super) use columns::{algorithm_code, kind_code, method_code, state_code};
-pub(super) use connection::{Connection, Query, Value, query_scalar};
+pub(super) use columns::{Columns, algorithm_code, kind_code, method_code, state_code};
+pub(super) use connection::{Connection, Query, Value, query, query_scalar};
 pub(super) use epochs::{OpenIntents, boot, reconcile, register, renew, reopen};
 pub(super) use high_water::{behind, high_water, identity};
 pub(super) use known::Known;

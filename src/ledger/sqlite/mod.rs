@@ -303,6 +303,10 @@ impl Ledger for Sqlite {
             .boxed()
     }
 
+    fn time(&self) -> LedgerFuture<'_, Option<UnixTime>> {
+        async { Ok(None) }.boxed()
+    }
+
     fn check(&self) -> LedgerFuture<'_, CheckReport> {
         self.read(|conn| check::check(conn).boxed()).boxed()
     }

@@ -121,6 +121,18 @@ impl ListenerConfig {
         self.apis.contains(&api)
     }
 
+    /// The APIs whose callers are authenticated.
+    pub fn authenticated_apis(&self) -> Vec<authn::Api> {
+        let names = self.apis.iter().filter_map(|api| match api {
+            Api::Istio => Some(authn::Api::Istio),
+            Api::Certificates => Some(authn::Api::Certificates),
+            Api::Linkerd => Some(authn::Api::Linkerd),
+            Api::Vault => Some(authn::Api::Vault),
+            Api::Bundles => None,
+        });
+        names.collect()
+    }
+
     /// Who may vouch here.
     pub fn callers(&self) -> &authn::Callers {
         &self.callers

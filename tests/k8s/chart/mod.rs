@@ -2,6 +2,7 @@
 
 mod install;
 mod linkerd;
+mod monitoring;
 mod objects;
 mod reference;
 mod rights;

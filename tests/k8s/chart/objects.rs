@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::install::{apply, namespace};
-use super::{RELEASE, chart, helm, only, refused, render, set, value_sets, values};
+use super::{RELEASE, chart, configuration, helm, only, refused, render, set, value_sets, values};
 use crate::server::shared;
 
 #[test]
@@ -83,8 +83,22 @@ async fn the_pod_is_restricted() {
 fn invalid_values_are_refused() {
     let nothing = refused(&[]);
     assert!(nothing.contains("hsm.mode"), "{nothing}");
-    let two = refused(&set(&["replicaCount=2"]));
-    assert!(two.contains("/replicaCount"), "{two}");
+    // Each of several servers would have a ledger, or keys, or a mark of its own.
+    let module = "hsm.mode=module";
+    let database = "ledger.url=postgres://u@h/d";
+    for (values, missing) in [
+        (&[module][..], "/ledger/url"),
+        (&[database], "/hsm/mode"),
+        (
+            &[module, database, "persistence.existingClaim=c"],
+            "/persistence/existingClaim",
+        ),
+    ] {
+        let two = refused(&set(&[&["replicaCount=2"], values].concat()));
+        assert!(two.contains(missing), "{two}");
+    }
+    let other = refused(&set(&["ledger.url=mysql://h/d"]));
+    assert!(other.contains("/ledger/url"), "{other}");
     let unknown = refused(&set(&["replicas=1"]));
     assert!(unknown.contains("'replicas' not allowed"), "{unknown}");
     let path = refused(&["--set".to_owned(), "hsm.mode=module".to_owned()]);
@@ -93,23 +107,17 @@ fn invalid_values_are_refused() {
     assert!(unnamed.contains("bundleTargets.x.name"), "{unnamed}");
 }
 
-/// One pod at a time writes to the ledger: a StatefulSet of one, on a volume of one node.
+/// One pod at a time writes to a SQLite ledger: a StatefulSet of one, on a volume of one node.
 #[test]
 fn there_is_one_writer() {
     for name in value_sets() {
         let objects = render(RELEASE, &values(&name));
         assert!(!objects.iter().any(|object| object["kind"] == "Deployment"));
-        assert!(
-            !objects
-                .iter()
-                .any(|object| object["kind"] == "PodDisruptionBudget")
-        );
         if name == "remote" {
             assert!(!objects.iter().any(|object| object["kind"] == "StatefulSet"));
             continue;
         }
         let spec = &only(&objects, "StatefulSet")["spec"];
-        assert_eq!(spec["replicas"], 1);
         assert_eq!(spec["podManagementPolicy"], "OrderedReady");
         for claim in spec["volumeClaimTemplates"]
             .as_array()
@@ -119,19 +127,73 @@ fn there_is_one_writer() {
             let mode = claim["spec"]["accessModes"][0].as_str().unwrap();
             assert!(mode.starts_with("ReadWriteOnce"), "{mode}");
         }
+        if name == "postgres" {
+            continue;
+        }
+        assert_eq!(spec["replicas"], 1);
+        assert!(
+            !objects
+                .iter()
+                .any(|object| object["kind"] == "PodDisruptionBudget")
+        );
+        let affinity = &spec["template"]["spec"]["affinity"];
+        let kept_apart =
+            &affinity["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"];
+        assert!(kept_apart.is_null(), "{name}: {affinity:#}");
     }
 }
 
-#[tokio::test]
-async fn above_one_replica_there_is_a_disruption_budget() {
-    let client = shared().client().await;
-    namespace(&client, "chart-budget", json!({})).await;
-    let mut two = set(&["replicaCount=2"]);
-    two.push("--skip-schema-validation".to_owned());
-    let objects = render("chart-budget", &two);
-    apply(&client, only(&objects, "PodDisruptionBudget"), true)
-        .await
-        .unwrap();
+/// Several share a database: they stay apart, and a drain leaves one.
+#[test]
+fn several_servers_share_a_database() {
+    let objects = render(RELEASE, &values("postgres"));
+    let budget = only(&objects, "PodDisruptionBudget");
+    assert_eq!(budget["spec"]["minAvailable"], 1);
+    let spec = &only(&objects, "StatefulSet")["spec"];
+    assert_eq!(spec["replicas"], 3);
+    assert_eq!(
+        budget["spec"]["selector"]["matchLabels"],
+        spec["selector"]["matchLabels"]
+    );
+    let pod = &spec["template"]["spec"];
+    let apart = &pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+        [0]["podAffinityTerm"];
+    assert_eq!(apart["topologyKey"], "kubernetes.io/hostname");
+    assert_eq!(
+        apart["labelSelector"]["matchLabels"],
+        spec["selector"]["matchLabels"]
+    );
+    // The password is a file of the Secret, and in no other object.
+    let volumes = pod["volumes"].as_array().unwrap();
+    let ledger = volumes.iter().find(|volume| volume["name"] == "ledger");
+    assert_eq!(
+        ledger.unwrap()["secret"]["secretName"],
+        "rootbridge-database"
+    );
+    let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+    let mount = mounts.iter().find(|mount| mount["name"] == "ledger");
+    let directory = mount.unwrap()["mountPath"].as_str().unwrap();
+    let text = configuration(RELEASE, &values("postgres"));
+    let read: toml::Table = text.parse().unwrap();
+    assert_eq!(
+        read["ledger"]["password_file"].as_str(),
+        Some(format!("{directory}/password").as_str())
+    );
+    assert!(
+        read["ledger"]["url"]
+            .as_str()
+            .unwrap()
+            .starts_with("postgres://rootbridge@db-0.example,db-1.example/")
+    );
+    assert!(!read["ledger"].as_table().unwrap().contains_key("path"));
+    let own = "podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey=zone";
+    let mut values = values("postgres");
+    values.extend(["--set".to_owned(), format!("affinity.{own}")]);
+    let objects = render(RELEASE, &values);
+    let affinity = &only(&objects, "StatefulSet")["spec"]["template"]["spec"]["affinity"];
+    assert!(
+        affinity["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"].is_null()
+    );
 }
 
 /// The probes ask the port that the configuration opens, and wait for no HSM.

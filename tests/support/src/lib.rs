@@ -11,6 +11,7 @@ pub mod grpc;
 pub mod jwk;
 pub mod jwt;
 pub mod openssl;
+pub mod postgres;
 pub mod process;
 pub mod random;
 pub mod running;

@@ -37,8 +37,17 @@
 {{- $_ := set $mesh "apis" (list "bundles") }}
 {{- end }}
 
+{{- $ledger := dict "path" (printf "%s/ledger.db" $state) }}
+{{- with .Values.ledger.url }}
+{{- /* Each server's mark is on its own volume. */}}
+{{- $ledger = dict "url" . "high_water_directory" $state }}
+{{- if and $.Values.ledger.secretName $.Values.ledger.passwordKey }}
+{{- $_ := set $ledger "password_file" (printf "/var/run/secrets/rootbridge/ledger/%s" $.Values.ledger.passwordKey) }}
+{{- end }}
+{{- end }}
+
 {{- $config := dict
-  "ledger" (dict "path" (printf "%s/ledger.db" $state))
+  "ledger" $ledger
   "hsm" $hsm
   "listeners" (dict "mesh" $mesh)
   "operators" $operators

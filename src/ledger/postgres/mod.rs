@@ -1,0 +1,342 @@
+//! The ledger in a PostgreSQL database: any number of servers write to it.
+//!
+//! Each process has one task that writes intents and outcomes in batches, and a few connections for
+//! everything else. Batches of all servers share an advisory lock, and changes of the records take it
+//! alone: so a batch is committed under the records that it was admitted under. Statements are neither
+//! prepared nor tied to a session, so that a pooler may hand a connection to others after each
+//! transaction.
+
+mod batch;
+mod check;
+mod epochs;
+mod errors;
+mod live_certificates;
+mod pool;
+mod query;
+mod schema;
+mod session;
+mod settings;
+mod tls;
+mod values;
+mod writer;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+
+pub use settings::{PasswordSource, PostgresConfig};
+
+use self::pool::{Excludes, Pool, closed};
+use self::session::Session;
+use self::writer::{Job, Writer};
+use super::{
+    Actor, Applied, BundleRecord, BundleRollout, CertificateRow, Change, CheckReport, Epoch,
+    Filter, HighWater, Intent, IntentId, IssuerId, Ledger, LedgerError, LedgerFuture,
+    LiveCertificates, LiveFilter, Outcome, Record, RotationRecord, Snapshot,
+};
+use crate::clock::{Clock, UnixTime};
+use crate::ledger::sql;
+use crate::x509::{Serial, TrustDomain};
+
+pub struct Postgres {
+    name: String,
+    pool: Arc<Pool>,
+    jobs: mpsc::Sender<Job>,
+    clock: Arc<dyn Clock>,
+}
+
+/// The writer's queue; more calls wait for a place in it.
+const QUEUE_LEN: usize = 4096;
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Postgres").field(&self.name).finish()
+    }
+}
+
+impl Postgres {
+    /// Connects, and makes or upgrades the schema if necessary. It needs a Tokio runtime, on which the
+    /// writer runs.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`], [`LedgerError::NewerSchema`], [`LedgerError::NotALedger`], and
+    /// [`LedgerError::Damaged`] for a schema without its triggers.
+    pub async fn open(
+        settings: PostgresConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, LedgerError> {
+        let settings = Arc::new(settings);
+        let mut session = Session::open(&settings).await?;
+        schema::prepare(&mut session, &settings).await?;
+        Ok(Self::start(settings, session, clock))
+    }
+
+    /// Connects; `None` if the database has no ledger.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub async fn open_existing(
+        settings: PostgresConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Option<Self>, LedgerError> {
+        let settings = Arc::new(settings);
+        let mut session = Session::open(&settings).await?;
+        if !schema::exists(&mut session, &settings).await? {
+            return Ok(None);
+        }
+        schema::prepare(&mut session, &settings).await?;
+        Ok(Some(Self::start(settings, session, clock)))
+    }
+
+    fn start(settings: Arc<PostgresConfig>, session: Session, clock: Arc<dyn Clock>) -> Self {
+        let (jobs, receiver) = mpsc::channel(QUEUE_LEN);
+        let writer = Writer {
+            jobs: receiver,
+            settings: Arc::clone(&settings),
+            clock: Arc::clone(&clock),
+        };
+        tokio::spawn(writer.run());
+        Self {
+            name: settings.name().to_owned(),
+            pool: Arc::new(Pool::new(settings, session)),
+            jobs,
+            clock,
+        }
+    }
+
+    /// Sends the writer a job and waits for its result.
+    async fn send<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, LedgerError>>) -> Job,
+    ) -> Result<T, LedgerError> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs.send(job(reply)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Runs `work` in a transaction, to the end even if the caller is dropped.
+    async fn transact<T, F>(&self, excludes: Excludes, work: F) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Session) -> BoxFuture<'c, Result<T, LedgerError>>
+            + Send
+            + 'static,
+    {
+        let pool = Arc::clone(&self.pool);
+        let task = tokio::spawn(async move { pool.transact(excludes, work).await });
+        task.await.map_err(|error| {
+            LedgerError::unavailable(format!("a transaction was aborted: {error}"))
+        })?
+    }
+}
+
+impl Ledger for Postgres {
+    fn record(&self, intent: Intent) -> LedgerFuture<'_, Record> {
+        self.send(|reply| Job::Record(Box::new(intent), reply))
+            .boxed()
+    }
+
+    fn conclude(&self, intent: IntentId, outcome: Outcome) -> LedgerFuture<'_, ()> {
+        self.send(move |reply| Job::Conclude(intent, outcome, reply))
+            .boxed()
+    }
+
+    fn reopen(&self, intent: IntentId, outcome: Outcome) -> LedgerFuture<'_, ()> {
+        let now = self.clock.now();
+        self.transact(Excludes::Writers, move |session| {
+            async move { sql::reopen(session, intent, &outcome, now).await }.boxed()
+        })
+        .boxed()
+    }
+
+    fn certificates(&self, filter: Filter) -> LedgerFuture<'_, Vec<CertificateRow>> {
+        async move {
+            self.pool
+                .read(|session| async move { query::certificates(session, &filter).await }.boxed())
+                .await
+        }
+        .boxed()
+    }
+
+    fn certificate<'a>(
+        &'a self,
+        issuer: Option<IssuerId>,
+        serial: &'a Serial,
+    ) -> LedgerFuture<'a, Option<CertificateRow>> {
+        let serial = *serial;
+        async move {
+            self.pool
+                .read(|session| {
+                    async move { query::by_serial(session, issuer.as_ref(), &serial).await }.boxed()
+                })
+                .await
+        }
+        .boxed()
+    }
+
+    fn snapshot(&self) -> LedgerFuture<'_, Snapshot> {
+        self.pool
+            .read(|session| sql::snapshot(session).boxed())
+            .boxed()
+    }
+
+    fn revision(&self) -> LedgerFuture<'_, u64> {
+        self.pool
+            .with(|session| sql::revision(session).boxed())
+            .boxed()
+    }
+
+    fn bundle<'a>(
+        &'a self,
+        trust_domain: &'a TrustDomain,
+        sequence: Option<u64>,
+    ) -> LedgerFuture<'a, Option<BundleRecord>> {
+        let trust_domain = trust_domain.clone();
+        async move {
+            self.pool
+                .read(|session| {
+                    async move {
+                        let authority = sql::authority(session, &trust_domain).await?;
+                        sql::bundle(session, authority, sequence).await
+                    }
+                    .boxed()
+                })
+                .await
+        }
+        .boxed()
+    }
+
+    fn apply<'a>(&'a self, change: Change, by: &'a Actor) -> LedgerFuture<'a, Applied> {
+        let (by, now) = (by.clone(), self.clock.now());
+        self.transact(Excludes::Writers, move |session| {
+            async move { sql::apply(session, change, &by, now).await }.boxed()
+        })
+        .boxed()
+    }
+
+    fn record_rollout(&self, rollout: BundleRollout) -> LedgerFuture<'_, UnixTime> {
+        self.transact(Excludes::Nobody, move |session| {
+            async move { sql::record_rollout(session, &rollout).await }.boxed()
+        })
+        .boxed()
+    }
+
+    fn rollouts(&self) -> LedgerFuture<'_, Vec<BundleRollout>> {
+        self.pool
+            .read(|session| sql::newest_rollouts(session).boxed())
+            .boxed()
+    }
+
+    fn rotations(&self) -> LedgerFuture<'_, Vec<RotationRecord>> {
+        self.pool
+            .read(|session| sql::rotations(session).boxed())
+            .boxed()
+    }
+
+    fn live_certificates(&self, filter: LiveFilter) -> LedgerFuture<'_, LiveCertificates> {
+        async move {
+            self.pool
+                .read(|session| {
+                    async move { sql::live_certificates(session, &filter).await }.boxed()
+                })
+                .await
+        }
+        .boxed()
+    }
+
+    fn register<'a>(
+        &'a self,
+        instance: &'a str,
+        lease: Duration,
+        now: UnixTime,
+    ) -> LedgerFuture<'a, Epoch> {
+        let instance = instance.to_owned();
+        self.transact(Excludes::Nobody, move |session| {
+            async move { sql::register(session, &instance, lease, now).await }.boxed()
+        })
+        .boxed()
+    }
+
+    fn renew<'a>(&'a self, epoch: &'a Epoch, now: UnixTime) -> LedgerFuture<'a, ()> {
+        let epoch = epoch.clone();
+        self.transact(Excludes::Nobody, move |session| {
+            async move { sql::renew(session, &epoch, now).await }.boxed()
+        })
+        .boxed()
+    }
+
+    fn reconcile<'a>(&'a self, epoch: &'a Epoch, now: UnixTime) -> LedgerFuture<'a, u64> {
+        let (epoch, concluded_at) = (epoch.clone(), self.clock.now());
+        async move {
+            let reader_epoch = epoch.clone();
+            let open = self
+                .pool
+                .read(|session| {
+                    async move { epochs::open_intents(session, &reader_epoch, now).await }.boxed()
+                })
+                .await?;
+            self.transact(Excludes::Writers, move |session| {
+                async move {
+                    let concluded =
+                        sql::reconcile(session, &epoch, &open, now, concluded_at).await?;
+                    epochs::settle(session).await?;
+                    Ok(concluded)
+                }
+                .boxed()
+            })
+            .await
+        }
+        .boxed()
+    }
+
+    fn identity(&self) -> LedgerFuture<'_, Option<String>> {
+        self.pool
+            .read(|session| sql::identity(session).boxed())
+            .boxed()
+    }
+
+    fn high_water(&self) -> LedgerFuture<'_, HighWater> {
+        self.pool
+            .read(|session| sql::high_water(session).boxed())
+            .boxed()
+    }
+
+    fn behind<'a>(&'a self, mark: &'a HighWater) -> LedgerFuture<'a, Option<String>> {
+        let mark = mark.clone();
+        async move {
+            self.pool
+                .read(|session| async move { sql::behind(session, &mark).await }.boxed())
+                .await
+        }
+        .boxed()
+    }
+
+    fn time(&self) -> LedgerFuture<'_, Option<UnixTime>> {
+        // In a transaction, which finds another connection where an idle one has ended.
+        self.pool
+            .read(|session| epochs::time(session).boxed())
+            .boxed()
+    }
+
+    fn check(&self) -> LedgerFuture<'_, CheckReport> {
+        self.pool
+            .read(|session| check::check(session).boxed())
+            .boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async move {
+            self.pool.close();
+            let (done, closed) = oneshot::channel();
+            if self.jobs.send(Job::Close(done)).await.is_ok() {
+                // A writer that has ended is closed.
+                let _ = closed.await;
+            }
+        }
+        .boxed()
+    }
+}

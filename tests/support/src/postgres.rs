@@ -1,0 +1,383 @@
+//! A PostgreSQL server in a directory of its own, as an unprivileged user.
+
+use std::collections::hash_map::RandomState;
+use std::fs;
+use std::hash::BuildHasher as _;
+use std::io::Write as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, User, geteuid};
+use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
+
+use crate::files::write_secret;
+use crate::free_port;
+use crate::wait::PATIENCE;
+
+/// The user of every database.
+pub const USER: &str = "rootbridge";
+/// The user's password over TCP.
+pub const PASSWORD: &str = "a password of the database";
+
+/// Who has a client certificate instead of a password; a test makes the role.
+pub const CERTIFIED: &str = "certified";
+
+/// A server that ends with this process, or when it is dropped.
+pub struct PostgresServer {
+    directory: PathBuf,
+    /// From 127.0.0.0/8.
+    pub address: String,
+    pub port: u16,
+    /// Ends the server when its input ends.
+    keeper: Option<Child>,
+}
+
+static SHARED: OnceLock<PostgresServer> = OnceLock::new();
+static DATABASES: AtomicU32 = AtomicU32::new(0);
+
+impl PostgresServer {
+    /// The one that the tests of a process share, each with a database of its own.
+    pub fn shared() -> &'static Self {
+        SHARED.get_or_init(Self::start)
+    }
+
+    /// One that a test may stop.
+    pub fn start() -> Self {
+        Self::with_settings("")
+    }
+
+    /// With more lines for postgresql.conf.
+    pub fn with_settings(settings: &str) -> Self {
+        // In memory where that is possible: the server syncs as it always does.
+        let parent = Path::new("/dev/shm");
+        let parent = match fs::write(parent.join(".rootbridge-probe"), "") {
+            Ok(()) => parent.to_owned(),
+            Err(_) => std::env::temp_dir(),
+        };
+        let name = format!("rb-postgres-{}-{:x}", std::process::id(), seed());
+        let directory = parent.join(name);
+        fs::create_dir(&directory).unwrap();
+        let server = Self {
+            // PostgreSQL does not let the system choose a port; nobody else uses this address.
+            address: {
+                let n = seed();
+                format!(
+                    "127.{}.{}.{}",
+                    1 + n % 250,
+                    (n >> 8) % 250,
+                    1 + (n >> 16) % 250
+                )
+            },
+            port: free_port(),
+            directory,
+            keeper: None,
+        };
+        server.give_away(&server.directory);
+        let mut initdb = server.command("initdb");
+        initdb
+            .args(["--no-sync", "--encoding=UTF8", "--locale=C", "-A", "trust"])
+            .args(["-U", USER, "-D"])
+            .arg(server.data());
+        run(&mut initdb);
+        server.write_certificates();
+        let config = format!(
+            "listen_addresses = '{}'\nport = {}\nunix_socket_directories = '{}'\n\
+             ssl = on\nssl_cert_file = '{dir}/server.pem'\nssl_key_file = '{dir}/server.key'\n\
+             ssl_ca_file = '{dir}/ca.pem'\n\
+             max_connections = 200\ndynamic_shared_memory_type = mmap\nshared_buffers = 32MB\njit = off\n\
+             autovacuum_naptime = 1h\n{settings}\n",
+            server.address,
+            server.port,
+            server.directory.display(),
+            dir = server.directory.display(),
+        );
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .open(server.data().join("postgresql.conf"))
+            .unwrap();
+        file.write_all(config.as_bytes()).unwrap();
+        fs::write(
+            server.data().join("pg_hba.conf"),
+            format!(
+                "local all all trust\nlocal replication all trust\n\
+             hostssl all {CERTIFIED} 127.0.0.0/8 cert\n\
+             host all all 127.0.0.0/8 scram-sha-256\n",
+            ),
+        )
+        .unwrap();
+        let mut server = server;
+        server.run();
+        server.psql(
+            "postgres",
+            &format!("ALTER ROLE {USER} PASSWORD '{PASSWORD}'"),
+        );
+        server
+    }
+
+    /// Starts it, also after [`Self::kill`], and waits until it answers.
+    pub fn run(&mut self) {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log())
+            .unwrap();
+        // The shell is there to end the server when this process is gone, however it ended.
+        let script = "dir=$1; shift; \"$@\" & server=$!; input=$(cat); \
+            kill -QUIT $server 2>/dev/null; wait $server; [ \"$input\" = keep ] || rm -rf \"$dir\"";
+        let mut keeper = Command::new("sh");
+        keeper.args(["-c", script, "keeper"]).arg(&self.directory);
+        let postgres = self.command("postgres");
+        keeper.arg(postgres.get_program());
+        keeper.args(postgres.get_args());
+        keeper.arg("-D").arg(self.data());
+        keeper
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        self.keeper = Some(keeper.spawn().unwrap());
+        let start = Instant::now();
+        while !self.answers() {
+            let log = fs::read_to_string(self.log()).unwrap_or_default();
+            assert!(
+                start.elapsed() < PATIENCE,
+                "PostgreSQL does not start:\n{log}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn answers(&self) -> bool {
+        let mut ready = Command::new(binary("pg_isready"));
+        ready.arg("-q").arg("-h").arg(&self.directory).args([
+            "-p",
+            &self.port.to_string(),
+            "-U",
+            USER,
+            "-d",
+            "postgres",
+        ]);
+        ready.status().unwrap().success()
+    }
+
+    /// Kills every process of the server, as a power failure would.
+    pub fn kill(&mut self) {
+        if let Some(main) = self.main_process() {
+            let all = [vec![main], children(main)].concat();
+            for each in &all {
+                // It may be gone already.
+                let _ = kill(*each, Signal::SIGKILL);
+            }
+            let start = Instant::now();
+            // One that is left would answer still, and keep the next server from starting.
+            while all.iter().any(|each| is_running(*each)) {
+                assert!(start.elapsed() < PATIENCE, "PostgreSQL does not end");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        if let Some(mut keeper) = self.keeper.take() {
+            if let Some(mut input) = keeper.stdin.take() {
+                input.write_all(b"keep").unwrap();
+            }
+            keeper.wait().unwrap();
+        }
+    }
+
+    /// The server's first process.
+    pub fn main_process(&self) -> Option<Pid> {
+        let file = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
+        file.lines().next()?.trim().parse().ok().map(Pid::from_raw)
+    }
+
+    /// A database that nobody else uses.
+    pub fn database(&self) -> String {
+        let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+        self.psql("postgres", &format!("CREATE DATABASE {name}"));
+        name
+    }
+
+    /// The URL of a database by way of the Unix socket, without a password.
+    pub fn socket_url(&self, database: &str) -> String {
+        let socket = self.directory.display().to_string().replace('/', "%2F");
+        format!("postgres://{USER}@{socket}:{}/{database}", self.port)
+    }
+
+    /// The URL of a database by way of TLS; it needs [`PASSWORD`].
+    pub fn tls_url(&self, database: &str) -> String {
+        format!(
+            "postgres://{USER}@{}:{}/{database}?sslrootcert={}",
+            self.address,
+            self.port,
+            self.roots().display()
+        )
+    }
+
+    /// The CA of its certificate, PEM.
+    pub fn roots(&self) -> PathBuf {
+        self.directory.join("ca.pem")
+    }
+
+    /// The certificate of [`CERTIFIED`], and its key: PEM.
+    pub fn client_certificate(&self) -> (PathBuf, PathBuf) {
+        let file = |name: &str| self.directory.join(name);
+        (file("client.pem"), file("client.key"))
+    }
+
+    /// Runs SQL, and returns what it prints: rows without headings.
+    pub fn psql(&self, database: &str, sql: &str) -> String {
+        self.try_psql(database, USER, sql)
+            .unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// The same as any role, or what went wrong.
+    pub fn try_psql(&self, database: &str, role: &str, sql: &str) -> Result<String, String> {
+        let mut psql = Command::new(binary("psql"));
+        psql.args(self.psql_arguments(database))
+            .args(["-U", role, "-c", sql]);
+        let output = psql.output().unwrap();
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+
+    /// What psql is given to work on a database.
+    pub fn psql_arguments(&self, database: &str) -> Vec<String> {
+        let socket = self.directory.display().to_string();
+        let port = self.port.to_string();
+        let fixed = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"];
+        let own = ["-h", &socket, "-p", &port, "-U", USER, "-d", database];
+        fixed
+            .iter()
+            .chain(&own)
+            .map(|each| each.to_string())
+            .collect()
+    }
+
+    /// A program of PostgreSQL.
+    pub fn program(name: &str) -> PathBuf {
+        binary(name)
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.directory.join("postgres.log")
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// A program of the server, as another user where this one is root.
+    fn command(&self, program: &str) -> Command {
+        let program = binary(program);
+        if geteuid().is_root() {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"]);
+            command.arg(program);
+            command
+        } else {
+            Command::new(program)
+        }
+    }
+
+    fn give_away(&self, path: &Path) {
+        if geteuid().is_root() {
+            let nobody = User::from_name("nobody").unwrap().unwrap();
+            chown(path, Some(nobody.uid.as_raw()), Some(nobody.gid.as_raw())).unwrap();
+        }
+    }
+
+    fn write_certificates(&self) {
+        let ca_key = KeyPair::generate().unwrap();
+        let mut ca = CertificateParams::default();
+        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let ca_certificate = ca.self_signed(&ca_key).unwrap();
+        fs::write(self.roots(), ca_certificate.pem()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut server = CertificateParams::default();
+        server.subject_alt_names = vec![SanType::IpAddress(self.address.parse().unwrap())];
+        let issuer = Issuer::new(ca, ca_key);
+        let certificate = server.signed_by(&key, &issuer).unwrap();
+        fs::write(self.directory.join("server.pem"), certificate.pem()).unwrap();
+        let path = self.directory.join("server.key");
+        fs::write(&path, key.serialize_pem()).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        self.give_away(&path);
+        let key = KeyPair::generate().unwrap();
+        let mut client = CertificateParams::default();
+        let name = rcgen::DnType::CommonName;
+        client.distinguished_name = rcgen::DistinguishedName::new();
+        client.distinguished_name.push(name, CERTIFIED);
+        let certificate = client.signed_by(&key, &issuer).unwrap();
+        let (certificate_file, key_file) = self.client_certificate();
+        fs::write(certificate_file, certificate.pem()).unwrap();
+        write_secret(&key_file, &key.serialize_pem());
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// The state and the parent of a process, from /proc/PID/stat.
+fn stat(process: &str) -> Option<(String, i32)> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_whitespace();
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
+}
+
+fn children(parent: Pid) -> Vec<Pid> {
+    let processes = fs::read_dir("/proc").unwrap();
+    processes
+        .filter_map(|entry| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            let pid = name.parse().ok()?;
+            (stat(&name)?.1 == parent.as_raw()).then_some(Pid::from_raw(pid))
+        })
+        .collect()
+}
+
+fn is_running(process: Pid) -> bool {
+    stat(&process.to_string()).is_some_and(|(state, _)| state != "Z")
+}
+
+/// A number that differs between processes.
+fn seed() -> u64 {
+    RandomState::new().hash_one(std::process::id())
+}
+
+/// A program of the newest version that is installed.
+fn binary(name: &str) -> PathBuf {
+    let versions =
+        fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is not installed: run `make setup`");
+    let newest = versions
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let version: u32 = path.file_name()?.to_str()?.parse().ok()?;
+            path.join("bin/postgres")
+                .exists()
+                .then_some((version, path))
+        })
+        .max()
+        .expect("PostgreSQL is not installed: run `make setup`");
+    newest.1.join("bin").join(name)
+}
+
+fn run(command: &mut Command) {
+    let output = command.current_dir("/").output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?}:\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
