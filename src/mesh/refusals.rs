@@ -162,6 +162,7 @@ pub(super) fn delegation_reason(error: &NodeAuthorizationError) -> &'static str 
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
