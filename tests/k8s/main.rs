@@ -33,6 +33,7 @@ mod objects;
 mod pods;
 mod proxies;
 mod publisher;
+mod renewals;
 mod rootbridge;
 #[allow(dead_code)]
 mod server;
