@@ -17,9 +17,29 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The bytes of hexadecimal text: two digits for each, in either case, and nothing else.
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let pairs = text.as_bytes().chunks(2).map(|pair| match pair {
+        [high, low] => u8::try_from(digit(*high)? * 16 + digit(*low)?).ok(),
+        _ => None,
+    });
+    pairs.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hexadecimal_text_is_digits_alone() {
+        assert_eq!(from_hex("00fFa5"), Some(vec![0, 255, 0xa5]));
+        assert_eq!(from_hex(&hex(&[1, 2, 3])), Some(vec![1, 2, 3]));
+        assert_eq!(from_hex(""), Some(Vec::new()));
+        for wrong in ["0", "000", "+f", "-1", " 1", "0x", "gg", "é", "0é0"] {
+            assert_eq!(from_hex(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn the_digest_of_nothing_is_known() {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::state::{Admin, Operator};
+use crate::digest::from_hex;
 use crate::issuance::CeremonyError;
 use crate::ledger::{Actor, IssuerId, LedgerError, RotationKind};
 use crate::rotation::{RotationError, RotationStatus, StartOptions};
@@ -94,9 +95,8 @@ pub(super) async fn advance(
         Err(why) => return answer(StatusCode::BAD_REQUEST, &why, &[]),
     };
     let force = advance.force.as_deref();
-    if force.is_some_and(|reason| reason.trim().is_empty()) {
-        let why = "a move that is forced needs a reason, which is recorded";
-        return answer(StatusCode::BAD_REQUEST, why, &[]);
+    if force.is_some_and(is_blank) {
+        return answer(StatusCode::BAD_REQUEST, NO_REASON, &[]);
     }
     let by = actor(operator);
     match admin.rotations.advance(&domain, force, &by).await {
@@ -114,6 +114,9 @@ pub(super) async fn back(
         Ok(domain) => domain,
         Err(why) => return answer(StatusCode::BAD_REQUEST, &why, &[]),
     };
+    if is_blank(&back.reason) {
+        return answer(StatusCode::BAD_REQUEST, NO_REASON, &[]);
+    }
     let by = actor(operator);
     match admin.rotations.back(&domain, &back.reason, &by).await {
         Ok(phase) => Json(json!({ "phase": phase.as_str() })).into_response(),
@@ -133,9 +136,8 @@ pub(super) async fn compromised(
         Ok(parsed) => parsed,
         Err(why) => return answer(StatusCode::BAD_REQUEST, &why, &[]),
     };
-    if call.reason.trim().is_empty() {
-        let why = "a compromise needs a reason, which is logged";
-        return answer(StatusCode::BAD_REQUEST, why, &[]);
+    if is_blank(&call.reason) {
+        return answer(StatusCode::BAD_REQUEST, NO_REASON, &[]);
     }
     let (rotations, by) = (&admin.rotations, actor(operator));
     let issuer = issuer.as_ref();
@@ -156,11 +158,7 @@ pub(super) async fn compromised(
 impl Start {
     fn options(self) -> Result<StartOptions, String> {
         let anchor = |text: String| {
-            let bytes: Option<Vec<u8>> = (0..text.len())
-                .step_by(2)
-                .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
-                .collect();
-            let sha256 = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+            let sha256 = from_hex(&text).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
             sha256.ok_or_else(|| format!("{text:?} is no SHA-256: 64 hexadecimal digits"))
         };
         let key = self.key.map(|key| key.parse::<KeyKind>());
@@ -172,6 +170,12 @@ impl Start {
             anchor: self.anchor.map(anchor).transpose()?,
         })
     }
+}
+
+const NO_REASON: &str = "the reason is empty: it is kept with what an operator does";
+
+fn is_blank(reason: &str) -> bool {
+    reason.trim().is_empty()
 }
 
 fn trust_domain(text: &str) -> Result<TrustDomain, String> {

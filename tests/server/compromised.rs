@@ -26,6 +26,16 @@ async fn a_compromised_issuer_signs_nothing_more_and_is_replaced() {
     let reason = ["--reason", "INC-1: the token was copied"];
     let command = [&["rotate", "compromised"], &domain[..], &reason, &access].concat();
 
+    // Each of them is kept with its reason.
+    for operation in [
+        &["rotate", "compromised", "--yes", "--reason", " "][..],
+        &["rotate", "back", "--reason", ""],
+        &["rotate", "advance", "--force", "--reason", "\t"],
+    ] {
+        let refused = setup.refused(&[operation, &domain, &access].concat());
+        assert!(refused.contains("the reason is empty"), "{refused}");
+    }
+
     // It says who has certificates, and waits for a yes.
     let mut asked = setup.command(&command);
     asked.stdin(Stdio::piped()).stderr(Stdio::piped());

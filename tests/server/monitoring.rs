@@ -195,6 +195,13 @@ async fn prometheus_sees_each_state_of_an_outage() {
     let token = setup.issuer.istio("foo", "bar");
     let csr = KeyAndCsr::workload("foo", "bar");
     client.istio(&token, &csr).await.unwrap();
+    // A counter that begins at one shows no growth.
+    for counter in [
+        "rootbridge_certificates_refused_total{cause=\"internal\"}",
+        "rootbridge_listener_dropped_total{listener=\"mesh\",reason=\"memory\"}",
+    ] {
+        assert_eq!(server.metric(counter).await, Some(0.0), "{counter}");
+    }
     let prometheus = Prometheus::start(&setup, &server);
     let scraped = "rootbridge_certificates_issued_total == 1";
     eventually(PATIENCE, "a scrape", async || prometheus.has(scraped).await).await;

@@ -80,6 +80,9 @@ async fn half_a_pair_is_left_alone(lost: &str, says: &str) {
     let server = setup.start().await;
     let request = wait_for_state(&setup, &server, "received").await;
     assert_eq!(request["request"], 1, "it goes on");
+    // A counter that begins at one shows no growth.
+    let refused = "rootbridge_upstream_answers_total{upstream=\"corp\",answer=\"refused\"}";
+    assert_eq!(server.metric(refused).await, Some(0.0));
     approve(&setup, &ca);
     server.ready().await;
     issue(&setup, &server).await;

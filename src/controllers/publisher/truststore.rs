@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::digest::{hex, sha256};
+use crate::digest::{from_hex, hex, sha256};
 use crate::trust::PublishedBundle;
 use crate::x509::Certificate;
 
@@ -80,14 +80,7 @@ pub(super) fn source_of(annotation: &str, content: &[u8]) -> Option<[u8; 32]> {
     if made != hex(&sha256(content)) {
         return None;
     }
-    let mut bytes = [0; 32];
-    if source.len() != 64 {
-        return None;
-    }
-    for (to, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
-        *to = u8::from_str_radix(source.get(at..at + 2)?, 16).ok()?;
-    }
-    Some(bytes)
+    from_hex(source)?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::message::{
 use super::protection::Keys;
 use super::status::{ACCEPTED, GRANTED_WITH_CHANGES, WAITING, refusal, said, said_status};
 use crate::clock::{Clock as _, SystemClock};
-use crate::digest::hex;
+use crate::digest::{from_hex, hex};
 use crate::upstream::answer::{Answer, Unreachable};
 use crate::upstream::http::HttpClient;
 use crate::x509::{Certificate, SignatureAlgorithm, to_pem};
@@ -360,10 +360,5 @@ fn random() -> Result<Vec<u8>, Unreachable> {
 
 /// Of hexadecimal digits.
 fn bytes(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) || text.len() > 128 || !text.is_ascii() {
-        return None;
-    }
-    let pairs = text.as_bytes().chunks(2);
-    let pairs = pairs.map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
-    pairs.collect()
+    from_hex(text).filter(|bytes| bytes.len() <= 64)
 }
