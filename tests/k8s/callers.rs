@@ -201,6 +201,7 @@ async fn no_token_outlives_its_pod_or_its_account() {
     let client = shared().client().await;
     let ns = "callers-gone";
     namespace(&client, ns).await;
+    node(&client, ns).await;
     let credential = credential(&client, ns).await;
     let setup = ca(
         &[("east", shared(), &credential, "authenticate = \"offline\"")],
@@ -211,8 +212,7 @@ async fn no_token_outlives_its_pod_or_its_account() {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), ns);
     for (sa, again) in [("pod-goes", false), ("account-goes", true)] {
         service_account(&client, ns, sa).await;
-        node(&client, sa).await;
-        let app = pod(&client, ns, sa, sa, sa).await;
+        let app = pod(&client, ns, sa, sa, ns).await;
         let bound = token_for(&client, (ns, sa), "istio-ca", &app).await;
         let caller = Caller::new(&server, ns, sa).await;
         eventually(PATIENCE, "the cluster", async || {
@@ -227,7 +227,7 @@ async fn no_token_outlives_its_pod_or_its_account() {
             let now = DeleteParams::default().grace_period(0);
             pods.delete(sa, &now).await.unwrap();
             // Its name is taken by another at once, as a StatefulSet does.
-            pod(&client, ns, sa, sa, sa).await;
+            pod(&client, ns, sa, sa, ns).await;
         }
         // The API server keeps its own yes for ten seconds.
         eventually(PATIENCE, "a rejection", async || {

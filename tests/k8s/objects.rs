@@ -32,6 +32,7 @@ pub(crate) async fn service_account(client: &Client, ns: &str, name: &str) -> Se
     create(&api, json!({ "metadata": { "name": name } })).await
 }
 
+/// A node, named after the test's namespace: nodes belong to the whole cluster, which tests share.
 pub(crate) async fn node(client: &Client, name: &str) -> Node {
     let api = Api::all(client.clone());
     create(&api, json!({ "metadata": { "name": name } })).await

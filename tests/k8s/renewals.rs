@@ -25,6 +25,7 @@ async fn no_certificate_is_renewed_for_who_is_gone() {
     let client = shared().client().await;
     let ns = "renewals-gone";
     namespace(&client, ns).await;
+    node(&client, ns).await;
     let credential = credential(&client, ns).await;
     let setup = ca(
         &[("east", shared(), &credential, "authenticate = \"offline\"")],
@@ -34,8 +35,7 @@ async fn no_certificate_is_renewed_for_who_is_gone() {
     let plain = server.client(TD).await;
     for sa in ["pod-goes", "account-goes"] {
         service_account(&client, ns, sa).await;
-        node(&client, sa).await;
-        let app = pod(&client, ns, sa, sa, sa).await;
+        let app = pod(&client, ns, sa, sa, ns).await;
         let token = token_for(&client, (ns, sa), "istio-ca", &app).await;
         setup.issuer.minted.lock().unwrap().push(token.clone());
         let csr = KeyAndCsr::workload(ns, sa);
