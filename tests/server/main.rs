@@ -47,6 +47,7 @@ mod postgres;
 mod refusals;
 mod reserved_keys;
 mod resumption;
+mod rotation_servers;
 mod serving;
 mod strangers;
 mod token_failures;
