@@ -13,6 +13,7 @@
 )]
 
 mod access_matrix;
+mod addresses;
 mod admin;
 mod adopted;
 mod bundles;
