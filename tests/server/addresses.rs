@@ -42,7 +42,7 @@ fn the_message_names_the_cause() {
         }
     }
     // TEST-NET-1 of RFC 5737, which no host has.
-    let message = refused("[admin]", "192.0.2.1:8443");
-    let advice = "no interface of this host has this address: change admin.address";
+    let message = refused("[listeners.mesh]", "192.0.2.1:8443");
+    let advice = "no interface of this host has this address: change listeners.mesh.address";
     assert!(message.contains(advice), "{message}");
 }
