@@ -63,6 +63,60 @@ pub(super) struct Compromised {
     confirmed: bool,
 }
 
+/// `POST /v1/rotations/gone`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Gone {
+    cluster: String,
+    reason: String,
+}
+
+/// `POST /v1/rotations/forget`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Forget {
+    trust_domain: String,
+    watcher: String,
+    reason: String,
+}
+
+pub(super) async fn gone(
+    State(admin): State<Arc<Admin>>,
+    Extension(operator): Extension<Operator>,
+    Json(gone): Json<Gone>,
+) -> Response {
+    if is_blank(&gone.reason) {
+        return answer(StatusCode::BAD_REQUEST, NO_REASON, &[]);
+    }
+    let (rotations, by) = (&admin.rotations, actor(operator));
+    let cluster = gone.cluster.trim();
+    match rotations.declare_gone(cluster, &gone.reason, &by).await {
+        Ok(()) => Json(json!({ "cluster": cluster })).into_response(),
+        Err(error) => refused(&error),
+    }
+}
+
+pub(super) async fn forget(
+    State(admin): State<Arc<Admin>>,
+    Extension(operator): Extension<Operator>,
+    Json(forget): Json<Forget>,
+) -> Response {
+    let domain = match trust_domain(&forget.trust_domain) {
+        Ok(domain) => domain,
+        Err(why) => return answer(StatusCode::BAD_REQUEST, &why, &[]),
+    };
+    if is_blank(&forget.reason) {
+        return answer(StatusCode::BAD_REQUEST, NO_REASON, &[]);
+    }
+    let (rotations, by) = (&admin.rotations, actor(operator));
+    let (watcher, reason) = (&forget.watcher, &forget.reason);
+    let done = rotations.forget_watcher(&domain, watcher, reason, &by);
+    match done.await {
+        Ok(()) => Json(json!({ "watcher": watcher })).into_response(),
+        Err(error) => refused(&error),
+    }
+}
+
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Response {
     match admin.rotations.status().await {
         Ok(rotations) => Json(Rotations { rotations }).into_response(),

@@ -46,5 +46,6 @@ pub(super) fn new(
         targets: targets.collect(),
         proxies: Box::new(move |domain| proxies.outdated(domain)),
         metrics,
+        watchers: config.watchers().to_vec(),
     }))
 }

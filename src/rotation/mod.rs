@@ -8,13 +8,18 @@ mod compromised;
 mod config;
 mod error;
 mod evidence;
+mod gone;
 mod holding;
+mod merge;
 mod metrics;
 mod moves;
+mod reported;
 mod reports;
 mod run;
 mod start;
 mod status;
+mod verifiers;
+mod watchers;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,11 +28,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use compromised::{Compromise, Holder};
 pub use config::{Config, RawConfig};
 pub use error::RotationError;
+pub use holding::Holding;
 pub use metrics::Metrics;
+pub use reported::{Reported, ReportedState, ReportedTarget};
 pub use start::StartOptions;
 pub use status::{RotationStatus, StepStatus};
+pub use watchers::{RawWatcher, WatcherConfig, WatcherError, Watchers};
 
-use self::holding::Holding;
 use crate::clock::{Clock, UnixTime};
 use crate::issuance::{Authorities, Ceremony};
 use crate::ledger::{
@@ -64,6 +71,7 @@ pub struct Parts {
     pub distribution: Arc<Distribution>,
     pub targets: Vec<ConfiguredTarget>,
     pub proxies: CountProxies,
+    pub watchers: Vec<WatcherConfig>,
     pub metrics: Metrics,
 }
 
