@@ -12,7 +12,7 @@ use super::state::{Admin, Operator};
 use crate::digest::from_hex;
 use crate::issuance::CeremonyError;
 use crate::ledger::{Actor, IssuerId, LedgerError, RotationKind};
-use crate::rotation::{RotationError, RotationStatus, StartOptions};
+use crate::rotation::{Remedy, RotationError, RotationStatus, StartOptions};
 use crate::trust::rotation::Reason;
 use crate::x509::{KeyKind, TrustDomain};
 
@@ -59,6 +59,8 @@ pub(super) struct Compromised {
     /// Default: the one that signs.
     issuer: Option<String>,
     reason: String,
+    /// The old keys are lost: a new root is made in this token.
+    new_root_in: Option<String>,
     /// Otherwise nothing is changed, and the answer says what would be.
     confirmed: bool,
 }
@@ -195,13 +197,17 @@ pub(super) async fn compromised(
     }
     let (rotations, by) = (&admin.rotations, actor(operator));
     let issuer = issuer.as_ref();
+    let remedy = match call.new_root_in {
+        Some(token) => Remedy::NewRoot { token },
+        None => Remedy::SameRoot,
+    };
     let done = match call.confirmed {
         true => {
             rotations
-                .compromised(&domain, issuer, &call.reason, &by)
+                .compromised(&domain, issuer, &remedy, &call.reason, &by)
                 .await
         }
-        false => rotations.compromise(&domain, issuer).await,
+        false => rotations.compromise(&domain, issuer, &remedy).await,
     };
     match done {
         Ok(compromise) => Json(compromise).into_response(),

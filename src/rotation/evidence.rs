@@ -1,6 +1,7 @@
 //! Gathers what the rules read.
 
 use super::Rotations;
+use super::arriving::problem;
 use super::merge::{merge_proxies, merge_targets};
 use super::reports::Other;
 use crate::clock::UnixTime;
@@ -60,7 +61,7 @@ impl Rotations {
         targets.extend(verifiers.clusters());
         let mut evidence = Evidence {
             now,
-            preparation: self.preparation(rotation),
+            preparation: self.preparation(rotation, authority, now),
             no_return: no_return(rotation, authority, now),
             servers,
             targets: merge_targets(targets, &sources, newest),
@@ -89,7 +90,15 @@ impl Rotations {
         self.parts.ledger.live_certificates(filter).await
     }
 
-    fn preparation(&self, rotation: &RotationRecord) -> Preparation {
+    fn preparation(
+        &self,
+        rotation: &RotationRecord,
+        authority: &AuthorityRecord,
+        now: UnixTime,
+    ) -> Preparation {
+        if let Some(why) = problem(rotation, authority, now) {
+            return Preparation::Problem(why);
+        }
         let failures = self.failures();
         match (failures.get(&rotation.id.get()), &rotation.parts.new_issuer) {
             (_, Some(_)) => Preparation::Ready,

@@ -4,6 +4,7 @@
 //! published bundles and the clusters, by [`trust::rotation`](crate::trust::rotation). So a server that
 //! starts after another died goes on where that one was. A move and what it changes are one transaction.
 
+mod arriving;
 mod compromised;
 mod config;
 mod error;
@@ -25,7 +26,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use compromised::{Compromise, Holder};
+pub use compromised::{Compromise, Holder, Remedy};
 pub use config::{Config, RawConfig};
 pub use error::RotationError;
 pub use holding::Holding;
@@ -42,7 +43,7 @@ use crate::ledger::{
 };
 use crate::trust::rotation::{Position, ProxyEvidence, Verdict, back, forward};
 use crate::trust::{Bundles, Distribution};
-use crate::x509::TrustDomain;
+use crate::x509::{TrustBundle, TrustDomain};
 
 /// One target in one cluster, as configured.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +55,9 @@ pub struct ConfiguredTarget {
 
 /// Counts the proxies of a trust domain that were started with older roots.
 pub type CountProxies = Box<dyn Fn(&TrustDomain) -> Vec<ProxyEvidence> + Send + Sync>;
+
+/// Why targets cannot hold a bundle.
+pub type FitsTargets = Box<dyn Fn(&TrustBundle) -> Vec<String> + Send + Sync>;
 
 /// A ceremony on behalf of an actor.
 pub type CeremonyFor = Box<dyn Fn(Actor) -> Ceremony + Send + Sync>;
@@ -71,6 +75,7 @@ pub struct Parts {
     pub distribution: Arc<Distribution>,
     pub targets: Vec<ConfiguredTarget>,
     pub proxies: CountProxies,
+    pub fits: FitsTargets,
     pub watchers: Vec<WatcherConfig>,
     pub metrics: Metrics,
 }

@@ -152,10 +152,12 @@ impl Watchers {
         };
         let mut batch = Vec::new();
         loop {
-            tokio::select! {
+            let received = tokio::select! {
                 () = stop.cancelled() => return,
-                0 = receiver.recv_many(&mut batch, BATCH) => return,
-                else => {}
+                received = receiver.recv_many(&mut batch, BATCH) => received,
+            };
+            if received == 0 {
+                return;
             }
             let (reports, answers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
             let done = self.ledger.report_watchers(reports.clone()).await;
