@@ -199,6 +199,12 @@ impl Rotations {
                     "rotation {open} is open: turn it around with `rootbridge rotate back`, or force it on"
                 )));
             }
+            // Before anything is retired: without it there would be no issuing CA at all.
+            let by = Actor {
+                name: "rootbridge".to_owned(),
+                via: "server".to_owned(),
+            };
+            (self.parts.ceremony)(by).require_token(token).await?;
             let begin = begin(
                 authority,
                 &options(RotationKind::NewRoot, Some(token.clone())),

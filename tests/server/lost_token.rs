@@ -143,6 +143,5 @@ async fn an_authority_goes_on_after_its_token_is_destroyed() {
         .collect();
     assert_eq!(published.len(), 2);
     assert_eq!(published.iter().filter(|each| **each == new).count(), 1);
-    assert!(setup.cli(&["check"]).contains("all invariants hold"));
     server.stop().await;
 }
