@@ -34,9 +34,9 @@ use self::opened_file::OpenedFile;
 use self::transaction::{TransactionError, in_transaction};
 use self::writer::{Job, LentConnection, Writer};
 use super::{
-    Actor, Applied, BundleRecord, BundleRollout, CertificateRow, Change, CheckReport, Epoch,
-    Filter, HighWater, Intent, IntentId, IssuerId, Ledger, LedgerError, LedgerFuture,
-    LiveCertificates, LiveFilter, Outcome, Record, RotationRecord, Snapshot,
+    Actor, Applied, AuthorityRecord, BundleRecord, BundleRollout, CertificateRow, Change,
+    CheckReport, Epoch, Filter, HighWater, Intent, IntentId, IssuerId, Ledger, LedgerError,
+    LedgerFuture, LiveCertificates, LiveFilter, Outcome, Record, RotationRecord, Snapshot,
 };
 use crate::clock::{Clock, UnixTime};
 use crate::ledger::sql;
@@ -198,6 +198,17 @@ impl Ledger for Sqlite {
 
     fn snapshot(&self) -> LedgerFuture<'_, Snapshot> {
         self.read(|conn| sql::snapshot(conn).boxed()).boxed()
+    }
+
+    fn authority<'a>(
+        &'a self,
+        trust_domain: &'a TrustDomain,
+    ) -> LedgerFuture<'a, Option<AuthorityRecord>> {
+        let trust_domain = trust_domain.clone();
+        self.read(move |conn| {
+            async move { sql::authority_record(conn, &trust_domain).await }.boxed()
+        })
+        .boxed()
     }
 
     fn revision(&self) -> LedgerFuture<'_, u64> {
