@@ -12,6 +12,7 @@
 mod adcs;
 mod authority;
 mod aws_pca;
+mod cert_manager;
 mod cfssl;
 mod cmp;
 mod command;

@@ -3,19 +3,19 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use rootbridge_test_support::campaign::rounds;
 use rootbridge_test_support::files::repository;
 use rootbridge_test_support::process::Process;
+use rootbridge_test_support::under_load::{Kills, every_key_is_recorded, workloads_are_served};
 use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually};
 use serde_json::{Value, json};
 
-use crate::authority::{
-    configure_section, fingerprint, issue, status, wait_for_problem, wait_for_state,
-};
+use crate::authority::{configure_section, fingerprint, status, wait_for_problem, wait_for_state};
 use crate::programs::listening;
-use crate::renewal::{A_CALLERS_PAUSE, SHORT_LIFE, every_key_is_recorded, used};
+use crate::renewal::{A_CALLERS_PAUSE, SHORT_LIFE, used};
 
 const ROOT_TOKEN: &str = "root-token-of-the-test";
 
@@ -160,19 +160,22 @@ async fn openbao_certifies_and_renews_the_issuing_ca() {
     let refused = setup.refused(&["upstream", "test", "other"]);
     assert!(refused.contains("known: corp"), "{refused}");
 
-    let server = setup.start().await;
+    let mut server = setup.start().await;
     wait_for_state(&setup, &server, "received").await;
     setup.cli(&["anchors", "approve", &fingerprint(&root)]);
     fs::write(setup.path(&format!("{TD}.pem")), &root).unwrap();
     server.ready().await;
-    let wanted = rounds(3, 30);
-    let limit = PATIENCE * u32::try_from(wanted).unwrap();
-    eventually(limit, "all issuing CAs, served all the time", async || {
-        issue(&setup, &server).await;
+    // Three renewals of the first one.
+    let wanted = rounds(4, 31);
+    let mut kills = Kills::new(rounds(1, 30), Duration::from_secs(10));
+    let start = Instant::now();
+    while used(&setup) < wanted || !kills.are_done() {
+        let limit = PATIENCE * u32::try_from(wanted).unwrap();
+        assert!(start.elapsed() < limit, "not renewed within {limit:?}");
+        workloads_are_served(&setup, &server).await;
         tokio::time::sleep(A_CALLERS_PAUSE).await;
-        used(&setup) >= wanted
-    })
-    .await;
+        server = kills.perhaps(&setup, server).await;
+    }
     every_key_is_recorded(&setup);
     let secret = fs::read_to_string(setup.path("secret-id")).unwrap();
     assert!(!server.log().contains(&secret));

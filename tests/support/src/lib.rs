@@ -20,6 +20,7 @@ pub mod softhsm;
 pub mod stranger;
 pub mod tls_client;
 pub mod tls_server;
+pub mod under_load;
 pub mod verifiers;
 pub mod wait;
 
