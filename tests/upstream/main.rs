@@ -26,7 +26,6 @@ mod life;
 mod many;
 mod offline;
 mod openbao;
-mod programs;
 mod renewal;
 mod step_ca;
 mod vault;
