@@ -1,8 +1,13 @@
 //! Clusters that an operator has declared gone.
 
+use std::collections::BTreeSet;
+
 use super::Rotations;
 use super::error::RotationError;
+use super::reported::Details;
+use super::start::cannot;
 use super::watchers::returned;
+use crate::clock::UnixTime;
 use crate::ledger::{Actor, Change, GoneCluster, LedgerError, PresenceChange};
 use crate::trust::rotation::{Evidence, TargetState};
 use crate::x509::TrustDomain;
@@ -11,13 +16,21 @@ impl Rotations {
     /// Nobody waits for a cluster any more, until it is heard of again.
     ///
     /// # Errors
-    /// The ledger's.
+    /// Nothing names such a cluster; the ledger's.
     pub async fn declare_gone(
         &self,
         cluster: &str,
         reason: &str,
         by: &Actor,
     ) -> Result<(), RotationError> {
+        let known = self.clusters().await?;
+        if !known.contains(cluster) {
+            let known: Vec<_> = known.iter().map(String::as_str).collect();
+            return Err(cannot(format!(
+                "no target, watcher or server names a cluster {cluster}: there are {}",
+                known.join(", ")
+            )));
+        }
         let change = Change::Presence(PresenceChange::Gone {
             cluster: cluster.to_owned(),
             reason: reason.to_owned(),
@@ -30,6 +43,32 @@ impl Rotations {
             "a cluster is declared gone: rotations do not wait for it"
         );
         Ok(())
+    }
+
+    /// Every cluster that a rotation may wait for.
+    async fn clusters(&self) -> Result<BTreeSet<String>, LedgerError> {
+        let targets = self
+            .parts
+            .targets
+            .iter()
+            .map(|target| target.cluster.clone());
+        let watchers = self.parts.watchers.iter();
+        let mut known: BTreeSet<_> = targets
+            .chain(watchers.filter_map(|watcher| watcher.cluster.clone()))
+            .collect();
+        let reports = self.parts.ledger.watchers().await?;
+        let reports = reports.into_iter().map(|report| report.cluster);
+        known.extend(reports.filter(|cluster| !cluster.is_empty()));
+        let servers = self
+            .parts
+            .ledger
+            .live_servers(UnixTime::from_secs(0))
+            .await?;
+        for report in servers.iter().flat_map(|server| &server.reports) {
+            let details: Details = serde_json::from_str(&report.details).unwrap_or_default();
+            known.extend(details.targets.into_iter().map(|target| target.cluster));
+        }
+        Ok(known)
     }
 
     /// Waits for a watcher no longer, until it reports again.

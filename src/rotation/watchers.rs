@@ -20,6 +20,8 @@ use crate::x509::TrustDomain;
 /// How many reports are recorded together, and how many may wait for that.
 const BATCH: usize = 500;
 const QUEUE: usize = 20_000;
+/// How many watchers one server takes: each is remembered until it is forgotten.
+const MOST: usize = 50_000;
 /// An unchanged report is recorded again when the last is that old.
 const AGAIN: Duration = Duration::from_secs(10);
 /// The longest instance's name, in bytes.
@@ -100,6 +102,8 @@ pub enum WatcherError {
     Instance,
     #[error("an agent reports targets, and a watcher without a cluster has none")]
     Targets,
+    #[error("{MOST} watchers are known: forget those that are gone")]
+    TooMany,
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
@@ -199,7 +203,13 @@ impl Watchers {
         let now = self.clock.now();
         let report = self.recorded(config, reported, now);
         let key = key(&report);
-        let known = self.last().get(&key).cloned();
+        let (known, count) = {
+            let last = self.last();
+            (last.get(&key).cloned(), last.len())
+        };
+        if known.is_none() && count >= MOST {
+            return Err(WatcherError::TooMany);
+        }
         if let Some(known) = &known
             && report.sequence < known.sequence
         {

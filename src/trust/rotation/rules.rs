@@ -257,8 +257,11 @@ fn held_by_target(target: &TargetEvidence, evidence: &Evidence, settled: bool) -
     })
 }
 
+/// How many watchers are named; all are counted.
+const NAMED_WATCHERS: usize = 100;
+
 fn watchers(evidence: &Evidence) -> Vec<Reason> {
-    let held = evidence.watchers.iter().filter_map(|watcher| {
+    let mut held = evidence.watchers.iter().filter_map(|watcher| {
         let why = match watcher.state {
             WatcherState::Applied => return None,
             WatcherState::Other { sequence, newest } if sequence < newest => {
@@ -278,7 +281,16 @@ fn watchers(evidence: &Evidence) -> Vec<Reason> {
             until: None,
         })
     });
-    held.collect()
+    let mut reasons: Vec<_> = held.by_ref().take(NAMED_WATCHERS).collect();
+    let more = held.count();
+    if let (Some(first), 1..) = (reasons.first(), more) {
+        reasons.push(Reason {
+            what: format!("{more} more watchers"),
+            why: "they are not listed".to_owned(),
+            ..first.clone()
+        });
+    }
+    reasons
 }
 
 fn proxies(evidence: &Evidence) -> Vec<Reason> {
