@@ -5,7 +5,8 @@ use rootbridge::ledger::RotationPhase;
 use rootbridge::trust::rotation::Condition;
 use stateright::{Checker, Model, Property};
 
-use crate::mesh::{Event, Mesh, Rules};
+use crate::mesh::{Event, Mesh};
+use crate::rules::Rules;
 
 const VERIFIES: &str = "every live certificate verifies with every live verifier's bundle";
 const SIGNS: &str = "no server is left with a retired issuing CA";
@@ -42,7 +43,7 @@ impl Model for Rules {
 
 /// Meshes that are explored to the last state, each with the conditions that matter in it.
 fn meshes() -> Vec<(&'static str, Rules, &'static [Condition])> {
-    use Condition::{Alive, Holder, Proxy, Server, Settling, Signer, Subordinate, Target};
+    use Condition::{Alive, Holder, Proxy, Server, Settling, Signer, Subordinate, Target, Watcher};
     vec![
         (
             "two sidecars, answers that are lost",
@@ -84,6 +85,16 @@ fn meshes() -> Vec<(&'static str, Rules, &'static [Condition])> {
                 ..Rules::NONE
             },
             &[Proxy, Target, Settling, Alive],
+        ),
+        (
+            "a watcher and a sidecar",
+            Rules {
+                sidecars: 1,
+                watchers: 1,
+                edits: 1,
+                ..Rules::NONE
+            },
+            &[Watcher, Holder, Alive],
         ),
         (
             "a CA of somebody else",

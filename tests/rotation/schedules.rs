@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use rootbridge::trust::rotation::Condition;
 
-use crate::mesh::{Mesh, Rules};
+use crate::mesh::Mesh;
+use crate::rules::Rules;
 
 fn large(ignored: Option<Condition>) -> Rules {
     Rules {
@@ -12,6 +13,7 @@ fn large(ignored: Option<Condition>) -> Rules {
         sidecars: 4,
         pods: 3,
         proxies: 2,
+        watchers: 2,
         subordinate: true,
         edits: 6,
         losses: 6,
