@@ -16,6 +16,7 @@ mod renewals;
 mod rotations;
 mod serve;
 mod service_manager;
+mod stuck;
 mod token_mark;
 
 pub use core::{Core, StartError};

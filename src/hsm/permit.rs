@@ -29,11 +29,6 @@ impl Permit {
         if !workers.inner.is_ready() {
             return Err(SignError::Unavailable(workers.inner.state().to_string()));
         }
-        if workers.inner.is_stuck() {
-            return Err(SignError::Unavailable(
-                "every worker waits for the token".into(),
-            ));
-        }
         Ok(Self {
             workers: Arc::clone(workers),
             key: Arc::clone(key),

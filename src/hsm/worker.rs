@@ -12,14 +12,15 @@ use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 use tokio::sync::oneshot;
 
-use super::error::{HsmError, SignError};
-use super::fault::{Fault, FaultClass};
+use super::error::{FaultClass, HsmError, SignError};
+use super::fault::Fault;
 use super::keys;
 use super::lifecycle::ModuleSession;
-use super::login::is_usable;
 use super::login_client::LoginClient;
 use super::mechanism;
 use super::queue::{JobQueue, Next};
+use super::seat::Seat;
+use super::session_state::is_usable;
 use super::signing_key::SigningKey;
 use super::slots::QueueSlot;
 use super::token_inner::TokenInner;
@@ -48,7 +49,7 @@ pub(super) struct Signing {
 pub(super) struct Worker {
     inner: Arc<TokenInner>,
     login: LoginClient,
-    number: usize,
+    seat: Arc<Seat>,
     open: Option<OpenSession>,
 }
 
@@ -61,19 +62,19 @@ struct OpenSession {
 }
 
 impl Worker {
-    pub(super) fn new(inner: Arc<TokenInner>, login: LoginClient, number: usize) -> Self {
+    pub(super) fn new(inner: Arc<TokenInner>, login: LoginClient, seat: Arc<Seat>) -> Self {
         Self {
             inner,
             login,
-            number,
+            seat,
             open: None,
         }
     }
 
-    /// Ends when the queue is closed.
+    /// Ends when the queue is closed, or when its seat is to be left.
     pub(super) fn run(mut self, jobs: &JobQueue<Job>) {
         let mut interrupts = 0;
-        loop {
+        while !self.seat.is_leaving() {
             match jobs.next(&mut interrupts) {
                 Next::Job(Job { work, queue_slot }) => {
                     drop(queue_slot);
@@ -92,9 +93,10 @@ impl Worker {
             // The caller is gone: nothing is signed.
             Work::Sign(job) if job.reply.is_closed() => {}
             Work::Sign(job) => {
-                self.inner.set_busy(self.number, true);
+                let seat = Arc::clone(&self.seat);
+                let inside = seat.enter(self.inner.deadline);
                 let result = self.sign(&job);
-                self.inner.set_busy(self.number, false);
+                drop(inside);
                 let _ = job.reply.send(result);
             }
         }
@@ -205,7 +207,9 @@ impl Worker {
         retry: bool,
         call: impl Fn(&TokenInner, &Session) -> Result<T, HsmError>,
     ) -> Result<T, HsmError> {
-        let inner = Arc::clone(&self.inner);
+        let (inner, seat) = (Arc::clone(&self.inner), Arc::clone(&self.seat));
+        let limit = deadline.saturating_duration_since(Instant::now());
+        let _inside = seat.enter(limit);
         let mut attempts = if retry { 2 } else { 1 };
         loop {
             attempts -= 1;

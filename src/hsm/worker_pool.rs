@@ -15,9 +15,10 @@ use super::login_client::LoginClient;
 use super::queue::JobQueue;
 use super::signing_key::{SigningKey, TEST_MESSAGE};
 use super::slots::{QueueSlot, Slots};
+use super::supervisor::Supervisor;
 use super::token_inner::TokenInner;
 use super::token_state::TokenState;
-use super::worker::{Job, Signing, Work, Worker};
+use super::worker::{Job, Signing, Work};
 use crate::fair_queue::Share;
 
 /// How long dropping waits for threads that are inside the module.
@@ -33,7 +34,10 @@ pub(super) struct WorkerPool {
     holder: Option<Arc<Holder>>,
     /// Disconnected when the last thread has dropped its session.
     running: Receiver<Infallible>,
-    threads: Vec<JoinHandle<()>>,
+    /// Dropped to end the supervisor.
+    stop: Option<Sender<Infallible>>,
+    login_thread: Option<JoinHandle<()>>,
+    supervisor: Option<JoinHandle<Vec<JoinHandle<()>>>>,
 }
 
 /// What the module asks for its sessions.
@@ -64,37 +68,30 @@ pub struct Probe {
 
 impl WorkerPool {
     /// Succeeds although the token is missing or the PIN wrong: the state says so.
-    pub(super) fn start(inner: TokenInner, workers: usize) -> Result<Self, HsmError> {
+    pub(super) fn start(inner: TokenInner) -> Result<Self, HsmError> {
         let inner = Arc::new(inner);
         let queue = Arc::new(JobQueue::new());
         let (alive, running) = bounded(0);
-        let spawn = |name: String, alive: Sender<Infallible>, work: Box<dyn FnOnce() + Send>| {
-            let body = move || {
-                work();
-                drop(alive);
-            };
-            thread::Builder::new()
-                .name(name)
-                .spawn(body)
-                .map_err(|error| HsmError::Thread {
-                    token: inner.name.clone(),
-                    reason: error.to_string(),
-                })
+        let failed = |error: std::io::Error| HsmError::Thread {
+            token: inner.name.clone(),
+            reason: error.to_string(),
         };
         let (login_thread, login) = LoginThread::new(&inner);
-        let mut threads = Vec::with_capacity(workers + 1);
-        threads.push(spawn(
-            format!("hsm-{}", inner.name),
-            alive.clone(),
-            Box::new(move || login_thread.run()),
-        )?);
-        for number in 0..workers {
-            let worker = Worker::new(Arc::clone(&inner), login.clone(), number);
-            let jobs = Arc::clone(&queue);
-            let name = format!("hsm-{}-{number}", inner.name);
-            let work = Box::new(move || worker.run(&jobs));
-            threads.push(spawn(name, alive.clone(), work).inspect_err(|_| queue.close())?);
-        }
+        let logged_in = alive.clone();
+        let login_thread = thread::Builder::new()
+            .name(format!("hsm-{}", inner.name))
+            .spawn(move || {
+                login_thread.run();
+                drop(logged_in);
+            })
+            .map_err(failed)?;
+        let (stop, stopped) = bounded(0);
+        let supervisor = Supervisor::new(&inner, &queue, &login, alive)?;
+        let supervisor = thread::Builder::new()
+            .name(format!("hsm-{}-workers", inner.name))
+            .spawn(move || supervisor.run(&stopped))
+            .inspect_err(|_| queue.close())
+            .map_err(failed)?;
         let holder = Arc::new(Holder {
             inner: Arc::clone(&inner),
             queue: Arc::clone(&queue),
@@ -108,7 +105,9 @@ impl WorkerPool {
             queue,
             holder: Some(holder),
             running,
-            threads,
+            stop: Some(stop),
+            login_thread: Some(login_thread),
+            supervisor: Some(supervisor),
         })
     }
 
@@ -243,6 +242,7 @@ impl Drop for WorkerPool {
     fn drop(&mut self) {
         self.queue.close();
         self.holder = None;
+        self.stop = None;
         // A thread that hangs in the module still has an Arc of it, so C_Finalize is not called.
         if self.running.recv_timeout(CLOSE_TIMEOUT) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!(
@@ -253,7 +253,9 @@ impl Drop for WorkerPool {
         }
         // The module's libraries free their thread-local data when a thread ends, which must not
         // coincide with C_Finalize or the end of the process.
-        for thread in self.threads.drain(..) {
+        let workers = self.supervisor.take().map(JoinHandle::join);
+        let workers = workers.and_then(Result::ok).unwrap_or_default();
+        for thread in workers.into_iter().chain(self.login_thread.take()) {
             let _ = thread.join();
         }
     }

@@ -83,7 +83,8 @@ scenario!(
         let (_hsm, token) = scenario
             .ready(|raw| {
                 raw.queue = 3;
-                raw.deadline = Duration::from_millis(300);
+                // A worker is replaced after twice as long.
+                raw.deadline = Duration::from_secs(300);
             })
             .await;
         let key = new_key(&token, &[1]).await;

@@ -1,11 +1,15 @@
 //! Errors that tell the operator what to do next.
 
+mod codes;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::fault::Fault;
 use super::token_state::TokenState;
 use crate::x509::KeyKind;
+
+pub(super) use codes::FaultClass;
 
 /// A failure of the module, a token or a key. Of a signature: [`SignError`].
 #[derive(Clone, Debug, thiserror::Error)]
