@@ -37,6 +37,8 @@ fn specs_that_cannot_be_certified() {
         spec.to_tbs().unwrap_err()
     };
     assert_eq!(error(&|spec| spec.names.clear()), TbsError::NoNames);
+    let two = error(&|spec| spec.names = sans(&[ID, "spiffe://cluster.local/ns/foo/sa/other"]));
+    assert_eq!(two, TbsError::SeveralIds);
     let domain = error(&|spec| spec.names = sans(&["spiffe://cluster.local"]));
     assert!(matches!(domain, TbsError::Name(_)));
     let none = SubjectSpec::EndEntity(ExtendedKeyUsage::NONE);

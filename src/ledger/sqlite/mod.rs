@@ -35,8 +35,9 @@ use self::transaction::{TransactionError, in_transaction};
 use self::writer::{Job, LentConnection, Writer};
 use super::{
     Actor, Applied, BundleRecord, BundleRollout, CertificateRow, Change, CheckReport, Epoch,
-    Filter, HighWater, Intent, IntentId, IssuerId, Ledger, LedgerError, LedgerFuture,
-    LiveCertificates, LiveFilter, Outcome, Record, RotationRecord, Snapshot,
+    Filter, GoneCluster, HighWater, Intent, IntentId, IssuerId, Ledger, LedgerError, LedgerFuture,
+    LiveCertificates, LiveFilter, LiveServer, Outcome, Record, RotationRecord, ServerReport,
+    Snapshot, WatcherReport,
 };
 use crate::clock::{Clock, UnixTime};
 use crate::ledger::sql;
@@ -233,6 +234,29 @@ impl Ledger for Sqlite {
 
     fn rollouts(&self) -> LedgerFuture<'_, Vec<BundleRollout>> {
         self.read(|conn| sql::newest_rollouts(conn).boxed()).boxed()
+    }
+
+    fn report_server(&self, report: ServerReport) -> LedgerFuture<'_, ()> {
+        self.transact(move |conn| async move { sql::report_server(conn, &report).await }.boxed())
+            .boxed()
+    }
+
+    fn live_servers(&self, now: UnixTime) -> LedgerFuture<'_, Vec<LiveServer>> {
+        self.read(move |conn| sql::live_servers(conn, now).boxed())
+            .boxed()
+    }
+
+    fn report_watchers(&self, reports: Vec<WatcherReport>) -> LedgerFuture<'_, ()> {
+        self.transact(move |conn| async move { sql::report_watchers(conn, &reports).await }.boxed())
+            .boxed()
+    }
+
+    fn watchers(&self) -> LedgerFuture<'_, Vec<WatcherReport>> {
+        self.read(|conn| sql::watchers(conn).boxed()).boxed()
+    }
+
+    fn gone_clusters(&self) -> LedgerFuture<'_, Vec<GoneCluster>> {
+        self.read(|conn| sql::gone_clusters(conn).boxed()).boxed()
     }
 
     fn rotations(&self) -> LedgerFuture<'_, Vec<RotationRecord>> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::clock::in_words;
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::issuance::UpstreamOptions;
 use crate::policy::Profile;
@@ -141,7 +142,7 @@ impl AuthorityConfig {
         if left >= needed {
             return Ok(());
         }
-        let show = humantime::format_duration;
+        let show = in_words;
         let problem = format_args!(
             "an issuing CA of {} that is renewed at {}% of its life, and up to {JITTER_PERCENT}% later, \
              has {} left then, but certificates of [profiles.{}] live {}",

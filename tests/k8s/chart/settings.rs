@@ -138,6 +138,23 @@ fn free_tables_are_written_as_they_are() {
     assert_eq!(read["log"]["format"].as_str(), Some("json"));
 }
 
+/// A certificate renews a certificate only where the operator has said so.
+#[test]
+fn renewal_by_certificate_is_chosen() {
+    let trusted = |values: &[String]| {
+        let read: toml::Table = configuration(values).parse().unwrap();
+        let mesh = read["listeners"]["mesh"].as_table().unwrap();
+        let certificates = mesh.get("client_certificates");
+        certificates.map(|section| section["trust_domains"].as_array().unwrap().clone())
+    };
+    assert_eq!(trusted(&set(&[])), None);
+    let chosen = set(&[
+        "authentication.renewByCertificate=true",
+        "trustDomain=td.example",
+    ]);
+    assert_eq!(trusted(&chosen), Some(vec!["td.example".into()]));
+}
+
 /// A changed configuration is a changed pod.
 #[test]
 fn the_pod_follows_its_configuration() {
