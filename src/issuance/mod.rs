@@ -25,6 +25,7 @@ mod request;
 mod request_for_issuer;
 mod requested_ca;
 mod requested_certificate;
+mod shared_revision;
 mod signable;
 mod status;
 mod subordinate;

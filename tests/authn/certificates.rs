@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair, SanType};
 use rootbridge::authn::{
     AuthnError, Caller, CertificateStatus, CertificateStatusSource, CertificateVerifier,
-    LookupError, Method, RawCallers,
+    ClientCertificate, LookupError, Method, RawCallers,
 };
 use rootbridge::clock::{FixedClock, UnixTime};
 use rootbridge::x509::{Certificate, TrustDomain};
@@ -25,14 +25,25 @@ const ID: &str = "spiffe://cluster.local/ns/foo/sa/vm";
 struct Ledger {
     held: Mutex<HashMap<(String, Vec<u8>), CertificateStatus>>,
     asked: Mutex<usize>,
+    revision: Mutex<u64>,
     down: Mutex<bool>,
 }
 
 impl CertificateStatusSource for Ledger {
+    fn revision(&self) -> BoxFuture<'_, Result<u64, LookupError>> {
+        Box::pin(async move {
+            match *self.down.lock().unwrap() {
+                true => Err(LookupError("the ledger is busy".to_owned())),
+                false => Ok(*self.revision.lock().unwrap()),
+            }
+        })
+    }
+
     fn find<'a>(
         &'a self,
         trust_domain: &'a TrustDomain,
         leaf: &'a Certificate,
+        _revision: u64,
     ) -> BoxFuture<'a, Result<Option<CertificateStatus>, LookupError>> {
         Box::pin(async move {
             *self.asked.lock().unwrap() += 1;
@@ -118,7 +129,9 @@ impl Fixture {
     }
 
     async fn ask(&self, leaf: &[u8]) -> Result<Caller, AuthnError> {
-        self.callers.authenticate(leaf).await
+        self.callers
+            .authenticate(&ClientCertificate::new(leaf))
+            .await
     }
 
     async fn rejects(&self, leaf: &[u8], why: &str) {
@@ -310,6 +323,66 @@ async fn it_is_judged_at_every_call() {
     assert!(why.contains("the ledger is busy"), "{why}");
     *fixture.ledger.down.lock().unwrap() = false;
     assert!(fixture.ask(&leaf).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_connection_asks_the_ledger_again_when_the_records_have_changed() {
+    let fixture = Fixture::new();
+    let leaf = fixture.leaf(&[ID], &[]);
+    fixture.hold(&leaf, Fixture::status());
+    let connection = ClientCertificate::new(leaf.as_slice());
+    let asked = || *fixture.ledger.asked.lock().unwrap();
+    let moves = || *fixture.ledger.revision.lock().unwrap() += 1;
+    let call = async || fixture.callers.authenticate(&connection).await;
+    let first = call().await.unwrap();
+    for _ in 0..5 {
+        assert_eq!(call().await.unwrap(), first);
+    }
+    assert_eq!(asked(), 1);
+    // Another connection knows nothing of this one.
+    fixture.ask(&leaf).await.unwrap();
+    assert_eq!(asked(), 2);
+
+    // Each change of the records is seen by the next call.
+    for (change, why) in [
+        (CertificateStatus { revoked: true, ..Fixture::status() }, "is revoked"),
+        (CertificateStatus { issuer_retired: true, ..Fixture::status() }, "issuer is retired"),
+        (CertificateStatus { released: false, ..Fixture::status() }, "never released"),
+    ] {
+        fixture.hold(&leaf, change);
+        moves();
+        for _ in 0..2 {
+            let refused = call().await.unwrap_err().to_string();
+            let reason = fixture.ask(&leaf).await.unwrap_err().to_string();
+            assert!(refused.contains(why) && refused == reason, "{refused}");
+        }
+        fixture.hold(&leaf, Fixture::status());
+        moves();
+        assert_eq!(call().await.unwrap(), first);
+    }
+    // What was not released is looked up at each call: it may be released without a change of the records.
+    let before = asked();
+    fixture.hold(&leaf, CertificateStatus { released: false, ..Fixture::status() });
+    moves();
+    call().await.unwrap_err();
+    fixture.hold(&leaf, Fixture::status());
+    call().await.unwrap();
+    assert_eq!(asked(), before + 2);
+    // A record that has vanished.
+    fixture.ledger.held.lock().unwrap().clear();
+    moves();
+    let refused = call().await.unwrap_err().to_string();
+    assert!(refused.contains("does not hold"), "{refused}");
+
+    // The time and the ledger's absence are seen without a change.
+    fixture.hold(&leaf, Fixture::status());
+    call().await.unwrap();
+    *fixture.ledger.down.lock().unwrap() = true;
+    assert!(matches!(call().await, Err(AuthnError::Unavailable(_))));
+    *fixture.ledger.down.lock().unwrap() = false;
+    fixture.clock.set(UnixTime::from_secs(NOW + 5 * DAY));
+    let refused = call().await.unwrap_err().to_string();
+    assert!(refused.contains("reauthenticate_after"), "{refused}");
 }
 
 #[tokio::test]
