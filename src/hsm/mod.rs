@@ -29,6 +29,7 @@ mod module_restart;
 mod permit;
 mod pin;
 mod pin_source;
+mod place;
 mod public_key;
 mod queue;
 mod refused_pin;

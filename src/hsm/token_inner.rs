@@ -34,6 +34,8 @@ pub(super) struct TokenInner {
     pub(super) unconfirmed_signatures: AtomicU64,
     /// How often the module was started again for this token.
     pub(super) module_restarts: AtomicU64,
+    /// Of C_SignInit and C_Sign, smoothed, in ns; 0 before the first.
+    signing_time: AtomicU64,
     login_generation: AtomicU64,
     state: watch::Sender<TokenState>,
     info: Mutex<Option<TokenInfo>>,
@@ -74,6 +76,7 @@ impl TokenInner {
             test_signatures: AtomicU64::new(0),
             unconfirmed_signatures: AtomicU64::new(0),
             module_restarts: AtomicU64::new(0),
+            signing_time: AtomicU64::new(0),
             login_generation: AtomicU64::new(0),
             state: watch::Sender::new(TokenState::Starting),
             info: Mutex::new(None),
@@ -213,6 +216,27 @@ impl TokenInner {
     /// Later failures are reported again.
     pub(super) fn start_failure_check(&self) {
         self.failure_reported.store(false, Ordering::SeqCst);
+    }
+
+    /// Counts a signature's time in.
+    pub(super) fn add_signing_time(&self, took: Duration) {
+        let took = took.min(self.deadline).as_nanos();
+        let took = u64::try_from(took).unwrap_or(u64::MAX);
+        // Two threads at once may lose one of their times.
+        let before = self.signing_time.load(Ordering::Relaxed);
+        let after = match before {
+            0 => took,
+            _ => before - before / 8 + took / 8,
+        };
+        self.signing_time.store(after, Ordering::Relaxed);
+    }
+
+    /// When a request has its signature that so many are ahead of. `None` when none is for each worker.
+    pub(super) fn wait_behind(&self, ahead: usize) -> Option<Duration> {
+        let workers = self.wanted_workers().max(1);
+        let each = Duration::from_nanos(self.signing_time.load(Ordering::Relaxed));
+        let turns = u32::try_from(ahead / workers).unwrap_or(u32::MAX);
+        (turns > 0).then(|| each.saturating_mul(turns.saturating_add(1)))
     }
 
     /// As many workers as the token bears sessions, and as the configuration allows.

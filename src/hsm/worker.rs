@@ -18,17 +18,17 @@ use super::keys;
 use super::lifecycle::ModuleSession;
 use super::login_client::LoginClient;
 use super::mechanism;
+use super::place::Taker;
 use super::queue::{JobQueue, Next};
 use super::seat::Seat;
 use super::session_state::is_usable;
 use super::signing_key::SigningKey;
-use super::slots::QueueSlot;
 use super::token_inner::TokenInner;
 
 /// Queued work, with its queue slot, which is released when a worker takes the job.
 pub(super) struct Job {
     pub(super) work: Work,
-    pub(super) queue_slot: QueueSlot,
+    pub(super) place: Taker,
 }
 
 pub(super) enum Work {
@@ -76,10 +76,9 @@ impl Worker {
         let mut interrupts = 0;
         while !self.seat.is_leaving() {
             match jobs.next(&mut interrupts) {
-                Next::Job(Job { work, queue_slot }) => {
-                    drop(queue_slot);
-                    self.work(work);
-                }
+                Next::Job(job) if job.place.take() => self.work(job.work),
+                // The caller is gone: nothing is signed.
+                Next::Job(_) => {}
                 Next::Interrupted if self.inner.module.is_restarting() => self.open = None,
                 Next::Interrupted => {}
                 Next::End => return,
@@ -90,8 +89,6 @@ impl Worker {
     fn work(&mut self, work: Work) {
         match work {
             Work::Call(call) => call(self),
-            // The caller is gone: nothing is signed.
-            Work::Sign(job) if job.reply.is_closed() => {}
             Work::Sign(job) => {
                 let seat = Arc::clone(&self.seat);
                 let inside = seat.enter(self.inner.deadline);
@@ -179,7 +176,11 @@ impl Worker {
             }
         };
         let (algorithm, hashed) = (job.key.algorithm, self.inner.hashed_in_token());
+        let started = Instant::now();
         let signed = mechanism::sign(&open.session, handle, algorithm, hashed, &job.message);
+        if signed.is_ok() {
+            self.inner.add_signing_time(started.elapsed());
+        }
         signed.inspect_err(|fault| {
             if fault.may_have_signed() {
                 self.inner

@@ -12,6 +12,7 @@ use super::error::{HsmError, SignError};
 use super::lifecycle::SessionHolder;
 use super::login::LoginThread;
 use super::login_client::LoginClient;
+use super::place::Place;
 use super::queue::JobQueue;
 use super::signing_key::{SigningKey, TEST_MESSAGE};
 use super::slots::{QueueSlot, Slots};
@@ -57,6 +58,9 @@ impl SessionHolder for Holder {
         self.inner.is_ready()
     }
 }
+
+/// How much of a request's time is for the queue and the signature.
+const TIME_FOR_SIGNING: f64 = 0.8;
 
 /// The result of a self-test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,12 +122,26 @@ impl WorkerPool {
 
     /// Reserves a queue slot.
     pub(super) fn reserve(&self, share: Share) -> Result<QueueSlot, SignError> {
+        self.in_time(share)?;
         self.slots.reserve(share)
     }
 
     /// Whether a slot could be reserved now.
     pub(super) fn look(&self, share: Share) -> Result<(), SignError> {
+        self.in_time(share)?;
         self.slots.look(share)
+    }
+
+    /// Refuses what could not be signed in the time that a request has.
+    fn in_time(&self, share: Share) -> Result<(), SignError> {
+        // What must be recorded first takes a part of it.
+        let limit = self.inner.deadline.mul_f64(TIME_FOR_SIGNING);
+        match self.inner.wait_behind(self.queue.ahead(&share)) {
+            Some(wait) if wait > limit && !share.is_own() => {
+                Err(SignError::TooLate { wait, limit })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Runs `call` in a worker, and waits up to `limit` for its result; `what` is for the error.
@@ -140,13 +158,11 @@ impl WorkerPool {
         let queue_slot = slot.map_err(|_| self.inner.busy_error())?;
         let (reply, result) = oneshot::channel();
         let deadline = Instant::now() + limit;
+        // After the time limit the call does not run: its caller has returned an error.
         let work = Work::Call(Box::new(move |worker| {
-            // After the time limit the call must not run: its caller has returned an error.
-            if !reply.is_closed() {
-                let _ = reply.send(worker.call(deadline, retry, call));
-            }
+            let _ = reply.send(worker.call(deadline, retry, call));
         }));
-        self.send(Job { work, queue_slot });
+        let _place = self.send(work, queue_slot);
         match tokio::time::timeout(limit, result).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) | Err(_) => Err(self.timeout_error(what, limit)),
@@ -170,11 +186,16 @@ impl WorkerPool {
             test,
             reply,
         };
-        self.send(Job {
-            work: Work::Sign(job),
-            queue_slot,
-        });
-        signature.await.unwrap_or_else(|_| {
+        let place = self.send(Work::Sign(job), queue_slot);
+        let mut signature = signature;
+        let at = tokio::time::Instant::from_std(deadline);
+        let signed = match tokio::time::timeout_at(at, &mut signature).await {
+            Ok(signed) => signed,
+            Err(_) if place.give_up() => return Err(SignError::Expired),
+            // A worker has it.
+            Err(_) => signature.await,
+        };
+        signed.unwrap_or_else(|_| {
             Err(SignError::Unknown(
                 "the worker ended before it replied".into(),
             ))
@@ -188,10 +209,17 @@ impl WorkerPool {
         let queue_slot = slot.map_err(|_| self.inner.busy_error())?;
         let limit = self.inner.deadline;
         let start = Instant::now();
-        let signing = self.sign(key, TEST_MESSAGE, start + limit, true, queue_slot);
+        // Below it is given up first.
+        let late = start + limit.saturating_mul(2);
+        let signing = self.sign(key, TEST_MESSAGE, late, true, queue_slot);
         let result = match tokio::time::timeout(limit, signing).await {
             Ok(Ok(signature)) => key.verify_test_signature(&signature),
-            Ok(Err(SignError::Busy | SignError::ShareInUse(_) | SignError::Expired)) => {
+            Ok(Err(
+                SignError::Busy
+                | SignError::ShareInUse(_)
+                | SignError::TooLate { .. }
+                | SignError::Expired,
+            )) => {
                 return Err(self.inner.busy_error());
             }
             Ok(Err(error)) => Err(error.to_string()),
@@ -224,9 +252,17 @@ impl WorkerPool {
         }
     }
 
-    /// Once the queue is closed, the job is dropped with its reply, which the caller notices.
-    fn send(&self, job: Job) {
-        self.queue.push(&job.queue_slot.share(), job);
+    /// Once the queue is closed, the job is dropped with its reply, which the caller notices. The caller
+    /// that drops the place has given up.
+    fn send(&self, work: Work, queue_slot: QueueSlot) -> Place {
+        let share = queue_slot.share();
+        let place = Place::new(queue_slot);
+        let job = Job {
+            work,
+            place: place.clone_for_worker(),
+        };
+        self.queue.push(&share, job);
+        place
     }
 
     fn timeout_error(&self, what: &'static str, after: Duration) -> HsmError {

@@ -200,6 +200,9 @@ pub enum SignError {
     /// What is left of the queue is for others.
     #[error("{0} has its share of the HSM's queue; the rest is for others")]
     ShareInUse(&'static str),
+    /// What waits already takes longer than the time that the request has.
+    #[error("what the HSM has to sign first takes {}ms, and a request has {}ms", wait.as_millis(), limit.as_millis())]
+    TooLate { wait: Duration, limit: Duration },
     /// The deadline passed before the request reached the token.
     #[error("the deadline passed before the request reached the HSM")]
     Expired,
