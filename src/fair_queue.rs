@@ -55,6 +55,7 @@ const NEWCOMERS_IN_A_ROW: u8 = 8;
 #[derive(Debug)]
 pub struct FairQueue<T> {
     root: Node<T>,
+    len: usize,
 }
 
 #[derive(Debug)]
@@ -64,8 +65,6 @@ struct Node<T> {
     /// The others with work, in the order of their turns.
     turns: VecDeque<u64>,
     newcomers_in_a_row: u8,
-    /// All work below.
-    len: usize,
     children: HashMap<u64, Node<T>>,
     /// Only at the lowest level.
     work: VecDeque<T>,
@@ -77,7 +76,6 @@ impl<T> Default for Node<T> {
             newcomers: VecDeque::new(),
             turns: VecDeque::new(),
             newcomers_in_a_row: 0,
-            len: 0,
             children: HashMap::new(),
             work: VecDeque::new(),
         }
@@ -88,64 +86,43 @@ impl<T> Default for FairQueue<T> {
     fn default() -> Self {
         Self {
             root: Node::default(),
+            len: 0,
         }
     }
 }
 
 impl<T> FairQueue<T> {
     pub fn len(&self) -> usize {
-        self.root.len
+        self.len
     }
 
     pub fn is_empty(&self) -> bool {
-        self.root.len == 0
-    }
-
-    /// How many are served before new work of `share` would be, at most, if nothing else comes.
-    pub fn ahead(&self, share: &Share) -> usize {
-        self.root.ahead(&share.levels)
+        self.len == 0
     }
 
     pub fn push(&mut self, share: &Share, work: T) {
         let mut node = &mut self.root;
         for key in share.levels {
-            node.len += 1;
             if !node.children.contains_key(&key) {
                 node.newcomers.push_back(key);
             }
             node = node.children.entry(key).or_default();
         }
-        node.len += 1;
         node.work.push_back(work);
+        self.len += 1;
     }
 
     /// The next by turns.
     pub fn pop(&mut self) -> Option<T> {
-        self.root.pop()
+        let work = self.root.pop()?;
+        self.len -= 1;
+        Some(work)
     }
 }
 
 impl<T> Node<T> {
     fn is_empty(&self) -> bool {
         self.work.is_empty() && self.children.is_empty()
-    }
-
-    /// In its own share's turns: one for each that is ahead there, and its own. Each other share has as many
-    /// turns meanwhile, or fewer newcomers come first.
-    fn ahead(&self, levels: &[u64]) -> usize {
-        let Some((key, below)) = levels.split_first() else {
-            return self.work.len();
-        };
-        let Some(own) = self.children.get(key) else {
-            let others = self.newcomers.len();
-            let between = others / usize::from(NEWCOMERS_IN_A_ROW) + 1;
-            return self.len.min(others + between);
-        };
-        let own_ahead = own.ahead(below);
-        let others = self.children.len().saturating_sub(1);
-        // With each turn of the others, newcomers among them may have one more.
-        let turns = others.saturating_mul(own_ahead + 2);
-        own_ahead + turns.min(self.len.saturating_sub(own.len))
     }
 
     fn next(&mut self) -> Option<u64> {
@@ -159,7 +136,6 @@ impl<T> Node<T> {
     }
 
     fn pop(&mut self) -> Option<T> {
-        self.len = self.len.saturating_sub(1);
         let Some(key) = self.next() else {
             return self.work.pop_front();
         };
@@ -212,51 +188,6 @@ mod tests {
         assert!((0..1000).all(|caller| queue.pop() == Some(caller)));
         assert!(queue.is_empty() && queue.pop().is_none());
         assert!(queue.root.children.is_empty() && queue.root.newcomers.is_empty());
-    }
-
-    /// In random queues: new work is served after no more than was said, and it is not all of the queue for
-    /// one that has little.
-    #[test]
-    fn what_is_ahead_of_new_work_is_bounded() {
-        let mut seed = 1_u32;
-        let mut random = |below: u32| {
-            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (seed >> 16) % below
-        };
-        for _ in 0..300 {
-            let mut queue = FairQueue::default();
-            let mut any = |most: u32| {
-                let (domain, cluster) = (random(3).to_string(), random(2).to_string());
-                Share::new(&domain, &cluster, &random(most))
-            };
-            for step in 0..200 {
-                queue.push(&any(4), false);
-                if step % 3 == 0 {
-                    queue.pop();
-                }
-            }
-            for share in [any(4), any(9), Share::new("new", "", "x")] {
-                let (ahead, all) = (queue.ahead(&share), queue.len());
-                assert!(ahead <= all);
-                if share == Share::new("new", "", "x") {
-                    assert!(ahead <= 5, "{ahead} of {all}");
-                }
-                queue.push(&share, true);
-                let mut served = 0;
-                let mut left = Vec::new();
-                while let Some(is_it) = queue.pop() {
-                    if is_it {
-                        break;
-                    }
-                    served += 1;
-                    left.push(is_it);
-                }
-                assert!(served <= ahead, "{served} of {all} were served, not {ahead}");
-                for _ in left {
-                    queue.push(&any(4), false);
-                }
-            }
-        }
     }
 
     #[test]

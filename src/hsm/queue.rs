@@ -50,11 +50,6 @@ impl<T> JobQueue<T> {
         self.changed.notify_one();
     }
 
-    /// How many are served before a new job of `share`, at most.
-    pub(super) fn ahead(&self, share: &Share) -> usize {
-        self.lock().jobs.ahead(share)
-    }
-
     /// Waits for a job. `seen` counts the interrupts that the worker has had.
     pub(super) fn next(&self, seen: &mut u64) -> Next<T> {
         let mut inner = self.lock();

@@ -136,7 +136,7 @@ impl WorkerPool {
     fn in_time(&self, share: Share) -> Result<(), SignError> {
         // What must be recorded first takes a part of it.
         let limit = self.inner.deadline.mul_f64(TIME_FOR_SIGNING);
-        match self.inner.wait_behind(self.queue.ahead(&share)) {
+        match self.inner.wait_behind(self.slots.ahead(share)) {
             Some(wait) if wait > limit && !share.is_own() => {
                 Err(SignError::TooLate { wait, limit })
             }

@@ -133,7 +133,7 @@ impl IssueError {
             Self::Hsm(error) => match error {
                 SignError::Busy | SignError::ShareInUse(_) | SignError::TooLate { .. } => {
                     Category::HsmBusy
-                },
+                }
                 SignError::Expired => Category::Timeout,
                 SignError::Unavailable(_) | SignError::Unknown(_) => Category::HsmUnavailable,
                 SignError::Refused(_) => Category::HsmRefused,

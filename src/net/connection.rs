@@ -116,12 +116,8 @@ impl Connection {
         }
     }
 
-    async fn serve<S>(
-        self,
-        stream: S,
-        slot: Slot,
-        certificate: Option<Arc<ClientCertificate>>,
-    ) where
+    async fn serve<S>(self, stream: S, slot: Slot, certificate: Option<Arc<ClientCertificate>>)
+    where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Self {

@@ -345,9 +345,27 @@ async fn a_connection_asks_the_ledger_again_when_the_records_have_changed() {
 
     // Each change of the records is seen by the next call.
     for (change, why) in [
-        (CertificateStatus { revoked: true, ..Fixture::status() }, "is revoked"),
-        (CertificateStatus { issuer_retired: true, ..Fixture::status() }, "issuer is retired"),
-        (CertificateStatus { released: false, ..Fixture::status() }, "never released"),
+        (
+            CertificateStatus {
+                revoked: true,
+                ..Fixture::status()
+            },
+            "is revoked",
+        ),
+        (
+            CertificateStatus {
+                issuer_retired: true,
+                ..Fixture::status()
+            },
+            "issuer is retired",
+        ),
+        (
+            CertificateStatus {
+                released: false,
+                ..Fixture::status()
+            },
+            "never released",
+        ),
     ] {
         fixture.hold(&leaf, change);
         moves();
@@ -362,7 +380,13 @@ async fn a_connection_asks_the_ledger_again_when_the_records_have_changed() {
     }
     // What was not released is looked up at each call: it may be released without a change of the records.
     let before = asked();
-    fixture.hold(&leaf, CertificateStatus { released: false, ..Fixture::status() });
+    fixture.hold(
+        &leaf,
+        CertificateStatus {
+            released: false,
+            ..Fixture::status()
+        },
+    );
     moves();
     call().await.unwrap_err();
     fixture.hold(&leaf, Fixture::status());

@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use rootbridge::authn::{
-    Api, AuthnError, CertificateStatus, CertificateStatusSource, CertificateVerifier, ClientCertificate, LookupError,
-    Operators, RawCallers, RawConfig, bearer,
+    Api, AuthnError, CertificateStatus, CertificateStatusSource, CertificateVerifier,
+    ClientCertificate, LookupError, Operators, RawCallers, RawConfig, bearer,
 };
 use rootbridge::clock::{FixedClock, UnixTime};
 use rootbridge::x509::{Certificate, TrustDomain};

@@ -32,7 +32,9 @@ pub(crate) async fn once(
     let server = ReadyServer::start(authority, requests).await?;
     sleep(IDLE).await;
     let (rss_idle_mib, _) = server.server.memory_mib()?;
-    let window = server.measure(args, &Queue::new(requests, args.renew)).await?;
+    let window = server
+        .measure(args, &Queue::new(requests, args.renew))
+        .await?;
     let (_, rss_load_mib) = server.server.memory_mib()?;
     server.server.stop().await?;
     Ok(Run {
