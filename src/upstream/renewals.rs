@@ -1,6 +1,6 @@
 //! Follows the ledger and takes the request of every authority one step further when it is due.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use super::schedule::{after_refusals, renewal};
 use super::status::{OpenRequest, RequestStatus, Statuses, times};
 use super::step::{Authority, Step, Worker};
 use crate::clock::{Clock, UnixTime};
-use crate::issuance::{Ceremony, active_path, active_since};
-use crate::ledger::{AuthorityRecord, CaRequestState, Ledger, LedgerError, Snapshot};
+use crate::issuance::{Ceremony, active_path, active_row};
+use crate::ledger::{AuthorityRecord, CaRequestState, Ledger, LedgerError};
 use crate::x509::TrustDomain;
 
 /// How often the ledger's revision is read: one row, in memory.
@@ -53,6 +53,7 @@ pub struct Renewals {
     /// The revision at which an answer that waits was examined last.
     examined: BTreeMap<TrustDomain, u64>,
     busy: HashSet<TrustDomain>,
+    known: BTreeMap<TrustDomain, Known>,
     /// When an authority is tried again whose last step failed without a record of it.
     not_before: BTreeMap<TrustDomain, UnixTime>,
     /// When it is looked again whether a replaced issuing CA can be retired.
@@ -85,6 +86,7 @@ impl Renewals {
             places: Arc::new(Semaphore::new(AT_ONCE)),
             examined: BTreeMap::new(),
             busy: HashSet::new(),
+            known: BTreeMap::new(),
             not_before: BTreeMap::new(),
             retire_at: BTreeMap::new(),
             seen: None,
@@ -138,11 +140,17 @@ impl Renewals {
             return Ok(());
         }
         let records = self.worker.ledger.snapshot().await?;
+        let revision = records.revision;
+        let mut records: HashMap<_, _> = records
+            .authorities
+            .into_iter()
+            .map(|record| (record.trust_domain.clone(), record))
+            .collect();
         let mut look_at = now.plus(LOOK);
         for authority in self.authorities.clone() {
             let domain = authority.config.trust_domain();
-            let record = records.authority(domain);
-            self.show(&authority, record, now);
+            self.learn(&authority, records.remove(domain));
+            self.show(&authority, now);
             if self.busy.contains(domain) {
                 continue;
             }
@@ -150,11 +158,11 @@ impl Renewals {
                 look_at = look_at.min(*at);
                 continue;
             }
-            match self.next(&authority, &records, now) {
+            match self.next(&authority, revision, now) {
                 Next::At(at) => look_at = look_at.min(at),
                 Next::Now(step) => {
                     self.busy.insert(domain.clone());
-                    self.examined.insert(domain.clone(), records.revision);
+                    self.examined.insert(domain.clone(), revision);
                     if matches!(step, Step::Retire(_)) {
                         self.retire_at.insert(domain.clone(), now.plus(RETIREMENT));
                     }
@@ -167,20 +175,35 @@ impl Renewals {
                 }
             }
         }
-        self.seen = Some(records.revision);
+        self.seen = Some(revision);
         self.look_at = Some(look_at);
         Ok(())
     }
 
-    /// What an authority needs next.
-    fn next(&self, authority: &Authority, records: &Snapshot, now: UnixTime) -> Next {
+    /// Keeps what is on record of an authority. What follows from it is computed again if it has changed.
+    fn learn(&mut self, authority: &Authority, record: Option<AuthorityRecord>) {
         let domain = authority.config.trust_domain();
-        let Some(record) = records.authority(domain) else {
+        match record {
+            None => drop(self.known.remove(domain)),
+            Some(record) => {
+                let known = self.known.get(domain);
+                if known.is_none_or(|known| known.record != record) {
+                    let due = due(authority, &record);
+                    self.known.insert(domain.clone(), Known { record, due });
+                }
+            }
+        }
+    }
+
+    /// What an authority needs next.
+    fn next(&self, authority: &Authority, revision: u64, now: UnixTime) -> Next {
+        let domain = authority.config.trust_domain();
+        let Some(Known { record, due }) = self.known.get(domain) else {
             return Next::Now(Step::Begin);
         };
         if let Some(open) = record.open_request() {
             let changed = open.state == CaRequestState::Received
-                && self.examined.get(domain) != Some(&records.revision);
+                && self.examined.get(domain) != Some(&revision);
             // This instance makes no attempt now, so that an earlier run of it died during one.
             let abandoned = open.attempt_by.as_ref() == Some(&self.worker.instance);
             return match changed || abandoned || now >= open.next_attempt_at {
@@ -188,7 +211,6 @@ impl Renewals {
                 false => Next::At(open.next_attempt_at),
             };
         }
-        let due = due(authority, record);
         if due.is_none_or(|due| now >= due) {
             return Next::Now(Step::Begin);
         }
@@ -199,10 +221,11 @@ impl Renewals {
         }
     }
 
-    fn show(&self, authority: &Authority, record: Option<&AuthorityRecord>, now: UnixTime) {
+    fn show(&self, authority: &Authority, now: UnixTime) {
+        let known = self.known.get(authority.config.trust_domain());
+        let record = known.map(|known| &known.record);
         let open = record.and_then(AuthorityRecord::open_request);
-        let idle = record.filter(|_| open.is_none());
-        let due = idle.and_then(|record| due(authority, record));
+        let due = known.filter(|_| open.is_none()).and_then(|known| known.due);
         let (renewal_at, renewal_at_secs) = times(due);
         let last = record.and_then(|record| record.requests.last());
         let refused = last.filter(|last| {
@@ -224,6 +247,14 @@ impl Renewals {
     }
 }
 
+/// What is on record of an authority.
+#[derive(Debug)]
+struct Known {
+    record: AuthorityRecord,
+    /// When the next request begins, if none is open; `None` for now.
+    due: Option<UnixTime>,
+}
+
 enum Next {
     Now(Step),
     /// Nothing before.
@@ -233,7 +264,7 @@ enum Next {
 /// When the next request begins; `None` for now.
 fn due(authority: &Authority, record: &AuthorityRecord) -> Option<UnixTime> {
     let path = active_path(record).ok();
-    let since = active_since(record);
+    let since = active_row(record).map(|(_, row)| row.added_at);
     let renewal = path
         .zip(since)
         .and_then(|(path, since)| renewal(&path, since, authority.config.renew_at));

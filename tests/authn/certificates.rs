@@ -14,19 +14,19 @@ use rootbridge::x509::{Certificate, TrustDomain};
 
 use crate::support::{NOW, parse};
 
-const DAY: i64 = 24 * 3600;
+pub(crate) const DAY: i64 = 24 * 3600;
 /// 2026-09-20 and 2026-10-01, at midnight: rcgen takes days.
 const NOT_BEFORE: i64 = NOW - 137_600;
 const NOT_AFTER: i64 = NOW + 812_800;
-const ID: &str = "spiffe://cluster.local/ns/foo/sa/vm";
+pub(crate) const ID: &str = "spiffe://cluster.local/ns/foo/sa/vm";
 
 /// What a ledger would say.
 #[derive(Debug, Default)]
-struct Ledger {
-    held: Mutex<HashMap<(String, Vec<u8>), CertificateStatus>>,
-    asked: Mutex<usize>,
-    revision: Mutex<u64>,
-    down: Mutex<bool>,
+pub(crate) struct Ledger {
+    pub(crate) held: Mutex<HashMap<(String, Vec<u8>), CertificateStatus>>,
+    pub(crate) asked: Mutex<usize>,
+    pub(crate) revision: Mutex<u64>,
+    pub(crate) down: Mutex<bool>,
 }
 
 impl CertificateStatusSource for Ledger {
@@ -56,15 +56,15 @@ impl CertificateStatusSource for Ledger {
     }
 }
 
-struct Fixture {
-    ledger: Arc<Ledger>,
-    clock: Arc<FixedClock>,
-    callers: CertificateVerifier,
+pub(crate) struct Fixture {
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) clock: Arc<FixedClock>,
+    pub(crate) callers: CertificateVerifier,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let ledger = Arc::new(Ledger::default());
         let clock = Arc::new(FixedClock::new(UnixTime::from_secs(NOW)));
         let raw: RawCallers = toml::from_str(
@@ -88,7 +88,7 @@ impl Fixture {
     }
 
     /// A certificate that has begun and will not end for days.
-    fn leaf(&self, uris: &[&str], dns: &[&str]) -> Vec<u8> {
+    pub(crate) fn leaf(&self, uris: &[&str], dns: &[&str]) -> Vec<u8> {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.subject_alt_names = uris
             .iter()
@@ -109,7 +109,7 @@ impl Fixture {
             .to_vec()
     }
 
-    fn status() -> CertificateStatus {
+    pub(crate) fn status() -> CertificateStatus {
         CertificateStatus {
             released: true,
             revoked: false,
@@ -123,12 +123,12 @@ impl Fixture {
         }
     }
 
-    fn hold(&self, leaf: &[u8], status: CertificateStatus) {
+    pub(crate) fn hold(&self, leaf: &[u8], status: CertificateStatus) {
         let key = ("cluster.local".to_owned(), leaf.to_vec());
         self.ledger.held.lock().unwrap().insert(key, status);
     }
 
-    async fn ask(&self, leaf: &[u8]) -> Result<Caller, AuthnError> {
+    pub(crate) async fn ask(&self, leaf: &[u8]) -> Result<Caller, AuthnError> {
         self.callers
             .authenticate(&ClientCertificate::new(leaf))
             .await
@@ -323,90 +323,6 @@ async fn it_is_judged_at_every_call() {
     assert!(why.contains("the ledger is busy"), "{why}");
     *fixture.ledger.down.lock().unwrap() = false;
     assert!(fixture.ask(&leaf).await.is_ok());
-}
-
-#[tokio::test]
-async fn a_connection_asks_the_ledger_again_when_the_records_have_changed() {
-    let fixture = Fixture::new();
-    let leaf = fixture.leaf(&[ID], &[]);
-    fixture.hold(&leaf, Fixture::status());
-    let connection = ClientCertificate::new(leaf.as_slice());
-    let asked = || *fixture.ledger.asked.lock().unwrap();
-    let moves = || *fixture.ledger.revision.lock().unwrap() += 1;
-    let call = async || fixture.callers.authenticate(&connection).await;
-    let first = call().await.unwrap();
-    for _ in 0..5 {
-        assert_eq!(call().await.unwrap(), first);
-    }
-    assert_eq!(asked(), 1);
-    // Another connection knows nothing of this one.
-    fixture.ask(&leaf).await.unwrap();
-    assert_eq!(asked(), 2);
-
-    // Each change of the records is seen by the next call.
-    for (change, why) in [
-        (
-            CertificateStatus {
-                revoked: true,
-                ..Fixture::status()
-            },
-            "is revoked",
-        ),
-        (
-            CertificateStatus {
-                issuer_retired: true,
-                ..Fixture::status()
-            },
-            "issuer is retired",
-        ),
-        (
-            CertificateStatus {
-                released: false,
-                ..Fixture::status()
-            },
-            "never released",
-        ),
-    ] {
-        fixture.hold(&leaf, change);
-        moves();
-        for _ in 0..2 {
-            let refused = call().await.unwrap_err().to_string();
-            let reason = fixture.ask(&leaf).await.unwrap_err().to_string();
-            assert!(refused.contains(why) && refused == reason, "{refused}");
-        }
-        fixture.hold(&leaf, Fixture::status());
-        moves();
-        assert_eq!(call().await.unwrap(), first);
-    }
-    // What was not released is looked up at each call: it may be released without a change of the records.
-    let before = asked();
-    fixture.hold(
-        &leaf,
-        CertificateStatus {
-            released: false,
-            ..Fixture::status()
-        },
-    );
-    moves();
-    call().await.unwrap_err();
-    fixture.hold(&leaf, Fixture::status());
-    call().await.unwrap();
-    assert_eq!(asked(), before + 2);
-    // A record that has vanished.
-    fixture.ledger.held.lock().unwrap().clear();
-    moves();
-    let refused = call().await.unwrap_err().to_string();
-    assert!(refused.contains("does not hold"), "{refused}");
-
-    // The time and the ledger's absence are seen without a change.
-    fixture.hold(&leaf, Fixture::status());
-    call().await.unwrap();
-    *fixture.ledger.down.lock().unwrap() = true;
-    assert!(matches!(call().await, Err(AuthnError::Unavailable(_))));
-    *fixture.ledger.down.lock().unwrap() = false;
-    fixture.clock.set(UnixTime::from_secs(NOW + 5 * DAY));
-    let refused = call().await.unwrap_err().to_string();
-    assert!(refused.contains("reauthenticate_after"), "{refused}");
 }
 
 #[tokio::test]

@@ -34,10 +34,10 @@ use self::pool::{Excludes, Pool, closed};
 use self::session::Session;
 use self::writer::{Job, Writer};
 use super::{
-    Actor, Applied, BundleRecord, BundleRollout, CertificateRow, Change, CheckReport, Epoch,
-    Filter, GoneCluster, HighWater, Intent, IntentId, IssuerId, Ledger, LedgerError, LedgerFuture,
-    LiveCertificates, LiveFilter, LiveServer, Outcome, Record, RotationRecord, ServerReport,
-    Snapshot, WatcherReport,
+    Actor, Applied, AuthorityRecord, BundleRecord, BundleRollout, CertificateRow, Change,
+    CheckReport, Epoch, Filter, GoneCluster, HighWater, Intent, IntentId, IssuerId, Ledger,
+    LedgerError, LedgerFuture, LiveCertificates, LiveFilter, LiveServer, Outcome, Record,
+    RotationRecord, ServerReport, Snapshot, WatcherReport,
 };
 use crate::clock::{Clock, UnixTime};
 use crate::ledger::sql;
@@ -183,6 +183,17 @@ impl Ledger for Postgres {
         self.pool
             .read(|session| sql::snapshot(session).boxed())
             .boxed()
+    }
+
+    fn authority<'a>(
+        &'a self,
+        trust_domain: &'a TrustDomain,
+    ) -> LedgerFuture<'a, Option<AuthorityRecord>> {
+        let trust_domain = trust_domain.clone();
+        let work = self.pool.read(|session| {
+            async move { sql::authority_record(session, &trust_domain).await }.boxed()
+        });
+        work.boxed()
     }
 
     fn revision(&self) -> LedgerFuture<'_, u64> {

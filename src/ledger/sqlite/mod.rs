@@ -34,10 +34,10 @@ use self::opened_file::OpenedFile;
 use self::transaction::{TransactionError, in_transaction};
 use self::writer::{Job, LentConnection, Writer};
 use super::{
-    Actor, Applied, BundleRecord, BundleRollout, CertificateRow, Change, CheckReport, Epoch,
-    Filter, GoneCluster, HighWater, Intent, IntentId, IssuerId, Ledger, LedgerError, LedgerFuture,
-    LiveCertificates, LiveFilter, LiveServer, Outcome, Record, RotationRecord, ServerReport,
-    Snapshot, WatcherReport,
+    Actor, Applied, AuthorityRecord, BundleRecord, BundleRollout, CertificateRow, Change,
+    CheckReport, Epoch, Filter, GoneCluster, HighWater, Intent, IntentId, IssuerId, Ledger,
+    LedgerError, LedgerFuture, LiveCertificates, LiveFilter, LiveServer, Outcome, Record,
+    RotationRecord, ServerReport, Snapshot, WatcherReport,
 };
 use crate::clock::{Clock, UnixTime};
 use crate::ledger::sql;
@@ -199,6 +199,17 @@ impl Ledger for Sqlite {
 
     fn snapshot(&self) -> LedgerFuture<'_, Snapshot> {
         self.read(|conn| sql::snapshot(conn).boxed()).boxed()
+    }
+
+    fn authority<'a>(
+        &'a self,
+        trust_domain: &'a TrustDomain,
+    ) -> LedgerFuture<'a, Option<AuthorityRecord>> {
+        let trust_domain = trust_domain.clone();
+        self.read(move |conn| {
+            async move { sql::authority_record(conn, &trust_domain).await }.boxed()
+        })
+        .boxed()
     }
 
     fn revision(&self) -> LedgerFuture<'_, u64> {
