@@ -1,5 +1,6 @@
 //! Builds the server from its components.
 
+mod agent;
 mod core;
 mod descriptors;
 mod high_water;
@@ -19,6 +20,7 @@ mod service_manager;
 mod stuck;
 mod token_mark;
 
+pub use agent::agent;
 pub use core::{Core, StartError};
 pub use high_water::{AcceptOlder, MarkFile};
 pub use log::init as init_log;

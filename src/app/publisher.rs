@@ -21,12 +21,16 @@ pub(super) fn start(
     stop: &CancellationToken,
 ) -> Arc<Distribution> {
     let distribution = Arc::new(Distribution::default());
+    let ledger = Arc::clone(&core.ledger);
     let dependencies = Dependencies {
         config: config.publisher().clone(),
         instance: config.instance().name().to_owned(),
         bundles: Arc::clone(bundles),
         distribution: Arc::clone(&distribution),
-        ledger: Arc::clone(&core.ledger),
+        record: Box::new(move |rollout| {
+            let ledger = Arc::clone(&ledger);
+            Box::pin(async move { ledger.record_rollout(rollout).await })
+        }),
         clock: Arc::clone(&core.clock),
     };
     publisher::start(dependencies, config.bundle_targets(), clusters, tasks, stop);

@@ -209,11 +209,9 @@ impl Session {
                     at: self.dependencies.clock.now(),
                     by: self.dependencies.instance.clone(),
                 };
-                let ledger = Arc::clone(&self.dependencies.ledger);
-                self.records.spawn(async move {
-                    let answer = ledger.record_rollout(rollout.clone()).await;
-                    (index, rollout, answer)
-                });
+                let recorded = (self.dependencies.record)(rollout.clone());
+                self.records
+                    .spawn(async move { (index, rollout, recorded.await) });
             }
             let Some(reported) = self.reported.get_mut(index) else {
                 continue;
