@@ -134,7 +134,7 @@ impl Fixture {
             .await
     }
 
-    async fn rejects(&self, leaf: &[u8], why: &str) {
+    pub(crate) async fn rejects(&self, leaf: &[u8], why: &str) {
         match self.ask(leaf).await {
             Err(AuthnError::Rejected { reason }) => {
                 assert!(reason.contains(why), "{reason} / {why}")
@@ -382,29 +382,4 @@ async fn names_decide_before_the_ledger_is_asked() {
     fixture.hold(&trailing, Fixture::status());
     fixture.rejects(&trailing, "it cannot be read").await;
     assert_eq!(*fixture.ledger.asked.lock().unwrap(), 0);
-}
-
-#[tokio::test]
-async fn it_must_be_exactly_the_one_and_in_its_own_domain() {
-    let fixture = Fixture::new();
-    // Of our own issuer and of a stranger's, with the same name: neither is the one on record.
-    fixture.hold(&fixture.leaf(&[ID], &[]), Fixture::status());
-    fixture
-        .rejects(&fixture.leaf(&[ID], &[]), "does not hold")
-        .await;
-    fixture
-        .rejects(&Fixture::new().leaf(&[ID], &[]), "does not hold")
-        .await;
-    // Another domain that counts here has a ledger of its own.
-    let two = fixture.leaf(&["spiffe://two.example/ns/foo/sa/vm"], &[]);
-    fixture.hold(
-        &two,
-        CertificateStatus {
-            subject: "spiffe://two.example/ns/foo/sa/vm".to_owned(),
-            ..Fixture::status()
-        },
-    );
-    fixture
-        .rejects(&two, "the ledger of two.example does not hold")
-        .await;
 }

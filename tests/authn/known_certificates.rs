@@ -89,3 +89,28 @@ async fn a_connection_asks_the_ledger_again_when_the_records_have_changed() {
     let refused = call().await.unwrap_err().to_string();
     assert!(refused.contains("reauthenticate_after"), "{refused}");
 }
+
+#[tokio::test]
+async fn it_must_be_exactly_the_one_and_in_its_own_domain() {
+    let fixture = Fixture::new();
+    // Of our own issuer and of a stranger's, with the same name: neither is the one on record.
+    fixture.hold(&fixture.leaf(&[ID], &[]), Fixture::status());
+    fixture
+        .rejects(&fixture.leaf(&[ID], &[]), "does not hold")
+        .await;
+    fixture
+        .rejects(&Fixture::new().leaf(&[ID], &[]), "does not hold")
+        .await;
+    // Another domain that counts here has a ledger of its own.
+    let two = fixture.leaf(&["spiffe://two.example/ns/foo/sa/vm"], &[]);
+    fixture.hold(
+        &two,
+        CertificateStatus {
+            subject: "spiffe://two.example/ns/foo/sa/vm".to_owned(),
+            ..Fixture::status()
+        },
+    );
+    fixture
+        .rejects(&two, "the ledger of two.example does not hold")
+        .await;
+}
