@@ -22,6 +22,8 @@ pub struct TokenHealth {
     pub test_signatures: u64,
     /// How often the PKCS#11 module was finalized and initialized again for this token.
     pub module_restarts: u64,
+    /// Threads that hang in the module.
+    pub hanging: usize,
     /// Requests that wait or are being signed.
     pub queued: usize,
 }

@@ -43,6 +43,7 @@ pub struct Metrics {
     hsm_signatures: Family<TokenLabels, Counter>,
     hsm_test_signatures: Family<TokenLabels, Counter>,
     hsm_module_restarts: Family<TokenLabels, Counter>,
+    hsm_hanging_threads: Family<TokenLabels, Gauge>,
     hsm_probe_duration: Family<TokenLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     ledger_up: Gauge,
     ledger_queued: Gauge,
@@ -64,6 +65,7 @@ impl Default for Metrics {
             hsm_signatures: Family::default(),
             hsm_test_signatures: Family::default(),
             hsm_module_restarts: Family::default(),
+            hsm_hanging_threads: Family::default(),
             hsm_probe_duration: Family::default(),
             ledger_up: Gauge::default(),
             ledger_queued: Gauge::default(),
@@ -109,6 +111,11 @@ impl Metrics {
             "hsm_module_restarts",
             "How often the PKCS#11 module was finalized and initialized again for the token",
             self.hsm_module_restarts.clone(),
+        );
+        registry.register(
+            "hsm_hanging_threads",
+            "Threads that have been inside the PKCS#11 module for more than twice their time limit",
+            self.hsm_hanging_threads.clone(),
         );
         registry.register(
             "hsm_probe_duration_seconds",
@@ -181,6 +188,9 @@ impl Metrics {
             self.hsm_queue
                 .get_or_create(&labels)
                 .set(to_i64(token_health.queued as u64));
+            self.hsm_hanging_threads
+                .get_or_create(&labels)
+                .set(to_i64(token_health.hanging as u64));
             // The tokens count their signatures; these counters get the same values.
             for (family, count) in [
                 (&self.hsm_signatures, token_health.signatures),

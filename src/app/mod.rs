@@ -17,6 +17,7 @@ mod renewals;
 mod rotations;
 mod serve;
 mod service_manager;
+mod stuck;
 mod token_mark;
 
 pub use agent::agent;

@@ -128,6 +128,7 @@ impl Prober {
                 signatures: token.signatures(),
                 test_signatures: token.test_signatures(),
                 module_restarts: token.module_restarts(),
+                hanging: token.hanging(),
                 queued: token.queued(),
             },
         );

@@ -16,7 +16,9 @@ use super::policy::effective_policy;
 use super::prober::Prober;
 use super::records::Records;
 use super::reload::Reload;
-use super::{descriptors, linkerd_events, log, publisher, renewals, rotations, service_manager};
+use super::{
+    descriptors, linkerd_events, log, publisher, renewals, rotations, service_manager, stuck,
+};
 use crate::admin::{self, Admin, HealthState};
 use crate::authn::{JwtVerifiers, Operators};
 use crate::cluster::Clusters;
@@ -173,6 +175,10 @@ pub async fn serve(
     tasks.spawn(records.follow(stop.clone()));
     tasks.spawn(renewals.run(stop.clone()));
     tasks.spawn(rotations.run(stop.clone()));
+    let stuck_tokens = match config.hsm().exit_when_stuck() {
+        true => tokens.clone(),
+        false => Vec::new(),
+    };
     let prober = Prober {
         core: core.clone(),
         tokens,
@@ -209,11 +215,12 @@ pub async fn serve(
         started: config,
     };
     let outdated = core.clone();
-    let outdated = tokio::select! {
-        () = signals.wait(|| reload.run()) => None,
-        error = outdated.outdated() => Some(error),
+    let ended = tokio::select! {
+        () = signals.wait(|| reload.run()) => Ok(()),
+        error = outdated.outdated() => Err(anyhow::Error::from(error)),
+        error = stuck::first_of(&stuck_tokens) => Err(error.into()),
     };
-    if let Some(error) = &outdated {
+    if let Err(error) = &ended {
         tracing::error!(%error, "the server stops");
     }
 
@@ -226,7 +233,7 @@ pub async fn serve(
         tracing::warn!("some issuances have no outcome yet: the next start reconciles them");
     }
     tracing::info!("stopped");
-    outdated.map_or(Ok(()), |error| Err(error.into()))
+    ended
 }
 
 /// Holds the limits of the listeners against the process's limit of open files, and returns how many

@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
-
-use super::caller::{Caller, Identity, Method, Pod};
+use super::caller::{Caller, Identity, Method};
+use super::certificate_status::{CertificateStatus, CertificateStatusSource, LookupError};
+use super::client_certificate::ClientCertificate;
 use super::config::ClientCertificatesConfig;
 use super::error::AuthnError;
 use crate::clock::{Clock, UnixTime};
@@ -17,41 +17,6 @@ use crate::x509::{Certificate, San, SpiffeId, TrustDomain};
 
 /// The longest certificate that is parsed, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
-
-/// The status of issued certificates. The ledger implements it, in a higher layer.
-pub trait CertificateStatusSource: Send + Sync + std::fmt::Debug {
-    /// The status of the certificate with exactly `leaf`'s DER in `trust_domain`'s ledger; `None`
-    /// when the ledger does not hold it, whatever it holds under its serial number.
-    fn find<'a>(
-        &'a self,
-        trust_domain: &'a TrustDomain,
-        leaf: &'a Certificate,
-    ) -> BoxFuture<'a, Result<Option<CertificateStatus>, LookupError>>;
-}
-
-/// The ledger is unavailable. The text is for the log.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct LookupError(pub String);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateStatus {
-    /// Whether it was recorded as issued, so that its holder received it from this server.
-    pub released: bool,
-    pub revoked: bool,
-    pub issuer_retired: bool,
-    /// As recorded.
-    pub not_after: UnixTime,
-    /// That of the issuer that signed it.
-    pub trust_domain: TrustDomain,
-    /// Its names as recorded, joined by spaces, the primary one first.
-    pub subject: String,
-    /// When its holder last presented a token, inherited by all renewals since.
-    pub token_authenticated_at: Option<UnixTime>,
-    /// The cluster that verified that token, and the pod that it was bound to; inherited likewise.
-    pub cluster: Option<String>,
-    pub pod: Option<Pod>,
-}
 
 /// Authenticates the client certificates of one listener.
 #[derive(Debug)]
@@ -74,21 +39,24 @@ impl CertificateVerifier {
         }
     }
 
-    /// The holder of the certificate `leaf` (DER) of the handshake. To be called for every request.
+    /// The holder of the certificate `leaf` of the handshake. To be called for every request. The ledger is
+    /// asked for its status once for a connection, and again when the records' revision has moved.
     ///
     /// # Errors
     /// [`AuthnError::Rejected`] when the certificate is not accepted, [`AuthnError::Unavailable`]
     /// when the ledger is unavailable.
-    pub async fn authenticate(&self, leaf: &[u8]) -> Result<Caller, AuthnError> {
-        if leaf.len() > MAX_BYTES {
+    pub async fn authenticate(&self, leaf: &ClientCertificate) -> Result<Caller, AuthnError> {
+        let presented = leaf;
+        let bytes = leaf.der().len();
+        if bytes > MAX_BYTES {
             return Err(rejected(format_args!(
-                "it has {} bytes, more than {MAX_BYTES}",
-                leaf.len()
+                "it has {bytes} bytes, more than {MAX_BYTES}"
             )));
         }
-        let leaf = Certificate::parse(leaf)
+        let leaf = leaf
+            .parsed()
             .map_err(|why| rejected(format_args!("it cannot be read: {why}")))?;
-        let id = only_uri(&leaf)?;
+        let id = only_uri(leaf)?;
         let domain = self
             .config
             .trust_domains()
@@ -108,7 +76,7 @@ impl CertificateVerifier {
                 leaf.not_after()
             )));
         }
-        let status = self.issued.find(domain, &leaf).await;
+        let status = self.status(presented, domain, leaf).await;
         let status = status
             .map_err(|why| {
                 AuthnError::Unavailable(format!("client certificate {}: {why}", leaf.serial()))
@@ -134,6 +102,25 @@ impl CertificateVerifier {
             node: None,
             token_authenticated_at: Some(authenticated_at),
         })
+    }
+
+    async fn status(
+        &self,
+        presented: &ClientCertificate,
+        domain: &TrustDomain,
+        leaf: &Certificate,
+    ) -> Result<Option<CertificateStatus>, LookupError> {
+        let revision = self.issued.revision().await?;
+        if let Some(known) = presented.known(revision)
+            && known.trust_domain == *domain
+        {
+            return Ok(Some(known));
+        }
+        let found = self.issued.find(domain, leaf, revision).await?;
+        if let Some(status) = &found {
+            presented.remember(revision, status);
+        }
+        Ok(found)
     }
 
     /// Returns when the holder last presented a token.

@@ -7,7 +7,9 @@
 
 mod caller;
 mod certificate;
+mod certificate_status;
 mod claims;
+mod client_certificate;
 mod config;
 mod error;
 mod jwks;
@@ -23,9 +25,9 @@ mod subject;
 mod unverified;
 
 pub use caller::{Api, Caller, Identity, Method, Pod, bearer};
-pub use certificate::{
-    CertificateStatus, CertificateStatusSource, CertificateVerifier, LookupError,
-};
+pub use certificate::CertificateVerifier;
+pub use certificate_status::{CertificateStatus, CertificateStatusSource, LookupError};
+pub use client_certificate::ClientCertificate;
 pub use config::{
     Callers, ClientCertificatesConfig, Config, JwtConfig, OperatorConfig, RawAudiences, RawCallers,
     RawClientCertificates, RawConfig, RawJwtConfig, RawOperatorConfig, SubjectForm,

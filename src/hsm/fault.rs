@@ -1,4 +1,4 @@
-//! Failed PKCS#11 calls: their class, and a message for the operator.
+//! Failed PKCS#11 calls, with a message for the operator. How they are handled is in `error`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,19 +15,8 @@ pub struct Fault {
     signing: bool,
 }
 
-/// How a failed call is handled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FaultClass {
-    /// The token has no session left; the same call may succeed later.
-    Busy,
-    /// The session, the login or the token is lost, or may be: reopen, then retry once.
-    Lost,
-    /// A retry cannot succeed.
-    Refused,
-}
-
 impl Fault {
-    /// A failure without a return code; its class is [`FaultClass::Lost`].
+    /// A failure without a return code: the session counts as lost.
     pub(super) fn other(call: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self {
             code: None,
@@ -42,64 +31,9 @@ impl Fault {
         self.code
     }
 
-    /// Unexpected codes count as lost, because every token reports a lost login differently: SoftHSM
-    /// as OBJECT_HANDLE_INVALID, opencryptoki KEY_HANDLE_INVALID, Kryoptic GENERAL_ERROR, TPM2
-    /// USER_NOT_LOGGED_IN, NSS HOST_MEMORY.
-    pub(super) fn class(&self) -> FaultClass {
-        use RvError as E;
-        match self.code {
-            Some(E::SessionCount) => FaultClass::Busy,
-            Some(
-                E::ActionProhibited
-                | E::ArgumentsBad
-                | E::AttributeReadOnly
-                | E::AttributeSensitive
-                | E::AttributeTypeInvalid
-                | E::AttributeValueInvalid
-                | E::CurveNotSupported
-                | E::DataInvalid
-                | E::DataLenRange
-                | E::DomainParamsInvalid
-                | E::FunctionNotSupported
-                | E::FunctionRejected
-                | E::KeyFunctionNotPermitted
-                | E::KeySizeRange
-                | E::KeyTypeInconsistent
-                | E::MechanismInvalid
-                | E::MechanismParamInvalid
-                | E::PinExpired
-                | E::PinIncorrect
-                | E::PinInvalid
-                | E::PinLenRange
-                | E::PinLocked
-                | E::PinTooWeak
-                | E::TemplateIncomplete
-                | E::TemplateInconsistent
-                | E::TokenWriteProtected
-                | E::UserPinNotInitialized,
-            ) => FaultClass::Refused,
-            _ => FaultClass::Lost,
-        }
-    }
-
-    /// True when a signature may exist although the call failed: the code does not stand for a
-    /// condition that a token checks before it uses the key.
-    pub(super) fn may_have_signed(&self) -> bool {
-        use RvError as E;
-        let is_checked_before = matches!(
-            self.code,
-            Some(
-                E::CryptokiNotInitialized
-                    | E::KeyHandleInvalid
-                    | E::ObjectHandleInvalid
-                    | E::OperationActive
-                    | E::OperationNotInitialized
-                    | E::SessionHandleInvalid
-                    | E::SlotIdInvalid
-                    | E::UserNotLoggedIn
-            )
-        );
-        self.signing && !is_checked_before && self.class() == FaultClass::Lost
+    /// Whether it was C_Sign that failed.
+    pub(super) fn is_of_signing(&self) -> bool {
+        self.signing
     }
 
     /// CKR_USER_NOT_LOGGED_IN.
@@ -223,57 +157,5 @@ mod tests {
                 .to_string()
                 .contains("0x80000001")
         );
-    }
-
-    #[test]
-    fn each_code_of_a_lost_login_is_retried() {
-        use RvError as E;
-        for code in [
-            E::ObjectHandleInvalid,
-            E::KeyHandleInvalid,
-            E::GeneralError,
-            E::UserNotLoggedIn,
-            E::HostMemory,
-        ] {
-            assert_eq!(
-                fault(code, Function::SignInit).class(),
-                FaultClass::Lost,
-                "{code:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn input_and_pin_codes_are_never_retried() {
-        use RvError as E;
-        for code in [
-            E::DataInvalid,
-            E::DataLenRange,
-            E::MechanismInvalid,
-            E::MechanismParamInvalid,
-            E::KeyTypeInconsistent,
-            E::KeyFunctionNotPermitted,
-            E::PinIncorrect,
-            E::PinLocked,
-        ] {
-            assert_eq!(
-                fault(code, Function::Sign).class(),
-                FaultClass::Refused,
-                "{code:?}"
-            );
-            assert!(!fault(code, Function::Sign).may_have_signed(), "{code:?}");
-        }
-        assert_eq!(
-            fault(E::SessionCount, Function::OpenSession).class(),
-            FaultClass::Busy
-        );
-    }
-
-    #[test]
-    fn only_a_failed_c_sign_may_have_signed() {
-        assert!(fault(RvError::DeviceError, Function::Sign).may_have_signed());
-        assert!(fault(RvError::VendorDefined(0x8000_0001), Function::Sign).may_have_signed());
-        assert!(!fault(RvError::DeviceError, Function::SignInit).may_have_signed());
-        assert!(!fault(RvError::UserNotLoggedIn, Function::Sign).may_have_signed());
     }
 }

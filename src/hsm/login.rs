@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use cryptoki::error::RvError;
-use cryptoki::session::{Session, SessionState, UserType};
+use cryptoki::session::{Session, UserType};
 
 use super::error::HsmError;
 use super::fault::Fault;
@@ -19,6 +19,7 @@ use super::module_restart::ModuleRestart;
 use super::pin::{LoginDecision, PinFault, Refusal, decide_login};
 use super::pin_source::{Pin, PinSource};
 use super::refused_pin::RefusedPin;
+use super::session_state::{is_logged_in, is_usable};
 use super::token_info::TokenInfo;
 use super::token_inner::TokenInner;
 use super::token_state::TokenState;
@@ -29,7 +30,10 @@ use crate::clock::{Clock as _, SystemClock};
 const PIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 /// Short, because the token is usable only after the next attempt.
-const LONGEST_RETRY: Duration = Duration::from_secs(4);
+const LONGEST_RETRY: Duration = Duration::from_secs(2);
+
+/// A restart of the module waits for its sessions, and then for the HSM.
+const LONGEST_WORK: Duration = Duration::from_secs(5);
 
 /// Why the token is not connected.
 struct NotConnected {
@@ -60,6 +64,8 @@ pub(super) struct LoginThread {
     backoff: Backoff,
     next_check: Instant,
     module_restart: ModuleRestart,
+    /// Since the last attempt to connect began.
+    login_was_tried: bool,
 }
 
 impl LoginThread {
@@ -77,6 +83,7 @@ impl LoginThread {
             backoff: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
             next_check: Instant::now(),
             module_restart: ModuleRestart::default(),
+            login_was_tried: false,
         };
         (thread, client)
     }
@@ -84,7 +91,10 @@ impl LoginThread {
     /// Ends when every [`LoginClient`] is dropped.
     pub(super) fn run(mut self) {
         loop {
-            match self.requests.recv_deadline(self.next_check) {
+            let request = self.requests.recv_deadline(self.next_check);
+            let inner = Arc::clone(&self.inner);
+            let _inside = inner.login_seat.enter(inner.deadline.max(LONGEST_WORK));
+            match request {
                 Ok(LoginRequest::Restore {
                     generation,
                     not_logged_in,
@@ -102,19 +112,29 @@ impl LoginThread {
         }
     }
 
-    /// Finds the token, opens a session and logs in.
+    /// Finds the token, opens a session and logs in; where that fails, once more in a module that was
+    /// started again. With one login at most.
     fn connect(&mut self) {
+        self.login_was_tried = false;
+        if self.connect_once() && self.module_restart.attempt(&self.inner) && !self.login_was_tried
+        {
+            self.connect_once();
+        }
+    }
+
+    /// Whether it failed, and C_Finalize and C_Initialize may help.
+    fn connect_once(&mut self) -> bool {
         match self.try_connect() {
-            Ok(()) => self.set_ready(),
+            Ok(()) => {
+                self.set_ready();
+                false
+            }
             Err(NotConnected {
                 state,
                 module_may_be_the_cause,
             }) => {
                 self.set_not_ready(state);
-                // Before the next attempt, so that there is one login for each attempt.
-                if module_may_be_the_cause {
-                    self.module_restart.attempt(&self.inner);
-                }
+                module_may_be_the_cause
             }
         }
     }
@@ -197,6 +217,7 @@ impl LoginThread {
             LoginDecision::Refused(fault) => return Err(refused(fault)),
             LoginDecision::FinalTryNotPermitted => return Err(TokenState::FinalTry),
         }
+        self.login_was_tried = true;
         let fault = match session.login(UserType::User, Some(&pin.secret)) {
             Ok(()) => {
                 self.refusal = None;
@@ -351,22 +372,6 @@ impl LoginThread {
         self.next_check = Instant::now() + delay;
         self.inner.set_state(state);
     }
-}
-
-/// Whether the session can use private keys. One that never shows a login is asked for nothing: its
-/// token needs none, or does not report it.
-pub(super) fn is_usable(inner: &TokenInner, session: &Session) -> Result<bool, Fault> {
-    let logged_in = is_logged_in(session)?;
-    Ok(logged_in || !inner.login_is_shown())
-}
-
-/// Whether the user is logged in, as the session reports it.
-fn is_logged_in(session: &Session) -> Result<bool, Fault> {
-    let info = session.get_session_info()?;
-    Ok(matches!(
-        info.session_state(),
-        SessionState::RoUser | SessionState::RwUser
-    ))
 }
 
 fn refused(fault: PinFault) -> TokenState {

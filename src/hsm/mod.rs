@@ -29,11 +29,15 @@ mod module_restart;
 mod permit;
 mod pin;
 mod pin_source;
+mod place;
 mod public_key;
 mod queue;
 mod refused_pin;
+mod seat;
+mod session_state;
 mod signing_key;
 mod slots;
+mod supervisor;
 mod token;
 mod token_info;
 mod token_inner;
@@ -131,7 +135,7 @@ impl Hsm {
                 },
             })?;
         let inner = TokenInner::new(name, Arc::clone(&self.module), &self.config, config.clone());
-        let token = Arc::new(Token::start(inner, self.config.workers())?);
+        let token = Arc::new(Token::start(inner)?);
         tokens.insert(name.to_owned(), Arc::clone(&token));
         Ok(token)
     }

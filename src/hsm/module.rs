@@ -7,7 +7,7 @@ use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
-use cryptoki::slot::Slot;
+use cryptoki::slot::{Limit, Slot};
 
 use super::config::TokenConfig;
 use super::error::HsmError;
@@ -166,6 +166,10 @@ impl Module {
                 final_try: info.user_pin_final_try(),
                 locked: info.user_pin_locked(),
                 to_be_changed: info.user_pin_to_be_changed(),
+            },
+            most_sessions: match info.max_session_count() {
+                Limit::Max(most) => Some(most),
+                Limit::Unavailable | Limit::Infinite => None,
             },
             unreadable: None,
         })

@@ -36,18 +36,19 @@ impl Default for ModuleRestart {
 
 impl ModuleRestart {
     /// Starts the module again, unless other tokens of it are in use and were interrupted for this
-    /// one a short while ago.
-    pub(super) fn attempt(&mut self, inner: &TokenInner) {
+    /// one a short while ago. Returns whether it was started again.
+    pub(super) fn attempt(&mut self, inner: &TokenInner) -> bool {
         let (module, token) = (&inner.module, &inner.name);
         if module.is_in_use() {
             if Instant::now() < self.next {
-                return;
+                return false;
             }
             self.next = Instant::now() + self.pause.next_delay();
         }
         let reason = inner.state().to_string();
         let restarted = module.restart();
-        if restarted.is_ok() {
+        let is_restarted = restarted.is_ok();
+        if is_restarted {
             inner.module_restarts.fetch_add(1, Ordering::Relaxed);
         }
         match restarted {
@@ -71,6 +72,7 @@ impl ModuleRestart {
             // Another thread's restart serves this token too.
             Ok(()) | Err(_) => {}
         }
+        is_restarted
     }
 
     /// The token is ready.

@@ -18,6 +18,7 @@ pub struct Permit {
 
 impl Permit {
     /// # Errors
+    /// [`SignError::TooLate`] when what waits takes longer than a request may;
     /// [`SignError::Busy`] when the queue is full, [`SignError::ShareInUse`] when what is left of it is
     /// for others; [`SignError::Unavailable`] when the token is not ready, or every worker hangs.
     pub(super) fn reserve(
@@ -29,11 +30,6 @@ impl Permit {
         if !workers.inner.is_ready() {
             return Err(SignError::Unavailable(workers.inner.state().to_string()));
         }
-        if workers.inner.is_stuck() {
-            return Err(SignError::Unavailable(
-                "every worker waits for the token".into(),
-            ));
-        }
         Ok(Self {
             workers: Arc::clone(workers),
             key: Arc::clone(key),
@@ -41,9 +37,10 @@ impl Permit {
         })
     }
 
-    /// Signs `message`: the result is an ECDSA-Sig-Value in DER, or a PKCS#1 v1.5 signature. It
-    /// returns when the worker does, even after `deadline`: the caller sets its own time limit. When
-    /// the future is dropped before a worker takes the request, nothing is signed.
+    /// Signs `message`: the result is an ECDSA-Sig-Value in DER, or a PKCS#1 v1.5 signature. Once a
+    /// worker has the request it returns when the worker does, even after `deadline`: the caller sets its own
+    /// time limit. When the future is dropped, or `deadline` passes, before a worker takes the request, nothing
+    /// is signed, and its slot is free.
     ///
     /// # Errors
     /// Never [`SignError::Busy`]. [`SignError::Expired`] when `deadline` passed before a worker took

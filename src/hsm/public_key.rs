@@ -10,7 +10,8 @@ use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
 use super::attributes::bytes;
-use super::fault::{Fault, FaultClass};
+use super::error::FaultClass;
+use super::fault::Fault;
 use super::mechanism;
 use super::signing_key::TEST_MESSAGE;
 use super::token_inner::TokenInner;

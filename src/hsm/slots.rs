@@ -42,7 +42,12 @@ struct Inner {
     used: usize,
     /// Slots by the keys of [`Share::levels`].
     held: HashMap<u64, usize>,
+    /// How many shares of the next level have slots, by the key of their share.
+    below: HashMap<u64, usize>,
 }
+
+/// In `below`: of which all trust domains are.
+const ALL: u64 = 0;
 
 /// A place in the queue, from before the request is recorded until a worker takes it.
 #[derive(Debug)]
@@ -67,8 +72,14 @@ impl Slots {
         let mut inner = self.lock();
         inner.room_for(self.all, share)?;
         inner.used += 1;
+        let mut above = ALL;
         for key in share.levels() {
-            *inner.held.entry(key).or_default() += 1;
+            let held = inner.held.entry(key).or_default();
+            *held += 1;
+            if *held == 1 {
+                *inner.below.entry(above).or_default() += 1;
+            }
+            above = key;
         }
         Ok(QueueSlot {
             slots: Arc::clone(self),
@@ -82,6 +93,12 @@ impl Slots {
     /// As [`Self::reserve`].
     pub(super) fn look(&self, share: Share) -> Result<(), SignError> {
         self.lock().room_for(self.all, share)
+    }
+
+    /// How many of those that have a slot are served before a new request of `share`, about: in its own
+    /// share's turns, and each other share has as many.
+    pub(super) fn ahead(&self, share: Share) -> usize {
+        self.lock().ahead(share)
     }
 
     pub(super) fn used(&self) -> usize {
@@ -109,6 +126,23 @@ impl Inner {
     }
 }
 
+impl Inner {
+    fn ahead(&self, share: Share) -> usize {
+        let levels = share.levels();
+        let held = |key: &u64| self.held.get(key).copied().unwrap_or_default();
+        let mut ahead = levels.last().map_or(0, held);
+        for (level, key) in levels.iter().enumerate().rev() {
+            let above = level.checked_sub(1).and_then(|above| levels.get(above));
+            let (all, own) = (above.map_or(self.used, held), held(key));
+            let shares = self.below.get(above.unwrap_or(&ALL));
+            let others = shares.copied().unwrap_or_default() - usize::from(own > 0);
+            let turns = others.saturating_mul(ahead + 1);
+            ahead += turns.min(all.saturating_sub(own));
+        }
+        ahead
+    }
+}
+
 impl QueueSlot {
     /// Whose turn it waits for.
     pub(super) fn share(&self) -> Share {
@@ -120,15 +154,28 @@ impl Drop for QueueSlot {
     fn drop(&mut self) {
         let mut inner = self.slots.lock();
         inner.used = inner.used.saturating_sub(1);
+        let mut above = ALL;
         for key in self.share.levels() {
-            if let Some(held) = inner.held.get_mut(&key) {
-                *held = held.saturating_sub(1);
-                if *held == 0 {
-                    inner.held.remove(&key);
-                }
+            let Inner { held, below, .. } = &mut *inner;
+            if subtract_one(held, key) {
+                subtract_one(below, above);
             }
+            above = key;
         }
     }
+}
+
+/// Whether none is left.
+fn subtract_one(counts: &mut HashMap<u64, usize>, key: u64) -> bool {
+    let Some(count) = counts.get_mut(&key) else {
+        return false;
+    };
+    *count = count.saturating_sub(1);
+    let none = *count == 0;
+    if none {
+        counts.remove(&key);
+    }
+    none
 }
 
 #[cfg(test)]
@@ -165,7 +212,33 @@ mod tests {
         assert_eq!(others.len(), 100, "another trust domain finds room");
         drop((caller, callers, clusters, others));
         let inner = queue.lock();
-        assert_eq!((inner.used, inner.held.len()), (0, 0));
+        assert_eq!((inner.used, inner.held.len(), inner.below.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn who_has_little_has_little_ahead_of_it() {
+        let queue = Arc::new(Slots::new(10_000));
+        let ahead = |domain: &str, cluster: &str, caller: &str| {
+            queue.ahead(Share::new(domain, cluster, caller))
+        };
+        assert_eq!(ahead("a", "east", "x"), 0);
+        let flood = take(&queue, Share::new("a", "east", "x"), 100);
+        assert_eq!(ahead("a", "east", "x"), 100);
+        // One turn of the flood's before its own.
+        assert_eq!(ahead("a", "east", "y"), 1);
+        assert_eq!(ahead("a", "west", "x"), 1);
+        assert_eq!(ahead("b", "", "x"), 1);
+        let few = take(&queue, Share::new("a", "east", "y"), 3);
+        assert_eq!(ahead("a", "east", "y"), 3 + 4);
+        assert_eq!(ahead("a", "east", "x"), 100 + 3);
+        // Many with one each: all of them.
+        let many: Vec<_> = (0..50)
+            .flat_map(|n| take(&queue, Share::new("c", "east", &n), 1))
+            .collect();
+        assert_eq!(ahead("c", "east", "new"), 50 + 51);
+        assert_eq!(ahead("b", "", "x"), 2);
+        drop((flood, few, many));
+        assert_eq!(ahead("c", "east", "new"), 0);
     }
 
     #[test]

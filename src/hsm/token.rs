@@ -30,8 +30,8 @@ pub struct Token {
 }
 
 impl Token {
-    pub(super) fn start(inner: TokenInner, workers: usize) -> Result<Self, HsmError> {
-        let workers = Arc::new(WorkerPool::start(inner, workers)?);
+    pub(super) fn start(inner: TokenInner) -> Result<Self, HsmError> {
+        let workers = Arc::new(WorkerPool::start(inner)?);
         Ok(Self { workers })
     }
 
@@ -89,6 +89,17 @@ impl Token {
     /// How often the module was finalized and initialized again because this token needed it.
     pub fn module_restarts(&self) -> u64 {
         self.inner().module_restarts.load(Ordering::Relaxed)
+    }
+
+    /// How many threads have been inside the module for more than twice their time limit.
+    pub fn hanging(&self) -> usize {
+        self.inner().hanging()
+    }
+
+    /// Why nothing can sign until calls into the module return: every worker hangs, and no more are
+    /// started.
+    pub fn stuck(&self) -> Option<String> {
+        self.inner().stuck()
     }
 
     /// How many requests wait for a worker.

@@ -34,6 +34,8 @@ pub struct TokenInfo {
     pub pin_initialized: bool,
     /// CKF_LOGIN_REQUIRED.
     pub login_required: bool,
+    /// ulMaxSessionCount; `None`: without a limit, or the token does not say.
+    pub most_sessions: Option<u64>,
     /// Why the rest is empty: what the token says of itself cannot be read.
     pub unreadable: Option<String>,
     pub(super) pin: PinFlags,

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -10,6 +10,7 @@ use super::error::HsmError;
 use super::fault::Fault;
 use super::mechanism::HashedInToken;
 use super::module::Module;
+use super::seat::{Seat, Seats};
 use super::signing_key::SigningKey;
 use super::token_info::TokenInfo;
 use super::token_state::TokenState;
@@ -33,6 +34,8 @@ pub(super) struct TokenInner {
     pub(super) unconfirmed_signatures: AtomicU64,
     /// How often the module was started again for this token.
     pub(super) module_restarts: AtomicU64,
+    /// Of C_SignInit and C_Sign, smoothed, in ns; 0 before the first.
+    signing_time: AtomicU64,
     login_generation: AtomicU64,
     state: watch::Sender<TokenState>,
     info: Mutex<Option<TokenInfo>>,
@@ -40,8 +43,16 @@ pub(super) struct TokenInner {
     open_keys: Mutex<Vec<Arc<SigningKey>>>,
     failure_reported: AtomicBool,
     login_is_shown: AtomicBool,
-    /// For each worker, when it started to sign, in ms since `started`; 0 when idle.
-    busy_since: Vec<AtomicU64>,
+    /// The workers'.
+    pub(super) seats: Seats,
+    pub(super) login_seat: Arc<Seat>,
+    /// How many workers the configuration allows.
+    most_workers: usize,
+    /// How many the token bears, as of the last login; 1 before it.
+    bears: AtomicUsize,
+    hanging: AtomicUsize,
+    /// Why nothing can sign although the login may be good.
+    stuck: Mutex<Option<String>>,
     started: Instant,
 }
 
@@ -52,6 +63,7 @@ impl TokenInner {
         config: &Config,
         token: TokenConfig,
     ) -> Self {
+        let started = Instant::now();
         Self {
             name: name.to_owned(),
             module,
@@ -64,6 +76,7 @@ impl TokenInner {
             test_signatures: AtomicU64::new(0),
             unconfirmed_signatures: AtomicU64::new(0),
             module_restarts: AtomicU64::new(0),
+            signing_time: AtomicU64::new(0),
             login_generation: AtomicU64::new(0),
             state: watch::Sender::new(TokenState::Starting),
             info: Mutex::new(None),
@@ -71,8 +84,13 @@ impl TokenInner {
             open_keys: Mutex::new(Vec::new()),
             failure_reported: AtomicBool::new(false),
             login_is_shown: AtomicBool::new(true),
-            busy_since: (0..config.workers()).map(|_| AtomicU64::new(0)).collect(),
-            started: Instant::now(),
+            seats: Seats::default(),
+            login_seat: Seat::new(started),
+            most_workers: config.workers(),
+            bears: AtomicUsize::new(1),
+            hanging: AtomicUsize::new(0),
+            stuck: Mutex::new(None),
+            started,
         }
     }
 
@@ -88,9 +106,14 @@ impl TokenInner {
         self.state.subscribe()
     }
 
-    /// Logs and publishes `new` when it differs from the state before.
+    /// Logs and publishes `new` when it differs from the state before. A token that is stuck does not
+    /// become ready.
     pub(super) fn set_state(&self, new: TokenState) {
         self.state.send_if_modified(|state| {
+            let new = match (new, self.stuck()) {
+                (TokenState::Ready, Some(why)) => TokenState::Unavailable(why),
+                (new, _) => new,
+            };
             if *state == new {
                 return false;
             }
@@ -112,6 +135,13 @@ impl TokenInner {
 
     pub(super) fn set_logged_in(&self, info: TokenInfo) {
         let hashed = self.module.hashed_in_token(info.slot);
+        // One for the login thread, and one that creates objects.
+        let bears = info.most_sessions.map_or(usize::MAX, |most| {
+            usize::try_from(most)
+                .unwrap_or(usize::MAX)
+                .saturating_sub(2)
+        });
+        self.bears.store(bears.max(1), Ordering::Relaxed);
         *self
             .hashed_in_token
             .lock()
@@ -188,30 +218,73 @@ impl TokenInner {
         self.failure_reported.store(false, Ordering::SeqCst);
     }
 
-    pub(super) fn set_busy(&self, worker: usize, busy: bool) {
-        let since = if busy { self.elapsed_ms() } else { 0 };
-        if let Some(entry) = self.busy_since.get(worker) {
-            entry.store(since, Ordering::Relaxed);
-        }
+    /// Counts a signature's time in.
+    pub(super) fn add_signing_time(&self, took: Duration) {
+        let took = took.min(self.deadline).as_nanos();
+        let took = u64::try_from(took).unwrap_or(u64::MAX);
+        // Two threads at once may lose one of their times.
+        let before = self.signing_time.load(Ordering::Relaxed);
+        let after = match before {
+            0 => took,
+            _ => before - before / 8 + took / 8,
+        };
+        self.signing_time.store(after, Ordering::Relaxed);
     }
 
-    /// True when every worker has been in C_Sign for twice the time limit of a request.
-    pub(super) fn is_stuck(&self) -> bool {
-        let now = self.elapsed_ms();
-        let limit = u64::try_from(self.deadline.as_millis())
-            .unwrap_or(u64::MAX)
-            .saturating_mul(2);
-        self.busy_since.iter().all(|since| {
-            let since = since.load(Ordering::Relaxed);
-            since != 0 && now.saturating_sub(since) > limit
-        })
+    /// When a request has its signature that so many are ahead of. `None` when none is for each worker.
+    pub(super) fn wait_behind(&self, ahead: usize) -> Option<Duration> {
+        let workers = self.wanted_workers().max(1);
+        let each = Duration::from_nanos(self.signing_time.load(Ordering::Relaxed));
+        let turns = u32::try_from(ahead / workers).unwrap_or(u32::MAX);
+        (turns > 0).then(|| each.saturating_mul(turns.saturating_add(1)))
     }
 
-    /// From 1: 0 stands for an idle worker.
-    fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis())
-            .unwrap_or(u64::MAX)
-            .saturating_add(1)
+    /// As many workers as the token bears sessions, and as the configuration allows.
+    pub(super) fn wanted_workers(&self) -> usize {
+        let bears = self.bears.load(Ordering::Relaxed);
+        self.most_workers.min(bears)
+    }
+
+    /// How many workers may hang in the module beside those that work.
+    pub(super) fn most_abandoned(&self) -> usize {
+        self.most_workers
+    }
+
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(super) fn set_hanging(&self, threads: usize) {
+        self.hanging.store(threads, Ordering::Relaxed);
+    }
+
+    pub(super) fn hanging(&self) -> usize {
+        self.hanging.load(Ordering::Relaxed)
+    }
+
+    /// Why nothing can sign until calls into the module return.
+    pub(super) fn stuck(&self) -> Option<String> {
+        self.stuck_lock().clone()
+    }
+
+    /// Every worker hangs in the module, and none may be replaced.
+    pub(super) fn set_stuck(&self) {
+        let why = format!(
+            "{} threads hang in the PKCS#11 module, and no more are started: when the HSM does not answer again, \
+             restart this process",
+            self.hanging()
+        );
+        self.stuck_lock().get_or_insert_with(|| why.clone());
+        self.set_state(TokenState::Unavailable(why));
+    }
+
+    /// Whether it was stuck.
+    pub(super) fn clear_stuck(&self) -> bool {
+        self.stuck_lock().take().is_some()
+    }
+
+    fn stuck_lock(&self) -> MutexGuard<'_, Option<String>> {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn call_error(&self, fault: Fault) -> HsmError {

@@ -12,22 +12,23 @@ use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 use tokio::sync::oneshot;
 
-use super::error::{HsmError, SignError};
-use super::fault::{Fault, FaultClass};
+use super::error::{FaultClass, HsmError, SignError};
+use super::fault::Fault;
 use super::keys;
 use super::lifecycle::ModuleSession;
-use super::login::is_usable;
 use super::login_client::LoginClient;
 use super::mechanism;
+use super::place::Taker;
 use super::queue::{JobQueue, Next};
+use super::seat::Seat;
+use super::session_state::is_usable;
 use super::signing_key::SigningKey;
-use super::slots::QueueSlot;
 use super::token_inner::TokenInner;
 
 /// Queued work, with its queue slot, which is released when a worker takes the job.
 pub(super) struct Job {
     pub(super) work: Work,
-    pub(super) queue_slot: QueueSlot,
+    pub(super) place: Taker,
 }
 
 pub(super) enum Work {
@@ -48,7 +49,7 @@ pub(super) struct Signing {
 pub(super) struct Worker {
     inner: Arc<TokenInner>,
     login: LoginClient,
-    number: usize,
+    seat: Arc<Seat>,
     open: Option<OpenSession>,
 }
 
@@ -61,24 +62,23 @@ struct OpenSession {
 }
 
 impl Worker {
-    pub(super) fn new(inner: Arc<TokenInner>, login: LoginClient, number: usize) -> Self {
+    pub(super) fn new(inner: Arc<TokenInner>, login: LoginClient, seat: Arc<Seat>) -> Self {
         Self {
             inner,
             login,
-            number,
+            seat,
             open: None,
         }
     }
 
-    /// Ends when the queue is closed.
+    /// Ends when the queue is closed, or when its seat is to be left.
     pub(super) fn run(mut self, jobs: &JobQueue<Job>) {
         let mut interrupts = 0;
-        loop {
+        while !self.seat.is_leaving() {
             match jobs.next(&mut interrupts) {
-                Next::Job(Job { work, queue_slot }) => {
-                    drop(queue_slot);
-                    self.work(work);
-                }
+                Next::Job(job) if job.place.take() => self.work(job.work),
+                // The caller is gone: nothing is signed.
+                Next::Job(_) => {}
                 Next::Interrupted if self.inner.module.is_restarting() => self.open = None,
                 Next::Interrupted => {}
                 Next::End => return,
@@ -89,12 +89,11 @@ impl Worker {
     fn work(&mut self, work: Work) {
         match work {
             Work::Call(call) => call(self),
-            // The caller is gone: nothing is signed.
-            Work::Sign(job) if job.reply.is_closed() => {}
             Work::Sign(job) => {
-                self.inner.set_busy(self.number, true);
+                let seat = Arc::clone(&self.seat);
+                let inside = seat.enter(self.inner.deadline);
                 let result = self.sign(&job);
-                self.inner.set_busy(self.number, false);
+                drop(inside);
                 let _ = job.reply.send(result);
             }
         }
@@ -177,7 +176,11 @@ impl Worker {
             }
         };
         let (algorithm, hashed) = (job.key.algorithm, self.inner.hashed_in_token());
+        let started = Instant::now();
         let signed = mechanism::sign(&open.session, handle, algorithm, hashed, &job.message);
+        if signed.is_ok() {
+            self.inner.add_signing_time(started.elapsed());
+        }
         signed.inspect_err(|fault| {
             if fault.may_have_signed() {
                 self.inner
@@ -205,7 +208,9 @@ impl Worker {
         retry: bool,
         call: impl Fn(&TokenInner, &Session) -> Result<T, HsmError>,
     ) -> Result<T, HsmError> {
-        let inner = Arc::clone(&self.inner);
+        let (inner, seat) = (Arc::clone(&self.inner), Arc::clone(&self.seat));
+        let limit = deadline.saturating_duration_since(Instant::now());
+        let _inside = seat.enter(limit);
         let mut attempts = if retry { 2 } else { 1 };
         loop {
             attempts -= 1;

@@ -12,12 +12,14 @@ use super::error::{HsmError, SignError};
 use super::lifecycle::SessionHolder;
 use super::login::LoginThread;
 use super::login_client::LoginClient;
+use super::place::Place;
 use super::queue::JobQueue;
 use super::signing_key::{SigningKey, TEST_MESSAGE};
 use super::slots::{QueueSlot, Slots};
+use super::supervisor::Supervisor;
 use super::token_inner::TokenInner;
 use super::token_state::TokenState;
-use super::worker::{Job, Signing, Work, Worker};
+use super::worker::{Job, Signing, Work};
 use crate::fair_queue::Share;
 
 /// How long dropping waits for threads that are inside the module.
@@ -33,7 +35,10 @@ pub(super) struct WorkerPool {
     holder: Option<Arc<Holder>>,
     /// Disconnected when the last thread has dropped its session.
     running: Receiver<Infallible>,
-    threads: Vec<JoinHandle<()>>,
+    /// Dropped to end the supervisor.
+    stop: Option<Sender<Infallible>>,
+    login_thread: Option<JoinHandle<()>>,
+    supervisor: Option<JoinHandle<Vec<JoinHandle<()>>>>,
 }
 
 /// What the module asks for its sessions.
@@ -54,6 +59,9 @@ impl SessionHolder for Holder {
     }
 }
 
+/// How much of a request's time is for the queue and the signature.
+const TIME_FOR_SIGNING: f64 = 0.8;
+
 /// The result of a self-test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
@@ -64,37 +72,30 @@ pub struct Probe {
 
 impl WorkerPool {
     /// Succeeds although the token is missing or the PIN wrong: the state says so.
-    pub(super) fn start(inner: TokenInner, workers: usize) -> Result<Self, HsmError> {
+    pub(super) fn start(inner: TokenInner) -> Result<Self, HsmError> {
         let inner = Arc::new(inner);
         let queue = Arc::new(JobQueue::new());
         let (alive, running) = bounded(0);
-        let spawn = |name: String, alive: Sender<Infallible>, work: Box<dyn FnOnce() + Send>| {
-            let body = move || {
-                work();
-                drop(alive);
-            };
-            thread::Builder::new()
-                .name(name)
-                .spawn(body)
-                .map_err(|error| HsmError::Thread {
-                    token: inner.name.clone(),
-                    reason: error.to_string(),
-                })
+        let failed = |error: std::io::Error| HsmError::Thread {
+            token: inner.name.clone(),
+            reason: error.to_string(),
         };
         let (login_thread, login) = LoginThread::new(&inner);
-        let mut threads = Vec::with_capacity(workers + 1);
-        threads.push(spawn(
-            format!("hsm-{}", inner.name),
-            alive.clone(),
-            Box::new(move || login_thread.run()),
-        )?);
-        for number in 0..workers {
-            let worker = Worker::new(Arc::clone(&inner), login.clone(), number);
-            let jobs = Arc::clone(&queue);
-            let name = format!("hsm-{}-{number}", inner.name);
-            let work = Box::new(move || worker.run(&jobs));
-            threads.push(spawn(name, alive.clone(), work).inspect_err(|_| queue.close())?);
-        }
+        let logged_in = alive.clone();
+        let login_thread = thread::Builder::new()
+            .name(format!("hsm-{}", inner.name))
+            .spawn(move || {
+                login_thread.run();
+                drop(logged_in);
+            })
+            .map_err(failed)?;
+        let (stop, stopped) = bounded(0);
+        let supervisor = Supervisor::new(&inner, &queue, &login, alive)?;
+        let supervisor = thread::Builder::new()
+            .name(format!("hsm-{}-workers", inner.name))
+            .spawn(move || supervisor.run(&stopped))
+            .inspect_err(|_| queue.close())
+            .map_err(failed)?;
         let holder = Arc::new(Holder {
             inner: Arc::clone(&inner),
             queue: Arc::clone(&queue),
@@ -108,7 +109,9 @@ impl WorkerPool {
             queue,
             holder: Some(holder),
             running,
-            threads,
+            stop: Some(stop),
+            login_thread: Some(login_thread),
+            supervisor: Some(supervisor),
         })
     }
 
@@ -119,12 +122,26 @@ impl WorkerPool {
 
     /// Reserves a queue slot.
     pub(super) fn reserve(&self, share: Share) -> Result<QueueSlot, SignError> {
+        self.in_time(share)?;
         self.slots.reserve(share)
     }
 
     /// Whether a slot could be reserved now.
     pub(super) fn look(&self, share: Share) -> Result<(), SignError> {
+        self.in_time(share)?;
         self.slots.look(share)
+    }
+
+    /// Refuses what could not be signed in the time that a request has.
+    fn in_time(&self, share: Share) -> Result<(), SignError> {
+        // What must be recorded first takes a part of it.
+        let limit = self.inner.deadline.mul_f64(TIME_FOR_SIGNING);
+        match self.inner.wait_behind(self.slots.ahead(share)) {
+            Some(wait) if wait > limit && !share.is_own() => {
+                Err(SignError::TooLate { wait, limit })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Runs `call` in a worker, and waits up to `limit` for its result; `what` is for the error.
@@ -141,13 +158,11 @@ impl WorkerPool {
         let queue_slot = slot.map_err(|_| self.inner.busy_error())?;
         let (reply, result) = oneshot::channel();
         let deadline = Instant::now() + limit;
+        // After the time limit the call does not run: its caller has returned an error.
         let work = Work::Call(Box::new(move |worker| {
-            // After the time limit the call must not run: its caller has returned an error.
-            if !reply.is_closed() {
-                let _ = reply.send(worker.call(deadline, retry, call));
-            }
+            let _ = reply.send(worker.call(deadline, retry, call));
         }));
-        self.send(Job { work, queue_slot });
+        let _place = self.send(work, queue_slot);
         match tokio::time::timeout(limit, result).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) | Err(_) => Err(self.timeout_error(what, limit)),
@@ -171,11 +186,16 @@ impl WorkerPool {
             test,
             reply,
         };
-        self.send(Job {
-            work: Work::Sign(job),
-            queue_slot,
-        });
-        signature.await.unwrap_or_else(|_| {
+        let place = self.send(Work::Sign(job), queue_slot);
+        let mut signature = signature;
+        let at = tokio::time::Instant::from_std(deadline);
+        let signed = match tokio::time::timeout_at(at, &mut signature).await {
+            Ok(signed) => signed,
+            Err(_) if place.give_up() => return Err(SignError::Expired),
+            // A worker has it.
+            Err(_) => signature.await,
+        };
+        signed.unwrap_or_else(|_| {
             Err(SignError::Unknown(
                 "the worker ended before it replied".into(),
             ))
@@ -189,10 +209,17 @@ impl WorkerPool {
         let queue_slot = slot.map_err(|_| self.inner.busy_error())?;
         let limit = self.inner.deadline;
         let start = Instant::now();
-        let signing = self.sign(key, TEST_MESSAGE, start + limit, true, queue_slot);
+        // Below it is given up first.
+        let late = start + limit.saturating_mul(2);
+        let signing = self.sign(key, TEST_MESSAGE, late, true, queue_slot);
         let result = match tokio::time::timeout(limit, signing).await {
             Ok(Ok(signature)) => key.verify_test_signature(&signature),
-            Ok(Err(SignError::Busy | SignError::ShareInUse(_) | SignError::Expired)) => {
+            Ok(Err(
+                SignError::Busy
+                | SignError::ShareInUse(_)
+                | SignError::TooLate { .. }
+                | SignError::Expired,
+            )) => {
                 return Err(self.inner.busy_error());
             }
             Ok(Err(error)) => Err(error.to_string()),
@@ -225,9 +252,17 @@ impl WorkerPool {
         }
     }
 
-    /// Once the queue is closed, the job is dropped with its reply, which the caller notices.
-    fn send(&self, job: Job) {
-        self.queue.push(&job.queue_slot.share(), job);
+    /// Once the queue is closed, the job is dropped with its reply, which the caller notices. The caller
+    /// that drops the place has given up.
+    fn send(&self, work: Work, queue_slot: QueueSlot) -> Place {
+        let share = queue_slot.share();
+        let place = Place::new(queue_slot);
+        let job = Job {
+            work,
+            place: place.clone_for_worker(),
+        };
+        self.queue.push(&share, job);
+        place
     }
 
     fn timeout_error(&self, what: &'static str, after: Duration) -> HsmError {
@@ -243,6 +278,7 @@ impl Drop for WorkerPool {
     fn drop(&mut self) {
         self.queue.close();
         self.holder = None;
+        self.stop = None;
         // A thread that hangs in the module still has an Arc of it, so C_Finalize is not called.
         if self.running.recv_timeout(CLOSE_TIMEOUT) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!(
@@ -253,7 +289,9 @@ impl Drop for WorkerPool {
         }
         // The module's libraries free their thread-local data when a thread ends, which must not
         // coincide with C_Finalize or the end of the process.
-        for thread in self.threads.drain(..) {
+        let workers = self.supervisor.take().map(JoinHandle::join);
+        let workers = workers.and_then(Result::ok).unwrap_or_default();
+        for thread in workers.into_iter().chain(self.login_thread.take()) {
             let _ = thread.join();
         }
     }

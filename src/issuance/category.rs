@@ -132,7 +132,9 @@ impl IssueError {
             Self::KeyUnavailable { .. } => Category::HsmUnavailable,
             Self::IssuerExpiring { .. } => Category::IssuerExpiring,
             Self::Hsm(error) => match error {
-                SignError::Busy | SignError::ShareInUse(_) => Category::HsmBusy,
+                SignError::Busy | SignError::ShareInUse(_) | SignError::TooLate { .. } => {
+                    Category::HsmBusy
+                }
                 SignError::Expired => Category::Timeout,
                 SignError::Unavailable(_) | SignError::Unknown(_) => Category::HsmUnavailable,
                 SignError::Refused(_) => Category::HsmRefused,
@@ -164,6 +166,11 @@ impl IssueError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Limited(limited) => Some(limited.retry_after),
+            // Once the queue is as long as what can be signed in time.
+            Self::Hsm(SignError::TooLate { wait, limit }) => {
+                let over = wait.saturating_sub(*limit).max(HSM_BUSY_RETRY);
+                Some(over + over.mul_f64(random_fraction()))
+            }
             _ if self.category() == Category::HsmBusy => {
                 Some(HSM_BUSY_RETRY + HSM_BUSY_RETRY.mul_f64(2.0 * random_fraction()))
             }

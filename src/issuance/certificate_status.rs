@@ -5,27 +5,31 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 
+use super::shared_revision::SharedRevision;
 use crate::authn::{CertificateStatus, CertificateStatusSource, LookupError, Pod};
 use crate::ledger::{
     IssuerId, IssuerRecord, IssuerState, Ledger, LedgerError, Role, Snapshot, State,
 };
 use crate::x509::{Certificate, TrustDomain};
 
-/// Reads the certificate's row at each call, and the records when their revision has changed.
+/// Reads the certificate's row, and the records when their revision has changed.
 #[derive(Debug)]
 pub struct LedgerStatusSource {
     ledger: Arc<dyn Ledger>,
+    revision: SharedRevision,
     records: ArcSwapOption<Snapshot>,
 }
 
 impl LedgerStatusSource {
     pub fn new(ledger: Arc<dyn Ledger>) -> Self {
-        let records = ArcSwapOption::empty();
-        Self { ledger, records }
+        Self {
+            revision: SharedRevision::of(Arc::clone(&ledger)),
+            records: ArcSwapOption::empty(),
+            ledger,
+        }
     }
 
-    async fn records(&self) -> Result<Arc<Snapshot>, LedgerError> {
-        let revision = self.ledger.revision().await?;
+    async fn records(&self, revision: u64) -> Result<Arc<Snapshot>, LedgerError> {
         if let Some(known) = self.records.load_full()
             && known.revision == revision
         {
@@ -40,14 +44,18 @@ impl LedgerStatusSource {
         &self,
         trust_domain: &TrustDomain,
         leaf: &Certificate,
+        revision: u64,
     ) -> Result<Option<CertificateStatus>, LedgerError> {
-        let records = self.records().await?;
+        let records = self.records(revision).await?;
         let Some(authority) = records.authority(trust_domain) else {
             return Ok(None);
         };
         // A root signs CA certificates only, and no caller presents one.
         let issuing = |issuer: &&IssuerRecord| issuer.role == Role::Issuing;
-        for issuer in authority.issuers.iter().filter(issuing) {
+        let mut issuers: Vec<_> = authority.issuers.iter().filter(issuing).collect();
+        // That of most certificates first.
+        issuers.sort_by_key(|issuer| issuer.state != IssuerState::Active);
+        for issuer in issuers {
             let id: IssuerId = issuer.id.clone();
             let Some(row) = self.ledger.certificate(Some(id), leaf.serial()).await? else {
                 continue;
@@ -85,13 +93,18 @@ fn recorded_pod(text: &str) -> Option<Pod> {
 }
 
 impl CertificateStatusSource for LedgerStatusSource {
+    fn revision(&self) -> BoxFuture<'_, Result<u64, LookupError>> {
+        Box::pin(self.revision.read())
+    }
+
     fn find<'a>(
         &'a self,
         trust_domain: &'a TrustDomain,
         leaf: &'a Certificate,
+        revision: u64,
     ) -> BoxFuture<'a, Result<Option<CertificateStatus>, LookupError>> {
         Box::pin(async move {
-            self.status(trust_domain, leaf)
+            self.status(trust_domain, leaf, revision)
                 .await
                 .map_err(|error| LookupError(error.to_string()))
         })

@@ -130,6 +130,7 @@ impl Metrics {
             IssueError::Limited(Limited { whose, what, .. }) => (whose.key(), what.label()),
             IssueError::Hsm(SignError::Busy) => ("hsm_queue", "full"),
             IssueError::Hsm(SignError::ShareInUse(_)) => ("hsm_queue", "share"),
+            IssueError::Hsm(SignError::TooLate { .. }) => ("hsm_queue", "late"),
             _ => return,
         };
         let labels = LimitedLabels {

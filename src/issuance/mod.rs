@@ -26,6 +26,7 @@ mod request_for_issuer;
 mod requested_ca;
 mod requested_certificate;
 mod reserved;
+mod shared_revision;
 mod signable;
 mod status;
 mod subordinate;

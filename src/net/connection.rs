@@ -14,7 +14,6 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
-use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -33,6 +32,7 @@ use super::pool::{Pool, Slot};
 use super::request_memory::RequestMemory;
 use super::source::Source;
 use super::write_coalescing::CoalescedWrites;
+use crate::authn::ClientCertificate;
 
 /// What the connections of one listener share.
 pub(super) struct Shared {
@@ -82,7 +82,7 @@ impl Connection {
                 };
                 let (_, session) = stream.get_ref();
                 let leaf = session.peer_certificates().and_then(<[_]>::first);
-                let leaf = leaf.map(|leaf| Arc::new(leaf.clone().into_owned()));
+                let leaf = leaf.map(|leaf| Arc::new(ClientCertificate::new(leaf.as_ref())));
                 self.serve(stream, slot, leaf).await;
             }
             Ok(Err(error)) => {
@@ -118,12 +118,8 @@ impl Connection {
         }
     }
 
-    async fn serve<S>(
-        self,
-        stream: S,
-        slot: Slot,
-        certificate: Option<Arc<CertificateDer<'static>>>,
-    ) where
+    async fn serve<S>(self, stream: S, slot: Slot, certificate: Option<Arc<ClientCertificate>>)
+    where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Self {

@@ -10,6 +10,7 @@ mod certificates;
 mod config;
 mod dates;
 mod keys;
+mod known_certificates;
 mod operators;
 mod outage;
 mod properties;

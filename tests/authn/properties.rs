@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use rootbridge::authn::{
-    Api, AuthnError, CertificateStatus, CertificateStatusSource, CertificateVerifier, LookupError,
-    Operators, RawCallers, RawConfig, bearer,
+    Api, AuthnError, CertificateStatus, CertificateStatusSource, CertificateVerifier,
+    ClientCertificate, LookupError, Operators, RawCallers, RawConfig, bearer,
 };
 use rootbridge::clock::{FixedClock, UnixTime};
 use rootbridge::x509::{Certificate, TrustDomain};
@@ -30,10 +30,15 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
 struct Empty;
 
 impl CertificateStatusSource for Empty {
+    fn revision(&self) -> BoxFuture<'_, Result<u64, LookupError>> {
+        async { Ok(1) }.boxed()
+    }
+
     fn find<'a>(
         &'a self,
         _: &'a TrustDomain,
         _: &'a Certificate,
+        _: u64,
     ) -> BoxFuture<'a, Result<Option<CertificateStatus>, LookupError>> {
         async { Ok(None) }.boxed()
     }
@@ -149,7 +154,7 @@ proptest! {
             Arc::new(Empty),
             Arc::new(FixedClock::new(UnixTime::from_secs(NOW))),
         );
-        let answer = RUNTIME.block_on(callers.authenticate(&bytes));
+        let answer = RUNTIME.block_on(callers.authenticate(&ClientCertificate::new(bytes.as_slice())));
         prop_assert!(rejected(&answer.map(drop)));
     }
 }

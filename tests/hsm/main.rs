@@ -26,6 +26,7 @@ macro_rules! scenario {
 }
 
 mod bad_input;
+mod chaos;
 mod keys;
 mod module_restart;
 mod pin;

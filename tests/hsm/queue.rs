@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rootbridge::fair_queue::Share;
 use rootbridge::hsm::{HsmError, SignError, TokenState};
 
 use rootbridge_test_support::{PATIENCE, eventually, stays};
@@ -52,7 +53,9 @@ scenario!(
             .reserve()
             .unwrap()
             .sign(b"late", Instant::now() + Duration::from_millis(100));
+        // It does not wait for the worker.
         assert_eq!(late.await, Err(SignError::Expired));
+        assert_eq!(token.queued(), 0);
         assert!(slow.await.unwrap().is_ok());
         assert_eq!(scenario.calls("C_SignInit"), before + 1);
         let past = key
@@ -77,13 +80,79 @@ scenario!(
 );
 
 scenario!(
+    what_cannot_be_signed_in_time_is_refused_at_once,
+    Module::Faulty,
+    async |scenario| {
+        let (_hsm, token) = scenario
+            .ready(|raw| {
+                raw.workers = 1;
+                raw.deadline = Duration::from_secs(20);
+                raw.probe_interval = Duration::from_secs(600);
+            })
+            .await;
+        let key = new_key(&token, &[1]).await;
+        // A token that takes two seconds: eight signatures in the 16 s that a request has for them.
+        scenario.command("sign_ms 2000\n");
+        sign_and_verify(&key, b"slow").await;
+        scenario.command("sign_ms 600000\n");
+        let flood = Share::new("a", "east", "x");
+        let mut waiting = Vec::new();
+        let refused = loop {
+            assert!(waiting.len() < 100);
+            match key.reserve_for(flood) {
+                Ok(permit) => {
+                    waiting.push(tokio::spawn(permit.sign(b"m", Instant::now() + PATIENCE)))
+                }
+                Err(error) => break error,
+            }
+        };
+        let SignError::TooLate { wait, limit } = refused else {
+            panic!("{refused:?}")
+        };
+        assert!(
+            wait > limit && limit == Duration::from_secs(16),
+            "{refused}"
+        );
+        assert!((2..=10).contains(&waiting.len()), "{}", waiting.len());
+        assert!(key.has_room_for(flood).is_err());
+        // Others have turns of their own, and this server's own work is always admitted.
+        for share in [Share::new("b", "", "x"), Share::own("x")] {
+            key.has_room_for(share).unwrap();
+        }
+        // A caller that gives up frees its place.
+        let taken = async || token.queued() == waiting.len() - 1;
+        eventually(PATIENCE, "the worker has one", taken).await;
+        let queued = token.queued();
+        waiting.pop().unwrap().abort();
+        eventually(PATIENCE, "its place is free", async || {
+            token.queued() == queued - 1
+        })
+        .await;
+        key.has_room_for(flood).unwrap();
+
+        scenario.command("");
+        for task in waiting {
+            task.await.unwrap().unwrap();
+        }
+        // What was signed quickly counts.
+        for _ in 0..20 {
+            sign_and_verify(&key, b"quick").await;
+        }
+        assert_eq!(token.queued(), 0);
+        let permits: Vec<_> = (0..50).map(|_| key.reserve_for(flood).unwrap()).collect();
+        drop(permits);
+    }
+);
+
+scenario!(
     stuck_workers_hold_up_nobody_else,
     Module::Faulty,
     async |scenario| {
         let (_hsm, token) = scenario
             .ready(|raw| {
                 raw.queue = 3;
-                raw.deadline = Duration::from_millis(300);
+                // A worker is replaced after twice as long.
+                raw.deadline = Duration::from_secs(300);
             })
             .await;
         let key = new_key(&token, &[1]).await;
@@ -99,15 +168,12 @@ scenario!(
         };
         // Two in the workers' hands, three in the queue.
         assert_eq!((full, waiting.len()), (SignError::Busy, 5));
-        // The probe does not wait for ever either, and says what it saw.
-        waiting.pop().unwrap().abort();
         assert!(matches!(
             token.probe().await.unwrap_err(),
             HsmError::Busy { .. }
         ));
         let span = Duration::from_millis(700);
         stays(span, "all wait", async || token.queued() == 3).await;
-        assert_eq!(token.queued(), 3);
         assert_eq!(key.reserve().unwrap_err(), SignError::Busy);
         assert!(waiting.iter().all(|task| !task.is_finished()));
         scenario.command("");

@@ -74,7 +74,8 @@ pub(crate) fn isolated<F: Future<Output = ()>>(
         .stdout(file.try_clone().unwrap())
         .stderr(file);
     let mut child = child.spawn().unwrap();
-    let end = Instant::now() + Duration::from_secs(180);
+    let limit = rootbridge_test_support::campaign::rounds(180, 1800);
+    let end = Instant::now() + Duration::from_secs(limit as u64);
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break Some(status);

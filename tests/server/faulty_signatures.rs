@@ -6,6 +6,7 @@ use serde_json::Value;
 use tonic::Code;
 
 use crate::ceremonies::{both_active, sql};
+use rootbridge_test_support::campaign::rounds;
 use rootbridge_test_support::csr::{KeyAndCsr, id};
 use rootbridge_test_support::grpc::{refusal, sign_request};
 use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually};
@@ -233,31 +234,66 @@ async fn a_server_killed_while_it_signs_leaves_an_unknown_outcome() {
     setup.edit("deadline = \"5s\"", "deadline = \"10m\"");
     let command = setup.use_faulty_module();
     let mut server = setup.serve().await;
-    let client = server.client(TD).await;
-    command("sign_ms 600000\n");
-    let (operator, request) = (
-        setup.operator.clone(),
-        keyed(&KeyAndCsr::new(&[]), "killed"),
-    );
-    let again = request.clone();
-    let call = tokio::spawn(async move { client.sign(&operator, request).await });
-    eventually(PATIENCE, "it is recorded", async || {
-        records(&setup, "leaf", "pending").len() == 1
-    })
-    .await;
-    server.kill();
-    call.await.unwrap().unwrap_err();
-    drop(server);
-    command("");
-    let server = setup.serve().await;
-    eventually(PATIENCE, "it is reconciled", async || {
-        records(&setup, "leaf", "pending").is_empty()
-    })
-    .await;
-    let reason = only_record(&setup, "leaf", "unknown");
-    assert!(reason.contains("left open by epoch 1"), "{reason}");
-    let client = server.client(TD).await;
-    client.sign(&setup.operator, again).await.unwrap();
-    assert_eq!(records(&setup, "leaf", "unknown").len(), 0);
+    for round in 0..rounds(2, 100) {
+        let client = server.client(TD).await;
+        command("sign_ms 600000\n");
+        let request = keyed(&KeyAndCsr::new(&[]), &format!("killed-{round}"));
+        let (operator, again) = (setup.operator.clone(), request.clone());
+        let call = tokio::spawn(async move { client.sign(&operator, request).await });
+        eventually(PATIENCE, "it is recorded", async || {
+            records(&setup, "leaf", "pending").len() == 1
+        })
+        .await;
+        server.kill();
+        call.await.unwrap().unwrap_err();
+        drop(server);
+        command("");
+        server = setup.serve().await;
+        eventually(PATIENCE, "it is reconciled", async || {
+            records(&setup, "leaf", "pending").is_empty()
+        })
+        .await;
+        let reason = only_record(&setup, "leaf", "unknown");
+        assert!(reason.contains("left open by epoch"), "{reason}");
+        let client = server.client(TD).await;
+        client.sign(&setup.operator, again).await.unwrap();
+        assert_eq!(records(&setup, "leaf", "unknown").len(), 0);
+    }
     server.stop().await;
+}
+
+/// No thread that hangs in the module comes back: the token says so, what needs no token goes on, and the
+/// process ends only where it is told to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_that_hangs_for_good_is_left_to_the_supervisor() {
+    let setup = TestServer::new();
+    setup.edit("deadline = \"5s\"", "deadline = \"1s\"");
+    let command = setup.use_faulty_module();
+    let server = setup.serve().await;
+    command("hang 1000\n");
+    server
+        .wait_for_log("hang in the PKCS#11 module, and no more are started")
+        .await;
+    let hanging = server.metric("rootbridge_hsm_hanging_threads{token=\"main\"}");
+    assert!(hanging.await.unwrap() >= 1.0);
+    let client = server.client(TD).await;
+    let request = keyed(&KeyAndCsr::new(&[]), "");
+    refusal(
+        client.sign(&setup.operator, request).await,
+        Code::Unavailable,
+    );
+    assert_eq!(server.get("/readyz").await.0, 200);
+    server.stop().await;
+
+    command("");
+    setup.edit(
+        "deadline = \"1s\"",
+        "deadline = \"1s\"\nexit_when_stuck = true",
+    );
+    let mut server = setup.serve().await;
+    command("hang 1000\n");
+    let status = server.wait_exit(PATIENCE).await;
+    assert!(!status.success());
+    let log = server.log();
+    assert!(log.contains("(hsm.exit_when_stuck)"), "{log}");
 }

@@ -1,13 +1,13 @@
 /* A PKCS#11 module around the real one (RB_SHIM_MODULE) that fails on command, or behaves as modules of
  * other vendors do. Commands are lines `name number` in the file RB_SHIM_CONTROL, read at every call:
- *   sign_ms N     wait N ms before C_Sign gives a signature, or until the command is withdrawn
+ *   CALL_ms N     wait N ms before the call, or until the command is withdrawn; CALL is initialize, open, login,
+ *                 find, init (C_SignInit) or sign
+ *   CALL_rv N     the call answers N instead
+ *   hang N        the next N calls of C_Sign never return, whatever the file says later
  *   generate_ms N sleep N ms before C_GenerateKeyPair generates
  *   spoil N       C_Sign flips a bit of the signature, N bytes from its end (0: the last byte)
- *   sign_rv N     C_Sign answers N instead of signing
  *   lost_rv N     C_Sign signs, and answers N all the same
  *   spare N       none of these for data whose first four octets are N, big-endian
- *   init_rv N     C_SignInit answers N
- *   login_rv N    C_Login answers N
  *   flags N       set in CK_TOKEN_INFO.flags of initialized tokens
  *   unflag N      cleared in CK_TOKEN_INFO.flags
  *   nul N         the text fields of CK_TOKEN_INFO and CK_SLOT_INFO end with NULs instead of blanks
@@ -24,6 +24,9 @@
  *   generate_kill N  C_GenerateKeyPair ends the process once it has generated N pairs
  *   generate_max N  C_GenerateKeyPair fails after N pairs
  *   close_all N   C_SignInit first closes all sessions with the slot
+ *   close_one N   C_SignInit first closes its own session
+ *   slot_shift N  slots have numbers greater by N from the next C_Initialize
+ *   sessions N    no more than N sessions at once, which CK_TOKEN_INFO.ulMaxSessionCount says too
  *   create_rv N   C_CreateObject answers N
  *   wedge N       C_GetTokenInfo and C_SignInit answer N from the next of them until C_Initialize
  *   once N        the next failure or closing removes the file
@@ -40,7 +43,8 @@ typedef unsigned long ulong;
 typedef ulong (*fn)();
 /* CK_FUNCTION_LIST of PKCS#11 2.40: a version, then 68 functions. */
 struct list { unsigned char version[2]; fn f[68]; };
-enum { INITIALIZE = 0, FINALIZE = 1, GET_SLOT_INFO = 5, GET_TOKEN_INFO = 6, OPEN_SESSION = 12, CLOSE_ALL = 14, SESSION_INFO = 15, LOGIN = 18,
+enum { INITIALIZE = 0, FINALIZE = 1, GET_SLOTS = 4, GET_SLOT_INFO = 5, GET_TOKEN_INFO = 6, GET_MECHANISMS = 7, GET_MECHANISM = 8,
+       INIT_TOKEN = 9, OPEN_SESSION = 12, CLOSE_SESSION = 13, CLOSE_ALL = 14, SESSION_INFO = 15, LOGIN = 18,
        CREATE = 20, COPY = 21, DESTROY = 22, GET_ATTRIBUTE = 24, FIND_INIT = 26, SIGN_INIT = 42, SIGN = 43, GENERATE = 59 };
 struct attribute { ulong type; void *value; ulong length; };
 enum { TOKEN = 0x1, ID = 0x102, EC_POINT = 0x181, ALWAYS_AUTHENTICATE = 0x202 };
@@ -64,8 +68,20 @@ static void spent(void) {
     if (command("once", &unused)) remove(getenv("RB_SHIM_CONTROL"));
 }
 
-static ulong wedged;
-static int signing;
+/* The fault of one call: it waits, and then fails. */
+static int faulty(const char *call, ulong *rv) {
+    char name[32];
+    ulong n, waited;
+    snprintf(name, sizeof name, "%s_ms", call);
+    for (waited = 0; command(name, &n) && waited < n; waited += 10) usleep(10 * 1000);
+    snprintf(name, sizeof name, "%s_rv", call);
+    if (!command(name, rv)) return 0;
+    spent();
+    return 1;
+}
+
+static ulong wedged, shift;
+static int signing, sessions, hanging;
 
 static ulong is_wedged(void) {
     ulong n;
@@ -74,7 +90,11 @@ static ulong is_wedged(void) {
 }
 
 static ulong initialize(void *arguments) {
+    ulong n;
+    if (faulty("initialize", &n)) return n;
     wedged = 0;
+    sessions = 0;
+    shift = command("slot_shift", &n) ? n : 0;
     return real.f[INITIALIZE](arguments);
 }
 
@@ -86,25 +106,27 @@ static ulong finalize(void *reserved) {
 static ulong sign_init(ulong session, void *mechanism, ulong key) {
     ulong n;
     if (is_wedged()) return wedged;
-    if (command("init_rv", &n)) { spent(); return n; }
+    if (faulty("init", &n)) return n;
     if (command("no_mechanism", &n) && *(ulong *)mechanism == n) return 0x70; /* CKR_MECHANISM_INVALID */
     if (command("close_all", &n)) {
         ulong info[4]; /* CK_SESSION_INFO: slotID, state, flags, ulDeviceError */
         spent();
         if (!real.f[SESSION_INFO](session, info)) real.f[CLOSE_ALL](info[0]);
     }
+    if (command("close_one", &n)) { spent(); real.f[CLOSE_SESSION](session); }
     return real.f[SIGN_INIT](session, mechanism, key);
 }
 
 static ulong sign_once(ulong session, void *data, ulong length, void *out, ulong *out_length) {
-    ulong n, rv, waited;
+    ulong n, rv;
     const unsigned char *octet = data;
     if (!out) return real.f[SIGN](session, data, length, out, out_length); /* only asks for the length */
     if (length >= 4 && command("spare", &n) &&
         n == ((ulong)octet[0] << 24 | octet[1] << 16 | octet[2] << 8 | octet[3]))
         return real.f[SIGN](session, data, length, out, out_length);
-    for (waited = 0; command("sign_ms", &n) && waited < n; waited += 10) usleep(10 * 1000);
-    if (command("sign_rv", &n)) { spent(); return n; }
+    if (command("hang", &n) && __atomic_fetch_add(&hanging, 1, __ATOMIC_SEQ_CST) < (int)n)
+        for (;;) pause();
+    if (faulty("sign", &n)) return n;
     rv = real.f[SIGN](session, data, length, out, out_length);
     if (command("lost_rv", &n)) { spent(); return n; }
     if (!rv && command("spoil", &n)) { spent(); ((unsigned char *)out)[*out_length - 1 - n] ^= 1; }
@@ -130,6 +152,8 @@ static struct attribute *cut(struct attribute *template, ulong count, struct att
 
 static ulong find_init(ulong session, struct attribute *template, ulong count) {
     struct attribute copy[16];
+    ulong n;
+    if (faulty("find", &n)) return n;
     return real.f[FIND_INIT](session, cut(template, count, copy), count);
 }
 
@@ -215,10 +239,34 @@ static ulong generate(ulong session, void *mechanism, struct attribute *public, 
 }
 
 static ulong open_session(ulong slot, ulong flags, void *data, void *notify, ulong *session) {
-    ulong unused, rv = real.f[OPEN_SESSION](slot, flags, data, notify, session);
+    ulong unused, rv, n;
     const char *pin = getenv("RB_SHIM_PIN");
+    if (faulty("open", &n)) return n;
+    if (command("sessions", &n) && __atomic_load_n(&sessions, __ATOMIC_SEQ_CST) >= (int)n) return 0xb1; /* CKR_SESSION_COUNT */
+    rv = real.f[OPEN_SESSION](slot - shift, flags, data, notify, session);
+    if (!rv) __atomic_add_fetch(&sessions, 1, __ATOMIC_SEQ_CST);
     if (!rv && pin && command("no_login", &unused)) real.f[LOGIN](*session, 1ul, pin, (ulong)strlen(pin));
     return rv;
+}
+
+static ulong close_session(ulong session) {
+    ulong rv = real.f[CLOSE_SESSION](session);
+    if (!rv) __atomic_sub_fetch(&sessions, 1, __ATOMIC_SEQ_CST);
+    return rv;
+}
+
+static ulong slots(unsigned char present, ulong *list, ulong *count) {
+    ulong rv = real.f[GET_SLOTS](present, list, count);
+    for (ulong i = 0; !rv && list && i < *count; i++) list[i] += shift;
+    return rv;
+}
+
+static ulong mechanisms(ulong slot, ulong *list, ulong *count) { return real.f[GET_MECHANISMS](slot - shift, list, count); }
+
+static ulong mechanism_info(ulong slot, ulong type, void *info) { return real.f[GET_MECHANISM](slot - shift, type, info); }
+
+static ulong init_token(ulong slot, void *pin, ulong length, void *label) {
+    return real.f[INIT_TOKEN](slot - shift, pin, length, label);
 }
 
 static ulong session_info(ulong session, ulong *info) {
@@ -231,7 +279,7 @@ static ulong session_info(ulong session, ulong *info) {
 
 static ulong login(ulong session, ulong user, void *pin, ulong length) {
     ulong n;
-    if (command("login_rv", &n)) { spent(); return n; }
+    if (faulty("login", &n)) return n;
     if (user == 1 && command("no_login", &n)) return 0x54; /* CKR_FUNCTION_NOT_SUPPORTED */
     return real.f[LOGIN](session, user, pin, length);
 }
@@ -244,7 +292,7 @@ static void pad(unsigned char *text, int length) {
 }
 
 static ulong slot_info(ulong slot, unsigned char *info) {
-    ulong rv = real.f[GET_SLOT_INFO](slot, info);
+    ulong rv = real.f[GET_SLOT_INFO](slot - shift, info);
     if (rv) return rv;
     pad(info, 64);
     pad(info + 64, 32);
@@ -252,13 +300,14 @@ static ulong slot_info(ulong slot, unsigned char *info) {
 }
 
 static ulong token_info(ulong slot, unsigned char *info) {
-    ulong rv = real.f[GET_TOKEN_INFO](slot, info), n;
+    ulong rv = real.f[GET_TOKEN_INFO](slot - shift, info), n;
     ulong *flags = (ulong *)(info + 96); /* after label 32, manufacturer 32, model 16, serial 16 */
     if (rv) return rv;
     if (is_wedged()) return wedged;
     if (!memcmp(info, "broken", 6)) return 0x30; /* CKR_DEVICE_ERROR */
     if ((*flags & 0x400) && command("flags", &n)) *flags |= n; /* CKF_TOKEN_INITIALIZED */
     if (command("unflag", &n)) *flags &= ~n;
+    if (command("sessions", &n)) ((ulong *)(info + 104))[0] = n; /* ulMaxSessionCount */
     if (command("bad_clock", &n)) { *flags |= 0x40; memset(info + 188, '?', 16); } /* CKF_CLOCK_ON_TOKEN */
     pad(info, 32);
     pad(info + 32, 32);
@@ -283,6 +332,11 @@ ulong C_GetFunctionList(struct list **out) {
         ours.f[INITIALIZE] = (fn)initialize;
         ours.f[FINALIZE] = (fn)finalize;
         ours.f[3] = (fn)C_GetFunctionList;
+        ours.f[GET_SLOTS] = (fn)slots;
+        ours.f[GET_MECHANISMS] = (fn)mechanisms;
+        ours.f[GET_MECHANISM] = (fn)mechanism_info;
+        ours.f[INIT_TOKEN] = (fn)init_token;
+        ours.f[CLOSE_SESSION] = (fn)close_session;
         ours.f[GET_SLOT_INFO] = (fn)slot_info;
         ours.f[GET_TOKEN_INFO] = (fn)token_info;
         ours.f[OPEN_SESSION] = (fn)open_session;

@@ -11,8 +11,7 @@ use crate::requests::{FRAME_LEN, Request};
 /// Checks `answer`, a gRPC frame, to `request`; `root` is the authority's.
 pub(crate) fn check(request: &Request, answer: &[u8], root: &Certificate) -> Result<()> {
     let csr = Csr::from_pem(request.decode()?.csr.as_bytes())?;
-    let answer = IstioCertificateResponse::decode(answer.get(FRAME_LEN..).unwrap_or_default())?;
-    let chain = parse_pem_chain(answer.cert_chain.concat().as_bytes())?;
+    let chain = chain(answer)?;
     let [leaf, issuing, anchor] = chain.as_slice() else {
         bail!("{} certificates instead of 3", chain.len());
     };
@@ -28,4 +27,10 @@ pub(crate) fn check(request: &Request, answer: &[u8], root: &Certificate) -> Res
     issuing.verify_signed_by(root.public_key())?;
     leaf.verify_signed_by(issuing.public_key())?;
     Ok(())
+}
+
+/// The certificates in `answer`, the leaf first.
+pub(crate) fn chain(answer: &[u8]) -> Result<Vec<Certificate>> {
+    let answer = IstioCertificateResponse::decode(answer.get(FRAME_LEN..).unwrap_or_default())?;
+    Ok(parse_pem_chain(answer.cert_chain.concat().as_bytes())?)
 }

@@ -14,13 +14,14 @@ use h2::client::SendRequest;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, TE};
 use http::{HeaderValue, Method, Uri};
 use rootbridge::x509::Certificate;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::answers;
 use crate::requests::{FRAME_LEN, Request};
 
 const METHOD: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
@@ -33,6 +34,7 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 pub(crate) struct Target {
     address: SocketAddr,
+    roots: Arc<RootCertStore>,
     tls: TlsConnector,
     uri: Uri,
 }
@@ -42,33 +44,54 @@ pub(crate) struct Connection {
     /// Polled only while a call is in progress.
     transport: Pin<Box<h2::client::Connection<TlsStream<TcpStream>>>>,
     uri: Uri,
+    /// The client presented a certificate, and calls without a token.
+    has_certificate: bool,
 }
 
 impl Target {
     pub(crate) fn new(address: SocketAddr, root: &Certificate) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(root.der().to_vec()))?;
-        let mut tls = ClientConfig::builder()
-            .with_root_certificates(roots)
+        let roots = Arc::new(roots);
+        let tls = ClientConfig::builder()
+            .with_root_certificates(Arc::clone(&roots))
             .with_no_client_auth();
-        tls.alpn_protocols = vec![b"h2".to_vec()];
         Ok(Self {
             address,
-            tls: TlsConnector::from(Arc::new(tls)),
+            roots,
+            tls: connector(tls),
             uri: format!("https://localhost:{}{METHOD}", address.port()).parse()?,
         })
     }
 
     pub(crate) async fn connect(&self) -> Result<Connection> {
-        let connection = timeout(TIMEOUT, self.handshake()).await;
+        self.connect_with(&self.tls, false).await
+    }
+
+    /// Connects with a certificate for the request's key, which `answer` holds.
+    pub(crate) async fn connect_as(&self, request: &Request, answer: &[u8]) -> Result<Connection> {
+        let mut chain = answers::chain(answer)?;
+        // The root stays at home.
+        chain.pop();
+        let der = |certificate: &Certificate| CertificateDer::from(certificate.der().to_vec());
+        let chain = chain.iter().map(der).collect();
+        let key = PrivatePkcs8KeyDer::from(request.key.clone());
+        let tls = ClientConfig::builder()
+            .with_root_certificates(Arc::clone(&self.roots))
+            .with_client_auth_cert(chain, key.into())?;
+        self.connect_with(&connector(tls), true).await
+    }
+
+    async fn connect_with(&self, tls: &TlsConnector, has_certificate: bool) -> Result<Connection> {
+        let connection = timeout(TIMEOUT, self.handshake(tls, has_certificate)).await;
         connection.context("the connection took too long")?
     }
 
-    async fn handshake(&self) -> Result<Connection> {
+    async fn handshake(&self, tls: &TlsConnector, has_certificate: bool) -> Result<Connection> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
         let name = ServerName::try_from("localhost")?;
-        let stream = self.tls.connect(name, stream).await?;
+        let stream = tls.connect(name, stream).await?;
         let (sender, transport) = h2::client::Builder::new()
             .initial_window_size(WINDOW_SIZE)
             .initial_connection_window_size(WINDOW_SIZE)
@@ -78,8 +101,14 @@ impl Target {
             sender,
             transport: Box::pin(transport),
             uri: self.uri.clone(),
+            has_certificate,
         })
     }
+}
+
+fn connector(mut tls: ClientConfig) -> TlsConnector {
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    TlsConnector::from(Arc::new(tls))
 }
 
 impl Connection {
@@ -90,8 +119,10 @@ impl Connection {
             sender,
             transport,
             uri,
+            has_certificate,
         } = self;
-        let mut call = pin!(exchange(sender, uri, request, keep_answer));
+        let token = (!*has_certificate).then(|| request.authorization.clone());
+        let mut call = pin!(exchange(sender, uri, request, token, keep_answer));
         // Both in one task, which saves the wake-ups between two.
         let both = poll_fn(|context| {
             if let Poll::Ready(answer) = call.as_mut().poll(context) {
@@ -115,6 +146,7 @@ async fn exchange(
     sender: &mut SendRequest<Bytes>,
     uri: &Uri,
     request: &Request,
+    token: Option<HeaderValue>,
     keep_answer: bool,
 ) -> Result<Bytes> {
     poll_fn(|context| sender.poll_ready(context)).await?;
@@ -124,7 +156,9 @@ async fn exchange(
     let headers = head.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(TE, HeaderValue::from_static("trailers"));
-    headers.insert(AUTHORIZATION, request.authorization.clone());
+    if let Some(token) = token {
+        headers.insert(AUTHORIZATION, token);
+    }
     let (response, mut body) = sender.send_request(head, false)?;
     body.send_data(request.frame.clone(), true)?;
 

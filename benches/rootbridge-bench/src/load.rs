@@ -104,11 +104,14 @@ pub(crate) struct Queue {
     /// Where the current window must end.
     end: AtomicUsize,
     phase: AtomicU8,
+    /// Whether each connection renews a certificate of its own.
+    renew: bool,
 }
 
 impl Queue {
-    pub(crate) fn new(requests: &Arc<Vec<Request>>) -> Arc<Self> {
+    pub(crate) fn new(requests: &Arc<Vec<Request>>, renew: bool) -> Arc<Self> {
         Arc::new(Self {
+            renew,
             requests: Arc::clone(requests),
             next: AtomicUsize::new(0),
             end: AtomicUsize::new(0),
@@ -218,7 +221,7 @@ fn run_connections(
     runtime.block_on(async {
         let mut connections = Vec::with_capacity(count);
         for _ in 0..count {
-            match target.connect().await {
+            match Caller::connect(queue, target).await {
                 Ok(connection) => connections.push(connection),
                 Err(error) => {
                     let _ = connected.send(Err(error)).await;
@@ -247,10 +250,40 @@ fn run_connections(
     all
 }
 
-async fn call_until_end(queue: Arc<Queue>, target: Target, mut connection: Connection) -> Calls {
+/// A connection. With a certificate it has one request, for the name and key in it.
+struct Caller {
+    connection: Connection,
+    own: Option<usize>,
+}
+
+impl Caller {
+    async fn connect(queue: &Queue, target: &Target) -> Result<Self> {
+        let mut connection = target.connect().await?;
+        if !queue.renew {
+            return Ok(Self {
+                connection,
+                own: None,
+            });
+        }
+        let (number, request) = queue.take().context("no request is left")?;
+        let answer = connection.call(request, true).await?;
+        Ok(Self {
+            connection: target.connect_as(request, &answer).await?,
+            own: Some(number),
+        })
+    }
+}
+
+async fn call_until_end(queue: Arc<Queue>, target: Target, caller: Caller) -> Calls {
     let mut calls = Calls::default();
-    while let Some((number, request)) = queue.take() {
-        let is_sample = number.is_multiple_of(SAMPLE_EVERY);
+    let Caller {
+        mut connection,
+        mut own,
+    } = caller;
+    while let Some((taken, next)) = queue.take() {
+        let number = own.unwrap_or(taken);
+        let request = queue.request(number).unwrap_or(next);
+        let is_sample = taken.is_multiple_of(SAMPLE_EVERY);
         let start = Instant::now();
         match connection.call(request, is_sample).await {
             Ok(answer) => {
@@ -265,8 +298,8 @@ async fn call_until_end(queue: Arc<Queue>, target: Target, mut connection: Conne
             Err(error) => {
                 calls.add_error(&error);
                 // A failed connection does not recover.
-                match target.connect().await {
-                    Ok(new) => connection = new,
+                match Caller::connect(&queue, &target).await {
+                    Ok(new) => Caller { connection, own } = new,
                     Err(error) => {
                         calls.add_error(&error);
                         break;

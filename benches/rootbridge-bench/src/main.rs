@@ -45,6 +45,10 @@ struct Args {
     /// Persistent connections, with one call at a time on each.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     connections: u32,
+    /// Callers present a certificate instead of a token: each connection gets one by a token before the load
+    /// starts, and renews it at each call.
+    #[arg(long)]
+    renew: bool,
     /// Issued certificates in the ledger before the load starts.
     #[arg(long, value_name = "N", default_value_t = 0)]
     rows: u64,

@@ -35,6 +35,8 @@ pub(crate) struct Request {
     pub(crate) authorization: HeaderValue,
     /// The message as a gRPC frame.
     pub(crate) frame: Bytes,
+    /// The key of the CSR, in PKCS#8.
+    pub(crate) key: Vec<u8>,
 }
 
 impl Request {
@@ -71,12 +73,13 @@ pub(crate) fn prepare(issuer: &TokenIssuer, count: usize) -> Result<Vec<Request>
 fn request(issuer: &TokenIssuer, number: usize, now: UnixTime) -> Result<Request> {
     let pod = Pod::new(number);
     let token = issuer.sign(&pod.token_claims(now))?;
+    let (csr, key) = csr(&pod.spiffe_id())?;
     // Istio's agent always sends the field.
     let cert_signer = ProtoValue {
         kind: Some(Kind::StringValue(String::new())),
     };
     let message = IstioCertificateRequest {
-        csr: csr(&pod.spiffe_id())?,
+        csr,
         validity_duration: 86_400,
         metadata: Some(Struct {
             fields: [("CertSigner".to_owned(), cert_signer)].into(),
@@ -90,15 +93,17 @@ fn request(issuer: &TokenIssuer, number: usize, now: UnixTime) -> Result<Request
     Ok(Request {
         authorization: HeaderValue::try_from(format!("Bearer {token}"))?,
         frame: frame.freeze(),
+        key,
     })
 }
 
-fn csr(spiffe_id: &str) -> Result<String> {
+fn csr(spiffe_id: &str) -> Result<(String, Vec<u8>)> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.subject_alt_names = vec![SanType::URI(spiffe_id.try_into()?)];
-    Ok(params.serialize_request(&key)?.pem()?)
+    let csr = params.serialize_request(&key)?.pem()?;
+    Ok((csr, key.serialize_der()))
 }
 
 /// A pod in a mesh with a thousand service accounts.

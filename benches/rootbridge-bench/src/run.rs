@@ -32,7 +32,9 @@ pub(crate) async fn once(
     let server = ReadyServer::start(authority, requests).await?;
     sleep(IDLE).await;
     let (rss_idle_mib, _) = server.server.memory_mib()?;
-    let window = server.measure(args, &Queue::new(requests)).await?;
+    let window = server
+        .measure(args, &Queue::new(requests, args.renew))
+        .await?;
     let (_, rss_load_mib) = server.server.memory_mib()?;
     server.server.stop().await?;
     Ok(Run {
@@ -55,7 +57,7 @@ pub(crate) async fn pairs(
     };
     let first = ReadyServer::start(first, requests).await?;
     let second = ReadyServer::start(second, requests).await?;
-    let queue = Queue::new(requests);
+    let queue = Queue::new(requests, args.renew);
     let mut pairs = Vec::new();
     for number in 1..=args.pairs {
         // The order alternates, so that a machine that becomes busier favours neither.

@@ -167,6 +167,7 @@ impl Sandbox {
                 "address": "127.0.0.1:0",
                 "apis": ["istio"],
                 "jwt": ["cluster"],
+                "client_certificates": { "trust_domains": [TRUST_DOMAIN], "reauthenticate_after": "30d" },
                 "tls": { "trust_domain": TRUST_DOMAIN, "dns": ["localhost"] },
             } },
             "jwt": { "cluster": {

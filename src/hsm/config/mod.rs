@@ -33,6 +33,10 @@ pub struct RawConfig {
     /// How often a ready token is checked. 100 ms to 1 h, default 10 s.
     #[serde(default = "default_probe_interval", with = "humantime_serde")]
     pub probe_interval: Duration,
+    /// End the process when every worker of a token hangs in the module, so that its supervisor starts it
+    /// again.
+    #[serde(default)]
+    pub exit_when_stuck: bool,
     /// The tokens, by the names that the ledger records.
     #[serde(default)]
     pub tokens: BTreeMap<String, RawTokenConfig>,
@@ -66,6 +70,7 @@ pub struct Config {
     queue: usize,
     deadline: Duration,
     probe_interval: Duration,
+    exit_when_stuck: bool,
     tokens: BTreeMap<String, TokenConfig>,
     state_directory: Option<PathBuf>,
 }
@@ -83,6 +88,7 @@ impl Config {
             queue: default_queue(),
             deadline: default_deadline(),
             probe_interval: default_probe_interval(),
+            exit_when_stuck: false,
             tokens: BTreeMap::new(),
         }
         .try_into()
@@ -106,6 +112,11 @@ impl Config {
 
     pub fn probe_interval(&self) -> Duration {
         self.probe_interval
+    }
+
+    /// Whether the process ends when every worker of a token hangs in the module.
+    pub fn exit_when_stuck(&self) -> bool {
+        self.exit_when_stuck
     }
 
     pub fn token_names(&self) -> impl Iterator<Item = &str> {
@@ -208,6 +219,7 @@ impl TryFrom<RawConfig> for Config {
             queue: raw.queue,
             deadline: raw.deadline,
             probe_interval: raw.probe_interval,
+            exit_when_stuck: raw.exit_when_stuck,
             tokens,
             state_directory: None,
         }))

@@ -1,11 +1,15 @@
 //! Errors that tell the operator what to do next.
 
+mod codes;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::fault::Fault;
 use super::token_state::TokenState;
 use crate::x509::KeyKind;
+
+pub(super) use codes::FaultClass;
 
 /// A failure of the module, a token or a key. Of a signature: [`SignError`].
 #[derive(Clone, Debug, thiserror::Error)]
@@ -196,6 +200,9 @@ pub enum SignError {
     /// What is left of the queue is for others.
     #[error("{0} has its share of the HSM's queue; the rest is for others")]
     ShareInUse(&'static str),
+    /// What waits already takes longer than the time that the request has.
+    #[error("what the HSM has to sign first takes {}ms, and a request has {}ms", wait.as_millis(), limit.as_millis())]
+    TooLate { wait: Duration, limit: Duration },
     /// The deadline passed before the request reached the token.
     #[error("the deadline passed before the request reached the HSM")]
     Expired,
