@@ -26,6 +26,7 @@ pub(super) fn start(
         instance: config.instance().name().to_owned(),
         bundles: Arc::clone(bundles),
         distribution: Arc::clone(&distribution),
+        leases: core.pipeline.work_leases().clone(),
         ledger: Arc::clone(&core.ledger),
         clock: Arc::clone(&core.clock),
     };

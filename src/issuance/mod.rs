@@ -28,6 +28,7 @@ mod requested_certificate;
 mod signable;
 mod status;
 mod subordinate;
+mod work_leases;
 
 pub use admission::{AdmissionConfig, Limited, RawAdmission, RawLimit, What, Whose};
 pub use authorities::Authorities;
@@ -48,3 +49,4 @@ pub use refresh::{active_path, active_since};
 pub use request::{IssuanceRequest, Naming};
 pub use status::AuthorityStatus;
 pub use subordinate::{NO_REMAINING_PATH_LEN, path_len_remedy};
+pub use work_leases::WorkLeases;

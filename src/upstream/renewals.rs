@@ -16,14 +16,16 @@ use super::schedule::{after_refusals, renewal};
 use super::status::{OpenRequest, RequestStatus, Statuses, times};
 use super::step::{Authority, Step, Worker};
 use crate::clock::{Clock, UnixTime};
-use crate::issuance::{Ceremony, active_path, active_since};
-use crate::ledger::{AuthorityRecord, CaRequestState, Ledger, LedgerError, Snapshot};
+use crate::issuance::{Ceremony, WorkLeases, active_path, active_since};
+use crate::ledger::{AuthorityRecord, CaRequestState, Claim, Ledger, LedgerError, Snapshot};
 use crate::x509::TrustDomain;
 
 /// How often the ledger's revision is read: one row, in memory.
 const INTERVAL: Duration = Duration::from_millis(500);
 /// How often the records are read although none has changed.
 const LOOK: Duration = Duration::from_secs(10);
+/// How often it is looked whether the server that does the renewals is gone.
+const TAKE_OVER: Duration = Duration::from_secs(2);
 /// The pause after a step that failed without a record of it.
 const PAUSE: Duration = Duration::from_secs(5);
 /// How often it is looked whether a replaced issuing CA can be retired.
@@ -37,6 +39,8 @@ pub struct Parts {
     /// This server's name among those that share the ledger.
     pub instance: String,
     pub ceremony: Ceremony,
+    /// Of the servers that share the ledger, one does the renewals of an authority.
+    pub leases: WorkLeases,
     pub ledger: Arc<dyn Ledger>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
@@ -46,7 +50,8 @@ pub struct Parts {
 /// The renewals of all authorities with an upstream CA.
 #[derive(Debug)]
 pub struct Renewals {
-    worker: Arc<Worker>,
+    worker: Worker,
+    leases: WorkLeases,
     statuses: Arc<Statuses>,
     authorities: Vec<Arc<Authority>>,
     places: Arc<Semaphore>,
@@ -75,13 +80,15 @@ impl Renewals {
         Self {
             authorities: authorities.collect(),
             statuses: parts.statuses,
-            worker: Arc::new(Worker {
+            leases: parts.leases,
+            worker: Worker {
                 instance: parts.instance,
                 ceremony: parts.ceremony,
                 ledger: parts.ledger,
                 clock: parts.clock,
                 metrics: parts.metrics,
-            }),
+                lease: None,
+            },
             places: Arc::new(Semaphore::new(AT_ONCE)),
             examined: BTreeMap::new(),
             busy: HashSet::new(),
@@ -150,6 +157,13 @@ impl Renewals {
                 look_at = look_at.min(*at);
                 continue;
             }
+            let lease = match self.leases.claim(&format!("upstream/{domain}")).await? {
+                Claim::Held(lease) => lease,
+                Claim::HeldBy(_) => {
+                    look_at = look_at.min(now.plus(TAKE_OVER));
+                    continue;
+                }
+            };
             match self.next(&authority, &records, now) {
                 Next::At(at) => look_at = look_at.min(at),
                 Next::Now(step) => {
@@ -158,7 +172,7 @@ impl Renewals {
                     if matches!(step, Step::Retire(_)) {
                         self.retire_at.insert(domain.clone(), now.plus(RETIREMENT));
                     }
-                    let (worker, places) = (Arc::clone(&self.worker), Arc::clone(&self.places));
+                    let (worker, places) = (self.worker.under(lease), Arc::clone(&self.places));
                     steps.spawn(async move {
                         let _place = places.acquire_owned().await;
                         let is_recorded = worker.run(&authority, step).await;
@@ -181,8 +195,9 @@ impl Renewals {
         if let Some(open) = record.open_request() {
             let changed = open.state == CaRequestState::Received
                 && self.examined.get(domain) != Some(&records.revision);
-            // This instance makes no attempt now, so that an earlier run of it died during one.
-            let abandoned = open.attempt_by.as_ref() == Some(&self.worker.instance);
+            // Only the holder of the lease makes attempts, and this one makes none now: whoever began it
+            // has died or has lost the lease.
+            let abandoned = open.attempt_by.is_some();
             return match changed || abandoned || now >= open.next_attempt_at {
                 true => Next::Now(Step::Continue(Box::new(open.clone()))),
                 false => Next::At(open.next_attempt_at),

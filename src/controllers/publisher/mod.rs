@@ -38,6 +38,7 @@ use self::lease::{Election, Leader};
 use self::session::Session;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Clusters};
+use crate::issuance::WorkLeases;
 use crate::ledger::Ledger;
 use crate::trust::{Bundles, Distribution, TargetWriter};
 
@@ -49,6 +50,8 @@ pub struct Dependencies {
     pub bundles: Arc<Bundles>,
     /// Receives the status of every target.
     pub distribution: Arc<Distribution>,
+    /// The ledger accepts rollouts of a cluster from the server that holds its Lease.
+    pub leases: WorkLeases,
     /// Records that all objects hold a version.
     pub ledger: Arc<dyn Ledger>,
     /// For timestamps; waits are measured with the monotonic clock.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, BoxStream, SelectAll, StreamExt as _};
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -19,7 +20,7 @@ use crate::backoff::Backoff;
 use crate::clock::UnixTime;
 use crate::cluster::Cluster;
 use crate::digest;
-use crate::ledger::{BundleRollout, LedgerError};
+use crate::ledger::{BundleRollout, LedgerError, WorkLease};
 use crate::trust::{BundleSubscription, PublishedBundle, TargetStatus};
 
 const MAX_WRITES_IN_PROGRESS: usize = 8;
@@ -52,6 +53,8 @@ pub(super) struct Session {
     overloads: u32,
     paused_until: Instant,
     has_changed: bool,
+    /// Taken once: what this session records after another server has the cluster is refused.
+    lease: Arc<OnceCell<WorkLease>>,
 }
 
 impl Session {
@@ -96,6 +99,7 @@ impl Session {
             overloads: 0,
             paused_until: Instant::now(),
             has_changed: true,
+            lease: Arc::default(),
         }
     }
 
@@ -210,8 +214,14 @@ impl Session {
                     by: self.dependencies.instance.clone(),
                 };
                 let ledger = Arc::clone(&self.dependencies.ledger);
+                let (leases, lease) = (self.dependencies.leases.clone(), Arc::clone(&self.lease));
+                let work = format!("bundles/{name}");
                 self.records.spawn(async move {
-                    let answer = ledger.record_rollout(rollout.clone()).await;
+                    let answer = async {
+                        let lease = lease.get_or_try_init(|| leases.seize(&work)).await?;
+                        ledger.record_rollout(rollout.clone(), Some(lease)).await
+                    };
+                    let answer = answer.await;
                     (index, rollout, answer)
                 });
             }

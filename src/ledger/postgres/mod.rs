@@ -34,12 +34,13 @@ use self::pool::{Excludes, Pool, closed};
 use self::session::Session;
 use self::writer::{Job, Writer};
 use super::{
-    Actor, Applied, BundleRecord, BundleRollout, CertificateRow, Change, CheckReport, Epoch,
-    Filter, HighWater, Intent, IntentId, IssuerId, Ledger, LedgerError, LedgerFuture,
-    LiveCertificates, LiveFilter, Outcome, Record, RotationRecord, Snapshot,
+    Actor, Applied, BundleRecord, BundleRollout, CertificateRow, Change, CheckReport, Claim,
+    ClaimFrom, Epoch, Filter, HighWater, Intent, IntentId, IssuerId, Ledger, LedgerError,
+    LedgerFuture, LiveCertificates, LiveFilter, Outcome, Record, RotationRecord, Snapshot,
+    WorkLease, WorkLeaseRecord,
 };
 use crate::clock::{Clock, UnixTime};
-use crate::ledger::sql;
+use crate::ledger::sql::{self, Found};
 use crate::x509::{Serial, TrustDomain};
 
 pub struct Postgres {
@@ -218,9 +219,19 @@ impl Ledger for Postgres {
         .boxed()
     }
 
-    fn record_rollout(&self, rollout: BundleRollout) -> LedgerFuture<'_, UnixTime> {
-        self.transact(Excludes::Nobody, move |session| {
-            async move { sql::record_rollout(session, &rollout).await }.boxed()
+    fn record_rollout<'a>(
+        &'a self,
+        rollout: BundleRollout,
+        lease: Option<&'a WorkLease>,
+    ) -> LedgerFuture<'a, UnixTime> {
+        let lease = lease.cloned();
+        // A lease must not change hands meanwhile.
+        let excludes = match lease.is_some() {
+            true => Excludes::Writers,
+            false => Excludes::Nobody,
+        };
+        self.transact(excludes, move |session| {
+            async move { sql::record_rollout(session, &rollout, lease.as_ref()).await }.boxed()
         })
         .boxed()
     }
@@ -291,6 +302,58 @@ impl Ledger for Postgres {
             .await
         }
         .boxed()
+    }
+
+    fn claim<'a>(
+        &'a self,
+        work: &'a str,
+        from: ClaimFrom,
+        epoch: &'a Epoch,
+        now: UnixTime,
+    ) -> LedgerFuture<'a, Claim> {
+        let (name, own) = (work.to_owned(), epoch.clone());
+        async move {
+            let reader = (work.to_owned(), epoch.clone());
+            let found = self
+                .pool
+                .read(|session| {
+                    async move { sql::look(session, (&reader.0, from), &reader.1, now).await }
+                        .boxed()
+                })
+                .await?;
+            if let Found::Answer(claim) = found {
+                return Ok(claim);
+            }
+            self.transact(Excludes::Writers, move |session| {
+                async move { sql::claim(session, (&name, from), &own, now).await }.boxed()
+            })
+            .await
+        }
+        .boxed()
+    }
+
+    fn give_up<'a>(&'a self, lease: &'a WorkLease) -> LedgerFuture<'a, ()> {
+        let lease = lease.clone();
+        self.transact(Excludes::Writers, move |session| {
+            async move { sql::give_up(session, &lease).await }.boxed()
+        })
+        .boxed()
+    }
+
+    fn require<'a>(&'a self, lease: &'a WorkLease) -> LedgerFuture<'a, ()> {
+        let lease = lease.clone();
+        async move {
+            self.pool
+                .read(|session| async move { sql::require(session, &lease).await }.boxed())
+                .await
+        }
+        .boxed()
+    }
+
+    fn work_leases(&self) -> LedgerFuture<'_, Vec<WorkLeaseRecord>> {
+        self.pool
+            .read(|session| sql::work_leases(session).boxed())
+            .boxed()
     }
 
     fn identity(&self) -> LedgerFuture<'_, Option<String>> {

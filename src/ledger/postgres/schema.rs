@@ -13,11 +13,18 @@ struct Migration {
     sql: &'static str,
 }
 
-static MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    oldest_program: 1,
-    sql: include_str!("migrations/0001_ledger.sql"),
-}];
+static MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        oldest_program: 1,
+        sql: include_str!("migrations/0001_ledger.sql"),
+    },
+    Migration {
+        version: 2,
+        oldest_program: 1,
+        sql: include_str!("migrations/0002_work_lease.sql"),
+    },
+];
 
 /// Of the advisory lock that upgrades are made under: "RBLM".
 const UPGRADE_LOCK: i64 = 0x5242_4c4d;

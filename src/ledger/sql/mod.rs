@@ -26,6 +26,7 @@ mod rollouts;
 mod rotations;
 mod row;
 mod snapshot;
+mod work_leases;
 
 pub(super) use admission::{IntentRow, admit_all, settle_conflicts};
 pub(super) use batch::{Batch, BatchError, BatchResults, BatchStore, Reply, write_batch};
@@ -46,3 +47,4 @@ pub(super) use rollouts::{newest as newest_rollouts, record as record_rollout};
 pub(super) use rotations::rotations;
 pub(super) use row::{Row, RowSource, damaged};
 pub(super) use snapshot::snapshot;
+pub(super) use work_leases::{Found, claim, give_up, look, require, work_leases};

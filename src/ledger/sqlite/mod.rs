@@ -34,12 +34,13 @@ use self::opened_file::OpenedFile;
 use self::transaction::{TransactionError, in_transaction};
 use self::writer::{Job, LentConnection, Writer};
 use super::{
-    Actor, Applied, BundleRecord, BundleRollout, CertificateRow, Change, CheckReport, Epoch,
-    Filter, HighWater, Intent, IntentId, IssuerId, Ledger, LedgerError, LedgerFuture,
-    LiveCertificates, LiveFilter, Outcome, Record, RotationRecord, Snapshot,
+    Actor, Applied, BundleRecord, BundleRollout, CertificateRow, Change, CheckReport, Claim,
+    ClaimFrom, Epoch, Filter, HighWater, Intent, IntentId, IssuerId, Ledger, LedgerError,
+    LedgerFuture, LiveCertificates, LiveFilter, Outcome, Record, RotationRecord, Snapshot,
+    WorkLease, WorkLeaseRecord,
 };
 use crate::clock::{Clock, UnixTime};
-use crate::ledger::sql;
+use crate::ledger::sql::{self, Found};
 use crate::x509::{Serial, TrustDomain};
 
 #[derive(Debug)]
@@ -226,9 +227,16 @@ impl Ledger for Sqlite {
             .boxed()
     }
 
-    fn record_rollout(&self, rollout: BundleRollout) -> LedgerFuture<'_, UnixTime> {
-        self.transact(move |conn| async move { sql::record_rollout(conn, &rollout).await }.boxed())
-            .boxed()
+    fn record_rollout<'a>(
+        &'a self,
+        rollout: BundleRollout,
+        lease: Option<&'a WorkLease>,
+    ) -> LedgerFuture<'a, UnixTime> {
+        let lease = lease.cloned();
+        self.transact(move |conn| {
+            async move { sql::record_rollout(conn, &rollout, lease.as_ref()).await }.boxed()
+        })
+        .boxed()
     }
 
     fn rollouts(&self) -> LedgerFuture<'_, Vec<BundleRollout>> {
@@ -287,6 +295,53 @@ impl Ledger for Sqlite {
             .await
         }
         .boxed()
+    }
+
+    fn claim<'a>(
+        &'a self,
+        work: &'a str,
+        from: ClaimFrom,
+        epoch: &'a Epoch,
+        now: UnixTime,
+    ) -> LedgerFuture<'a, Claim> {
+        let (name, own) = (work.to_owned(), epoch.clone());
+        // The file's lock says that no other server is alive.
+        let from = match self.lock.upgrade().is_some() {
+            true => ClaimFrom::Anyone,
+            false => from,
+        };
+        async move {
+            let reader = (work.to_owned(), epoch.clone());
+            let found = self
+                .read(move |conn| {
+                    async move { sql::look(conn, (&reader.0, from), &reader.1, now).await }.boxed()
+                })
+                .await?;
+            if let Found::Answer(claim) = found {
+                return Ok(claim);
+            }
+            self.transact(move |conn| {
+                async move { sql::claim(conn, (&name, from), &own, now).await }.boxed()
+            })
+            .await
+        }
+        .boxed()
+    }
+
+    fn give_up<'a>(&'a self, lease: &'a WorkLease) -> LedgerFuture<'a, ()> {
+        let lease = lease.clone();
+        self.transact(move |conn| async move { sql::give_up(conn, &lease).await }.boxed())
+            .boxed()
+    }
+
+    fn require<'a>(&'a self, lease: &'a WorkLease) -> LedgerFuture<'a, ()> {
+        let lease = lease.clone();
+        self.read(move |conn| async move { sql::require(conn, &lease).await }.boxed())
+            .boxed()
+    }
+
+    fn work_leases(&self) -> LedgerFuture<'_, Vec<WorkLeaseRecord>> {
+        self.read(|conn| sql::work_leases(conn).boxed()).boxed()
     }
 
     fn identity(&self) -> LedgerFuture<'_, Option<String>> {
