@@ -169,12 +169,12 @@ impl Worker {
                 let is_new = request.state != CaRequestState::Pending
                     || request.reference.as_ref() != Some(&reference);
                 if is_new {
-                    tracing::info!(event = "upstream.pending", %domain, upstream, request = %id, reference, "the upstream CA decides later");
                     let wait = CaRequestChange::Wait {
                         request: id,
-                        reference,
+                        reference: reference.clone(),
                     };
                     self.change(wait).await?;
+                    tracing::info!(event = "upstream.pending", %domain, upstream, request = %id, reference, "the upstream CA decides later");
                 }
                 self.retry(authority, request, retry_after, None).await
             }
