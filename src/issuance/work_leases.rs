@@ -12,7 +12,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Claims leases for this server. Cheap to clone.
 ///
-/// An answer is used for a while: whoever acts on an old one is refused by the ledger, because every
+/// An answer is used for a while: what is done on an old one is refused by the ledger, because every
 /// write carries the lease's fence.
 #[derive(Debug, Clone)]
 pub struct WorkLeases {
@@ -57,7 +57,7 @@ impl WorkLeases {
         self.ask(work, ClaimFrom::TheDead, epoch).await
     }
 
-    /// The lease on `work`, whoever has it: for a server that something else has elected.
+    /// The lease on `work`, taken from any holder: for a server that something else has elected.
     ///
     /// # Errors
     /// Those of [`Ledger::claim`].

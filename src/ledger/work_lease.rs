@@ -17,7 +17,7 @@ pub struct WorkLease {
 pub enum ClaimFrom {
     /// From an instance whose own lease has expired, or whose epoch has ended.
     TheDead,
-    /// From whoever has it: something else has elected the claimant.
+    /// From its holder, dead or alive: something else has elected the claimant.
     Anyone,
 }
 

@@ -195,8 +195,8 @@ impl Renewals {
         if let Some(open) = record.open_request() {
             let changed = open.state == CaRequestState::Received
                 && self.examined.get(domain) != Some(&records.revision);
-            // Only the holder of the lease makes attempts, and this one makes none now: whoever began it
-            // has died or has lost the lease.
+            // Only the holder of the lease makes attempts, and this one makes none now: the server
+            // that began it has died or has lost the lease.
             let abandoned = open.attempt_by.is_some();
             return match changed || abandoned || now >= open.next_attempt_at {
                 true => Next::Now(Step::Continue(Box::new(open.clone()))),

@@ -127,7 +127,7 @@ pub async fn one_server_does_the_work(store: &dyn Store) {
     let error = ledger.require(&lease(3)).await.unwrap_err();
     assert!(error.to_string().contains("nobody holds it"), "{error}");
     assert_eq!(claim(ledger, &a, later).await, held(4));
-    // Who was elected by other means takes it from whoever has it.
+    // Who was elected by other means takes it from any holder.
     let seized = ledger
         .claim(WORK, ClaimFrom::Anyone, &next, later)
         .await

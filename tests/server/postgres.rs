@@ -14,7 +14,7 @@ use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventuall
 use tonic::Code;
 
 /// A CA whose ledger is in a database.
-pub fn with_database(database: &PostgresServer, name: &str) -> TestServer {
+pub(crate) fn with_database(database: &PostgresServer, name: &str) -> TestServer {
     let setup = TestServer::bare();
     write_secret(&setup.path("db-password"), PASSWORD);
     let path = |name: &str| setup.path(name).display().to_string();
@@ -33,7 +33,7 @@ pub fn with_database(database: &PostgresServer, name: &str) -> TestServer {
 }
 
 /// Another server of the same CA.
-pub async fn another(setup: &TestServer, name: &str) -> RunningServer {
+pub(crate) async fn another(setup: &TestServer, name: &str) -> RunningServer {
     let directory = setup.path(name);
     fs::create_dir(&directory).unwrap();
     fs::write(directory.join(format!("{TD}.pem")), setup.roots(TD)).unwrap();
