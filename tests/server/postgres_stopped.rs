@@ -152,5 +152,8 @@ async fn a_server_that_was_stopped_concludes_nothing_that_another_has() {
     let csr = KeyAndCsr::workload("foo", "bar");
     one.client(TD).await.istio(&token, &csr).await.unwrap();
     one.stop_in_order().await;
-    assert!(setup.cli(&["check"]).contains("all invariants hold"));
+    // The authority that is renewed has no CA yet, which is a failure of its own.
+    let checked = setup.try_cli(&["check"]);
+    let checked = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.contains("all invariants hold"), "{checked}");
 }
