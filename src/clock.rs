@@ -51,6 +51,29 @@ impl fmt::Display for UnixTime {
     }
 }
 
+/// A span for people, exact to the second: `10 years`, `90 days`, `1 hour 5 minutes`. The
+/// configuration reads it back; a year is that of its `y`, 365.25 days.
+pub fn in_words(span: Duration) -> String {
+    const YEAR: u64 = 31_557_600;
+    let secs = span.as_secs();
+    let numbers = match secs {
+        0 => return "0 seconds".to_owned(),
+        _ if secs % YEAR == 0 => vec![(secs / YEAR, "year")],
+        _ => vec![
+            (secs / 86_400, "day"),
+            (secs / 3600 % 24, "hour"),
+            (secs / 60 % 60, "minute"),
+            (secs % 60, "second"),
+        ],
+    };
+    let shown = numbers.iter().filter(|(number, _)| *number > 0);
+    let shown = shown.map(|(number, unit)| match number {
+        1 => format!("1 {unit}"),
+        _ => format!("{number} {unit}s"),
+    });
+    shown.collect::<Vec<_>>().join(" ")
+}
+
 /// A source of time.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The current time.
@@ -96,6 +119,26 @@ impl Clock for FixedClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The configuration reads what is shown.
+    #[test]
+    fn spans_are_in_words_and_exact() {
+        for (secs, shown) in [
+            (0, "0 seconds"),
+            (1, "1 second"),
+            (90, "1 minute 30 seconds"),
+            (3_900, "1 hour 5 minutes"),
+            (7_776_000, "90 days"),
+            (31_536_000, "365 days"),
+            (31_557_600, "1 year"),
+            (315_576_000, "10 years"),
+            (315_576_001, "3652 days 12 hours 1 second"),
+        ] {
+            let span = Duration::from_secs(secs);
+            assert_eq!(in_words(span), shown);
+            assert_eq!(humantime::parse_duration(shown), Ok(span));
+        }
+    }
 
     #[test]
     fn shows_rfc3339_and_saturates() {

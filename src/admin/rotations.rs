@@ -161,7 +161,7 @@ impl Start {
             let sha256 = from_hex(&text).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
             sha256.ok_or_else(|| format!("{text:?} is no SHA-256: 64 hexadecimal digits"))
         };
-        let key = self.key.map(|key| key.parse::<KeyKind>());
+        let key = self.key.map(|key| KeyKind::for_ca(&key));
         Ok(StartOptions {
             trust_domain: trust_domain(&self.trust_domain)?,
             kind: self.kind.parse::<RotationKind>()?,

@@ -13,7 +13,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::hsm::{Hsm, HsmError};
 use crate::issuance::{Ceremony, SigningPipeline};
-use crate::ledger::{Actor, Ledger, LedgerError, OpenMode};
+use crate::ledger::{Actor, COMMAND, Ledger, LedgerError, OpenMode};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -94,7 +94,10 @@ impl Core {
     /// its open records as those of a dead process before its lease expires.
     pub async fn open_shared(config: &Config) -> Result<Self, StartError> {
         let host = config.instance().name();
-        let instance = format!("{host}/cli-{}", crate::x509::Serial::new(SystemClock.now()));
+        let instance = format!(
+            "{host}{COMMAND}{}",
+            crate::x509::Serial::new(SystemClock.now())
+        );
         let parts = Parts::open(config, OpenMode::Shared).await?;
         Self::new(parts, config, &instance).await
     }
@@ -126,7 +129,7 @@ impl Core {
     /// ledger. Returns whether all of them are done.
     pub async fn close(&self, bound: Duration) -> bool {
         let done = self.pipeline.drain(bound).await;
-        self.pipeline.work_leases().give_up().await;
+        self.pipeline.work_leases().give_up_all().await;
         self.lease.end().await;
         if let Some(mark) = &self.mark {
             mark.end().await;

@@ -67,6 +67,13 @@ pub enum CredentialError {
     Create { path: PathBuf, why: std::io::Error },
 }
 
+impl CredentialError {
+    /// Whether there is no such file.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Read { why, .. } if why.kind() == std::io::ErrorKind::NotFound)
+    }
+}
+
 impl Operators {
     /// The files are read when a credential is presented.
     pub fn new(config: &Config) -> Self {
@@ -180,7 +187,10 @@ pub fn read_credential(path: &Path) -> Result<SecretString, CredentialError> {
 }
 
 /// Creates a credential file with a new random token, readable by its owner only. Blocks.
-pub fn create_credential(path: &Path) -> Result<SecretString, CredentialError> {
+///
+/// # Errors
+/// [`CredentialError::Create`], also where the file exists.
+pub fn create_credential(path: &Path) -> Result<std::fs::File, CredentialError> {
     let failed = |why| CredentialError::Create {
         path: path.to_owned(),
         why,
@@ -201,7 +211,7 @@ pub fn create_credential(path: &Path) -> Result<SecretString, CredentialError> {
     file.write_all(token.as_bytes())
         .and_then(|()| file.sync_all())
         .map_err(failed)?;
-    Ok(SecretString::from(token.trim_end()))
+    Ok(file)
 }
 
 /// Whether it has the prefix and at least the generated length: a shorter one could be guessed.

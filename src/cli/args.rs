@@ -3,8 +3,8 @@
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::{
-    anchors, ca, cert, check, client, config, dev, generate, hsm, keys, ledger, linkerd, serve,
-    upstream,
+    anchors, ca, cert, check, client, config, dev, generate, hsm, keys, ledger, linkerd, operator,
+    serve, upstream,
 };
 
 const AFTER_HELP: &str = "\
@@ -56,6 +56,9 @@ pub(super) enum Command {
     /// Copy the ledger, or check a copy.
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// Make the credentials of operators.
+    #[command(subcommand)]
+    Operator(operator::OperatorCommand),
     /// Show the state of Linkerd's meshes.
     #[command(subcommand)]
     Linkerd(linkerd::LinkerdCommand),

@@ -49,7 +49,7 @@ pub(super) struct NewKeyArgs {
     #[arg(long, value_name = "NAME")]
     token: Option<String>,
     /// The kind of a new key: ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072 or rsa-4096.
-    #[arg(long, value_name = "KIND", default_value = "ecdsa-p256")]
+    #[arg(long, value_name = "KIND", default_value = "ecdsa-p256", value_parser = KeyKind::for_ca)]
     key: KeyKind,
     /// How many CAs may follow the issuing CA in a certification path (pathLenConstraint).
     #[arg(long, value_name = "N", default_value_t = 0)]

@@ -19,18 +19,19 @@ pub(super) fn run(command: ConfigCommand) -> Result<(), Failure> {
     match Config::load(&file) {
         Ok(config) if args.format.is_json() => {
             let memory = config.memory();
+            let warnings = [config.warnings(), missing_files(&config)].concat();
             output::json(&json!({
                 "file": file,
                 "valid": true,
                 "findings": [],
                 "memory_mib": memory.total_mib(),
-                "warnings": config.warnings(),
+                "warnings": warnings,
             }))
         }
         Ok(config) => {
             output::line(format!("{} is valid", file.display()))?;
             let memory = config.memory();
-            for warning in config.warnings() {
+            for warning in [config.warnings(), missing_files(&config)].concat() {
                 output::line(format!("warning: {warning}"))?;
             }
             match memory.warning() {
@@ -53,4 +54,19 @@ pub(super) fn run(command: ConfigCommand) -> Result<(), Failure> {
             Err(error.into())
         }
     }
+}
+
+/// The operators' credential files that this machine does not have.
+fn missing_files(config: &Config) -> Vec<String> {
+    let operators = config.authn().operators().iter();
+    let missing = operators.filter(|(_, operator)| !operator.credential_file().exists());
+    missing
+        .map(|(name, operator)| {
+            format!(
+                "operators.{name}.credential_file: there is no {} on this machine; \
+                 `rootbridge operator new {name}` makes it",
+                operator.credential_file().display()
+            )
+        })
+        .collect()
 }

@@ -1,6 +1,8 @@
 //! Converts the library's errors to failures of a command. The component that failed determines the
 //! exit code.
 
+use std::io::ErrorKind;
+
 use super::failure::{Exit, Failure};
 use crate::app::StartError;
 use crate::config::ConfigError;
@@ -8,6 +10,7 @@ use crate::error_chain::error_chain;
 use crate::hsm::{HsmError, TokenState};
 use crate::issuance::{Category, CeremonyError, IssueError};
 use crate::ledger::LedgerError;
+use crate::net::ListenError;
 
 impl From<HsmError> for Failure {
     fn from(error: HsmError) -> Self {
@@ -86,9 +89,35 @@ impl From<CeremonyError> for Failure {
     }
 }
 
+/// An address that cannot be listened on, with the key that has it.
+fn not_listening(key: &str, error: &ListenError) -> Failure {
+    let failure = Failure::new(Exit::Failed, error.to_string()).at(key);
+    match error.source.kind() {
+        ErrorKind::AddrInUse => {
+            let port = error.address.port();
+            let failure = match error.holder {
+                Some(_) => failure,
+                None => failure.next(format!("`ss -ltnp 'sport = {port}'`, as root, names it")),
+            };
+            failure.next(format!("stop what listens there, or change {key}"))
+        }
+        ErrorKind::AddrNotAvailable => failure.next(format!(
+            "no interface of this host has this address: change {key}, or use 0.0.0.0 or [::]"
+        )),
+        ErrorKind::PermissionDenied => failure.next(format!(
+            "a port below 1024 needs CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities): change \
+             {key}, or give it"
+        )),
+        _ => failure,
+    }
+}
+
 impl From<anyhow::Error> for Failure {
     /// By the typed error that it wraps.
     fn from(error: anyhow::Error) -> Self {
+        if let Some(listen) = error.downcast_ref::<ListenError>() {
+            return not_listening(&error.to_string(), listen);
+        }
         error
             .downcast::<ConfigError>()
             .map(Self::from)

@@ -26,6 +26,7 @@ mod ledger;
 mod linkerd;
 mod name_constraints;
 mod open;
+mod operator;
 mod output;
 mod serve;
 mod time;
@@ -67,6 +68,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Key(args) => keys::run(args),
         Command::Ledger(args) => ledger::run(args),
         Command::Linkerd(args) => linkerd::run(args),
+        Command::Operator(args) => operator::run(args),
         Command::Check(args) => check::run(&args),
         Command::Config(args) => config::run(args),
         Command::Completions(args) => generate::completions(&args, self::command()),

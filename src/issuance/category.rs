@@ -155,6 +155,10 @@ impl IssueError {
         }
     }
 
+    fn is_of_another_trust_domain(&self) -> bool {
+        matches!(self, Self::Denied(Denial::ForeignTrustDomain { .. }))
+    }
+
     /// When a request that nothing is wrong with may be sent again.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -181,6 +185,9 @@ impl IssueError {
             }
             Category::KeyReserved => "csr: this key cannot be certified",
             Category::CsrNamesDiffer => "the CSR names something else than is certified",
+            Category::NameDenied if self.is_of_another_trust_domain() => {
+                "a requested name is not in the trust domain of this caller; no rule permits that"
+            }
             // Names and their rules are not disclosed to a caller that may not have them.
             Category::NameDenied => {
                 "policy does not let this caller have this name under this profile"

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::admission::Limited;
+use crate::clock::in_words;
 use crate::hsm::SignError;
 use crate::ledger::LedgerError;
 use crate::policy::Denial;
@@ -34,14 +35,14 @@ pub enum IssueError {
     /// The issuer's notAfter leaves too short a life for clients that renew at its middle: they
     /// would renew without a pause.
     #[error(
-        "the issuing certificate expires in {}s: that is less than twice the backdating of {}s; \
+        "the issuing certificate expires in {}: that is less than twice the backdating of {}; \
          renew the issuing CA",
-        left.as_secs(), backdate.as_secs()
+        in_words(*left), in_words(*backdate)
     )]
     IssuerExpiring { left: Duration, backdate: Duration },
     #[error(
-        "a lifetime of {}s is less than twice the backdating of {}s: request a longer one",
-        requested.as_secs(), backdate.as_secs()
+        "a lifetime of {} is less than twice the backdating of {}: request a longer one",
+        in_words(*requested), in_words(*backdate)
     )]
     TtlTooShort {
         requested: Duration,

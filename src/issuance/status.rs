@@ -2,7 +2,7 @@
 
 use super::authority::{Authority, NoIssuer};
 use super::issuer::{Issuer, shortest_ttl};
-use crate::clock::UnixTime;
+use crate::clock::{UnixTime, in_words};
 use crate::policy::Profile;
 
 /// The status of an authority.
@@ -81,9 +81,9 @@ fn shortened(issuer: &Issuer, profile: &Profile, now: UnixTime) -> Option<String
     (now.plus(ttl) > issuer.not_after()).then(|| {
         format!(
             "certificates end with its certification path at {}, before the default lifetime of \
-             {}s is over: renew the issuing CA",
+             {} is over: renew the issuing CA",
             issuer.not_after(),
-            ttl.as_secs()
+            in_words(ttl)
         )
     })
 }

@@ -89,15 +89,20 @@ impl WorkLeases {
         held.map(|(work, _)| work.clone()).collect()
     }
 
-    /// Lets others take all leases at once.
-    pub async fn give_up(&self) {
-        let known = std::mem::take(&mut *self.known());
-        for (_, Known { claim, .. }) in known {
-            if let Claim::Held(lease) = claim
-                && let Err(error) = self.ledger.give_up(&lease).await
-            {
-                tracing::debug!(work = lease.work, %error, "a lease was not given up");
-            }
+    /// Lets others take a lease, if this server has it.
+    pub async fn give_up(&self, work: &str) {
+        let known = self.known().remove(work);
+        if let Some(Claim::Held(lease)) = known.map(|known| known.claim)
+            && let Err(error) = self.ledger.give_up(&lease).await
+        {
+            tracing::debug!(work, %error, "a lease was not given up");
+        }
+    }
+
+    /// Lets others take all leases.
+    pub async fn give_up_all(&self) {
+        for work in self.held() {
+            self.give_up(&work).await;
         }
     }
 

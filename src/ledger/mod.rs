@@ -14,6 +14,7 @@ mod intent;
 mod issuer_key;
 mod planned_key;
 pub mod postgres;
+mod presence;
 mod records;
 mod rollout;
 mod rotation;
@@ -39,6 +40,7 @@ pub use intent::{
 pub use issuer_key::{IssuerId, KeyLocation, Role};
 pub use planned_key::{PlannedKey, PlannedKeyChange};
 pub use postgres::{PasswordSource, Postgres, PostgresConfig};
+pub use presence::{COMMAND, GoneCluster, LiveServer, PresenceChange, ServerReport, WatcherReport};
 pub use records::{
     Actor, AnchorOrigin, AnchorRecord, AnchorState, Applied, AuthorityRecord, BundleRecord,
     BundleVersion, CaCertificateId, CaCertificateRecord, CertificateState, Change, IssuerRecord,
@@ -139,6 +141,27 @@ pub trait Ledger: Send + Sync + fmt::Debug {
 
     /// The newest rollout of every target in every cluster, ordered by their names.
     fn rollouts(&self) -> LedgerFuture<'_, Vec<BundleRollout>>;
+
+    /// Records what a server has of an authority, in place of what it had.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownAuthority`], [`LedgerError::UnknownEpoch`] of a server that never registered.
+    fn report_server(&self, report: ServerReport) -> LedgerFuture<'_, ()>;
+
+    /// The servers whose lease ends after `now`, with what the newest epoch of each has reported.
+    fn live_servers(&self, now: UnixTime) -> LedgerFuture<'_, Vec<LiveServer>>;
+
+    /// Records what watchers have applied, each in place of what it had.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownAuthority`]: none is recorded.
+    fn report_watchers(&self, reports: Vec<WatcherReport>) -> LedgerFuture<'_, ()>;
+
+    /// Every watcher that has ever reported and was not forgotten.
+    fn watchers(&self) -> LedgerFuture<'_, Vec<WatcherReport>>;
+
+    /// The clusters that operators have declared gone, those that came back among them.
+    fn gone_clusters(&self) -> LedgerFuture<'_, Vec<GoneCluster>>;
 
     /// The newest rotations of all authorities with their moves, oldest first; every open one is among
     /// them.

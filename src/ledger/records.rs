@@ -7,6 +7,7 @@ use super::ca_request::{CaRequestChange, CaRequestId, CaRequestRecord};
 use super::high_water::HighWater;
 use super::issuer_key::{IssuerId, KeyLocation, Role};
 use super::planned_key::{PlannedKey, PlannedKeyChange};
+use super::presence::PresenceChange;
 use super::rotation::RotationChange;
 use super::words::words;
 use super::work_lease::WorkLease;
@@ -265,6 +266,8 @@ pub enum Change {
     PlannedKey(PlannedKeyChange),
     /// Starts or moves a rotation.
     Rotation(RotationChange),
+    /// Changes what is known about clusters and watchers.
+    Presence(PresenceChange),
     /// Removes an anchor from the bundle.
     RetireAnchor {
         trust_domain: TrustDomain,

@@ -19,6 +19,7 @@ use super::connection::{Connection, Shared};
 use super::limits::Limits;
 use super::metrics::{Dropped, Metrics};
 use super::pool::{InFlight, Pool};
+use super::port_holder;
 use super::request_memory::RequestMemory;
 use super::source::Source;
 use crate::log_limit::Interval;
@@ -57,13 +58,19 @@ impl AllowedClients {
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}")]
+#[error("cannot listen on {address}: {source}{}", by(holder.as_deref()))]
 pub struct ListenError {
     /// The configured address.
     pub address: SocketAddr,
+    /// The process that listens there already, where that is the cause and it can be seen.
+    pub holder: Option<String>,
     /// The operating system's error.
     #[source]
     pub source: io::Error,
+}
+
+fn by(holder: Option<&str>) -> String {
+    holder.map_or_else(String::new, |holder| format!(", by {holder}"))
 }
 
 /// A bound socket, not yet accepting.
@@ -87,7 +94,15 @@ impl Listener {
         limits: Limits,
         metrics: &Metrics,
     ) -> Result<Self, ListenError> {
-        let error = |source| ListenError { address, source };
+        let error = |source: io::Error| {
+            let in_use = source.kind() == io::ErrorKind::AddrInUse;
+            let holder = in_use.then(|| port_holder::holder(address)).flatten();
+            ListenError {
+                address,
+                holder,
+                source,
+            }
+        };
         let socket = TcpListener::bind(address).await.map_err(error)?;
         Ok(Self {
             socket,

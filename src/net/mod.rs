@@ -9,6 +9,7 @@ mod memory;
 mod metrics;
 mod peer;
 mod pool;
+mod port_holder;
 mod request_memory;
 mod source;
 mod tls;

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use crate::clock::in_words;
+
 /// Why policy denies a request. The text is for the log and names what was requested.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
     #[error("no profile is called `{0}`")]
     UnknownProfile(String),
     #[error(
-        "a lifetime of {}s is over the profile's limit of {}s",
-        requested.as_secs(), limit.as_secs()
+        "a lifetime of {} is over the profile's limit of {}",
+        in_words(*requested), in_words(*limit)
     )]
     TtlTooLong {
         requested: Duration,

@@ -1,13 +1,16 @@
 //! Gathers what the rules read.
 
 use super::Rotations;
+use super::reports::{Other, merge_proxies, merge_targets};
 use crate::clock::UnixTime;
 use crate::digest::hex;
 use crate::ledger::{
     AuthorityRecord, IssuerId, IssuerState, LedgerError, Live, LiveCertificates, LiveFilter,
     RotationKind, RotationPhase, RotationRecord, Snapshot,
 };
-use crate::trust::rotation::{Evidence, Preparation, ServerEvidence, TargetEvidence};
+use crate::trust::rotation::{
+    Evidence, Preparation, ProxyEvidence, ServerEvidence, TargetEvidence,
+};
 
 /// How many holders of certificates are named; all are counted.
 pub(super) const NAMED: u32 = 100;
@@ -40,17 +43,22 @@ impl Rotations {
             }
             _ => LiveCertificates::default(),
         };
-        let proxies = match phase {
-            RotationPhase::Converge => (self.parts.proxies)(&rotation.trust_domain),
-            _ => Vec::new(),
-        };
+        let others = self.others(rotation, now).await?;
+        let mut servers = vec![self.server(rotation, authority)];
+        servers.extend(
+            others
+                .iter()
+                .filter(|other| other.is_alive(now))
+                .map(|other| seen(other, rotation, authority)),
+        );
+        let newest = newest(authority);
         Ok(Evidence {
             now,
             preparation: self.preparation(rotation),
             no_return: no_return(rotation, authority, now),
-            servers: vec![self.server(rotation, authority)],
-            targets: self.targets(rotation, authority, now),
-            proxies,
+            servers,
+            targets: merge_targets(self.targets(rotation, authority, now), &others, newest, now),
+            proxies: merge_proxies(self.proxies(rotation), &others, now),
             without_root,
             alive,
             settle: self.parts.config.settle(),
@@ -82,39 +90,42 @@ impl Rotations {
         }
     }
 
-    /// This server: a SQLite ledger belongs to one.
+    /// Proxies in the clusters of this server that hold older roots.
+    pub(super) fn proxies(&self, rotation: &RotationRecord) -> Vec<ProxyEvidence> {
+        match rotation.phase {
+            RotationPhase::Converge => (self.parts.proxies)(&rotation.trust_domain),
+            _ => Vec::new(),
+        }
+    }
+
+    /// This server.
     fn server(&self, rotation: &RotationRecord, authority: &AuthorityRecord) -> ServerEvidence {
-        let newest = authority.bundle.as_ref().map(|bundle| bundle.sequence);
+        let newest = Some(newest(authority));
         let domain = rotation.trust_domain.to_string();
         let statuses = self.parts.authorities.status();
         let own = statuses.iter().find(|status| status.trust_domain == domain);
         let published = self.parts.bundles.current(&rotation.trust_domain);
         let published = published.map(|published| published.bundle.sequence());
-        let signs = match rotation.backwards {
-            false => rotation.parts.new_issuer.as_ref(),
-            true => rotation.parts.old_issuer.as_ref(),
-        };
-        let signs = signs.map(IssuerId::to_string);
         ServerEvidence {
             instance: self.parts.instance.clone(),
+            is_silent: false,
+            lease_until: None,
             has_bundle: own.is_some_and(|own| own.bundle_sequence == newest) && published == newest,
             has_issuer: match rotation.kind {
                 RotationKind::RootLeaves => !signs_below(authority, rotation),
-                _ => own.is_some_and(|own| own.issuer == signs),
+                _ => own.is_some_and(|own| own.issuer == signs(rotation)),
             },
         }
     }
 
-    fn targets(
+    /// The targets in the clusters of this server.
+    pub(super) fn targets(
         &self,
         rotation: &RotationRecord,
         authority: &AuthorityRecord,
         now: UnixTime,
     ) -> Vec<TargetEvidence> {
-        let newest = authority
-            .bundle
-            .as_ref()
-            .map_or(0, |bundle| bundle.sequence);
+        let newest = newest(authority);
         let statuses = self.parts.distribution.all();
         let mut holding = self.holding();
         let targets = self.parts.targets.iter();
@@ -131,6 +142,35 @@ impl Rotations {
         });
         evidence.collect()
     }
+}
+
+/// Another server, by what it has reported.
+fn seen(other: &Other, rotation: &RotationRecord, authority: &AuthorityRecord) -> ServerEvidence {
+    let report = other.report.as_ref();
+    ServerEvidence {
+        instance: other.instance.clone(),
+        is_silent: report.is_none(),
+        lease_until: Some(other.until),
+        has_bundle: report.is_some_and(|report| report.sequence >= newest(authority)),
+        has_issuer: match rotation.kind {
+            RotationKind::RootLeaves => !signs_below(authority, rotation),
+            _ => report.is_some_and(|report| report.issuer == signs(rotation)),
+        },
+    }
+}
+
+fn newest(authority: &AuthorityRecord) -> u64 {
+    let bundle = authority.bundle.as_ref();
+    bundle.map_or(0, |bundle| bundle.sequence)
+}
+
+/// The issuing CA that stays.
+fn signs(rotation: &RotationRecord) -> Option<String> {
+    let signs = match rotation.backwards {
+        false => rotation.parts.new_issuer.as_ref(),
+        true => rotation.parts.old_issuer.as_ref(),
+    };
+    signs.map(IssuerId::to_string)
 }
 
 /// Whether an active issuing CA has no other path than below the root that leaves.

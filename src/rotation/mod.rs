@@ -11,6 +11,7 @@ mod evidence;
 mod holding;
 mod metrics;
 mod moves;
+mod reports;
 mod run;
 mod start;
 mod status;
@@ -30,7 +31,7 @@ use self::holding::Holding;
 use crate::clock::{Clock, UnixTime};
 use crate::issuance::{Authorities, Ceremony, WorkLeases};
 use crate::ledger::{
-    Actor, Ledger, LedgerError, RotationKind, RotationPhase, RotationRecord, Snapshot,
+    Actor, Ledger, LedgerError, RotationKind, RotationPhase, RotationRecord, ServerReport, Snapshot,
 };
 use crate::trust::rotation::{Position, ProxyEvidence, Verdict, back, forward};
 use crate::trust::{Bundles, Distribution};
@@ -82,6 +83,8 @@ pub struct Rotations {
     holding: Mutex<Holding>,
     /// Why the last attempt to make keys and certificates failed, and when it was.
     failures: Mutex<BTreeMap<i64, (UnixTime, String)>>,
+    /// What this server has told the others.
+    reported: Mutex<BTreeMap<TrustDomain, ServerReport>>,
     /// One move at a time: each reads what it decides on.
     moving: tokio::sync::Mutex<()>,
 }
@@ -92,6 +95,7 @@ impl Rotations {
             parts,
             holding: Mutex::default(),
             failures: Mutex::default(),
+            reported: Mutex::default(),
             moving: tokio::sync::Mutex::default(),
         }
     }
@@ -175,6 +179,10 @@ impl Rotations {
 
     fn holding(&self) -> MutexGuard<'_, Holding> {
         self.holding.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reported(&self) -> MutexGuard<'_, BTreeMap<TrustDomain, ServerReport>> {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failures(&self) -> MutexGuard<'_, BTreeMap<i64, (UnixTime, String)>> {

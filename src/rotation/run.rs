@@ -23,6 +23,9 @@ const RETIRED_BEFORE: &str = "the issuing CA was retired before, and its root st
 /// The pause after keys or certificates could not be made.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// How long a server waits for each that comes before it to prepare a rotation.
+const TURN: Duration = Duration::from_secs(10);
+
 impl Rotations {
     /// Follows until `stop`.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
@@ -57,8 +60,9 @@ impl Rotations {
         let records = self.parts.ledger.snapshot().await?;
         self.parts.metrics.clear();
         for rotation in &open {
+            self.report(rotation, &records).await?;
             if rotation.phase == RotationPhase::Prepare && rotation.parts.new_issuer.is_none() {
-                self.try_to_prepare(rotation).await;
+                self.try_to_prepare(rotation).await?;
             }
             let verdict = self.next(rotation, &records).await?;
             self.parts.metrics.show(rotation, verdict.as_ref());
@@ -77,24 +81,28 @@ impl Rotations {
         Ok(())
     }
 
-    async fn try_to_prepare(&self, rotation: &RotationRecord) {
+    /// The first of the servers makes keys and certificates; each of the next, if none is made in time.
+    async fn try_to_prepare(&self, rotation: &RotationRecord) -> Result<(), LedgerError> {
         let now = self.parts.clock.now();
+        let others = self.others(rotation, now).await?;
+        let before = others
+            .iter()
+            .filter(|other| other.is_alive(now) && other.instance < self.parts.instance);
+        let turn = u32::try_from(before.count()).unwrap_or(u32::MAX);
+        if now.since(rotation.started_at) < TURN.saturating_mul(turn) {
+            return Ok(());
+        }
         let id = rotation.id.get();
         let waits = self
             .failures()
             .get(&id)
             .is_some_and(|(at, _)| now.since(*at) < RETRY);
         if waits {
-            return;
+            return Ok(());
         }
         let work = format!("rotation/{}", rotation.trust_domain);
-        let lease = match self.parts.leases.claim(&work).await {
-            Ok(Claim::Held(lease)) => lease,
-            Ok(Claim::HeldBy(_)) => return,
-            Err(error) => {
-                tracing::debug!(%error, "whether this server prepares rotations is not known");
-                return;
-            }
+        let Claim::Held(lease) = self.parts.leases.claim(&work).await? else {
+            return Ok(());
         };
         match self.prepare(rotation, &Actor::server(Some(lease))).await {
             Ok(()) => drop(self.failures().remove(&id)),
@@ -105,8 +113,11 @@ impl Rotations {
                     "the rotation is not prepared yet"
                 );
                 self.failures().insert(id, (now, error));
+                // The next server may have a token that can.
+                self.parts.leases.give_up(&work).await;
             }
         }
+        Ok(())
     }
 
     async fn move_alone(

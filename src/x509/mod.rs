@@ -36,7 +36,7 @@ pub use files::{
     read_certificate_ders, read_certificates,
 };
 pub use issued::{IssuedError, check_issued, check_names, check_request};
-pub use key::{KeyError, KeyKind, PublicKey, UnknownKeyKind};
+pub use key::{KeyError, KeyKind, NoCaKeyKind, PublicKey, UnknownKeyKind};
 pub use name::{DnsName, LinkerdMesh, LinkerdName, NameError, SpiffeId, TrustDomain};
 pub use path::{
     CaPath, PathError, PathFault, find_ca_path, name_ruled_out, remaining_path_len, verify_ca_path,

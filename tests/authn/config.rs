@@ -116,7 +116,7 @@ fn what_is_invalid_is_named_by_its_key() {
         (
             "refresh = \"5m\"",
             "refresh = \"0s\"",
-            "jwt.cluster.refresh: must be between 1s and 1day",
+            "jwt.cluster.refresh: must be between 1 second and 1 day",
         ),
         (
             "refresh = \"5m\"",
@@ -132,7 +132,7 @@ fn what_is_invalid_is_named_by_its_key() {
         (
             "keep = \"24h\"",
             "leeway = \"1h\"",
-            "jwt.cluster.leeway: must be between 0s and 5m",
+            "jwt.cluster.leeway: must be between 0 seconds and 5 minutes",
         ),
         (
             "keep = \"24h\"",

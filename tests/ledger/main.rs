@@ -19,6 +19,7 @@ mod contract_filters;
 mod contract_foreign_anchors;
 mod contract_high_water;
 mod contract_planned_keys;
+mod contract_presence;
 mod contract_queries;
 mod contract_records;
 mod contract_requests;
@@ -107,6 +108,11 @@ macro_rules! whole_contract {
         contract!($factory, contract_rollouts:
             the_newest_rollout_of_each_target_is_stored,
             what_was_never_published_is_not_delivered,
+        );
+        contract!($factory, contract_presence:
+            live_servers_report,
+            watchers_are_remembered,
+            a_cluster_is_gone_and_comes_back,
         );
         contract!($factory, contract_rotations:
             one_rotation_of_an_authority_is_open,

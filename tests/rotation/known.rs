@@ -101,6 +101,8 @@ impl Mesh {
         });
         let servers = self.servers.iter().map(|server| ServerEvidence {
             instance: "server".to_owned(),
+            is_silent: false,
+            lease_until: None,
             has_bundle: server.bundle == self.bundle,
             has_issuer: server.signs == self.signs,
         });

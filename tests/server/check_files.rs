@@ -5,8 +5,10 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 
 use rootbridge_test_support::csr::KeyAndCsr;
-use rootbridge_test_support::grpc::sign_request;
-use rootbridge_test_support::{TD, TestServer};
+use rootbridge_test_support::grpc::{refusal, sign_request};
+use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually};
+use serde_json::Value;
+use tonic::Code;
 
 fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -106,6 +108,8 @@ async fn credentials_and_key_sets_are_read_as_the_server_reads_them() {
     server.stop().await;
 
     fs::write(&credential, "rb_op_short").unwrap();
+    let missing = setup.path("other.token");
+    fs::remove_file(&missing).unwrap();
     fs::write(&keys, "{\"keys\":[]}").unwrap();
     let text = found(&setup);
     assert!(
@@ -117,4 +121,59 @@ async fn credentials_and_key_sets_are_read_as_the_server_reads_them() {
         text.contains("× keys of cluster: it has no key that can verify a token"),
         "{text}"
     );
+    assert!(text.contains("rootbridge operator new other"), "{text}");
+    let valid: Value =
+        serde_json::from_str(&setup.cli(&["config", "validate", "-o", "json"])).unwrap();
+    let warnings = valid["warnings"].to_string();
+    let names = format!(
+        "operators.other.credential_file: there is no {}",
+        missing.display()
+    );
+    assert!(warnings.contains(&names), "{warnings}");
+    assert!(!warnings.contains("operators.admin"), "{warnings}");
+}
+
+/// It is made once, replaced only when that is asked for, and accepted by the running server at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_of_operators_are_made() {
+    let setup = TestServer::new();
+    let server = setup.serve().await;
+    let client = server.client(TD).await;
+    let csr = KeyAndCsr::workload("foo", "bar");
+    let ask = async |credential: &str| {
+        let request = sign_request(&csr, "workload", &["spiffe://cluster.local/ns/foo/sa/bar"]);
+        client.sign(credential, request).await.map(|_| ())
+    };
+    ask(&setup.operator).await.unwrap();
+
+    let exists = setup.try_cli(&["operator", "new", "admin"]);
+    let text = String::from_utf8_lossy(&exists.stderr).into_owned();
+    assert_eq!(exists.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("exists already") && text.contains("--replace"),
+        "{text}"
+    );
+    let path = setup.path("operator.token");
+    assert_eq!(fs::read_to_string(&path).unwrap().trim(), setup.operator);
+
+    let said = setup.cli(&["operator", "new", "admin", "--replace"]);
+    let made = fs::read_to_string(&path).unwrap().trim().to_owned();
+    assert!(!said.contains(&made), "the credential itself is not shown");
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    // A digest is kept for a tenth of a second.
+    eventually(PATIENCE, "the new one", async || ask(&made).await.is_ok()).await;
+    refusal(ask(&setup.operator).await, Code::Unauthenticated);
+
+    let unknown = setup.try_cli(&["operator", "new", "nobody"]);
+    let text = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert_eq!(unknown.status.code(), Some(3), "{text}");
+    assert!(text.contains("there is no [operators.nobody]"), "{text}");
+    // Without a configuration, for a Secret.
+    let out = setup.path("secret");
+    setup.cli(&["operator", "new", "nobody", "--out", out.to_str().unwrap()]);
+    assert!(fs::read_to_string(&out).unwrap().starts_with("rb_op_"));
+    server.stop().await;
 }

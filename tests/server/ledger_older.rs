@@ -51,6 +51,11 @@ pub(crate) fn replace(setup: &TestServer, by: Option<&Path>) {
 
 /// The start must fail; a server that starts would not end by itself.
 pub(crate) fn refuses_to_start(setup: &TestServer) -> String {
+    start_fails(setup, 5)
+}
+
+/// The same with another exit code: what is written to standard error, in one line.
+pub(crate) fn start_fails(setup: &TestServer, code: i32) -> String {
     let mut command = std::process::Command::new("timeout");
     let inner = setup.command(&["serve"]);
     command.args(["-s", "KILL", "60"]).arg(inner.get_program());
@@ -59,7 +64,7 @@ pub(crate) fn refuses_to_start(setup: &TestServer) -> String {
         .env("ROOTBRIDGE_CONFIG", setup.config());
     let output = command.output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(5), "{error}");
+    assert_eq!(output.status.code(), Some(code), "{error}");
     error.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -13,6 +13,7 @@
 )]
 
 mod access_matrix;
+mod addresses;
 mod admin;
 mod adopted;
 mod bundles;
@@ -48,6 +49,7 @@ mod postgres_stopped;
 mod refusals;
 mod reserved_keys;
 mod resumption;
+mod rotation_servers;
 mod serving;
 mod strangers;
 mod token_failures;

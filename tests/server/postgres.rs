@@ -33,12 +33,13 @@ pub(crate) fn with_database(database: &PostgresServer, name: &str) -> TestServer
 }
 
 /// Another server of the same CA.
-pub(crate) async fn another(setup: &TestServer, name: &str) -> RunningServer {
+pub(crate) async fn another(setup: &TestServer, name: &str, lease: &str) -> RunningServer {
     let directory = setup.path(name);
     fs::create_dir(&directory).unwrap();
     fs::write(directory.join(format!("{TD}.pem")), setup.roots(TD)).unwrap();
     let mut command = setup.command(&["serve"]);
     command.env("ROOTBRIDGE_INSTANCE__NAME", name);
+    command.env("ROOTBRIDGE_INSTANCE__LEASE", lease);
     let secrets = vec![setup.operator.clone(), PASSWORD.to_owned()];
     let minted = setup.issuer.minted.clone();
     let server = RunningServer::start(command, directory, secrets, minted).await;
@@ -78,7 +79,7 @@ async fn two_servers_issue_and_one_is_killed() {
     let name = database.database();
     let setup = with_database(&database, &name);
     let one = setup.serve().await;
-    let two = another(&setup, "test-1").await;
+    let two = another(&setup, "test-1", "5s").await;
     let done = Arc::new(AtomicBool::new(false));
     let mut calls = Vec::new();
     for n in 0..4 {

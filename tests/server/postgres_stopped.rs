@@ -74,7 +74,7 @@ async fn a_server_that_was_stopped_concludes_nothing_that_another_has() {
     .await;
     assert_eq!(status(&setup, &one).await["work"][0], work.as_str());
     assert_eq!(one.metric(&held).await, Some(1.0));
-    let two = another(&setup, "test-1").await;
+    let two = another(&setup, "test-1", "10s").await;
     two.wait_for_log("another server does this work").await;
     assert_eq!(two.metric(&held).await, None);
     let client = one.client(TD).await;

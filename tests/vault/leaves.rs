@@ -207,7 +207,7 @@ async fn refused(world: &VaultServer) {
         (
             &workload,
             json!({ "csr": KeyAndCsr::workload("shop", "cart").pem, "ttl": "1s" }),
-            "a lifetime of 1s",
+            "a lifetime of 1 second",
         ),
     ] {
         let answer = client.put("pki/sign/web", body.clone()).await;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::clock::in_words;
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::x509::TrustDomain;
 
@@ -137,7 +138,7 @@ fn require_between(
     if (least..=most).contains(&span) {
         return Ok(span);
     }
-    let [least, most] = [least, most].map(humantime::format_duration);
+    let [least, most] = [least, most].map(in_words);
     let problem = format_args!("must be between {least} and {most}");
     Err(ConfigIssue::new(key, problem))
 }

@@ -77,6 +77,9 @@ pub(super) async fn contents(config: &Config, report: &mut Report) {
         let item = format!("credential of {name}");
         match read_credential(operator.credential_file()) {
             Ok(_) => report.pass(CATEGORY, &item, operator.credential_file().display()),
+            Err(error) if error.is_missing() => report
+                .fail(CATEGORY, &item, error)
+                .hint(format!("rootbridge operator new {name}")),
             Err(error) => report.error(CATEGORY, &item, error),
         }
     }

@@ -140,9 +140,10 @@ pub(super) fn status_failure(action: &str, status: &Status, endpoint: &str) -> F
             "the credential was not accepted: check --credential-file or --token-file, and the \
              listener's `operators` and `jwt`",
         ),
-        Code::PermissionDenied => {
-            failure.next("policy denies by default: add a rule to [[policy.rules]], then SIGHUP")
-        }
+        Code::PermissionDenied => failure.next(
+            "the server's log says why under this request id; a rule in [[policy.rules]] can \
+             permit names of the caller's own trust domain (SIGHUP applies it)",
+        ),
         Code::Unimplemented => failure.next("the listener does not serve this API: see its `apis`"),
         Code::Unavailable | Code::ResourceExhausted => {
             failure.next("try again; `rootbridge check` on the server's host says what is missing")

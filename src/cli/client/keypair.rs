@@ -14,6 +14,15 @@ pub(super) struct KeyAndCsr {
     pub(super) csr: Vec<u8>,
 }
 
+/// A kind that [`generate`] generates, by its name.
+pub(super) fn kind(name: &str) -> Result<KeyKind, String> {
+    let kind = name.parse::<KeyKind>().ok();
+    let kind = kind.filter(|kind| *kind != KeyKind::EcdsaP521);
+    kind.ok_or_else(|| {
+        "write ecdsa-p256, ecdsa-p384, ed25519, rsa-2048, rsa-3072 or rsa-4096".to_owned()
+    })
+}
+
 pub(super) fn generate(kind: KeyKind, names: &[San]) -> Result<KeyAndCsr, Failure> {
     let failed =
         |error: rcgen::Error| Failure::new(Exit::Failed, format!("cannot create the CSR: {error}"));
@@ -31,10 +40,8 @@ pub(super) fn generate(kind: KeyKind, names: &[San]) -> Result<KeyAndCsr, Failur
             KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_4096)
         }
         other => {
-            return Err(
-                Failure::new(Exit::Usage, format!("{other} keys are not supported"))
-                    .next("--key ecdsa-p256, ecdsa-p384, ed25519, rsa-2048, rsa-3072 or rsa-4096"),
-            );
+            let message = format!("{other} keys are not generated here");
+            return Err(Failure::new(Exit::Usage, message));
         }
     }
     .map_err(failed)?;

@@ -40,7 +40,7 @@ pub(in crate::cli) struct StartArgs {
     #[arg(long, value_name = "KIND", default_value = "new-root")]
     kind: String,
     /// The kind of the new keys. Default: that of the issuing CA that signs.
-    #[arg(long, value_name = "KIND")]
+    #[arg(long, value_name = "KIND", value_parser = KeyKind::for_ca)]
     key: Option<KeyKind>,
     /// The token for the new keys. Default: that of the issuing CA that signs.
     #[arg(long, value_name = "NAME")]

@@ -31,8 +31,8 @@ pub(in crate::cli) struct SignArgs {
     /// Replace files that exist.
     #[arg(long)]
     force: bool,
-    /// The kind of key.
-    #[arg(long, value_name = "KIND", default_value = "ecdsa-p256")]
+    /// The kind of key: ecdsa-p256, ecdsa-p384, ed25519, rsa-2048, rsa-3072 or rsa-4096.
+    #[arg(long, value_name = "KIND", default_value = "ecdsa-p256", value_parser = keypair::kind)]
     key: KeyKind,
     /// The server's profile. Default: the server's default.
     #[arg(long, value_name = "PROFILE", default_value = "")]

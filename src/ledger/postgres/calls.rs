@@ -13,9 +13,9 @@ use crate::clock::UnixTime;
 use crate::ledger::sql::{self, Found};
 use crate::ledger::{
     Actor, Applied, BundleRecord, BundleRollout, CertificateRow, Change, CheckReport, Claim,
-    ClaimFrom, Epoch, Filter, HighWater, Intent, IntentId, IssuerId, Ledger, LedgerFuture,
-    LiveCertificates, LiveFilter, Outcome, Record, RotationRecord, Snapshot, WorkLease,
-    WorkLeaseRecord,
+    ClaimFrom, Epoch, Filter, GoneCluster, HighWater, Intent, IntentId, IssuerId, Ledger,
+    LedgerFuture, LiveCertificates, LiveFilter, LiveServer, Outcome, Record, RotationRecord,
+    ServerReport, Snapshot, WatcherReport, WorkLease, WorkLeaseRecord,
 };
 use crate::x509::{Serial, TrustDomain};
 
@@ -123,6 +123,38 @@ impl Ledger for Postgres {
     fn rollouts(&self) -> LedgerFuture<'_, Vec<BundleRollout>> {
         self.pool
             .read(|session| sql::newest_rollouts(session).boxed())
+            .boxed()
+    }
+
+    fn report_server(&self, report: ServerReport) -> LedgerFuture<'_, ()> {
+        self.transact(Excludes::Nobody, move |session| {
+            async move { sql::report_server(session, &report).await }.boxed()
+        })
+        .boxed()
+    }
+
+    fn live_servers(&self, now: UnixTime) -> LedgerFuture<'_, Vec<LiveServer>> {
+        self.pool
+            .read(move |session| sql::live_servers(session, now).boxed())
+            .boxed()
+    }
+
+    fn report_watchers(&self, reports: Vec<WatcherReport>) -> LedgerFuture<'_, ()> {
+        self.transact(Excludes::Nobody, move |session| {
+            async move { sql::report_watchers(session, &reports).await }.boxed()
+        })
+        .boxed()
+    }
+
+    fn watchers(&self) -> LedgerFuture<'_, Vec<WatcherReport>> {
+        self.pool
+            .read(|session| sql::watchers(session).boxed())
+            .boxed()
+    }
+
+    fn gone_clusters(&self) -> LedgerFuture<'_, Vec<GoneCluster>> {
+        self.pool
+            .read(|session| sql::gone_clusters(session).boxed())
             .boxed()
     }
 

@@ -22,7 +22,12 @@ static MIGRATIONS: &[Migration] = &[
     Migration {
         version: 2,
         oldest_program: 1,
-        sql: include_str!("migrations/0002_work_lease.sql"),
+        sql: include_str!("migrations/0002_presence.sql"),
+    },
+    Migration {
+        version: 3,
+        oldest_program: 1,
+        sql: include_str!("migrations/0003_work_lease.sql"),
     },
 ];
 

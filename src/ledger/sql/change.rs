@@ -213,6 +213,7 @@ impl ChangeContext<'_> {
             Change::Request(change) => self.change_request(change).await,
             Change::PlannedKey(change) => self.change_planned_key(change).await,
             Change::Rotation(change) => self.change_rotation(change).await,
+            Change::Presence(change) => self.change_presence(change).await,
             Change::RetireAnchor {
                 trust_domain,
                 sha256,

@@ -20,6 +20,16 @@ pub(super) struct ChangeResult {
     pub(super) request: Option<CaRequestId>,
 }
 
+impl ChangeResult {
+    /// An action that changes no bundle.
+    pub(super) fn done(action: &'static str, target: String, detail: String) -> Self {
+        Self {
+            action: Some((action, target, detail)),
+            ..Self::default()
+        }
+    }
+}
+
 pub(in crate::ledger) async fn revision(conn: &mut dyn Connection) -> Result<u64, LedgerError> {
     let row = query("SELECT value FROM revision").fetch_one(conn).await?;
     Columns::of(&row).number("value")

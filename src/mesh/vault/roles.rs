@@ -7,6 +7,7 @@ use super::config::Mount;
 use super::envelope::Answer;
 use super::error::VaultError;
 use super::fields::Fields;
+use crate::clock::in_words;
 use crate::policy::Profile;
 use crate::x509::ExtendedKeyUsage;
 
@@ -60,7 +61,7 @@ impl VaultApi {
             if asked.is_some_and(|asked| asked > profile.max_ttl()) {
                 warnings.push(format!(
                     "{name} is more than the profile's max_ttl of {}: that is used",
-                    humantime::format_duration(profile.max_ttl())
+                    in_words(profile.max_ttl())
                 ));
             }
         }

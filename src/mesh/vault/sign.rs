@@ -12,6 +12,7 @@ use super::envelope::Answer;
 use super::error::VaultError;
 use super::fields::Fields;
 use crate::authn::Caller;
+use crate::clock::in_words;
 use crate::issuance::{Category, Class, IssuanceRequest, IssueError, Issued, Naming};
 use crate::policy::{Profile, Scope};
 use crate::x509::{Certificate, Csr, DnsName, San};
@@ -197,7 +198,7 @@ pub(super) fn lifetime(
     let asked = asked.map(|asked| Duration::from_secs(asked.as_secs().max(1)));
     Ok(asked.map(|asked| {
         if asked > most {
-            let [asked, most] = [asked, most].map(humantime::format_duration);
+            let [asked, most] = [asked, most].map(in_words);
             warnings.push(format!(
                 "TTL \"{asked}\" is longer than permitted maxTTL \"{most}\", so maxTTL is being used"
             ));

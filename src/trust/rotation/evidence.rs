@@ -42,6 +42,10 @@ pub enum Preparation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerEvidence {
     pub instance: String,
+    /// It has not said what it serves.
+    pub is_silent: bool,
+    /// When it counts as dead unless it renews its lease; `None` for the one that asks.
+    pub lease_until: Option<UnixTime>,
     /// It answers with a bundle that is at least as new as the recorded one.
     pub has_bundle: bool,
     /// It signs under the issuing CA that is recorded as the one that signs.

@@ -1,6 +1,8 @@
 //! From where a rotation is and what is known to the next move and what holds it back.
 
-use super::evidence::{Evidence, Preparation, ProxyEvidence, TargetEvidence, TargetState};
+use super::evidence::{
+    Evidence, Preparation, ProxyEvidence, ServerEvidence, TargetEvidence, TargetState,
+};
 use super::reason::{Condition, Reason, Whose};
 use crate::ledger::{LiveCertificates, LiveHolder, RotationKind, RotationPhase};
 
@@ -153,28 +155,47 @@ fn preparation(evidence: &Evidence) -> Vec<Reason> {
 
 fn servers(evidence: &Evidence) -> Vec<Reason> {
     let without = evidence.servers.iter().filter(|server| !server.has_bundle);
-    let reasons = without.map(|server| Reason {
-        condition: Condition::Server,
+    without
+        .map(|server| {
+            held_by_server(
+                server,
+                Condition::Server,
+                "it does not publish the newest bundle yet",
+            )
+        })
+        .collect()
+}
+
+fn held_by_server(server: &ServerEvidence, condition: Condition, why: &str) -> Reason {
+    let why = match server.is_silent {
+        true => "it has not reported what it serves",
+        false => why,
+    };
+    let lease = server
+        .lease_until
+        .map(|until| format!("; it counts until its lease ends, now at {until}"));
+    Reason {
+        condition,
         cluster: None,
         what: format!("server {}", server.instance),
-        why: "it does not publish the newest bundle yet".to_owned(),
+        why: format!("{why}{}", lease.unwrap_or_default()),
         whose: Whose::Rootbridge,
+        // A lease that is renewed goes on.
         until: None,
-    });
-    reasons.collect()
+    }
 }
 
 fn signers(evidence: &Evidence) -> Vec<Reason> {
     let without = evidence.servers.iter().filter(|server| !server.has_issuer);
-    let reasons = without.map(|server| Reason {
-        condition: Condition::Signer,
-        cluster: None,
-        what: format!("server {}", server.instance),
-        why: "it does not sign under the issuing CA that stays yet".to_owned(),
-        whose: Whose::Rootbridge,
-        until: None,
-    });
-    reasons.collect()
+    without
+        .map(|server| {
+            held_by_server(
+                server,
+                Condition::Signer,
+                "it does not sign under the issuing CA that stays yet",
+            )
+        })
+        .collect()
 }
 
 /// `settled`: pods must have had time to read the objects, because something depends on it.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::clock::in_words;
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::issuance::UpstreamOptions;
 use crate::policy::Profile;
@@ -141,7 +142,7 @@ impl AuthorityConfig {
         if left >= needed {
             return Ok(());
         }
-        let show = humantime::format_duration;
+        let show = in_words;
         let problem = format_args!(
             "an issuing CA of {} that is renewed at {}% of its life, and up to {JITTER_PERCENT}% later, \
              has {} left then, but certificates of [profiles.{}] live {}",
@@ -176,15 +177,7 @@ fn token(given: Option<String>, tokens: &[&str]) -> Result<String, ConfigIssue> 
 }
 
 fn kind(name: &str) -> Result<KeyKind, ConfigIssue> {
-    let kind = name.parse::<KeyKind>();
-    let kind = kind.map_err(|error| ConfigIssue::new("key", error))?;
-    match kind.ca_algorithm() {
-        Some(_) => Ok(kind),
-        None => {
-            let issue = ConfigIssue::new("key", format_args!("no token signs with {kind} here"));
-            Err(issue.with_fix("write ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072 or rsa-4096"))
-        }
-    }
+    KeyKind::for_ca(name).map_err(|error| ConfigIssue::new("key", error))
 }
 
 #[cfg(test)]
@@ -215,17 +208,20 @@ mod tests {
         assert_eq!(lifetime("upstream = 'corp'\nttl = '53h 20m'"), Ok(()));
         let error = lifetime("upstream = 'corp'\nttl = '53h 19m'").unwrap_err();
         for says in [
-            "authority.td.ttl: an issuing CA of 2days 5h 19m",
-            "renewed at 50% of its life, and up to 5% later, has 23h 59m",
-            "[profiles.workload] live 1day",
-            "raise ttl to 2days 5h 21m",
+            "authority.td.ttl: an issuing CA of 2 days 5 hours 19 minutes",
+            "renewed at 50% of its life, and up to 5% later, has 23 hours 59 minutes",
+            "[profiles.workload] live 1 day",
+            "raise ttl to 2 days 5 hours 21 minutes",
         ] {
             assert!(error.contains(says), "{says}: {error}");
         }
         let earlier = "upstream = 'corp'\nttl = '53h'\nrenew_at = '40%'";
         assert_eq!(lifetime(earlier), Ok(()));
         let error = lifetime("upstream = 'corp'\nrenew_at = '90%'\nttl = '18d'").unwrap_err();
-        assert!(error.contains("has 21h 36m left then"), "{error}");
+        assert!(
+            error.contains("has 21 hours 36 minutes left then"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -242,9 +238,13 @@ mod tests {
             (
                 "upstream = 'corp'\nkey = 'ed25519'",
                 one,
-                "td.key: no token signs",
+                "td.key: a CA's key cannot be of kind \"ed25519\"",
             ),
-            ("upstream = 'corp'\nkey = 'dsa'", one, "td.key: no kind"),
+            (
+                "upstream = 'corp'\nkey = 'dsa'",
+                one,
+                "td.key: a CA's key cannot be of kind \"dsa\"",
+            ),
             ("upstream = 'corp'\nsubject = ''", one, "td.subject"),
             ("upstream = 'corp'\nttl = '5s'", one, "td.ttl: must be"),
             ("upstream = 'corp'\nrenew_at = '0.5'", one, "td.renew_at"),

@@ -11,6 +11,7 @@ pub use authority::{AuthorityConfig, RawAuthority};
 use super::UpstreamCa;
 use super::kinds::Kind;
 use super::raw::RawUpstream;
+use crate::clock::in_words;
 use crate::cluster::{ClusterConfig, Permission};
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::policy::Profile;
@@ -73,12 +74,12 @@ impl UpstreamConfig {
             ("longest_poll", longest_poll, 7 * DAY),
             ("after_refusal", after_refusal, 30 * DAY),
         ] {
-            let most_text = humantime::format_duration(most);
+            let most_text = in_words(most);
             let range = second..=most;
             inner.require(
                 range.contains(&value),
                 key,
-                format_args!("must be 1s to {most_text}"),
+                format_args!("must be 1 second to {most_text}"),
             );
         }
         inner.require(poll <= longest_poll, "poll", "is longer than longest_poll");

@@ -40,6 +40,16 @@ impl KeyKind {
         }
     }
 
+    /// A kind that CA keys can have, by its name.
+    ///
+    /// # Errors
+    /// Another name, with those that can be written.
+    pub fn for_ca(name: &str) -> Result<Self, NoCaKeyKind> {
+        let kind = name.parse::<Self>().ok();
+        kind.filter(|kind| kind.ca_algorithm().is_some())
+            .ok_or_else(|| NoCaKeyKind(printable(name)))
+    }
+
     /// The usual algorithm for keys of this kind.
     pub(super) const fn default_algorithm(self) -> SignatureAlgorithm {
         match self {
@@ -82,6 +92,13 @@ impl FromStr for KeyKind {
         })
     }
 }
+
+/// A kind of key that CA keys cannot have, escaped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a CA's key cannot be of kind \"{0}\"; write ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072 or rsa-4096"
+)]
+pub struct NoCaKeyKind(pub String);
 
 /// A kind of key that does not exist, escaped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -16,7 +16,7 @@ use super::read::{self, DerReader};
 use crate::digest::{hex, sha256};
 
 pub use error::KeyError;
-pub use kind::{KeyKind, UnknownKeyKind};
+pub use kind::{KeyKind, NoCaKeyKind, UnknownKeyKind};
 use rsa::RsaLimits;
 
 /// For each curve, everything before the point in a SubjectPublicKeyInfo (RFC 5480 §2), including
@@ -335,6 +335,21 @@ mod tests {
             assert_eq!(text.parse::<KeyKind>().unwrap().slug(), text);
         }
         assert!("rsa-1024".parse::<KeyKind>().is_err());
+        assert_eq!(KeyKind::for_ca("rsa-2048"), Ok(KeyKind::Rsa { bits: 2048 }));
+        // What is suggested is possible.
+        for text in ["rsa", "rsa-1024", "ed25519", "ecdsa-p521"] {
+            let error = KeyKind::for_ca(text).unwrap_err().to_string();
+            let (_, possible) = error.split_once("write ").unwrap();
+            let possible: Vec<_> = possible
+                .split([',', ' '])
+                .filter(|s| s.contains('-'))
+                .collect();
+            assert_eq!(possible.len(), 5, "{error}");
+            assert!(
+                possible.iter().all(|kind| KeyKind::for_ca(kind).is_ok()),
+                "{error}"
+            );
+        }
         assert_eq!(KeyKind::Rsa { bits: 3072 }.to_string(), "RSA 3072");
         for algorithm in ["ecdsa-sha256", "rsa-sha512", "ed25519"] {
             assert_eq!(

@@ -87,7 +87,11 @@ fn the_memory_limit_holds_what_the_limits_allow() {
             .output()
             .unwrap();
         let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        // This machine has none of the Secrets.
+        let about_limits =
+            |warning: &&serde_json::Value| !warning.as_str().unwrap().starts_with("operators.");
         let warnings = said["warnings"].as_array().unwrap();
+        let warnings: Vec<_> = warnings.iter().filter(about_limits).collect();
         match text.contains("max_connections = 1000000") {
             false => assert!(warnings.is_empty(), "{name}: {said}"),
             true => {
