@@ -1,7 +1,9 @@
 //! Starts the listeners: certificates, authenticators, routers.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
@@ -11,12 +13,17 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use super::core::Core;
 use crate::authn::{CertificateVerifier, JwtVerifiers, Operators};
 use crate::cluster::Clusters;
+use crate::config::Config;
 use crate::issuance::LedgerStatusSource;
 use crate::mesh::{
-    self, CallerAuthenticator, LinkerdConfig, ListenerConfig, Services, ServingCertificate,
-    TlsConfig, TlsFilePaths, TlsFiles, Verifiers,
+    self, CallerAuthenticator, KeptCertificate, LinkerdConfig, ListenerConfig, OwnCertificate,
+    Services, ServingCertificate, TlsConfig, TlsFilePaths, TlsFiles, Verifiers,
 };
 use crate::net::{self, AllowedClients, Certificates, Clients, Listener};
+use crate::private_file;
+
+/// How long connections wait, after a start, for the listener's first certificate.
+const FIRST_CERTIFICATE: Duration = Duration::from_secs(5);
 
 /// A bound listener that does not accept connections yet.
 pub(super) struct Bound {
@@ -25,6 +32,35 @@ pub(super) struct Bound {
     shown: Arc<Certificates>,
     authenticator: CallerAuthenticator,
     address: SocketAddr,
+}
+
+/// Where the listeners' certificates are kept for a start without the token.
+#[derive(Debug)]
+pub(super) struct KeptFiles {
+    directory: PathBuf,
+    instance: String,
+}
+
+impl KeptFiles {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            directory: config.ledger().high_water_directory().to_owned(),
+            instance: private_file::name_for(config.instance().name()),
+        }
+    }
+
+    fn of(
+        &self,
+        listener: &str,
+        wanted: &[OwnCertificate],
+    ) -> Vec<(OwnCertificate, KeptCertificate)> {
+        let wanted = wanted.iter().cloned().enumerate();
+        let with_files = wanted.map(|(at, wanted)| {
+            let name = format!("serving.{}.{listener}.{at}.pem", self.instance);
+            (wanted, KeptCertificate::new(self.directory.join(name)))
+        });
+        with_files.collect()
+    }
 }
 
 /// The verifiers of every listener.
@@ -105,19 +141,26 @@ impl Bound {
         services: &Services,
         core: &Core,
         health: HealthServer<H>,
+        kept: &KeptFiles,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
         let name = self.config.name().to_owned();
+        let mut first = None;
         match self.config.tls() {
             TlsConfig::Own(wanted) => {
-                let serving = ServingCertificate::new(
-                    wanted.clone(),
+                let mut serving = ServingCertificate::new(
+                    kept.of(&name, wanted),
                     Arc::clone(&self.shown),
                     Arc::clone(&services.authorities),
                     Arc::clone(&core.clock),
                 );
-                tasks.spawn(serving.run(stop.clone()));
+                first = Some(serving.first());
+                let serving = tokio::task::spawn_blocking(move || {
+                    serving.read_kept();
+                    serving
+                });
+                tasks.spawn(serving.await?.run(stop.clone()));
             }
             TlsConfig::Files { certificate, key } => {
                 let shown = Arc::clone(&self.shown);
@@ -154,8 +197,20 @@ impl Bound {
             ));
         }
         let router = mesh::router(services, &self.config, &self.authenticator, health);
-        tasks.spawn(self.listener.serve(tls, sources, router, stop.clone()));
+        let accepting = self.listener.serve(tls, sources, router, stop.clone());
         tracing::info!(listener = %name, address = %self.address, "listening");
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            // Until then the kernel holds connections, which would fail in the handshake.
+            if let Some(first) = first {
+                tokio::select! {
+                    () = first.cancelled() => {}
+                    () = tokio::time::sleep(FIRST_CERTIFICATE) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+            accepting.await;
+        });
         Ok(())
     }
 

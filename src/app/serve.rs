@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::core::Core;
 use super::high_water::AcceptOlder;
-use super::listen::{Bound, Callers};
+use super::listen::{Bound, Callers, KeptFiles};
 use super::policy::effective_policy;
 use super::prober::Prober;
 use super::records::Records;
@@ -149,9 +149,17 @@ pub async fn serve(
         notices: linkerd_events::start(&config, &core, &clusters, &controlling, &tasks, &stop),
         stop: stop.clone(),
     };
+    let kept = KeptFiles::new(&config);
     for listener in bound {
         listener
-            .serve(&services, &core, health_service.clone(), &tasks, &stop)
+            .serve(
+                &services,
+                &core,
+                health_service.clone(),
+                &kept,
+                &tasks,
+                &stop,
+            )
             .await?;
     }
 

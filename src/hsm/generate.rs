@@ -12,7 +12,7 @@ use cryptoki::session::Session;
 use super::attributes::bytes;
 use super::error::HsmError;
 use super::fault::Fault;
-use super::keys::attestation;
+use super::keys::{KEPT_OCTETS, attestation};
 use super::mechanism;
 use super::public_key;
 use super::token_inner::TokenInner;
@@ -294,7 +294,7 @@ pub(super) fn new_id(session: &Session) -> Result<Vec<u8>, Fault> {
             used.extend(bytes(session, object, AttributeType::Id)?);
         }
     }
-    let start = |id: &[u8]| id.iter().take(2).copied().collect::<Vec<u8>>();
+    let start = |id: &[u8]| id.iter().take(KEPT_OCTETS).copied().collect::<Vec<u8>>();
     let used: Vec<Vec<u8>> = used.iter().map(|id| start(id)).collect();
     // Enough attempts for a token with tens of thousands of keys.
     for _ in 0..64 {

@@ -16,6 +16,9 @@ use super::token_inner::TokenInner;
 use crate::digest::hex;
 use crate::x509::{KeyKind, PublicKey};
 
+/// How many octets of a CKA_ID some tokens keep.
+pub(super) const KEPT_OCTETS: usize = 2;
+
 /// A private key in a token.
 #[derive(Clone, Debug)]
 pub struct KeyReport {
@@ -50,6 +53,22 @@ pub(super) fn list(inner: &TokenInner, session: &Session) -> Result<Vec<KeyRepor
         report(session, key, shown.key)
     };
     keys.iter().map(report).collect()
+}
+
+/// The private key that was generated with this CKA_ID, of which the token may have kept the first octets.
+pub(super) fn generated(
+    inner: &TokenInner,
+    session: &Session,
+    id: &[u8],
+) -> Result<Option<KeyReport>, Fault> {
+    for kept in [Some(id), id.get(..KEPT_OCTETS)].into_iter().flatten() {
+        let keys = private_with_id(session, kept)?;
+        if let Some(key) = keys.first() {
+            let shown = public_of(inner, session, key, &keys)?;
+            return report(session, key, shown.key).map(Some);
+        }
+    }
+    Ok(None)
 }
 
 /// The object of a key that is open, in this session.

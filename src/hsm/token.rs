@@ -171,6 +171,21 @@ impl Token {
             .await
     }
 
+    /// The private key that [`Self::generate`] made with this CKA_ID, if it did. Some tokens keep two
+    /// octets of it, which no other key begins with.
+    ///
+    /// # Errors
+    /// When the token is not ready, busy, or does not answer.
+    pub async fn generated_key(&self, id: &[u8]) -> Result<Option<KeyReport>, HsmError> {
+        let (limit, id) = (self.inner().deadline, id.to_vec());
+        let work = move |inner: &TokenInner, session: &_| {
+            keys::generated(inner, session, &id).map_err(|fault| inner.call_error(fault))
+        };
+        self.workers
+            .call("to find a new key", limit, true, work)
+            .await
+    }
+
     /// The values of the data objects of this program with that label.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The authorities of this server, built from the ledger's records.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -16,6 +16,7 @@ use super::issuer::Issuer;
 use super::metrics::Metrics;
 use super::pipeline::{Prepared, SigningPipeline};
 use super::request::IssuanceRequest;
+use super::reserved::ReservedKeys;
 use super::signable::Signable;
 use super::status::AuthorityStatus;
 use super::{refresh, requested_certificate, subordinate};
@@ -40,6 +41,7 @@ pub struct Authorities {
     metrics: Metrics,
     /// SHA-256 of the keys of this server itself (its TLS keys), which no CSR may be for.
     own_keys: RwLock<HashSet<[u8; 32]>>,
+    reserved: Mutex<ReservedKeys>,
     refreshes: watch::Sender<u64>,
 }
 
@@ -61,6 +63,7 @@ impl Authorities {
             hsm,
             metrics,
             own_keys: RwLock::default(),
+            reserved: Mutex::default(),
             refreshes: watch::Sender::new(0),
         }
     }
@@ -228,11 +231,15 @@ impl Authorities {
         let previous = self.map.load_full();
         let mut next = Map::new();
         let mut complete = true;
-        let reserved = Arc::new(refresh::reserved_keys(records));
+        let reserved = self
+            .reserved
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .refresh(records);
         for record in &records.authorities {
             let domain = record.trust_domain.clone();
-            let known = previous.get(&domain);
-            let known = known.and_then(|authority| authority.issuer.as_ref().ok());
+            let previous = previous.get(&domain);
+            let known = previous.and_then(|authority| authority.issuer.as_ref().ok());
             let issuer = refresh::active_issuer(&self.hsm, record, known).await;
             if let Err(why) = &issuer {
                 complete &= !matches!(why, NoIssuer::KeyUnavailable(_));
@@ -241,7 +248,7 @@ impl Authorities {
             let authority = Authority {
                 trust_domain: domain.clone(),
                 issuer,
-                bundle: refresh::bundle(record),
+                bundle: refresh::bundle(record, previous.and_then(|each| each.bundle.as_ref())),
                 reserved: Arc::clone(&reserved),
             };
             next.insert(domain, Arc::new(authority));

@@ -43,8 +43,13 @@ impl Authority {
             trust_domain: self.trust_domain.clone(),
             why,
         };
-        let issuer = self.issuer.as_ref();
-        let issuer = issuer.map_err(|why| not_ready(why.to_string()))?;
+        let issuer = self.issuer.as_ref().map_err(|no| match no {
+            NoIssuer::KeyUnavailable(_) => IssueError::KeyUnavailable {
+                trust_domain: self.trust_domain.clone(),
+                why: no.to_string(),
+            },
+            _ => not_ready(no.to_string()),
+        })?;
         let bundle = self.bundle.as_ref();
         let bundle = bundle.ok_or_else(|| not_ready("it has no trust anchor".to_owned()))?;
         Ok((Arc::clone(issuer), Arc::clone(bundle)))

@@ -129,6 +129,7 @@ impl IssueError {
             Self::KeyReserved => Category::KeyReserved,
             Self::TtlTooShort { .. } => Category::LifetimeTooShort,
             Self::NoAuthority(_) | Self::NotReady { .. } => Category::NoIssuer,
+            Self::KeyUnavailable { .. } => Category::HsmUnavailable,
             Self::IssuerExpiring { .. } => Category::IssuerExpiring,
             Self::Hsm(error) => match error {
                 SignError::Busy | SignError::ShareInUse(_) => Category::HsmBusy,

@@ -25,6 +25,13 @@ pub enum IssueError {
         /// What is missing, and what to do about it.
         why: String,
     },
+    /// The same, because the token of its key is unavailable.
+    #[error("the authority of `{trust_domain}` cannot sign: {why}")]
+    KeyUnavailable {
+        trust_domain: TrustDomain,
+        /// Which key, and why.
+        why: String,
+    },
     #[error("denied: {0}")]
     Denied(#[from] Denial),
     /// No certificate with the name would verify.

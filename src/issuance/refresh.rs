@@ -1,15 +1,11 @@
-//! Reads issuers, bundles and reserved keys from the ledger's records.
+//! Reads issuers and bundles from the ledger's records.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::authority::NoIssuer;
 use super::issuer::Issuer;
-use crate::clock::UnixTime;
 use crate::hsm::{Hsm, Key};
-use crate::ledger::{
-    AuthorityRecord, CaCertificateRecord, IssuerRecord, IssuerState, Role, Snapshot,
-};
+use crate::ledger::{AuthorityRecord, CaCertificateRecord, IssuerRecord, IssuerState, Role};
 use crate::x509::{Certificate, PublicKey, TrustBundle};
 
 /// The recorded active issuer, with its key; `known` if that is the same issuer.
@@ -53,7 +49,7 @@ pub(super) async fn active_issuer(
 }
 
 /// The recorded active issuer, and the certificate that it signs under.
-fn active_row(record: &AuthorityRecord) -> Option<(&IssuerRecord, &CaCertificateRecord)> {
+pub fn active_row(record: &AuthorityRecord) -> Option<(&IssuerRecord, &CaCertificateRecord)> {
     let active = |issuer: &&IssuerRecord| {
         issuer.role == Role::Issuing && issuer.state == IssuerState::Active
     };
@@ -66,11 +62,6 @@ fn active_row(record: &AuthorityRecord) -> Option<(&IssuerRecord, &CaCertificate
     // The certificate that was activated last counts, however old its key is.
     rows.filter(|(_, row)| row.state == IssuerState::Active && anchor_is_published(row))
         .max_by_key(|(_, row)| row.id)
-}
-
-/// When the recorded active issuer got the certificate that it signs under.
-pub fn active_since(record: &AuthorityRecord) -> Option<UnixTime> {
-    active_row(record).map(|(_, row)| row.added_at)
 }
 
 /// The path of the recorded active issuer: the certificate that it signs under, those above it, and
@@ -118,8 +109,18 @@ async fn key(hsm: &Hsm, issuer: &IssuerRecord, public: &PublicKey) -> Result<Key
     Err(NoIssuer::KeyUnavailable(why))
 }
 
-pub(super) fn bundle(record: &AuthorityRecord) -> Option<Arc<TrustBundle>> {
+/// The newest bundle; `known` if that is the same version.
+pub(super) fn bundle(
+    record: &AuthorityRecord,
+    known: Option<&Arc<TrustBundle>>,
+) -> Option<Arc<TrustBundle>> {
     let published = record.bundle.as_ref()?;
+    if let Some(known) = known
+        && known.sequence() == published.sequence
+        && known.digest() == published.digest
+    {
+        return Some(Arc::clone(known));
+    }
     let anchors = published.anchors.clone();
     match TrustBundle::new(record.trust_domain.clone(), published.sequence, anchors) {
         Ok(bundle) => Some(Arc::new(bundle)),
@@ -130,29 +131,13 @@ pub(super) fn bundle(record: &AuthorityRecord) -> Option<Arc<TrustBundle>> {
     }
 }
 
-/// SHA-256 of the public keys of every recorded CA: issuers, the CAs above them, and anchors.
-pub(super) fn reserved_keys(records: &Snapshot) -> HashSet<[u8; 32]> {
-    let mut reserved = HashSet::new();
-    for authority in &records.authorities {
-        let issuers = authority.issuers.iter();
-        let keys = issuers.filter_map(|issuer| PublicKey::from_spki_der(&issuer.public_key).ok());
-        reserved.extend(keys.map(|key| key.fingerprint()));
-        let rows = authority.issuers.iter().flat_map(|each| &each.certificates);
-        let above = rows.flat_map(|row| &row.path);
-        let anchors = authority.anchors.iter().map(|anchor| &anchor.der);
-        let certificates = above
-            .chain(anchors)
-            .filter_map(|der| Certificate::parse(der.as_slice()).ok());
-        reserved.extend(certificates.map(|each| each.public_key().fingerprint()));
-    }
-    reserved
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
-    use crate::ledger::{AnchorOrigin, AnchorRecord, CaCertificateId, IssuerId};
+    use crate::clock::UnixTime;
+    use crate::issuance::reserved::ReservedKeys;
+    use crate::ledger::{AnchorOrigin, AnchorRecord, CaCertificateId, IssuerId, Snapshot};
     use crate::x509::TrustDomain;
 
     const AT: UnixTime = UnixTime::from_secs(0);
@@ -249,7 +234,7 @@ mod tests {
         ] = std::array::from_fn(|_| ca());
         let mut waiting = issuer(pending.public_key(), Vec::new());
         waiting.state = IssuerState::Pending;
-        let records = Snapshot {
+        let mut records = Snapshot {
             revision: 1,
             authorities: vec![
                 authority(
@@ -271,7 +256,8 @@ mod tests {
                 ),
             ],
         };
-        let reserved = reserved_keys(&records);
+        let mut keys = ReservedKeys::default();
+        let reserved = keys.refresh(&records);
         for (name, each) in [
             ("issuing", &issuing),
             ("pending", &pending),
@@ -289,6 +275,13 @@ mod tests {
         }
         assert!(!reserved.contains(&stranger.public_key().fingerprint()));
         assert_eq!(reserved.len(), 8);
+
+        // What is known already counts no less at the next change of the records, and what is gone no more.
+        assert_eq!(keys.refresh(&records), reserved);
+        records.authorities.pop();
+        let last = keys.refresh(&records);
+        assert!(!last.contains(&other_root.public_key().fingerprint()));
+        assert_eq!(last.len(), 6);
     }
 
     /// Each row changes one thing about two issuers that could both sign.

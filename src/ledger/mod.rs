@@ -109,6 +109,12 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     /// A consistent view of all records.
     fn snapshot(&self) -> LedgerFuture<'_, Snapshot>;
 
+    /// The records of one trust domain's authority, at a cost that does not grow with the others'.
+    fn authority<'a>(
+        &'a self,
+        trust_domain: &'a TrustDomain,
+    ) -> LedgerFuture<'a, Option<AuthorityRecord>>;
+
     /// A number that grows with every change of the records; cheap to read.
     fn revision(&self) -> LedgerFuture<'_, u64>;
 

@@ -8,6 +8,7 @@ mod certificates;
 mod config;
 mod download;
 mod istio;
+mod kept_certificate;
 mod linkerd;
 pub mod proto;
 mod read_message;
@@ -24,6 +25,7 @@ pub use certificate_pair::{CertificatePair, TlsFileError};
 pub use config::{
     Api, ListenerConfig, OwnCertificate, RawIstio, RawListener, RawSni, RawTls, TlsConfig,
 };
+pub use kept_certificate::KeptCertificate;
 pub use linkerd::{
     LinkerdConfig, RawLinkerd, Schedule, linkerd_check_problems, warn_of_algorithms,
 };

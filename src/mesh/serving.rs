@@ -1,19 +1,23 @@
 //! The server certificates of listeners, issued by this server's own authorities and renewed before
-//! they expire. Their keys are in software, so that handshakes do not use the HSM.
+//! they expire. Their keys are in software, so that handshakes do not use the HSM; the last certificate
+//! and its key are kept for a start without the token.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use super::config::OwnCertificate;
+use super::kept_certificate::KeptCertificate;
 use crate::clock::{Clock, UnixTime};
 use crate::issuance::{Authorities, Issued, OwnKeyError, OwnKeyRequest};
 use crate::ledger::CaCertificateId;
 use crate::log_limit::OnChange;
 use crate::net::{Certificates, Entry, TlsError, certified_key};
-use crate::x509::{Certificate, San};
+use crate::x509::Certificate;
 
 /// The profile of these certificates; the policy has a rule for the names of the listeners.
 pub const SERVING_PROFILE: &str = "serving";
@@ -33,13 +37,28 @@ enum ServingError {
 /// Issues and renews the certificates of one listener.
 #[derive(Debug)]
 pub struct ServingCertificate {
-    wanted: Vec<OwnCertificate>,
+    slots: Vec<Slot>,
     shown: Arc<Certificates>,
     authorities: Arc<Authorities>,
     clock: Arc<dyn Clock>,
+    /// Cancelled once a certificate is shown.
+    first: CancellationToken,
+}
+
+/// One certificate of the listener.
+#[derive(Debug)]
+struct Slot {
+    wanted: OwnCertificate,
+    file: KeptCertificate,
+    /// That of the last start, until another is issued.
+    kept: Option<Entry>,
+    fresh: Option<Shown>,
+    problem: OnChange,
+    not_kept: OnChange,
 }
 
 /// A certificate in use, and when it must be replaced.
+#[derive(Debug)]
 struct Shown {
     entry: Entry,
     renew_at: UnixTime,
@@ -47,57 +66,127 @@ struct Shown {
 }
 
 impl ServingCertificate {
-    /// Fills `shown` with one certificate for each of `wanted`; the first is the default.
+    /// Fills `shown` with one certificate for each of `wanted`, which is kept in the file beside it; the
+    /// first is the default.
     pub fn new(
-        wanted: Vec<OwnCertificate>,
+        wanted: Vec<(OwnCertificate, KeptCertificate)>,
         shown: Arc<Certificates>,
         authorities: Arc<Authorities>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self {
+        let slots = wanted.into_iter().map(|(wanted, file)| Slot {
             wanted,
+            file,
+            kept: None,
+            fresh: None,
+            problem: OnChange::default(),
+            not_kept: OnChange::default(),
+        });
+        Self {
+            slots: slots.collect(),
             shown,
             authorities,
             clock,
+            first: CancellationToken::new(),
         }
+    }
+
+    /// Cancelled once a certificate is shown.
+    pub fn first(&self) -> CancellationToken {
+        self.first.clone()
+    }
+
+    /// Shows what is kept of the last start. Blocks.
+    pub fn read_kept(&mut self) {
+        let now = self.clock.now();
+        for slot in &mut self.slots {
+            let trust_domain = &slot.wanted.trust_domain;
+            match slot.file.read(&slot.wanted, now) {
+                Ok(Some(kept)) => {
+                    self.authorities.reserve_key(&kept.public_key);
+                    slot.kept = Some(kept.entry);
+                    tracing::info!(
+                        %trust_domain, not_after = %kept.not_after,
+                        "the last serving certificate is in use until another is issued"
+                    );
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%trust_domain, %error, "no serving certificate of the last start");
+                }
+            }
+        }
+        self.show();
     }
 
     /// Issues the certificates, and renews them after a third of their lifetime or when the active
     /// issuer changes, until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
-        let mut all: Vec<Option<Shown>> = self.wanted.iter().map(|_| None).collect();
-        let mut reasons = vec![OnChange::default(); self.wanted.len()];
+    pub async fn run(mut self, stop: CancellationToken) {
         let mut refreshed = self.authorities.watch();
         loop {
             refreshed.mark_unchanged();
             let mut changed = false;
-            let slots = all.iter_mut().zip(reasons.iter_mut());
-            for (wanted, (shown, reason)) in self.wanted.iter().zip(slots) {
-                if !self.is_due(wanted, shown.as_ref()) {
-                    continue;
-                }
-                match self.issue(wanted).await {
-                    Ok(fresh) => {
-                        *shown = Some(fresh);
-                        changed = true;
-                        reason.clear();
-                    }
-                    Err(error) => {
-                        let (trust_domain, error) = (&wanted.trust_domain, error.to_string());
-                        if reason.is_new(&error) {
-                            tracing::warn!(%trust_domain, %error, "no serving certificate yet");
-                        }
-                    }
-                }
+            let mut slots = std::mem::take(&mut self.slots);
+            for slot in &mut slots {
+                changed |= self.renew(slot).await;
             }
+            self.slots = slots;
             if changed {
-                let ready = all.iter().flatten().map(|shown| shown.entry.clone());
-                self.shown.replace(ready.collect());
+                self.show();
             }
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = refreshed.changed() => {}
                 () = tokio::time::sleep(RETRY) => {}
+            }
+        }
+    }
+
+    fn show(&self) {
+        let ready = self.slots.iter().filter_map(|slot| {
+            let fresh = slot.fresh.as_ref().map(|fresh| &fresh.entry);
+            fresh.or(slot.kept.as_ref()).cloned()
+        });
+        let ready: Vec<_> = ready.collect();
+        if !ready.is_empty() {
+            self.shown.replace(ready);
+            self.first.cancel();
+        }
+    }
+
+    /// Whether another certificate was issued.
+    async fn renew(&self, slot: &mut Slot) -> bool {
+        if !self.is_due(&slot.wanted, slot.fresh.as_ref()) {
+            return false;
+        }
+        let issued = self.issue(&slot.wanted).await;
+        let trust_domain = &slot.wanted.trust_domain;
+        match issued {
+            Ok((fresh, pem)) => {
+                slot.fresh = Some(fresh);
+                slot.problem.clear();
+                let file = slot.file.clone();
+                let written = tokio::task::spawn_blocking(move || file.write(&pem)).await;
+                match written.map_err(io::Error::from).flatten() {
+                    Ok(()) => slot.not_kept.clear(),
+                    Err(error) => {
+                        let error = error.to_string();
+                        if slot.not_kept.is_new(&error) {
+                            tracing::warn!(
+                                %trust_domain, file = %slot.file.path().display(), %error,
+                                "the serving certificate is not kept for a start without the token"
+                            );
+                        }
+                    }
+                }
+                true
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if slot.problem.is_new(&error) {
+                    tracing::warn!(%trust_domain, %error, "no serving certificate yet");
+                }
+                false
             }
         }
     }
@@ -110,7 +199,11 @@ impl ServingCertificate {
         shown.is_none_or(|shown| self.clock.now() >= shown.renew_at || shown.under != under)
     }
 
-    async fn issue(&self, wanted: &OwnCertificate) -> Result<Shown, ServingError> {
+    /// The certificate, and what is kept of it: the chain and the key in PEM.
+    async fn issue(
+        &self,
+        wanted: &OwnCertificate,
+    ) -> Result<(Shown, Zeroizing<String>), ServingError> {
         let request = OwnKeyRequest {
             trust_domain: &wanted.trust_domain,
             purpose: PURPOSE,
@@ -124,14 +217,20 @@ impl ServingCertificate {
         let (key, issued) = self.authorities.issue_own_key(request).await?;
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let entry = Entry {
-            names: dns_names(&wanted.names),
+            names: wanted.dns_names(),
             key: certified_key(chain(&issued), private)?,
         };
-        Ok(Shown {
+        let mut pem = Zeroizing::new(String::new());
+        for certificate in issued.chain() {
+            pem.push_str(&certificate.to_pem());
+        }
+        pem.push_str(&Zeroizing::new(key.serialize_pem()));
+        let shown = Shown {
             entry,
             renew_at: renew_at(self.clock.now(), issued.certificate().not_after()),
             under: issued.issuer().certificate_id(),
-        })
+        };
+        Ok((shown, pem))
     }
 }
 
@@ -145,14 +244,6 @@ fn chain(issued: &Issued) -> Vec<CertificateDer<'static>> {
 /// soon as it is issued.
 fn renew_at(issued_at: UnixTime, not_after: UnixTime) -> UnixTime {
     issued_at.plus(not_after.since(issued_at) / 3)
-}
-
-fn dns_names(names: &[San]) -> Vec<String> {
-    let dns = |name: &San| match name {
-        San::Dns(name) => Some(name.as_str().to_owned()),
-        _ => None,
-    };
-    names.iter().filter_map(dns).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Follows the ledger and takes the request of every authority one step further when it is due.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,14 +16,16 @@ use super::schedule::{after_refusals, renewal};
 use super::status::{OpenRequest, RequestStatus, Statuses, times};
 use super::step::{Authority, Step, Worker};
 use crate::clock::{Clock, UnixTime};
-use crate::issuance::{Ceremony, WorkLeases, active_path, active_since};
-use crate::ledger::{AuthorityRecord, CaRequestState, Claim, Ledger, LedgerError, Snapshot};
+use crate::issuance::{Ceremony, WorkLeases, active_path, active_row};
+use crate::ledger::{AuthorityRecord, CaRequestState, Claim, Ledger, LedgerError, WorkLease};
 use crate::x509::TrustDomain;
 
 /// How often the ledger's revision is read: one row, in memory.
 const INTERVAL: Duration = Duration::from_millis(500);
 /// How often the records are read although none has changed.
 const LOOK: Duration = Duration::from_secs(10);
+/// What only one of the servers that share a ledger does.
+const WORK: &str = "upstream";
 /// How often it is looked whether the server that does the renewals is gone.
 const TAKE_OVER: Duration = Duration::from_secs(2);
 /// The pause after a step that failed without a record of it.
@@ -39,7 +41,7 @@ pub struct Parts {
     /// This server's name among those that share the ledger.
     pub instance: String,
     pub ceremony: Ceremony,
-    /// Of the servers that share the ledger, one does the renewals of an authority.
+    /// Of the servers that share the ledger, one does the renewals.
     pub leases: WorkLeases,
     pub ledger: Arc<dyn Ledger>,
     pub clock: Arc<dyn Clock>,
@@ -58,10 +60,13 @@ pub struct Renewals {
     /// The revision at which an answer that waits was examined last.
     examined: BTreeMap<TrustDomain, u64>,
     busy: HashSet<TrustDomain>,
+    known: BTreeMap<TrustDomain, Known>,
     /// When an authority is tried again whose last step failed without a record of it.
     not_before: BTreeMap<TrustDomain, UnixTime>,
     /// When it is looked again whether a replaced issuing CA can be retired.
     retire_at: BTreeMap<TrustDomain, UnixTime>,
+    /// When this server claims the renewals again, after a step failed here.
+    claims_at: Option<UnixTime>,
     seen: Option<u64>,
     look_at: Option<UnixTime>,
     failing: bool,
@@ -92,8 +97,10 @@ impl Renewals {
             places: Arc::new(Semaphore::new(AT_ONCE)),
             examined: BTreeMap::new(),
             busy: HashSet::new(),
+            known: BTreeMap::new(),
             not_before: BTreeMap::new(),
             retire_at: BTreeMap::new(),
+            claims_at: None,
             seen: None,
             look_at: None,
             failing: false,
@@ -118,6 +125,11 @@ impl Renewals {
                             if !is_recorded {
                                 let at = self.worker.clock.now().plus(PAUSE);
                                 self.not_before.insert(domain, at);
+                                // Another server may have a token that works; steps under way go on.
+                                if self.busy.is_empty() {
+                                    self.claims_at = Some(at);
+                                    self.leases.give_up(WORK).await;
+                                }
                             }
                         }
                         // Which authority it was is unknown: all are looked at.
@@ -145,11 +157,21 @@ impl Renewals {
             return Ok(());
         }
         let records = self.worker.ledger.snapshot().await?;
+        let revision = records.revision;
+        let mut records: HashMap<_, _> = records
+            .authorities
+            .into_iter()
+            .map(|record| (record.trust_domain.clone(), record))
+            .collect();
         let mut look_at = now.plus(LOOK);
+        let lease = self.lease(now).await?;
+        if lease.is_none() {
+            look_at = now.plus(TAKE_OVER);
+        }
         for authority in self.authorities.clone() {
             let domain = authority.config.trust_domain();
-            let record = records.authority(domain);
-            self.show(&authority, record, now);
+            self.learn(&authority, records.remove(domain));
+            self.show(&authority, now);
             if self.busy.contains(domain) {
                 continue;
             }
@@ -157,22 +179,17 @@ impl Renewals {
                 look_at = look_at.min(*at);
                 continue;
             }
-            let lease = match self.leases.claim(&format!("upstream/{domain}")).await? {
-                Claim::Held(lease) => lease,
-                Claim::HeldBy(_) => {
-                    look_at = look_at.min(now.plus(TAKE_OVER));
-                    continue;
-                }
-            };
-            match self.next(&authority, &records, now) {
+            let Some(lease) = &lease else { continue };
+            match self.next(&authority, revision, now) {
                 Next::At(at) => look_at = look_at.min(at),
                 Next::Now(step) => {
                     self.busy.insert(domain.clone());
-                    self.examined.insert(domain.clone(), records.revision);
+                    self.examined.insert(domain.clone(), revision);
                     if matches!(step, Step::Retire(_)) {
                         self.retire_at.insert(domain.clone(), now.plus(RETIREMENT));
                     }
-                    let (worker, places) = (self.worker.under(lease), Arc::clone(&self.places));
+                    let (worker, places) =
+                        (self.worker.under(lease.clone()), Arc::clone(&self.places));
                     steps.spawn(async move {
                         let _place = places.acquire_owned().await;
                         let is_recorded = worker.run(&authority, step).await;
@@ -181,20 +198,46 @@ impl Renewals {
                 }
             }
         }
-        self.seen = Some(records.revision);
+        self.seen = Some(revision);
         self.look_at = Some(look_at);
         Ok(())
     }
 
-    /// What an authority needs next.
-    fn next(&self, authority: &Authority, records: &Snapshot, now: UnixTime) -> Next {
+    /// The lease of this server on all renewals, if it has it.
+    async fn lease(&self, now: UnixTime) -> Result<Option<WorkLease>, LedgerError> {
+        if self.claims_at.is_some_and(|at| now < at) {
+            return Ok(None);
+        }
+        Ok(match self.leases.claim(WORK).await? {
+            Claim::Held(lease) => Some(lease),
+            Claim::HeldBy(_) => None,
+        })
+    }
+
+    /// Keeps what is on record of an authority. What follows from it is computed again if it has changed.
+    fn learn(&mut self, authority: &Authority, record: Option<AuthorityRecord>) {
         let domain = authority.config.trust_domain();
-        let Some(record) = records.authority(domain) else {
+        match record {
+            None => drop(self.known.remove(domain)),
+            Some(record) => {
+                let known = self.known.get(domain);
+                if known.is_none_or(|known| known.record != record) {
+                    let due = due(authority, &record);
+                    self.known.insert(domain.clone(), Known { record, due });
+                }
+            }
+        }
+    }
+
+    /// What an authority needs next.
+    fn next(&self, authority: &Authority, revision: u64, now: UnixTime) -> Next {
+        let domain = authority.config.trust_domain();
+        let Some(Known { record, due }) = self.known.get(domain) else {
             return Next::Now(Step::Begin);
         };
         if let Some(open) = record.open_request() {
             let changed = open.state == CaRequestState::Received
-                && self.examined.get(domain) != Some(&records.revision);
+                && self.examined.get(domain) != Some(&revision);
             // Only the holder of the lease makes attempts, and this one makes none now: the server
             // that began it has died or has lost the lease.
             let abandoned = open.attempt_by.is_some();
@@ -203,7 +246,6 @@ impl Renewals {
                 false => Next::At(open.next_attempt_at),
             };
         }
-        let due = due(authority, record);
         if due.is_none_or(|due| now >= due) {
             return Next::Now(Step::Begin);
         }
@@ -214,10 +256,11 @@ impl Renewals {
         }
     }
 
-    fn show(&self, authority: &Authority, record: Option<&AuthorityRecord>, now: UnixTime) {
+    fn show(&self, authority: &Authority, now: UnixTime) {
+        let known = self.known.get(authority.config.trust_domain());
+        let record = known.map(|known| &known.record);
         let open = record.and_then(AuthorityRecord::open_request);
-        let idle = record.filter(|_| open.is_none());
-        let due = idle.and_then(|record| due(authority, record));
+        let due = known.filter(|_| open.is_none()).and_then(|known| known.due);
         let (renewal_at, renewal_at_secs) = times(due);
         let last = record.and_then(|record| record.requests.last());
         let refused = last.filter(|last| {
@@ -239,6 +282,14 @@ impl Renewals {
     }
 }
 
+/// What is on record of an authority.
+#[derive(Debug)]
+struct Known {
+    record: AuthorityRecord,
+    /// When the next request begins, if none is open; `None` for now.
+    due: Option<UnixTime>,
+}
+
 enum Next {
     Now(Step),
     /// Nothing before.
@@ -248,7 +299,7 @@ enum Next {
 /// When the next request begins; `None` for now.
 fn due(authority: &Authority, record: &AuthorityRecord) -> Option<UnixTime> {
     let path = active_path(record).ok();
-    let since = active_since(record);
+    let since = active_row(record).map(|(_, row)| row.added_at);
     let renewal = path
         .zip(since)
         .and_then(|(path, since)| renewal(&path, since, authority.config.renew_at));

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use crate::clock::UnixTime;
-use crate::issuance::active_path;
+use crate::issuance::active_row;
 use crate::ledger::{
     AuthorityRecord, Filter, IssuerId, IssuerRecord, IssuerState, Ledger, LedgerError, Role,
 };
-use crate::x509::Certificate;
 
 /// How long after another issuing CA took over requests may still be in flight.
 const GRACE: Duration = Duration::from_secs(60);
@@ -33,23 +32,17 @@ pub async fn unexpired(
 
 /// The issuing CAs that another one has replaced, and that requests no longer meet.
 pub(super) fn replaced(record: &AuthorityRecord, now: UnixTime) -> Vec<&IssuerRecord> {
-    let signing = active_path(record).ok();
-    let signing = signing.as_ref().and_then(|path| path.first());
-    let Some(signing) = signing.map(Certificate::public_key) else {
+    let Some((signing, _)) = active_row(record) else {
         return Vec::new();
     };
-    let signing = IssuerId::of_spki(signing.spki_der());
-    let since = record
-        .issuers
-        .iter()
-        .find(|issuer| issuer.id == signing)
-        .and_then(|issuer| issuer.certificates.last())
-        .map(|row| row.added_at);
+    let since = signing.certificates.last().map(|row| row.added_at);
     if since.is_none_or(|since| now.since(since) < GRACE) {
         return Vec::new();
     }
     let issuers = record.issuers.iter().filter(|issuer| {
-        issuer.role == Role::Issuing && issuer.state == IssuerState::Active && issuer.id != signing
+        issuer.role == Role::Issuing
+            && issuer.state == IssuerState::Active
+            && issuer.id != signing.id
     });
     issuers.collect()
 }

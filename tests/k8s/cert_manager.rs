@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
@@ -12,6 +13,7 @@ use rootbridge_test_support::campaign::rounds;
 use rootbridge_test_support::csr::KeyAndCsr;
 use rootbridge_test_support::files::repository;
 use rootbridge_test_support::openssl::OpensslCa;
+use rootbridge_test_support::under_load::{Kills, every_key_is_recorded, workloads_are_served};
 use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventually};
 use serde_json::{Value, json};
 
@@ -174,6 +176,14 @@ async fn decide(client: &Client, name: &str, condition: &str) {
         .unwrap();
 }
 
+/// How many issuing CAs have a certificate.
+fn certified(setup: &TestServer) -> usize {
+    let issuers: Vec<Value> =
+        serde_json::from_str(&setup.cli(&["ca", "list", "-o", "json"])).unwrap();
+    let signed = issuers.iter().filter(|each| each["not_after"].is_string());
+    signed.count()
+}
+
 /// Pending until it is approved, refused once it is denied, sent again when its object is replaced, and
 /// renewed under the automatic approver, with the least rights.
 #[tokio::test(flavor = "multi_thread")]
@@ -207,7 +217,7 @@ async fn cert_manager_certifies_and_renews_the_issuing_ca() {
         assert!(found.contains(says), "{found}");
     }
 
-    let running = setup.start().await;
+    let mut running = setup.start().await;
     let denied = pending(&setup, &running, "").await;
     let object = requests(&client).get(&denied).await.unwrap();
     assert_eq!(object.data["spec"]["isCA"], true);
@@ -263,17 +273,20 @@ async fn cert_manager_certifies_and_renews_the_issuing_ca() {
     setup.cli(&["anchors", "approve", &fingerprint]);
     fs::write(setup.path(&format!("{TD}.pem")), root.pem()).unwrap();
     running.ready().await;
-    let wanted = rounds(2, 30);
+    // Three renewals of the first one.
+    let wanted = rounds(4, 31);
     let limit = PATIENCE * 3 * u32::try_from(wanted).unwrap();
-    eventually(limit, "renewed by cert-manager", async || {
+    let mut kills = Kills::new(rounds(1, 30), Duration::from_secs(15));
+    let start = Instant::now();
+    while certified(&setup) < wanted || !kills.are_done() {
+        assert!(start.elapsed() < limit, "not renewed within {limit:?}");
         assert!(!controllers.ended(), "{}", controllers.log());
         assert!(!approver.ended(), "{}", approver.log());
-        let issuers: Vec<Value> =
-            serde_json::from_str(&setup.cli(&["ca", "list", "-o", "json"])).unwrap();
-        let signed = issuers.iter().filter(|each| each["not_after"].is_string());
-        signed.count() >= wanted
-    })
-    .await;
+        workloads_are_served(&setup, &running).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        running = kills.perhaps(&setup, running).await;
+    }
+    every_key_is_recorded(&setup);
     let token = setup.issuer.istio("shop", "cart");
     let csr = KeyAndCsr::workload("shop", "cart");
     let chain = running.client(TD).await.istio(&token, &csr).await.unwrap();

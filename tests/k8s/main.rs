@@ -30,6 +30,7 @@ mod linkerd;
 mod nodes;
 #[allow(dead_code)]
 mod objects;
+mod openbao;
 mod pods;
 mod proxies;
 mod publisher;

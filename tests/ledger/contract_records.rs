@@ -12,8 +12,12 @@ use crate::support::{
 };
 
 pub async fn authority(fixture: &Fixture) -> AuthorityRecord {
-    let snapshot = fixture.ledger.snapshot().await.unwrap();
-    snapshot.authority(&fixture.domain).unwrap().clone()
+    let ledger = &fixture.ledger;
+    let snapshot = ledger.snapshot().await.unwrap();
+    let found = snapshot.authority(&fixture.domain).unwrap().clone();
+    let alone = ledger.authority(&fixture.domain).await.unwrap();
+    assert_eq!(alone, Some(found.clone()), "read alone, it is the same");
+    found
 }
 
 pub async fn apply(fixture: &Fixture, change: Change) -> Result<Applied, LedgerError> {

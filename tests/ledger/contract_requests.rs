@@ -173,6 +173,64 @@ pub async fn a_request_goes_from_state_to_state(store: &dyn Store) {
     );
 }
 
+/// Whether all are read or one: each authority gets its own rows, in their order, and no other's.
+pub async fn records_are_those_of_their_authority(store: &dyn Store) {
+    let fixture = Fixture::build(store.server().await).await;
+    submitted(&fixture).await;
+    let create = |name: &str| Change::CreateAuthority {
+        trust_domain: domain(name),
+    };
+    apply(&fixture, create("other.example")).await.unwrap();
+    apply(&fixture, create("empty.example")).await.unwrap();
+    for (state, certificates) in [
+        (CaRequestState::Cancelled, vec![]),
+        (CaRequestState::Received, vec![vec![2], vec![1]]),
+    ] {
+        let begun = apply(&fixture, begin("other.example")).await.unwrap();
+        let request = begun.request.unwrap();
+        if state == CaRequestState::Cancelled {
+            change(&fixture, end(request, state)).await.unwrap();
+            continue;
+        }
+        let add = CaRequestChange::AddKey {
+            request,
+            public_key: Key::new().public.spki_der().to_vec(),
+            key_id: vec![8],
+        };
+        let (csr, receive) = (
+            CaRequestChange::Submit {
+                request,
+                csr: vec![4],
+            },
+            CaRequestChange::Receive {
+                request,
+                certificates,
+            },
+        );
+        for each in [add, csr, receive] {
+            change(&fixture, each).await.unwrap();
+        }
+    }
+    let ledger = &fixture.ledger;
+    let all = ledger.snapshot().await.unwrap().authorities;
+    for record in &all {
+        let alone = ledger.authority(&record.trust_domain).await.unwrap();
+        assert_eq!(alone.as_ref(), Some(record));
+    }
+    assert_eq!(ledger.authority(&domain("unknown.example")).await, Ok(None));
+    let [ours, other, empty] = &all[..] else {
+        panic!("{all:?}")
+    };
+    assert!(!ours.issuers[0].certificates.is_empty() && ours.bundle.is_some());
+    assert_eq!((ours.issuers.len(), ours.requests.len()), (3, 1));
+    let states: Vec<_> = other.requests.iter().map(|each| each.state).collect();
+    let wanted = [CaRequestState::Cancelled, CaRequestState::Received];
+    assert_eq!(states, wanted, "oldest first");
+    assert_eq!(other.requests[1].certificates, [vec![2], vec![1]]);
+    assert_eq!((other.issuers.len(), &other.bundle), (1, &None));
+    assert!(empty.issuers.is_empty() && empty.requests.is_empty());
+}
+
 /// Two servers see that an attempt is due, and one makes it. Attempts are no operator's actions.
 pub async fn an_attempt_is_made_once(store: &dyn Store) {
     let fixture = Fixture::build(store.server().await).await;

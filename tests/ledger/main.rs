@@ -69,6 +69,7 @@ macro_rules! whole_contract {
             one_request_is_in_flight,
             a_request_goes_from_state_to_state,
             an_attempt_is_made_once,
+            records_are_those_of_their_authority,
             an_approved_root_is_published,
         );
         contract!($factory, contract_planned_keys:

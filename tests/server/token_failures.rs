@@ -1,11 +1,13 @@
 //! The token: a wrong PIN, and a token that goes away.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use rootbridge::mesh::proto::rootbridge_v1::GetTrustBundleRequest;
 use tonic::Code;
 
 use rootbridge_test_support::csr::KeyAndCsr;
 use rootbridge_test_support::grpc::{https, refusal};
-use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually, stays};
+use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventually, stays};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_pin_leaves_it_running_and_not_ready() {
@@ -48,7 +50,20 @@ async fn a_wrong_pin_leaves_it_running_and_not_ready() {
     server.stop().await;
 }
 
-/// An HSM hiccup: UNAVAILABLE for certificates; bundles are served and traffic still comes.
+async fn bundles_are_served(setup: &TestServer, server: &RunningServer) {
+    let client = server.client(TD).await;
+    let bundle = client
+        .bundles()
+        .get_trust_bundle(GetTrustBundleRequest::default())
+        .await;
+    assert_eq!(bundle.unwrap().into_inner().anchors.len(), 1);
+    let url = format!("https://localhost:{}/v1/trust-bundles/{TD}", server.port());
+    let answer = https(&setup.roots(TD)).get(url).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+/// An HSM hiccup: UNAVAILABLE for certificates; bundles are served and traffic still comes, also after a
+/// start without the token.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_token_it_still_serves_bundles() {
     let setup = TestServer::new();
@@ -73,29 +88,38 @@ async fn without_its_token_it_still_serves_bundles() {
     })
     .await;
     assert_eq!(server.get("/readyz").await.0, 200);
-    let bundle = client
-        .bundles()
-        .get_trust_bundle(GetTrustBundleRequest::default())
-        .await;
-    assert_eq!(bundle.unwrap().into_inner().anchors.len(), 1);
-    let url = format!("https://localhost:{}/v1/trust-bundles/{TD}", server.port());
-    assert_eq!(
-        https(&setup.roots(TD))
-            .get(url)
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        200
-    );
+    bundles_are_served(&setup, &server).await;
+    server.stop().await;
 
+    // A start without the token: with the last certificate and key, which only the server may read.
+    let kept = setup.path("high-water/serving.test-0.mesh.0.pem");
+    let mode = std::fs::metadata(&kept).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // The module itself is well.
+    std::fs::create_dir(&here).unwrap();
+    let server = setup.start().await;
+    server
+        .wait_for_log("the last serving certificate is in use until another is issued")
+        .await;
+    bundles_are_served(&setup, &server).await;
+    let client = server.client(TD).await;
+    let message = refusal(client.istio(&token, &csr).await, Code::Unavailable);
+    assert!(message.contains("the HSM is unavailable"), "{message}");
+    let (status, message) = server.get("/readyz").await;
+    assert_eq!(status, 503, "none can sign: {message}");
+
+    std::fs::remove_dir_all(&here).unwrap();
     std::fs::rename(&away, &here).unwrap();
-    // SoftHSM reads its token directory when it is initialized: a restart is sure to help. To do
-    // that in the running process (finalize, initialize) belongs to the deeper HSM faults.
+    server.ready().await;
+    client.istio(&token, &csr).await.unwrap();
+    // Another one is issued, and kept.
+    let first = std::fs::read(&kept).unwrap();
     server.stop().await;
     let server = setup.serve().await;
-    let client = server.client(TD).await;
-    client.istio(&token, &csr).await.unwrap();
+    eventually(PATIENCE, "another one", async || {
+        std::fs::read(&kept).unwrap() != first
+    })
+    .await;
     let open = setup.certificates(&["--state", "pending"]);
     assert!(open.is_empty(), "{open:#?}");
     server.stop().await;

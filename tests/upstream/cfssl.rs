@@ -16,13 +16,13 @@ use rootbridge::upstream::Answer;
 use rootbridge::x509::read_certificates;
 use rootbridge_test_support::openssl::OpensslCa;
 use rootbridge_test_support::process::Process;
+use rootbridge_test_support::programs::listening;
 use rootbridge_test_support::{PATIENCE, TestServer, eventually};
 use serde_json::{Value, json};
 
 use crate::authority::{certify_and_serve, upstream_test};
 use crate::contract::{At, Protocol, connect, contract, submission};
 use crate::enterprise::{Enterprise, Said};
-use crate::programs::listening;
 
 const KEY: &str = "00112233445566778899AABBCCDDEEFF";
 

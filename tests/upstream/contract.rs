@@ -13,6 +13,7 @@ use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use rcgen::{DistinguishedName, DnType, KeyPair};
+use rootbridge::cluster::{RawCluster, check_clusters};
 use rootbridge::config_issue::ConfigIssues;
 use rootbridge::upstream::{Answer, Config, RawConfig, Submission, Unreachable, UpstreamCa};
 use rootbridge::x509::{Certificate, TrustDomain, read_certificates};
@@ -33,9 +34,16 @@ pub trait Protocol {
     const STEADY: bool = true;
     /// Whether the kind sees HTTP itself, and not a program that it runs.
     const HTTP: bool = true;
+    /// Whether it is read how long a busy server wants to be left alone.
+    const BUSY: bool = Self::HTTP;
 
     /// The keys of `[upstream.corp]`, in lines; the files that they name are written to the directory.
     fn section(at: &At) -> String;
+
+    /// The clusters that the section names.
+    fn clusters(_: &At) -> BTreeMap<String, RawCluster> {
+        BTreeMap::new()
+    }
 
     /// The CA's server.
     fn router(ca: Arc<Enterprise>) -> Router;
@@ -123,7 +131,7 @@ impl<P: Protocol> Fixture<P> {
     }
 
     fn connect(&self) -> Arc<dyn UpstreamCa> {
-        connect(&format!("{}timeout = \"60s\"\n", P::section(&self.at)))
+        connect_at::<P>(&self.at, "timeout = \"60s\"\n")
     }
 
     fn fail(&self, fault: Fault) {
@@ -139,18 +147,28 @@ pub async fn listen(router: Router) -> String {
     url
 }
 
+fn connect_at<P: Protocol>(at: &At, more: &str) -> Arc<dyn UpstreamCa> {
+    connect_in(&(P::section(at) + more), P::clusters(at))
+}
+
 /// The CA that a section describes.
 pub fn connect(section: &str) -> Arc<dyn UpstreamCa> {
+    connect_in(section, BTreeMap::new())
+}
+
+/// The CA that a section describes, where it may be in one of these clusters.
+pub fn connect_in(section: &str, clusters: BTreeMap<String, RawCluster>) -> Arc<dyn UpstreamCa> {
     let raw = RawConfig {
         upstream: BTreeMap::from([("corp".to_owned(), toml::from_str(section).unwrap())]),
         authority: BTreeMap::new(),
     };
     let mut issues = ConfigIssues::default();
-    let config = Config::check(raw, &["main"], &mut issues);
+    let mut config = Config::check(raw, &["main"], &mut issues);
+    config.find_clusters(&check_clusters(clusters, &mut issues), &mut issues);
+    let config = issues.into_result(Some(config));
+    let config = config.unwrap_or_else(|issues| panic!("{issues:?}\n{section}"));
     let upstream = config.upstreams().get("corp");
-    upstream
-        .unwrap_or_else(|| panic!("{issues:?}\n{section}"))
-        .connect()
+    upstream.unwrap().connect()
 }
 
 /// A request for a new key.
@@ -190,6 +208,17 @@ async fn faulty(
     }
 }
 
+/// What has become of a request: where an answer takes a poll, after one.
+async fn decided(
+    upstream: &Arc<dyn UpstreamCa>,
+    request: &Submission,
+) -> Result<Answer, Unreachable> {
+    match upstream.submit(request).await {
+        Ok(Answer::Pending { reference, .. }) => upstream.poll(request, &reference).await,
+        other => other,
+    }
+}
+
 fn issued(answer: Result<Answer, Unreachable>) -> Vec<Certificate> {
     match answer {
         Ok(Answer::Issued(bytes)) => read_certificates(&bytes).unwrap(),
@@ -217,7 +246,7 @@ pub async fn certificates_are_handed_on_as_they_came<P: Protocol>() {
     let key = public_key(&file, &request.csr_pem());
     // The second time, as after a crash that followed the first.
     for time in ["first", "second"] {
-        let certificates = issued(upstream.submit(&request).await);
+        let certificates = issued(decided(&upstream, &request).await);
         let ours = |each: &&Certificate| each.public_key().spki_der() == key;
         assert_eq!(certificates.iter().filter(ours).count(), 1, "{time}");
         for above in [&fixture.ca.root, &fixture.ca.middle] {
@@ -233,7 +262,7 @@ pub async fn certificates_are_handed_on_as_they_came<P: Protocol>() {
         Bad::Huge,
     ] {
         fixture.ca.tell(Behaviour::Bad(bad));
-        let why = unusable(upstream.submit(&request).await);
+        let why = unusable(decided(&upstream, &submission()).await);
         assert!(!why.is_empty() && why.len() < 2000, "{bad:?}: {why}");
     }
 }
@@ -248,7 +277,8 @@ pub async fn what_the_ca_decides_is_told_from_what_it_does_not_say<P: Protocol>(
         other => panic!("not refused: {other:?}"),
     };
     fixture.ca.tell(refuse.clone());
-    refused(upstream.submit(&request).await);
+    refused(decided(&upstream, &request).await);
+    let request = submission();
     fixture.ca.tell(Behaviour::Down);
     let down = upstream.submit(&request).await;
     assert!(down.is_err(), "a CA that is down has decided: {down:?}");
@@ -273,11 +303,13 @@ pub async fn what_the_ca_decides_is_told_from_what_it_does_not_say<P: Protocol>(
     fixture.ca.tell(Behaviour::Issue);
     assert!(issued(upstream.poll(&request, &reference).await).len() >= 3);
     // That one is at its end.
+    let request = submission();
     fixture.ca.tell(Behaviour::Pending);
     let reference = pending(upstream.submit(&request).await);
     fixture.ca.tell(refuse);
     refused(upstream.poll(&request, &reference).await);
     if P::FORGETS {
+        let request = submission();
         fixture.ca.tell(Behaviour::Pending);
         let reference = pending(upstream.submit(&request).await);
         fixture.ca.tell(Behaviour::Forget);
@@ -314,7 +346,7 @@ pub async fn faults_of_the_server_say_nothing_about_the_request<P: Protocol>() {
     }
     assert!(stranger.ca.calls().is_empty(), "another server was asked");
     assert!(fixture.ca.calls().is_empty(), "the faults are in front");
-    if P::HTTP {
+    if P::BUSY {
         let date = |ahead| httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(ahead));
         for (code, after, least, most) in [
             (429, "5000".to_owned(), 5000, 5000),
@@ -330,8 +362,10 @@ pub async fn faults_of_the_server_say_nothing_about_the_request<P: Protocol>() {
                 "{code} {after}: {busy:?}"
             );
         }
+    }
+    if P::HTTP {
         fixture.fail(Fault::Silent);
-        let hasty = connect(&format!("{}timeout = \"1s\"\n", P::section(&fixture.at)));
+        let hasty = connect_at::<P>(&fixture.at, "timeout = \"1s\"\n");
         let silent = hasty.submit(&request).await.unwrap_err();
         assert!(silent.reason.contains("timed out"), "{silent:?}");
         // From now on the roots are those of another server.
@@ -345,6 +379,6 @@ pub async fn faults_of_the_server_say_nothing_about_the_request<P: Protocol>() {
         directory: fixture.at.directory.clone(),
         ca_file: fixture.at.ca_file.clone(),
     };
-    let gone = connect(&P::section(&gone)).submit(&request).await;
+    let gone = connect_at::<P>(&gone, "").submit(&request).await;
     assert!(gone.is_err(), "nobody was there to decide: {gone:?}");
 }

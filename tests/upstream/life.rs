@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use rootbridge_test_support::csr::KeyAndCsr;
 use rootbridge_test_support::fake_clock::FakeClock;
+use rootbridge_test_support::under_load::every_key_is_recorded;
 use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventually};
 
 use crate::authority::{approve, configure, issue, issuers, wait_for_problem, wait_for_state};
 use crate::enterprise::{Behaviour, Enterprise};
-use crate::renewal::{every_key_is_recorded, shorten_profiles, used};
+use crate::renewal::{shorten_profiles, used};
 
 /// A server with an issuing CA of an hour, and its clock, which is half an hour and more ahead from then
 /// on: a renewal is due, and the CA answers it with what it has issued before. Nothing is issued after that, by clients with the real time.

@@ -12,6 +12,7 @@
 mod adcs;
 mod authority;
 mod aws_pca;
+mod cert_manager;
 mod cfssl;
 mod cmp;
 mod command;
@@ -25,7 +26,6 @@ mod life;
 mod many;
 mod offline;
 mod openbao;
-mod programs;
 mod renewal;
 mod step_ca;
 mod vault;

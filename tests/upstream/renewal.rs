@@ -7,6 +7,7 @@ use std::time::Duration;
 use rootbridge_test_support::campaign::rounds;
 use rootbridge_test_support::command::run;
 use rootbridge_test_support::softhsm;
+use rootbridge_test_support::under_load::every_key_is_recorded;
 use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually, stays};
 
 use crate::authority::{
@@ -51,14 +52,6 @@ pub fn used(setup: &TestServer) -> usize {
     issuers
         .filter(|issuer| issuer["state"] != "pending")
         .count()
-}
-
-/// No key is in the token without a record.
-pub fn every_key_is_recorded(setup: &TestServer) {
-    let keys: Vec<serde_json::Value> =
-        serde_json::from_str(&setup.cli(&["key", "list", "-o", "json"])).unwrap();
-    let unrecorded: Vec<_> = keys.iter().filter(|key| key["use"].is_null()).collect();
-    assert!(unrecorded.is_empty(), "{unrecorded:?}");
 }
 
 /// With a new key each time; the certificates that were issued go on to verify.

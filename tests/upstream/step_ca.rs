@@ -17,13 +17,13 @@ use rootbridge_test_support::files::repository;
 use rootbridge_test_support::jwk::{JwtKey, b64};
 use rootbridge_test_support::openssl::{self, OpensslCa};
 use rootbridge_test_support::process::Process;
+use rootbridge_test_support::programs::listening;
 use rootbridge_test_support::{PATIENCE, TestServer, eventually};
 use serde_json::{Value, json};
 
 use crate::authority::{certify_and_serve, upstream_test};
 use crate::contract::{At, Protocol, connect, contract, submission};
 use crate::enterprise::{Enterprise, Said};
-use crate::programs::listening;
 
 /// The private key, as `step crypto jwk create --no-password` writes it.
 fn private(key: &JwtKey) -> String {

@@ -1,7 +1,7 @@
 //! Examines the certificates that another CA issued for a key of this server, before they are used.
 
 use super::{Ceremony, CeremonyError, issuer_id, objections};
-use crate::ledger::{AuthorityRecord, IssuerId, IssuerRecord, IssuerState, Role, Snapshot};
+use crate::ledger::{AuthorityRecord, IssuerId, IssuerRecord, IssuerState, Role};
 use crate::x509::{Certificate, find_ca_path};
 
 /// A certificate that can be used once the anchor of its path is published.
@@ -107,16 +107,24 @@ pub(super) fn is_in_use(authority: &AuthorityRecord) -> bool {
 /// that key.
 pub(super) fn own_certificate<'a>(
     certificates: &'a [Certificate],
-    records: &'a Snapshot,
+    authorities: &'a [AuthorityRecord],
     only: Option<&IssuerId>,
 ) -> Result<(&'a Certificate, &'a AuthorityRecord, &'a IssuerRecord), CeremonyError> {
     let own = certificates.iter().filter_map(|certificate| {
-        records
-            .issuer(&issuer_id(certificate.public_key()))
+        let id = issuer_id(certificate.public_key());
+        let issuers = authorities.iter().flat_map(|authority| {
+            authority
+                .issuers
+                .iter()
+                .map(move |issuer| (authority, issuer))
+        });
+        issuers
+            .filter(|(_, issuer)| issuer.id == id)
             .filter(|(_, issuer)| only.is_none_or(|only| issuer.id == *only))
             .filter(|(_, issuer)| issuer.role == Role::Issuing)
             .filter(|(_, issuer)| issuer.state != IssuerState::Retired)
             .map(|(authority, issuer)| (certificate, authority, issuer))
+            .next()
     });
     own.max_by_key(|(certificate, ..)| certificate.not_before())
         .ok_or_else(|| CeremonyError::UnknownKey {

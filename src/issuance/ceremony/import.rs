@@ -18,7 +18,8 @@ impl Ceremony {
         certificates: &[Certificate],
     ) -> Result<ImportReport, CeremonyError> {
         let records = self.ledger.snapshot().await?;
-        let (certificate, authority, issuer) = own_certificate(certificates, &records, None)?;
+        let (certificate, authority, issuer) =
+            own_certificate(certificates, &records.authorities, None)?;
         let domain = &authority.trust_domain;
         let requested = issuer.path_len;
         let examined = self.examine_for(

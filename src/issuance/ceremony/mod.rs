@@ -75,7 +75,7 @@ impl Ceremony {
     }
 
     async fn create_authority(&self, domain: &TrustDomain) -> Result<(), CeremonyError> {
-        if self.ledger.snapshot().await?.authority(domain).is_none() {
+        if self.ledger.authority(domain).await?.is_none() {
             self.change(Change::CreateAuthority {
                 trust_domain: domain.clone(),
             })

@@ -64,9 +64,9 @@ impl Ceremony {
     pub async fn begin_upstream(&self, options: &UpstreamOptions) -> Result<(), CeremonyError> {
         let domain = &options.trust_domain;
         self.create_authority(domain).await?;
-        let records = self.ledger.snapshot().await?;
-        let found = records
-            .authority(domain)
+        let authority = self.ledger.authority(domain).await?;
+        let found = authority
+            .as_ref()
             .and_then(|authority| existing_key(authority, options));
         let (location, issuer) = match found {
             Some((issuer, location)) => (location.clone(), Some(issuer.id.clone())),
@@ -99,9 +99,11 @@ impl Ceremony {
         let token = self.token(&request.location.token).await?;
         let key = match &request.issuer {
             Some(issuer) => {
-                let records = self.ledger.snapshot().await?;
-                let (_, issuer) = records
-                    .issuer(issuer)
+                let authority = self.ledger.authority(domain).await?;
+                let issuers = authority.iter().flat_map(|authority| &authority.issuers);
+                let issuer = issuers
+                    .into_iter()
+                    .find(|each| each.id == *issuer)
                     .ok_or_else(|| LedgerError::UnknownIssuer(issuer.clone()))?;
                 let public_key = PublicKey::from_spki_der(&issuer.public_key).map_err(|error| {
                     let id = &issuer.id;
@@ -163,10 +165,7 @@ impl Ceremony {
         request: &CaRequestRecord,
         key_id: &[u8],
     ) -> Result<NewKey, HsmError> {
-        let found = token.keys().await?.into_iter().find(|key| {
-            // Some tokens keep two octets of a CKA_ID, which no other key begins with.
-            !key.id.is_empty() && key_id.starts_with(&key.id)
-        });
+        let found = token.generated_key(key_id).await?;
         let Some(KeyReport { id, public_key, .. }) = found else {
             let label = &request.location.label;
             return token.generate(request.kind, label, Some(key_id)).await;
@@ -192,9 +191,16 @@ impl Ceremony {
         request: &CaRequestRecord,
         certificates: &[Certificate],
     ) -> Result<UpstreamOutcome, CeremonyError> {
-        let records = self.ledger.snapshot().await?;
-        let (certificate, authority, issuer) =
-            own_certificate(certificates, &records, request.issuer.as_ref())?;
+        let domain = &options.trust_domain;
+        let authority = self.ledger.authority(domain).await?;
+        let records = authority
+            .as_ref()
+            .ok_or_else(|| LedgerError::UnknownAuthority(domain.clone()))?;
+        let (certificate, authority, issuer) = own_certificate(
+            certificates,
+            std::slice::from_ref(records),
+            request.issuer.as_ref(),
+        )?;
         let has = |each: &CaCertificateRecord| each.der == certificate.der();
         if issuer.certificates.iter().any(has) {
             let subject = certificate.subject();

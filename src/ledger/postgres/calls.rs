@@ -12,10 +12,10 @@ use super::{Postgres, check, epochs, query};
 use crate::clock::UnixTime;
 use crate::ledger::sql::{self, Found};
 use crate::ledger::{
-    Actor, Applied, BundleRecord, BundleRollout, CertificateRow, Change, CheckReport, Claim,
-    ClaimFrom, Epoch, Filter, GoneCluster, HighWater, Intent, IntentId, IssuerId, Ledger,
-    LedgerFuture, LiveCertificates, LiveFilter, LiveServer, Outcome, Record, RotationRecord,
-    ServerReport, Snapshot, WatcherReport, WorkLease, WorkLeaseRecord,
+    Actor, Applied, AuthorityRecord, BundleRecord, BundleRollout, CertificateRow, Change,
+    CheckReport, Claim, ClaimFrom, Epoch, Filter, GoneCluster, HighWater, Intent, IntentId,
+    IssuerId, Ledger, LedgerFuture, LiveCertificates, LiveFilter, LiveServer, Outcome, Record,
+    RotationRecord, ServerReport, Snapshot, WatcherReport, WorkLease, WorkLeaseRecord,
 };
 use crate::x509::{Serial, TrustDomain};
 
@@ -67,6 +67,17 @@ impl Ledger for Postgres {
         self.pool
             .read(|session| sql::snapshot(session).boxed())
             .boxed()
+    }
+
+    fn authority<'a>(
+        &'a self,
+        trust_domain: &'a TrustDomain,
+    ) -> LedgerFuture<'a, Option<AuthorityRecord>> {
+        let trust_domain = trust_domain.clone();
+        let work = self.pool.read(|session| {
+            async move { sql::authority_record(session, &trust_domain).await }.boxed()
+        });
+        work.boxed()
     }
 
     fn revision(&self) -> LedgerFuture<'_, u64> {

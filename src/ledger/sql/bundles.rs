@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::columns::Columns;
 use super::connection::{Connection, query, query_scalar};
+use super::grouped::Grouped;
 use crate::clock::UnixTime;
 use crate::ledger::{BundleRecord, LedgerError};
 use crate::x509::{TrustBundle, TrustDomain};
@@ -134,4 +135,37 @@ pub(in crate::ledger) async fn bundle(
         anchors,
         created_at: row.time("created_at")?,
     }))
+}
+
+/// The newest bundle version of each authority.
+pub(super) async fn newest_bundles(
+    conn: &mut dyn Connection,
+    only: Option<i64>,
+) -> Result<Grouped<BundleRecord>, LedgerError> {
+    let rows = query(
+        "SELECT * FROM bundle WHERE authority = coalesce($1, authority) AND sequence =
+            (SELECT max(other.sequence) FROM bundle AS other WHERE other.authority = bundle.authority)",
+    )
+    .bind(only)
+    .fetch_all(&mut *conn)
+    .await?;
+    let anchors = query(
+        "SELECT bundle_anchor.bundle, bundle_anchor.der FROM bundle_anchor
+         JOIN bundle ON bundle.id = bundle_anchor.bundle
+         WHERE bundle.authority = coalesce($1, bundle.authority) AND bundle.sequence =
+            (SELECT max(other.sequence) FROM bundle AS other WHERE other.authority = bundle.authority)
+         ORDER BY bundle_anchor.position",
+    )
+    .bind(only)
+    .fetch_all(conn)
+    .await?;
+    let mut anchors = Grouped::of(&anchors, "bundle", |row| row.get("der"))?;
+    Grouped::of(&rows, "authority", |row| {
+        Ok(BundleRecord {
+            sequence: row.number("sequence")?,
+            digest: row.hash("digest")?,
+            anchors: anchors.take(row.get("id")?),
+            created_at: row.time("created_at")?,
+        })
+    })
 }

@@ -80,7 +80,9 @@ async fn refresh(
     now: UnixTime,
     by: &Actor,
 ) -> Result<Applied, LedgerError> {
-    let bundles = publish_all(conn, now).await?;
+    // Nothing but the end of an anchor changes a bundle by itself.
+    let bundles = publish_all(conn, "SELECT id, trust_domain FROM authority WHERE id IN
+        (SELECT authority FROM anchor WHERE expires_at IS NOT NULL AND state <> 'retired') ORDER BY id", now).await?;
     let mut context = ChangeContext { conn, by, now };
     let revision = match bundles.as_slice() {
         [] => revision(context.conn).await?,
@@ -114,7 +116,12 @@ async fn accept_older(
 ) -> Result<Applied, LedgerError> {
     let found = high_water(conn).await?;
     raise_lowest_sequences(conn, &mark.bundles).await?;
-    let bundles = publish_all(conn, now).await?;
+    let bundles = publish_all(
+        conn,
+        "SELECT id, trust_domain FROM authority ORDER BY id",
+        now,
+    )
+    .await?;
     let detail = format!("{reason} (this ledger: {found}; lost: up to {mark})");
     let mut context = ChangeContext { conn, by, now };
     let revision = context
@@ -129,15 +136,14 @@ async fn accept_older(
     })
 }
 
-/// Publishes what has changed in every authority.
+/// Publishes what has changed in each of these authorities.
 async fn publish_all(
     conn: &mut dyn Connection,
+    authorities: &'static str,
     now: UnixTime,
 ) -> Result<Vec<BundleVersion>, LedgerError> {
     let mut bundles = Vec::new();
-    let rows = query("SELECT id, trust_domain FROM authority ORDER BY id")
-        .fetch_all(&mut *conn)
-        .await?;
+    let rows = query(authorities).fetch_all(&mut *conn).await?;
     for row in &rows {
         let row = Columns::of(row);
         let trust_domain: TrustDomain = row.parsed("trust_domain")?;

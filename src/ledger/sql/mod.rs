@@ -15,6 +15,7 @@ mod check;
 mod columns;
 mod connection;
 mod epochs;
+mod grouped;
 mod high_water;
 mod issuers;
 mod known;
@@ -48,5 +49,5 @@ pub(super) use presence::{gone_clusters, live_servers, report_server, report_wat
 pub(super) use rollouts::{newest as newest_rollouts, record as record_rollout};
 pub(super) use rotations::rotations;
 pub(super) use row::{Row, RowSource, damaged};
-pub(super) use snapshot::snapshot;
+pub(super) use snapshot::{authority_record, snapshot};
 pub(super) use work_leases::{Found, claim, give_up, look, require, work_leases};

@@ -3,6 +3,7 @@
 use super::change_context::{ChangeContext, ChangeResult};
 use super::columns::Columns;
 use super::connection::{Connection, query, query_scalar};
+use super::grouped::Grouped;
 use super::lookup::authority;
 use crate::digest::hex;
 use crate::ledger::{IssuerId, KeyLocation, LedgerError, PlannedKey, PlannedKeyChange, Role};
@@ -11,31 +12,33 @@ use crate::x509::{KeyKind, TrustDomain};
 /// How many planned keys of an authority a snapshot holds. Each is of a process that died.
 const NEWEST: i64 = 256;
 
-/// The newest keys of an authority that are planned and nothing else, oldest first.
+/// The newest keys of each authority that are planned and nothing else, oldest first.
 pub(super) async fn planned_keys(
     conn: &mut dyn Connection,
-    authority: i64,
-) -> Result<Vec<PlannedKey>, LedgerError> {
+    only: Option<i64>,
+) -> Result<Grouped<PlannedKey>, LedgerError> {
     let rows = query(
-        "SELECT * FROM planned_key WHERE authority = $1 AND issuer IS NULL AND dropped_at IS NULL
-         ORDER BY id DESC LIMIT $2",
+        "SELECT * FROM (
+            SELECT planned_key.*,
+                row_number() OVER (PARTITION BY authority ORDER BY id DESC) AS place
+            FROM planned_key
+            WHERE authority = coalesce($1, authority) AND issuer IS NULL AND dropped_at IS NULL
+         ) AS numbered WHERE place <= $2 ORDER BY id",
     )
-    .bind(authority)
+    .bind(only)
     .bind(NEWEST)
     .fetch_all(conn)
     .await?;
-    let planned = rows.iter().rev().map(|row| {
-        let row = Columns::of(row);
+    Grouped::of(&rows, "authority", |row| {
         Ok(PlannedKey {
             role: row.parsed("role")?,
-            location: location(&row)?,
+            location: location(row)?,
             kind: row.parsed("kind")?,
             path_len: row.get("path_len")?,
             planned_at: row.time("planned_at")?,
             planned_by: row.get("planned_by")?,
         })
-    });
-    planned.collect()
+    })
 }
 
 fn location(row: &Columns<'_>) -> Result<KeyLocation, LedgerError> {

@@ -11,10 +11,10 @@ use super::{Sqlite, block_range_index, check, open_intents, query};
 use crate::clock::UnixTime;
 use crate::ledger::sql::{self, Found};
 use crate::ledger::{
-    Actor, Applied, BundleRecord, BundleRollout, CertificateRow, Change, CheckReport, Claim,
-    ClaimFrom, Epoch, Filter, GoneCluster, HighWater, Intent, IntentId, IssuerId, Ledger,
-    LedgerFuture, LiveCertificates, LiveFilter, LiveServer, Outcome, Record, RotationRecord,
-    ServerReport, Snapshot, WatcherReport, WorkLease, WorkLeaseRecord,
+    Actor, Applied, AuthorityRecord, BundleRecord, BundleRollout, CertificateRow, Change,
+    CheckReport, Claim, ClaimFrom, Epoch, Filter, GoneCluster, HighWater, Intent, IntentId,
+    IssuerId, Ledger, LedgerFuture, LiveCertificates, LiveFilter, LiveServer, Outcome, Record,
+    RotationRecord, ServerReport, Snapshot, WatcherReport, WorkLease, WorkLeaseRecord,
 };
 use crate::x509::{Serial, TrustDomain};
 
@@ -56,6 +56,17 @@ impl Ledger for Sqlite {
 
     fn snapshot(&self) -> LedgerFuture<'_, Snapshot> {
         self.read(|conn| sql::snapshot(conn).boxed()).boxed()
+    }
+
+    fn authority<'a>(
+        &'a self,
+        trust_domain: &'a TrustDomain,
+    ) -> LedgerFuture<'a, Option<AuthorityRecord>> {
+        let trust_domain = trust_domain.clone();
+        self.read(move |conn| {
+            async move { sql::authority_record(conn, &trust_domain).await }.boxed()
+        })
+        .boxed()
     }
 
     fn revision(&self) -> LedgerFuture<'_, u64> {

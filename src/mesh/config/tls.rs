@@ -64,6 +64,17 @@ pub struct OwnCertificate {
     pub names: Vec<San>,
 }
 
+impl OwnCertificate {
+    /// The names that a client's SNI can have.
+    pub fn dns_names(&self) -> Vec<String> {
+        let dns = |name: &San| match name {
+            San::Dns(name) => Some(name.as_str().to_owned()),
+            _ => None,
+        };
+        self.names.iter().filter_map(dns).collect()
+    }
+}
+
 impl TlsConfig {
     /// The certificate and key files, where it comes from files.
     pub fn files(&self) -> Option<(&Path, &Path)> {

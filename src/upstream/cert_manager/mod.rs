@@ -63,7 +63,7 @@ impl CertManagerCa {
         let answer = tokio::time::timeout(self.0.timeout, call).await;
         answer.unwrap_or_else(|_| {
             let after = self.0.timeout.as_secs();
-            Err(self.failed(&format!("no answer within {after} s")))
+            Err(self.failed(&format!("timed out: no answer within {after} s")))
         })
     }
 

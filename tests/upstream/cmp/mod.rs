@@ -20,7 +20,7 @@ use crate::authority::{certify_and_serve, upstream_test};
 use crate::contract::{At, Protocol, connect, contract, listen, submission};
 use crate::enterprise::{Behaviour, Enterprise};
 use openssl::Server;
-use stand_in::SECRET;
+use stand_in::{Echo, SECRET};
 
 struct StandIn;
 
@@ -274,4 +274,27 @@ async fn an_old_answer_is_none_to_a_new_request() {
     assert!(matches!(first, Ok(Answer::Pending { .. })), "{first:?}");
     let second = reason(upstream.submit(&submission()).await);
     assert!(second.contains("one to another message"), "{second}");
+}
+
+/// Each of the two is compared, in an answer that the CA has protected.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_one_in_this_transaction_and_to_this_message() {
+    let directory = tempfile::tempdir().unwrap();
+    let ca = Enterprise::new(directory.path().join("enterprise"));
+    for (echo, is_used) in [
+        (Echo::Both, true),
+        (Echo::Nonce, false),
+        (Echo::Transaction, false),
+    ] {
+        let url = listen(stand_in::router_with(Arc::clone(&ca), echo)).await;
+        let upstream = connect(&section(directory.path(), &url));
+        let answer = upstream.submit(&submission()).await;
+        match is_used {
+            true => assert!(matches!(answer, Ok(Answer::Issued(_))), "{answer:?}"),
+            false => {
+                let why = reason(answer);
+                assert!(why.contains("one to another message"), "{why}");
+            }
+        }
+    }
 }

@@ -14,12 +14,12 @@ use axum::routing::post;
 use rootbridge::x509::{read_certificates, to_pem};
 use rootbridge_test_support::openssl::public_key;
 use rootbridge_test_support::process::Process;
+use rootbridge_test_support::programs::listening;
 use rootbridge_test_support::{PATIENCE, eventually};
 use tokio::sync::Mutex;
 
 use super::stand_in::{Message, at};
 use crate::enterprise::{Enterprise, Said};
-use crate::programs::listening;
 
 /// Hands each transaction to an openssl of its own.
 #[derive(Clone)]

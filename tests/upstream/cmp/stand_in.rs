@@ -182,13 +182,28 @@ struct Open {
 struct Server {
     ca: Arc<Enterprise>,
     open: Arc<Mutex<HashMap<Vec<u8>, Open>>>,
+    echo: Echo,
+}
+
+/// What an answer repeats of the message that it is to.
+#[derive(Clone, Copy)]
+pub enum Echo {
+    Both,
+    /// With another transactionID.
+    Nonce,
+    /// With another recipNonce.
+    Transaction,
 }
 
 pub fn router(ca: Arc<Enterprise>) -> Router {
+    router_with(ca, Echo::Both)
+}
+
+pub fn router_with(ca: Arc<Enterprise>, echo: Echo) -> Router {
     let open = Arc::default();
     Router::new()
         .route("/cmp/corp", post(answer))
-        .with_state(Server { ca, open })
+        .with_state(Server { ca, open, echo })
 }
 
 async fn answer(State(server): State<Server>, bytes: Bytes) -> Response {
@@ -287,6 +302,15 @@ fn reply(server: &Server, to: &Message, csr: String, body: &[u8], extra: &[&[u8]
         ),
     ]
     .concat();
+    let (mut transaction, mut answered) = (to.transaction(), to.field(5).unwrap());
+    let changed = match server.echo {
+        Echo::Both => None,
+        Echo::Nonce => transaction.last_mut(),
+        Echo::Transaction => answered.last_mut(),
+    };
+    if let Some(octet) = changed {
+        *octet ^= 1;
+    }
     let header = tlv(
         SEQUENCE,
         &[
@@ -294,9 +318,9 @@ fn reply(server: &Server, to: &Message, csr: String, body: &[u8], extra: &[&[u8]
             &name,
             &name,
             &tlv(at(1), &[&tlv(SEQUENCE, &[&algorithm])]),
-            &tlv(at(4), &[&to.transaction()]),
+            &tlv(at(4), &[&transaction]),
             &tlv(at(5), &[&tlv(OCTETS, &[&nonce])]),
-            &tlv(at(6), &[&to.field(5).unwrap()]),
+            &tlv(at(6), &[&answered]),
         ],
     );
     let protection = mac(&algorithm, &tlv(SEQUENCE, &[&header, body])).unwrap();
