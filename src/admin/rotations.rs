@@ -12,7 +12,7 @@ use super::state::{Admin, Operator};
 use crate::digest::from_hex;
 use crate::issuance::CeremonyError;
 use crate::ledger::{Actor, IssuerId, LedgerError, RotationKind};
-use crate::rotation::{RotationError, RotationStatus, StartOptions};
+use crate::rotation::{Remedy, RotationError, RotationStatus, StartOptions};
 use crate::trust::rotation::Reason;
 use crate::x509::{KeyKind, TrustDomain};
 
@@ -59,8 +59,64 @@ pub(super) struct Compromised {
     /// Default: the one that signs.
     issuer: Option<String>,
     reason: String,
+    /// The old keys are lost: a new root is made in this token.
+    new_root_in: Option<String>,
     /// Otherwise nothing is changed, and the answer says what would be.
     confirmed: bool,
+}
+
+/// `POST /v1/rotations/gone`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Gone {
+    cluster: String,
+    reason: String,
+}
+
+/// `POST /v1/rotations/forget`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Forget {
+    trust_domain: String,
+    watcher: String,
+    reason: String,
+}
+
+pub(super) async fn gone(
+    State(admin): State<Arc<Admin>>,
+    Extension(operator): Extension<Operator>,
+    Json(gone): Json<Gone>,
+) -> Response {
+    if is_blank(&gone.reason) {
+        return answer(StatusCode::BAD_REQUEST, NO_REASON, &[]);
+    }
+    let (rotations, by) = (&admin.rotations, actor(operator));
+    let cluster = gone.cluster.trim();
+    match rotations.declare_gone(cluster, &gone.reason, &by).await {
+        Ok(()) => Json(json!({ "cluster": cluster })).into_response(),
+        Err(error) => refused(&error),
+    }
+}
+
+pub(super) async fn forget(
+    State(admin): State<Arc<Admin>>,
+    Extension(operator): Extension<Operator>,
+    Json(forget): Json<Forget>,
+) -> Response {
+    let domain = match trust_domain(&forget.trust_domain) {
+        Ok(domain) => domain,
+        Err(why) => return answer(StatusCode::BAD_REQUEST, &why, &[]),
+    };
+    if is_blank(&forget.reason) {
+        return answer(StatusCode::BAD_REQUEST, NO_REASON, &[]);
+    }
+    let (rotations, by) = (&admin.rotations, actor(operator));
+    let (watcher, reason) = (&forget.watcher, &forget.reason);
+    let done = rotations.forget_watcher(&domain, watcher, reason, &by);
+    match done.await {
+        Ok(()) => Json(json!({ "watcher": watcher })).into_response(),
+        Err(error) => refused(&error),
+    }
 }
 
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Response {
@@ -141,13 +197,17 @@ pub(super) async fn compromised(
     }
     let (rotations, by) = (&admin.rotations, actor(operator));
     let issuer = issuer.as_ref();
+    let remedy = match call.new_root_in {
+        Some(token) => Remedy::NewRoot { token },
+        None => Remedy::SameRoot,
+    };
     let done = match call.confirmed {
         true => {
             rotations
-                .compromised(&domain, issuer, &call.reason, &by)
+                .compromised(&domain, issuer, &remedy, &call.reason, &by)
                 .await
         }
-        false => rotations.compromise(&domain, issuer).await,
+        false => rotations.compromise(&domain, issuer, &remedy).await,
     };
     match done {
         Ok(compromise) => Json(compromise).into_response(),

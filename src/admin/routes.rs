@@ -57,6 +57,8 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/rotations/advance", post(rotations::advance))
         .route("/v1/rotations/back", post(rotations::back))
         .route("/v1/rotations/compromised", post(rotations::compromised))
+        .route("/v1/rotations/gone", post(rotations::gone))
+        .route("/v1/rotations/forget", post(rotations::forget))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
         .layer(from_fn_with_state(Arc::clone(&admin), require_operator))
         .layer(from_fn_with_state(

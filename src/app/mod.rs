@@ -1,5 +1,6 @@
 //! Builds the server from its components.
 
+mod agent;
 mod core;
 mod descriptors;
 mod high_water;
@@ -18,6 +19,7 @@ mod serve;
 mod service_manager;
 mod token_mark;
 
+pub use agent::agent;
 pub use core::{Core, StartError};
 pub use high_water::{AcceptOlder, MarkFile};
 pub use log::init as init_log;

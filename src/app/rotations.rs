@@ -32,6 +32,7 @@ pub(super) fn new(
             })
             .collect::<Vec<_>>()
     });
+    let held = config.bundle_targets().to_vec();
     let proxies = Proxies::new(config.bundle_targets(), clusters, bundles);
     let ceremonies = core.clone();
     Arc::new(Rotations::new(Parts {
@@ -46,6 +47,14 @@ pub(super) fn new(
         distribution: Arc::clone(distribution),
         targets: targets.collect(),
         proxies: Box::new(move |domain| proxies.outdated(domain)),
+        fits: Box::new(move |bundle| {
+            let own = held
+                .iter()
+                .filter(|target| target.trust_domain() == bundle.trust_domain());
+            own.filter_map(|target| target.can_hold(bundle).err())
+                .collect()
+        }),
         metrics,
+        watchers: config.watchers().to_vec(),
     }))
 }

@@ -26,6 +26,7 @@ use crate::controllers::linkerd::register_pods;
 use crate::issuance::{self, Authorities};
 use crate::mesh::{self, Services, VaultState};
 use crate::net::{self, AllowedClients, Listener};
+use crate::rotation::Watchers;
 use crate::trust::Bundles;
 use crate::upstream::Statuses;
 
@@ -139,10 +140,15 @@ pub async fn serve(
     let admin_router = admin::router(Arc::clone(&admin));
     tasks.spawn(admin_listener.serve(None, AllowedClients::Any, admin_router, stop.clone()));
 
+    let instance = config.instance().name();
+    let watchers = Watchers::new(config.watchers(), instance, &core.ledger, &core.clock);
+    let watchers = Arc::new(watchers);
+    tasks.spawn(Arc::clone(&watchers).run(stop.clone()));
     let vault_state = Arc::new(VaultState::new(config.vault().clone())?);
     let services = Services {
         authorities: Arc::clone(&authorities),
         bundles: Arc::clone(&bundles),
+        watchers: Arc::clone(&watchers),
         istio_profile: config.istio_profile().unwrap_or_default().to_owned(),
         clock: Arc::clone(&core.clock),
         vault: vault_state,

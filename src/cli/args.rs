@@ -3,8 +3,8 @@
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::{
-    anchors, ca, cert, check, client, config, dev, generate, hsm, keys, ledger, linkerd, operator,
-    serve, upstream,
+    agent, anchors, ca, cert, check, client, config, dev, generate, hsm, keys, ledger, linkerd,
+    operator, serve, upstream,
 };
 
 const AFTER_HELP: &str = "\
@@ -27,6 +27,8 @@ pub(super) enum Command {
     Dev(dev::DevArgs),
     /// Serve the configured listeners.
     Serve(serve::ServeArgs),
+    /// Publish a server's trust bundle in a cluster that the server cannot reach.
+    Agent(agent::AgentArgs),
     /// Request a certificate: this command creates the key and CSR, the server signs.
     Sign(client::sign::SignArgs),
     /// Show a server's trust bundle, or fetch a first one.

@@ -1,5 +1,6 @@
 //! The commands: each file holds the arguments and the code of one. All output is in `output`.
 
+mod agent;
 mod anchors;
 mod args;
 mod ca;
@@ -57,6 +58,7 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Dev(args) => dev::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Agent(args) => agent::run(args),
         Command::Sign(args) => client::sign::run(args),
         Command::Bundle(args) => client::bundle::run(args),
         Command::Ca(args) => ca::run(*args),

@@ -4,6 +4,7 @@
 //! references between them, and reports every issue with its place. The file holds no certificate
 //! and no secret, only where they are and what is allowed.
 
+mod agent_file;
 mod check;
 mod error;
 mod file;
@@ -20,6 +21,7 @@ mod source;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use agent_file::{AgentFile, RawAgentFile};
 pub use error::{ConfigError, Finding};
 use file::ConfigSource;
 pub(crate) use file::read;
@@ -52,6 +54,7 @@ pub struct Config {
     admission: issuance::AdmissionConfig,
     policy: policy::Config,
     rotation: rotation::Config,
+    watchers: Vec<rotation::WatcherConfig>,
     upstream: upstream::Config,
     istio_profile: Option<String>,
     vault: mesh::VaultConfig,
@@ -125,6 +128,8 @@ impl Config {
         upstream.check_lifetimes(policy.policy().profiles_in_use(), &mut issues);
         let publisher = issues.collect(publisher::PublisherConfig::try_from(raw.publisher));
         let rotation = issues.collect(rotation::Config::try_from(raw.rotation));
+        let is_cluster = |name: &str| clusters.contains_key(name);
+        let watchers = rotation::WatcherConfig::check(raw.watchers, is_cluster, &mut issues);
         let log = issues.collect(LogConfig::try_from(raw.log));
         let vault = mesh::VaultConfig::check(raw.vault, &mut issues);
         vault.check_profiles(policy.policy(), &mut issues);
@@ -164,6 +169,7 @@ impl Config {
                 admission: admission?,
                 policy,
                 rotation: rotation?,
+                watchers,
                 upstream,
                 istio_profile: raw.istio.profile,
                 vault,
@@ -252,6 +258,11 @@ impl Config {
         &self.rotation
     }
 
+    /// `[watchers.*]`, by name.
+    pub fn watchers(&self) -> &[rotation::WatcherConfig] {
+        &self.watchers
+    }
+
     /// `[upstream.*]` and `[authority.*]`.
     pub fn upstream(&self) -> &upstream::Config {
         &self.upstream
@@ -276,6 +287,7 @@ impl Config {
             admission: _,
             policy: _,
             rotation,
+            watchers,
             upstream,
             istio_profile,
             vault,
@@ -295,6 +307,7 @@ impl Config {
             ("bundle_targets", *bundle_targets != next.bundle_targets),
             ("publisher", *publisher != next.publisher),
             ("rotation", *rotation != next.rotation),
+            ("watchers", *watchers != next.watchers),
             ("upstream or authority", *upstream != next.upstream),
             ("istio", *istio_profile != next.istio_profile),
             ("vault", *vault != next.vault),

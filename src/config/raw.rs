@@ -38,6 +38,9 @@ pub struct RawConfig {
     /// `[rotation]`.
     #[serde(default)]
     pub rotation: rotation::RawConfig,
+    /// `[watchers.*]`.
+    #[serde(default)]
+    pub watchers: BTreeMap<String, rotation::RawWatcher>,
     /// `[csr_signers.*]`.
     #[serde(default)]
     pub csr_signers: BTreeMap<String, controllers::RawCsrSigner>,

@@ -1,6 +1,7 @@
 //! What Rootbridge does in Kubernetes clusters: it signs their requests and keeps its own objects
 //! there. How clusters are reached is the business of `cluster`.
 
+pub mod agent;
 mod config;
 mod csr;
 mod dependencies;

@@ -1,17 +1,25 @@
-//! Trust bundles by gRPC, without a credential: get and watch.
+//! Trust bundles by gRPC: get and watch without a credential, and reports of what is applied.
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use super::authentication::CallerAuthenticator;
 use super::proto::rootbridge_v1::trust_bundle_service_server::TrustBundleService;
 use super::proto::rootbridge_v1::{
-    GetTrustBundleRequest, TrustBundle as Message, WatchTrustBundleRequest,
+    GetTrustBundleRequest, ReportTrustBundleRequest, ReportTrustBundleResponse, TargetReport,
+    TrustBundle as Message, WatchTrustBundleRequest,
 };
-use crate::digest::hex;
+use super::request_id::RequestId;
+use super::status::CallError;
+use crate::authn::Api;
+use crate::digest::{from_hex, hex};
+use crate::net::Peer;
+use crate::rotation::{Reported, ReportedState, ReportedTarget, WatcherError, Watchers};
 use crate::trust::Bundles;
 use crate::x509::{TrustBundle, TrustDomain};
 
@@ -19,6 +27,8 @@ use crate::x509::{TrustBundle, TrustDomain};
 #[derive(Debug, Clone)]
 pub(super) struct TrustBundles {
     pub bundles: Arc<Bundles>,
+    pub watchers: Arc<Watchers>,
+    pub authenticator: CallerAuthenticator,
     /// Ends the watches: a shutdown would wait for them.
     pub stop: CancellationToken,
 }
@@ -76,6 +86,107 @@ impl TrustBundleService for TrustBundles {
             next.map(|published| (Ok(message(&published.bundle)), (follower, stop)))
         });
         Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn report_trust_bundle(
+        &self,
+        request: Request<ReportTrustBundleRequest>,
+    ) -> Result<Response<ReportTrustBundleResponse>, Status> {
+        let (metadata, extensions, body) = request.into_parts();
+        let domain = self.domain(&body.trust_domain)?;
+        let headers = metadata.into_headers();
+        let request_id = RequestId::new(&headers);
+        let peer = extensions.get::<Peer>();
+        let authenticated = self
+            .authenticator
+            .authenticate(&headers, peer, Api::Certificates);
+        let refused = |error: CallError| {
+            let log = &self.authenticator;
+            log.log_refusal("ReportTrustBundle", &request_id, peer, &error);
+            error.status(&request_id)
+        };
+        let caller = authenticated.await.map_err(|error| refused(error.into()))?;
+        let reported = reported(domain.clone(), body).map_err(&refused)?;
+        let identity = caller.identity.to_string();
+        let gone = match self.watchers.report(&identity, reported).await {
+            Ok(gone) => gone,
+            Err(WatcherError::Ledger(error)) => {
+                return Err(refused(CallError::Issue(error.into())));
+            }
+            Err(error @ WatcherError::NotConfigured(..)) => {
+                tracing::info!(%error, "a report of a trust bundle is refused");
+                return Err(refused(CallError::Mismatch {
+                    field: "the caller",
+                    why: "is no watcher of this trust domain: see [watchers]",
+                }));
+            }
+            Err(error) => {
+                return Err(refused(CallError::Field {
+                    field: "report",
+                    why: error.to_string(),
+                }));
+            }
+        };
+        let newest = self.bundles.current(&domain);
+        let note = gone.map(|gone| {
+            format!(
+                "the cluster was declared gone at {} by {}: {}",
+                gone.at, gone.by, gone.reason
+            )
+        });
+        Ok(Response::new(ReportTrustBundleResponse {
+            sequence: newest.map_or(0, |newest| newest.bundle.sequence()),
+            note: note.unwrap_or_default(),
+        }))
+    }
+}
+
+/// The most targets of a report.
+const MAX_TARGETS: usize = 256;
+
+fn reported(
+    trust_domain: TrustDomain,
+    body: ReportTrustBundleRequest,
+) -> Result<Reported, CallError> {
+    let field = |field, why: &str| CallError::Field {
+        field,
+        why: why.to_owned(),
+    };
+    let digest = from_hex(&body.digest).and_then(|bytes| bytes.try_into().ok());
+    let digest = digest.ok_or_else(|| field("digest", "64 hexadecimal digits"))?;
+    if body.targets.len() > MAX_TARGETS {
+        return Err(field("targets", "too many"));
+    }
+    Ok(Reported {
+        trust_domain,
+        instance: body.instance,
+        sequence: body.sequence,
+        digest,
+        targets: body.targets.into_iter().map(reported_target).collect(),
+    })
+}
+
+fn reported_target(target: TargetReport) -> ReportedTarget {
+    use super::proto::rootbridge_v1::target_report::State;
+    let (state, why) = (target.state(), target.why);
+    let objects = usize::try_from(target.objects).unwrap_or(usize::MAX);
+    ReportedTarget {
+        target: target.target,
+        state: match state {
+            State::Holds => ReportedState::Holds {
+                held_for: target
+                    .held_for
+                    .and_then(|held| Duration::try_from(held).ok())
+                    .unwrap_or_default(),
+            },
+            State::Behind => ReportedState::Behind {
+                objects: objects.max(1),
+                why: (!why.is_empty()).then_some(why),
+            },
+            State::Contested => ReportedState::Contested { objects },
+            State::Unknown => ReportedState::Unknown { why },
+        },
+        last_edit: (!target.last_edit.is_empty()).then_some(target.last_edit),
     }
 }
 

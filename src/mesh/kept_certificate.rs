@@ -85,3 +85,66 @@ impl KeptCertificate {
         private_file::replace(&self.path, pem.as_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::x509::{San, TrustDomain};
+
+    fn made(names: &[&str]) -> (String, String) {
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    fn wanted(names: &[&str]) -> OwnCertificate {
+        OwnCertificate {
+            trust_domain: TrustDomain::parse("td").unwrap(),
+            names: names
+                .iter()
+                .map(|name| name.parse::<San>().unwrap())
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn only_the_wanted_certificate_with_its_key_and_before_its_end_is_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let kept = KeptCertificate::new(directory.path().join("serving.pem"));
+        let now = UnixTime::from_secs(1_790_000_000);
+        let both = wanted(&["dns:b.example", "dns:a.example"]);
+        assert!(kept.read(&both, now).unwrap().is_none(), "no file");
+
+        let (certificate, key) = made(&["a.example", "b.example"]);
+        kept.write(&format!("{certificate}{key}")).unwrap();
+        let found = kept.read(&both, now).unwrap().unwrap();
+        assert_eq!(found.entry.names, ["b.example", "a.example"]);
+        // rcgen's last day.
+        let end = found.not_after;
+        assert!(
+            kept.read(&both, UnixTime::from_secs(end.secs() - 1))
+                .unwrap()
+                .is_some()
+        );
+        assert!(kept.read(&both, end).unwrap().is_none(), "it has expired");
+        for other in [&["dns:a.example"][..], &["dns:a.example", "dns:c.example"]] {
+            assert!(
+                kept.read(&wanted(other), now).unwrap().is_none(),
+                "{other:?}"
+            );
+        }
+
+        let (_, another) = made(&["a.example"]);
+        for (text, why) in [
+            (format!("{certificate}{another}"), "TLS: "),
+            (certificate.clone(), "its key cannot be read"),
+            (key.clone(), "it has no certificate"),
+        ] {
+            kept.write(&text).unwrap();
+            let error = kept.read(&both, now).err().unwrap();
+            assert!(error.contains(why), "{why}: {error}");
+            assert!(!error.contains("PRIVATE KEY"), "{error}");
+        }
+    }
+}

@@ -29,6 +29,7 @@ use super::vault::{self, VaultApi, VaultState};
 use crate::clock::Clock;
 use crate::cluster::Notices;
 use crate::issuance::Authorities;
+use crate::rotation::Watchers;
 use crate::trust::Bundles;
 
 /// The components behind the APIs.
@@ -36,6 +37,8 @@ use crate::trust::Bundles;
 pub struct Services {
     pub authorities: Arc<Authorities>,
     pub bundles: Arc<Bundles>,
+    /// Take what followers of bundles report.
+    pub watchers: Arc<Watchers>,
     /// Of requests that name no profile.
     pub istio_profile: String,
     pub clock: Arc<dyn Clock>,
@@ -99,6 +102,8 @@ pub fn router<H: Health>(
     if listener.serves(Api::Bundles) {
         let bundles = TrustBundles {
             bundles: Arc::clone(&services.bundles),
+            watchers: Arc::clone(&services.watchers),
+            authenticator: authenticator.clone(),
             stop: services.stop.clone(),
         };
         let bundles = TrustBundleServiceServer::new(bundles);

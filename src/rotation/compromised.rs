@@ -1,4 +1,4 @@
-//! An issuing CA that must sign nothing more: it is retired before its successor is made.
+//! An issuing CA that must sign nothing more, or cannot: it is retired before its successor is made.
 
 use serde::Serialize;
 
@@ -43,10 +43,21 @@ pub struct Holder {
     pub until: String,
 }
 
+/// What takes the place of an issuing CA.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remedy {
+    /// Another one below the same root.
+    SameRoot,
+    /// A new root and one below it, in this token: the old keys are lost.
+    NewRoot { token: String },
+}
+
 /// How the issuing CA is replaced.
 enum Successor {
     /// By a rotation that starts.
     Starts(Change),
+    /// By one with a new root.
+    StartsAgain(Change, String),
     /// By the one that is open.
     Arrives(RotationId),
     /// Another issuing CA signs already.
@@ -64,8 +75,9 @@ impl Rotations {
         &self,
         domain: &TrustDomain,
         issuer: Option<&IssuerId>,
+        remedy: &Remedy,
     ) -> Result<Compromise, RotationError> {
-        Ok(self.plan(domain, issuer).await?.0)
+        Ok(self.plan(domain, issuer, remedy).await?.0)
     }
 
     /// Retires an issuing CA in this call: the ledger records nothing more for it. If it is the one that
@@ -78,27 +90,32 @@ impl Rotations {
         &self,
         domain: &TrustDomain,
         issuer: Option<&IssuerId>,
+        remedy: &Remedy,
         reason: &str,
         by: &Actor,
     ) -> Result<Compromise, RotationError> {
         let _turn = self.moving.lock().await;
-        let (mut compromise, id, successor) = self.plan(domain, issuer).await?;
+        let (mut compromise, id, successor) = self.plan(domain, issuer, remedy).await?;
         let retire = Change::SetIssuerState {
             issuer: id,
             state: IssuerState::Retired,
         };
         let change = match &successor {
-            Successor::Starts(begin) => Change::All(vec![begin.clone(), retire]),
+            Successor::Starts(begin) | Successor::StartsAgain(begin, _) => {
+                Change::All(vec![begin.clone(), retire])
+            }
             _ => retire,
         };
         self.parts.ledger.apply(change, by).await?;
         tracing::warn!(
             trust_domain = %domain, issuer = compromise.issuer, by = by.name, reason,
             alive = compromise.alive, until = compromise.until, next = compromise.next,
-            "an issuing CA is retired as compromised"
+            "an issuing CA is retired at once"
         );
         compromise.rotation = match successor {
-            Successor::Starts(_) => Some(self.open_id(domain).await?.get()),
+            Successor::Starts(_) | Successor::StartsAgain(..) => {
+                Some(self.open_id(domain).await?.get())
+            }
             Successor::Arrives(id) => Some(id.get()),
             Successor::NotNeeded | Successor::Requested => None,
         };
@@ -109,6 +126,7 @@ impl Rotations {
         &self,
         domain: &TrustDomain,
         issuer: Option<&IssuerId>,
+        remedy: &Remedy,
     ) -> Result<(Compromise, IssuerId, Successor), RotationError> {
         let records = self.parts.ledger.snapshot().await?;
         let authority = records
@@ -122,24 +140,7 @@ impl Rotations {
         let id = id.ok_or_else(|| cannot("no issuing CA signs".to_owned()))?;
         in_use(authority, &id)?;
         let signs = signing.as_ref() == Some(&id);
-        let successor = match self.open_id(domain).await {
-            _ if !signs => Successor::NotNeeded,
-            Ok(open) => Successor::Arrives(open),
-            Err(RotationError::NoneOpen(_)) => {
-                let options = StartOptions {
-                    trust_domain: domain.clone(),
-                    kind: RotationKind::NewIssuer,
-                    key: None,
-                    token: None,
-                    anchor: None,
-                };
-                match begin(authority, &options) {
-                    Ok(begin) => Successor::Starts(Change::Rotation(begin)),
-                    Err(_) => Successor::Requested,
-                }
-            }
-            Err(error) => return Err(error),
-        };
+        let successor = self.successor(authority, signs, remedy).await?;
         let filter = LiveFilter {
             trust_domain: domain.clone(),
             now: self.parts.clock.now(),
@@ -172,12 +173,67 @@ impl Rotations {
     }
 }
 
+impl Rotations {
+    async fn successor(
+        &self,
+        authority: &AuthorityRecord,
+        signs: bool,
+        remedy: &Remedy,
+    ) -> Result<Successor, RotationError> {
+        let domain = &authority.trust_domain;
+        let options = |kind, token| StartOptions {
+            trust_domain: domain.clone(),
+            kind,
+            key: None,
+            token,
+            anchor: None,
+        };
+        let open = match self.open_id(domain).await {
+            Ok(open) => Some(open),
+            Err(RotationError::NoneOpen(_)) => None,
+            Err(error) => return Err(error),
+        };
+        if let Remedy::NewRoot { token } = remedy {
+            if let Some(open) = open {
+                return Err(cannot(format!(
+                    "rotation {open} is open: turn it around with `rootbridge rotate back`, or force it on"
+                )));
+            }
+            // Before anything is retired: without it there would be no issuing CA at all.
+            let by = Actor::server(None);
+            (self.parts.ceremony)(by).require_token(token).await?;
+            let begin = begin(
+                authority,
+                &options(RotationKind::NewRoot, Some(token.clone())),
+            )?;
+            return Ok(Successor::StartsAgain(
+                Change::Rotation(begin),
+                token.clone(),
+            ));
+        }
+        Ok(match open {
+            _ if !signs => Successor::NotNeeded,
+            Some(open) => Successor::Arrives(open),
+            None => match begin(authority, &options(RotationKind::NewIssuer, None)) {
+                Ok(begin) => Successor::Starts(Change::Rotation(begin)),
+                Err(_) => Successor::Requested,
+            },
+        })
+    }
+}
+
 impl std::fmt::Display for Successor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Starts(_) => f.write_str(
                 "nothing is signed for some seconds, until a new issuing CA below the same root is made: \
                  no handshake fails",
+            ),
+            Self::StartsAgain(_, token) => write!(
+                f,
+                "nothing is signed until a new root and issuing CA are made in token {token}, and every \
+                 target and watcher has that root. From then on those who renew have both roots; until \
+                 the others renew too, they refuse what is new"
             ),
             Self::Arrives(id) => write!(
                 f,

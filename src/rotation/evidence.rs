@@ -1,7 +1,9 @@
 //! Gathers what the rules read.
 
 use super::Rotations;
-use super::reports::{Other, merge_proxies, merge_targets};
+use super::arriving::problem;
+use super::merge::{merge_proxies, merge_targets};
+use super::reports::Other;
 use crate::clock::UnixTime;
 use crate::digest::hex;
 use crate::ledger::{
@@ -52,17 +54,25 @@ impl Rotations {
                 .map(|other| seen(other, rotation, authority)),
         );
         let newest = newest(authority);
-        Ok(Evidence {
+        let verifiers = self.verifiers(authority).await?;
+        let mut sources: Vec<_> = others.iter().map(|other| other.source(now)).collect();
+        sources.extend(verifiers.sources(now));
+        let mut targets = self.targets(rotation, authority, now);
+        targets.extend(verifiers.clusters());
+        let mut evidence = Evidence {
             now,
-            preparation: self.preparation(rotation),
+            preparation: self.preparation(rotation, authority, now),
             no_return: no_return(rotation, authority, now),
             servers,
-            targets: merge_targets(self.targets(rotation, authority, now), &others, newest, now),
-            proxies: merge_proxies(self.proxies(rotation), &others, now),
+            targets: merge_targets(targets, &sources, newest),
+            proxies: merge_proxies(self.proxies(rotation), &sources),
+            watchers: verifiers.watchers,
             without_root,
             alive,
             settle: self.parts.config.settle(),
-        })
+        };
+        self.without_gone(&mut evidence).await?;
+        Ok(evidence)
     }
 
     async fn live(
@@ -80,7 +90,15 @@ impl Rotations {
         self.parts.ledger.live_certificates(filter).await
     }
 
-    fn preparation(&self, rotation: &RotationRecord) -> Preparation {
+    fn preparation(
+        &self,
+        rotation: &RotationRecord,
+        authority: &AuthorityRecord,
+        now: UnixTime,
+    ) -> Preparation {
+        if let Some(why) = problem(rotation, authority, now) {
+            return Preparation::Problem(why);
+        }
         let failures = self.failures();
         match (failures.get(&rotation.id.get()), &rotation.parts.new_issuer) {
             (_, Some(_)) => Preparation::Ready,
@@ -138,6 +156,7 @@ impl Rotations {
                 cluster: target.cluster.clone(),
                 target: target.target.clone(),
                 state: holding.see(target, status, newest, now),
+                edit: status.and_then(|status| status.last_edit.clone()),
             }
         });
         evidence.collect()

@@ -9,7 +9,7 @@ use crate::trust::{TargetStatus, TargetWriter};
 
 /// What was seen of each target last.
 #[derive(Debug, Default)]
-pub(super) struct Holding(BTreeMap<ConfiguredTarget, Seen>);
+pub struct Holding(BTreeMap<ConfiguredTarget, Seen>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Seen {
@@ -21,7 +21,7 @@ struct Seen {
 
 impl Holding {
     /// Reads the status of a target: whether it holds the bundle with this sequence, and since when.
-    pub(super) fn see(
+    pub fn see(
         &mut self,
         target: &ConfiguredTarget,
         status: Option<&TargetStatus>,

@@ -4,30 +4,38 @@
 //! published bundles and the clusters, by [`trust::rotation`](crate::trust::rotation). So a server that
 //! starts after another died goes on where that one was. A move and what it changes are one transaction.
 
+mod arriving;
 mod compromised;
 mod config;
 mod error;
 mod evidence;
+mod gone;
 mod holding;
+mod merge;
 mod metrics;
 mod moves;
+mod reported;
 mod reports;
 mod run;
 mod start;
 mod status;
+mod verifiers;
+mod watchers;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use compromised::{Compromise, Holder};
+pub use compromised::{Compromise, Holder, Remedy};
 pub use config::{Config, RawConfig};
 pub use error::RotationError;
+pub use holding::Holding;
 pub use metrics::Metrics;
+pub use reported::{Reported, ReportedState, ReportedTarget};
 pub use start::StartOptions;
 pub use status::{RotationStatus, StepStatus};
+pub use watchers::{RawWatcher, WatcherConfig, WatcherError, Watchers};
 
-use self::holding::Holding;
 use crate::clock::{Clock, UnixTime};
 use crate::issuance::{Authorities, Ceremony, WorkLeases};
 use crate::ledger::{
@@ -35,7 +43,7 @@ use crate::ledger::{
 };
 use crate::trust::rotation::{Position, ProxyEvidence, Verdict, back, forward};
 use crate::trust::{Bundles, Distribution};
-use crate::x509::TrustDomain;
+use crate::x509::{TrustBundle, TrustDomain};
 
 /// One target in one cluster, as configured.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +55,9 @@ pub struct ConfiguredTarget {
 
 /// Counts the proxies of a trust domain that were started with older roots.
 pub type CountProxies = Box<dyn Fn(&TrustDomain) -> Vec<ProxyEvidence> + Send + Sync>;
+
+/// Why targets cannot hold a bundle.
+pub type FitsTargets = Box<dyn Fn(&TrustBundle) -> Vec<String> + Send + Sync>;
 
 /// A ceremony on behalf of an actor.
 pub type CeremonyFor = Box<dyn Fn(Actor) -> Ceremony + Send + Sync>;
@@ -66,6 +77,8 @@ pub struct Parts {
     pub distribution: Arc<Distribution>,
     pub targets: Vec<ConfiguredTarget>,
     pub proxies: CountProxies,
+    pub fits: FitsTargets,
+    pub watchers: Vec<WatcherConfig>,
     pub metrics: Metrics,
 }
 

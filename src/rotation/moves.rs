@@ -114,6 +114,8 @@ impl Rotations {
         let made = (self.parts.ceremony)(by.clone())
             .successor(&options)
             .await?;
+        let records = self.parts.ledger.snapshot().await?;
+        self.check_room(rotation, &records, &made.anchor)?;
         let prepared = RotationChange::Prepared {
             rotation: rotation.id,
             new_issuer: made.issuer,

@@ -1,54 +1,19 @@
 //! What servers on one ledger tell each other while a rotation is open: each records what it serves,
 //! and what it sees of its clusters.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::Rotations;
+use super::merge::Source;
+use super::reported::{Details, Proxies, Target};
 use crate::clock::UnixTime;
 use crate::digest::from_hex;
 use crate::ledger::{LedgerError, LiveServer, RotationRecord, ServerReport, Snapshot};
-use crate::trust::rotation::{ProxyEvidence, TargetEvidence, TargetState};
 
 /// How often an unchanged report is recorded again, on a ledger that others read.
 const AGAIN: Duration = Duration::from_secs(5);
-/// What a report says of objects and pods counts for so long: they change without their server.
+/// What a server says of objects and pods counts for so long: they change without it.
 const FRESH: Duration = Duration::from_secs(30);
-
-/// A report's part about clusters.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Details {
-    /// The bundle that targets are compared with.
-    pub newest: u64,
-    pub targets: Vec<Target>,
-    pub proxies: Vec<Proxies>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Target {
-    cluster: String,
-    target: String,
-    #[serde(flatten)]
-    state: State,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "kebab-case")]
-enum State {
-    Holds { since: i64 },
-    Behind { objects: usize, why: Option<String> },
-    Contested { objects: usize },
-    Unknown { why: String },
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Proxies {
-    cluster: String,
-    outdated: Option<usize>,
-    examples: Vec<String>,
-}
 
 /// Another server, as the ledger shows it.
 #[derive(Debug)]
@@ -86,6 +51,26 @@ impl Other {
 
     pub(super) fn is_alive(&self, now: UnixTime) -> bool {
         self.until > now
+    }
+
+    /// What it says of clusters.
+    pub(super) fn source(&self, now: UnixTime) -> Source<'_> {
+        let lost = match &self.report {
+            _ if !self.is_alive(now) => Some(format!("is gone since {}", self.until)),
+            Some(report) if !self.is_fresh => {
+                Some(format!("has reported nothing since {}", report.at))
+            }
+            _ => None,
+        };
+        Source {
+            lost: lost.map(|why| {
+                format!(
+                    "the server {}, which was to write to it, {why}",
+                    self.instance
+                )
+            }),
+            details: &self.details,
+        }
     }
 }
 
@@ -169,157 +154,4 @@ fn newest(records: &Snapshot, rotation: &RotationRecord) -> u64 {
     let authority = records.authority(&rotation.trust_domain);
     let bundle = authority.and_then(|authority| authority.bundle.as_ref());
     bundle.map_or(0, |bundle| bundle.sequence)
-}
-
-/// Adds what others see of targets. Who writes to a target knows of it; one that nobody writes to any
-/// more is still there.
-pub(super) fn merge_targets(
-    own: Vec<TargetEvidence>,
-    others: &[Other],
-    newest: u64,
-    now: UnixTime,
-) -> Vec<TargetEvidence> {
-    let mut all: BTreeMap<_, _> = own
-        .into_iter()
-        .map(|each| ((each.cluster, each.target), each.state))
-        .collect();
-    // Those of the living first: what a dead one has seen is only a name.
-    let living = others.iter().filter(|other| other.is_alive(now));
-    let dead = others.iter().filter(|other| !other.is_alive(now));
-    for other in living.chain(dead) {
-        for target in &other.details.targets {
-            let key = (target.cluster.clone(), target.target.clone());
-            let said = said(other, target, newest, now);
-            match all.get_mut(&key) {
-                Some(state) => {
-                    let known =
-                        std::mem::replace(state, TargetState::Unknown { why: String::new() });
-                    *state = worse(known, said);
-                }
-                None => drop(all.insert(key, said)),
-            }
-        }
-    }
-    let merged = all
-        .into_iter()
-        .map(|((cluster, target), state)| TargetEvidence {
-            cluster,
-            target,
-            state,
-        });
-    merged.collect()
-}
-
-/// What a report makes known about a target.
-fn said(other: &Other, target: &Target, newest: u64, now: UnixTime) -> TargetState {
-    let at = other.report.as_ref().map_or(now, |report| report.at);
-    if !other.is_alive(now) {
-        let why = format!(
-            "the server {}, which was to write to it, is gone since {}",
-            other.instance, other.until
-        );
-        return TargetState::Unknown { why };
-    }
-    if !other.is_fresh {
-        let why = format!(
-            "the server {} has reported nothing since {at}",
-            other.instance
-        );
-        return TargetState::Unknown { why };
-    }
-    match &target.state {
-        // Of an older bundle.
-        State::Holds { .. } if other.details.newest != newest => TargetState::Behind {
-            objects: 1,
-            why: None,
-        },
-        State::Holds { since } => TargetState::Holds {
-            since: UnixTime::from_secs(*since),
-        },
-        State::Behind { objects, why } => TargetState::Behind {
-            objects: *objects,
-            why: why.clone(),
-        },
-        State::Contested { objects } => TargetState::Contested { objects: *objects },
-        State::Unknown { why } => TargetState::Unknown { why: why.clone() },
-    }
-}
-
-/// Of two servers, one that sees a fault; neither knows nothing as long as the other knows something.
-fn worse(one: TargetState, other: TargetState) -> TargetState {
-    let rank = |state: &TargetState| match state {
-        TargetState::Gone { .. } => 0,
-        TargetState::Unknown { .. } => 1,
-        TargetState::Holds { .. } => 2,
-        TargetState::Behind { .. } => 3,
-        TargetState::Contested { .. } => 4,
-    };
-    match (one, other) {
-        (TargetState::Holds { since: one }, TargetState::Holds { since: other }) => {
-            TargetState::Holds {
-                since: one.max(other),
-            }
-        }
-        (one, other) if rank(&other) > rank(&one) => other,
-        (one, _) => one,
-    }
-}
-
-/// Adds what others count of proxies: a cluster that one of them can count is counted.
-pub(super) fn merge_proxies(
-    own: Vec<ProxyEvidence>,
-    others: &[Other],
-    now: UnixTime,
-) -> Vec<ProxyEvidence> {
-    let mut all: BTreeMap<String, ProxyEvidence> = own
-        .into_iter()
-        .map(|each| (each.cluster.clone(), each))
-        .collect();
-    for other in others {
-        for proxies in &other.details.proxies {
-            let counts = other.is_fresh && other.is_alive(now);
-            let said = ProxyEvidence {
-                cluster: proxies.cluster.clone(),
-                outdated: proxies.outdated.filter(|_| counts),
-                examples: proxies.examples.clone(),
-            };
-            let known = all
-                .entry(said.cluster.clone())
-                .or_insert_with(|| said.clone());
-            if said.outdated > known.outdated {
-                *known = said;
-            }
-        }
-    }
-    all.into_values().collect()
-}
-
-impl From<TargetEvidence> for Target {
-    fn from(evidence: TargetEvidence) -> Self {
-        let state = match evidence.state {
-            TargetState::Holds { since } => State::Holds {
-                since: since.secs(),
-            },
-            TargetState::Behind { objects, why } => State::Behind { objects, why },
-            TargetState::Contested { objects } => State::Contested { objects },
-            TargetState::Unknown { why } | TargetState::Gone { reason: why } => {
-                State::Unknown { why }
-            }
-        };
-        Self {
-            cluster: evidence.cluster,
-            target: evidence.target,
-            state,
-        }
-    }
-}
-
-impl From<ProxyEvidence> for Proxies {
-    fn from(evidence: ProxyEvidence) -> Self {
-        Self {
-            cluster: evidence.cluster,
-            outdated: evidence.outdated,
-            examples: evidence.examples,
-        }
-    }
 }

@@ -19,7 +19,7 @@ use crate::trust::rotation::{Condition, Reason, Verdict};
 /// How often the rotations are looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Recorded with the move that passes by the certificates of an issuing CA that was retired at once.
-const RETIRED_BEFORE: &str = "the issuing CA was retired before, and its root stays";
+const RETIRED_BEFORE: &str = "the issuing CA was retired before: nobody renews below it";
 /// The pause after keys or certificates could not be made.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -165,10 +165,15 @@ fn urgent(rotation: &RotationRecord, records: &Snapshot) -> Option<&'static str>
     (is_retired && moves && !rotation.backwards).then_some(RETIRED_BEFORE)
 }
 
-/// Certificates of an issuing CA that is retired already hold nothing back that they could.
+/// Certificates of an issuing CA that is retired already hold nothing back that they could; and who has
+/// an old bundle can renew only below the next one.
 fn may_be_passed_by(verdict: &Verdict) -> bool {
-    let lives =
-        |reason: &Reason| matches!(reason.condition, Condition::Alive | Condition::Subordinate);
+    let lives = |reason: &Reason| {
+        matches!(
+            reason.condition,
+            Condition::Alive | Condition::Subordinate | Condition::Holder
+        )
+    };
     !verdict.held.is_empty() && verdict.held.iter().all(lives)
 }
 

@@ -52,6 +52,8 @@ pub struct TargetStatus {
     /// Writes since this server became the writer.
     pub writes: u64,
     pub error: Option<String>,
+    /// Who changed an object last that held the wanted bundle, and when.
+    pub last_edit: Option<String>,
 }
 
 /// A version of a bundle.

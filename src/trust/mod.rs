@@ -90,6 +90,21 @@ impl Bundles {
         }
     }
 
+    /// Publishes a bundle of another server, unless it is older than what is published.
+    pub fn publish(&self, bundle: TrustBundle) {
+        let domain = bundle.trust_domain().clone();
+        self.sender.send_if_modified(|map| {
+            let published = map.get(&domain);
+            if published.is_some_and(|known| known.bundle.sequence() >= bundle.sequence()) {
+                return false;
+            }
+            let mut next = BundleMap::clone(map);
+            next.insert(domain, Arc::new(PublishedBundle::new(bundle)));
+            *map = Arc::new(next);
+            true
+        });
+    }
+
     /// The published bundle of `trust_domain`.
     pub fn current(&self, trust_domain: &TrustDomain) -> Option<Arc<PublishedBundle>> {
         self.sender.borrow().get(trust_domain).cloned()

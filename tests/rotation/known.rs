@@ -6,6 +6,7 @@ use rootbridge::clock::UnixTime;
 use rootbridge::ledger::{LiveCertificates, LiveHolder, RotationKind};
 use rootbridge::trust::rotation::{
     Evidence, Position, Preparation, ProxyEvidence, ServerEvidence, TargetEvidence, TargetState,
+    WatcherEvidence, WatcherState,
 };
 
 use crate::mesh::{A, B, Mesh, Roots};
@@ -81,6 +82,7 @@ impl Mesh {
         let targets = self.clusters.iter().map(|cluster| TargetEvidence {
             cluster: "cluster".to_owned(),
             target: "target".to_owned(),
+            edit: None,
             state: match (cluster.object == self.bundle, cluster.settled) {
                 (false, _) => TargetState::Behind {
                     objects: 1,
@@ -106,12 +108,23 @@ impl Mesh {
             has_bundle: server.bundle == self.bundle,
             has_issuer: server.signs == self.signs,
         });
+        let watchers = self.watchers.iter().map(|watcher| WatcherEvidence {
+            name: "watcher".to_owned(),
+            state: match watcher.recorded == self.bundle {
+                true => WatcherState::Applied,
+                false => WatcherState::Other {
+                    sequence: 1,
+                    newest: 2,
+                },
+            },
+        });
         Evidence {
             now: NOW,
             preparation: Preparation::Ready,
             no_return: None,
             servers: servers.collect(),
             targets: targets.collect(),
+            watchers: watchers.collect(),
             proxies: proxies.into_iter().collect(),
             without_root,
             alive,

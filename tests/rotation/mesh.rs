@@ -22,6 +22,8 @@ pub struct Rules {
     pub pods: usize,
     /// Proxies that read their bundle when they start.
     pub proxies: usize,
+    /// Followers of the bundle stream, which say what they have applied.
+    pub watchers: usize,
     /// A CA of somebody else may be certified.
     pub subordinate: bool,
     /// How often objects are edited back to an old bundle.
@@ -39,6 +41,7 @@ impl Rules {
         sidecars: 0,
         pods: 0,
         proxies: 0,
+        watchers: 0,
         subordinate: false,
         edits: 0,
         losses: 0,
@@ -92,6 +95,7 @@ pub struct Mesh {
     pub sidecars: Vec<Workload>,
     pub pods: Vec<Workload>,
     pub proxies: Vec<Workload>,
+    pub watchers: Vec<Workload>,
     /// A CA of somebody else, certified below these roots, issues below them as long as it lives.
     pub subordinate: Roots,
     pub edits: u8,
@@ -114,6 +118,12 @@ pub enum Event {
     Read(usize),
     /// A proxy starts again, with its cluster's object.
     Restart(usize),
+    /// A watcher applies the bundle of a server.
+    Apply(usize, usize),
+    /// What a watcher has applied is on record.
+    Acknowledge(usize),
+    /// A watcher goes back to an old bundle, and says so before anybody meets it.
+    GoBack(usize),
     /// A server records and signs a certificate for a workload.
     Sign(usize, usize),
     /// The answer arrives.
@@ -160,26 +170,31 @@ impl Mesh {
             sidecars: vec![workload(); rules.sidecars],
             pods: vec![workload(); rules.pods],
             proxies: vec![workload(); rules.proxies],
+            watchers: vec![workload(); rules.watchers],
             subordinate: 0,
             edits: rules.edits,
             losses: rules.losses,
         }
     }
 
-    /// Sidecars first, then pods, then proxies.
+    /// Sidecars first, then pods, proxies, watchers.
     fn workload(&mut self, index: usize) -> &mut Workload {
         let (sidecars, pods) = (self.sidecars.len(), self.pods.len());
         if index < sidecars {
             &mut self.sidecars[index]
         } else if index < sidecars + pods {
             &mut self.pods[index - sidecars]
-        } else {
+        } else if index < sidecars + pods + self.proxies.len() {
             &mut self.proxies[index - sidecars - pods]
+        } else {
+            let proxies = self.proxies.len();
+            &mut self.watchers[index - sidecars - pods - proxies]
         }
     }
 
     pub fn workloads(&self) -> impl Iterator<Item = &Workload> {
-        self.sidecars.iter().chain(&self.pods).chain(&self.proxies)
+        let pods = self.pods.iter().chain(&self.proxies);
+        self.sidecars.iter().chain(pods).chain(&self.watchers)
     }
 
     /// Every live certificate verifies with every live verifier's bundle.
@@ -251,6 +266,20 @@ impl Mesh {
             }
             if edits && cluster.object != A {
                 events.push(Event::Edit(index));
+            }
+        }
+        for (index, each) in self.watchers.iter().enumerate() {
+            if each.recorded != each.holds {
+                events.push(Event::Acknowledge(index));
+            }
+            for (server, serves) in self.servers.iter().enumerate() {
+                // It never goes back to an older sequence of a server that lags.
+                if serves.bundle != each.holds && serves.bundle == self.bundle {
+                    events.push(Event::Apply(index, server));
+                }
+            }
+            if edits && each.holds != A {
+                events.push(Event::GoBack(index));
             }
         }
         let all = self.workloads().count();
@@ -334,6 +363,17 @@ impl Mesh {
             }
             Event::Read(index) | Event::Restart(index) => {
                 next.workload(index).holds = self.clusters[0].object;
+            }
+            Event::Apply(index, server) => {
+                next.watchers[index].holds = self.servers[server].bundle;
+            }
+            Event::Acknowledge(index) => {
+                next.watchers[index].recorded = self.watchers[index].holds;
+            }
+            Event::GoBack(index) => {
+                next.edits -= 1;
+                next.watchers[index].holds = A;
+                next.watchers[index].recorded = A;
             }
             Event::Sign(index, workload) => {
                 let server = &mut next.servers[index];

@@ -42,7 +42,7 @@ impl Model for Rules {
 
 /// Meshes that are explored to the last state, each with the conditions that matter in it.
 fn meshes() -> Vec<(&'static str, Rules, &'static [Condition])> {
-    use Condition::{Alive, Holder, Proxy, Server, Settling, Signer, Subordinate, Target};
+    use Condition::{Alive, Holder, Proxy, Server, Settling, Signer, Subordinate, Target, Watcher};
     vec![
         (
             "two sidecars, answers that are lost",
@@ -84,6 +84,16 @@ fn meshes() -> Vec<(&'static str, Rules, &'static [Condition])> {
                 ..Rules::NONE
             },
             &[Proxy, Target, Settling, Alive],
+        ),
+        (
+            "a watcher and a sidecar",
+            Rules {
+                sidecars: 1,
+                watchers: 1,
+                edits: 1,
+                ..Rules::NONE
+            },
+            &[Watcher, Holder, Alive],
         ),
         (
             "a CA of somebody else",

@@ -12,6 +12,7 @@ fn large(ignored: Option<Condition>) -> Rules {
         sidecars: 4,
         pods: 3,
         proxies: 2,
+        watchers: 2,
         subordinate: true,
         edits: 6,
         losses: 6,

@@ -75,6 +75,10 @@ const GRPC: &[(&str, [u8; 8])] = &[
     ("io.linkerd.proxy.identity.Identity/Certify", [12; 8]),
     ("rootbridge.v1.TrustBundleService/GetTrustBundle", [0; 8]),
     ("rootbridge.v1.TrustBundleService/WatchTrustBundle", [0; 8]),
+    (
+        "rootbridge.v1.TrustBundleService/ReportTrustBundle",
+        [16, 16, 16, 3, 3, 3, 16, 3],
+    ),
     ("grpc.health.v1.Health/Check", [0; 8]),
     ("grpc.health.v1.Health/Watch", [0; 8]),
     (
@@ -97,6 +101,10 @@ const LINKERD: &[(&str, [u8; 8])] = &[
     ("rootbridge.v1.CertificateService/SignCertificate", [12; 8]),
     ("rootbridge.v1.TrustBundleService/GetTrustBundle", [12; 8]),
     ("rootbridge.v1.TrustBundleService/WatchTrustBundle", [12; 8]),
+    (
+        "rootbridge.v1.TrustBundleService/ReportTrustBundle",
+        [12; 8],
+    ),
     ("grpc.health.v1.Health/Check", [0; 8]),
     ("grpc.health.v1.Health/Watch", [0; 8]),
     (
@@ -164,6 +172,16 @@ const ADMIN: &[(&str, &str, [u16; 7])] = &[
     (
         "POST",
         "/v1/rotations/compromised",
+        [401, 401, 401, 401, 401, 415, 401],
+    ),
+    (
+        "POST",
+        "/v1/rotations/gone",
+        [401, 401, 401, 401, 401, 415, 401],
+    ),
+    (
+        "POST",
+        "/v1/rotations/forget",
         [401, 401, 401, 401, 401, 415, 401],
     ),
     (

@@ -8,7 +8,11 @@ use serde_json::Value;
 use crate::postgres::{another, with_database};
 
 /// `rotate` against one of the servers.
-fn rotate(setup: &TestServer, server: &RunningServer, arguments: &[&str]) -> Result<Value, String> {
+pub(crate) fn rotate(
+    setup: &TestServer,
+    server: &RunningServer,
+    arguments: &[&str],
+) -> Result<Value, String> {
     let admin = format!("http://127.0.0.1:{}", server.admin);
     let file = setup.path("operator.token").display().to_string();
     let access = [
@@ -27,7 +31,7 @@ fn rotate(setup: &TestServer, server: &RunningServer, arguments: &[&str]) -> Res
 }
 
 /// Moves as soon as nothing holds it back; returns the phase.
-async fn advance(setup: &TestServer, server: &RunningServer) -> String {
+pub(crate) async fn advance(setup: &TestServer, server: &RunningServer) -> String {
     let mut phase = None;
     eventually(PATIENCE, "the rotation's next move", async || {
         let moved = rotate(setup, server, &["advance"]);

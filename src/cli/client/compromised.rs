@@ -34,13 +34,51 @@ pub(in crate::cli) struct CompromisedArgs {
     format: FormatArg,
 }
 
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct LostTokenArgs {
+    /// The trust domain.
+    #[arg(long, value_name = "TRUST_DOMAIN")]
+    trust_domain: TrustDomain,
+    /// The token for the new keys, by its name in the configuration.
+    #[arg(long, value_name = "NAME")]
+    token: String,
+    /// Why, for the log.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    port: AdminArgs,
+    #[command(flatten)]
+    format: FormatArg,
+}
+
+pub(in crate::cli) fn run_lost_token(args: LostTokenArgs) -> Result<(), Failure> {
+    let token = args.token;
+    let args = CompromisedArgs {
+        trust_domain: args.trust_domain,
+        issuer: None,
+        reason: args.reason,
+        yes: args.yes,
+        port: args.port,
+        format: args.format,
+    };
+    replace(args, Some(token))
+}
+
 pub(in crate::cli) fn run(args: CompromisedArgs) -> Result<(), Failure> {
+    replace(args, None)
+}
+
+fn replace(args: CompromisedArgs, new_root_in: Option<String>) -> Result<(), Failure> {
     let port = AdminPort::new(args.port)?;
     let call = |confirmed: bool, issuer: Option<String>| {
         json!({
             "trust_domain": args.trust_domain.to_string(),
             "issuer": issuer,
             "reason": args.reason,
+            "new_root_in": new_root_in,
             "confirmed": confirmed,
         })
     };

@@ -8,6 +8,7 @@ mod compromised;
 mod config;
 mod connect;
 mod keypair;
+mod presence;
 pub(super) mod rotate;
 pub(super) mod sign;
 

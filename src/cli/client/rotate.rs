@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::admin::{AdminArgs, AdminPort};
 use super::bundle_status::text;
-use super::compromised::{self, CompromisedArgs};
+use super::compromised::{self, CompromisedArgs, LostTokenArgs};
+use super::presence::{self, ForgetArgs, GoneArgs};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::open::block_on;
 use crate::cli::output::{self, FormatArg};
@@ -29,6 +30,12 @@ pub(in crate::cli) enum RotateCommand {
     Back(BackArgs),
     /// Stop an issuing CA at once, and replace it.
     Compromised(CompromisedArgs),
+    /// Replace an authority's keys that are lost, with a new root in another token.
+    LostToken(LostTokenArgs),
+    /// Declare a cluster gone: nothing waits for it until it is heard of again.
+    Gone(GoneArgs),
+    /// Forget a watcher: nothing waits for it until it reports again.
+    Forget(ForgetArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -121,6 +128,9 @@ pub(in crate::cli) fn run(command: RotateCommand) -> Result<(), Failure> {
         RotateCommand::Advance(args) => advance(args),
         RotateCommand::Back(args) => back(args),
         RotateCommand::Compromised(args) => compromised::run(args),
+        RotateCommand::LostToken(args) => compromised::run_lost_token(args),
+        RotateCommand::Gone(args) => presence::gone(args),
+        RotateCommand::Forget(args) => presence::forget(args),
     }
 }
 

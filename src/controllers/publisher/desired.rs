@@ -12,6 +12,7 @@ use super::target::{BundleFormat, TargetConfig, TargetKind};
 use super::truststore::{self, ANNOTATION};
 use crate::digest::sha256;
 use crate::trust::PublishedBundle;
+use crate::x509::TrustBundle;
 
 /// The API server's limit for a ClusterTrustBundle, and for what an object in etcd can hold.
 const MAX_SIZE: usize = 1024 * 1024;
@@ -23,6 +24,19 @@ pub(super) struct Desired {
     hash: [u8; 32],
     /// For a binary value: what it was made from.
     annotation: Option<String>,
+}
+
+impl TargetConfig {
+    /// Whether an object of this target can hold a bundle.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn can_hold(&self, bundle: &TrustBundle) -> Result<(), String> {
+        let bundle = Arc::new(PublishedBundle::new(bundle.clone()));
+        Desired::new(&bundle, self)
+            .map(drop)
+            .map_err(|why| format!("target {}: {why}", self.name()))
+    }
 }
 
 impl Desired {

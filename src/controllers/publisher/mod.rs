@@ -23,8 +23,11 @@ mod truststore;
 mod watch;
 mod write;
 
+use std::fmt;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,13 +39,22 @@ pub use target::{TargetConfig, check_targets, targets};
 
 use self::lease::{Election, Leader};
 use self::session::Session;
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixTime};
 use crate::cluster::{Cluster, Clusters};
-use crate::issuance::WorkLeases;
-use crate::ledger::Ledger;
+use crate::ledger::{BundleRollout, LedgerError, WorkLease};
 use crate::trust::{Bundles, Distribution, TargetWriter};
 
-#[derive(Debug)]
+/// The lease on the bundles of a cluster, which a session takes once: what it records after another
+/// server has the cluster is refused.
+pub type SessionLease = Arc<OnceCell<WorkLease>>;
+
+/// Records that all objects of a target hold a version, and returns since when.
+pub type RecordRollout = Box<
+    dyn Fn(BundleRollout, SessionLease) -> BoxFuture<'static, Result<UnixTime, LedgerError>>
+        + Send
+        + Sync,
+>;
+
 pub struct Dependencies {
     pub config: PublisherConfig,
     /// The holder's name in the Lease.
@@ -50,12 +62,17 @@ pub struct Dependencies {
     pub bundles: Arc<Bundles>,
     /// Receives the status of every target.
     pub distribution: Arc<Distribution>,
-    /// The ledger accepts rollouts of a cluster from the server that holds its Lease.
-    pub leases: WorkLeases,
-    /// Records that all objects hold a version.
-    pub ledger: Arc<dyn Ledger>,
+    pub record: RecordRollout,
     /// For timestamps; waits are measured with the monotonic clock.
     pub clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Dependencies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dependencies")
+            .field("instance", &self.instance)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Publishes `targets` to `clusters` until `stop`.

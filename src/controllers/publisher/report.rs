@@ -44,6 +44,7 @@ pub(super) fn status(
 ) -> TargetStatus {
     let mut status = bare(cluster, &state.target, TargetWriter::This);
     status.writes = state.writes;
+    status.last_edit = state.last_edit.as_ref().map(ToString::to_string);
     status.wanted = state
         .desired
         .as_ref()

@@ -4,11 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, BoxStream, SelectAll, StreamExt as _};
-use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::Dependencies;
 use super::kinds::Kinds;
 use super::object_state::{ObjectKey, Observed};
 use super::reconciler::{Index, Reconciler};
@@ -16,11 +14,12 @@ use super::report::{self, Applied};
 use super::target::{TargetConfig, TargetKind};
 use super::watch::{self, KeyedEvent, NamespaceState};
 use super::write::{self, Outcome};
+use super::{Dependencies, SessionLease};
 use crate::backoff::Backoff;
 use crate::clock::UnixTime;
 use crate::cluster::Cluster;
 use crate::digest;
-use crate::ledger::{BundleRollout, LedgerError, WorkLease};
+use crate::ledger::{BundleRollout, LedgerError};
 use crate::trust::{BundleSubscription, PublishedBundle, TargetStatus};
 
 const MAX_WRITES_IN_PROGRESS: usize = 8;
@@ -53,8 +52,7 @@ pub(super) struct Session {
     overloads: u32,
     paused_until: Instant,
     has_changed: bool,
-    /// Taken once: what this session records after another server has the cluster is refused.
-    lease: Arc<OnceCell<WorkLease>>,
+    lease: SessionLease,
 }
 
 impl Session {
@@ -213,17 +211,10 @@ impl Session {
                     at: self.dependencies.clock.now(),
                     by: self.dependencies.instance.clone(),
                 };
-                let ledger = Arc::clone(&self.dependencies.ledger);
-                let (leases, lease) = (self.dependencies.leases.clone(), Arc::clone(&self.lease));
-                let work = format!("bundles/{name}");
-                self.records.spawn(async move {
-                    let answer = async {
-                        let lease = lease.get_or_try_init(|| leases.seize(&work)).await?;
-                        ledger.record_rollout(rollout.clone(), Some(lease)).await
-                    };
-                    let answer = answer.await;
-                    (index, rollout, answer)
-                });
+                let lease = Arc::clone(&self.lease);
+                let recorded = (self.dependencies.record)(rollout.clone(), lease);
+                self.records
+                    .spawn(async move { (index, rollout, recorded.await) });
             }
             let Some(reported) = self.reported.get_mut(index) else {
                 continue;

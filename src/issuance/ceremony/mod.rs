@@ -84,6 +84,14 @@ impl Ceremony {
         Ok(())
     }
 
+    /// Whether a token is there and usable.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub async fn require_token(&self, name: &str) -> Result<(), CeremonyError> {
+        self.token(name).await.map(drop)
+    }
+
     /// A token by its name in the configuration, or by a URI.
     async fn token(&self, name: &str) -> Result<Arc<Token>, CeremonyError> {
         if Pkcs11Uri::has_scheme(name) {

@@ -17,6 +17,8 @@ pub struct Evidence {
     pub servers: Vec<ServerEvidence>,
     /// Every target in every cluster.
     pub targets: Vec<TargetEvidence>,
+    /// Followers of the bundle stream that say what they have applied.
+    pub watchers: Vec<WatcherEvidence>,
     /// Proxies that read their roots when they start, by cluster.
     pub proxies: Vec<ProxyEvidence>,
     /// Live certificates whose holders received a bundle without the arriving root, and none since.
@@ -58,6 +60,27 @@ pub struct TargetEvidence {
     pub cluster: String,
     pub target: String,
     pub state: TargetState,
+    /// Who changed an object last that held the bundle, and when.
+    pub edit: Option<String>,
+}
+
+/// A follower of the bundle stream that belongs to no cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatcherEvidence {
+    /// Its name in the configuration, and what tells it from others of the name.
+    pub name: String,
+    pub state: WatcherState,
+}
+
+/// What a watcher has said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WatcherState {
+    /// The newest bundle.
+    Applied,
+    /// Another one; the digest is not that of the bundle with this sequence.
+    Other { sequence: u64, newest: u64 },
+    /// It is configured, and has never said anything.
+    Silent,
 }
 
 /// What the cluster's API server has of a target.

@@ -11,6 +11,7 @@ mod rules;
 
 pub use evidence::{
     Evidence, Preparation, ProxyEvidence, ServerEvidence, TargetEvidence, TargetState,
+    WatcherEvidence, WatcherState,
 };
 pub use reason::{Condition, Reason, Whose};
 pub use rules::{Action, NoWayBack, Position, Verdict, back, forward};

@@ -18,6 +18,8 @@ pub enum Condition {
     Target,
     /// Pods have had the time to read those objects.
     Settling,
+    /// Every watcher of the bundle stream has applied the newest bundle.
+    Watcher,
     /// Every proxy was started with the newest bundle.
     Proxy,
     /// Every holder of a certificate has received the arriving root.
@@ -33,11 +35,12 @@ pub enum Condition {
 }
 
 impl Condition {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Preparation,
         Self::Server,
         Self::Target,
         Self::Settling,
+        Self::Watcher,
         Self::Proxy,
         Self::Holder,
         Self::Signer,
@@ -52,6 +55,7 @@ impl Condition {
             Self::Server => "server",
             Self::Target => "target",
             Self::Settling => "settling",
+            Self::Watcher => "watcher",
             Self::Proxy => "proxy",
             Self::Holder => "holder",
             Self::Signer => "signer",

@@ -1,7 +1,7 @@
 //! From where a rotation is and what is known to the next move and what holds it back.
 
 use super::evidence::{
-    Evidence, Preparation, ProxyEvidence, ServerEvidence, TargetEvidence, TargetState,
+    Evidence, Preparation, ProxyEvidence, ServerEvidence, TargetEvidence, TargetState, WatcherState,
 };
 use super::reason::{Condition, Reason, Whose};
 use crate::ledger::{LiveCertificates, LiveHolder, RotationKind, RotationPhase};
@@ -65,6 +65,7 @@ pub fn forward(position: &Position, evidence: &Evidence) -> Option<Verdict> {
             if position.changes_roots {
                 held.extend(servers(evidence));
                 held.extend(targets(evidence, true));
+                held.extend(watchers(evidence));
                 held.extend(proxies(evidence));
                 held.extend(holders(&evidence.without_root));
             }
@@ -81,7 +82,9 @@ pub fn forward(position: &Position, evidence: &Evidence) -> Option<Verdict> {
                 true => Phase::Withdrawn,
                 false => Phase::Done,
             };
-            (end, Action::None, targets(evidence, false))
+            let mut held = targets(evidence, false);
+            held.extend(watchers(evidence));
+            (end, Action::None, held)
         }
         Phase::Done | Phase::Withdrawn => return None,
     };
@@ -243,14 +246,51 @@ fn held_by_target(target: &TargetEvidence, evidence: &Evidence, settled: bool) -
         }
         TargetState::Unknown { why } => (Condition::Target, why.clone(), Whose::Cluster, None),
     };
+    let edit = target.edit.as_ref().map(|edit| format!(", after {edit}"));
     Some(Reason {
         condition,
         cluster: Some(target.cluster.clone()),
         what: format!("target {}", target.target),
-        why,
+        why: format!("{why}{}", edit.unwrap_or_default()),
         whose,
         until,
     })
+}
+
+/// How many watchers are named; all are counted.
+const NAMED_WATCHERS: usize = 100;
+
+fn watchers(evidence: &Evidence) -> Vec<Reason> {
+    let mut held = evidence.watchers.iter().filter_map(|watcher| {
+        let why = match watcher.state {
+            WatcherState::Applied => return None,
+            WatcherState::Other { sequence, newest } if sequence < newest => {
+                format!("it has applied bundle {sequence}, and {newest} is the newest")
+            }
+            WatcherState::Other { .. } => {
+                "what it has applied is not the bundle that is published".to_owned()
+            }
+            WatcherState::Silent => "it has never said what it has applied".to_owned(),
+        };
+        Some(Reason {
+            condition: Condition::Watcher,
+            cluster: None,
+            what: format!("watcher {}", watcher.name),
+            why,
+            whose: Whose::Workload,
+            until: None,
+        })
+    });
+    let mut reasons: Vec<_> = held.by_ref().take(NAMED_WATCHERS).collect();
+    let more = held.count();
+    if let (Some(first), 1..) = (reasons.first(), more) {
+        reasons.push(Reason {
+            what: format!("{more} more watchers"),
+            why: "they are not listed".to_owned(),
+            ..first.clone()
+        });
+    }
+    reasons
 }
 
 fn proxies(evidence: &Evidence) -> Vec<Reason> {

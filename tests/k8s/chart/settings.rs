@@ -159,6 +159,21 @@ fn renewal_by_certificate_is_chosen() {
     assert_eq!(trusted(&chosen), Some(vec!["td.example".into()]));
 }
 
+/// Rotations and watchers are written under the configuration's own keys.
+#[test]
+fn rotations_and_watchers_are_written() {
+    let text = configuration(&values("module"));
+    let read: toml::Table = text.parse().unwrap();
+    let rotation = read["rotation"].as_table().unwrap();
+    assert_eq!(rotation["auto"].as_bool(), Some(true));
+    assert_eq!(rotation["windows"][0].as_str(), Some("22:00-04:00"));
+    assert_eq!(rotation["settle"].as_str(), Some("3m"));
+    let west = read["watchers"]["west"].as_table().unwrap();
+    assert_eq!(west["cluster"].as_str(), Some("west"));
+    let plain: toml::Table = configuration(&set(&[])).parse().unwrap();
+    assert!(!plain.contains_key("rotation") && !plain.contains_key("watchers"));
+}
+
 /// A changed configuration is a changed pod.
 #[test]
 fn the_pod_follows_its_configuration() {

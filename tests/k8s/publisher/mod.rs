@@ -1,5 +1,6 @@
 //! The trust bundle in clusters: filled, followed, repaired, and by one writer.
 
+mod agent;
 mod bundles;
 mod faults;
 mod fill;

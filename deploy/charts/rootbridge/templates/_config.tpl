@@ -88,6 +88,8 @@
   "linkerd" $linkerd) }}
 {{- end }}
 
+{{- with .Values.rotation }}{{ $_ := set $config "rotation" . }}{{ end }}
+{{- with .Values.watchers }}{{ $_ := set $config "watchers" . }}{{ end }}
 {{- with .Values.admission }}{{ $_ := set $config "admission" . }}{{ end }}
 {{- $here := dict "clusters" (list .Values.cluster.name) }}
 {{- range $section, $entries := dict "csr_signers" .Values.csrSigners "pod_signers" .Values.podSigners "bundle_targets" .Values.bundleTargets }}

@@ -57,6 +57,29 @@ pub(super) struct TargetState {
     pub(super) objects: BTreeMap<ObjectKey, ObjectState>,
     pub(super) list: ListState,
     pub(super) writes: u64,
+    /// Who changed an object last that was as it should be.
+    pub(super) last_edit: Option<Edit>,
+}
+
+/// A change by somebody else of an object that was up to date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Edit {
+    /// The field manager; `None` for one that deleted the object.
+    by: Option<String>,
+    namespace: ObjectKey,
+}
+
+impl std::fmt::Display for Edit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.by {
+            Some(manager) => write!(f, "{manager:?} changed the object")?,
+            None => f.write_str("somebody deleted the object")?,
+        }
+        match &self.namespace {
+            Some(namespace) => write!(f, " in namespace {namespace}"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl TargetState {
@@ -68,6 +91,7 @@ impl TargetState {
             objects: BTreeMap::new(),
             list: ListState::default(),
             writes: 0,
+            last_edit: None,
         }
     }
 
@@ -218,6 +242,10 @@ impl Reconciler {
             && state.is_desired(&self.namespaces, key)
             && let Some(object) = state.objects.get_mut(key)
         {
+            state.last_edit = Some(Edit {
+                by: other.clone(),
+                namespace: key.clone(),
+            });
             object.conflict.on_overwrite(now);
             if object.conflict.should_report() {
                 tracing::warn!(
