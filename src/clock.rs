@@ -58,7 +58,7 @@ pub fn in_words(span: Duration) -> String {
     let secs = span.as_secs();
     let numbers = match secs {
         0 => return "0 seconds".to_owned(),
-        _ if secs % YEAR == 0 => vec![(secs / YEAR, "year")],
+        _ if secs.is_multiple_of(YEAR) => vec![(secs / YEAR, "year")],
         _ => vec![
             (secs / 86_400, "day"),
             (secs / 3600 % 24, "hour"),

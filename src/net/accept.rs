@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Connection, Shared};
+use super::handshake_failures::HandshakeFailures;
 use super::limits::Limits;
 use super::metrics::{Dropped, Metrics};
 use super::pool::{InFlight, Pool};
@@ -81,6 +82,7 @@ pub struct Listener {
     /// What a full pool does with connections whose calls are in flight.
     in_flight: InFlight,
     dropped: Dropped,
+    failures: HandshakeFailures,
 }
 
 impl Listener {
@@ -109,6 +111,7 @@ impl Listener {
             limits,
             in_flight: InFlight::Kept,
             dropped: metrics.of(name),
+            failures: metrics.handshake_failures(name),
         })
     }
 
@@ -149,6 +152,7 @@ impl Listener {
             limits,
             in_flight,
             dropped,
+            failures,
         } = self;
         let handshakes = Pool::new(
             limits.max_handshakes,
@@ -172,6 +176,7 @@ impl Listener {
                 limits.request_memory_of_source(),
             ),
             dropped,
+            failures,
             calling: TaskTracker::new(),
             stop: stop.clone(),
             limits,

@@ -25,6 +25,7 @@ use tower::ServiceExt as _;
 
 use super::call::{Call, RequestBody, ResponseBody, head_bytes};
 use super::first_byte_timeout::FirstByteTimeout;
+use super::handshake_failures::HandshakeFailures;
 use super::limits::Limits;
 use super::metrics::{Dropped, Reason};
 use super::peer::Peer;
@@ -42,6 +43,7 @@ pub(super) struct Shared {
     pub(super) connections: Arc<Pool>,
     pub(super) memory: Arc<RequestMemory>,
     pub(super) dropped: Dropped,
+    pub(super) failures: HandshakeFailures,
     /// Of connections with a request. Nothing is lost with the others, and nobody waits for them.
     pub(super) calling: TaskTracker,
     pub(super) stop: CancellationToken,
@@ -84,11 +86,11 @@ impl Connection {
                 self.serve(stream, slot, leaf).await;
             }
             Ok(Err(error)) => {
-                tracing::debug!(peer = %self.address, %error, "TLS handshake failed");
+                self.shared.failures.add(self.address, &error);
             }
-            Err(why) => {
-                tracing::debug!(peer = %self.address, ?why, "TLS handshake ended by the server");
-            }
+            Err(Interrupted::Late) => self.shared.failures.late(self.address),
+            // Counted as dropped.
+            Err(Interrupted::Lost | Interrupted::Stopped) => {}
         }
     }
 

@@ -10,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::handshake_failures::{Counters, HandshakeFailures};
 use crate::log_limit::Interval;
 
 /// How often the same reason is logged for a listener.
@@ -68,6 +69,7 @@ struct DroppedLabels {
 pub struct Metrics {
     connections: Family<ListenerLabels, Gauge>,
     dropped: Family<DroppedLabels, Counter>,
+    handshakes_failed: Counters,
 }
 
 impl Metrics {
@@ -83,6 +85,15 @@ impl Metrics {
             "Connections, handshakes and requests beyond a limit",
             self.dropped.clone(),
         );
+        registry.register(
+            "listener_handshakes_failed",
+            "TLS handshakes that failed",
+            self.handshakes_failed.clone(),
+        );
+    }
+
+    pub(super) fn handshake_failures(&self, listener: &str) -> HandshakeFailures {
+        HandshakeFailures::new(listener, self.handshakes_failed.clone())
     }
 
     pub(super) fn of(&self, listener: &str) -> Dropped {

@@ -4,6 +4,7 @@ mod accept;
 mod call;
 mod connection;
 mod first_byte_timeout;
+mod handshake_failures;
 mod limits;
 mod memory;
 mod metrics;

@@ -10,6 +10,7 @@
 
 mod circles;
 mod document;
+mod log_fields;
 mod paths;
 mod tokens;
 mod words;

@@ -170,7 +170,7 @@ pub async fn a_cluster_is_gone_and_comes_back(store: &dyn Store) {
         returned_at: None,
     };
     let other = store.other().await;
-    assert_eq!(other.gone_clusters().await.unwrap(), [expected.clone()]);
+    assert_eq!(other.gone_clusters().await.unwrap(), vec![expected.clone()]);
     let left = other.watchers().await.unwrap();
     assert_eq!(left, [watcher(&fixture, "east", "agent", 1)]);
     apply(&fixture, returned()).await.unwrap();

@@ -11,4 +11,5 @@
 mod known;
 mod mesh;
 mod model;
+mod rules;
 mod schedules;

@@ -5,7 +5,8 @@ use rootbridge::ledger::RotationPhase;
 use rootbridge::trust::rotation::Condition;
 use stateright::{Checker, Model, Property};
 
-use crate::mesh::{Event, Mesh, Rules};
+use crate::mesh::{Event, Mesh};
+use crate::rules::Rules;
 
 const VERIFIES: &str = "every live certificate verifies with every live verifier's bundle";
 const SIGNS: &str = "no server is left with a retired issuing CA";

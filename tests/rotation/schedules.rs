@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use rootbridge::trust::rotation::Condition;
 
-use crate::mesh::{Mesh, Rules};
+use crate::mesh::Mesh;
+use crate::rules::Rules;
 
 fn large(ignored: Option<Condition>) -> Rules {
     Rules {

@@ -54,7 +54,7 @@ impl CsrSigning {
             object = name,
             requester = %Quoted(csr.spec.username.as_deref().unwrap_or_default()),
             reason = refusal.reason,
-            message = refusal.message,
+            error = refusal.message,
             "CertificateSigningRequest refused"
         );
     }

@@ -75,7 +75,7 @@ impl PodSigning {
             namespace,
             object = name,
             reason = refusal.reason,
-            message = refusal.message,
+            error = refusal.message,
             "PodCertificateRequest refused"
         );
     }

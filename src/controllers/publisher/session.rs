@@ -223,7 +223,7 @@ impl Session {
             if let (Some(why), false) = (&status.error, had_error) {
                 tracing::warn!(
                     cluster = name,
-                    target = state.target.name(),
+                    bundle_target = state.target.name(),
                     why,
                     "a trust bundle is not up to date everywhere"
                 );
@@ -249,13 +249,13 @@ impl Session {
             Ok(at) => at,
             // The next report tries again.
             Err(error) => {
-                tracing::debug!(cluster, target, %error, "a bundle's rollout is not recorded yet");
+                tracing::debug!(cluster, bundle_target = target, %error, "a bundle's rollout is not recorded yet");
                 return;
             }
         };
         tracing::info!(
             cluster,
-            target,
+            bundle_target = target,
             sequence = rollout.sequence,
             objects = rollout.objects,
             "the trust bundle is published everywhere"

@@ -144,7 +144,7 @@ impl Reconciler {
             Err(why) => {
                 tracing::error!(
                     cluster = self.cluster,
-                    target = state.target.name(),
+                    bundle_target = state.target.name(),
                     why,
                     "a trust bundle is not published"
                 );
@@ -250,7 +250,7 @@ impl Reconciler {
             if object.conflict.should_report() {
                 tracing::warn!(
                     cluster = self.cluster,
-                    target = state.target.name(),
+                    bundle_target = state.target.name(),
                     namespace = key.as_deref().unwrap_or_default(),
                     object = state.target.described(),
                     other = other.as_deref().unwrap_or("unknown, it deletes the object"),
