@@ -11,7 +11,7 @@ use kube::{Api, Client, ResourceExt as _};
 use reqwest::Method;
 use rootbridge_test_support::campaign::rounds;
 use rootbridge_test_support::csr::KeyAndCsr;
-use rootbridge_test_support::files::repository;
+use rootbridge_test_support::files::{documented, repository};
 use rootbridge_test_support::openssl::OpensslCa;
 use rootbridge_test_support::under_load::{Kills, every_key_is_recorded, workloads_are_served};
 use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventually};
@@ -92,9 +92,7 @@ async fn issuer(client: &Client, root: &OpensslCa) {
 
 /// What docs/how-to/upstream-cert-manager.md grants, and nothing else.
 async fn least_privilege(client: &Client) -> Credential {
-    let how_to = include_str!("../../docs/how-to/upstream-cert-manager.md");
-    let (_, rules) = how_to.split_once("```yaml\n").unwrap();
-    let rules = rules.split_once("```").unwrap().0;
+    let rules = documented("upstream-cert-manager.md", "yaml");
     let rules = rules.replace("namespace: pki", &format!("namespace: {PKI}"));
     let rules = rules.replace("namespace: rootbridge", &format!("namespace: {OWN}"));
     service_account(client, OWN, "rootbridge").await;

@@ -140,7 +140,7 @@ async fn a_rotation_waits_for_what_watchers_have_applied() {
     report(&by_certificate, MetadataMap::new(), "b", &both)
         .await
         .unwrap();
-    assert_eq!(held(&setup, &server), [silent.clone()]);
+    assert_eq!(held(&setup, &server), vec![silent.clone()]);
 
     // One that goes back withdraws what it had said.
     report(&client, token(), "a", &old).await.unwrap();

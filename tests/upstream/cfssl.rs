@@ -14,10 +14,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rootbridge::upstream::Answer;
 use rootbridge::x509::read_certificates;
+use rootbridge_test_support::TestServer;
+use rootbridge_test_support::files::documented;
 use rootbridge_test_support::openssl::OpensslCa;
 use rootbridge_test_support::process::Process;
-use rootbridge_test_support::programs::listening;
-use rootbridge_test_support::{PATIENCE, TestServer, eventually};
+use rootbridge_test_support::programs::answering;
 use serde_json::{Value, json};
 
 use crate::authority::{certify_and_serve, upstream_test};
@@ -93,9 +94,7 @@ contract!(StandIn);
 
 /// Starts CFSSL with the configuration of docs/how-to/upstream-cfssl.md.
 async fn start(directory: &Path, root: &OpensslCa) -> (Process, String) {
-    let how_to = include_str!("../../docs/how-to/upstream-cfssl.md");
-    let (_, config) = how_to.split_once("```json\n").unwrap();
-    let config = config.split_once("```").unwrap().0.replace("KEY", KEY);
+    let config = documented("upstream-cfssl.md", "json").replace("KEY", KEY);
     let file = directory.join("cfssl.json");
     fs::write(&file, config).unwrap();
     let mut command = Command::new("cfssl");
@@ -105,19 +104,12 @@ async fn start(directory: &Path, root: &OpensslCa) -> (Process, String) {
     command.arg("-ca-key").arg(root.key_file());
     command.arg("-config").arg(&file);
     let process = Process::start(&mut command, &directory.join("cfssl.log"));
-    let mut url = None;
-    eventually(PATIENCE, "CFSSL answers", async || {
-        for port in listening(process.id().as_raw()) {
-            let candidate = format!("http://127.0.0.1:{port}");
-            let info = reqwest::Client::new().post(format!("{candidate}/api/v1/cfssl/info"));
-            if info.body("{\"label\":\"\"}").send().await.is_ok() {
-                url = Some(candidate);
-            }
-        }
-        url.is_some()
-    })
-    .await;
-    (process, url.unwrap())
+    let url = answering(&process, "http", async |url| {
+        let info = reqwest::Client::new().post(format!("{url}/api/v1/cfssl/info"));
+        info.body("{\"label\":\"\"}").send().await.is_ok()
+    });
+    let url = url.await;
+    (process, url)
 }
 
 /// From `upstream test` to workloads' certificates, with the least rights, below an intermediate CA; then

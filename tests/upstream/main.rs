@@ -27,6 +27,7 @@ mod many;
 mod offline;
 mod openbao;
 mod renewal;
+mod speed;
 mod step_ca;
 mod vault;
 mod vault_logins;

@@ -54,6 +54,24 @@ pub fn used(setup: &TestServer) -> usize {
         .count()
 }
 
+/// A leaf never outlives its issuer: a start is refused where a renewal would come too late for the longest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_life_that_is_too_short_for_the_profiles_is_refused() {
+    let setup = TestServer::bare();
+    let ca = Enterprise::new(setup.path("enterprise"));
+    configure(&setup, &ca, "ttl = \"40h\"").await;
+    for command in [&["config", "validate"][..], &["serve"]] {
+        let refused = setup.refused(command);
+        for says in [
+            "renewed at 50% of its life",
+            "has 18 hours left then",
+            "live 1 day",
+        ] {
+            assert!(refused.contains(says), "{command:?}: {refused}");
+        }
+    }
+}
+
 /// With a new key each time; the certificates that were issued go on to verify.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_issuing_ca_is_renewed_in_time_while_workloads_are_served() {

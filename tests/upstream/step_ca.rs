@@ -13,12 +13,12 @@ use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rootbridge::upstream::Answer;
-use rootbridge_test_support::files::repository;
+use rootbridge_test_support::TestServer;
+use rootbridge_test_support::files::{documented, repository};
 use rootbridge_test_support::jwk::{JwtKey, b64};
 use rootbridge_test_support::openssl::{self, OpensslCa};
 use rootbridge_test_support::process::Process;
-use rootbridge_test_support::programs::listening;
-use rootbridge_test_support::{PATIENCE, TestServer, eventually};
+use rootbridge_test_support::programs::answering;
 use serde_json::{Value, json};
 
 use crate::authority::{certify_and_serve, upstream_test};
@@ -99,9 +99,7 @@ contract!(StandIn);
 
 /// Starts step-ca with a root, an intermediate, and the provisioner of docs/how-to/upstream-step-ca.md.
 async fn start(directory: &Path, root: &OpensslCa, key: &JwtKey) -> (Process, String) {
-    let how_to = include_str!("../../docs/how-to/upstream-step-ca.md");
-    let (_, template) = how_to.split_once("```text\n").unwrap();
-    let template = template.split_once("```").unwrap().0;
+    let template = documented("upstream-step-ca.md", "text");
     let middle = root.intermediate("step-middle");
     let config = json!({
         "root": root.pem_file(),
@@ -139,19 +137,12 @@ async fn start(directory: &Path, root: &OpensslCa, key: &JwtKey) -> (Process, St
     let root = reqwest::Certificate::from_pem(root.pem().as_bytes()).unwrap();
     let client = reqwest::Client::builder().tls_certs_only([root]);
     let client = client.build().unwrap();
-    let mut url = None;
-    eventually(PATIENCE, "step-ca answers", async || {
-        for port in listening(process.id().as_raw()) {
-            let candidate = format!("https://127.0.0.1:{port}");
-            let health = client.get(format!("{candidate}/health")).send().await;
-            if health.is_ok_and(|answer| answer.status() == 200) {
-                url = Some(candidate);
-            }
-        }
-        url.is_some()
-    })
-    .await;
-    (process, url.unwrap())
+    let url = answering(&process, "https", async |url| {
+        let health = client.get(format!("{url}/health")).send().await;
+        health.is_ok_and(|answer| answer.status().is_success())
+    });
+    let url = url.await;
+    (process, url)
 }
 
 /// From `upstream test` to workloads' certificates, with the least rights; then with other keys.

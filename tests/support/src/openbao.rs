@@ -7,10 +7,9 @@ use std::process::Command;
 use reqwest::{Certificate, Client, Method};
 use serde_json::{Value, json};
 
-use crate::files::repository;
+use crate::files::{documented, repository};
 use crate::process::Process;
-use crate::programs::listening;
-use crate::{PATIENCE, eventually};
+use crate::programs::answering;
 
 const ROOT_TOKEN: &str = "root-token-of-the-test";
 
@@ -42,23 +41,16 @@ impl OpenBao {
             .arg(format!("-dev-root-token-id={ROOT_TOKEN}"))
             .env("HOME", directory);
         let process = Process::start(&mut command, &directory.join("bao.log"));
-        let mut found = None;
-        eventually(PATIENCE, "OpenBao is active", async || {
+        // Its log shows port 0, which it was given.
+        let url = answering(&process, "https", async |url| {
             let Some(client) = client(directory) else {
                 return false;
             };
-            // Its log shows port 0, which it was given.
-            for port in listening(process.id().as_raw()) {
-                let candidate = format!("https://127.0.0.1:{port}");
-                let health = client.get(format!("{candidate}/v1/sys/health")).send();
-                if health.await.is_ok_and(|answer| answer.status() == 200) {
-                    found = Some((client.clone(), candidate));
-                }
-            }
-            found.is_some()
-        })
-        .await;
-        let (client, url) = found.unwrap();
+            let health = client.get(format!("{url}/v1/sys/health")).send().await;
+            health.is_ok_and(|answer| answer.status() == 200)
+        });
+        let url = url.await;
+        let client = client(directory).unwrap();
         Self {
             _process: process,
             directory: directory.to_owned(),
@@ -93,9 +85,7 @@ impl OpenBao {
         self.post("sys/mounts/corp-pki", mount).await;
         let root = json!({ "common_name": "Corp Root", "ttl": "87600h", "key_type": "ec", "key_bits": 256 });
         let root = self.post("corp-pki/root/generate/internal", root).await;
-        let how_to = include_str!("../../../docs/how-to/upstream-vault.md");
-        let (_, policy) = how_to.split_once("```hcl\n").unwrap();
-        let policy = json!({ "policy": policy.split_once("```").unwrap().0 });
+        let policy = json!({ "policy": documented("upstream-vault.md", "hcl") });
         self.post("sys/policies/acl/rootbridge", policy).await;
         root["data"]["certificate"].as_str().unwrap().to_owned()
     }

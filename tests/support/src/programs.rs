@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use crate::process::Process;
+use crate::{PATIENCE, eventually};
+
 /// The TCP ports that a process listens on, from /proc.
 pub fn listening(process: i32) -> Vec<u16> {
     let entries = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
@@ -17,4 +20,24 @@ pub fn listening(process: i32) -> Vec<u16> {
     });
     own.map(|row| u16::from_str_radix(row[1].rsplit(':').next().unwrap(), 16).unwrap())
         .collect()
+}
+
+/// The address at which a process answers, once it does.
+pub async fn answering(
+    process: &Process,
+    scheme: &str,
+    answers: impl AsyncFn(&str) -> bool,
+) -> String {
+    let mut found = None;
+    eventually(PATIENCE, "the program answers", async || {
+        for port in listening(process.id().as_raw()) {
+            let url = format!("{scheme}://127.0.0.1:{port}");
+            if answers(&url).await {
+                found = Some(url);
+            }
+        }
+        found.is_some()
+    })
+    .await;
+    found.unwrap()
 }

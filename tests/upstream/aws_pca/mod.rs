@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rootbridge::upstream::Answer;
 use rootbridge_test_support::command::run;
-use rootbridge_test_support::files::repository;
+use rootbridge_test_support::files::{documented, repository};
 use rootbridge_test_support::process::Process;
 use rootbridge_test_support::{PATIENCE, TestServer, eventually};
 use serde_json::{Value, json};
@@ -134,9 +134,7 @@ struct Moto {
 
 impl Moto {
     async fn start(directory: &Path) -> Self {
-        let how_to = include_str!("../../../docs/how-to/upstream-aws-pca.md");
-        let (_, policy) = how_to.split_once("```json\n").unwrap();
-        let policy = policy.split_once("```").unwrap().0;
+        let policy = documented("upstream-aws-pca.md", "json");
         let (policy_file, made) = (directory.join("policy.json"), directory.join("made.json"));
         fs::write(&policy_file, policy).unwrap();
         let python = repository(PYTHON);
