@@ -84,6 +84,7 @@ impl Authority {
         let actor = Actor {
             name: "benchmark".to_owned(),
             via: "cli".to_owned(),
+            lease: None,
         };
         for change in changes {
             ledger.apply(change, &actor).await.unwrap();
@@ -119,6 +120,8 @@ impl Authority {
                 .unwrap(),
             idempotency_key: None,
             recorded_at: now,
+
+            lease: None,
         }
     }
 

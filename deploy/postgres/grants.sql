@@ -25,5 +25,6 @@ GRANT UPDATE (issuer, key_id, state, csr, reference, problem, attempts, attempt_
     changed_at, ended_at) ON ca_request TO :"server";
 GRANT UPDATE (phase, backwards, new_issuer, new_anchor, changed_at, ended_at) ON rotation TO :"server";
 GRANT UPDATE (issuer, dropped_at) ON planned_key TO :"server";
+GRANT UPDATE (holder, boot, since, fence) ON work_lease TO :"server";
 -- Paths and answers are replaced.
 GRANT DELETE ON ca_path, ca_answer TO :"server";

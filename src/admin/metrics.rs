@@ -35,6 +35,11 @@ struct ListenerLabels {
     listener: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WorkLabels {
+    work: String,
+}
+
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -47,6 +52,7 @@ pub struct Metrics {
     hsm_probe_duration: Family<TokenLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     ledger_up: Gauge,
     ledger_queued: Gauge,
+    work_held: Family<WorkLabels, Gauge>,
     issuer_ready: Family<DomainLabels, Gauge>,
     issuer_not_after: Family<DomainLabels, Gauge>,
     issuer_expires_in: Family<DomainLabels, Gauge>,
@@ -69,6 +75,7 @@ impl Default for Metrics {
             hsm_probe_duration: Family::default(),
             ledger_up: Gauge::default(),
             ledger_queued: Gauge::default(),
+            work_held: Family::default(),
             issuer_ready: Family::default(),
             issuer_not_after: Family::default(),
             issuer_expires_in: Family::default(),
@@ -133,6 +140,11 @@ impl Metrics {
             self.ledger_queued.clone(),
         );
         registry.register(
+            "work_held",
+            "1 for each work that this server alone does among those of the ledger",
+            self.work_held.clone(),
+        );
+        registry.register(
             "issuer_ready",
             "1 when the authority can sign",
             self.issuer_ready.clone(),
@@ -175,7 +187,7 @@ impl Metrics {
         &self,
         health_state: &HealthState,
         authorities: &[AuthorityStatus],
-        queued_outcomes: usize,
+        (queued_outcomes, works): (usize, &[String]),
         targets: &[TargetStatus],
         listeners: &[(String, Arc<Certificates>)],
         now: UnixTime,
@@ -209,6 +221,11 @@ impl Metrics {
         self.ledger_up
             .set(i64::from(health_state.ledger_error().is_none()));
         self.ledger_queued.set(to_i64(queued_outcomes as u64));
+        self.work_held.clear();
+        for work in works {
+            let work = work.clone();
+            self.work_held.get_or_create(&WorkLabels { work }).set(1);
+        }
         for authority in authorities {
             let labels = DomainLabels {
                 trust_domain: authority.trust_domain.clone(),

@@ -246,6 +246,7 @@ fn actor(operator: Operator) -> Actor {
     Actor {
         name: operator.0,
         via: "admin".to_owned(),
+        lease: None,
     }
 }
 

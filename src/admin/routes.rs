@@ -30,6 +30,8 @@ struct Status {
     tokens: std::collections::BTreeMap<String, TokenHealth>,
     bundle_targets: Vec<TargetStatus>,
     upstream: Vec<RequestStatus>,
+    /// What this server alone does among those of the ledger.
+    work: Vec<String>,
 }
 
 /// Public for GET and HEAD: they name no workload.
@@ -81,7 +83,10 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let text = admin.metrics.scrape(
         &admin.health_state,
         &admin.authorities.status(),
-        admin.pipeline.queued_outcomes(),
+        (
+            admin.pipeline.queued_outcomes(),
+            &admin.pipeline.work_leases().held(),
+        ),
         &admin.distribution.all(),
         &admin.listeners,
         now,
@@ -100,6 +105,7 @@ async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
         tokens: admin.health_state.tokens(),
         bundle_targets: admin.distribution.all(),
         upstream: admin.renewing.all(),
+        work: admin.pipeline.work_leases().held(),
     })
 }
 

@@ -129,6 +129,7 @@ impl Core {
     /// ledger. Returns whether all of them are done.
     pub async fn close(&self, bound: Duration) -> bool {
         let done = self.pipeline.drain(bound).await;
+        self.pipeline.work_leases().give_up_all().await;
         self.lease.end().await;
         if let Some(mark) = &self.mark {
             mark.end().await;

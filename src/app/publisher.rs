@@ -22,14 +22,19 @@ pub(super) fn start(
 ) -> Arc<Distribution> {
     let distribution = Arc::new(Distribution::default());
     let ledger = Arc::clone(&core.ledger);
+    let leases = core.pipeline.work_leases().clone();
     let dependencies = Dependencies {
         config: config.publisher().clone(),
         instance: config.instance().name().to_owned(),
         bundles: Arc::clone(bundles),
         distribution: Arc::clone(&distribution),
-        record: Box::new(move |rollout| {
-            let ledger = Arc::clone(&ledger);
-            Box::pin(async move { ledger.record_rollout(rollout).await })
+        record: Box::new(move |rollout, lease| {
+            let (ledger, leases) = (Arc::clone(&ledger), leases.clone());
+            Box::pin(async move {
+                let work = format!("bundles/{}", rollout.cluster);
+                let lease = lease.get_or_try_init(|| leases.seize(&work)).await?;
+                ledger.record_rollout(rollout, Some(lease)).await
+            })
         }),
         clock: Arc::clone(&core.clock),
     };

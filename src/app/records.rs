@@ -81,10 +81,7 @@ impl Records {
         let change = Change::RefreshBundles {
             now: self.core.clock.now(),
         };
-        let by = Actor {
-            name: "rootbridge".to_owned(),
-            via: "server".to_owned(),
-        };
+        let by = Actor::server(None);
         if let Err(error) = self.core.ledger.apply(change, &by).await {
             tracing::debug!(%error, "expired anchors were not removed");
         }

@@ -17,13 +17,11 @@ pub(super) fn new(
 ) -> Renewals {
     let metrics = Metrics::default();
     metrics.register(registry);
-    let actor = Actor {
-        name: "rootbridge".to_owned(),
-        via: "server".to_owned(),
-    };
+    let actor = Actor::server(None);
     let parts = Parts {
         instance: config.instance().name().to_owned(),
         ceremony: core.ceremony(actor),
+        leases: core.pipeline.work_leases().clone(),
         ledger: Arc::clone(&core.ledger),
         clock: Arc::clone(&core.clock),
         metrics,

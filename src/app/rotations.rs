@@ -41,6 +41,7 @@ pub(super) fn new(
         ledger: Arc::clone(&core.ledger),
         clock: Arc::clone(&core.clock),
         ceremony: Box::new(move |actor| ceremonies.ceremony(actor)),
+        leases: core.pipeline.work_leases().clone(),
         authorities: Arc::clone(authorities),
         bundles: Arc::clone(bundles),
         distribution: Arc::clone(distribution),

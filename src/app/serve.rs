@@ -192,6 +192,7 @@ pub async fn serve(
     let parts = controllers::Dependencies {
         clusters,
         authorities: Arc::clone(&authorities),
+        leases: core.pipeline.work_leases().clone(),
         clock: Arc::clone(&core.clock),
         metrics: controlling,
     };

@@ -103,5 +103,6 @@ pub(super) fn actor() -> Actor {
     Actor {
         name,
         via: "cli".to_owned(),
+        lease: None,
     }
 }

@@ -64,6 +64,7 @@ impl IssuanceContext {
             epoch: self.in_flight.epoch().clone(),
             idempotency_key: request.idempotency_key.clone(),
             recorded_at: self.now,
+            lease: request.lease.clone(),
         }
     }
 }

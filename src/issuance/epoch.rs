@@ -122,6 +122,10 @@ impl EpochManager {
         self.unavailable.load(Ordering::Relaxed)
     }
 
+    pub(super) fn lease(&self) -> Duration {
+        self.lease
+    }
+
     pub(super) fn queued_outcomes(&self) -> usize {
         lock(&self.queued).len()
     }
@@ -226,11 +230,11 @@ impl EpochManager {
         }
     }
 
-    async fn lease_time(&self) -> Result<UnixTime, LedgerError> {
+    pub(super) async fn lease_time(&self) -> Result<UnixTime, LedgerError> {
         lease_time(self.ledger.as_ref(), self.clock.as_ref(), self.lease).await
     }
 
-    fn epoch(&self) -> Epoch {
+    pub(super) fn epoch(&self) -> Epoch {
         lock(&self.current).epoch.clone()
     }
 }

@@ -30,6 +30,7 @@ mod shared_revision;
 mod signable;
 mod status;
 mod subordinate;
+mod work_leases;
 
 pub use admission::{AdmissionConfig, Limited, RawAdmission, RawLimit, What, Whose};
 pub use authorities::Authorities;
@@ -50,3 +51,4 @@ pub use refresh::{active_path, active_row};
 pub use request::{IssuanceRequest, Naming};
 pub use status::AuthorityStatus;
 pub use subordinate::{NO_REMAINING_PATH_LEN, path_len_remedy};
+pub use work_leases::WorkLeases;

@@ -10,6 +10,7 @@ use super::error::IssueError;
 use super::issued::Issued;
 use super::request::{IssuanceRequest, Naming};
 use crate::authn::Caller;
+use crate::ledger::WorkLease;
 use crate::policy::Scope;
 use crate::x509::{Csr, CsrError, San, Serial, TrustDomain};
 
@@ -27,6 +28,8 @@ pub struct OwnKeyRequest<'a> {
     pub ttl: Option<Duration>,
     /// Whether it is a CA below the issuing CA, instead of a leaf.
     pub is_ca: bool,
+    /// On the work that the certificate is for.
+    pub lease: Option<WorkLease>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +66,7 @@ impl Authorities {
             node_authorization: None,
             idempotency_key: None,
             request_id: format!("{}-{}", request.purpose, Serial::new(self.now())),
+            lease: request.lease,
         };
         let issued = match request.is_ca {
             false => self.issue(issuance).await?,

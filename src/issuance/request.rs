@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::authn::{Caller, Identity};
+use crate::ledger::WorkLease;
 use crate::policy::{NodeAuthorization, Scope};
 use crate::x509::{Csr, LinkerdMesh, San};
 
@@ -35,6 +36,8 @@ pub struct IssuanceRequest {
     pub idempotency_key: Option<String>,
     /// For the log, the ledger and the response.
     pub request_id: String,
+    /// It is signed only while this server holds the lease.
+    pub lease: Option<WorkLease>,
 }
 
 impl IssuanceRequest {

@@ -45,6 +45,7 @@ impl Authorities {
             epoch: in_flight.epoch().clone(),
             idempotency_key: None,
             recorded_at: self.now(),
+            lease: None,
         };
         let signable = Request {
             public_key: key.public_key().clone(),

@@ -105,6 +105,13 @@ pub enum LedgerError {
         rotation: RotationId,
         phase: RotationPhase,
     },
+    /// Another server does this work now.
+    #[error("the lease on {work} has changed hands: {holder} holds it")]
+    LeaseLost {
+        work: String,
+        /// The instance that holds it.
+        holder: String,
+    },
     /// The change or call violates a rule; nothing was done.
     #[error("{0}")]
     Refused(String),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::words::words;
-use super::{CaCertificateId, IssuerId};
+use super::{CaCertificateId, IssuerId, WorkLease};
 use crate::clock::UnixTime;
 use crate::x509::{Serial, SignatureAlgorithm, TrustDomain};
 
@@ -125,6 +125,8 @@ pub struct Intent {
     /// Unique; a repeated request with the same key gets what is on record.
     pub idempotency_key: Option<String>,
     pub recorded_at: UnixTime,
+    /// It is recorded only while this lease has its holder; it is not on record itself.
+    pub lease: Option<WorkLease>,
 }
 
 /// The result of [`Ledger::record`](super::Ledger::record).

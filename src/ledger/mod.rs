@@ -23,6 +23,7 @@ mod sql;
 pub mod sqlite;
 mod store;
 mod words;
+mod work_lease;
 
 use std::fmt;
 use std::time::Duration;
@@ -53,6 +54,7 @@ pub use rotation::{
 pub use row::{CertificateRow, CheckReport};
 pub use sqlite::{OpenMode, Sqlite};
 pub use store::LedgerStore;
+pub use work_lease::{Claim, ClaimFrom, WorkLease, WorkLeaseRecord};
 
 use crate::clock::UnixTime;
 use crate::x509::{Serial, TrustDomain};
@@ -74,8 +76,8 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`LedgerError::IssuerNotActive`], [`LedgerError::UnknownIssuer`],
-    /// [`LedgerError::DuplicateSerial`], [`LedgerError::UnknownEpoch`], [`LedgerError::Unavailable`]:
-    /// nothing may be signed.
+    /// [`LedgerError::DuplicateSerial`], [`LedgerError::UnknownEpoch`], [`LedgerError::LeaseLost`],
+    /// [`LedgerError::Unavailable`]: nothing may be signed.
     fn record(&self, intent: Intent) -> LedgerFuture<'_, Record>;
 
     /// Records the outcome of an intent; durable when it returns. Repeating the same outcome is no
@@ -127,16 +129,21 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     /// transaction.
     ///
     /// # Errors
-    /// [`LedgerError::Refused`] and the `Unknown…` errors: nothing was changed.
+    /// [`LedgerError::Refused`], the `Unknown…` errors, and [`LedgerError::LeaseLost`] when the actor's
+    /// lease has changed hands: nothing was changed.
     fn apply<'a>(&'a self, change: Change, by: &'a Actor) -> LedgerFuture<'a, Applied>;
 
     /// Records that every object of a target contains a bundle version, and returns since when. It
     /// stores the newest version of each cluster and target, and the first time of each version.
     ///
     /// # Errors
-    /// [`LedgerError::UnknownAuthority`], and [`LedgerError::Refused`] for a version that does not
-    /// exist.
-    fn record_rollout(&self, rollout: BundleRollout) -> LedgerFuture<'_, UnixTime>;
+    /// [`LedgerError::UnknownAuthority`], [`LedgerError::Refused`] for a version that does not exist, and
+    /// [`LedgerError::LeaseLost`].
+    fn record_rollout<'a>(
+        &'a self,
+        rollout: BundleRollout,
+        lease: Option<&'a WorkLease>,
+    ) -> LedgerFuture<'a, UnixTime>;
 
     /// The newest rollout of every target in every cluster, ordered by their names.
     fn rollouts(&self) -> LedgerFuture<'_, Vec<BundleRollout>>;
@@ -192,6 +199,31 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     /// Concludes as unknown the open intents of the instance's earlier epochs and of instances whose
     /// lease has expired, and returns how many there were.
     fn reconcile<'a>(&'a self, epoch: &'a Epoch, now: UnixTime) -> LedgerFuture<'a, u64>;
+
+    /// Claims the lease on `work` for an epoch. A lease is valid as long as its holder's own one, which
+    /// [`renew`](Self::renew) extends; one that is held already is returned again.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownEpoch`], and [`LedgerError::Refused`] when the epoch's own lease has expired.
+    fn claim<'a>(
+        &'a self,
+        work: &'a str,
+        from: ClaimFrom,
+        epoch: &'a Epoch,
+        now: UnixTime,
+    ) -> LedgerFuture<'a, Claim>;
+
+    /// Gives a lease up, so that the next holder need not wait. One that is lost already is no error.
+    fn give_up<'a>(&'a self, lease: &'a WorkLease) -> LedgerFuture<'a, ()>;
+
+    /// Whether a lease still has its holder, for what is written outside of the ledger.
+    ///
+    /// # Errors
+    /// [`LedgerError::LeaseLost`].
+    fn require<'a>(&'a self, lease: &'a WorkLease) -> LedgerFuture<'a, ()>;
+
+    /// All leases on work, by name.
+    fn work_leases(&self) -> LedgerFuture<'_, Vec<WorkLeaseRecord>>;
 
     /// What tells this ledger from every other one, its copies excepted; `None` before its first key.
     fn identity(&self) -> LedgerFuture<'_, Option<String>>;

@@ -10,6 +10,7 @@ use super::planned_key::{PlannedKey, PlannedKeyChange};
 use super::presence::PresenceChange;
 use super::rotation::RotationChange;
 use super::words::words;
+use super::work_lease::WorkLease;
 use crate::clock::UnixTime;
 use crate::x509::TrustDomain;
 
@@ -175,6 +176,19 @@ pub struct Actor {
     pub name: String,
     /// `cli`, `admin` or `server`.
     pub via: String,
+    /// Its changes are made only while it holds this lease.
+    pub lease: Option<WorkLease>,
+}
+
+impl Actor {
+    /// The server itself, as the author of what it does without being asked.
+    pub fn server(lease: Option<WorkLease>) -> Self {
+        Self {
+            name: "rootbridge".to_owned(),
+            via: "server".to_owned(),
+            lease,
+        }
+    }
 }
 
 /// A change of the records.

@@ -106,6 +106,7 @@ pub(super) fn issuance_request(
         node_authorization: None,
         idempotency_key,
         request_id: request_id.to_owned(),
+        lease: None,
     })
 }
 

@@ -77,6 +77,7 @@ impl IstioCertificateService for Istio {
                     node_authorization: delegation,
                     idempotency_key: None,
                     request_id: request_id.to_string(),
+                    lease: None,
                 })
                 .await?;
             Ok(answer(&issued))

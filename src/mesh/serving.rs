@@ -212,6 +212,7 @@ impl ServingCertificate {
             names: &wanted.names,
             ttl: None,
             is_ca: false,
+            lease: None,
         };
         let (key, issued) = self.authorities.issue_own_key(request).await?;
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));

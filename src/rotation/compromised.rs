@@ -200,10 +200,7 @@ impl Rotations {
                 )));
             }
             // Before anything is retired: without it there would be no issuing CA at all.
-            let by = Actor {
-                name: "rootbridge".to_owned(),
-                via: "server".to_owned(),
-            };
+            let by = Actor::server(None);
             (self.parts.ceremony)(by).require_token(token).await?;
             let begin = begin(
                 authority,

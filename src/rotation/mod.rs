@@ -37,7 +37,7 @@ pub use status::{RotationStatus, StepStatus};
 pub use watchers::{RawWatcher, WatcherConfig, WatcherError, Watchers};
 
 use crate::clock::{Clock, UnixTime};
-use crate::issuance::{Authorities, Ceremony};
+use crate::issuance::{Authorities, Ceremony, WorkLeases};
 use crate::ledger::{
     Actor, Ledger, LedgerError, RotationKind, RotationPhase, RotationRecord, ServerReport, Snapshot,
 };
@@ -70,6 +70,8 @@ pub struct Parts {
     pub ledger: Arc<dyn Ledger>,
     pub clock: Arc<dyn Clock>,
     pub ceremony: CeremonyFor,
+    /// Of the servers that share the ledger, one makes the keys of a rotation.
+    pub leases: WorkLeases,
     pub authorities: Arc<Authorities>,
     pub bundles: Arc<Bundles>,
     pub distribution: Arc<Distribution>,

@@ -12,7 +12,7 @@ use super::Rotations;
 use super::error::RotationError;
 use crate::error_chain::error_chain;
 use crate::ledger::{
-    Actor, IssuerState, LedgerError, RotationId, RotationPhase, RotationRecord, Snapshot,
+    Actor, Claim, IssuerState, LedgerError, RotationId, RotationPhase, RotationRecord, Snapshot,
 };
 use crate::trust::rotation::{Condition, Reason, Verdict};
 
@@ -100,7 +100,11 @@ impl Rotations {
         if waits {
             return Ok(());
         }
-        match self.prepare(rotation, &server()).await {
+        let work = format!("rotation/{}", rotation.trust_domain);
+        let Claim::Held(lease) = self.parts.leases.claim(&work).await? else {
+            return Ok(());
+        };
+        match self.prepare(rotation, &Actor::server(Some(lease))).await {
             Ok(()) => drop(self.failures().remove(&id)),
             Err(error) => {
                 let error = error_chain(&error);
@@ -109,6 +113,8 @@ impl Rotations {
                     "the rotation is not prepared yet"
                 );
                 self.failures().insert(id, (now, error));
+                // The next server may have a token that can.
+                self.parts.leases.give_up(&work).await;
             }
         }
         Ok(())
@@ -124,7 +130,7 @@ impl Rotations {
         // An operator may have moved it in the meantime: what was read is read again.
         let moved = match self.next(rotation, records).await {
             Ok(Some(verdict)) => {
-                let by = &server();
+                let by = &Actor::server(None);
                 let reason = reason.filter(|_| may_be_passed_by(&verdict));
                 self.make(rotation, records, verdict, reason, by).await
             }
@@ -184,11 +190,4 @@ fn log(rotation: &RotationRecord, verdict: &Verdict) {
         trust_domain = %domain, rotation = %rotation.id, phase = %rotation.phase,
         next = %verdict.to, held = verdict.held.len(), first = %first, "the rotation is held back"
     );
-}
-
-fn server() -> Actor {
-    Actor {
-        name: "rootbridge".to_owned(),
-        via: "server".to_owned(),
-    }
 }

@@ -301,10 +301,7 @@ pub(super) async fn returned(
         cluster: gone.cluster.clone(),
         how,
     });
-    let by = Actor {
-        name: "rootbridge".to_owned(),
-        via: "server".to_owned(),
-    };
+    let by = Actor::server(None);
     ledger.apply(change, &by).await.map(drop)
 }
 

@@ -16,14 +16,18 @@ use super::schedule::{after_refusals, renewal};
 use super::status::{OpenRequest, RequestStatus, Statuses, times};
 use super::step::{Authority, Step, Worker};
 use crate::clock::{Clock, UnixTime};
-use crate::issuance::{Ceremony, active_path, active_row};
-use crate::ledger::{AuthorityRecord, CaRequestState, Ledger, LedgerError};
+use crate::issuance::{Ceremony, WorkLeases, active_path, active_row};
+use crate::ledger::{AuthorityRecord, CaRequestState, Claim, Ledger, LedgerError, WorkLease};
 use crate::x509::TrustDomain;
 
 /// How often the ledger's revision is read: one row, in memory.
 const INTERVAL: Duration = Duration::from_millis(500);
 /// How often the records are read although none has changed.
 const LOOK: Duration = Duration::from_secs(10);
+/// What only one of the servers that share a ledger does.
+const WORK: &str = "upstream";
+/// How often it is looked whether the server that does the renewals is gone.
+const TAKE_OVER: Duration = Duration::from_secs(2);
 /// The pause after a step that failed without a record of it.
 const PAUSE: Duration = Duration::from_secs(5);
 /// How often it is looked whether a replaced issuing CA can be retired.
@@ -37,6 +41,8 @@ pub struct Parts {
     /// This server's name among those that share the ledger.
     pub instance: String,
     pub ceremony: Ceremony,
+    /// Of the servers that share the ledger, one does the renewals.
+    pub leases: WorkLeases,
     pub ledger: Arc<dyn Ledger>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
@@ -46,7 +52,8 @@ pub struct Parts {
 /// The renewals of all authorities with an upstream CA.
 #[derive(Debug)]
 pub struct Renewals {
-    worker: Arc<Worker>,
+    worker: Worker,
+    leases: WorkLeases,
     statuses: Arc<Statuses>,
     authorities: Vec<Arc<Authority>>,
     places: Arc<Semaphore>,
@@ -58,6 +65,8 @@ pub struct Renewals {
     not_before: BTreeMap<TrustDomain, UnixTime>,
     /// When it is looked again whether a replaced issuing CA can be retired.
     retire_at: BTreeMap<TrustDomain, UnixTime>,
+    /// When this server claims the renewals again, after a step failed here.
+    claims_at: Option<UnixTime>,
     seen: Option<u64>,
     look_at: Option<UnixTime>,
     failing: bool,
@@ -76,19 +85,22 @@ impl Renewals {
         Self {
             authorities: authorities.collect(),
             statuses: parts.statuses,
-            worker: Arc::new(Worker {
+            leases: parts.leases,
+            worker: Worker {
                 instance: parts.instance,
                 ceremony: parts.ceremony,
                 ledger: parts.ledger,
                 clock: parts.clock,
                 metrics: parts.metrics,
-            }),
+                lease: None,
+            },
             places: Arc::new(Semaphore::new(AT_ONCE)),
             examined: BTreeMap::new(),
             busy: HashSet::new(),
             known: BTreeMap::new(),
             not_before: BTreeMap::new(),
             retire_at: BTreeMap::new(),
+            claims_at: None,
             seen: None,
             look_at: None,
             failing: false,
@@ -113,6 +125,11 @@ impl Renewals {
                             if !is_recorded {
                                 let at = self.worker.clock.now().plus(PAUSE);
                                 self.not_before.insert(domain, at);
+                                // Another server may have a token that works; steps under way go on.
+                                if self.busy.is_empty() {
+                                    self.claims_at = Some(at);
+                                    self.leases.give_up(WORK).await;
+                                }
                             }
                         }
                         // Which authority it was is unknown: all are looked at.
@@ -147,6 +164,10 @@ impl Renewals {
             .map(|record| (record.trust_domain.clone(), record))
             .collect();
         let mut look_at = now.plus(LOOK);
+        let lease = self.lease(now).await?;
+        if lease.is_none() {
+            look_at = now.plus(TAKE_OVER);
+        }
         for authority in self.authorities.clone() {
             let domain = authority.config.trust_domain();
             self.learn(&authority, records.remove(domain));
@@ -158,6 +179,7 @@ impl Renewals {
                 look_at = look_at.min(*at);
                 continue;
             }
+            let Some(lease) = &lease else { continue };
             match self.next(&authority, revision, now) {
                 Next::At(at) => look_at = look_at.min(at),
                 Next::Now(step) => {
@@ -166,7 +188,8 @@ impl Renewals {
                     if matches!(step, Step::Retire(_)) {
                         self.retire_at.insert(domain.clone(), now.plus(RETIREMENT));
                     }
-                    let (worker, places) = (Arc::clone(&self.worker), Arc::clone(&self.places));
+                    let (worker, places) =
+                        (self.worker.under(lease.clone()), Arc::clone(&self.places));
                     steps.spawn(async move {
                         let _place = places.acquire_owned().await;
                         let is_recorded = worker.run(&authority, step).await;
@@ -178,6 +201,17 @@ impl Renewals {
         self.seen = Some(revision);
         self.look_at = Some(look_at);
         Ok(())
+    }
+
+    /// The lease of this server on all renewals, if it has it.
+    async fn lease(&self, now: UnixTime) -> Result<Option<WorkLease>, LedgerError> {
+        if self.claims_at.is_some_and(|at| now < at) {
+            return Ok(None);
+        }
+        Ok(match self.leases.claim(WORK).await? {
+            Claim::Held(lease) => Some(lease),
+            Claim::HeldBy(_) => None,
+        })
     }
 
     /// Keeps what is on record of an authority. What follows from it is computed again if it has changed.
@@ -204,8 +238,9 @@ impl Renewals {
         if let Some(open) = record.open_request() {
             let changed = open.state == CaRequestState::Received
                 && self.examined.get(domain) != Some(&revision);
-            // This instance makes no attempt now, so that an earlier run of it died during one.
-            let abandoned = open.attempt_by.as_ref() == Some(&self.worker.instance);
+            // Only the holder of the lease makes attempts, and this one makes none now: the server
+            // that began it has died or has lost the lease.
+            let abandoned = open.attempt_by.is_some();
             return match changed || abandoned || now >= open.next_attempt_at {
                 true => Next::Now(Step::Continue(Box::new(open.clone()))),
                 false => Next::At(open.next_attempt_at),

@@ -14,7 +14,7 @@ use crate::digest::hex;
 use crate::issuance::{Ceremony, CeremonyError, UpstreamOutcome};
 use crate::ledger::{
     Actor, CaRequestChange, CaRequestRecord, CaRequestState, Change, IssuerId, IssuerState, Ledger,
-    LedgerError,
+    LedgerError, WorkLease,
 };
 use crate::x509::{Certificate, read_certificates};
 
@@ -40,16 +40,26 @@ pub(super) enum Step {
 }
 
 /// Does the steps of all authorities.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Worker {
     pub(super) instance: String,
     pub(super) ceremony: Ceremony,
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
+    /// On the renewals of the authority whose step is done.
+    pub(super) lease: Option<WorkLease>,
 }
 
 impl Worker {
+    /// The same while this server holds a lease.
+    pub(super) fn under(&self, lease: WorkLease) -> Self {
+        let mut worker = self.clone();
+        worker.ceremony = self.ceremony.under(lease.clone());
+        worker.lease = Some(lease);
+        worker
+    }
+
     /// Returns false when the step failed and no record says when it is tried again.
     pub(super) async fn run(&self, authority: &Authority, step: Step) -> bool {
         let domain = authority.config.trust_domain();
@@ -63,7 +73,9 @@ impl Worker {
             Ok(()) => true,
             // Somebody else was first, or has cancelled the request.
             Err(CeremonyError::Ledger(
-                error @ (LedgerError::RequestMoved { .. } | LedgerError::RequestInFlight(_)),
+                error @ (LedgerError::RequestMoved { .. }
+                | LedgerError::RequestInFlight(_)
+                | LedgerError::LeaseLost { .. }),
             )) => {
                 tracing::info!(event = "upstream.overtaken", %domain, upstream, %error, "the records have moved on");
                 true
@@ -157,12 +169,12 @@ impl Worker {
                 let is_new = request.state != CaRequestState::Pending
                     || request.reference.as_ref() != Some(&reference);
                 if is_new {
-                    tracing::info!(event = "upstream.pending", %domain, upstream, request = %id, reference, "the upstream CA decides later");
                     let wait = CaRequestChange::Wait {
                         request: id,
-                        reference,
+                        reference: reference.clone(),
                     };
                     self.change(wait).await?;
+                    tracing::info!(event = "upstream.pending", %domain, upstream, request = %id, reference, "the upstream CA decides later");
                 }
                 self.retry(authority, request, retry_after, None).await
             }
@@ -345,7 +357,8 @@ impl Worker {
             issuer: issuer.clone(),
             state: IssuerState::Retired,
         };
-        self.ledger.apply(change, &actor()).await?;
+        let by = Actor::server(self.lease.clone());
+        self.ledger.apply(change, &by).await?;
         let domain = authority.config.trust_domain();
         tracing::info!(event = "upstream.retired", %domain, %issuer, "an issuing CA was retired: its last certificate has expired");
         Ok(())
@@ -353,15 +366,8 @@ impl Worker {
 
     async fn change(&self, change: CaRequestChange) -> Result<(), CeremonyError> {
         let change = Change::Request(change);
-        Ok(self.ledger.apply(change, &actor()).await.map(drop)?)
-    }
-}
-
-/// This server, as the author of what it does by itself.
-pub(super) fn actor() -> Actor {
-    Actor {
-        name: "rootbridge".to_owned(),
-        via: "server".to_owned(),
+        let by = Actor::server(self.lease.clone());
+        Ok(self.ledger.apply(change, &by).await.map(drop)?)
     }
 }
 

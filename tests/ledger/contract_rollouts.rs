@@ -35,7 +35,11 @@ pub async fn the_newest_rollout_of_each_target_is_stored(store: &dyn Store) {
 
     let first = rollout(&fixture, 1, digest(&fixture, 1).await);
     assert_eq!(
-        fixture.ledger.record_rollout(first.clone()).await.unwrap(),
+        fixture
+            .ledger
+            .record_rollout(first.clone(), None)
+            .await
+            .unwrap(),
         NOW
     );
     // Said again later, by another: the first moment stays.
@@ -45,12 +49,19 @@ pub async fn the_newest_rollout_of_each_target_is_stored(store: &dyn Store) {
         by: "rootbridge-1".into(),
         ..first.clone()
     };
-    assert_eq!(fixture.ledger.record_rollout(again).await.unwrap(), NOW);
+    assert_eq!(
+        fixture.ledger.record_rollout(again, None).await.unwrap(),
+        NOW
+    );
     let west = BundleRollout {
         cluster: "west".into(),
         ..first.clone()
     };
-    fixture.ledger.record_rollout(west.clone()).await.unwrap();
+    fixture
+        .ledger
+        .record_rollout(west.clone(), None)
+        .await
+        .unwrap();
     let ledger = store.other().await;
     assert_eq!(ledger.rollouts().await.unwrap(), [first, west.clone()]);
 
@@ -60,7 +71,11 @@ pub async fn the_newest_rollout_of_each_target_is_stored(store: &dyn Store) {
         ..rollout(&fixture, 2, digest(&fixture, 2).await)
     };
     assert_eq!(
-        fixture.ledger.record_rollout(second.clone()).await.unwrap(),
+        fixture
+            .ledger
+            .record_rollout(second.clone(), None)
+            .await
+            .unwrap(),
         later
     );
     assert_eq!(ledger.rollouts().await.unwrap(), [second, west]);
@@ -68,7 +83,7 @@ pub async fn the_newest_rollout_of_each_target_is_stored(store: &dyn Store) {
     let revision = ledger.revision().await.unwrap();
     fixture
         .ledger
-        .record_rollout(rollout(&fixture, 1, digest(&fixture, 1).await))
+        .record_rollout(rollout(&fixture, 1, digest(&fixture, 1).await), None)
         .await
         .unwrap();
     assert_eq!(ledger.revision().await.unwrap(), revision);
@@ -78,7 +93,11 @@ pub async fn what_was_never_published_is_not_delivered(store: &dyn Store) {
     let fixture = Fixture::build(store.server().await).await;
     let digest = digest(&fixture, 1).await;
     for wrong in [rollout(&fixture, 2, digest), rollout(&fixture, 1, [7; 32])] {
-        let refused = fixture.ledger.record_rollout(wrong).await.unwrap_err();
+        let refused = fixture
+            .ledger
+            .record_rollout(wrong, None)
+            .await
+            .unwrap_err();
         assert!(matches!(refused, LedgerError::Refused(_)), "{refused}");
     }
     let nobody = domain("nobody.example");
@@ -86,7 +105,11 @@ pub async fn what_was_never_published_is_not_delivered(store: &dyn Store) {
         trust_domain: nobody.clone(),
         ..rollout(&fixture, 1, digest)
     };
-    let refused = fixture.ledger.record_rollout(wrong).await.unwrap_err();
+    let refused = fixture
+        .ledger
+        .record_rollout(wrong, None)
+        .await
+        .unwrap_err();
     assert_eq!(refused, LedgerError::UnknownAuthority(nobody));
     assert_eq!(fixture.ledger.rollouts().await.unwrap(), []);
 }

@@ -40,6 +40,8 @@ fn made(fixture: &Fixture, n: u64) -> Intent {
     Intent {
         serial: Some(Serial::new(now)),
         recorded_at: now,
+
+        lease: None,
         ..fixture.intent(&subject)
     }
 }

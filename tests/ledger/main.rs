@@ -25,6 +25,7 @@ mod contract_records;
 mod contract_requests;
 mod contract_rollouts;
 mod contract_rotations;
+mod contract_work_leases;
 
 mod crash;
 mod load;
@@ -118,6 +119,10 @@ macro_rules! whole_contract {
             one_rotation_of_an_authority_is_open,
             who_holds_an_older_bundle_is_known,
             nothing_alive_is_retired,
+        );
+        contract!($factory, contract_work_leases:
+            one_server_does_the_work,
+            two_servers_reconcile_at_once,
         );
         contract!($factory, contract_high_water:
             knows_how_far_it_has_come,

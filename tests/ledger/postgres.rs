@@ -11,6 +11,7 @@ use rootbridge::ledger::{
     PostgresConfig, Record, State,
 };
 use rootbridge_test_support::postgres::PostgresServer;
+use rootbridge_test_support::{PATIENCE, eventually};
 
 use crate::postgres_proxy::Proxy;
 use crate::support::{Fixture, NOW, Store, block_on, issued, new, operator};
@@ -215,5 +216,42 @@ fn a_commit_without_an_answer_counts() {
         assert_eq!(all.len(), 3, "a batch was made twice");
         // Nothing but the first numbers was used: no batch was made again.
         assert_eq!(store.psql("SELECT last_value FROM intent_id"), "3");
+    });
+}
+
+/// A server that is stopped within a transaction holds the lock that all need: the database ends the
+/// transaction, and the others go on.
+#[test]
+fn a_transaction_of_a_stopped_server_ends() {
+    let store = PostgresStore::new();
+    block_on(async {
+        let proxy = Proxy::start(store.server).await;
+        let url = proxy.url(&store.database);
+        let password = PasswordSource::File(proxy.password());
+        let through = open(&url, Some(password), &store.clock).await.unwrap();
+        let stopped = Fixture::build(Arc::new(through)).await;
+        let other = store.server().await;
+        proxy.stop_before_commit();
+        let intent = stopped.leaf("stopped");
+        let serial = intent.serial.unwrap();
+        let ledger = Arc::clone(&stopped.ledger);
+        let record = tokio::spawn(async move { ledger.record(intent).await });
+        eventually(PATIENCE, "it is stopped", async || proxy.cut() == 1).await;
+        // A change of the records needs the lock alone.
+        let retire = Change::SetIssuerState {
+            issuer: stopped.issuing.id(),
+            state: IssuerState::Retired,
+        };
+        eventually(PATIENCE, "the other goes on", async || {
+            other.apply(retire.clone(), &operator()).await.is_ok()
+        })
+        .await;
+        // What it was about to record is not on record, and will not be.
+        let error = record.await.unwrap().unwrap_err();
+        assert!(
+            error.is_outage() || matches!(error, LedgerError::IssuerNotActive { .. }),
+            "{error}"
+        );
+        assert_eq!(other.certificate(None, &serial).await.unwrap(), None);
     });
 }

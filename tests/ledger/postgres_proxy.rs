@@ -19,6 +19,7 @@ pub struct Proxy {
 #[derive(Default)]
 struct State {
     armed: AtomicBool,
+    stops: AtomicBool,
     cut: AtomicU32,
 }
 
@@ -66,7 +67,13 @@ impl Proxy {
         self.state.armed.store(true, Ordering::SeqCst);
     }
 
-    /// How many answers were lost.
+    /// The next commit is not passed on, as if the server had been stopped before it; the connection ends
+    /// when the database ends it.
+    pub fn stop_before_commit(&self) {
+        self.state.stops.store(true, Ordering::SeqCst);
+    }
+
+    /// How many answers were lost, and servers stopped.
     pub fn cut(&self) -> u32 {
         self.state.cut.load(Ordering::SeqCst)
     }
@@ -79,6 +86,11 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, state: Arc<State>) 
             read = client.read(&mut asked) => {
                 let Ok(length @ 1..) = read else { return };
                 let commits = contains(&asked[..length], b"Q\0\0\0\x0bCOMMIT\0");
+                if commits && state.stops.swap(false, Ordering::SeqCst) {
+                    state.cut.fetch_add(1, Ordering::SeqCst);
+                    while matches!(server.read(&mut answered).await, Ok(1..)) {}
+                    return;
+                }
                 if server.write_all(&asked[..length]).await.is_err() {
                     return;
                 }

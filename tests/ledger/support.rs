@@ -49,6 +49,7 @@ pub fn operator() -> Actor {
     Actor {
         name: "alice".into(),
         via: "cli".into(),
+        lease: None,
     }
 }
 
@@ -249,6 +250,8 @@ pub fn intent(issuer: &IssuerId, domain: &TrustDomain, epoch: &Epoch, subject: &
         epoch: epoch.clone(),
         idempotency_key: None,
         recorded_at: NOW,
+
+        lease: None,
     }
 }
 

@@ -172,6 +172,7 @@ async fn a_repeated_import_repairs_a_path_with_the_root_in_it() {
     let by = Actor {
         name: "an earlier version".into(),
         via: "cli".into(),
+        lease: None,
     };
     let change = Change::SetPath { certificate, path };
     ledger.apply(change, &by).await.unwrap();

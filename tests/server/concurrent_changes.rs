@@ -160,5 +160,6 @@ fn request_for(domain: &TrustDomain, csr: &KeyAndCsr) -> IssuanceRequest {
         node_authorization: None,
         idempotency_key: None,
         request_id: "moment".to_owned(),
+        lease: None,
     }
 }

@@ -29,6 +29,7 @@ async fn plan(setup: &TestServer) {
     let by = Actor {
         name: "a server that was killed".into(),
         via: "server".into(),
+        lease: None,
     };
     let trust_domain: rootbridge::x509::TrustDomain = TD.parse().unwrap();
     let create = Change::CreateAuthority {

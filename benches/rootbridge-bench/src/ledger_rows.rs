@@ -98,5 +98,7 @@ fn intent(
         epoch: epoch.clone(),
         idempotency_key: None,
         recorded_at: at,
+
+        lease: None,
     })
 }

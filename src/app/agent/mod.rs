@@ -58,7 +58,7 @@ pub async fn agent(file: PathBuf) -> anyhow::Result<()> {
         bundles,
         distribution,
         // The server's ledger has what the agent reports.
-        record: Box::new(move |_| {
+        record: Box::new(move |_, _| {
             let now = at.now();
             Box::pin(async move { Ok(now) })
         }),

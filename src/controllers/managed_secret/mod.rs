@@ -22,7 +22,10 @@ use super::watch::{WatchHandler, watch};
 use crate::backoff::{self, Backoff};
 use crate::clock::{Clock, UnixTime};
 use crate::cluster::{ApiClient, ApiError, Cluster, Collection};
-use crate::issuance::{Authorities, NO_REMAINING_PATH_LEN, OwnKeyRequest, path_len_remedy};
+use crate::issuance::{
+    Authorities, NO_REMAINING_PATH_LEN, OwnKeyRequest, WorkLeases, path_len_remedy,
+};
+use crate::ledger::{Claim, LedgerError, WorkLease};
 use crate::log_limit::OnChange;
 use secret::Material;
 pub(super) use spec::{CertificateRole, SecretSpec};
@@ -66,6 +69,7 @@ pub(super) struct ManagedSecret<W> {
     observer: W,
     cluster: Arc<Cluster>,
     authorities: Arc<Authorities>,
+    leases: WorkLeases,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
     /// The watch reported a change of the secret.
@@ -84,6 +88,7 @@ impl<W: Observer> ManagedSecret<W> {
             observer,
             cluster,
             authorities: Arc::clone(&dependencies.authorities),
+            leases: dependencies.leases.clone(),
             clock: Arc::clone(&dependencies.clock),
             metrics: dependencies.metrics.clone(),
             changed: Notify::new(),
@@ -120,6 +125,7 @@ impl<W: Observer> ManagedSecret<W> {
                 Ok(Outcome::UpToDate(renew_in)) => renew_in.min(RESYNC),
                 // Read it back at once.
                 Ok(Outcome::Written) => Duration::ZERO,
+                Ok(Outcome::Elsewhere) => MIN_WAIT,
                 Ok(Outcome::Deferred) => issue_delay.max(MIN_WAIT),
                 Err(why) => {
                     self.report(&mut reasons, &why);
@@ -171,6 +177,12 @@ impl<W: Observer> ManagedSecret<W> {
         if !may_issue {
             return Ok(Outcome::Deferred);
         }
+        let work = format!("secret/{}/{namespace}/{name}", cluster.name());
+        let lease = match self.leases.claim(&work).await {
+            Ok(Claim::Held(lease)) => lease,
+            Ok(Claim::HeldBy(_)) => return Ok(Outcome::Elsewhere),
+            Err(error) => return Err(error.to_string()),
+        };
         let trust_domain = cluster.trust_domain();
         if self.spec.role != CertificateRole::Leaf && issuer.remaining_path_len() == Some(0) {
             return Err(format!(
@@ -182,8 +194,11 @@ impl<W: Observer> ManagedSecret<W> {
         secret::dry_run(&client, namespace, name)
             .await
             .map_err(down)?;
-        let material = self.issue().await?;
+        let material = self.issue(&lease).await?;
         issued_at.push(Instant::now());
+        // Another server may have written it while this one was stopped.
+        let lost = |error: LedgerError| error.to_string();
+        self.leases.require(&lease).await.map_err(lost)?;
         self.observer.before_write(&client).await;
         secret::apply(&client, namespace, name, &material)
             .await
@@ -203,7 +218,7 @@ impl<W: Observer> ManagedSecret<W> {
         Ok(Outcome::Written)
     }
 
-    async fn issue(&self) -> Result<Material, String> {
+    async fn issue(&self, lease: &WorkLease) -> Result<Material, String> {
         let (cluster, spec) = (self.cluster.config(), &self.spec);
         let request = OwnKeyRequest {
             trust_domain: cluster.trust_domain(),
@@ -213,6 +228,7 @@ impl<W: Observer> ManagedSecret<W> {
             names: &spec.names,
             ttl: spec.role.lifetime(),
             is_ca: spec.role != CertificateRole::Leaf,
+            lease: Some(lease.clone()),
         };
         let issued = self.authorities.issue_own_key(request).await;
         let (key, issued) = issued.map_err(|error| error.to_string())?;
@@ -249,6 +265,8 @@ enum Outcome {
     /// Until it is to be renewed, after this time.
     UpToDate(Duration),
     Written,
+    /// It differs, and another server writes it.
+    Elsewhere,
     /// It differs, but issuance is delayed.
     Deferred,
 }

@@ -27,6 +27,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -40,12 +41,19 @@ use self::lease::{Election, Leader};
 use self::session::Session;
 use crate::clock::{Clock, UnixTime};
 use crate::cluster::{Cluster, Clusters};
-use crate::ledger::{BundleRollout, LedgerError};
+use crate::ledger::{BundleRollout, LedgerError, WorkLease};
 use crate::trust::{Bundles, Distribution, TargetWriter};
 
+/// The lease on the bundles of a cluster, which a session takes once: what it records after another
+/// server has the cluster is refused.
+pub type SessionLease = Arc<OnceCell<WorkLease>>;
+
 /// Records that all objects of a target hold a version, and returns since when.
-pub type RecordRollout =
-    Box<dyn Fn(BundleRollout) -> BoxFuture<'static, Result<UnixTime, LedgerError>> + Send + Sync>;
+pub type RecordRollout = Box<
+    dyn Fn(BundleRollout, SessionLease) -> BoxFuture<'static, Result<UnixTime, LedgerError>>
+        + Send
+        + Sync,
+>;
 
 pub struct Dependencies {
     pub config: PublisherConfig,

@@ -7,7 +7,6 @@ use futures_util::stream::{self, BoxStream, SelectAll, StreamExt as _};
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::Dependencies;
 use super::kinds::Kinds;
 use super::object_state::{ObjectKey, Observed};
 use super::reconciler::{Index, Reconciler};
@@ -15,6 +14,7 @@ use super::report::{self, Applied};
 use super::target::{TargetConfig, TargetKind};
 use super::watch::{self, KeyedEvent, NamespaceState};
 use super::write::{self, Outcome};
+use super::{Dependencies, SessionLease};
 use crate::backoff::Backoff;
 use crate::clock::UnixTime;
 use crate::cluster::Cluster;
@@ -52,6 +52,7 @@ pub(super) struct Session {
     overloads: u32,
     paused_until: Instant,
     has_changed: bool,
+    lease: SessionLease,
 }
 
 impl Session {
@@ -96,6 +97,7 @@ impl Session {
             overloads: 0,
             paused_until: Instant::now(),
             has_changed: true,
+            lease: Arc::default(),
         }
     }
 
@@ -209,7 +211,8 @@ impl Session {
                     at: self.dependencies.clock.now(),
                     by: self.dependencies.instance.clone(),
                 };
-                let recorded = (self.dependencies.record)(rollout.clone());
+                let lease = Arc::clone(&self.lease);
+                let recorded = (self.dependencies.record)(rollout.clone(), lease);
                 self.records
                     .spawn(async move { (index, rollout, recorded.await) });
             }

@@ -23,7 +23,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::hsm::{Hsm, Key, Pkcs11Uri, Token};
 use crate::ledger::{
     Actor, Applied, CallerMethod, CallerRecord, Change, Intent, IssuerId, IssuerRecord,
-    IssuerState, Kind, Ledger, Role,
+    IssuerState, Kind, Ledger, Role, WorkLease,
 };
 use crate::x509::{PublicKey, Serial, TrustDomain};
 
@@ -37,7 +37,7 @@ pub use upstream::{UpstreamOptions, UpstreamOutcome};
 const TOKEN_WAIT: Duration = Duration::from_secs(10);
 
 /// Runs ceremonies for one actor.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ceremony {
     hsm: Arc<Hsm>,
     ledger: Arc<dyn Ledger>,
@@ -60,6 +60,14 @@ impl Ceremony {
             pipeline,
             actor,
         }
+    }
+
+    /// The same by the holder of a lease: nothing is recorded, and so nothing signed, once that is lost.
+    #[must_use]
+    pub fn under(&self, lease: WorkLease) -> Self {
+        let mut ceremony = self.clone();
+        ceremony.actor.lease = Some(lease);
+        ceremony
     }
 
     async fn change(&self, change: Change) -> Result<Applied, CeremonyError> {
@@ -150,6 +158,7 @@ impl Ceremony {
             epoch: in_flight.epoch().clone(),
             idempotency_key: None,
             recorded_at: now,
+            lease: self.actor.lease.clone(),
         }
     }
 }

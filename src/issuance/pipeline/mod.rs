@@ -18,6 +18,7 @@ use steps::Recorded;
 use super::epoch::{EpochManager, InFlight};
 use super::error::IssueError;
 use super::signable::{ReplayMismatch, Signable};
+use super::work_leases::WorkLeases;
 use crate::clock::Clock;
 use crate::hsm::Permit;
 use crate::ledger::{Intent, IntentId, Ledger, LedgerError, Outcome, Record};
@@ -32,6 +33,7 @@ const GRACE: Duration = Duration::from_millis(200);
 pub struct SigningPipeline {
     ledger: Arc<dyn Ledger>,
     epochs: Arc<EpochManager>,
+    leases: WorkLeases,
     deadline: Duration,
 }
 
@@ -65,9 +67,12 @@ impl SigningPipeline {
         lease: Duration,
     ) -> Result<Self, LedgerError> {
         let epochs = EpochManager::register(Arc::clone(&ledger), clock, instance, lease).await?;
+        let epochs = Arc::new(epochs);
+        let leases = WorkLeases::new(Arc::clone(&ledger), Arc::clone(&epochs));
         Ok(Self {
             ledger,
-            epochs: Arc::new(epochs),
+            epochs,
+            leases,
             deadline,
         })
     }
@@ -93,6 +98,11 @@ impl SigningPipeline {
     /// Whether the ledger failed to record something and has not recovered since.
     pub fn ledger_unavailable(&self) -> bool {
         self.epochs.ledger_unavailable()
+    }
+
+    /// The leases on work that one server at a time may do.
+    pub fn work_leases(&self) -> &WorkLeases {
+        &self.leases
     }
 
     pub(super) fn ledger(&self) -> &Arc<dyn Ledger> {

@@ -24,6 +24,11 @@ static MIGRATIONS: &[Migration] = &[
         oldest_program: 1,
         sql: include_str!("migrations/0002_presence.sql"),
     },
+    Migration {
+        version: 3,
+        oldest_program: 1,
+        sql: include_str!("migrations/0003_work_lease.sql"),
+    },
 ];
 
 /// Of the advisory lock that upgrades are made under: "RBLM".

@@ -19,13 +19,15 @@ const ANSWER: Duration = Duration::from_secs(15);
 const OPEN: Duration = Duration::from_secs(20);
 
 /// `BEGIN` with the server's own limits, which end with the transaction: a pooler may hand the
-/// connection to others between transactions.
+/// connection to others between transactions. A server that is stopped within a transaction holds its
+/// locks no longer than others wait for them.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
-    SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '5s'";
+    SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '5s'; \
+    SET LOCAL idle_in_transaction_session_timeout = '4s'";
 
 /// The same for a consistent view.
 pub(super) const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
-    SET LOCAL statement_timeout = '10s'";
+    SET LOCAL statement_timeout = '10s'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
 pub(super) struct Session {
     client: Client,

@@ -4,6 +4,7 @@ use super::columns::Columns;
 use super::connection::{Connection, query};
 use super::known::Known;
 use super::outcomes::outcome_of;
+use super::work_leases::require;
 use crate::ledger::{CaCertificateId, Intent, IntentId, IssuerState, Kind, LedgerError, Record};
 
 /// An intent to insert, with its id.
@@ -28,7 +29,16 @@ pub(in crate::ledger) async fn admit_all<'a>(
     let mut admitted = Vec::with_capacity(intents.len());
     for intent in intents {
         let epoch = known.epoch(conn, &intent.epoch).await?;
-        results.push(match (admit(known, intent), epoch) {
+        let lost = match &intent.lease {
+            Some(lease) => match require(conn, lease).await {
+                Ok(()) => None,
+                Err(lost @ LedgerError::LeaseLost { .. }) => Some(lost),
+                Err(error) => return Err(error),
+            },
+            None => None,
+        };
+        let allowed = lost.map_or_else(|| admit(known, intent), Err);
+        results.push(match (allowed, epoch) {
             (Ok(issuer), Some(epoch)) => {
                 let id = IntentId::new(next()?);
                 admitted.push(IntentRow {

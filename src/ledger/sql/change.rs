@@ -7,6 +7,7 @@ use super::columns::Columns;
 use super::connection::{Connection, query};
 use super::high_water::high_water;
 use super::issuers::NewCaCertificate;
+use super::work_leases::require;
 use crate::clock::UnixTime;
 use crate::ledger::{Actor, Applied, BundleVersion, Change, HighWater, IssuerState, LedgerError};
 use crate::x509::TrustDomain;
@@ -18,6 +19,9 @@ pub(in crate::ledger) async fn apply(
     by: &Actor,
     now: UnixTime,
 ) -> Result<Applied, LedgerError> {
+    if let Some(lease) = &by.lease {
+        require(conn, lease).await?;
+    }
     if let Change::RefreshBundles { now } = change {
         return refresh(conn, now, by).await;
     }

@@ -170,7 +170,7 @@ pub(in crate::ledger) fn boot(epoch: &Epoch) -> i64 {
     i64::try_from(epoch.boot).unwrap_or(i64::MAX)
 }
 
-fn unknown_epoch(epoch: &Epoch) -> LedgerError {
+pub(super) fn unknown_epoch(epoch: &Epoch) -> LedgerError {
     LedgerError::UnknownEpoch {
         instance: epoch.instance.clone(),
         boot: epoch.boot,

@@ -28,6 +28,7 @@ mod rollouts;
 mod rotations;
 mod row;
 mod snapshot;
+mod work_leases;
 
 pub(super) use admission::{IntentRow, admit_all, settle_conflicts};
 pub(super) use batch::{Batch, BatchError, BatchResults, BatchStore, Reply, write_batch};
@@ -49,3 +50,4 @@ pub(super) use rollouts::{newest as newest_rollouts, record as record_rollout};
 pub(super) use rotations::rotations;
 pub(super) use row::{Row, RowSource, damaged};
 pub(super) use snapshot::{authority_record, snapshot};
+pub(super) use work_leases::{Found, claim, give_up, look, require, work_leases};

@@ -3,15 +3,20 @@
 use super::columns::Columns;
 use super::connection::{Connection, query, query_scalar};
 use super::lookup::authority;
+use super::work_leases::require;
 use crate::clock::UnixTime;
-use crate::ledger::{BundleRollout, LedgerError};
+use crate::ledger::{BundleRollout, LedgerError, WorkLease};
 
 /// Stores a rollout and returns the time on record, which is that of the first call. The caller
 /// holds the transaction.
 pub(in crate::ledger) async fn record(
     conn: &mut dyn Connection,
     rollout: &BundleRollout,
+    lease: Option<&WorkLease>,
 ) -> Result<UnixTime, LedgerError> {
+    if let Some(lease) = lease {
+        require(conn, lease).await?;
+    }
     let authority = authority(conn, &rollout.trust_domain).await?;
     let bundle: Option<i64> = query_scalar(
         "SELECT id FROM bundle WHERE authority = $1 AND sequence = $2 AND digest = $3",

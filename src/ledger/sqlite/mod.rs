@@ -4,6 +4,7 @@ mod backup;
 mod batch;
 mod block_range_index;
 mod bulk_insert;
+mod calls;
 mod check;
 mod live_certificates;
 mod lock;
@@ -18,9 +19,7 @@ mod writer_state;
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::{Connection, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
@@ -33,15 +32,8 @@ use self::open::{Connector, prepare, with_path};
 use self::opened_file::OpenedFile;
 use self::transaction::{TransactionError, in_transaction};
 use self::writer::{Job, LentConnection, Writer};
-use super::{
-    Actor, Applied, AuthorityRecord, BundleRecord, BundleRollout, CertificateRow, Change,
-    CheckReport, Epoch, Filter, GoneCluster, HighWater, Intent, IntentId, IssuerId, Ledger,
-    LedgerError, LedgerFuture, LiveCertificates, LiveFilter, LiveServer, Outcome, Record,
-    RotationRecord, ServerReport, Snapshot, WatcherReport,
-};
-use crate::clock::{Clock, UnixTime};
-use crate::ledger::sql;
-use crate::x509::{Serial, TrustDomain};
+use super::LedgerError;
+use crate::clock::Clock;
 
 #[derive(Debug)]
 pub struct Sqlite {
@@ -159,202 +151,4 @@ impl Sqlite {
 
 fn closed() -> LedgerError {
     LedgerError::unavailable("it is closed")
-}
-
-impl Ledger for Sqlite {
-    fn record(&self, intent: Intent) -> LedgerFuture<'_, Record> {
-        self.send(|reply| Job::Record(Box::new(intent), reply))
-            .boxed()
-    }
-
-    fn conclude(&self, intent: IntentId, outcome: Outcome) -> LedgerFuture<'_, ()> {
-        self.send(move |reply| Job::Conclude(intent, outcome, reply))
-            .boxed()
-    }
-
-    fn reopen(&self, intent: IntentId, outcome: Outcome) -> LedgerFuture<'_, ()> {
-        let now = self.clock.now();
-        self.transact(move |conn| {
-            async move { sql::reopen(conn, intent, &outcome, now).await }.boxed()
-        })
-        .boxed()
-    }
-
-    fn certificates(&self, filter: Filter) -> LedgerFuture<'_, Vec<CertificateRow>> {
-        self.read(move |conn| async move { query::certificates(conn, &filter).await }.boxed())
-            .boxed()
-    }
-
-    fn certificate<'a>(
-        &'a self,
-        issuer: Option<IssuerId>,
-        serial: &'a Serial,
-    ) -> LedgerFuture<'a, Option<CertificateRow>> {
-        let serial = *serial;
-        self.read(move |conn| {
-            async move { query::by_serial(conn, issuer.as_ref(), &serial).await }.boxed()
-        })
-        .boxed()
-    }
-
-    fn snapshot(&self) -> LedgerFuture<'_, Snapshot> {
-        self.read(|conn| sql::snapshot(conn).boxed()).boxed()
-    }
-
-    fn authority<'a>(
-        &'a self,
-        trust_domain: &'a TrustDomain,
-    ) -> LedgerFuture<'a, Option<AuthorityRecord>> {
-        let trust_domain = trust_domain.clone();
-        self.read(move |conn| {
-            async move { sql::authority_record(conn, &trust_domain).await }.boxed()
-        })
-        .boxed()
-    }
-
-    fn revision(&self) -> LedgerFuture<'_, u64> {
-        self.read(|conn| sql::revision(conn).boxed()).boxed()
-    }
-
-    fn bundle<'a>(
-        &'a self,
-        trust_domain: &'a TrustDomain,
-        sequence: Option<u64>,
-    ) -> LedgerFuture<'a, Option<BundleRecord>> {
-        let trust_domain = trust_domain.clone();
-        self.read(move |conn| {
-            async move {
-                let authority = sql::authority(conn, &trust_domain).await?;
-                sql::bundle(conn, authority, sequence).await
-            }
-            .boxed()
-        })
-        .boxed()
-    }
-
-    fn apply<'a>(&'a self, change: Change, by: &'a Actor) -> LedgerFuture<'a, Applied> {
-        let (by, now) = (by.clone(), self.clock.now());
-        self.transact(move |conn| async move { sql::apply(conn, change, &by, now).await }.boxed())
-            .boxed()
-    }
-
-    fn record_rollout(&self, rollout: BundleRollout) -> LedgerFuture<'_, UnixTime> {
-        self.transact(move |conn| async move { sql::record_rollout(conn, &rollout).await }.boxed())
-            .boxed()
-    }
-
-    fn rollouts(&self) -> LedgerFuture<'_, Vec<BundleRollout>> {
-        self.read(|conn| sql::newest_rollouts(conn).boxed()).boxed()
-    }
-
-    fn report_server(&self, report: ServerReport) -> LedgerFuture<'_, ()> {
-        self.transact(move |conn| async move { sql::report_server(conn, &report).await }.boxed())
-            .boxed()
-    }
-
-    fn live_servers(&self, now: UnixTime) -> LedgerFuture<'_, Vec<LiveServer>> {
-        self.read(move |conn| sql::live_servers(conn, now).boxed())
-            .boxed()
-    }
-
-    fn report_watchers(&self, reports: Vec<WatcherReport>) -> LedgerFuture<'_, ()> {
-        self.transact(move |conn| async move { sql::report_watchers(conn, &reports).await }.boxed())
-            .boxed()
-    }
-
-    fn watchers(&self) -> LedgerFuture<'_, Vec<WatcherReport>> {
-        self.read(|conn| sql::watchers(conn).boxed()).boxed()
-    }
-
-    fn gone_clusters(&self) -> LedgerFuture<'_, Vec<GoneCluster>> {
-        self.read(|conn| sql::gone_clusters(conn).boxed()).boxed()
-    }
-
-    fn rotations(&self) -> LedgerFuture<'_, Vec<RotationRecord>> {
-        self.read(|conn| sql::rotations(conn).boxed()).boxed()
-    }
-
-    fn live_certificates(&self, filter: LiveFilter) -> LedgerFuture<'_, LiveCertificates> {
-        self.read(move |conn| async move { sql::live_certificates(conn, &filter).await }.boxed())
-            .boxed()
-    }
-
-    fn register<'a>(
-        &'a self,
-        instance: &'a str,
-        lease: Duration,
-        now: UnixTime,
-    ) -> LedgerFuture<'a, Epoch> {
-        if let Some(lock) = self.lock.upgrade() {
-            lock.set_instance(instance);
-        }
-        let instance = instance.to_owned();
-        self.transact(move |conn| {
-            async move { sql::register(conn, &instance, lease, now).await }.boxed()
-        })
-        .boxed()
-    }
-
-    fn renew<'a>(&'a self, epoch: &'a Epoch, now: UnixTime) -> LedgerFuture<'a, ()> {
-        let epoch = epoch.clone();
-        self.transact(move |conn| async move { sql::renew(conn, &epoch, now).await }.boxed())
-            .boxed()
-    }
-
-    fn reconcile<'a>(&'a self, epoch: &'a Epoch, now: UnixTime) -> LedgerFuture<'a, u64> {
-        let (epoch, concluded_at) = (epoch.clone(), self.clock.now());
-        async move {
-            let reader_epoch = epoch.clone();
-            let open = self
-                .read(move |conn| {
-                    async move { open_intents::open_intents(conn, &reader_epoch, now).await }
-                        .boxed()
-                })
-                .await?;
-            self.transact(move |conn| {
-                async move {
-                    let concluded = sql::reconcile(conn, &epoch, &open, now, concluded_at).await?;
-                    block_range_index::mark_settled(conn).await?;
-                    Ok(concluded)
-                }
-                .boxed()
-            })
-            .await
-        }
-        .boxed()
-    }
-
-    fn identity(&self) -> LedgerFuture<'_, Option<String>> {
-        self.read(|conn| sql::identity(conn).boxed()).boxed()
-    }
-
-    fn high_water(&self) -> LedgerFuture<'_, HighWater> {
-        self.read(|conn| sql::high_water(conn).boxed()).boxed()
-    }
-
-    fn behind<'a>(&'a self, mark: &'a HighWater) -> LedgerFuture<'a, Option<String>> {
-        let mark = mark.clone();
-        self.read(move |conn| async move { sql::behind(conn, &mark).await }.boxed())
-            .boxed()
-    }
-
-    fn time(&self) -> LedgerFuture<'_, Option<UnixTime>> {
-        async { Ok(None) }.boxed()
-    }
-
-    fn check(&self) -> LedgerFuture<'_, CheckReport> {
-        self.read(|conn| check::check(conn).boxed()).boxed()
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        async move {
-            self.readers.close().await;
-            let (done, closed) = oneshot::channel();
-            if self.jobs.send(Job::Close(done)).await.is_ok() {
-                // A writer that has ended is closed.
-                let _ = closed.await;
-            }
-        }
-        .boxed()
-    }
 }

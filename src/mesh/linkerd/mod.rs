@@ -113,6 +113,7 @@ impl Linkerd {
                 node_authorization: None,
                 idempotency_key: None,
                 request_id: request_id.to_owned(),
+                lease: None,
             })
             .await?;
         if let Some(account) = account {

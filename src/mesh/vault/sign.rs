@@ -93,6 +93,7 @@ impl VaultApi {
                 node_authorization: None,
                 idempotency_key: None,
                 request_id: call.id.to_string(),
+                lease: None,
             };
             let outcome = match kind {
                 Kind::Leaf => self.authorities.issue(request).await,

@@ -77,6 +77,7 @@ pub(super) fn validate(
         node_authorization: None,
         idempotency_key: Some(format!("{}|{KIND}|{uid}", cluster.name())),
         request_id: format!("csr-{uid}"),
+        lease: None,
     })
 }
 

@@ -227,6 +227,7 @@ impl ValidRequest {
                 self.uid
             )),
             request_id: format!("pod-{}", self.uid),
+            lease: None,
         })
     }
 }
