@@ -194,7 +194,8 @@ impl IssueError {
             Category::KeyReserved => "csr: this key cannot be certified",
             Category::CsrNamesDiffer => "the CSR names something else than is certified",
             Category::NameDenied if self.is_of_another_trust_domain() => {
-                "a requested name is not in the trust domain of this caller; no rule permits that"
+                "policy does not let this caller have this name: it is not in the trust domain of this \
+                 caller, and no rule can permit that"
             }
             // Names and their rules are not disclosed to a caller that may not have them.
             Category::NameDenied => {
