@@ -166,12 +166,22 @@ fn reported(
     })
 }
 
+/// The longest text of a report that is kept, in characters.
+const MAX_TEXT: usize = 256;
+
+/// A text as logs and terminals can show it.
+fn shown(text: String) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().map(plain).take(MAX_TEXT).collect()
+}
+
 fn reported_target(target: TargetReport) -> ReportedTarget {
     use super::proto::rootbridge_v1::target_report::State;
-    let (state, why) = (target.state(), target.why);
+    let state = target.state();
+    let [name, why, edit] = [target.target, target.why, target.last_edit].map(shown);
     let objects = usize::try_from(target.objects).unwrap_or(usize::MAX);
     ReportedTarget {
-        target: target.target,
+        target: name,
         state: match state {
             State::Holds => ReportedState::Holds {
                 held_for: target
@@ -186,7 +196,7 @@ fn reported_target(target: TargetReport) -> ReportedTarget {
             State::Contested => ReportedState::Contested { objects },
             State::Unknown => ReportedState::Unknown { why },
         },
-        last_edit: (!target.last_edit.is_empty()).then_some(target.last_edit),
+        last_edit: (!edit.is_empty()).then_some(edit),
     }
 }
 
@@ -200,5 +210,27 @@ pub(super) fn message(bundle: &TrustBundle) -> Message {
             .map(|anchor| anchor.der().to_vec())
             .collect(),
         digest: hex(&bundle.digest()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_watchers_are_short_and_plain() {
+        let report = TargetReport {
+            target: "istio\x1b[31m\n".to_owned(),
+            why: "é".repeat(10_000),
+            last_edit: "kubectl\tedit".to_owned(),
+            ..TargetReport::default()
+        };
+        let target = reported_target(report);
+        assert_eq!(target.target, "istio [31m ");
+        assert_eq!(target.last_edit.as_deref(), Some("kubectl edit"));
+        let why = ReportedState::Unknown {
+            why: "é".repeat(MAX_TEXT),
+        };
+        assert_eq!(target.state, why);
     }
 }
