@@ -49,6 +49,7 @@ fn p99(mut calls: Vec<Duration>) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "it measures"]
+#[allow(clippy::print_stdout, reason = "a figure")]
 async fn a_renewal_delays_nobody() {
     let setup = TestServer::bare();
     shorten_profiles(&setup);
