@@ -155,3 +155,58 @@ fn newest(records: &Snapshot, rotation: &RotationRecord) -> u64 {
     let bundle = authority.and_then(|authority| authority.bundle.as_ref());
     bundle.map_or(0, |bundle| bundle.sequence)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{RotationId, RotationKind, RotationParts, RotationPhase};
+    use crate::x509::{KeyKind, TrustDomain};
+
+    /// What it said counts while its lease lasts and the report is new, and was made in this rotation.
+    #[test]
+    fn what_another_server_said_counts_for_a_while() {
+        let domain = TrustDomain::parse("td").unwrap();
+        let at = |secs| UnixTime::from_secs(1_000_000 + secs);
+        let rotation = RotationRecord {
+            id: RotationId::new(1),
+            trust_domain: domain.clone(),
+            kind: RotationKind::NewRoot,
+            phase: RotationPhase::Converge,
+            backwards: false,
+            parts: RotationParts::default(),
+            key: KeyKind::EcdsaP256,
+            token: String::new(),
+            started_at: at(0),
+            started_by: String::new(),
+            changed_at: at(0),
+            ended_at: None,
+            steps: Vec::new(),
+        };
+        let other = |reported: i64, until: i64, now: i64| {
+            let report = ServerReport {
+                instance: "b".to_owned(),
+                trust_domain: domain.clone(),
+                sequence: 1,
+                digest: [0; 32],
+                issuer: None,
+                details: String::new(),
+                at: at(reported),
+            };
+            let server = LiveServer {
+                instance: "b".to_owned(),
+                until: at(until),
+                reports: vec![report],
+            };
+            Other::new(server, &rotation, at(now))
+        };
+        let lost = |reported, until, now| other(reported, until, now).source(at(now)).lost;
+        assert_eq!(lost(10, 60, 39), None);
+        let silent = lost(10, 60, 40).unwrap();
+        assert!(silent.contains("has reported nothing since"), "{silent}");
+        assert_eq!(lost(10, 20, 19), None);
+        let gone = lost(10, 20, 20).unwrap();
+        assert!(gone.contains("is gone since"), "{gone}");
+        assert!(other(0, 60, 1).report.is_some());
+        assert!(other(-1, 60, 1).report.is_none(), "of an earlier rotation");
+    }
+}
