@@ -52,11 +52,14 @@ async fn a_wrong_pin_leaves_it_running_and_not_ready() {
 
 async fn bundles_are_served(setup: &TestServer, server: &RunningServer) {
     let client = server.client(TD).await;
-    let bundle = client
-        .bundles()
-        .get_trust_bundle(GetTrustBundleRequest::default())
-        .await;
-    assert_eq!(bundle.unwrap().into_inner().anchors.len(), 1);
+    let mut bundles = client.bundles();
+    // A start publishes it when it has read the records.
+    eventually(PATIENCE, "the bundle", async || {
+        let request = GetTrustBundleRequest::default();
+        let answer = bundles.get_trust_bundle(request).await;
+        answer.is_ok_and(|bundle| bundle.into_inner().anchors.len() == 1)
+    })
+    .await;
     let url = format!("https://localhost:{}/v1/trust-bundles/{TD}", server.port());
     let answer = https(&setup.roots(TD)).get(url).send().await.unwrap();
     assert_eq!(answer.status(), 200);
