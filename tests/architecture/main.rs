@@ -11,6 +11,7 @@
 mod circles;
 mod document;
 mod log_fields;
+mod numbers;
 mod paths;
 mod tokens;
 mod words;

@@ -224,7 +224,7 @@ async fn est_certifies_the_issuing_ca() {
     }
     fs::write(directory.join("est.password"), "another").unwrap();
     let stranger = upstream.submit(&request).await.unwrap_err().reason;
-    assert!(stranger.contains("401"), "{stranger}");
+    assert!(stranger.contains("answered 401"), "{stranger}");
     assert!(!stranger.contains("another"), "{stranger}");
 }
 

@@ -177,7 +177,7 @@ async fn step_ca_certifies_the_issuing_ca() {
     let file = directory.join("provisioner.json");
     fs::write(&file, private(&JwtKey::p256("the-provisioner's"))).unwrap();
     let stranger = upstream.submit(&request).await.unwrap_err().reason;
-    assert!(stranger.contains("401"), "{stranger}");
+    assert!(stranger.contains("answered 401"), "{stranger}");
     log(&stranger);
     fs::write(&file, private(&JwtKey::p256("another"))).unwrap();
     let refused = upstream.test().await.unwrap_err().reason;

@@ -185,7 +185,7 @@ fn times_after_2049_are_read_back() {
         home.path(),
     )
     .unwrap();
-    assert!(message.contains("2052"), "{message}");
+    assert!(message.contains(" 2052 GMT"), "{message}");
 }
 
 #[test]

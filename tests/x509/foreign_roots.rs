@@ -96,7 +96,7 @@ fn a_root_of_8192_bits_is_used_and_a_longer_one_is_refused_with_its_size() {
 
     let pem = fixture("rsa-8200.pem");
     let error = read_certificates(&pem).unwrap_err().to_string();
-    assert!(error.contains("8200") && error.contains("8192"), "{error}");
+    assert!(error.contains("8200 bits"), "{error}");
     let blocks = blocks(&pem);
     let refusals = verifiers::refusals(&[blocks]).remove(0);
     assert!(!refusals.rustls.is_empty(), "what not all verify with");

@@ -247,7 +247,7 @@ async fn an_agent_publishes_where_the_server_cannot() {
         agent.log(),
         std::fs::read_to_string(setup.path("agent.log")).unwrap(),
     ] {
-        assert!(!log.contains("forbidden") && !log.contains("403"), "{log}");
+        assert!(!log.contains("orbidden"), "{log}");
     }
     agent.terminate(PATIENCE).await;
     server.stop().await;
