@@ -16,6 +16,7 @@ mod planned_key;
 pub mod postgres;
 mod presence;
 mod records;
+mod replication;
 mod rollout;
 mod rotation;
 mod row;
@@ -46,6 +47,7 @@ pub use records::{
     BundleVersion, CaCertificateId, CaCertificateRecord, CertificateState, Change, IssuerRecord,
     IssuerState, Snapshot,
 };
+pub use replication::{Assurance, Replication, Standby};
 pub use rollout::BundleRollout;
 pub use rotation::{
     Live, LiveCertificates, LiveFilter, LiveHolder, RotationChange, RotationId, RotationKind,

@@ -11,9 +11,13 @@ mod calls;
 mod check;
 mod epochs;
 mod errors;
+mod guards;
 mod live_certificates;
+mod migrations;
 mod pool;
+mod pooler;
 mod query;
+mod replication;
 mod schema;
 mod session;
 mod settings;
@@ -57,7 +61,7 @@ impl Postgres {
     ///
     /// # Errors
     /// [`LedgerError::Unavailable`], [`LedgerError::NewerSchema`], [`LedgerError::NotALedger`], and
-    /// [`LedgerError::Damaged`] for a schema without its triggers.
+    /// [`LedgerError::Damaged`] for a schema without its triggers and keys.
     pub async fn open(
         settings: PostgresConfig,
         clock: Arc<dyn Clock>,

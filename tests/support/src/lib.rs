@@ -12,6 +12,7 @@ pub mod jwk;
 pub mod jwt;
 pub mod openbao;
 pub mod openssl;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod process;
 pub mod programs;
