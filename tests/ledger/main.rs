@@ -31,6 +31,7 @@ mod crash;
 mod load;
 mod pgbouncer;
 mod postgres;
+mod postgres_changes;
 mod postgres_plans;
 mod postgres_proxy;
 mod postgres_refusals;

@@ -47,6 +47,7 @@ mod open_files;
 mod outage;
 mod planned_keys;
 mod postgres;
+mod postgres_changes;
 mod postgres_faults;
 mod postgres_stopped;
 mod refusals;

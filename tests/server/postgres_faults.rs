@@ -57,7 +57,7 @@ const FAULTS: &[Fault] = &[
         name: "the disk is full",
         begin: "INSERT INTO filler SELECT repeat('x', 1000) FROM generate_series(1, 10000)",
         begin_fails: true,
-        end: "TRUNCATE filler",
+        end: "DROP TABLE filler",
         says: &["the database server's disk is full: free some space"],
     },
     Fault {

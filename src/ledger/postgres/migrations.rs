@@ -24,6 +24,11 @@ pub(super) static MIGRATIONS: &[Migration] = &[
         oldest_program: 1,
         sql: include_str!("migrations/0003_work_lease.sql"),
     },
+    Migration {
+        version: 4,
+        oldest_program: 1,
+        sql: include_str!("migrations/0004_notify.sql"),
+    },
 ];
 
 /// The newest schema version that this binary supports.
