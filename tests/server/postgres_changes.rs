@@ -1,4 +1,4 @@
-//! What one server or command changes is in force on the other servers, with and without notifications.
+//! What one server or command changes is active on the other servers, with and without notifications.
 
 use rootbridge::x509::parse_pem_chain;
 use rootbridge_test_support::grpc::https;
@@ -17,7 +17,7 @@ async fn roots(setup: &TestServer, server: &RunningServer) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_is_in_force_on_every_server() {
+async fn a_change_is_active_on_every_server() {
     let database = PostgresServer::shared();
     let name = database.database();
     let setup = with_database(database, &name);
@@ -53,7 +53,7 @@ async fn a_change_is_in_force_on_every_server() {
             &source,
         ]);
         for server in [&one, &two] {
-            eventually(PATIENCE, "it is in force", async || {
+            eventually(PATIENCE, "it is active", async || {
                 roots(&setup, server).await == n
             })
             .await;

@@ -39,19 +39,19 @@ pub(super) struct Changes {
 }
 
 /// Why nothing is heard.
-enum Deaf {
+enum Unheard {
     /// It passes no notifications on, and would keep what one client listens to.
     Pooled,
     Failed(LedgerError),
 }
 
-impl From<LedgerError> for Deaf {
+impl From<LedgerError> for Unheard {
     fn from(error: LedgerError) -> Self {
         Self::Failed(error)
     }
 }
 
-impl From<Error> for Deaf {
+impl From<Error> for Unheard {
     fn from(error: Error) -> Self {
         Self::Failed(error.into())
     }
@@ -74,10 +74,10 @@ impl Changes {
     pub(super) async fn listen(self: Arc<Self>, settings: Arc<PostgresConfig>) {
         let mut known = false;
         loop {
-            let deaf = self.hear(&settings).await;
+            let reason = self.hear(&settings).await;
             self.is_listening.store(false, Ordering::Relaxed);
-            match deaf {
-                Deaf::Pooled => {
+            match reason {
+                Unheard::Pooled => {
                     if !known {
                         known = true;
                         tracing::info!(
@@ -87,7 +87,7 @@ impl Changes {
                     }
                     sleep(RETRY_POOLED).await;
                 }
-                Deaf::Failed(error) => {
+                Unheard::Failed(error) => {
                     tracing::debug!(%error, "changes of records are not heard of, they are polled instead");
                     sleep(RETRY).await;
                 }
@@ -95,7 +95,7 @@ impl Changes {
         }
     }
 
-    async fn hear(&self, settings: &PostgresConfig) -> Deaf {
+    async fn hear(&self, settings: &PostgresConfig) -> Unheard {
         let heard = async {
             match settings.tls() {
                 Some(files) => self.hear_over(settings, MakeTls::new(files)?).await,
@@ -103,12 +103,12 @@ impl Changes {
             }
         };
         match heard.await {
-            Ok(()) => Deaf::Failed(LedgerError::unavailable("the connection has ended")),
-            Err(deaf) => deaf,
+            Ok(()) => Unheard::Failed(LedgerError::unavailable("the connection has ended")),
+            Err(reason) => reason,
         }
     }
 
-    async fn hear_over<T>(&self, settings: &PostgresConfig, tls: T) -> Result<(), Deaf>
+    async fn hear_over<T>(&self, settings: &PostgresConfig, tls: T) -> Result<(), Unheard>
     where
         T: MakeTlsConnect<Socket>,
     {
@@ -121,7 +121,7 @@ impl Changes {
     }
 
     /// Drives the connection.
-    async fn receive<T>(&self, mut connection: Connection<Socket, T>) -> Result<(), Deaf>
+    async fn receive<T>(&self, mut connection: Connection<Socket, T>) -> Result<(), Unheard>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
@@ -134,12 +134,12 @@ impl Changes {
     }
 
     /// Makes it listen, and sees that it does.
-    async fn keep(&self, client: &Client) -> Result<(), Deaf> {
+    async fn keep(&self, client: &Client) -> Result<(), Unheard> {
         if timeout(ANSWER, is_pooled(client))
             .await
             .map_err(|_| late())??
         {
-            return Err(Deaf::Pooled);
+            return Err(Unheard::Pooled);
         }
         let listening = timeout(ANSWER, client.batch_execute(LISTEN)).await;
         listening.map_err(|_| late())??;

@@ -26,12 +26,17 @@ impl Postgres {
             async move {
                 // Of a large table.
                 session.simple("SET LOCAL statement_timeout = 0").await?;
-                session.simple(SEQUENCES).await?;
-                epochs::settle(session).await
+                session.simple(SEQUENCES).await
             }
             .boxed()
         })
-        .await
+        .await?;
+        // A part at a time: the whole of a large table takes longer than a statement may.
+        while self
+            .write(|session| epochs::settle_some(session).boxed())
+            .await?
+        {}
+        Ok(())
     }
 
     /// Runs `work` in a transaction that excludes no other.

@@ -171,6 +171,10 @@ fn transport_meaning(text: &str) -> Option<&'static str> {
             "the database asks for a password: set ledger.password_file",
         ),
         (
+            "connection closed",
+            "the connection was ended: the log of the database server, or of the pooler, says why",
+        ),
+        (
             "Connection refused",
             "no database server listens there: start it, or correct ledger.url",
         ),

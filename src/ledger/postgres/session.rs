@@ -98,7 +98,7 @@ impl Session {
                 &[(&names, Type::TEXT_ARRAY)],
             )
             .await?;
-        self.simple("COMMIT").await?;
+        self.simple("ROLLBACK").await?;
         for (row, (name, wanted)) in rows.iter().zip(settings) {
             let value: String = row.try_get(0)?;
             if value == "off" {

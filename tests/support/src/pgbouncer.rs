@@ -15,11 +15,12 @@ use crate::wait::PATIENCE;
 
 /// A pooler that ends when it is dropped.
 pub struct PgBouncer {
+    /// Dropped before the directory, whose log it shows.
+    process: Option<Process>,
     directory: tempfile::TempDir,
     address: String,
     port: u16,
     roots: String,
-    process: Option<Process>,
 }
 
 impl PgBouncer {

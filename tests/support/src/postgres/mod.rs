@@ -1,10 +1,10 @@
 //! A PostgreSQL server in a directory of its own, as an unprivileged user.
 
-use std::collections::hash_map::RandomState;
+mod certificates;
+mod programs;
+
 use std::fs;
-use std::hash::BuildHasher as _;
 use std::io::Write as _;
-use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, geteuid};
-use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
 
-use crate::files::write_secret;
+use self::programs::{binary, children, is_running, run, seed};
+pub(crate) use self::programs::{give_away, unprivileged};
 use crate::free_port;
 use crate::wait::PATIENCE;
 
@@ -365,33 +365,6 @@ impl PostgresServer {
     pub(crate) fn socket_directory(&self) -> &Path {
         &self.directory
     }
-
-    fn write_certificates(&self) {
-        let ca_key = KeyPair::generate().unwrap();
-        let mut ca = CertificateParams::default();
-        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let ca_certificate = ca.self_signed(&ca_key).unwrap();
-        fs::write(self.roots(), ca_certificate.pem()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let mut server = CertificateParams::default();
-        server.subject_alt_names = vec![SanType::IpAddress(self.address.parse().unwrap())];
-        let issuer = Issuer::new(ca, ca_key);
-        let certificate = server.signed_by(&key, &issuer).unwrap();
-        fs::write(self.directory.join("server.pem"), certificate.pem()).unwrap();
-        let path = self.directory.join("server.key");
-        fs::write(&path, key.serialize_pem()).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        self.give_away(&path);
-        let key = KeyPair::generate().unwrap();
-        let mut client = CertificateParams::default();
-        let name = rcgen::DnType::CommonName;
-        client.distinguished_name = rcgen::DistinguishedName::new();
-        client.distinguished_name.push(name, CERTIFIED);
-        let certificate = client.signed_by(&key, &issuer).unwrap();
-        let (certificate_file, key_file) = self.client_certificate();
-        fs::write(certificate_file, certificate.pem()).unwrap();
-        write_secret(&key_file, &key.serialize_pem());
-    }
 }
 
 impl Drop for PostgresServer {
@@ -399,79 +372,4 @@ impl Drop for PostgresServer {
         self.kill();
         let _ = fs::remove_dir_all(&self.directory);
     }
-}
-
-/// A program that refuses to be root's, as another user where this one is root.
-pub(crate) fn unprivileged(program: &Path) -> Command {
-    if geteuid().is_root() {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"]);
-        command.arg(program);
-        command
-    } else {
-        Command::new(program)
-    }
-}
-
-/// To the user of [`unprivileged`].
-pub(crate) fn give_away(path: &Path) {
-    if geteuid().is_root() {
-        let nobody = User::from_name("nobody").unwrap().unwrap();
-        chown(path, Some(nobody.uid.as_raw()), Some(nobody.gid.as_raw())).unwrap();
-    }
-}
-
-/// The state and the parent of a process, from /proc/PID/stat.
-fn stat(process: &str) -> Option<(String, i32)> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    let (_, after_name) = stat.rsplit_once(')')?;
-    let mut fields = after_name.split_whitespace();
-    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
-}
-
-fn children(parent: Pid) -> Vec<Pid> {
-    let processes = fs::read_dir("/proc").unwrap();
-    processes
-        .filter_map(|entry| {
-            let name = entry.ok()?.file_name().into_string().ok()?;
-            let pid = name.parse().ok()?;
-            (stat(&name)?.1 == parent.as_raw()).then_some(Pid::from_raw(pid))
-        })
-        .collect()
-}
-
-fn is_running(process: Pid) -> bool {
-    stat(&process.to_string()).is_some_and(|(state, _)| state != "Z")
-}
-
-/// A number that differs between processes.
-fn seed() -> u64 {
-    RandomState::new().hash_one(std::process::id())
-}
-
-/// A program of the newest version that is installed.
-fn binary(name: &str) -> PathBuf {
-    let versions =
-        fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is not installed: run `make setup`");
-    let newest = versions
-        .filter_map(|entry| {
-            let path = entry.ok()?.path();
-            let version: u32 = path.file_name()?.to_str()?.parse().ok()?;
-            path.join("bin/postgres")
-                .exists()
-                .then_some((version, path))
-        })
-        .max()
-        .expect("PostgreSQL is not installed: run `make setup`");
-    newest.1.join("bin").join(name)
-}
-
-fn run(command: &mut Command) {
-    let output = command.current_dir("/").output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}:\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
 }
