@@ -52,6 +52,7 @@ mod refusals;
 mod reserved_keys;
 mod resumption;
 mod rotation_servers;
+mod sds;
 mod serving;
 mod strangers;
 mod token_failures;
