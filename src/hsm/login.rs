@@ -3,22 +3,25 @@
 //! decides the token's state.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use cryptoki::error::RvError;
 use cryptoki::session::{Session, UserType};
 
 use super::error::HsmError;
 use super::fault::Fault;
 use super::keys;
+use super::library::Start;
 use super::lifecycle::ModuleSession;
-use super::login_client::{LoginClient, LoginRequest};
+use super::login_client::LoginRequest;
 use super::module::select;
 use super::module_restart::ModuleRestart;
 use super::pin::{LoginDecision, PinFault, Refusal, decide_login};
 use super::pin_source::{Pin, PinSource};
 use super::refused_pin::RefusedPin;
+use super::seat::Seat;
 use super::session_state::{is_logged_in, is_usable};
 use super::token_info::TokenInfo;
 use super::token_inner::TokenInner;
@@ -54,10 +57,9 @@ impl From<TokenState> for NotConnected {
 pub(super) struct LoginThread {
     inner: Arc<TokenInner>,
     requests: Receiver<LoginRequest>,
+    seat: Arc<Seat>,
     session: Option<ModuleSession>,
-    refusal: Option<Refusal>,
     refused_pin: RefusedPin,
-    final_try: bool,
     /// True after the token was ready once: a token that lost its device may log in and find keys,
     /// and fail only when it signs, so it must pass a self-test before it is ready again.
     needs_self_test: bool,
@@ -69,31 +71,33 @@ pub(super) struct LoginThread {
 }
 
 impl LoginThread {
-    pub(super) fn new(inner: &Arc<TokenInner>) -> (Self, LoginClient) {
-        let (sender, requests) = unbounded();
-        let client = LoginClient::new(Arc::clone(inner), sender);
-        let thread = Self {
+    /// `requests` are those of this token's [`LoginClient`]s, which a thread that hangs leaves to the next.
+    pub(super) fn new(
+        inner: &Arc<TokenInner>,
+        requests: Receiver<LoginRequest>,
+        seat: Arc<Seat>,
+    ) -> Self {
+        Self {
             inner: Arc::clone(inner),
             requests,
+            seat,
             session: None,
-            refusal: None,
             refused_pin: RefusedPin::new(inner.state_directory.as_deref(), &inner.name),
-            final_try: inner.config.final_try,
-            needs_self_test: false,
+            needs_self_test: inner.login_generation() > 0,
             backoff: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
             next_check: Instant::now(),
             module_restart: ModuleRestart::default(),
             login_was_tried: false,
-        };
-        (thread, client)
+        }
     }
 
-    /// Ends when every [`LoginClient`] is dropped.
+    /// Ends when every [`LoginClient`](super::login_client::LoginClient) is dropped, or when another thread
+    /// has taken over.
     pub(super) fn run(mut self) {
-        loop {
+        let seat = Arc::clone(&self.seat);
+        while !seat.is_leaving() {
             let request = self.requests.recv_deadline(self.next_check);
-            let inner = Arc::clone(&self.inner);
-            let _inside = inner.login_seat.enter(inner.deadline.max(LONGEST_WORK));
+            let _inside = seat.enter(self.inner.deadline.max(LONGEST_WORK));
             match request {
                 Ok(LoginRequest::Restore {
                     generation,
@@ -116,7 +120,10 @@ impl LoginThread {
     /// started again. With one login at most.
     fn connect(&mut self) {
         self.login_was_tried = false;
-        if self.connect_once() && self.module_restart.attempt(&self.inner) && !self.login_was_tried
+        if self.connect_once()
+            && !self.seat.is_leaving()
+            && self.module_restart.attempt(&self.inner)
+            && !self.login_was_tried
         {
             self.connect_once();
         }
@@ -149,12 +156,20 @@ impl LoginThread {
 
     fn try_connect(&mut self) -> Result<(), NotConnected> {
         let pin = self.read_pin();
+        let refusal = self.inner.logins().refusal;
         if let Ok(Some(pin)) = &pin
-            && self.refusal.is_some_and(|refusal| refusal.is_wrong(pin))
+            && refusal.is_some_and(|refusal| refusal.is_wrong(pin))
         {
             return Err(TokenState::PinRejected.into());
         }
         let inner = Arc::clone(&self.inner);
+        let started = inner.module.start().map_err(|error| NotConnected {
+            state: unavailable(error),
+            module_may_be_the_cause: false,
+        })?;
+        if started == Start::Again {
+            inner.module_restarts.fetch_add(1, Ordering::Relaxed);
+        }
         let guard = inner.module.lock_for_login();
         let slots = inner.module.slots().map_err(unavailable)?;
         let info = select(slots, &inner.config).map_err(unavailable)?;
@@ -168,7 +183,9 @@ impl LoginThread {
             self.login(&session, &info, pin.as_ref())?;
         }
         drop(guard);
-        inner.set_login_is_shown(is_logged_in(&session).map_err(unavailable)?);
+        let login_is_shown = is_logged_in(&session).map_err(unavailable)?;
+        self.is_still_in_charge()?;
+        inner.set_login_is_shown(login_is_shown);
         inner.set_logged_in(info);
         if self.needs_self_test {
             self.self_test(&session).map_err(unavailable)?;
@@ -202,7 +219,13 @@ impl LoginThread {
             }
             return Ok(());
         };
-        if self.refusal.is_none() {
+        if self.inner.logins().is_unanswered(pin.digest) {
+            return Err(unavailable(
+                "C_Login has not answered yet, and the PIN is not sent again before that, because a few wrong ones \
+                 lock the token: when the HSM does not answer again, restart this process",
+            ));
+        }
+        if self.inner.logins().refusal.is_none() {
             let reason = self
                 .refused_pin
                 .reason(info, &pin.source, SystemClock.now());
@@ -210,17 +233,13 @@ impl LoginThread {
                 return Err(TokenState::RefusedEarlier(reason));
             }
         }
-        match decide_login(info.pin, self.refusal.as_mut(), pin, self.final_try) {
-            LoginDecision::Attempt => {}
-            // `--final-try` allows one attempt.
-            LoginDecision::FinalAttempt => self.final_try = false,
-            LoginDecision::Refused(fault) => return Err(refused(fault)),
-            LoginDecision::FinalTryNotPermitted => return Err(TokenState::FinalTry),
-        }
+        self.decide_login(info, pin)?;
         self.login_was_tried = true;
-        let fault = match session.login(UserType::User, Some(&pin.secret)) {
+        let answer = session.login(UserType::User, Some(&pin.secret));
+        self.inner.logins().answered(pin.digest);
+        let fault = match answer {
             Ok(()) => {
-                self.refusal = None;
+                self.inner.logins().accepted(pin.digest);
                 self.refused_pin.forget();
                 return Ok(());
             }
@@ -250,11 +269,35 @@ impl LoginThread {
         // The attempt itself may have set a flag.
         let after = self.inner.module.token_info(info.slot);
         let flags = after.map_or(info.pin, |after| after.pin);
-        self.refusal = Some(Refusal::new(pin_fault, pin, flags));
+        let refusal = Refusal::new(pin_fault, pin, flags);
+        self.inner.logins().refused(refusal);
         let now = SystemClock.now();
         self.refused_pin
             .remember(info, (pin_fault, flags), &pin.source, now);
         Err(refused(pin_fault))
+    }
+
+    /// Notes that the PIN is sent, or says why it may not be.
+    fn decide_login(&self, info: &TokenInfo, pin: &Pin) -> Result<(), TokenState> {
+        let mut logins = self.inner.logins();
+        let final_try = logins.final_try;
+        match decide_login(info.pin, logins.refusal.as_mut(), pin, final_try) {
+            LoginDecision::Attempt => {}
+            // `--final-try` allows one attempt.
+            LoginDecision::FinalAttempt => logins.final_try = false,
+            LoginDecision::Refused(fault) => return Err(refused(fault)),
+            LoginDecision::FinalTryNotPermitted => return Err(TokenState::FinalTry),
+        }
+        logins.sent(pin.digest);
+        Ok(())
+    }
+
+    /// A call of this thread has returned after another one took over.
+    fn is_still_in_charge(&self) -> Result<(), TokenState> {
+        match self.seat.is_leaving() {
+            true => Err(unavailable("another thread logs in")),
+            false => Ok(()),
+        }
     }
 
     /// The periodic check of a token that is ready.
@@ -318,6 +361,7 @@ impl LoginThread {
         let info = self.inner.module.token_info(slot).map_err(unavailable)?;
         let pin = self.read_pin().map_err(unavailable)?;
         self.login(session, &info, pin.as_ref())?;
+        self.is_still_in_charge()?;
         self.inner.set_logged_in(info);
         Ok(())
     }
@@ -355,6 +399,9 @@ impl LoginThread {
     }
 
     fn set_ready(&mut self) {
+        if self.seat.is_leaving() {
+            return;
+        }
         self.needs_self_test = true;
         self.backoff.reset();
         self.module_restart.reset();
@@ -364,6 +411,9 @@ impl LoginThread {
 
     fn set_not_ready(&mut self, state: TokenState) {
         self.session = None;
+        if self.seat.is_leaving() {
+            return;
+        }
         let delay = if state.needs_operator() {
             PIN_POLL_INTERVAL
         } else {
