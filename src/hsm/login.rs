@@ -7,27 +7,21 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use cryptoki::error::RvError;
-use cryptoki::session::{Session, UserType};
+use cryptoki::session::Session;
 
-use super::error::HsmError;
 use super::fault::Fault;
 use super::keys;
 use super::library::Start;
 use super::lifecycle::ModuleSession;
+use super::login_call::LoginCall;
 use super::login_client::LoginRequest;
 use super::module::select;
 use super::module_restart::ModuleRestart;
-use super::pin::{LoginDecision, PinFault, Refusal, decide_login};
-use super::pin_source::{Pin, PinSource};
-use super::refused_pin::RefusedPin;
 use super::seat::Seat;
 use super::session_state::{is_logged_in, is_usable};
-use super::token_info::TokenInfo;
 use super::token_inner::TokenInner;
-use super::token_state::TokenState;
+use super::token_state::{TokenState, unavailable};
 use crate::backoff::Backoff;
-use crate::clock::{Clock as _, SystemClock};
 
 /// How often the PIN's source and the token's flags are read after the token refused a PIN.
 const PIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -59,15 +53,13 @@ pub(super) struct LoginThread {
     requests: Receiver<LoginRequest>,
     seat: Arc<Seat>,
     session: Option<ModuleSession>,
-    refused_pin: RefusedPin,
+    call: LoginCall,
     /// True after the token was ready once: a token that lost its device may log in and find keys,
     /// and fail only when it signs, so it must pass a self-test before it is ready again.
     needs_self_test: bool,
     backoff: Backoff,
     next_check: Instant,
     module_restart: ModuleRestart,
-    /// Since the last attempt to connect began.
-    login_was_tried: bool,
 }
 
 impl LoginThread {
@@ -82,12 +74,11 @@ impl LoginThread {
             requests,
             seat,
             session: None,
-            refused_pin: RefusedPin::new(inner.state_directory.as_deref(), &inner.name),
+            call: LoginCall::new(inner),
             needs_self_test: inner.login_generation() > 0,
             backoff: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
             next_check: Instant::now(),
             module_restart: ModuleRestart::default(),
-            login_was_tried: false,
         }
     }
 
@@ -119,11 +110,11 @@ impl LoginThread {
     /// Finds the token, opens a session and logs in; where that fails, once more in a module that was
     /// started again. With one login at most.
     fn connect(&mut self) {
-        self.login_was_tried = false;
+        self.call.was_made = false;
         if self.connect_once()
             && !self.seat.is_leaving()
             && self.module_restart.attempt(&self.inner)
-            && !self.login_was_tried
+            && !self.call.was_made
         {
             self.connect_once();
         }
@@ -155,7 +146,7 @@ impl LoginThread {
     }
 
     fn try_connect(&mut self) -> Result<(), NotConnected> {
-        let pin = self.read_pin();
+        let pin = self.call.read_pin();
         let refusal = self.inner.logins().refusal;
         if let Ok(Some(pin)) = &pin
             && refusal.is_some_and(|refusal| refusal.is_wrong(pin))
@@ -180,7 +171,7 @@ impl LoginThread {
                 state: unavailable(error),
                 module_may_be_the_cause: false,
             })?;
-            self.login(&session, &info, pin.as_ref())?;
+            self.call.login(&session, &info, pin.as_ref())?;
         }
         drop(guard);
         let login_is_shown = is_logged_in(&session).map_err(unavailable)?;
@@ -191,104 +182,6 @@ impl LoginThread {
             self.self_test(&session).map_err(unavailable)?;
         }
         self.session = Some(session);
-        Ok(())
-    }
-
-    /// `None` for a token that is used without a login.
-    fn read_pin(&self) -> Result<Option<Pin>, HsmError> {
-        let source = self.inner.config.pin.as_ref();
-        source.map(PinSource::read).transpose()
-    }
-
-    /// The only caller of C_Login for the user: one attempt, and none that the token refused before
-    /// while nothing has changed. C_Login's answer decides; of the token's flags, which some modules
-    /// do not set, only those that protect the PIN prevent an attempt.
-    fn login(
-        &mut self,
-        session: &Session,
-        info: &TokenInfo,
-        pin: Option<&Pin>,
-    ) -> Result<(), TokenState> {
-        let Some(pin) = pin else {
-            if info.login_required && !keys::shows_private_key(session).map_err(unavailable)? {
-                return Err(unavailable(format!(
-                    "the token requires a login (CKF_LOGIN_REQUIRED): give pin_file or pin_env under \
-                     [hsm.tokens.{}]",
-                    self.inner.name
-                )));
-            }
-            return Ok(());
-        };
-        if self.inner.logins().is_unanswered(pin.digest) {
-            return Err(unavailable(
-                "C_Login has not answered yet, and the PIN is not sent again before that, because a few wrong ones \
-                 lock the token: when the HSM does not answer again, restart this process",
-            ));
-        }
-        if self.inner.logins().refusal.is_none() {
-            let reason = self
-                .refused_pin
-                .reason(info, &pin.source, SystemClock.now());
-            if let Some(reason) = reason {
-                return Err(TokenState::RefusedEarlier(reason));
-            }
-        }
-        self.decide_login(info, pin)?;
-        self.login_was_tried = true;
-        let answer = session.login(UserType::User, Some(&pin.secret));
-        self.inner.logins().answered(pin.digest);
-        let fault = match answer {
-            Ok(()) => {
-                self.inner.logins().accepted(pin.digest);
-                self.refused_pin.forget();
-                return Ok(());
-            }
-            Err(error) => Fault::from(error),
-        };
-        match fault.code() {
-            Some(RvError::UserAlreadyLoggedIn) => return Ok(()),
-            Some(
-                RvError::FunctionNotSupported
-                | RvError::UserPinNotInitialized
-                | RvError::UserTypeInvalid,
-            ) if !info.login_required => {
-                tracing::info!(token = self.inner.name, answer = %fault, "the token needs no login");
-                return Ok(());
-            }
-            _ => {}
-        }
-        let Some(pin_fault) = PinFault::from_code(fault.code()) else {
-            return Err(unavailable(fault));
-        };
-        tracing::error!(
-            token = self.inner.name,
-            source = self.inner.config.pin_description(),
-            error = %fault,
-            "the token refuses the PIN"
-        );
-        // The attempt itself may have set a flag.
-        let after = self.inner.module.token_info(info.slot);
-        let flags = after.map_or(info.pin, |after| after.pin);
-        let refusal = Refusal::new(pin_fault, pin, flags);
-        self.inner.logins().refused(refusal);
-        let now = SystemClock.now();
-        self.refused_pin
-            .remember(info, (pin_fault, flags), &pin.source, now);
-        Err(refused(pin_fault))
-    }
-
-    /// Notes that the PIN is sent, or says why it may not be.
-    fn decide_login(&self, info: &TokenInfo, pin: &Pin) -> Result<(), TokenState> {
-        let mut logins = self.inner.logins();
-        let final_try = logins.final_try;
-        match decide_login(info.pin, logins.refusal.as_mut(), pin, final_try) {
-            LoginDecision::Attempt => {}
-            // `--final-try` allows one attempt.
-            LoginDecision::FinalAttempt => logins.final_try = false,
-            LoginDecision::Refused(fault) => return Err(refused(fault)),
-            LoginDecision::FinalTryNotPermitted => return Err(TokenState::FinalTry),
-        }
-        logins.sent(pin.digest);
         Ok(())
     }
 
@@ -359,8 +252,8 @@ impl LoginThread {
     fn login_again(&mut self, session: &Session) -> Result<(), TokenState> {
         let slot = self.inner.slot().map_err(unavailable)?;
         let info = self.inner.module.token_info(slot).map_err(unavailable)?;
-        let pin = self.read_pin().map_err(unavailable)?;
-        self.login(session, &info, pin.as_ref())?;
+        let pin = self.call.read_pin().map_err(unavailable)?;
+        self.call.login(session, &info, pin.as_ref())?;
         self.is_still_in_charge()?;
         self.inner.set_logged_in(info);
         Ok(())
@@ -422,16 +315,4 @@ impl LoginThread {
         self.next_check = Instant::now() + delay;
         self.inner.set_state(state);
     }
-}
-
-fn refused(fault: PinFault) -> TokenState {
-    match fault {
-        PinFault::Wrong => TokenState::PinRejected,
-        PinFault::Locked => TokenState::PinLocked,
-        PinFault::Expired => TokenState::PinExpired,
-    }
-}
-
-fn unavailable(reason: impl ToString) -> TokenState {
-    TokenState::Unavailable(reason.to_string())
 }

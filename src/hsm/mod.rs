@@ -22,6 +22,7 @@ mod keys;
 mod library;
 mod lifecycle;
 mod login;
+mod login_call;
 mod login_client;
 mod logins;
 mod mechanism;
