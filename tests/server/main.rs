@@ -53,6 +53,7 @@ mod refusals;
 mod reserved_keys;
 mod resumption;
 mod rotation_servers;
+mod sds;
 mod serving;
 mod strangers;
 mod token_failures;
