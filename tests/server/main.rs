@@ -52,6 +52,8 @@ mod postgres_stopped;
 mod refusals;
 mod reserved_keys;
 mod resumption;
+mod rotation_gates;
+mod rotation_room;
 mod rotation_servers;
 mod sds;
 mod serving;
