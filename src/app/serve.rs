@@ -47,8 +47,8 @@ pub struct ServeOptions {
 /// Serves until SIGTERM or SIGINT. `ready` is called once the listeners are bound.
 ///
 /// # Errors
-/// Configuration, PKCS#11 module, ledger or addresses. A token that is missing or refuses its PIN is
-/// not an error.
+/// Configuration, ledger or addresses. A PKCS#11 module that does not start, and a token that is missing or
+/// refuses its PIN, are not.
 pub async fn serve(
     file: PathBuf,
     options: ServeOptions,
