@@ -260,6 +260,34 @@ async fn renewal_ends_without_a_token() {
     let second = (pem, csr.key.serialize_pem());
     let renewed = connect(&server, &second).await;
     renewed.create(body(), none()).await.unwrap();
+    let due = "rootbridge_reauthentications_due_total{listener=\"mesh\"}";
+    assert_eq!(server.metric(due).await, Some(0.0));
+    // In the last quarter of the time it is said wherever somebody may look.
+    clock.move_to("+95m").await;
+    renewed.create(body(), none()).await.unwrap();
+    assert_eq!(server.metric(due).await, Some(1.0));
+    let log = server.log();
+    let said = log
+        .lines()
+        .find(|line| line.contains("must present a token again before"));
+    assert!(said.unwrap().contains(&id("foo", "bar")), "{log}");
+    for how in ["jwt cluster\"", "certificate "] {
+        assert!(
+            log.contains(&format!("\"authenticated_by\":\"{how}")),
+            "{how}: {log}"
+        );
+    }
+    let checked = clock.command(&setup, &["check", "-o", "json"]).output();
+    let report: serde_json::Value = serde_json::from_slice(&checked.unwrap().stdout).unwrap();
+    let mut checks = report["checks"].as_array().unwrap().iter();
+    let found = checks.find(|check| check["name"] == "renewals by certificate");
+    let found = found.unwrap();
+    assert_eq!(found["result"], "warning", "{found}");
+    let text = found["said"].as_str().unwrap();
+    assert!(
+        text.contains("1 caller") && text.contains(&id("foo", "bar")),
+        "{text}"
+    );
     clock.move_to("+121m").await;
     for client in [&kept, &renewed] {
         refusal(client.create(body(), none()).await, Code::Unauthenticated);

@@ -29,6 +29,11 @@ static MIGRATIONS: &[Migration] = &[
         oldest_program: 1,
         sql: include_str!("migrations/0003_work_lease.sql"),
     },
+    Migration {
+        version: 4,
+        oldest_program: 1,
+        sql: include_str!("migrations/0004_removed_authority.sql"),
+    },
 ];
 
 /// Of the advisory lock that upgrades are made under: "RBLM".
