@@ -145,6 +145,6 @@ async fn an_issuing_ca_that_was_replaced_by_hand_is_retired() {
     })
     .await;
     assert_eq!(issuing()[1]["state"], "active");
-    assert!(server.log().contains("issuer.retired"));
+    server.wait_for_log("issuer.retired").await;
     server.stop().await;
 }

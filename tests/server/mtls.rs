@@ -266,16 +266,15 @@ async fn renewal_ends_without_a_token() {
     clock.move_to("+95m").await;
     renewed.create(body(), none()).await.unwrap();
     assert_eq!(server.metric(due).await, Some(1.0));
-    let log = server.log();
-    let said = log
-        .lines()
-        .find(|line| line.contains("must present a token again before"));
-    assert!(said.unwrap().contains(&id("foo", "bar")), "{log}");
+    let told = format!("\"caller\":\"{}\"", id("foo", "bar"));
+    let is_told = |line: &str| line.contains("must present a token again") && line.contains(&told);
+    eventually(PATIENCE, "the log says so", async || {
+        server.log().lines().any(is_told)
+    })
+    .await;
     for how in ["jwt cluster\"", "certificate "] {
-        assert!(
-            log.contains(&format!("\"authenticated_by\":\"{how}")),
-            "{how}: {log}"
-        );
+        let how = format!("\"authenticated_by\":\"{how}");
+        server.wait_for_log(&how).await;
     }
     let checked = clock.command(&setup, &["check", "-o", "json"]).output();
     let report: serde_json::Value = serde_json::from_slice(&checked.unwrap().stdout).unwrap();
