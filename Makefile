@@ -48,6 +48,7 @@ lint:
 	git grep -nE '^(<{7}|>{7}) '; test $$? -eq 1 # 1: none found; an error is no answer
 	$(CARGO) fmt --all --check
 	cd tests/boringssl && $(CARGO) fmt --check
+	cd tests/kryoptic && $(CARGO) fmt --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	cd fuzz && $(CARGO) fmt --check && $(CARGO) check --locked --target-dir ../target
 	scripts/cargo-deny check bans licenses sources

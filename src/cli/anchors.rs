@@ -197,7 +197,7 @@ fn bundle_sequence(applied: &Applied) -> Option<u64> {
 
 fn note_sequence(domain: &TrustDomain, sequence: Option<u64>) -> Result<(), Failure> {
     match sequence {
-        Some(sequence) => output::note(format!("bundle of {domain}: version {sequence}")),
+        Some(sequence) => output::note(format!("bundle of {domain}: sequence {sequence}")),
         None => output::note(format!("the bundle of {domain} is unchanged")),
     }
 }

@@ -33,6 +33,7 @@ mod hostile_api_server;
 mod idempotency;
 mod issuance;
 mod istio;
+mod kryoptic;
 mod ledger_moved;
 mod ledger_of_root;
 mod ledger_older;

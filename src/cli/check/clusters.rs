@@ -194,7 +194,7 @@ async fn drift(
     match target.drift(cluster, inspector, bundle).await {
         Ok(drift) if drift.mismatches.is_empty() => {
             let objects = count(drift.desired, "object");
-            let detail = format!("version {} in {objects}", published);
+            let detail = format!("sequence {} in {objects}", published);
             report.pass(CATEGORY, &item, detail);
         }
         Ok(drift) => {

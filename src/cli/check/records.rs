@@ -195,7 +195,7 @@ fn bundle(authority: &AuthorityRecord, now: UnixTime, report: &mut Report) {
         })
         .collect();
     let anchors = count(bundle.anchors.len(), "trust anchor");
-    let detail = format!("version {}, {anchors}", bundle.sequence);
+    let detail = format!("sequence {}, {anchors}", bundle.sequence);
     if expiring.is_empty() {
         report.pass("bundle", domain, detail);
     } else {
