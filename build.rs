@@ -12,6 +12,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             "proto/rootbridge/v1/certificates.proto",
             "proto/istio/ca.proto",
             "proto/linkerd/identity.proto",
+            "proto/envoy/service/secret/v3/sds.proto",
+            // Inside of google.protobuf.Any, which names no file.
+            "proto/envoy/extensions/transport_sockets/tls/v3/secret.proto",
         ],
         ["proto"],
     )?;

@@ -27,6 +27,7 @@ static SETUP: LazyLock<Mutex<Setup>> = LazyLock::new(|| {
             certificates: None,
             linkerd: None,
             vault: None,
+            sds: None,
             admin: None,
         },
         cluster: None,

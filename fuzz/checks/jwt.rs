@@ -101,6 +101,7 @@ fn verifiers(keys: &Scratch) -> JwtVerifiers {
                 certificates: Some("rootbridge".to_owned()),
                 linkerd: None,
                 vault: None,
+                sds: None,
                 admin: None,
             },
             cluster: None,

@@ -17,6 +17,7 @@ const ISTIO: &str = "istio.v1.auth.IstioCertificateService";
 const CERTIFICATES: &str = "rootbridge.v1.CertificateService";
 const LINKERD: &str = "io.linkerd.proxy.identity.Identity";
 const BUNDLES: &str = "rootbridge.v1.TrustBundleService";
+const SDS: &str = "envoy.service.secret.v3.SecretDiscoveryService";
 /// The interval of ledger probes; test signatures load the HSM and have an interval of their own.
 const INTERVAL: Duration = Duration::from_millis(500);
 
@@ -83,6 +84,7 @@ impl Prober {
             (CERTIFICATES, signs),
             (LINKERD, signs),
             (BUNDLES, !self.bundles.is_empty()),
+            (SDS, !self.bundles.is_empty()),
         ] {
             let status = if up {
                 ServingStatus::Serving

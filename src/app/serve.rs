@@ -47,8 +47,8 @@ pub struct ServeOptions {
 /// Serves until SIGTERM or SIGINT. `ready` is called once the listeners are bound.
 ///
 /// # Errors
-/// Configuration, PKCS#11 module, ledger or addresses. A token that is missing or refuses its PIN is
-/// not an error.
+/// Configuration, ledger or addresses. A PKCS#11 module that does not start, and a token that is missing or
+/// refuses its PIN, are not.
 pub async fn serve(
     file: PathBuf,
     options: ServeOptions,
@@ -115,6 +115,8 @@ pub async fn serve(
     );
     let refusals = mesh::Metrics::default();
     refusals.register(metrics.registry());
+    let sds = mesh::SdsMetrics::default();
+    sds.register(metrics.registry());
     let net_metrics = net::Metrics::default();
     net_metrics.register(metrics.registry());
     let mut bound = Vec::new();
@@ -161,6 +163,7 @@ pub async fn serve(
         istio_profile: config.istio_profile().unwrap_or_default().to_owned(),
         clock: Arc::clone(&core.clock),
         vault: vault_state,
+        sds,
         notices: linkerd_events::start(&config, &core, &clusters, &controlling, &tasks, &stop),
         stop: stop.clone(),
     };

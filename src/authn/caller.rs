@@ -154,6 +154,8 @@ pub enum Api {
     Linkerd,
     /// Vault's HTTP API.
     Vault,
+    /// Envoy's secret discovery service.
+    Sds,
     /// The operators' HTTP API.
     Admin,
 }
@@ -166,6 +168,7 @@ impl fmt::Display for Api {
             Self::Certificates => "certificates",
             Self::Linkerd => "linkerd",
             Self::Vault => "vault",
+            Self::Sds => "sds",
             Self::Admin => "admin",
         })
     }
@@ -232,12 +235,13 @@ mod tests {
             Api::Certificates,
             Api::Linkerd,
             Api::Vault,
+            Api::Sds,
             Api::Admin,
         ];
         let names = apis.map(|api| api.to_string());
         assert_eq!(
             names,
-            ["istio", "certificates", "linkerd", "vault", "admin"]
+            ["istio", "certificates", "linkerd", "vault", "sds", "admin"]
         );
     }
 }

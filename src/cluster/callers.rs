@@ -36,6 +36,7 @@ impl CallersConfig {
             &raw.audiences.certificates,
             &raw.audiences.linkerd,
             &raw.audiences.vault,
+            &raw.audiences.sds,
         ];
         let is_valid = |text: &String| (1..=253).contains(&text.len()) && !text.contains(' ');
         if !audiences.into_iter().flatten().all(is_valid) {
@@ -94,6 +95,7 @@ impl CallersConfig {
             Api::Certificates => self.audiences.certificates.as_deref(),
             Api::Linkerd => self.audiences.linkerd.as_deref(),
             Api::Vault => self.audiences.vault.as_deref(),
+            Api::Sds => self.audiences.sds.as_deref(),
             Api::Admin => None,
         }
     }

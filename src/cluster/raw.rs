@@ -77,4 +77,5 @@ pub struct RawClusterAudiences {
     pub certificates: Option<String>,
     pub linkerd: Option<String>,
     pub vault: Option<String>,
+    pub sds: Option<String>,
 }

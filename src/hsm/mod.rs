@@ -19,9 +19,12 @@ mod init;
 mod key;
 mod key_name;
 mod keys;
+mod library;
 mod lifecycle;
 mod login;
+mod login_call;
 mod login_client;
+mod logins;
 mod mechanism;
 mod module;
 mod module_hint;
@@ -38,6 +41,7 @@ mod session_state;
 mod signing_key;
 mod slots;
 mod supervisor;
+mod text;
 mod token;
 mod token_info;
 mod token_inner;
@@ -91,26 +95,28 @@ impl Hsm {
     /// [`HsmError::Environment`], [`HsmError::NoSuchModule`], [`HsmError::Module`],
     /// [`HsmError::Initialize`].
     pub fn open(config: &Config) -> Result<Self, HsmError> {
+        let hsm = Self::open_with_tokens(config)?;
+        hsm.module.start()?;
+        Ok(hsm)
+    }
+
+    /// For a server: the module is loaded and initialized by the first token's login, and while that fails
+    /// its tokens are not ready.
+    ///
+    /// # Errors
+    /// [`HsmError::Environment`].
+    pub fn open_with_tokens(config: &Config) -> Result<Self, HsmError> {
         if let Some((name, _)) = config.missing_environment().first() {
             return Err(HsmError::Environment {
                 name: (*name).to_owned(),
             });
         }
-        let module = Module::open(config.module()).map_err(|error| match error {
-            HsmError::Initialize { path, fault, .. } => {
-                let causes = module_hint::causes(&path, config.environment());
-                HsmError::Initialize {
-                    path,
-                    fault,
-                    causes,
-                }
-            }
-            other => other,
-        })?;
+        let environment = config.environment();
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
         Ok(Self {
             tokens: Mutex::default(),
+            module: Module::new(config.module(), environment.collect()),
             config: config.clone(),
-            module,
         })
     }
 
@@ -188,7 +194,7 @@ impl Hsm {
 
     /// As the module's library describes itself.
     pub fn library(&self) -> LibraryInfo {
-        self.module.library().clone()
+        self.module.library()
     }
 
     /// All slots that hold a token, those with a faulty one included.

@@ -10,7 +10,6 @@ use tokio::sync::oneshot;
 
 use super::error::{HsmError, SignError};
 use super::lifecycle::SessionHolder;
-use super::login::LoginThread;
 use super::login_client::LoginClient;
 use super::place::Place;
 use super::queue::JobQueue;
@@ -37,7 +36,6 @@ pub(super) struct WorkerPool {
     running: Receiver<Infallible>,
     /// Dropped to end the supervisor.
     stop: Option<Sender<Infallible>>,
-    login_thread: Option<JoinHandle<()>>,
     supervisor: Option<JoinHandle<Vec<JoinHandle<()>>>>,
 }
 
@@ -80,17 +78,9 @@ impl WorkerPool {
             token: inner.name.clone(),
             reason: error.to_string(),
         };
-        let (login_thread, login) = LoginThread::new(&inner);
-        let logged_in = alive.clone();
-        let login_thread = thread::Builder::new()
-            .name(format!("hsm-{}", inner.name))
-            .spawn(move || {
-                login_thread.run();
-                drop(logged_in);
-            })
-            .map_err(failed)?;
+        let (login, logins) = LoginClient::new(&inner);
         let (stop, stopped) = bounded(0);
-        let supervisor = Supervisor::new(&inner, &queue, &login, alive)?;
+        let supervisor = Supervisor::new(&inner, &queue, (login.clone(), logins), alive)?;
         let supervisor = thread::Builder::new()
             .name(format!("hsm-{}-workers", inner.name))
             .spawn(move || supervisor.run(&stopped))
@@ -110,7 +100,6 @@ impl WorkerPool {
             holder: Some(holder),
             running,
             stop: Some(stop),
-            login_thread: Some(login_thread),
             supervisor: Some(supervisor),
         })
     }
@@ -289,9 +278,8 @@ impl Drop for WorkerPool {
         }
         // The module's libraries free their thread-local data when a thread ends, which must not
         // coincide with C_Finalize or the end of the process.
-        let workers = self.supervisor.take().map(JoinHandle::join);
-        let workers = workers.and_then(Result::ok).unwrap_or_default();
-        for thread in workers.into_iter().chain(self.login_thread.take()) {
+        let threads = self.supervisor.take().map(JoinHandle::join);
+        for thread in threads.and_then(Result::ok).unwrap_or_default() {
             let _ = thread.join();
         }
     }

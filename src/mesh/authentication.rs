@@ -75,6 +75,11 @@ impl CallerAuthenticator {
         }
     }
 
+    /// The listener's name in the configuration.
+    pub(super) fn listener(&self) -> &str {
+        &self.listener
+    }
+
     /// Counts refusals of these APIs from zero.
     pub fn begin_counters(&self, apis: &[Api], clusters: &[String]) {
         self.metrics.begin(&self.listener, apis, clusters);

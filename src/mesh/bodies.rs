@@ -7,6 +7,7 @@ use axum::extract::Request;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tonic::Status;
 
+use super::sds;
 use crate::net::BodyError;
 
 /// For health and reflection, which anyone may call: names of services.
@@ -16,9 +17,13 @@ const PREFIX: usize = 5;
 /// The services that have the small limit.
 const SMALL_SERVICES: [&str; 2] = ["/grpc.health.", "/grpc.reflection."];
 
-/// Limits the body to one message of `limit` bytes. A stream of messages has the same limit as a whole.
+/// Limits the body to one message of `limit` bytes. A stream of messages has the same limit as a whole,
+/// but for those that go on for as long as the connection: their service limits each message.
 pub(super) async fn bounded(limit: usize, request: Request) -> Request {
     let path = request.uri().path();
+    if sds::STREAMS.contains(&path) {
+        return request.map(|body| Body::new(body.map_err(|error| status(&error))));
+    }
     let is_small = SMALL_SERVICES
         .iter()
         .any(|service| path.starts_with(service));

@@ -21,10 +21,12 @@ use super::download;
 use super::istio::Istio;
 use super::linkerd::{self, Linkerd};
 use super::proto::DESCRIPTORS;
+use super::proto::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
 use super::proto::istio::istio_certificate_service_server::IstioCertificateServiceServer;
 use super::proto::linkerd::identity_server::IdentityServer;
 use super::proto::rootbridge_v1::certificate_service_server::CertificateServiceServer;
 use super::proto::rootbridge_v1::trust_bundle_service_server::TrustBundleServiceServer;
+use super::sds::{self, Sds, SdsMetrics};
 use super::vault::{self, VaultApi, VaultState};
 use crate::clock::Clock;
 use crate::cluster::Notices;
@@ -44,6 +46,8 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     /// Events about Linkerd's certificates.
     pub notices: Notices,
+    /// Of Envoys that take their roots by SDS.
+    pub sds: SdsMetrics,
     /// The mounts and sessions of Vault's API.
     pub vault: Arc<VaultState>,
     /// Ends streams at shutdown.
@@ -108,6 +112,17 @@ pub fn router<H: Health>(
         };
         let bundles = TrustBundleServiceServer::new(bundles);
         routes.add_service(bundles.max_decoding_message_size(limit));
+    }
+    if listener.serves(Api::Sds) {
+        services.sds.begin(listener.name());
+        let sds = Sds {
+            authenticator: authenticator.clone(),
+            bundles: Arc::clone(&services.bundles),
+            metrics: services.sds.clone(),
+            stop: services.stop.clone(),
+        };
+        let sds = SecretDiscoveryServiceServer::new(sds);
+        routes.add_service(sds.max_decoding_message_size(limit.max(sds::MESSAGE)));
     }
     let described = || {
         tonic_reflection::server::Builder::configure()

@@ -1,7 +1,7 @@
 //! A request in flight: what it holds, how much, and until when its body must have arrived.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -41,8 +41,15 @@ pub(super) fn head_bytes(headers: &HeaderMap) -> usize {
 #[derive(Debug)]
 pub(super) struct Call {
     slot: Arc<Slot>,
-    share: Mutex<Share>,
+    held: Mutex<Held>,
     head: usize,
+}
+
+#[derive(Debug)]
+struct Held {
+    share: Share,
+    /// The bytes of a stream's messages that are not read yet; `None` while the body is one message.
+    streamed: Option<usize>,
 }
 
 impl Call {
@@ -51,28 +58,79 @@ impl Call {
         slot.call_starts();
         Arc::new(Self {
             slot,
-            share: Mutex::new(share),
+            held: Mutex::new(Held {
+                share,
+                streamed: None,
+            }),
             head,
         })
     }
 
     fn grow(&self, bytes: usize) -> bool {
-        self.edit(|share| share.grow(bytes))
+        self.edit(|held| held.share.grow(bytes))
     }
 
-    /// The request is answered, so that its body is gone.
+    /// Bytes of the request's body have come.
+    fn receive(&self, bytes: usize) -> bool {
+        self.edit(|held| {
+            let is_held = held.share.grow(bytes);
+            if let (true, Some(streamed)) = (is_held, &mut held.streamed) {
+                *streamed += bytes;
+            }
+            is_held
+        })
+    }
+
+    /// The request is answered, so that its body is gone, unless it goes on beside the answer.
     fn answered(&self) {
-        self.edit(|share| share.shrink_to(self.head));
+        self.edit(|held| {
+            let left = self.head + held.streamed.unwrap_or_default();
+            held.share.shrink_to(left);
+        });
     }
 
-    fn edit<T>(&self, edit: impl FnOnce(&mut Share) -> T) -> T {
-        edit(&mut self.share.lock().unwrap_or_else(PoisonError::into_inner))
+    fn is_stream(&self) -> bool {
+        self.edit(|held| held.streamed.is_some())
+    }
+
+    fn edit<T>(&self, edit: impl FnOnce(&mut Held) -> T) -> T {
+        edit(&mut self.held.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
         self.slot.call_ends();
+    }
+}
+
+/// For an API whose request is a stream of messages that goes on beside the answer: in the extensions of
+/// each request.
+#[derive(Debug, Clone)]
+pub struct RequestStream(Weak<Call>);
+
+impl RequestStream {
+    pub(super) fn new(call: &Arc<Call>) -> Self {
+        Self(Arc::downgrade(call))
+    }
+
+    /// From now on the body has all the time of its connection. Its bytes are counted until
+    /// [`Self::message_read`].
+    pub fn begin(&self) {
+        if let Some(call) = self.0.upgrade() {
+            call.edit(|held| held.streamed = held.streamed.or(Some(0)));
+        }
+    }
+
+    /// What has come of the body is read.
+    pub fn message_read(&self) {
+        if let Some(call) = self.0.upgrade() {
+            call.edit(|held| {
+                let read = held.streamed.as_mut().map(std::mem::take);
+                let left = held.share.bytes().saturating_sub(read.unwrap_or_default());
+                held.share.shrink_to(left);
+            });
+        }
     }
 }
 
@@ -108,6 +166,9 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
+            if self.call.is_stream() {
+                return Poll::Pending;
+            }
             let deadline = self.deadline;
             let sleep = self
                 .sleep
@@ -118,7 +179,7 @@ impl Body for RequestBody {
         let bytes = frame
             .as_ref()
             .and_then(|frame| frame.as_ref().ok()?.data_ref().map(Bytes::len));
-        if !self.call.grow(bytes.unwrap_or_default()) {
+        if !self.call.receive(bytes.unwrap_or_default()) {
             return Poll::Ready(Some(Err(BodyError::Memory.into())));
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::ServiceExt as _;
 
-use super::call::{Call, RequestBody, ResponseBody, head_bytes};
+use super::call::{Call, RequestBody, RequestStream, ResponseBody, head_bytes};
 use super::first_byte_timeout::FirstByteTimeout;
 use super::handshake_failures::HandshakeFailures;
 use super::limits::Limits;
@@ -215,7 +215,9 @@ impl Calls {
         let call = Call::start(Arc::clone(&self.slot), share, head);
         let within = shared.limits.body_timeout;
         let mut request = request.map(|body| RequestBody::new(body, Arc::clone(&call), within));
-        request.extensions_mut().insert(self.peer.clone());
+        let extensions = request.extensions_mut();
+        extensions.insert(self.peer.clone());
+        extensions.insert(RequestStream::new(&call));
         match shared.router.clone().oneshot(request).await {
             Ok(response) => response.map(|body| ResponseBody::new(body, Some(call))),
             Err(never) => match never {},

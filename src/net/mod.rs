@@ -17,7 +17,7 @@ mod tls;
 mod write_coalescing;
 
 pub use accept::{AllowedClients, ListenError, Listener};
-pub use call::BodyError;
+pub use call::{BodyError, RequestStream};
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use peer::Peer;

@@ -158,6 +158,7 @@ fn newest(records: &Snapshot, rotation: &RotationRecord) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::ledger::{RotationId, RotationKind, RotationParts, RotationPhase};
     use crate::x509::{KeyKind, TrustDomain};

@@ -127,6 +127,16 @@ impl Bundles {
         }
     }
 
+    /// Every published bundle, in the order of their trust domains.
+    pub fn all(&self) -> Vec<Arc<PublishedBundle>> {
+        self.sender.borrow().values().cloned().collect()
+    }
+
+    /// The changes from now on.
+    pub fn changes(&self) -> BundleChanges {
+        BundleChanges(self.sender.subscribe())
+    }
+
     pub fn is_empty(&self) -> bool {
         self.sender.borrow().is_empty()
     }
@@ -173,6 +183,17 @@ impl PublishedBundle {
             digest,
             bundle,
         }
+    }
+}
+
+/// Yields once after one or more changes of the published bundles.
+#[derive(Debug)]
+pub struct BundleChanges(watch::Receiver<Arc<BundleMap>>);
+
+impl BundleChanges {
+    /// Waits for a change; `None` once the publisher is gone.
+    pub async fn next(&mut self) -> Option<()> {
+        self.0.changed().await.ok()
     }
 }
 

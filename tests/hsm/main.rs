@@ -27,6 +27,7 @@ macro_rules! scenario {
 
 mod bad_input;
 mod chaos;
+mod hanging_login;
 mod keys;
 mod module_restart;
 mod pin;

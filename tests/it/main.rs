@@ -19,4 +19,5 @@ mod istio;
 mod migration;
 mod readiness;
 mod refused_calls;
+mod sds;
 mod support;

@@ -58,6 +58,7 @@ pub struct RawAudiences {
     pub certificates: Option<String>,
     pub linkerd: Option<String>,
     pub vault: Option<String>,
+    pub sds: Option<String>,
     pub admin: Option<String>,
 }
 
@@ -95,12 +96,14 @@ impl JwtConfig {
             &raw.audiences.certificates,
             &raw.audiences.linkerd,
             &raw.audiences.vault,
+            &raw.audiences.sds,
             &raw.audiences.admin,
         ];
         issues.require(
             audiences.iter().any(|each| each.is_some()),
             at("audiences"),
-            "must name an audience for at least one of istio, certificates, linkerd, vault, admin",
+            "must name an audience for at least one of istio, certificates, linkerd, vault, sds, \
+             admin",
         );
         issues.require(
             !audiences.into_iter().flatten().any(String::is_empty),
@@ -169,6 +172,7 @@ impl JwtConfig {
             Api::Certificates => self.audiences.certificates.as_deref(),
             Api::Linkerd => self.audiences.linkerd.as_deref(),
             Api::Vault => self.audiences.vault.as_deref(),
+            Api::Sds => self.audiences.sds.as_deref(),
             Api::Admin => self.audiences.admin.as_deref(),
         }
     }

@@ -56,7 +56,7 @@ impl ListenerConfig {
         issues.require(
             !apis.is_empty(),
             at("apis"),
-            "name at least one of istio, certificates, bundles, linkerd, vault",
+            "name at least one of istio, certificates, bundles, linkerd, vault, sds",
         );
         issues.require(
             apis.len() <= 1 || !apis.contains(&Api::Vault),
@@ -77,7 +77,7 @@ impl ListenerConfig {
             || !raw.clusters.is_empty()
             || raw.client_certificates.is_some();
         if !has_callers && apis.iter().any(|api| *api != Api::Bundles) {
-            let problem = "no caller can use the APIs for certificates here";
+            let problem = "no caller can use the APIs that need a credential here";
             let fix = "name a cluster of [clusters.*] in `clusters`, a verifier of [jwt.*] in \
                        `jwt`, an operator in `operators`, or turn on `client_certificates`";
             issues.push(ConfigIssue::new(at("jwt"), problem).with_fix(fix));
@@ -128,6 +128,7 @@ impl ListenerConfig {
             Api::Certificates => Some(authn::Api::Certificates),
             Api::Linkerd => Some(authn::Api::Linkerd),
             Api::Vault => Some(authn::Api::Vault),
+            Api::Sds => Some(authn::Api::Sds),
             Api::Bundles => None,
         });
         names.collect()

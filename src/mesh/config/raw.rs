@@ -19,6 +19,8 @@ pub enum Api {
     Linkerd,
     /// Vault's HTTP API, on a listener of its own.
     Vault,
+    /// `envoy.service.secret.v3.SecretDiscoveryService`: validation contexts.
+    Sds,
     /// `rootbridge.v1.TrustBundleService` and `/v1/trust-bundles/`; both without a credential.
     Bundles,
 }

@@ -94,10 +94,7 @@ fn address(port: u16) -> Value {
 pub(crate) fn fixed(material: &Material, peer: &str) -> Value {
     json!({
         "tls_params": versions(),
-        "tls_certificates": [{
-            "certificate_chain": {"filename": material.chain},
-            "private_key": {"filename": material.key},
-        }],
+        "tls_certificates": [certificate(material)],
         "validation_context": {
             "trusted_ca": {"filename": material.roots},
             "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": peer}}],
@@ -122,6 +119,89 @@ pub(crate) fn watched(secrets: &Secrets, peer: &str) -> Value {
             },
             "validation_context_sds_secret_config": from("roots"),
         },
+    })
+}
+
+/// Where an Envoy takes its roots from: Rootbridge's SDS.
+pub(crate) struct Discovery<'a> {
+    /// `GRPC` or `DELTA_GRPC`.
+    pub protocol: &'a str,
+    pub port: u16,
+    /// What the listener's certificate is verified with.
+    pub roots: &'a Path,
+    /// The client certificate to Rootbridge, if that is its credential.
+    pub identity: Option<&'a Material>,
+    /// The token, if that is.
+    pub token: Option<&'a str>,
+}
+
+impl Discovery<'_> {
+    /// The TLS of either side: a certificate of its own, roots by SDS under `name`, exactly one peer.
+    pub(crate) fn tls(&self, material: &Material, name: &str, peer: &str) -> Value {
+        let mut service = json!({"envoy_grpc": {"cluster_name": "rootbridge"}});
+        if let Some(token) = self.token {
+            service["initial_metadata"] =
+                json!([{"key": "authorization", "value": format!("Bearer {token}")}]);
+        }
+        json!({
+            "tls_params": versions(),
+            "tls_certificates": [certificate(material)],
+            "combined_validation_context": {
+                "default_validation_context": {
+                    "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": peer}}],
+                },
+                "validation_context_sds_secret_config": {"name": name, "sds_config": {
+                    "resource_api_version": "V3",
+                    "api_config_source": {
+                        "api_type": self.protocol,
+                        "transport_api_version": "V3",
+                        "grpc_services": [service],
+                    },
+                }},
+            },
+        })
+    }
+
+    /// Rootbridge, for the Envoy's `static_resources`.
+    pub(crate) fn cluster(&self) -> Value {
+        let own = self.identity.map(certificate);
+        json!({
+            "name": "rootbridge",
+            "type": "STATIC",
+            "connect_timeout": "5s",
+            "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }},
+            "load_assignment": {"cluster_name": "rootbridge", "endpoints": [{
+                "lb_endpoints": [{"endpoint": {"address": address(self.port)}}],
+            }]},
+            "transport_socket": {
+                "name": "envoy.transport_sockets.tls",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+                    "sni": super::NAME,
+                    "common_tls_context": {
+                        "tls_params": versions(),
+                        "alpn_protocols": ["h2"],
+                        "tls_certificates": Vec::from_iter(own),
+                        "validation_context": {
+                            "trusted_ca": {"filename": self.roots},
+                            "match_typed_subject_alt_names": [
+                                {"san_type": "DNS", "matcher": {"exact": super::NAME}},
+                            ],
+                        },
+                    },
+                },
+            },
+        })
+    }
+}
+
+fn certificate(material: &Material) -> Value {
+    json!({
+        "certificate_chain": {"filename": material.chain},
+        "private_key": {"filename": material.key},
     })
 }
 
@@ -196,6 +276,16 @@ fn http(route: Value) -> Value {
 
 /// Answers over mTLS, and says whom it saw.
 pub(crate) fn server(directory: &Path, name: &str, tls: &Value) -> Envoy {
+    server_with(directory, name, tls, Vec::new())
+}
+
+/// The same with clusters that its TLS needs.
+pub(crate) fn server_with(
+    directory: &Path,
+    name: &str,
+    tls: &Value,
+    clusters: Vec<Value>,
+) -> Envoy {
     let route = json!({
         "match": {"prefix": "/"},
         "direct_response": {"status": 200, "body": {"inline_string": "served over mTLS"}},
@@ -212,15 +302,26 @@ pub(crate) fn server(directory: &Path, name: &str, tls: &Value) -> Envoy {
             },
         },
     }]});
-    Envoy::start(directory, name, listener, json!([]))
+    Envoy::start(directory, name, listener, clusters.into())
 }
 
 /// Takes plain HTTP and carries it to `target` over mTLS.
 pub(crate) fn client(directory: &Path, name: &str, tls: &Value, target: &Envoy) -> Envoy {
+    client_with(directory, name, tls, target, Vec::new())
+}
+
+/// The same with clusters that its TLS needs.
+pub(crate) fn client_with(
+    directory: &Path,
+    name: &str,
+    tls: &Value,
+    target: &Envoy,
+    mut clusters: Vec<Value>,
+) -> Envoy {
     let listener = json!({"filter_chains": [{
         "filters": http(json!({"match": {"prefix": "/"}, "route": {"cluster": "peer"}})),
     }]});
-    let cluster = json!([{
+    clusters.push(json!({
         "name": "peer",
         "type": "STATIC",
         "connect_timeout": "5s",
@@ -240,6 +341,6 @@ pub(crate) fn client(directory: &Path, name: &str, tls: &Value, target: &Envoy) 
                 "common_tls_context": tls,
             },
         },
-    }]);
-    Envoy::start(directory, name, listener, cluster)
+    }));
+    Envoy::start(directory, name, listener, clusters.into())
 }

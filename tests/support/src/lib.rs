@@ -10,6 +10,7 @@ pub mod files;
 pub mod grpc;
 pub mod jwk;
 pub mod jwt;
+pub mod mutual_tls;
 pub mod openbao;
 pub mod openssl;
 pub mod postgres;
