@@ -16,6 +16,7 @@ mod access_matrix;
 mod addresses;
 mod admin;
 mod adopted;
+mod authorities;
 mod bundles;
 mod ceremonies;
 mod check_files;

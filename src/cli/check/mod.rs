@@ -9,6 +9,7 @@ mod istiod;
 mod linkerd;
 mod listeners;
 mod records;
+mod renewals;
 mod report;
 mod secrets;
 mod upstream;
@@ -163,6 +164,7 @@ async fn ledger(config: &Config, report: &mut Report) -> Option<Snapshot> {
     }
     newest(config, ledger.as_ref(), report).await;
     records::clock(ledger.as_ref(), SystemClock.now(), report).await;
+    renewals::ends(config, ledger.as_ref(), SystemClock.now(), report).await;
     let records = ledger.snapshot().await;
     ledger.close().await;
     records

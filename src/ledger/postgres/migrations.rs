@@ -27,7 +27,12 @@ pub(super) static MIGRATIONS: &[Migration] = &[
     Migration {
         version: 4,
         oldest_program: 1,
-        sql: include_str!("migrations/0004_notify.sql"),
+        sql: include_str!("migrations/0004_removed_authority.sql"),
+    },
+    Migration {
+        version: 5,
+        oldest_program: 1,
+        sql: include_str!("migrations/0005_notify.sql"),
     },
 ];
 
