@@ -4,7 +4,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::{
     agent, anchors, authority, ca, cert, check, client, config, dev, generate, hsm, keys, ledger,
-    linkerd, operator, serve, upstream,
+    linkerd, operator, plan, serve, upstream,
 };
 
 const AFTER_HELP: &str = "\
@@ -67,6 +67,8 @@ pub(super) enum Command {
     /// Show the state of Linkerd's meshes.
     #[command(subcommand)]
     Linkerd(linkerd::LinkerdCommand),
+    /// Say what a number of workloads needs: servers, signatures, writes, storage.
+    Plan(plan::PlanArgs),
     /// Check configuration, HSM, ledger and clusters, and print how to fix what fails.
     Check(check::CheckArgs),
     /// Check a configuration file.

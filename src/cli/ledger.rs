@@ -1,4 +1,4 @@
-//! `ledger backup`, `ledger verify` and `ledger migrate`.
+//! `ledger backup`, `ledger verify`, `ledger migrate` and `ledger copy`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::config_arg::CommonArgs;
 use super::failure::{Exit, Failure};
+use super::ledger_copy::{self, CopyArgs};
 use super::open::block_on;
 use super::output;
 use crate::app::MarkFile;
@@ -22,6 +23,8 @@ pub(super) enum LedgerCommand {
     Verify(LedgerArgs),
     /// Make the ledger, or upgrade its schema.
     Migrate(CommonArgs),
+    /// Copy the ledger to another store, from SQLite to PostgreSQL or back.
+    Copy(CopyArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -38,6 +41,7 @@ pub(super) fn run(command: LedgerCommand) -> Result<(), Failure> {
         LedgerCommand::Backup(args) => make(&args),
         LedgerCommand::Verify(args) => check_copy(&args),
         LedgerCommand::Migrate(args) => migrate(&args),
+        LedgerCommand::Copy(args) => ledger_copy::run(&args),
     }
 }
 

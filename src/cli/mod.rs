@@ -25,11 +25,13 @@ mod key_prune;
 mod key_records;
 mod keys;
 mod ledger;
+mod ledger_copy;
 mod linkerd;
 mod name_constraints;
 mod open;
 mod operator;
 mod output;
+mod plan;
 mod serve;
 mod time;
 mod upstream;
@@ -73,6 +75,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Ledger(args) => ledger::run(args),
         Command::Linkerd(args) => linkerd::run(args),
         Command::Operator(args) => operator::run(args),
+        Command::Plan(args) => plan::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Config(args) => config::run(args),
         Command::Completions(args) => generate::completions(&args, self::command()),

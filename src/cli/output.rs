@@ -145,6 +145,16 @@ pub(super) fn colored(stream: &impl io::IsTerminal) -> bool {
     stream.is_terminal() && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
 }
 
+/// Replaces the last line of a terminal on stderr; an empty text ends it.
+pub(super) fn progress(text: &str) {
+    let mut out = io::stderr().lock();
+    let _ = match text {
+        "" => writeln!(out),
+        text => write!(out, "\r{}\x1b[K", printable(text)),
+    };
+    let _ = out.flush();
+}
+
 /// Whether stderr is a terminal, where progress is shown.
 pub(super) fn is_interactive() -> bool {
     io::stderr().is_terminal()

@@ -7,6 +7,7 @@
 //! published anchors.
 
 mod ca_request;
+mod copy;
 mod error;
 mod filter;
 mod high_water;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 pub use ca_request::{CaRequestChange, CaRequestId, CaRequestRecord, CaRequestState};
+pub use copy::{CopiedTable, CopyProgress, CopyReport, CopyStep, copy};
 pub use error::LedgerError;
 pub use filter::Filter;
 pub use high_water::HighWater;

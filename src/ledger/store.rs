@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
+
+use super::copy::{POSTGRES_MARKED, SQLITE_MARKED, require_finished};
 use super::{Ledger, LedgerError, OpenMode, Postgres, PostgresConfig, Sqlite};
 use crate::clock::Clock;
 
@@ -26,9 +29,24 @@ impl LedgerStore {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<dyn Ledger>, LedgerError> {
         Ok(match self {
-            Self::Sqlite(path) => Arc::new(Sqlite::open(path, mode, clock).await?),
+            Self::Sqlite(path) => {
+                let ledger = Sqlite::open(path, mode, clock).await?;
+                let name = self.name();
+                let whole = ledger
+                    .read(move |conn| {
+                        async move { require_finished(conn, SQLITE_MARKED, &name).await }.boxed()
+                    })
+                    .await;
+                if whole.is_err() {
+                    ledger.close().await;
+                }
+                whole?;
+                Arc::new(ledger)
+            }
             Self::Postgres(settings) => {
-                Arc::new(Postgres::open(settings.as_ref().clone(), clock).await?)
+                let ledger = Postgres::open(settings.as_ref().clone(), clock).await?;
+                self.require_finished(&ledger).await?;
+                Arc::new(ledger)
             }
         })
     }
@@ -63,8 +81,21 @@ impl LedgerStore {
             Self::Sqlite(_) => self.open(OpenMode::Shared, clock).await.map(Some),
             Self::Postgres(settings) => {
                 let opened = Postgres::open_existing(settings.as_ref().clone(), clock).await?;
+                if let Some(ledger) = &opened {
+                    self.require_finished(ledger).await?;
+                }
                 Ok(opened.map(|ledger| Arc::new(ledger) as Arc<dyn Ledger>))
             }
         }
+    }
+
+    /// Half a ledger is none.
+    async fn require_finished(&self, ledger: &Postgres) -> Result<(), LedgerError> {
+        let name = self.name();
+        ledger
+            .read(|session| {
+                async move { require_finished(session, POSTGRES_MARKED, &name).await }.boxed()
+            })
+            .await
     }
 }

@@ -14,5 +14,6 @@ mod enterprise;
 mod fetch;
 mod hardware;
 mod import;
+mod plan;
 mod support;
 mod usage;

@@ -271,3 +271,32 @@ pub async fn show() {
 fn figures() {
     block_on(show());
 }
+
+/// What a certificate costs in each store, with its indexes:
+/// `cargo test --test ledger -- --ignored --nocapture bytes_of_a_certificate`.
+#[test]
+#[ignore = "a minute of load; for figures"]
+fn bytes_of_a_certificate() {
+    use crate::postgres::PostgresStore;
+    use crate::support::Store as _;
+
+    let count = setting("COUNT", 20_000);
+    block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger.db");
+        let ledger = Sqlite::open(&path, OpenMode::Server, Arc::new(SystemClock));
+        let fixture = Arc::new(Fixture::build(Arc::new(ledger.await.unwrap())).await);
+        run(&fixture, 64, count).await;
+        fixture.ledger.close().await;
+        let bytes = std::fs::metadata(&path).unwrap().len();
+        println!("SQLite: {} bytes a certificate", bytes / count);
+
+        let store = PostgresStore::new();
+        let fixture = Arc::new(Fixture::build(store.server().await).await);
+        run(&fixture, 64, count).await;
+        let bytes = store
+            .psql("SELECT pg_total_relation_size('intent') + pg_total_relation_size('conclusion')");
+        let bytes: u64 = bytes.parse().unwrap();
+        println!("PostgreSQL: {} bytes a certificate", bytes / count);
+    });
+}

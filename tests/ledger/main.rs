@@ -28,6 +28,7 @@ mod contract_rollouts;
 mod contract_rotations;
 mod contract_work_leases;
 
+mod copy;
 mod crash;
 mod load;
 mod pgbouncer;

@@ -51,3 +51,21 @@ pub(super) async fn settle(conn: &mut dyn Connection) -> Result<(), LedgerError>
     .await
     .map(drop)
 }
+
+/// As [`settle`], past at most so many intents; whether there are more. Nobody writes to the store.
+pub(super) async fn settle_some(conn: &mut dyn Connection) -> Result<bool, LedgerError> {
+    let below: i64 = query_scalar("SELECT below FROM settled")
+        .fetch_one(&mut *conn)
+        .await?;
+    let moved: i64 = query_scalar(
+        "UPDATE settled SET below = coalesce(
+            (SELECT intent.id FROM intent WHERE intent.id >= below AND intent.id < below + 100000
+                AND NOT EXISTS (SELECT 1 FROM conclusion WHERE conclusion.intent = intent.id)
+             ORDER BY intent.id LIMIT 1),
+            least(below + 100000, (SELECT max(id) + 1 FROM intent)), below)
+         RETURNING below",
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(moved > below)
+}

@@ -10,6 +10,7 @@ mod batch;
 mod calls;
 mod changes;
 mod check;
+mod derive;
 mod epochs;
 mod errors;
 mod guards;

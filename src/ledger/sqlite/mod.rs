@@ -6,6 +6,7 @@ mod block_range_index;
 mod bulk_insert;
 mod calls;
 mod check;
+mod derive;
 mod live_certificates;
 mod lock;
 mod open;
@@ -98,7 +99,7 @@ impl Sqlite {
 
     /// Runs `work` in a transaction on the writer's connection, between two batches, to the end even
     /// if the caller is dropped: the writer waits for its connection.
-    async fn transact<T, F>(&self, work: F) -> Result<T, LedgerError>
+    pub(in crate::ledger) async fn transact<T, F>(&self, work: F) -> Result<T, LedgerError>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, LedgerError>>
@@ -133,7 +134,7 @@ impl Sqlite {
     }
 
     /// Runs `work` in a transaction on a read-only connection.
-    async fn read<T, F>(&self, work: F) -> Result<T, LedgerError>
+    pub(in crate::ledger) async fn read<T, F>(&self, work: F) -> Result<T, LedgerError>
     where
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, LedgerError>> + Send,
     {
