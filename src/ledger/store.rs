@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 
-use super::copy::{POSTGRES_MARKED, SQLITE_MARKED, require_finished};
+use super::sql::{POSTGRES_MARKED, SQLITE_MARKED, require_finished};
 use super::{Ledger, LedgerError, OpenMode, Postgres, PostgresConfig, Sqlite};
 use crate::clock::Clock;
 

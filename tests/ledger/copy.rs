@@ -148,7 +148,7 @@ fn a_ledger_moves_there_and_back() {
         assert_eq!(read(&*back).await, before);
         assert_eq!(back.high_water().await.unwrap(), report.reached);
         assert_eq!(back.check().await.unwrap().problems, [""; 0]);
-        // Searches by the index that is made anew.
+        // A search by the index that SQLite's store has beside the rows.
         let found = back
             .certificates(Filter {
                 subject: Some("spiffe://mesh.example/ns/foo/sa/bar-7".into()),

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::MARK;
 use super::tables::{ALL, ROWS, Table, unknown};
 use crate::clock::{Clock, UnixTime};
-use crate::ledger::sql::{self, Connection, Query, Row, Value, query, query_scalar};
+use crate::ledger::sql::{
+    self, Connection, POSTGRES_MARKED, Query, Row, SQLITE_MARKED, Value, query, query_scalar,
+    require_finished,
+};
 use crate::ledger::{
     HighWater, Ledger, LedgerError, LedgerFuture, LedgerStore, OpenMode, Postgres, Sqlite,
 };
 
 #[derive(Debug)]
 pub(super) enum End {
-    Sqlite(String, Sqlite),
+    Sqlite(String, Box<Sqlite>),
     Postgres(String, Postgres),
 }
 
@@ -37,7 +39,7 @@ impl End {
             LedgerStore::Sqlite(path) if !path.exists() => return Err(missing),
             LedgerStore::Sqlite(path) => {
                 let ledger = Sqlite::open(path, OpenMode::Server, Arc::clone(clock)).await?;
-                Self::Sqlite(name, ledger)
+                Self::Sqlite(name, Box::new(ledger))
             }
             LedgerStore::Postgres(settings) => {
                 let settings = settings.as_ref().clone();
@@ -55,7 +57,7 @@ impl End {
         Ok(match store {
             LedgerStore::Sqlite(path) => {
                 let ledger = Sqlite::open(path, OpenMode::Server, Arc::clone(clock)).await?;
-                Self::Sqlite(name, ledger)
+                Self::Sqlite(name, Box::new(ledger))
             }
             LedgerStore::Postgres(settings) => {
                 let settings = settings.as_ref().clone();
@@ -72,7 +74,7 @@ impl End {
 
     fn ledger(&self) -> &dyn Ledger {
         match self {
-            Self::Sqlite(_, ledger) => ledger,
+            Self::Sqlite(_, ledger) => ledger.as_ref(),
             Self::Postgres(_, ledger) => ledger,
         }
     }
@@ -318,28 +320,5 @@ impl End {
 
     pub(super) async fn close(&self) {
         self.ledger().close().await;
-    }
-}
-
-/// Whether a SQLite file bears the mark.
-pub(in crate::ledger) const SQLITE_MARKED: &str =
-    "SELECT count(*) AS n FROM sqlite_master WHERE name = 'rootbridge_copy'";
-/// Whether a database does.
-pub(in crate::ledger) const POSTGRES_MARKED: &str =
-    "SELECT CAST(to_regclass('rootbridge_copy') IS NOT NULL AS int) AS n";
-
-/// Refuses half a ledger.
-pub(in crate::ledger) async fn require_finished(
-    conn: &mut dyn Connection,
-    marked: &'static str,
-    name: &str,
-) -> Result<(), LedgerError> {
-    let is_marked: bool = query_scalar(marked).fetch_one(conn).await?;
-    match is_marked {
-        false => Ok(()),
-        true => Err(LedgerError::Refused(format!(
-            "{name} holds a part of a ledger: a copy into it has not ended (its table {MARK} says so). Run the same \
-             `rootbridge ledger copy` again, which goes on with it"
-        ))),
     }
 }

@@ -18,11 +18,6 @@ use super::sql::{Row, Value};
 use super::{HighWater, LedgerError, LedgerStore};
 use crate::clock::{Clock, UnixTime};
 
-pub(in crate::ledger) use self::end::{POSTGRES_MARKED, SQLITE_MARKED, require_finished};
-
-/// The table that marks a target whose copy has not ended.
-const MARK: &str = "rootbridge_copy";
-
 /// What a copy is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CopyStep {

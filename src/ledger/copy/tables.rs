@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use crate::ledger::LedgerError;
-use crate::ledger::sql::{Row, Value};
+use crate::ledger::sql::{MARK, Row, Value};
 
 /// How many rows a statement inserts.
 pub(super) const ROWS: usize = 100;
@@ -144,7 +144,7 @@ const OTHERS: &[&str] = &[
     "span_subject",
     "rootbridge_schema",
     "_sqlx_migrations",
-    super::MARK,
+    MARK,
 ];
 
 #[derive(Clone, Copy, Debug)]

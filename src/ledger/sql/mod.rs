@@ -29,6 +29,7 @@ mod rollouts;
 mod rotations;
 mod row;
 mod snapshot;
+mod unfinished;
 mod work_leases;
 
 pub(super) use admission::{IntentRow, admit_all, settle_conflicts};
@@ -51,4 +52,5 @@ pub(super) use rollouts::{newest as newest_rollouts, record as record_rollout};
 pub(super) use rotations::rotations;
 pub(super) use row::{Row, RowSource, damaged};
 pub(super) use snapshot::{authority_record, snapshot};
+pub(super) use unfinished::{MARK, POSTGRES_MARKED, SQLITE_MARKED, require_finished};
 pub(super) use work_leases::{Found, claim, give_up, look, require, work_leases};
