@@ -9,13 +9,13 @@ use super::core::Core;
 use crate::cluster::Clusters;
 use crate::config::Config;
 use crate::controllers::publisher::{self, Dependencies};
-use crate::trust::{Bundles, Distribution};
+use crate::trust::{Distribution, PublishedBundles};
 
 /// Returns the state of the rollout.
 pub(super) fn start(
     config: &Config,
     core: &Core,
-    bundles: &Arc<Bundles>,
+    bundles: &Arc<PublishedBundles>,
     clusters: &Clusters,
     tasks: &TaskTracker,
     stop: &CancellationToken,

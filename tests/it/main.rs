@@ -14,6 +14,7 @@ mod crash;
 mod durability;
 mod enterprise;
 mod envoy;
+mod federation;
 mod grpcurl;
 mod istio;
 mod migration;
