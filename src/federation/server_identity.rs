@@ -11,10 +11,7 @@ use rustls::crypto::{
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
-    SignatureScheme,
-};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::x509::{Certificate, San, SpiffeId};
 
@@ -69,9 +66,8 @@ impl ServerCertVerifier for Endpoint {
         let parsed = ParsedCertificate::try_from(leaf)?;
         let (roots, algorithms) = (&self.roots, self.algorithms.all);
         verify_server_cert_signed_by_trust_anchor(&parsed, roots, intermediates, now, algorithms)?;
-        let other = |why| {
-            rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))))
-        };
+        // The text of other kinds of rustls's errors is in Rust's own notation.
+        let other = |why: NotTheEndpoint| rustls::Error::General(why.to_string());
         let leaf = Certificate::parse(leaf.to_vec())
             .map_err(|error| other(NotTheEndpoint::Unreadable(error.to_string())))?;
         let ids = leaf.names().iter().filter_map(|name| match name {

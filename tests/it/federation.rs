@@ -4,9 +4,6 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use rootbridge::x509::parse_pem_chain;
 use rootbridge_test_support::command::{output, run};
 use rootbridge_test_support::files::repository;
 use rootbridge_test_support::openssl::OpensslCa;
@@ -87,13 +84,10 @@ async fn this_server_reads_the_librarys_endpoint() {
     let endpoint = old.workload("endpoint", OTHER_ID);
     let document = setup.path("document.json");
     let write = |roots: &[&OpensslCa], sequence: u64| {
-        let keys = roots.iter().map(|ca| {
-            let root = parse_pem_chain(ca.pem().as_bytes()).unwrap().remove(0);
-            json!({"use": "x509-svid", "kty": "EC", "crv": "P-256", "x5c": [STANDARD.encode(root.der())]})
-        });
-        let bundle = json!({
-            "keys": keys.collect::<Vec<_>>(), "spiffe_sequence": sequence, "spiffe_refresh_hint": 1,
-        });
+        let pem = setup.path(&format!("served-{sequence}.pem"));
+        let text: String = roots.iter().map(|ca| ca.pem()).collect();
+        fs::write(&pem, text).unwrap();
+        let bundle = json!({"roots": pem, "sequence": sequence});
         let next = setup.path("next.json");
         fs::write(&next, bundle.to_string()).unwrap();
         fs::rename(next, &document).unwrap();

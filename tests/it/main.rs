@@ -1,5 +1,5 @@
 //! The real binary on a real token, with the clients and verifiers of others: Istio's client, Envoy,
-//! grpcurl, pkilint, strace.
+//! SPIFFE's Go library, grpcurl, pkilint, strace.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

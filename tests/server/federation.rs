@@ -20,9 +20,12 @@ use rootbridge_test_support::{PATIENCE, RunningServer, TD, TestServer, eventuall
 
 use super::sds::{contexts, one, open, setup, subscribe, token};
 
-/// What an endpoint answers at each path, and how often it was asked.
+/// A status and a body, and how often it was asked.
+type Answer = (StatusCode, String, u32);
+
+/// What an endpoint answers at each path.
 #[derive(Clone, Default)]
-struct Endpoints(Arc<Mutex<BTreeMap<String, (StatusCode, String, u32)>>>);
+struct Endpoints(Arc<Mutex<BTreeMap<String, Answer>>>);
 
 impl Endpoints {
     fn set(&self, name: &str, status: StatusCode, body: String) {

@@ -27,7 +27,7 @@ var (
 	url         = flag.String("url", "", "fetch: the endpoint")
 	ca          = flag.String("ca", "", "fetch by https_web: the server's anchors, PEM")
 	id          = flag.String("id", "", "fetch by https_spiffe: the server's SPIFFE ID")
-	bundle      = flag.String("bundle", "", "fetch by https_spiffe: the bundle that is known, PEM; serve: the document")
+	bundle      = flag.String("bundle", "", "fetch by https_spiffe: the bundle that is known, PEM; serve: what is served, a JSON document")
 	certificate = flag.String("certificate", "", "serve: the chain")
 	key         = flag.String("key", "", "serve: its key")
 )
@@ -123,10 +123,29 @@ func authorities(path string) ([]*x509.Certificate, error) {
 }
 
 // document is a bundle in a file, read for each request.
-type document struct{}
+type document struct {
+	// Roots is the path of the roots, PEM.
+	Roots    string `json:"roots"`
+	Sequence uint64 `json:"sequence"`
+}
 
 func (document) GetBundleForTrustDomain(td spiffeid.TrustDomain) (*spiffebundle.Bundle, error) {
-	return spiffebundle.Load(td, *bundle)
+	text, err := os.ReadFile(*bundle)
+	if err != nil {
+		return nil, err
+	}
+	var now document
+	if err := json.Unmarshal(text, &now); err != nil {
+		return nil, err
+	}
+	roots, err := authorities(now.Roots)
+	if err != nil {
+		return nil, err
+	}
+	served := spiffebundle.FromX509Authorities(td, roots)
+	served.SetSequenceNumber(now.Sequence)
+	served.SetRefreshHint(time.Second)
+	return served, nil
 }
 
 // serve prints its port.
