@@ -58,9 +58,14 @@ impl PublishedBundles {
         self.own.changes().or(self.foreign.changes())
     }
 
+    /// Whether the bundle of `trust_domain` comes from elsewhere.
+    pub fn is_federated(&self, trust_domain: &TrustDomain) -> bool {
+        self.federated.contains(trust_domain)
+    }
+
     /// The versions of the bundle of `trust_domain`.
     pub fn subscribe(&self, trust_domain: TrustDomain) -> BundleSubscription {
-        match self.federated.contains(&trust_domain) {
+        match self.is_federated(&trust_domain) {
             true => self.foreign.subscribe(trust_domain),
             false => self.own.subscribe(trust_domain),
         }
