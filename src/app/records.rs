@@ -16,6 +16,8 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_millis(500);
 /// The interval of removing expired foreign anchors.
 const EXPIRY: Duration = Duration::from_secs(5);
+/// The interval of looking for keys in the tokens that should have them too.
+const COPIES: Duration = Duration::from_secs(2);
 
 /// Updates authorities and bundles from the ledger.
 #[derive(Debug)]
@@ -56,14 +58,23 @@ impl Records {
     }
 
     /// Follows until `stop`.
-    pub(super) async fn follow(mut self, stop: CancellationToken) {
+    pub(super) async fn follow(self, stop: CancellationToken) {
+        let authorities = Arc::clone(&self.authorities);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.follow_ledger() => {}
+            // Apart: a token that does not answer holds up no change of the records.
+            () = follow_copies(&authorities) => {}
+        }
+    }
+
+    async fn follow_ledger(mut self) {
         let mut interval = tokio::time::interval(INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut expiry = tokio::time::interval(EXPIRY);
         let mut failing = false;
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
                 _ = expiry.tick() => self.remove_expired().await,
                 _ = interval.tick() => match self.refresh().await {
                     Ok(()) => failing = false,
@@ -85,5 +96,14 @@ impl Records {
         if let Err(error) = self.core.ledger.apply(change, &by).await {
             tracing::debug!(%error, "expired anchors were not removed");
         }
+    }
+}
+
+async fn follow_copies(authorities: &Authorities) {
+    let mut interval = tokio::time::interval(COPIES);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        authorities.complete_keys().await;
     }
 }

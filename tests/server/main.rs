@@ -55,6 +55,7 @@ mod resumption;
 mod rotation_gates;
 mod rotation_room;
 mod rotation_servers;
+mod same_keys;
 mod sds;
 mod serving;
 mod strangers;
