@@ -21,7 +21,7 @@ use super::{
     stuck,
 };
 use crate::admin::{self, Admin, HealthState};
-use crate::authn::{JwtVerifiers, Operators};
+use crate::authn::{JwtVerifiers, KeyMetrics, Operators};
 use crate::cluster::Clusters;
 use crate::config::Config;
 use crate::controllers;
@@ -48,8 +48,8 @@ pub struct ServeOptions {
 /// Serves until SIGTERM or SIGINT. `ready` is called once the listeners are bound.
 ///
 /// # Errors
-/// Configuration, PKCS#11 module, ledger or addresses. A token that is missing or refuses its PIN is
-/// not an error.
+/// Configuration, ledger or addresses. A PKCS#11 module that does not start, and a token that is missing or
+/// refuses its PIN, are not.
 pub async fn serve(
     file: PathBuf,
     options: ServeOptions,
@@ -97,6 +97,7 @@ pub async fn serve(
     controlling.register(metrics.registry());
 
     let renewing = Arc::new(Statuses::default());
+    let retirement = renewals::retirement(&config, &core);
     let renewals = renewals::new(&config, &core, &renewing, metrics.registry());
 
     let shown = (&bundles, &distribution);
@@ -108,6 +109,12 @@ pub async fn serve(
         operators: Arc::new(Operators::new(config.authn())),
         clusters: Arc::clone(&clusters),
     };
+    let verifiers = Arc::new(arc_swap::ArcSwap::new(Arc::clone(&callers.jwt)));
+    KeyMetrics::register(
+        Arc::clone(&verifiers),
+        Arc::clone(&core.clock),
+        metrics.registry(),
+    );
     let refusals = mesh::Metrics::default();
     refusals.register(metrics.registry());
     let sds = mesh::SdsMetrics::default();
@@ -185,6 +192,7 @@ pub async fn serve(
         tasks.spawn(follower.run(stop.clone()));
     }
     tasks.spawn(renewals.run(stop.clone()));
+    tasks.spawn(retirement.run(stop.clone()));
     tasks.spawn(rotations.run(stop.clone()));
     let stuck_tokens = match config.hsm().exit_when_stuck() {
         true => tokens.clone(),
@@ -221,6 +229,7 @@ pub async fn serve(
         file,
         core: core.clone(),
         callers,
+        verifiers,
         authenticators,
         authorities,
         admin,

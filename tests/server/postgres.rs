@@ -34,12 +34,21 @@ pub(crate) fn with_database(database: &PostgresServer, name: &str) -> TestServer
 
 /// Another server of the same CA.
 pub(crate) async fn another(setup: &TestServer, name: &str, lease: &str) -> RunningServer {
+    another_with(setup, name, &[("ROOTBRIDGE_INSTANCE__LEASE", lease)]).await
+}
+
+/// The same with more of the configuration in the environment.
+pub(crate) async fn another_with(
+    setup: &TestServer,
+    name: &str,
+    environment: &[(&str, &str)],
+) -> RunningServer {
     let directory = setup.path(name);
     fs::create_dir(&directory).unwrap();
     fs::write(directory.join(format!("{TD}.pem")), setup.roots(TD)).unwrap();
     let mut command = setup.command(&["serve"]);
     command.env("ROOTBRIDGE_INSTANCE__NAME", name);
-    command.env("ROOTBRIDGE_INSTANCE__LEASE", lease);
+    command.envs(environment.iter().copied());
     let secrets = vec![setup.operator.clone(), PASSWORD.to_owned()];
     let minted = setup.issuer.minted.clone();
     let server = RunningServer::start(command, directory, secrets, minted).await;

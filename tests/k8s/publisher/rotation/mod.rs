@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use rootbridge::digest::hex;
 use rootbridge::x509::parse_pem_chain;
+use rootbridge_test_support::mutual_tls::{Connection, Peer};
 use rootbridge_test_support::{RunningServer, TestServer};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{Cluster, ISTIO, PATIENCE};
-use workload::{Kept, Workload};
+use workload::Workload;
 
 /// Short lives, so that the old root's last certificate expires during the test.
 const LIFETIME: Duration = Duration::from_secs(30);
@@ -39,7 +40,7 @@ struct Mesh<'a> {
     cluster: &'a Cluster,
     setup: &'a TestServer,
     workloads: Vec<Workload>,
-    kept: Vec<Kept>,
+    kept: Vec<Connection>,
     handshakes: u64,
     renewals: u64,
     /// What verifiers said of certificates that had not expired.
@@ -66,15 +67,13 @@ impl<'a> Mesh<'a> {
             let mut workload = Workload {
                 account: account.to_owned(),
                 token: setup.issuer.istio("shop", account),
-                chain: Vec::new(),
-                key: Vec::new(),
+                peer: Peer::default(),
                 not_after: 0,
-                roots: Vec::new(),
                 reads,
                 at: Instant::now(),
             };
             let roots = parse_pem_chain(setup.roots("cluster.local").as_bytes()).unwrap();
-            workload.roots.clone_from(&roots);
+            workload.peer.roots = roots;
             workload.renew(server).await.unwrap();
             mesh.workloads.push(workload);
         }
@@ -92,7 +91,7 @@ impl<'a> Mesh<'a> {
         if let Some(pem) = self.cluster.pem("default").await {
             let roots = parse_pem_chain(pem.as_bytes()).unwrap();
             for each in self.workloads.iter_mut().filter(|each| each.reads) {
-                each.roots.clone_from(&roots);
+                each.peer.roots.clone_from(&roots);
             }
         }
         for each in &mut self.workloads {
