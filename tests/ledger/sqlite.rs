@@ -19,7 +19,7 @@ use crate::support::{
 };
 
 /// The newest migration.
-const SCHEMA: u64 = 8;
+const SCHEMA: u64 = 9;
 
 /// A file in a directory of its own.
 pub struct SqliteStore {
