@@ -46,6 +46,11 @@ impl Key {
         &self.label
     }
 
+    /// Whether the token takes requests now; it may be away, or its login lost.
+    pub fn is_ready(&self) -> bool {
+        self.workers.inner.is_ready()
+    }
+
     /// Reserves a slot in the token's queue. Called before anything is recorded.
     ///
     /// # Errors

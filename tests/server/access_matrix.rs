@@ -124,6 +124,14 @@ apis = ["linkerd"]
 jwt = ["cluster"]
 tls = { trust_domain = "cluster.local", dns = ["localhost"] }
 
+[listeners.ops]
+address = "127.0.0.1:0"
+apis = ["admin"]
+jwt = ["cluster", "people"]
+operators = ["admin"]
+client_certificates = { trust_domains = ["cluster.local"] }
+tls = { trust_domain = "cluster.local", dns = ["localhost"] }
+
 [jwt.cluster]
 "#;
 
@@ -299,6 +307,26 @@ async fn every_operation_with_every_credential() {
                 .await;
             if status != expected[answer] {
                 wrong.push(format!("{method} {path} with {credential}: {status}"));
+            }
+        }
+    }
+    // The same over TLS, where a certificate's holder is known and none of the admins.
+    let ops = format!("https://localhost:{}", server.port_of("ops"));
+    for (method, path, expected) in ADMIN {
+        for &(at, credential, answer) in &credentials {
+            let wanted = match (CREDENTIALS.get(at), expected[0]) {
+                (Some(&"client certificate"), 401) => 403,
+                (Some(&"client certificate"), public) => public,
+                _ => expected[answer],
+            };
+            let status = ask(method, format!("{ops}{path}"), at, false)
+                .await
+                .status()
+                .as_u16();
+            if status != wanted {
+                wrong.push(format!(
+                    "{method} {path} on ops with {credential}: {status}"
+                ));
             }
         }
     }

@@ -15,6 +15,7 @@
 mod access_matrix;
 mod addresses;
 mod admin;
+mod admin_listener;
 mod adopted;
 mod authorities;
 mod bundles;

@@ -12,6 +12,7 @@ use crate::authn;
 use crate::cluster::{ClusterConfig, ListenerClusters};
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::net::Limits;
+use crate::x509::SpiffeId;
 
 pub use raw::{Api, RawIstio, RawListener};
 pub use tls::{OwnCertificate, RawSni, RawTls, TlsConfig};
@@ -24,6 +25,7 @@ pub struct ListenerConfig {
     apis: BTreeSet<Api>,
     callers: authn::Callers,
     clusters: ListenerClusters,
+    admins: BTreeSet<String>,
     tls: TlsConfig,
     linkerd: Option<LinkerdConfig>,
     limits: Limits,
@@ -56,13 +58,20 @@ impl ListenerConfig {
         issues.require(
             !apis.is_empty(),
             at("apis"),
-            "name at least one of istio, certificates, bundles, linkerd, vault, sds",
+            "name at least one of istio, certificates, bundles, linkerd, vault, sds, admin",
         );
         issues.require(
             apis.len() <= 1 || !apis.contains(&Api::Vault),
             at("apis"),
             "`vault` needs a listener of its own: its mounts may have any path",
         );
+        issues.require(
+            apis.len() <= 1 || !apis.contains(&Api::Admin),
+            at("apis"),
+            "`admin` needs a listener of its own: its callers are other people",
+        );
+        let admins = admins(&raw, apis.contains(&Api::Admin));
+        let admins = issues.collect(admins.map_err(|issues| issues.under(&table)));
         let linkerd = linkerd::settings(&mut raw, &apis, clusters);
         let linkerd = issues.collect(linkerd.map_err(|issues| issues.under(&table)));
         let tls = linkerd::tls(
@@ -98,6 +107,7 @@ impl ListenerConfig {
                 apis,
                 callers: callers?,
                 clusters: accepted?,
+                admins: admins?,
                 tls: tls?,
                 linkerd: linkerd?,
                 limits: limits?,
@@ -128,6 +138,7 @@ impl ListenerConfig {
             Api::Certificates => Some(authn::Api::Certificates),
             Api::Linkerd => Some(authn::Api::Linkerd),
             Api::Vault => Some(authn::Api::Vault),
+            Api::Admin => Some(authn::Api::Admin),
             Api::Sds => Some(authn::Api::Sds),
             Api::Bundles => None,
         });
@@ -142,6 +153,11 @@ impl ListenerConfig {
     /// The clusters whose tokens count here.
     pub fn clusters(&self) -> &ListenerClusters {
         &self.clusters
+    }
+
+    /// The identities that may use the API `admin` beside the operators.
+    pub fn admins(&self) -> &BTreeSet<String> {
+        &self.admins
     }
 
     /// The server's own certificate.
@@ -176,6 +192,7 @@ impl ListenerConfig {
             callers,
             // Replaced by a reload.
             clusters: _,
+            admins,
             tls,
             linkerd,
             limits,
@@ -184,11 +201,44 @@ impl ListenerConfig {
         *name != next.name
             || *address != next.address
             || *apis != next.apis
+            || *admins != next.admins
             || asks(callers) != asks(&next.callers)
             || *tls != next.tls
             || *linkerd != next.linkerd
             || *limits != next.limits
     }
+}
+
+/// Checks the key `admins`: whole names, so that nobody becomes one by a name that matches.
+fn admins(raw: &RawListener, serves: bool) -> Result<BTreeSet<String>, ConfigIssues> {
+    let mut issues = ConfigIssues::default();
+    issues.require(
+        serves || raw.admins.is_empty(),
+        "admins",
+        "is for the API `admin`, which is not among `apis`",
+    );
+    for name in &raw.admins {
+        let is_subject = name
+            .strip_prefix("subject:")
+            .and_then(|rest| rest.split_once(':'))
+            .is_some_and(|(verifier, sub)| {
+                raw.jwt.iter().any(|each| each == verifier) && !sub.is_empty()
+            });
+        let is_workload = SpiffeId::parse(name).is_ok_and(|id| !id.path().is_empty());
+        if !is_subject && !is_workload {
+            let problem = format_args!("`{}` is no caller of this listener", name.escape_default());
+            let fix = "write spiffe://TRUST_DOMAIN/ns/NS/sa/SA, or subject:NAME:SUB with NAME of `jwt`; \
+                       operators are in `operators`";
+            issues.push(ConfigIssue::new("admins", problem).with_fix(fix));
+        }
+    }
+    let nobody = serves && raw.admins.is_empty() && raw.operators.is_empty();
+    issues.require(
+        !nobody,
+        "admins",
+        "nobody may use the API `admin`: name callers here, or operators in `operators`",
+    );
+    issues.into_result(Some(raw.admins.iter().cloned().collect()))
 }
 
 /// Checks the keys `clusters` and `default_cluster`.
@@ -272,6 +322,32 @@ mod tests {
             ),
             (format!("{nobody}{TLS}"), "mesh.jwt: no caller can use"),
             (format!("{nobody}jwt = ['x']\n{TLS}"), "mesh.jwt"),
+            (
+                format!("{GOOD}admins = ['spiffe://td.example/ns/a/sa/b']\n{TLS}"),
+                "mesh.admins: is for the API `admin`",
+            ),
+            (
+                format!("{}{TLS}", GOOD.replace("'istio'", "'istio', 'admin'")),
+                "mesh.apis: `admin` needs a listener of its own",
+            ),
+            (
+                format!("{}{TLS}", GOOD.replace("'istio'", "'admin'")),
+                "mesh.admins: nobody may use the API `admin`",
+            ),
+            (
+                format!(
+                    "{}admins = ['spiffe://td.example']\n{TLS}",
+                    GOOD.replace("'istio'", "'admin'")
+                ),
+                "mesh.admins: `spiffe://td.example` is no caller",
+            ),
+            (
+                format!(
+                    "{}admins = ['subject:people:alice']\n{TLS}",
+                    GOOD.replace("'istio'", "'admin'")
+                ),
+                "mesh.admins: `subject:people:alice` is no caller",
+            ),
             (
                 format!("{nobody}clusters = ['west']\n{TLS}"),
                 "mesh.clusters: there is no [clusters.west]",
