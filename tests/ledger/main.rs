@@ -30,10 +30,13 @@ mod contract_work_leases;
 
 mod crash;
 mod load;
+mod pgbouncer;
 mod postgres;
+mod postgres_changes;
 mod postgres_plans;
 mod postgres_proxy;
 mod postgres_refusals;
+mod postgres_replication;
 mod property;
 mod sqlite;
 mod sqlite_check;

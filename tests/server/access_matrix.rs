@@ -72,6 +72,18 @@ const GRPC: &[(&str, [u8; 8])] = &[
         "rootbridge.v1.CertificateService/SignCertificate",
         [16, 16, 16, 3, 3, 3, 16, 3],
     ),
+    (
+        "envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets",
+        [12; 8],
+    ),
+    (
+        "envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets",
+        [12; 8],
+    ),
+    (
+        "envoy.service.secret.v3.SecretDiscoveryService/FetchSecrets",
+        [12; 8],
+    ),
     ("io.linkerd.proxy.identity.Identity/Certify", [12; 8]),
     ("rootbridge.v1.TrustBundleService/GetTrustBundle", [0; 8]),
     ("rootbridge.v1.TrustBundleService/WatchTrustBundle", [0; 8]),
@@ -94,6 +106,18 @@ const GRPC: &[(&str, [u8; 8])] = &[
 /// The same on Linkerd's listener: the credential is in the message, and one in a header is none.
 const LINKERD: &[(&str, [u8; 8])] = &[
     ("io.linkerd.proxy.identity.Identity/Certify", [3; 8]),
+    (
+        "envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets",
+        [12; 8],
+    ),
+    (
+        "envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets",
+        [12; 8],
+    ),
+    (
+        "envoy.service.secret.v3.SecretDiscoveryService/FetchSecrets",
+        [12; 8],
+    ),
     (
         "istio.v1.auth.IstioCertificateService/CreateCertificate",
         [12; 8],

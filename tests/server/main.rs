@@ -50,6 +50,8 @@ mod open_files;
 mod outage;
 mod planned_keys;
 mod postgres;
+mod postgres_changes;
+mod postgres_faults;
 mod postgres_stopped;
 mod refusals;
 mod reserved_keys;
