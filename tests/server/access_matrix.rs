@@ -10,6 +10,7 @@ use reqwest::Method;
 use rootbridge::mesh::proto::DESCRIPTORS;
 use rootbridge::mesh::proto::istio::IstioCertificateRequest;
 
+use crate::http_routes::collect;
 use rootbridge_test_support::csr::KeyAndCsr;
 use rootbridge_test_support::jwk::b64;
 use rootbridge_test_support::jwt::claims;
@@ -397,29 +398,5 @@ fn every_http_route_has_a_row() {
         let known = MESH.iter().any(|(path, _)| *path == route)
             || ADMIN.iter().any(|(_, path, _)| *path == route);
         assert!(known, "{route} has no row");
-    }
-}
-
-/// The first argument of every `.route(`.
-fn collect(directory: &Path, routes: &mut BTreeSet<String>) {
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(&path, routes);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = std::fs::read_to_string(&path).unwrap();
-            for other in [".nest(", ".nest_service(", ".route_service("] {
-                let file = path.display();
-                assert!(!text.contains(other), "{file}: `{other}` hides its paths");
-            }
-            let calls = text.split(".route(").skip(1);
-            routes.extend(calls.map(|call| {
-                let literal = call
-                    .trim_start()
-                    .strip_prefix('"')
-                    .expect("a route is a literal");
-                literal.split('"').next().unwrap().to_owned()
-            }));
-        }
     }
 }

@@ -31,6 +31,7 @@ mod fair_shares;
 mod faulty_signatures;
 mod handshakes;
 mod hostile_api_server;
+mod http_routes;
 mod idempotency;
 mod issuance;
 mod istio;

@@ -1,5 +1,6 @@
 //! `[listeners.*]`: the addresses, APIs, callers and certificates of listeners.
 
+mod admins;
 mod linkerd;
 mod raw;
 mod tls;
@@ -12,7 +13,6 @@ use crate::authn;
 use crate::cluster::{ClusterConfig, ListenerClusters};
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::net::Limits;
-use crate::x509::SpiffeId;
 
 pub use raw::{Api, RawIstio, RawListener};
 pub use tls::{OwnCertificate, RawSni, RawTls, TlsConfig};
@@ -70,7 +70,7 @@ impl ListenerConfig {
             at("apis"),
             "`admin` needs a listener of its own: its callers are other people",
         );
-        let admins = admins(&raw, apis.contains(&Api::Admin));
+        let admins = admins::check(&raw, apis.contains(&Api::Admin));
         let admins = issues.collect(admins.map_err(|issues| issues.under(&table)));
         let linkerd = linkerd::settings(&mut raw, &apis, clusters);
         let linkerd = issues.collect(linkerd.map_err(|issues| issues.under(&table)));
@@ -207,38 +207,6 @@ impl ListenerConfig {
             || *linkerd != next.linkerd
             || *limits != next.limits
     }
-}
-
-/// Checks the key `admins`: whole names, so that nobody becomes one by a name that matches.
-fn admins(raw: &RawListener, serves: bool) -> Result<BTreeSet<String>, ConfigIssues> {
-    let mut issues = ConfigIssues::default();
-    issues.require(
-        serves || raw.admins.is_empty(),
-        "admins",
-        "is for the API `admin`, which is not among `apis`",
-    );
-    for name in &raw.admins {
-        let is_subject = name
-            .strip_prefix("subject:")
-            .and_then(|rest| rest.split_once(':'))
-            .is_some_and(|(verifier, sub)| {
-                raw.jwt.iter().any(|each| each == verifier) && !sub.is_empty()
-            });
-        let is_workload = SpiffeId::parse(name).is_ok_and(|id| !id.path().is_empty());
-        if !is_subject && !is_workload {
-            let problem = format_args!("`{}` is no caller of this listener", name.escape_default());
-            let fix = "write spiffe://TRUST_DOMAIN/ns/NS/sa/SA, or subject:NAME:SUB with NAME of `jwt`; \
-                       operators are in `operators`";
-            issues.push(ConfigIssue::new("admins", problem).with_fix(fix));
-        }
-    }
-    let nobody = serves && raw.admins.is_empty() && raw.operators.is_empty();
-    issues.require(
-        !nobody,
-        "admins",
-        "nobody may use the API `admin`: name callers here, or operators in `operators`",
-    );
-    issues.into_result(Some(raw.admins.iter().cloned().collect()))
 }
 
 /// Checks the keys `clusters` and `default_cluster`.
