@@ -11,9 +11,8 @@ use rootbridge::mesh::proto::DESCRIPTORS;
 use rootbridge::mesh::proto::istio::IstioCertificateRequest;
 
 use crate::http_routes::collect;
+use crate::worthless_credentials::{WORTHLESS, worthless};
 use rootbridge_test_support::csr::KeyAndCsr;
-use rootbridge_test_support::jwk::b64;
-use rootbridge_test_support::jwt::claims;
 use rootbridge_test_support::{TD, TestServer};
 
 /// The credentials, in the order of each row's answers.
@@ -27,40 +26,6 @@ const CREDENTIALS: [&str; 8] = [
     "operator of elsewhere",
     "client certificate",
 ];
-
-/// Further states of a credential. Each operation answers each as it answers nonsense.
-const WORTHLESS: [&str; 5] = [
-    "expired",
-    "for nobody here",
-    "of an unknown issuer",
-    "unsigned",
-    "badly signed",
-];
-
-/// In the order of [`WORTHLESS`].
-fn worthless(setup: &TestServer) -> [String; 5] {
-    let with = |key: &str, value: serde_json::Value| {
-        let mut claims = claims("foo", "bar", "istio-ca");
-        claims["aud"] = serde_json::json!(["istio-ca", "rootbridge"]);
-        claims[key] = value;
-        claims
-    };
-    let good = setup.issuer.mint(&with("jti", "1".into()));
-    let [header, payload, signature]: [&str; 3] =
-        good.split('.').collect::<Vec<_>>().try_into().unwrap();
-    let none = b64(br#"{"alg":"none"}"#);
-    let (first, rest) = signature.split_at(1);
-    let other = if first == "A" { "B" } else { "A" };
-    [
-        setup.issuer.mint(&with("exp", 1_000_000_000.into())),
-        setup.issuer.mint(&with("aud", "vault".into())),
-        setup
-            .issuer
-            .mint(&with("iss", "https://unknown.example".into())),
-        format!("{none}.{payload}."),
-        format!("{header}.{payload}.{other}{rest}"),
-    ]
-}
 
 /// gRPC codes: 0 open, 3 let in (an empty request is then malformed), 12 not served there, 16
 /// unauthenticated.
@@ -387,9 +352,11 @@ fn every_grpc_method_has_a_row() {
 
 #[test]
 fn every_http_route_has_a_row() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut routes = BTreeSet::new();
-    collect(&src, &mut routes);
+    collect(
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")),
+        &mut routes,
+    );
     assert!(
         routes.contains("/livez"),
         "the search finds nothing: {routes:?}"
