@@ -29,6 +29,7 @@ mod enterprise;
 mod existing_keys;
 mod fair_shares;
 mod faulty_signatures;
+mod federation;
 mod handshakes;
 mod hostile_api_server;
 mod http_routes;
