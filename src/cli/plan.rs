@@ -196,6 +196,7 @@ fn bytes(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use clap::Parser;
 
     use super::*;
