@@ -7,7 +7,8 @@ use super::UpstreamCa;
 use super::answer::{Answer, Submission, Unreachable};
 use super::config::{AuthorityConfig, UpstreamConfig};
 use super::metrics::Metrics;
-use super::retirement::unexpired;
+use super::retirement::{rotates, unexpired};
+use super::waiting::Waiting;
 use crate::backoff;
 use crate::clock::{Clock, UnixTime};
 use crate::digest::hex;
@@ -234,8 +235,8 @@ impl Worker {
         let upstream = authority.upstream.name();
         let domain = authority.config.trust_domain();
         let id = request.id;
-        let (anchor, until) = match outcome {
-            UpstreamOutcome::Activated(report) => {
+        let waiting = match Waiting::of(outcome) {
+            Ok(report) => {
                 let subject = report.certificate.subject();
                 let end = report.certificate.not_after();
                 for unused in &report.unused {
@@ -251,24 +252,12 @@ impl Worker {
                 );
                 return Ok(());
             }
-            UpstreamOutcome::WaitsForApproval(anchor) => (anchor, None),
-            UpstreamOutcome::WaitsForBundle { anchor, until } => (anchor, Some(until)),
+            Err(waiting) => waiting,
         };
-        let (root, sha256) = (anchor.subject(), hex(&anchor.fingerprint()));
-        let (problem, at) = match until {
-            Some(until) => {
-                let text =
-                    format!("its root `{root}` sha256:{sha256} is published until {until} first");
-                (text, until)
-            }
-            None => {
-                let text = format!(
-                    "its root `{root}` is not known: compare its fingerprint with the CA's \
-                     administrators, then run `rootbridge anchors approve sha256:{sha256}`"
-                );
-                (text, self.clock.now().plus(authority.upstream.longest_poll))
-            }
-        };
+        let (root, sha256) = (waiting.root.subject(), hex(&waiting.root.fingerprint()));
+        let problem = waiting.problem;
+        let later = || self.clock.now().plus(authority.upstream.longest_poll);
+        let at = waiting.until.unwrap_or_else(later);
         if request.problem.as_ref() != Some(&problem) {
             tracing::warn!(event = "upstream.waits", %domain, upstream, request = %id, root, sha256, problem, "a certificate waits for its root");
         }
@@ -347,10 +336,8 @@ impl Worker {
 
     async fn retire(&self, authority: &Authority, issuer: &IssuerId) -> Result<(), CeremonyError> {
         let now = self.clock.now();
-        if unexpired(self.ledger.as_ref(), issuer, now)
-            .await?
-            .is_some()
-        {
+        let ledger = self.ledger.as_ref();
+        if unexpired(ledger, issuer, now).await?.is_some() || rotates(ledger, issuer).await? {
             return Ok(());
         }
         let change = Change::SetIssuerState {

@@ -55,6 +55,7 @@ mod resumption;
 mod rotation_gates;
 mod rotation_room;
 mod rotation_servers;
+mod rotation_upstream;
 mod sds;
 mod serving;
 mod strangers;

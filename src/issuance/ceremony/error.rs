@@ -40,8 +40,8 @@ pub enum CeremonyError {
     },
     /// Workloads do not trust the root of the new path yet.
     #[error(
-        "`{trust_domain}` is in use and its bundle does not hold the root `{subject}`: publish it \
-         first with `rootbridge anchors add`, and import when every workload has it"
+        "`{trust_domain}` is in use and its bundle does not hold the root `{subject}`: start \
+         `rootbridge rotate start --kind upstream-root`, which publishes it first, and import again"
     )]
     UnpublishedRoot {
         trust_domain: TrustDomain,
