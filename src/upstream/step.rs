@@ -11,7 +11,6 @@ use super::retirement::{rotates, unexpired};
 use super::waiting::Waiting;
 use crate::backoff;
 use crate::clock::{Clock, UnixTime};
-use crate::digest::hex;
 use crate::issuance::{Ceremony, CeremonyError, UpstreamOutcome};
 use crate::ledger::{
     Actor, CaRequestChange, CaRequestRecord, CaRequestState, Change, IssuerId, IssuerState, Ledger,
@@ -254,10 +253,14 @@ impl Worker {
             }
             Err(waiting) => waiting,
         };
-        let (root, sha256) = (waiting.root.subject(), hex(&waiting.root.fingerprint()));
-        let problem = waiting.problem;
+        let Waiting {
+            root,
+            sha256,
+            problem,
+            until,
+        } = waiting;
         let later = || self.clock.now().plus(authority.upstream.longest_poll);
-        let at = waiting.until.unwrap_or_else(later);
+        let at = until.unwrap_or_else(later);
         if request.problem.as_ref() != Some(&problem) {
             tracing::warn!(event = "upstream.waits", %domain, upstream, request = %id, root, sha256, problem, "a certificate waits for its root");
         }

@@ -53,6 +53,7 @@ mod refusals;
 mod reserved_keys;
 mod resumption;
 mod rotation_gates;
+mod rotation_load;
 mod rotation_room;
 mod rotation_servers;
 mod rotation_upstream;

@@ -1,9 +1,11 @@
 //! From an own root to the enterprise's: the chain that an operator imports waits for its rotation.
 
 use std::fs;
+use std::process::Command;
 
+use rootbridge_test_support::command::run;
 use rootbridge_test_support::csr::KeyAndCsr;
-use rootbridge_test_support::openssl::OpensslCa;
+use rootbridge_test_support::openssl::{OpensslCa, ca};
 use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually};
 use serde_json::Value;
 
@@ -105,4 +107,34 @@ async fn an_imported_chain_signs_when_its_rotation_says_so() {
     })
     .await;
     server.stop().await;
+}
+
+/// Its next root, which the one before has certified: the path ends in that, and no rotation is needed.
+#[test]
+fn a_cross_certificate_of_the_upstream_ca_makes_a_renewal() {
+    let setup = TestServer::bare();
+    let old = OpensslCa::new(&setup.path(""), "old");
+    assert_eq!(import(&setup, &old)["bundle_sequence"], 1);
+
+    let next = old.intermediate("next");
+    let extensions = setup.path("next.ext");
+    let text = format!("{}\nsubjectKeyIdentifier=hash\n", ca(None));
+    fs::write(&extensions, text).unwrap();
+    let mut openssl = Command::new("openssl");
+    openssl.args(["x509", "-req", "-days", "3650", "-in"]);
+    openssl.arg(next.key_file().with_extension("csr"));
+    openssl.arg("-signkey").arg(next.key_file());
+    let root = run(openssl.arg("-extfile").arg(&extensions));
+    let csr = setup.cli(&["ca", "request", "--trust-domain", TD]);
+    let issuing = next.certify(&csr, 0);
+    fs::write(setup.path("chain.pem"), issuing.clone() + &root).unwrap();
+    let path = setup.path("chain.pem");
+    let refused = setup.refused(&["ca", "import", path.to_str().unwrap()]);
+    assert!(refused.contains("--kind upstream-root"), "{refused}");
+    fs::write(&path, issuing + &root + &next.pem()).unwrap();
+    let report = again(&setup);
+    assert!(report["bundle_sequence"].is_null(), "{report}");
+    assert!(report["rotation"].is_null(), "{report}");
+    let subject = report["anchor"]["subject"].as_str().unwrap();
+    assert!(subject.contains("CN=old"), "{report}");
 }
