@@ -41,7 +41,8 @@ pub enum CeremonyError {
     /// Workloads do not trust the root of the new path yet.
     #[error(
         "`{trust_domain}` is in use and its bundle does not hold the root `{subject}`: start \
-         `rootbridge rotate start --kind upstream-root`, which publishes it first, and import again"
+         `rootbridge rotate start --kind upstream-root`, which publishes it first, and import again; \
+         or publish it with `rootbridge anchors add`, and wait until every workload has it"
     )]
     UnpublishedRoot {
         trust_domain: TrustDomain,
