@@ -1,11 +1,21 @@
-//! SHA-256, and hexadecimal text for digests and identifiers.
+//! SHA-256, SHA-1 for identifiers, and hexadecimal text for digests and identifiers.
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 
 /// The SHA-256 digest of `bytes`.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     let hash = digest(&SHA256, bytes);
+    out.iter_mut()
+        .zip(hash.as_ref())
+        .for_each(|(to, from)| *to = *from);
+    out
+}
+
+/// The SHA-1 digest of `bytes`, for identifiers that others compute so: it protects nothing.
+pub fn sha1(bytes: &[u8]) -> [u8; 20] {
+    let mut out = [0; 20];
+    let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes);
     out.iter_mut()
         .zip(hash.as_ref())
         .for_each(|(to, from)| *to = *from);

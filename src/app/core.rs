@@ -172,7 +172,12 @@ struct Parts {
 impl Parts {
     async fn open(config: &Config, mode: OpenMode) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let hsm = Arc::new(Hsm::open(config.hsm())?);
+        let hsm = match mode {
+            // Bundles, records and the other tokens do not wait for a module.
+            OpenMode::Server => Hsm::open_with_tokens(config.hsm())?,
+            OpenMode::Shared => Hsm::open(config.hsm())?,
+        };
+        let hsm = Arc::new(hsm);
         let ledger = config
             .ledger()
             .store()

@@ -3,6 +3,7 @@
 mod agent;
 mod core;
 mod descriptors;
+mod federation;
 mod high_water;
 mod linkerd_events;
 mod listen;

@@ -10,12 +10,12 @@ use crate::issuance::Authorities;
 use crate::ledger::{Actor, Change, LedgerError};
 use crate::trust::Bundles;
 
-/// The interval of reading the revision: one row, in memory.
-const INTERVAL: Duration = Duration::from_millis(100);
 /// The pause before a key that its token did not provide is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 /// The interval of removing expired foreign anchors.
 const EXPIRY: Duration = Duration::from_secs(5);
+/// The interval of looking for keys in the tokens that should have them too.
+const COPIES: Duration = Duration::from_secs(2);
 
 /// Updates authorities and bundles from the ledger.
 #[derive(Debug)]
@@ -56,23 +56,40 @@ impl Records {
     }
 
     /// Follows until `stop`.
-    pub(super) async fn follow(mut self, stop: CancellationToken) {
-        let mut interval = tokio::time::interval(INTERVAL);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    pub(super) async fn follow(self, stop: CancellationToken) {
+        let authorities = Arc::clone(&self.authorities);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.follow_ledger() => {}
+            // Apart: a token that does not answer holds up no change of the records.
+            () = follow_copies(&authorities) => {}
+        }
+    }
+
+    async fn follow_ledger(mut self) {
         let mut expiry = tokio::time::interval(EXPIRY);
         let mut failing = false;
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = expiry.tick() => self.remove_expired().await,
-                _ = interval.tick() => match self.refresh().await {
-                    Ok(()) => failing = false,
-                    Err(error) if !failing => {
-                        failing = true;
-                        tracing::warn!(%error, "the ledger's records are unavailable: the last ones stay active");
-                    }
-                    Err(_) => {}
+            match self.refresh().await {
+                Ok(()) => failing = false,
+                Err(error) if !failing => {
+                    failing = true;
+                    tracing::warn!(%error, "the ledger's records are unavailable: the last ones stay active");
                 }
+                Err(_) => {}
+            }
+            let ledger = Arc::clone(&self.core.ledger);
+            let retry_at = self.retry_at;
+            let retry = async {
+                match retry_at {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = retry => {}
+                _ = expiry.tick() => self.remove_expired().await,
+                _ = ledger.wait_for_change() => {}
             }
         }
     }
@@ -85,5 +102,14 @@ impl Records {
         if let Err(error) = self.core.ledger.apply(change, &by).await {
             tracing::debug!(%error, "expired anchors were not removed");
         }
+    }
+}
+
+async fn follow_copies(authorities: &Authorities) {
+    let mut interval = tokio::time::interval(COPIES);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        authorities.complete_keys().await;
     }
 }

@@ -17,10 +17,11 @@ use super::prober::Prober;
 use super::records::Records;
 use super::reload::Reload;
 use super::{
-    descriptors, linkerd_events, log, publisher, renewals, rotations, service_manager, stuck,
+    descriptors, federation, linkerd_events, log, publisher, renewals, rotations, service_manager,
+    stuck,
 };
 use crate::admin::{self, Admin, HealthState};
-use crate::authn::{JwtVerifiers, Operators};
+use crate::authn::{JwtVerifiers, KeyMetrics, Operators};
 use crate::cluster::Clusters;
 use crate::config::Config;
 use crate::controllers;
@@ -47,8 +48,8 @@ pub struct ServeOptions {
 /// Serves until SIGTERM or SIGINT. `ready` is called once the listeners are bound.
 ///
 /// # Errors
-/// Configuration, PKCS#11 module, ledger or addresses. A token that is missing or refuses its PIN is
-/// not an error.
+/// Configuration, ledger or addresses. A PKCS#11 module that does not start, and a token that is missing or
+/// refuses its PIN, are not.
 pub async fn serve(
     file: PathBuf,
     options: ServeOptions,
@@ -84,7 +85,8 @@ pub async fn serve(
     let clusters = Clusters::start(config.clusters(), &core.clock, &tasks, &stop);
     clusters.register(metrics.registry());
     let clusters = Arc::new(clusters);
-    let distribution = publisher::start(&config, &core, &bundles, &clusters, &tasks, &stop);
+    let published = federation::publish(&config, &bundles);
+    let distribution = publisher::start(&config, &core, &published, &clusters, &tasks, &stop);
     register_pods(
         config.bundle_targets(),
         &clusters,
@@ -95,6 +97,7 @@ pub async fn serve(
     controlling.register(metrics.registry());
 
     let renewing = Arc::new(Statuses::default());
+    let retirement = renewals::retirement(&config, &core);
     let renewals = renewals::new(&config, &core, &renewing, metrics.registry());
 
     let shown = (&bundles, &distribution);
@@ -106,10 +109,18 @@ pub async fn serve(
         operators: Arc::new(Operators::new(config.authn())),
         clusters: Arc::clone(&clusters),
     };
+    let verifiers = Arc::new(arc_swap::ArcSwap::new(Arc::clone(&callers.jwt)));
+    KeyMetrics::register(
+        Arc::clone(&verifiers),
+        Arc::clone(&core.clock),
+        metrics.registry(),
+    );
     let refusals = mesh::Metrics::default();
     refusals.register(metrics.registry());
     let sds = mesh::SdsMetrics::default();
     sds.register(metrics.registry());
+    let registry = metrics.registry();
+    let federation = federation::followers(&config, &core, &published, registry);
     let net_metrics = net::Metrics::default();
     net_metrics.register(metrics.registry());
     let mut bound = Vec::new();
@@ -152,6 +163,7 @@ pub async fn serve(
     let services = Services {
         authorities: Arc::clone(&authorities),
         bundles: Arc::clone(&bundles),
+        published: Arc::clone(&published),
         watchers: Arc::clone(&watchers),
         istio_profile: config.istio_profile().unwrap_or_default().to_owned(),
         clock: Arc::clone(&core.clock),
@@ -176,7 +188,11 @@ pub async fn serve(
 
     let records = Records::new(core.clone(), Arc::clone(&authorities), Arc::clone(&bundles));
     tasks.spawn(records.follow(stop.clone()));
+    for follower in federation {
+        tasks.spawn(follower.run(stop.clone()));
+    }
     tasks.spawn(renewals.run(stop.clone()));
+    tasks.spawn(retirement.run(stop.clone()));
     tasks.spawn(rotations.run(stop.clone()));
     let stuck_tokens = match config.hsm().exit_when_stuck() {
         true => tokens.clone(),
@@ -213,6 +229,7 @@ pub async fn serve(
         file,
         core: core.clone(),
         callers,
+        verifiers,
         authenticators,
         authorities,
         admin,

@@ -80,7 +80,7 @@ pub struct Use {
 impl Abilities {
     /// For the token in `slot`. The caller holds a guard or a session of the module.
     pub(super) fn read(module: &Module, slot: u64) -> Result<Self, Fault> {
-        let (context, slot) = (module.context(), Slot::try_from(slot)?);
+        let (context, slot) = (module.context()?, Slot::try_from(slot)?);
         let info = context.get_token_info(slot)?;
         let limit = |limit| match limit {
             Limit::Max(most) => Some(most),

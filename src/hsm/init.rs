@@ -72,7 +72,7 @@ fn init(
     user_pin: &SecretString,
 ) -> Result<(), Fault> {
     module
-        .context()
+        .context()?
         .init_token(Slot::try_from(slot)?, so_pin, label)?;
     let session = module.writable_session(slot)?;
     session.login(UserType::So, Some(so_pin))?;

@@ -3,28 +3,25 @@
 //! decides the token's state.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
-use cryptoki::error::RvError;
-use cryptoki::session::{Session, UserType};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use cryptoki::session::Session;
 
-use super::error::HsmError;
 use super::fault::Fault;
 use super::keys;
+use super::library::Start;
 use super::lifecycle::ModuleSession;
-use super::login_client::{LoginClient, LoginRequest};
+use super::login_call::LoginCall;
+use super::login_client::LoginRequest;
 use super::module::select;
 use super::module_restart::ModuleRestart;
-use super::pin::{LoginDecision, PinFault, Refusal, decide_login};
-use super::pin_source::{Pin, PinSource};
-use super::refused_pin::RefusedPin;
+use super::seat::Seat;
 use super::session_state::{is_logged_in, is_usable};
-use super::token_info::TokenInfo;
 use super::token_inner::TokenInner;
-use super::token_state::TokenState;
+use super::token_state::{TokenState, unavailable};
 use crate::backoff::Backoff;
-use crate::clock::{Clock as _, SystemClock};
 
 /// How often the PIN's source and the token's flags are read after the token refused a PIN.
 const PIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -54,46 +51,44 @@ impl From<TokenState> for NotConnected {
 pub(super) struct LoginThread {
     inner: Arc<TokenInner>,
     requests: Receiver<LoginRequest>,
+    seat: Arc<Seat>,
     session: Option<ModuleSession>,
-    refusal: Option<Refusal>,
-    refused_pin: RefusedPin,
-    final_try: bool,
+    call: LoginCall,
     /// True after the token was ready once: a token that lost its device may log in and find keys,
     /// and fail only when it signs, so it must pass a self-test before it is ready again.
     needs_self_test: bool,
     backoff: Backoff,
     next_check: Instant,
     module_restart: ModuleRestart,
-    /// Since the last attempt to connect began.
-    login_was_tried: bool,
 }
 
 impl LoginThread {
-    pub(super) fn new(inner: &Arc<TokenInner>) -> (Self, LoginClient) {
-        let (sender, requests) = unbounded();
-        let client = LoginClient::new(Arc::clone(inner), sender);
-        let thread = Self {
+    /// `requests` are those of this token's [`LoginClient`]s, which a thread that hangs leaves to the next.
+    pub(super) fn new(
+        inner: &Arc<TokenInner>,
+        requests: Receiver<LoginRequest>,
+        seat: Arc<Seat>,
+    ) -> Self {
+        Self {
             inner: Arc::clone(inner),
             requests,
+            seat,
             session: None,
-            refusal: None,
-            refused_pin: RefusedPin::new(inner.state_directory.as_deref(), &inner.name),
-            final_try: inner.config.final_try,
-            needs_self_test: false,
+            call: LoginCall::new(inner),
+            needs_self_test: inner.login_generation() > 0,
             backoff: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
             next_check: Instant::now(),
             module_restart: ModuleRestart::default(),
-            login_was_tried: false,
-        };
-        (thread, client)
+        }
     }
 
-    /// Ends when every [`LoginClient`] is dropped.
+    /// Ends when every [`LoginClient`](super::login_client::LoginClient) is dropped, or when another thread
+    /// has taken over.
     pub(super) fn run(mut self) {
-        loop {
+        let seat = Arc::clone(&self.seat);
+        while !seat.is_leaving() {
             let request = self.requests.recv_deadline(self.next_check);
-            let inner = Arc::clone(&self.inner);
-            let _inside = inner.login_seat.enter(inner.deadline.max(LONGEST_WORK));
+            let _inside = seat.enter(self.inner.deadline.max(LONGEST_WORK));
             match request {
                 Ok(LoginRequest::Restore {
                     generation,
@@ -115,8 +110,11 @@ impl LoginThread {
     /// Finds the token, opens a session and logs in; where that fails, once more in a module that was
     /// started again. With one login at most.
     fn connect(&mut self) {
-        self.login_was_tried = false;
-        if self.connect_once() && self.module_restart.attempt(&self.inner) && !self.login_was_tried
+        self.call.was_made = false;
+        if self.connect_once()
+            && !self.seat.is_leaving()
+            && self.module_restart.attempt(&self.inner)
+            && !self.call.was_made
         {
             self.connect_once();
         }
@@ -148,13 +146,21 @@ impl LoginThread {
     }
 
     fn try_connect(&mut self) -> Result<(), NotConnected> {
-        let pin = self.read_pin();
+        let pin = self.call.read_pin();
+        let refusal = self.inner.logins().refusal;
         if let Ok(Some(pin)) = &pin
-            && self.refusal.is_some_and(|refusal| refusal.is_wrong(pin))
+            && refusal.is_some_and(|refusal| refusal.is_wrong(pin))
         {
             return Err(TokenState::PinRejected.into());
         }
         let inner = Arc::clone(&self.inner);
+        let started = inner.module.start().map_err(|error| NotConnected {
+            state: unavailable(error),
+            module_may_be_the_cause: false,
+        })?;
+        if started == Start::Again {
+            inner.module_restarts.fetch_add(1, Ordering::Relaxed);
+        }
         let guard = inner.module.lock_for_login();
         let slots = inner.module.slots().map_err(unavailable)?;
         let info = select(slots, &inner.config).map_err(unavailable)?;
@@ -165,10 +171,12 @@ impl LoginThread {
                 state: unavailable(error),
                 module_may_be_the_cause: false,
             })?;
-            self.login(&session, &info, pin.as_ref())?;
+            self.call.login(&session, &info, pin.as_ref())?;
         }
         drop(guard);
-        inner.set_login_is_shown(is_logged_in(&session).map_err(unavailable)?);
+        let login_is_shown = is_logged_in(&session).map_err(unavailable)?;
+        self.is_still_in_charge()?;
+        inner.set_login_is_shown(login_is_shown);
         inner.set_logged_in(info);
         if self.needs_self_test {
             self.self_test(&session).map_err(unavailable)?;
@@ -177,84 +185,12 @@ impl LoginThread {
         Ok(())
     }
 
-    /// `None` for a token that is used without a login.
-    fn read_pin(&self) -> Result<Option<Pin>, HsmError> {
-        let source = self.inner.config.pin.as_ref();
-        source.map(PinSource::read).transpose()
-    }
-
-    /// The only caller of C_Login for the user: one attempt, and none that the token refused before
-    /// while nothing has changed. C_Login's answer decides; of the token's flags, which some modules
-    /// do not set, only those that protect the PIN prevent an attempt.
-    fn login(
-        &mut self,
-        session: &Session,
-        info: &TokenInfo,
-        pin: Option<&Pin>,
-    ) -> Result<(), TokenState> {
-        let Some(pin) = pin else {
-            if info.login_required && !keys::shows_private_key(session).map_err(unavailable)? {
-                return Err(unavailable(format!(
-                    "the token requires a login (CKF_LOGIN_REQUIRED): give pin_file or pin_env under \
-                     [hsm.tokens.{}]",
-                    self.inner.name
-                )));
-            }
-            return Ok(());
-        };
-        if self.refusal.is_none() {
-            let reason = self
-                .refused_pin
-                .reason(info, &pin.source, SystemClock.now());
-            if let Some(reason) = reason {
-                return Err(TokenState::RefusedEarlier(reason));
-            }
+    /// A call of this thread has returned after another one took over.
+    fn is_still_in_charge(&self) -> Result<(), TokenState> {
+        match self.seat.is_leaving() {
+            true => Err(unavailable("another thread logs in")),
+            false => Ok(()),
         }
-        match decide_login(info.pin, self.refusal.as_mut(), pin, self.final_try) {
-            LoginDecision::Attempt => {}
-            // `--final-try` allows one attempt.
-            LoginDecision::FinalAttempt => self.final_try = false,
-            LoginDecision::Refused(fault) => return Err(refused(fault)),
-            LoginDecision::FinalTryNotPermitted => return Err(TokenState::FinalTry),
-        }
-        self.login_was_tried = true;
-        let fault = match session.login(UserType::User, Some(&pin.secret)) {
-            Ok(()) => {
-                self.refusal = None;
-                self.refused_pin.forget();
-                return Ok(());
-            }
-            Err(error) => Fault::from(error),
-        };
-        match fault.code() {
-            Some(RvError::UserAlreadyLoggedIn) => return Ok(()),
-            Some(
-                RvError::FunctionNotSupported
-                | RvError::UserPinNotInitialized
-                | RvError::UserTypeInvalid,
-            ) if !info.login_required => {
-                tracing::info!(token = self.inner.name, answer = %fault, "the token needs no login");
-                return Ok(());
-            }
-            _ => {}
-        }
-        let Some(pin_fault) = PinFault::from_code(fault.code()) else {
-            return Err(unavailable(fault));
-        };
-        tracing::error!(
-            token = self.inner.name,
-            source = self.inner.config.pin_description(),
-            error = %fault,
-            "the token refuses the PIN"
-        );
-        // The attempt itself may have set a flag.
-        let after = self.inner.module.token_info(info.slot);
-        let flags = after.map_or(info.pin, |after| after.pin);
-        self.refusal = Some(Refusal::new(pin_fault, pin, flags));
-        let now = SystemClock.now();
-        self.refused_pin
-            .remember(info, (pin_fault, flags), &pin.source, now);
-        Err(refused(pin_fault))
     }
 
     /// The periodic check of a token that is ready.
@@ -316,8 +252,9 @@ impl LoginThread {
     fn login_again(&mut self, session: &Session) -> Result<(), TokenState> {
         let slot = self.inner.slot().map_err(unavailable)?;
         let info = self.inner.module.token_info(slot).map_err(unavailable)?;
-        let pin = self.read_pin().map_err(unavailable)?;
-        self.login(session, &info, pin.as_ref())?;
+        let pin = self.call.read_pin().map_err(unavailable)?;
+        self.call.login(session, &info, pin.as_ref())?;
+        self.is_still_in_charge()?;
         self.inner.set_logged_in(info);
         Ok(())
     }
@@ -355,6 +292,9 @@ impl LoginThread {
     }
 
     fn set_ready(&mut self) {
+        if self.seat.is_leaving() {
+            return;
+        }
         self.needs_self_test = true;
         self.backoff.reset();
         self.module_restart.reset();
@@ -364,6 +304,9 @@ impl LoginThread {
 
     fn set_not_ready(&mut self, state: TokenState) {
         self.session = None;
+        if self.seat.is_leaving() {
+            return;
+        }
         let delay = if state.needs_operator() {
             PIN_POLL_INTERVAL
         } else {
@@ -372,16 +315,4 @@ impl LoginThread {
         self.next_check = Instant::now() + delay;
         self.inner.set_state(state);
     }
-}
-
-fn refused(fault: PinFault) -> TokenState {
-    match fault {
-        PinFault::Wrong => TokenState::PinRejected,
-        PinFault::Locked => TokenState::PinLocked,
-        PinFault::Expired => TokenState::PinExpired,
-    }
-}
-
-fn unavailable(reason: impl ToString) -> TokenState {
-    TokenState::Unavailable(reason.to_string())
 }

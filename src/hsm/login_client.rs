@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use super::token_inner::TokenInner;
 
@@ -26,8 +26,14 @@ pub(super) struct LoginClient {
 }
 
 impl LoginClient {
-    pub(super) fn new(inner: Arc<TokenInner>, requests: Sender<LoginRequest>) -> Self {
-        Self { inner, requests }
+    /// With what its login thread receives.
+    pub(super) fn new(inner: &Arc<TokenInner>) -> (Self, Receiver<LoginRequest>) {
+        let (requests, received) = unbounded();
+        let client = Self {
+            inner: Arc::clone(inner),
+            requests,
+        };
+        (client, received)
     }
 
     /// Returns once a new session will be logged in, or fails, at the latest at `deadline`.

@@ -1,34 +1,35 @@
-//! The PKCS#11 module: loaded once, and the tokens in its slots. It is finalized and initialized again
+//! The PKCS#11 module and the tokens in its slots. It is finalized and initialized again
 //! when a token needs it: a killed remote HSM, a moved token directory, a token that the module holds to
 //! be faulty.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard, Weak};
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use cryptoki::error::{Error, RvError};
+use cryptoki::context::Pkcs11;
 use cryptoki::slot::{Limit, Slot};
 
 use super::config::TokenConfig;
 use super::error::HsmError;
 use super::fault::Fault;
+use super::library::{Library, Start};
 use super::lifecycle::{Lifecycle, ModuleSession, RestartError, SessionHolder};
 use super::mechanism::HashedInToken;
 use super::pin::PinFlags;
+use super::text::fixed_text;
 use super::token_info::{LibraryInfo, TokenInfo};
 
-/// A loaded and initialized module. Every owner of a session also owns an `Arc` of this, so that
-/// C_Finalize, called when it is dropped, follows the last session's end.
+/// A module. Every owner of a session also owns an `Arc` of this, so that C_Finalize, called when it is
+/// dropped, follows the last session's end.
 #[derive(Debug)]
 pub(super) struct Module {
-    context: Pkcs11,
-    path: PathBuf,
-    library: LibraryInfo,
+    library: Library,
     lifecycle: Lifecycle,
 }
 
 #[derive(Clone, Debug)]
 pub struct SlotReport {
+    /// The module that has the slot.
+    pub module: PathBuf,
     pub slot: u64,
     /// As the module describes the slot, or empty.
     pub description: String,
@@ -37,42 +38,30 @@ pub struct SlotReport {
 }
 
 impl Module {
-    /// Loads and initializes the module; once for each process, but for [`Self::restart`].
-    pub(super) fn open(path: &Path) -> Result<Arc<Self>, HsmError> {
-        if !path.exists() {
-            return Err(HsmError::NoSuchModule { path: path.into() });
-        }
-        let context = Pkcs11::new(path).map_err(|error| HsmError::Module {
-            path: path.into(),
-            reason: error.to_string(),
-        })?;
-        initialize(&context).map_err(|fault| HsmError::Initialize {
-            path: path.into(),
-            fault,
-            causes: Vec::new(),
-        })?;
-        let library = context.get_library_info().map(|info| LibraryInfo {
-            manufacturer: fixed_text(info.manufacturer_id()),
-            description: fixed_text(info.library_description()),
-            version: (
-                info.library_version().major(),
-                info.library_version().minor(),
-            ),
-        });
-        Ok(Arc::new(Self {
-            context,
-            path: path.into(),
-            library: library.unwrap_or_default(),
+    /// Nothing is loaded before [`Self::start`].
+    pub(super) fn new(path: &Path, environment: Vec<(String, String)>) -> Arc<Self> {
+        Arc::new(Self {
+            library: Library::new(path, environment),
             lifecycle: Lifecycle::default(),
-        }))
+        })
     }
 
-    pub(super) fn context(&self) -> &Pkcs11 {
-        &self.context
+    /// Loads and initializes the module, where that has not been done.
+    ///
+    /// # Errors
+    /// [`HsmError::NoSuchModule`], [`HsmError::Module`], [`HsmError::Initialize`].
+    pub(super) fn start(&self) -> Result<Start, HsmError> {
+        let _guard = self.lifecycle.shared();
+        self.library.start()
     }
 
-    pub(super) fn library(&self) -> &LibraryInfo {
-        &self.library
+    pub(super) fn context(&self) -> Result<&Pkcs11, Fault> {
+        self.library.context()
+    }
+
+    /// As the module's library describes itself.
+    pub(super) fn library(&self) -> LibraryInfo {
+        self.library.info()
     }
 
     /// Held while a login thread selects its token and logs in, so that no token is initialized
@@ -103,32 +92,21 @@ impl Module {
 
     /// C_Finalize and C_Initialize, once every session is closed. The caller holds none.
     pub(super) fn restart(&self) -> Result<(), RestartError> {
-        self.lifecycle.restart(|| {
-            // After C_Initialize has failed the module is not initialized, at each attempt.
-            if let Err(error) = self.context.clone().finalize()
-                && !matches!(
-                    error,
-                    Error::Pkcs11(RvError::CryptokiNotInitialized, _)
-                )
-            {
-                tracing::warn!(module = %self.path.display(), error = %Fault::from(error), "C_Finalize failed");
-            }
-            initialize(&self.context)
-        })
+        self.lifecycle.restart(|| self.library.restart())
     }
 
     /// All slots that hold a token, those with a faulty one included. The caller holds a guard or a
     /// session.
     pub(super) fn slots(&self) -> Result<Vec<SlotReport>, Fault> {
-        let slots = self.context.get_slots_with_token()?;
+        let slots = self.context()?.get_slots_with_token()?;
         Ok(slots.into_iter().map(|slot| self.report(slot)).collect())
     }
 
     pub(super) fn token_info(&self, slot: u64) -> Result<TokenInfo, Fault> {
-        let slot = Slot::try_from(slot)?;
-        let info = self.context.get_token_info(slot).map_err(Fault::from);
+        let (context, slot) = (self.context()?, Slot::try_from(slot)?);
+        let info = context.get_token_info(slot).map_err(Fault::from);
         // A slot that does not describe itself is no reason to lose its token.
-        let place = self.context.get_slot_info(slot).ok();
+        let place = context.get_slot_info(slot).ok();
         let place =
             place.map(|info| [info.slot_description(), info.manufacturer_id()].map(fixed_text));
         let [slot_description, slot_manufacturer] = place.unwrap_or_default();
@@ -142,7 +120,7 @@ impl Module {
                     slot: slot.id(),
                     slot_description,
                     slot_manufacturer,
-                    library: self.library.clone(),
+                    library: self.library(),
                     initialized: true,
                     login_required: true,
                     unreadable: Some(fault.to_string()),
@@ -158,7 +136,7 @@ impl Module {
             model: fixed_text(info.model()),
             slot_description,
             slot_manufacturer,
-            library: self.library.clone(),
+            library: self.library(),
             initialized: info.token_initialized(),
             pin_initialized: info.user_pin_initialized(),
             login_required: info.login_required(),
@@ -178,59 +156,38 @@ impl Module {
     /// What the token hashes by itself. Each mechanism is asked for: for the whole list, the PKCS#11
     /// crate logs an error for every mechanism that it does not know.
     pub(super) fn hashed_in_token(&self, slot: u64) -> HashedInToken {
-        let Ok(slot) = Slot::try_from(slot) else {
+        let (Ok(slot), Ok(context)) = (Slot::try_from(slot), self.context()) else {
             return HashedInToken::default();
         };
         HashedInToken::choose(|mechanism| {
-            let info = self.context.get_mechanism_info(slot, mechanism);
+            let info = context.get_mechanism_info(slot, mechanism);
             info.is_ok_and(|info| info.sign())
         })
     }
 
     /// A read-only session, which is enough to sign. The caller holds no session.
     pub(super) fn session(&self, slot: u64) -> Result<ModuleSession, Fault> {
-        let slot = Slot::try_from(slot)?;
-        self.lifecycle
-            .open(|| Ok(self.context.open_ro_session(slot)?))
+        let (context, slot) = (self.context()?, Slot::try_from(slot)?);
+        self.lifecycle.open(|| Ok(context.open_ro_session(slot)?))
     }
 
     /// A session that may create objects. The caller may hold another session.
     pub(super) fn writable_session(&self, slot: u64) -> Result<ModuleSession, Fault> {
-        let slot = Slot::try_from(slot)?;
+        let (context, slot) = (self.context()?, Slot::try_from(slot)?);
         self.lifecycle
-            .open_now(|| Ok(self.context.open_rw_session(slot)?))
+            .open_now(|| Ok(context.open_rw_session(slot)?))
     }
 
     fn report(&self, slot: Slot) -> SlotReport {
         SlotReport {
+            module: self.library.path().to_owned(),
             slot: slot.id(),
             description: self
-                .context
-                .get_slot_info(slot)
+                .context()
+                .and_then(|context| Ok(context.get_slot_info(slot)?))
                 .map(|info| fixed_text(info.slot_description()))
                 .unwrap_or_default(),
             token: self.token_info(slot.id()),
-        }
-    }
-}
-
-fn initialize(context: &Pkcs11) -> Result<(), Fault> {
-    // Without OS locking, threads crash SoftHSM. A module that is initialized already is refused: it
-    // may have been initialized without locking.
-    Ok(context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?)
-}
-
-/// The content of a text field of fixed width. It is padded with blanks, or, by some modules, ends with
-/// a NUL, after which anything may follow.
-fn fixed_text(field: &str) -> String {
-    let text = field.split('\0').next().unwrap_or_default();
-    text.trim_end_matches(' ').to_owned()
-}
-
-impl Drop for Module {
-    fn drop(&mut self) {
-        if let Err(error) = self.context.clone().finalize() {
-            tracing::warn!(module = %self.path.display(), error = %Fault::from(error), "C_Finalize failed");
         }
     }
 }
@@ -302,6 +259,7 @@ mod tests {
             ..TokenInfo::default()
         };
         SlotReport {
+            module: "/m".into(),
             slot,
             description: String::new(),
             token: Ok(token),
@@ -322,23 +280,9 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_padded_with_blanks_or_end_with_a_nul() {
-        for (field, text) in [
-            ("rootbridge      ", "rootbridge"),
-            ("rootbridge\0\0\0", "rootbridge"),
-            ("rootbridge\0 left over", "rootbridge"),
-            ("rootbridge  \0\0", "rootbridge"),
-            (" a b ", " a b"),
-            ("\0", ""),
-            ("", ""),
-        ] {
-            assert_eq!(fixed_text(field), text, "{field:?}");
-        }
-    }
-
-    #[test]
     fn one_token_by_label_serial_or_both_and_a_faulty_one_hides_no_other() {
         let bad = SlotReport {
+            module: "/m".into(),
             slot: 1,
             description: String::new(),
             token: Err(Fault::other("C_GetTokenInfo", "odd clock")),

@@ -8,9 +8,10 @@ use tokio::sync::watch;
 use super::config::{Config, TokenConfig};
 use super::error::HsmError;
 use super::fault::Fault;
+use super::logins::Logins;
 use super::mechanism::HashedInToken;
 use super::module::Module;
-use super::seat::{Seat, Seats};
+use super::seat::Seats;
 use super::signing_key::SigningKey;
 use super::token_info::TokenInfo;
 use super::token_state::TokenState;
@@ -45,7 +46,9 @@ pub(super) struct TokenInner {
     login_is_shown: AtomicBool,
     /// The workers'.
     pub(super) seats: Seats,
-    pub(super) login_seat: Arc<Seat>,
+    /// The login threads'.
+    pub(super) login_seats: Seats,
+    logins: Mutex<Logins>,
     /// How many workers the configuration allows.
     most_workers: usize,
     /// How many the token bears, as of the last login; 1 before it.
@@ -63,7 +66,7 @@ impl TokenInner {
         config: &Config,
         token: TokenConfig,
     ) -> Self {
-        let started = Instant::now();
+        let (started, final_try) = (Instant::now(), token.final_try);
         Self {
             name: name.to_owned(),
             module,
@@ -85,7 +88,8 @@ impl TokenInner {
             failure_reported: AtomicBool::new(false),
             login_is_shown: AtomicBool::new(true),
             seats: Seats::default(),
-            login_seat: Seat::new(started),
+            login_seats: Seats::default(),
+            logins: Mutex::new(Logins::new(final_try)),
             most_workers: config.workers(),
             bears: AtomicUsize::new(1),
             hanging: AtomicUsize::new(0),
@@ -239,6 +243,15 @@ impl TokenInner {
         (turns > 0).then(|| each.saturating_mul(turns.saturating_add(1)))
     }
 
+    /// How long a request takes that comes after so many others, about.
+    pub(super) fn time_for(&self, others: usize) -> Duration {
+        let workers = self.wanted_workers().max(1);
+        let each = Duration::from_nanos(self.signing_time.load(Ordering::Relaxed));
+        let turns = u32::try_from(others / workers).unwrap_or(u32::MAX);
+        // Of two idle tokens that are equally fast, the one with fewer requests.
+        each.saturating_mul(turns.saturating_add(1)) + Duration::from_nanos(others as u64)
+    }
+
     /// As many workers as the token bears sessions, and as the configuration allows.
     pub(super) fn wanted_workers(&self) -> usize {
         let bears = self.bears.load(Ordering::Relaxed);
@@ -260,6 +273,11 @@ impl TokenInner {
 
     pub(super) fn hanging(&self) -> usize {
         self.hanging.load(Ordering::Relaxed)
+    }
+
+    /// What its login threads know of the PINs that were sent.
+    pub(super) fn logins(&self) -> MutexGuard<'_, Logins> {
+        self.logins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why nothing can sign until calls into the module return.

@@ -60,3 +60,7 @@ impl fmt::Display for TokenState {
         }
     }
 }
+
+pub(super) fn unavailable(reason: impl ToString) -> TokenState {
+    TokenState::Unavailable(reason.to_string())
+}

@@ -77,7 +77,7 @@ pub(super) fn prepare_requested(
         .chars()
         .take(64)
         .collect();
-    let subject = SubjectSpec::Ca {
+    let subject = SubjectSpec::OtherCa {
         name_der: ca_name(&common_name, None).map_err(TbsError::from)?,
         path_len: Some(path_len),
     };

@@ -102,6 +102,22 @@ pub enum SubjectSpec {
         name_der: Vec<u8>,
         path_len: Option<u8>,
     },
+    /// A CA whose key is someone else's. It computes the identifier of its key as most programs do, and
+    /// SPIRE finds its own CA by that after a restart.
+    OtherCa {
+        name_der: Vec<u8>,
+        path_len: Option<u8>,
+    },
+}
+
+impl SubjectSpec {
+    /// The subject key identifier.
+    pub(super) fn key_id(&self, key: &PublicKey) -> [u8; 20] {
+        match self {
+            Self::OtherCa { .. } => key.sha1_key_id(),
+            Self::EndEntity(_) | Self::Ca { .. } => key.key_id(),
+        }
+    }
 }
 
 impl CertificateSpec {
@@ -124,13 +140,15 @@ impl CertificateSpec {
                 extensions.extend_from_slice(NOT_A_CA);
                 (EMPTY_NAME, true)
             }
-            SubjectSpec::Ca { name_der, path_len } => {
+            SubjectSpec::Ca { name_der, path_len }
+            | SubjectSpec::OtherCa { name_der, path_len } => {
                 check_ca_name(name_der)?;
                 write_ca_extensions(&mut extensions, *path_len);
                 (name_der.as_slice(), false)
             }
         };
-        write_key_ids(&mut extensions, &self.public_key, &self.issuer);
+        let key_id = self.subject.key_id(&self.public_key);
+        write_key_ids(&mut extensions, key_id, &self.issuer);
         if !self.names.is_empty() {
             let mut names = Vec::with_capacity(160);
             general_names(&mut names, &self.names);
@@ -228,9 +246,9 @@ fn extended_key_usage(usage: ExtendedKeyUsage) -> Result<&'static [u8], TbsError
     }
 }
 
-fn write_key_ids(out: &mut Vec<u8>, public_key: &PublicKey, issuer: &IssuerIdentity) {
+fn write_key_ids(out: &mut Vec<u8>, key_id: [u8; 20], issuer: &IssuerIdentity) {
     out.extend_from_slice(SUBJECT_KEY_ID_HEAD);
-    out.extend_from_slice(&public_key.key_id());
+    out.extend_from_slice(&key_id);
     let mut id = Vec::with_capacity(issuer.key_id.len() + 4);
     tlv(&mut id, 0x80, &[&issuer.key_id]);
     write_extension(out, AUTHORITY_KEY_ID, false, &element(SEQUENCE, &[&id]));

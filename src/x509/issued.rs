@@ -28,7 +28,9 @@ pub fn check_issued(
     same(certificate.issuer_der() == issuer.name_der, "issuer")?;
     let subject_der = match &spec.subject {
         SubjectSpec::EndEntity(_) => b"\x30\x00",
-        SubjectSpec::Ca { name_der, .. } => name_der.as_slice(),
+        SubjectSpec::Ca { name_der, .. } | SubjectSpec::OtherCa { name_der, .. } => {
+            name_der.as_slice()
+        }
     };
     same(certificate.subject_der() == subject_der, "subject")?;
     same(certificate.not_before() == spec.not_before, "notBefore")?;
@@ -76,7 +78,7 @@ fn check_extensions(certificate: &Certificate, spec: &CertificateSpec) -> Result
         "subjectAltName",
     )?;
     same(
-        certificate.subject_key_id() == Some(&spec.public_key.key_id()),
+        certificate.subject_key_id() == Some(&spec.subject.key_id(&spec.public_key)),
         "subjectKeyIdentifier",
     )?;
     same(
@@ -96,7 +98,7 @@ fn check_extensions(certificate: &Certificate, spec: &CertificateSpec) -> Result
             Some(extended),
             6,
         ),
-        SubjectSpec::Ca { path_len, .. } => (
+        SubjectSpec::Ca { path_len, .. } | SubjectSpec::OtherCa { path_len, .. } => (
             BasicConstraints { ca: true, path_len },
             KeyUsage::KEY_CERT_SIGN.with(KeyUsage::CRL_SIGN),
             None,

@@ -42,7 +42,7 @@ const LAYERS: &[&[&str]] = &[
     &["x509", "private_file"],
     &["hsm", "authn", "policy", "ledger"],
     &["issuance", "trust", "cluster"],
-    &["net", "rotation", "upstream"],
+    &["federation", "net", "rotation", "upstream"],
     &["controllers", "mesh", "admin"],
     &["config"],
     &["app"],

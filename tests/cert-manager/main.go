@@ -1,5 +1,5 @@
-// cert-manager's controllers for its CA and Vault issuers, without the ones for ACME and Venafi, which would
-// take long to build. The controllers are named as cert-manager's own --controllers names them.
+// cert-manager's controllers for certificates and for its CA and Vault issuers, without the ones for ACME and
+// Venafi, which would take long to build. The controllers are named as cert-manager's own --controllers names them.
 package main
 
 import (
@@ -15,6 +15,12 @@ import (
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/approver"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/ca"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/vault"
+	_ "github.com/cert-manager/cert-manager/pkg/controller/certificates/issuing"
+	_ "github.com/cert-manager/cert-manager/pkg/controller/certificates/keymanager"
+	_ "github.com/cert-manager/cert-manager/pkg/controller/certificates/readiness"
+	_ "github.com/cert-manager/cert-manager/pkg/controller/certificates/requestmanager"
+	_ "github.com/cert-manager/cert-manager/pkg/controller/certificates/revisionmanager"
+	_ "github.com/cert-manager/cert-manager/pkg/controller/certificates/trigger"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/issuers"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/ca"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/vault"

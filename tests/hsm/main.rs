@@ -27,11 +27,13 @@ macro_rules! scenario {
 
 mod bad_input;
 mod chaos;
+mod hanging_login;
 mod keys;
 mod module_restart;
 mod pin;
 mod queue;
 mod recovery;
 mod remote;
+mod same_keys;
 mod support;
 mod vendors;

@@ -29,8 +29,8 @@ const CONTROLLERS: &str = "certificaterequests-issuer-ca,issuers";
 const APPROVER: &str = "certificaterequests-approver";
 
 /// The resources that the controllers look at, as they are defined for real clusters.
-async fn define_resources(client: &Client) {
-    for name in ["certificaterequests", "issuers"] {
+pub(crate) async fn define_resources(client: &Client, names: &[&str]) {
+    for name in names {
         let file =
             repository("build/cert-manager/crds").join(format!("cert-manager.io_{name}.yaml"));
         let text = fs::read_to_string(&file)
@@ -39,14 +39,19 @@ async fn define_resources(client: &Client) {
         let defined = apply(client, &object, false).await.unwrap().name_any();
         eventually(PATIENCE * 4, &defined, async || {
             let group = client.list_api_group_resources("cert-manager.io/v1").await;
-            group.is_ok_and(|group| group.resources.iter().any(|each| each.name == name))
+            group.is_ok_and(|group| group.resources.iter().any(|each| each.name == *name))
         })
         .await;
     }
 }
 
-/// Some of cert-manager's controllers, by their names.
-fn start(server: &ApiServer, directory: &Path, names: &str) -> GuardedProcess {
+/// Some of cert-manager's controllers, by their names, for one namespace.
+pub(crate) fn start(
+    server: &ApiServer,
+    directory: &Path,
+    namespace: &str,
+    names: &str,
+) -> GuardedProcess {
     let kubeconfig = directory.join("cert-manager.kubeconfig");
     fs::write(&kubeconfig, server.kubeconfig(&server.admin())).unwrap();
     let program = repository("build/cert-manager/controllers");
@@ -57,10 +62,11 @@ fn start(server: &ApiServer, directory: &Path, names: &str) -> GuardedProcess {
     );
     let arguments = [
         format!("--kubeconfig={}", kubeconfig.display()),
-        format!("--namespace={PKI}"),
+        format!("--namespace={namespace}"),
         format!("--controllers={names}"),
     ];
-    GuardedProcess::start(&program, &arguments, &directory.join(names), None)
+    let log = names.split(',').next().unwrap();
+    GuardedProcess::start(&program, &arguments, &directory.join(log), None)
 }
 
 fn requests(client: &Client) -> Api<DynamicObject> {
@@ -188,7 +194,7 @@ fn certified(setup: &TestServer) -> usize {
 async fn cert_manager_certifies_and_renews_the_issuing_ca() {
     let server = shared();
     let client = server.client().await;
-    define_resources(&client).await;
+    define_resources(&client, &["certificaterequests", "issuers"]).await;
     namespace(&client, PKI).await;
     namespace(&client, OWN).await;
     let credential = least_privilege(&client).await;
@@ -197,7 +203,7 @@ async fn cert_manager_certifies_and_renews_the_issuing_ca() {
     issuer(&client, &root).await;
     let directory = setup.path("cert-manager");
     fs::create_dir_all(&directory).unwrap();
-    let controllers = start(server, &directory, CONTROLLERS);
+    let controllers = start(server, &directory, PKI, CONTROLLERS);
 
     let mut found = String::new();
     // An API server that is busy may not answer in time.
@@ -263,7 +269,7 @@ async fn cert_manager_certifies_and_renews_the_issuing_ca() {
         controllers.log()
     );
 
-    let approver = start(server, &directory, APPROVER);
+    let approver = start(server, &directory, PKI, APPROVER);
     let certificate = rootbridge::x509::parse_pem_chain(root.pem().as_bytes())
         .unwrap()
         .remove(0);

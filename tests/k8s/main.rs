@@ -42,4 +42,5 @@ mod signing;
 mod speed;
 mod strangers;
 mod unresponsive_api_server;
+mod vault;
 mod watch;

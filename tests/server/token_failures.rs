@@ -1,4 +1,4 @@
-//! The token: a wrong PIN, and a token that goes away.
+//! The token: a wrong PIN, a token that goes away, and a module that does not start.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -125,5 +125,44 @@ async fn without_its_token_it_still_serves_bundles() {
     .await;
     let open = setup.certificates(&["--state", "pending"]);
     assert!(open.is_empty(), "{open:#?}");
+    server.stop().await;
+}
+
+/// Neither a missing library nor a failing C_Initialize ends a start; commands end with the reason.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_without_its_module_serves_and_uses_it_when_it_works() {
+    let setup = TestServer::new();
+    // Keeps a certificate for its listener.
+    setup.serve().await.stop().await;
+    let command = setup.use_faulty_module();
+    command("initialize_rv 5\n");
+    let (here, away) = (setup.path("shim.so"), setup.path("away.so"));
+    std::fs::rename(&here, &away).unwrap();
+    let server = setup.start().await;
+    server.wait_for_log("no PKCS#11 module at").await;
+    bundles_are_served(&setup, &server).await;
+    let client = server.client(TD).await;
+    let token = setup.issuer.istio("foo", "bar");
+    let csr = KeyAndCsr::workload("foo", "bar");
+    let message = refusal(client.istio(&token, &csr).await, Code::Unavailable);
+    assert!(message.contains("the HSM is unavailable"), "{message}");
+    assert_eq!(server.get("/readyz").await.0, 503, "none can sign");
+    let error = setup.refused(&["key", "list"]);
+    assert!(error.contains("no PKCS#11 module at"), "{error}");
+
+    std::fs::rename(&away, &here).unwrap();
+    server
+        .wait_for_log("cannot initialize the PKCS#11 module")
+        .await;
+    let error = setup.refused(&["key", "list"]);
+    assert!(
+        error.contains("cannot initialize the PKCS#11 module"),
+        "{error}"
+    );
+    bundles_are_served(&setup, &server).await;
+
+    command("");
+    server.ready().await;
+    client.istio(&token, &csr).await.unwrap();
     server.stop().await;
 }

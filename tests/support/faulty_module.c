@@ -4,6 +4,7 @@
  *                 find, init (C_SignInit) or sign
  *   CALL_rv N     the call answers N instead
  *   hang N        the next N calls of C_Sign never return, whatever the file says later
+ *   hang_login N  the same of C_Login
  *   generate_ms N sleep N ms before C_GenerateKeyPair generates
  *   spoil N       C_Sign flips a bit of the signature, N bytes from its end (0: the last byte)
  *   lost_rv N     C_Sign signs, and answers N all the same
@@ -81,7 +82,13 @@ static int faulty(const char *call, ulong *rv) {
 }
 
 static ulong wedged, shift;
-static int signing, sessions, hanging;
+static int signing, sessions, hanging, hanging_logins;
+
+static void hang(const char *name, int *already) {
+    ulong n;
+    if (command(name, &n) && __atomic_fetch_add(already, 1, __ATOMIC_SEQ_CST) < (int)n)
+        for (;;) pause();
+}
 
 static ulong is_wedged(void) {
     ulong n;
@@ -124,8 +131,7 @@ static ulong sign_once(ulong session, void *data, ulong length, void *out, ulong
     if (length >= 4 && command("spare", &n) &&
         n == ((ulong)octet[0] << 24 | octet[1] << 16 | octet[2] << 8 | octet[3]))
         return real.f[SIGN](session, data, length, out, out_length);
-    if (command("hang", &n) && __atomic_fetch_add(&hanging, 1, __ATOMIC_SEQ_CST) < (int)n)
-        for (;;) pause();
+    hang("hang", &hanging);
     if (faulty("sign", &n)) return n;
     rv = real.f[SIGN](session, data, length, out, out_length);
     if (command("lost_rv", &n)) { spent(); return n; }
@@ -279,6 +285,7 @@ static ulong session_info(ulong session, ulong *info) {
 
 static ulong login(ulong session, ulong user, void *pin, ulong length) {
     ulong n;
+    hang("hang_login", &hanging_logins);
     if (faulty("login", &n)) return n;
     if (user == 1 && command("no_login", &n)) return 0x54; /* CKR_FUNCTION_NOT_SUPPORTED */
     return real.f[LOGIN](session, user, pin, length);

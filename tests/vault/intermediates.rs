@@ -49,6 +49,9 @@ async fn a_ca_is_certified_once_for_its_key() {
     let ca = verified(&data);
     assert!(ca.is_ca());
     assert_eq!(ca.path_len(), Some(0));
+    // SPIRE finds its CA by this after a restart.
+    let key_id = ca.public_key().sha1_key_id();
+    assert_eq!(ca.subject_key_id(), Some(&key_id[..]));
     assert_eq!(ca.names()[0].to_string(), domain);
     assert!(
         ca.subject().contains(&format!("of {TD}")),

@@ -17,3 +17,4 @@ mod intermediates;
 mod leaves;
 mod logins;
 mod matrix;
+mod spire;

@@ -43,8 +43,9 @@ impl VaultError {
         Self::Invalid(text.into())
     }
 
-    /// The answer, which carries the id under which the log has the reason.
-    pub(super) fn answer(&self, request_id: &str) -> Response {
+    /// The answer. Its text carries the id under which the log has the reason, but for a login's:
+    /// cert-manager writes that text into its issuer's condition, and tries again at once when it changes.
+    pub(super) fn answer(&self, request_id: &str, is_login: bool) -> Response {
         let (status, text, retry_after) = match self {
             Self::NoHandler { path } => {
                 let text = format!("no handler for route \"{path}\". route entry not found.");
@@ -97,11 +98,11 @@ impl VaultError {
                 (status, answer.message, answer.retry_after)
             }
         };
-        response(
-            status,
-            Some(format!("{text} [request {request_id}]")),
-            retry_after,
-        )
+        let text = match is_login {
+            true => text,
+            false => format!("{text} [request {request_id}]"),
+        };
+        response(status, Some(text), retry_after)
     }
 }
 

@@ -67,9 +67,13 @@ async fn handle(State(api): State<VaultApi>, request: Request) -> Response {
             let name: String = name.chars().take(128).collect();
             api.authenticator
                 .log_refusal(&name, &id, peer.as_ref(), &error);
-            error.answer(&id)
+            error.answer(&id, is_login(parts.uri.path()))
         }
     }
+}
+
+fn is_login(path: &str) -> bool {
+    path.contains("/auth/") && path.ends_with("/login")
 }
 
 fn incomplete(error: &axum::Error) -> VaultError {

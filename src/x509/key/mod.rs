@@ -13,7 +13,7 @@ use der::oid::ObjectIdentifier;
 
 use super::algorithm::SignatureAlgorithm;
 use super::read::{self, DerReader};
-use crate::digest::{hex, sha256};
+use crate::digest::{hex, sha1, sha256};
 
 pub use error::KeyError;
 pub use kind::{KeyKind, NoCaKeyKind, UnknownKeyKind};
@@ -109,6 +109,12 @@ impl PublicKey {
             .zip(sha256(self.key_bytes()))
             .for_each(|(to, from)| *to = from);
         id
+    }
+
+    /// The key identifier of RFC 5280 §4.2.1.2, method 1: SHA-1 of the same contents. It names a key, and
+    /// nothing depends on that no other key has it.
+    pub fn sha1_key_id(&self) -> [u8; 20] {
+        sha1(self.key_bytes())
     }
 
     /// # Errors
