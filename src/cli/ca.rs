@@ -288,16 +288,7 @@ fn imported(
     let not_after = report.certificate.not_after();
     output::facts([
         ("trust domain", report.trust_domain.to_string()),
-        (
-            "issuer",
-            match report.rotation {
-                Some(rotation) => format!(
-                    "{}, signs when rotation {rotation} activates it: rootbridge rotate explain",
-                    report.issuer
-                ),
-                None => format!("{}, active", report.issuer),
-            },
-        ),
+        ("issuer", report.state()),
         ("certificate", report.certificate.subject()),
         ("  expires", with_distance(not_after, SystemClock.now())),
         ("root", report.anchor.subject()),

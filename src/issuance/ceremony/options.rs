@@ -82,3 +82,16 @@ pub struct ImportReport {
     /// Present when it does not sign yet: this rotation says when it does.
     pub rotation: Option<RotationId>,
 }
+
+impl ImportReport {
+    /// The issuer, and whether it signs.
+    pub fn state(&self) -> String {
+        let issuer = &self.issuer;
+        match self.rotation {
+            None => format!("{issuer}, active"),
+            Some(rotation) => format!(
+                "{issuer}, signs when rotation {rotation} activates it: rootbridge rotate explain"
+            ),
+        }
+    }
+}
