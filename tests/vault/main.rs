@@ -12,6 +12,7 @@
 mod bad_input;
 mod clients;
 mod consul;
+mod differential;
 mod harness;
 mod intermediates;
 mod leaves;
