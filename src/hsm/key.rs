@@ -46,6 +46,11 @@ impl Key {
         &self.label
     }
 
+    /// Whether the token was ready when it was last used: it is not asked.
+    pub fn is_ready(&self) -> bool {
+        self.workers.inner.is_ready()
+    }
+
     /// Reserves a slot in the token's queue. Called before anything is recorded.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod bad_input;
 mod clients;
 mod consul;
 mod differential;
+mod faults;
 mod harness;
 mod intermediates;
 mod leaves;
