@@ -15,6 +15,7 @@ GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO :"server";
 GRANT UPDATE (value) ON revision TO :"server";
 GRANT UPDATE (below) ON settled TO :"server";
 GRANT UPDATE (boot, lease, lease_until) ON instance TO :"server";
+GRANT UPDATE (removed_at, removed_by) ON authority TO :"server";
 GRANT UPDATE (state) ON issuer, ca_certificate TO :"server";
 GRANT UPDATE (state, retired_at) ON anchor TO :"server";
 GRANT UPDATE (token_serial, key_id, label) ON issuer_location TO :"server";

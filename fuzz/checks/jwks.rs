@@ -34,6 +34,7 @@ static SETUP: LazyLock<Mutex<Setup>> = LazyLock::new(|| {
         jwks_file: Some(file.path()),
         jwks_url: None,
         jwks_ca_file: None,
+        jwks_token_file: None,
         refresh: None,
         keep: None,
         leeway: None,

@@ -108,6 +108,7 @@ fn verifiers(keys: &Scratch) -> JwtVerifiers {
             jwks_file: Some(keys.path()),
             jwks_url: None,
             jwks_ca_file: None,
+            jwks_token_file: None,
             refresh: None,
             keep: None,
             leeway: Some(Duration::from_secs(LEEWAY as u64)),

@@ -1,8 +1,9 @@
 //! `/metrics`: the components' counters, and gauges that are set at each request.
 //! docs/reference/metrics.md lists every name.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -60,6 +61,8 @@ pub struct Metrics {
     bundle_sequence: Family<DomainLabels, Gauge>,
     listener_not_after: Family<ListenerLabels, Gauge>,
     bundle_targets: BundleTargets,
+    /// The authorities that have labels.
+    shown: Mutex<BTreeSet<String>>,
 }
 
 impl Default for Metrics {
@@ -83,6 +86,7 @@ impl Default for Metrics {
             bundle_sequence: Family::default(),
             listener_not_after: Family::default(),
             bundle_targets: BundleTargets::default(),
+            shown: Mutex::default(),
         };
         metrics.register();
         metrics
@@ -182,6 +186,28 @@ impl Metrics {
         &mut self.registry
     }
 
+    /// Drops the labels of authorities that are no more.
+    fn forget_others(&self, authorities: &[AuthorityStatus]) {
+        let names = authorities.iter().map(|each| each.trust_domain.clone());
+        let now: BTreeSet<String> = names.collect();
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in shown.difference(&now) {
+            let labels = DomainLabels {
+                trust_domain: gone.clone(),
+            };
+            for family in [
+                &self.issuer_ready,
+                &self.issuer_not_after,
+                &self.issuer_expires_in,
+                &self.issuer_shortens_certificates,
+                &self.bundle_sequence,
+            ] {
+                family.remove(&labels);
+            }
+        }
+        *shown = now;
+    }
+
     /// Sets the gauges and writes everything in the OpenMetrics text format.
     pub(super) fn scrape(
         &self,
@@ -226,6 +252,7 @@ impl Metrics {
             let work = work.clone();
             self.work_held.get_or_create(&WorkLabels { work }).set(1);
         }
+        self.forget_others(authorities);
         for authority in authorities {
             let labels = DomainLabels {
                 trust_domain: authority.trust_domain.clone(),

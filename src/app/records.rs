@@ -10,8 +10,6 @@ use crate::issuance::Authorities;
 use crate::ledger::{Actor, Change, LedgerError};
 use crate::trust::Bundles;
 
-/// The interval of reading the revision: one row, in memory.
-const INTERVAL: Duration = Duration::from_millis(100);
 /// The pause before a key that its token did not provide is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 /// The interval of removing expired foreign anchors.
@@ -57,22 +55,22 @@ impl Records {
 
     /// Follows until `stop`.
     pub(super) async fn follow(mut self, stop: CancellationToken) {
-        let mut interval = tokio::time::interval(INTERVAL);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut expiry = tokio::time::interval(EXPIRY);
         let mut failing = false;
         loop {
+            match self.refresh().await {
+                Ok(()) => failing = false,
+                Err(error) if !failing => {
+                    failing = true;
+                    tracing::warn!(%error, "the ledger's records are unavailable: the last ones stay active");
+                }
+                Err(_) => {}
+            }
+            let ledger = Arc::clone(&self.core.ledger);
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = expiry.tick() => self.remove_expired().await,
-                _ = interval.tick() => match self.refresh().await {
-                    Ok(()) => failing = false,
-                    Err(error) if !failing => {
-                        failing = true;
-                        tracing::warn!(%error, "the ledger's records are unavailable: the last ones stay active");
-                    }
-                    Err(_) => {}
-                }
+                _ = ledger.wait_for_change() => {}
             }
         }
     }

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use super::core::Core;
 use super::listen::Callers;
 use super::policy::effective_policy;
 use crate::admin::Admin;
-use crate::authn::Operators;
+use crate::authn::{JwtVerifiers, Operators};
 use crate::config::Config;
 use crate::issuance::Authorities;
 use crate::mesh::CallerAuthenticator;
@@ -17,6 +19,8 @@ pub(super) struct Reload {
     pub(super) file: PathBuf,
     pub(super) core: Core,
     pub(super) callers: Callers,
+    /// What the metrics of token issuers' keys show.
+    pub(super) verifiers: Arc<ArcSwap<JwtVerifiers>>,
     pub(super) authenticators: Vec<(String, CallerAuthenticator)>,
     pub(super) authorities: Arc<Authorities>,
     pub(super) admin: Arc<Admin>,
@@ -40,6 +44,7 @@ impl Reload {
             operators: Arc::new(Operators::new(next.authn())),
             clusters: Arc::clone(&self.callers.clusters),
         };
+        self.verifiers.store(Arc::clone(&self.callers.jwt));
         for (name, authenticator) in &self.authenticators {
             // A listener that the file no longer has ends with the next restart; until then its
             // callers do not change.

@@ -1,4 +1,4 @@
-//! The renewals of issuing CAs with an upstream CA.
+//! The renewals of issuing CAs with an upstream CA, and the retirement of those without one.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 use super::core::Core;
 use crate::config::Config;
 use crate::ledger::Actor;
-use crate::upstream::{Metrics, Parts, Renewals, Statuses};
+use crate::upstream::{Metrics, Parts, Renewals, Retirement, Statuses};
 
 pub(super) fn new(
     config: &Config,
@@ -28,4 +28,14 @@ pub(super) fn new(
         statuses: Arc::clone(statuses),
     };
     Renewals::new(config.upstream(), parts)
+}
+
+pub(super) fn retirement(config: &Config, core: &Core) -> Retirement {
+    let pairs = config.upstream().pairs();
+    let renewed = pairs.map(|(authority, _)| authority.trust_domain().clone());
+    Retirement::new(
+        Arc::clone(&core.ledger),
+        Arc::clone(&core.clock),
+        renewed.collect(),
+    )
 }

@@ -20,7 +20,7 @@ use super::{
     descriptors, linkerd_events, log, publisher, renewals, rotations, service_manager, stuck,
 };
 use crate::admin::{self, Admin, HealthState};
-use crate::authn::{JwtVerifiers, Operators};
+use crate::authn::{JwtVerifiers, KeyMetrics, Operators};
 use crate::cluster::Clusters;
 use crate::config::Config;
 use crate::controllers;
@@ -95,6 +95,7 @@ pub async fn serve(
     controlling.register(metrics.registry());
 
     let renewing = Arc::new(Statuses::default());
+    let retirement = renewals::retirement(&config, &core);
     let renewals = renewals::new(&config, &core, &renewing, metrics.registry());
 
     let shown = (&bundles, &distribution);
@@ -106,6 +107,12 @@ pub async fn serve(
         operators: Arc::new(Operators::new(config.authn())),
         clusters: Arc::clone(&clusters),
     };
+    let verifiers = Arc::new(arc_swap::ArcSwap::new(Arc::clone(&callers.jwt)));
+    KeyMetrics::register(
+        Arc::clone(&verifiers),
+        Arc::clone(&core.clock),
+        metrics.registry(),
+    );
     let refusals = mesh::Metrics::default();
     refusals.register(metrics.registry());
     let sds = mesh::SdsMetrics::default();
@@ -177,6 +184,7 @@ pub async fn serve(
     let records = Records::new(core.clone(), Arc::clone(&authorities), Arc::clone(&bundles));
     tasks.spawn(records.follow(stop.clone()));
     tasks.spawn(renewals.run(stop.clone()));
+    tasks.spawn(retirement.run(stop.clone()));
     tasks.spawn(rotations.run(stop.clone()));
     let stuck_tokens = match config.hsm().exit_when_stuck() {
         true => tokens.clone(),
@@ -213,6 +221,7 @@ pub async fn serve(
         file,
         core: core.clone(),
         callers,
+        verifiers,
         authenticators,
         authorities,
         admin,

@@ -123,6 +123,21 @@ impl Method {
     }
 }
 
+/// For the log: the name, and what tells this credential's verifier from others.
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name();
+        match self {
+            Self::Jwt { verifier, .. } => write!(f, "{name} {verifier}"),
+            Self::Certificate { serial, .. } => write!(f, "{name} {serial}"),
+            Self::Object { kind, .. } => write!(f, "{name} {kind}"),
+            Self::TokenReview | Self::ClusterKeys { .. } | Self::Operator | Self::Local => {
+                f.write_str(name)
+            }
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
     pub name: String,

@@ -6,6 +6,7 @@
 //! its holder may present a token.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::caller::{Caller, Identity, Method};
 use super::certificate_status::{CertificateStatus, CertificateStatusSource, LookupError};
@@ -104,6 +105,15 @@ impl CertificateVerifier {
         })
     }
 
+    /// When the renewals of `caller` end, if that is soon.
+    pub fn renewals_end(&self, caller: &Caller) -> Option<UnixTime> {
+        let at = caller.token_authenticated_at?;
+        let after = self.config.reauthenticate_after();
+        let is_renewed = matches!(caller.method, Method::Certificate { .. });
+        let is_soon = is_renewed && is_due_soon(at, after, self.clock.now());
+        is_soon.then(|| at.plus(after))
+    }
+
     async fn status(
         &self,
         presented: &ClientCertificate,
@@ -157,6 +167,12 @@ impl CertificateVerifier {
         }
         Ok(at)
     }
+}
+
+/// Whether a caller whose last token came at `at` must present one again soon: in the last quarter of
+/// `after`.
+pub fn is_due_soon(at: UnixTime, after: Duration, now: UnixTime) -> bool {
+    now >= at.plus(after - after / 4)
 }
 
 fn rejected(why: impl std::fmt::Display) -> AuthnError {

@@ -120,6 +120,18 @@ impl JwtVerifiers {
             .map(|(name, verifier)| (name.as_str(), verifier.keys.report()))
     }
 
+    /// For the log of a refusal.
+    fn accepted_issuers(&self, allowed: &[String]) -> String {
+        let verifiers = allowed.iter().filter_map(|name| self.verifiers.get(name));
+        let issuers: Vec<_> = verifiers
+            .map(|each| format!("{} by verifier {}", each.config.issuer(), each.name))
+            .collect();
+        match issuers.is_empty() {
+            true => String::new(),
+            false => format!("; accepted are {}", issuers.join(", ")),
+        }
+    }
+
     /// The configuration refuses two verifiers for one issuer on a listener. If there are two all the
     /// same, neither is used.
     fn select(&self, issuer: &str, allowed: &[String]) -> Result<&Verifier, AuthnError> {
@@ -130,8 +142,9 @@ impl JwtVerifiers {
         match (matching.next(), matching.next()) {
             (Some(verifier), None) => Ok(verifier),
             (None, _) => Err(AuthnError::rejected(format_args!(
-                "the issuer {} is not accepted here",
-                Quoted(issuer)
+                "the issuer {} is not accepted here{}",
+                Quoted(issuer),
+                self.accepted_issuers(allowed)
             ))),
             (Some(_), Some(_)) => Err(AuthnError::rejected(format_args!(
                 "more than one verifier is for the issuer {}",
@@ -175,7 +188,10 @@ impl Verifier {
                 Err(self.rejected(format_args!("its tokens are not accepted by the API {api}")))
             }
             Some(audience) if !claims.aud.include(audience) => {
-                Err(self.rejected(format_args!("the token is not for the audience {audience}")))
+                Err(self.rejected(format_args!(
+                    "the token is not for the audience {audience}, which the API {api} requires; it is for {}",
+                    claims.aud
+                )))
             }
             Some(_) => Ok(()),
         }

@@ -16,6 +16,7 @@ mod jwks;
 mod jwt;
 mod key;
 mod key_cache;
+mod key_metrics;
 mod operator;
 mod read_keys;
 mod service_account;
@@ -25,7 +26,7 @@ mod subject;
 mod unverified;
 
 pub use caller::{Api, Caller, Identity, Method, Pod, bearer};
-pub use certificate::CertificateVerifier;
+pub use certificate::{CertificateVerifier, is_due_soon};
 pub use certificate_status::{CertificateStatus, CertificateStatusSource, LookupError};
 pub use client_certificate::ClientCertificate;
 pub use config::{
@@ -35,6 +36,7 @@ pub use config::{
 pub use error::{AuthnError, Quoted};
 pub use jwt::{JwtVerifiers, MAX_TOKEN_BYTES};
 pub use key_cache::KeyCacheReport;
+pub use key_metrics::KeyMetrics;
 pub use operator::{
     CredentialError, OPERATOR_PREFIX, Operators, create_credential, read_credential,
 };

@@ -167,7 +167,10 @@ impl ServiceAccountKeys {
             return Err(self.rejected(format_args!("the token expired at {}", at(claims.exp))));
         }
         if !claims.aud.include(audience) {
-            return Err(self.rejected(format_args!("the token is not for the audience {audience}")));
+            return Err(self.rejected(format_args!(
+                "the token is not for the audience {audience}; it is for {}",
+                claims.aud
+            )));
         }
         let latest = now.plus(AHEAD);
         let starts = [claims.nbf, claims.iat].into_iter().flatten().map(at);

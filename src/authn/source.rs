@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use http::HeaderValue;
 use reqwest::{Certificate, Client, StatusCode, Url, header, redirect};
+use zeroize::Zeroizing;
 
 use super::jwks::MAX_BYTES;
 use crate::error_chain::error_chain;
@@ -33,6 +35,8 @@ pub(super) enum Source {
         url: Url,
         /// The only trusted roots; the system's without it.
         ca_file: Option<PathBuf>,
+        /// The token that is presented, as a service account's in a pod.
+        token_file: Option<PathBuf>,
     },
 }
 
@@ -49,8 +53,32 @@ pub(super) enum SourceError {
     Roots { path: PathBuf, why: String },
     #[error("cannot fetch {url}: {why}")]
     Fetch { url: Url, why: String },
-    #[error("{url} answered {status}{}", if .status.is_redirection() { "; redirects are not followed" } else { "" })]
-    Status { url: Url, status: StatusCode },
+    #[error("{path} holds no token: it is empty, or holds what no token can")]
+    Token { path: PathBuf },
+    #[error("{url} answered {status}{}", hint(*.status, *.with_token))]
+    Status {
+        url: Url,
+        status: StatusCode,
+        with_token: bool,
+    },
+}
+
+/// What helps against a status.
+fn hint(status: StatusCode, with_token: bool) -> &'static str {
+    match (status, with_token) {
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, false) => {
+            "; an API server wants a token: set jwks_token_file"
+        }
+        (StatusCode::UNAUTHORIZED, true) => {
+            "; it does not accept the token of jwks_token_file: look at its audience and its end"
+        }
+        (StatusCode::FORBIDDEN, true) => {
+            "; in Kubernetes the ClusterRole system:service-account-issuer-discovery lets the token of \
+             jwks_token_file read them"
+        }
+        (status, _) if status.is_redirection() => "; redirects are not followed",
+        _ => "",
+    }
 }
 
 impl PartialEq for Source {
@@ -58,12 +86,17 @@ impl PartialEq for Source {
         match (self, other) {
             (Self::File(one), Self::File(two)) => one == two,
             (
-                Self::Https { url, ca_file },
+                Self::Https {
+                    url,
+                    ca_file,
+                    token_file,
+                },
                 Self::Https {
                     url: other_url,
                     ca_file: other_file,
+                    token_file: other_token,
                 },
-            ) => url == other_url && ca_file == other_file,
+            ) => url == other_url && ca_file == other_file && token_file == other_token,
             (Self::External { source, .. }, Self::External { source: other, .. }) => {
                 Arc::ptr_eq(source, other)
             }
@@ -88,7 +121,11 @@ impl Source {
                     })
             }
             Self::File(path) => read_file(path).await,
-            Self::Https { url, ca_file } => fetch(url, ca_file.as_deref()).await,
+            Self::Https {
+                url,
+                ca_file,
+                token_file,
+            } => fetch(url, ca_file.as_deref(), token_file.as_deref()).await,
         }
     }
 }
@@ -122,9 +159,13 @@ async fn read_file(path: &Path) -> Result<Vec<u8>, SourceError> {
     })
 }
 
-/// Builds a client for each fetch, so that a replaced CA file takes effect at once. Fetches are
-/// minutes apart.
-async fn fetch(url: &Url, ca_file: Option<&Path>) -> Result<Vec<u8>, SourceError> {
+/// Builds a client for each fetch, so that a replaced CA file takes effect at once, as the token is read
+/// for each. Fetches are minutes apart.
+async fn fetch(
+    url: &Url,
+    ca_file: Option<&Path>,
+    token_file: Option<&Path>,
+) -> Result<Vec<u8>, SourceError> {
     let failed = |why: reqwest::Error| SourceError::Fetch {
         url: url.clone(),
         why: error_chain(&why.without_url()),
@@ -137,14 +178,18 @@ async fn fetch(url: &Url, ca_file: Option<&Path>) -> Result<Vec<u8>, SourceError
         builder = builder.tls_certs_only(roots(path).await?);
     }
     let client = builder.build().map_err(failed)?;
-    let request = client
+    let mut request = client
         .get(url.clone())
         .header(header::ACCEPT, "application/jwk-set+json, application/json");
+    if let Some(path) = token_file {
+        request = request.header(header::AUTHORIZATION, authorization(path).await?);
+    }
     let mut response = request.send().await.map_err(failed)?;
     if response.status() != StatusCode::OK {
         return Err(SourceError::Status {
             url: url.clone(),
             status: response.status(),
+            with_token: token_file.is_some(),
         });
     }
     let mut bytes = Vec::new();
@@ -157,6 +202,22 @@ async fn fetch(url: &Url, ca_file: Option<&Path>) -> Result<Vec<u8>, SourceError
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
+}
+
+/// The header with the token of a file; white space around it is left out.
+async fn authorization(path: &Path) -> Result<HeaderValue, SourceError> {
+    let bytes = Zeroizing::new(read_file(path).await?);
+    let refused = || SourceError::Token {
+        path: path.to_owned(),
+    };
+    let token = bytes.trim_ascii();
+    if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
+        return Err(refused());
+    }
+    let text = Zeroizing::new([b"Bearer ".as_slice(), token].concat());
+    let mut value = HeaderValue::from_bytes(&text).map_err(|_| refused())?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 async fn roots(path: &Path) -> Result<Vec<Certificate>, SourceError> {
@@ -203,6 +264,12 @@ mod tests {
         let https = |url: &str, ca_file: Option<&str>| Source::Https {
             url: url.parse().unwrap(),
             ca_file: ca_file.map(PathBuf::from),
+            token_file: None,
+        };
+        let with_token = Source::Https {
+            url: "https://a/keys".parse().unwrap(),
+            ca_file: None,
+            token_file: Some("token".into()),
         };
         let external = |source: &Arc<dyn KeySource>| Source::External {
             name: "east".to_owned(),
@@ -217,6 +284,7 @@ mod tests {
             https("https://a/other", None),
             https("https://a/keys", Some("ca")),
             https("https://a/keys", Some("cb")),
+            with_token,
             external(&one),
             external(&two),
         ];

@@ -9,6 +9,8 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::error::Quoted;
+
 /// The `aud` claim: one string or an array of them (RFC 7519 §4.1.3).
 pub(super) struct Audiences<'a>(Vec<Cow<'a, str>>);
 
@@ -19,6 +21,24 @@ impl Audiences<'_> {
 
     pub(super) fn include(&self, audience: &str) -> bool {
         self.0.iter().any(|each| each == audience)
+    }
+}
+
+/// For the log of a refusal: the first few, escaped and cut.
+impl fmt::Display for Audiences<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 3;
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
+        for (at, audience) in self.0.iter().take(SHOWN).enumerate() {
+            let comma = if at > 0 { ", " } else { "" };
+            write!(f, "{comma}{}", Quoted(audience))?;
+        }
+        match self.0.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::{
-    agent, anchors, ca, cert, check, client, config, dev, generate, hsm, keys, ledger, linkerd,
-    operator, serve, upstream,
+    agent, anchors, authority, ca, cert, check, client, config, dev, generate, hsm, keys, ledger,
+    linkerd, operator, serve, upstream,
 };
 
 const AFTER_HELP: &str = "\
@@ -37,6 +37,9 @@ pub(super) enum Command {
     /// Create or import the CA's own keys and certificates.
     #[command(subcommand)]
     Ca(Box<ca::CaCommand>),
+    /// List authorities, or remove one that has never issued.
+    #[command(subcommand)]
+    Authority(authority::AuthorityCommand),
     /// Manage roots of other CAs in the trust bundles.
     #[command(subcommand)]
     Anchors(anchors::AnchorsCommand),

@@ -18,8 +18,9 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::digest::hex;
 use crate::hsm::KeyName;
-use crate::issuance::{ExistingKey, ImportReport, InitOptions, RequestOptions};
+use crate::issuance::{ExistingKey, ImportReport, InitOptions, RequestOptions, active_row};
 use crate::ledger::{AuthorityRecord, IssuerRecord};
+use crate::upstream::replaced;
 use crate::x509::{Certificate, KeyKind, TrustDomain};
 
 #[derive(Debug, clap::Subcommand)]
@@ -318,7 +319,7 @@ fn list(args: &CommonArgs) -> Result<(), Failure> {
             ("TRUST DOMAIN", authority.trust_domain.to_string()),
             ("ISSUER", issuer.id.to_string()),
             ("ROLE", issuer.role.to_string()),
-            ("STATE", issuer.state.to_string()),
+            ("STATE", state(authority, issuer)),
             ("TOKEN", or_empty(token)),
             ("EXPIRES", expires),
         ]
@@ -328,6 +329,15 @@ fn list(args: &CommonArgs) -> Result<(), Failure> {
         "no authority yet: rootbridge ca init --trust-domain TRUST_DOMAIN",
     )?;
     show_open(&records, now)
+}
+
+/// An active issuing CA in whose place another one signs is not what operators call active.
+fn state(authority: &AuthorityRecord, issuer: &IssuerRecord) -> String {
+    let mut replaced = replaced(authority).into_iter();
+    match replaced.any(|each| each.id == issuer.id) {
+        true => "replaced".to_owned(),
+        false => issuer.state.to_string(),
+    }
 }
 
 fn issuer_json(authority: &AuthorityRecord, issuer: &IssuerRecord) -> Value {
@@ -344,6 +354,7 @@ fn issuer_json(authority: &AuthorityRecord, issuer: &IssuerRecord) -> Value {
         "issuer": issuer.id.to_string(),
         "role": issuer.role.as_str(),
         "state": issuer.state.as_str(),
+        "signs": active_row(authority).is_some_and(|(signing, _)| signing.id == issuer.id),
         "path_len": issuer.path_len,
         "locations": locations.collect::<Vec<_>>(),
         "not_after": issuer.certificates.last().map(|last| last.not_after.to_string()),

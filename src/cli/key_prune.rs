@@ -90,6 +90,12 @@ fn reason(records: &Snapshot, listed: &Listed) -> Option<String> {
     let public_key = key.public_key.as_ref().ok()?;
     let id = IssuerId::of_spki(public_key.spki_der());
     let authorities = || records.authorities.iter();
+    let with_removed = || authorities().chain(&records.removed);
+    // As ceremonies label what they generate.
+    let is_ours = with_removed().any(|authority| {
+        let label = format!("rootbridge {} ", authority.trust_domain);
+        key.label.starts_with(&label)
+    });
     // Generated, and not recorded as an issuer yet.
     let is_coming = authorities().any(|authority| {
         authority
@@ -107,12 +113,14 @@ fn reason(records: &Snapshot, listed: &Listed) -> Option<String> {
         ));
     }
     if use_of(records, listed).is_none() {
-        // As ceremonies label what they generate.
-        let is_ours = authorities().any(|authority| {
-            let label = format!("rootbridge {} ", authority.trust_domain);
-            key.label.starts_with(&label)
-        });
         return is_ours.then(|| "no record names it".to_owned());
+    }
+    let mut removed = records.removed.iter();
+    let removed = removed.find(|authority| authority.issuers.iter().any(|each| each.id == id));
+    if let Some(authority) = removed {
+        let domain = &authority.trust_domain;
+        return is_ours
+            .then(|| format!("the authority of {domain} was removed, and had issued nothing"));
     }
     // The next request is for the key of one that was refused.
     let is_next = authorities().any(|authority| {

@@ -3,6 +3,7 @@
 mod agent;
 mod anchors;
 mod args;
+mod authority;
 mod ca;
 mod ca_requests;
 mod cert;
@@ -62,6 +63,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Sign(args) => client::sign::run(args),
         Command::Bundle(args) => client::bundle::run(args),
         Command::Ca(args) => ca::run(*args),
+        Command::Authority(args) => authority::run(args),
         Command::Anchors(args) => anchors::run(args),
         Command::Rotate(args) => client::rotate::run(args),
         Command::Upstream(args) => upstream::run(args),

@@ -310,6 +310,7 @@ fn log_issued(request: &IssuanceRequest, issued: &Issued) {
         serial = %certificate.serial(),
         issuer = %issued.issuer().id(),
         caller = %request.caller.identity,
+        authenticated_by = %request.caller.method,
         not_after = %certificate.not_after(),
         "certificate issued"
     );

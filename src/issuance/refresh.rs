@@ -236,6 +236,7 @@ mod tests {
         waiting.state = IssuerState::Pending;
         let mut records = Snapshot {
             revision: 1,
+            removed: Vec::new(),
             authorities: vec![
                 authority(
                     "td",

@@ -31,7 +31,7 @@ impl ReservedKeys {
                 self.by_der.insert(der, key);
             }
         };
-        for authority in &records.authorities {
+        for authority in records.authorities.iter().chain(&records.removed) {
             for issuer in &authority.issuers {
                 keep(&issuer.public_key, &|der| of_key(der).ok());
                 for der in issuer.certificates.iter().flat_map(|row| &row.path) {

@@ -91,7 +91,8 @@ fn shortened(issuer: &Issuer, profile: &Profile, now: UnixTime) -> Option<String
 fn public_reason(why: &NoIssuer) -> &'static str {
     match why {
         NoIssuer::NotRecorded => {
-            "no active issuing CA: run `rootbridge ca init`, or `ca request` and `ca import`"
+            "no active issuing CA: run `rootbridge ca init`, or `ca request` and `ca import`; \
+             `authority remove` if its name is wrong"
         }
         NoIssuer::KeyUnavailable(_) => {
             "the token of the issuing key is unavailable: see the log, or `rootbridge check`"

@@ -16,6 +16,7 @@ mod planned_key;
 pub mod postgres;
 mod presence;
 mod records;
+mod replication;
 mod rollout;
 mod rotation;
 mod row;
@@ -46,6 +47,7 @@ pub use records::{
     BundleVersion, CaCertificateId, CaCertificateRecord, CertificateState, Change, IssuerRecord,
     IssuerState, Snapshot,
 };
+pub use replication::{Assurance, Replication, Standby};
 pub use rollout::BundleRollout;
 pub use rotation::{
     Live, LiveCertificates, LiveFilter, LiveHolder, RotationChange, RotationId, RotationKind,
@@ -61,6 +63,15 @@ use crate::x509::{Serial, TrustDomain};
 
 /// The result of a ledger's method.
 pub type LedgerFuture<'a, T> = BoxFuture<'a, Result<T, LedgerError>>;
+
+/// Why a wait for changed records has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wakeup {
+    /// The store said that they may have changed.
+    Told,
+    /// It says nothing of changes, or may have failed to.
+    Due,
+}
 
 /// The store of everything that must survive a restart.
 ///
@@ -117,6 +128,10 @@ pub trait Ledger: Send + Sync + fmt::Debug {
 
     /// A number that grows with every change of the records; cheap to read.
     fn revision(&self) -> LedgerFuture<'_, u64>;
+
+    /// Waits until the records may have changed, for as long as a poll of the [`revision`](Self::revision)
+    /// may wait.
+    fn wait_for_change(&self) -> BoxFuture<'_, Wakeup>;
 
     /// A bundle version of a trust domain, without `sequence` the newest one.
     fn bundle<'a>(

@@ -152,6 +152,8 @@ pub struct Snapshot {
     pub revision: u64,
     /// Oldest first.
     pub authorities: Vec<AuthorityRecord>,
+    /// Those that an operator has removed, oldest first: they have never issued.
+    pub removed: Vec<AuthorityRecord>,
 }
 
 impl Snapshot {
@@ -161,8 +163,10 @@ impl Snapshot {
             .find(|authority| authority.trust_domain == *trust_domain)
     }
 
+    /// Of a removed authority as well: its key stays that of an issuer.
     pub fn issuer(&self, id: &IssuerId) -> Option<(&AuthorityRecord, &IssuerRecord)> {
-        self.authorities.iter().find_map(|authority| {
+        let mut authorities = self.authorities.iter().chain(&self.removed);
+        authorities.find_map(|authority| {
             let issuer = authority.issuers.iter().find(|issuer| issuer.id == *id)?;
             Some((authority, issuer))
         })
@@ -194,8 +198,16 @@ impl Actor {
 /// A change of the records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Creates an authority without keys.
+    /// Creates an authority without keys; one that was removed is there again, and continues the
+    /// sequence of its bundles.
     CreateAuthority { trust_domain: TrustDomain },
+    /// Removes an authority that has never issued, with all that it has: issuers and anchors are retired,
+    /// planned keys dropped, and its request to an upstream CA is cancelled.
+    RemoveAuthority {
+        trust_domain: TrustDomain,
+        /// The operator's.
+        reason: String,
+    },
     /// Adds a key as a pending issuer.
     AddIssuer {
         trust_domain: TrustDomain,

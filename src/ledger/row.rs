@@ -1,6 +1,8 @@
 //! Rows and reports that the ledger returns.
 
-use super::{CaCertificateId, CallerRecord, Epoch, IntentId, IssuerId, Kind, LedgerError, State};
+use super::{
+    CaCertificateId, CallerRecord, Epoch, IntentId, IssuerId, Kind, LedgerError, Replication, State,
+};
 use crate::clock::UnixTime;
 use crate::x509::{Serial, SignatureAlgorithm, assemble};
 
@@ -62,4 +64,6 @@ pub struct CheckReport {
     pub revision: u64,
     /// One sentence each; empty for a valid store.
     pub problems: Vec<String>,
+    /// Of a database; `None` for a file.
+    pub replication: Option<Replication>,
 }

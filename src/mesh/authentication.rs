@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+use super::reauthentication::ReauthenticationLog;
 use super::refusals::{Metrics, RefusalLog, delegation_reason, reason};
 use super::request_id::RequestId;
 use crate::authn::{
@@ -28,6 +29,7 @@ pub struct CallerAuthenticator {
     listener: Arc<str>,
     metrics: Metrics,
     refusals: Arc<RefusalLog>,
+    reauthentications: Arc<ReauthenticationLog>,
 }
 
 /// The verifiers of one listener's callers.
@@ -69,6 +71,7 @@ impl CallerAuthenticator {
             listener: listener.into(),
             metrics,
             refusals: Arc::default(),
+            reauthentications: Arc::default(),
         }
     }
 
@@ -96,7 +99,14 @@ impl CallerAuthenticator {
         api: Api,
     ) -> Result<Caller, AuthnError> {
         let verifiers = self.verifiers.load_full();
-        self.count_failure(api, verifiers.authenticate(headers, peer, api).await)
+        let result = verifiers.authenticate(headers, peer, api).await;
+        if let (Ok(caller), Some(certificates)) = (&result, &verifiers.certificates)
+            && let Some(end) = certificates.renewals_end(caller)
+        {
+            self.metrics.count_due(&self.listener);
+            self.reauthentications.tell(&self.listener, caller, end);
+        }
+        self.count_failure(api, result)
     }
 
     /// Authenticates a service account's token that the message itself holds (Linkerd), against the

@@ -12,6 +12,7 @@ mod kept_certificate;
 mod linkerd;
 pub mod proto;
 mod read_message;
+mod reauthentication;
 mod refusals;
 mod request_id;
 mod router;

@@ -24,10 +24,16 @@ struct Labels {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListenerLabels {
+    listener: String,
+}
+
 /// Clones share the counters.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     refused: Family<Labels, Counter>,
+    due: Family<ListenerLabels, Counter>,
 }
 
 impl Metrics {
@@ -38,10 +44,16 @@ impl Metrics {
             "Calls that failed authentication, or whose caller could not be authenticated now",
             self.refused.clone(),
         );
+        registry.register(
+            "reauthentications_due",
+            "Calls authenticated by a certificate whose renewals end soon without another token",
+            self.due.clone(),
+        );
     }
 
     /// Counts from zero what this listener may refuse: a counter that begins at one shows no growth.
     pub(super) fn begin(&self, listener: &str, apis: &[Api], clusters: &[String]) {
+        self.due(listener);
         let none = String::new();
         for api in apis {
             for cluster in clusters.iter().chain([&none]) {
@@ -55,6 +67,17 @@ impl Metrics {
     /// `cluster` is a name of the configuration, or empty.
     pub(super) fn count(&self, listener: &str, api: Api, cluster: &str, reason: &'static str) {
         self.counter(listener, api, cluster, reason).inc();
+    }
+
+    /// A call of somebody who must present a token again soon.
+    pub(super) fn count_due(&self, listener: &str) {
+        self.due(listener).inc();
+    }
+
+    fn due(&self, listener: &str) -> Counter {
+        self.due.get_or_create_owned(&ListenerLabels {
+            listener: listener.to_owned(),
+        })
     }
 
     fn counter(&self, listener: &str, api: Api, cluster: &str, reason: &'static str) -> Counter {
@@ -177,17 +200,18 @@ mod tests {
         metrics.begin("mesh", &[Api::Istio], &["one".to_owned()]);
         let mut page = String::new();
         prometheus_client::encoding::text::encode(&mut page, &registry).unwrap();
-        let zeros = page.lines().filter(|line| line.ends_with("} 0"));
+        let refused = |page: &str| {
+            let lines = page.lines().filter(|line| line.contains("reason="));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let found = refused(&page);
+        let zeros = found.iter().filter(|line| line.ends_with("} 0"));
         // With the cluster, and for who names none.
         assert_eq!(zeros.count(), 2 * REASONS.len(), "{page}");
         metrics.count("mesh", Api::Istio, "one", "rejected");
         page.clear();
         prometheus_client::encoding::text::encode(&mut page, &registry).unwrap();
-        let lines = page
-            .lines()
-            .filter(|line| line.contains("listener="))
-            .count();
-        assert_eq!(lines, 2 * REASONS.len(), "{page}");
+        assert_eq!(refused(&page).len(), 2 * REASONS.len(), "{page}");
     }
 
     #[test]

@@ -55,6 +55,13 @@ impl Bundles {
         let last = self.sender.borrow().clone();
         let mut next = BundleMap::clone(&last);
         let mut changed = false;
+        for removed in &records.removed {
+            let domain = &removed.trust_domain;
+            if next.remove(domain).is_some() {
+                tracing::info!(trust_domain = %domain, "the authority was removed, and its trust bundle is published no more");
+                changed = true;
+            }
+        }
         for authority in &records.authorities {
             let Some(record) = &authority.bundle else {
                 continue;

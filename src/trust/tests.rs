@@ -74,6 +74,7 @@ fn records(
                 created_at: AT,
             }),
         }],
+        removed: Vec::new(),
     }
 }
 

@@ -40,7 +40,7 @@ pub use config::{AuthorityConfig, Config, RawAuthority, RawConfig, UpstreamConfi
 pub use metrics::Metrics;
 pub use raw::{RawCredentials, RawKind, RawLogin, RawMac, RawUpstream};
 pub use renewals::{Parts, Renewals};
-pub use retirement::unexpired;
+pub use retirement::{Retirement, replaced, unexpired};
 pub use status::{RequestStatus, Statuses};
 
 /// A CA that certifies issuing keys. Every call is bounded in time and in the size of its answer, and

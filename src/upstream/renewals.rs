@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
 use super::metrics::Metrics;
-use super::retirement::replaced;
+use super::retirement::retirable;
 use super::schedule::{after_refusals, renewal};
 use super::status::{OpenRequest, RequestStatus, Statuses, times};
 use super::step::{Authority, Step, Worker};
@@ -250,7 +250,7 @@ impl Renewals {
             return Next::Now(Step::Begin);
         }
         let retires = self.retire_at.get(domain).is_none_or(|at| now >= *at);
-        match replaced(record, now).first().filter(|_| retires) {
+        match retirable(record, now).first().filter(|_| retires) {
             Some(old) => Next::Now(Step::Retire(old.id.clone())),
             None => Next::At(due.unwrap_or(now)),
         }

@@ -83,6 +83,16 @@ fn what_is_invalid_is_named_by_its_key() {
         ),
         (
             file,
+            "jwks_file = \"a\"\njwks_token_file = \"b\"",
+            "jwt.cluster.jwks_token_file: is for jwks_url",
+        ),
+        (
+            file,
+            "jwks_url = \"https://a\"\njwks_token_file = \"\"",
+            "jwt.cluster.jwks_token_file: must name a file",
+        ),
+        (
+            file,
             "jwks_url = \"https://a\"\njwks_ca_file = \"\"",
             "jwt.cluster.jwks_ca_file: must name a file",
         ),

@@ -13,15 +13,26 @@ use crate::support::{Fixture, ISSUER, JwtKey, claims, jwks};
 
 /// A verifier of the server's keys; `refresh` also sets the rate of refetching, at a tenth.
 pub(crate) fn fixture(server: &KeyServer, refresh: &str) -> Fixture {
+    fixture_with(server, refresh, None)
+}
+
+/// The same; the server is presented this token.
+fn fixture_with(server: &KeyServer, refresh: &str, token: Option<&str>) -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let ca = dir.path().join("ca.pem");
     std::fs::write(&ca, &server.ca_pem).unwrap();
+    let presented = token.map(|token| {
+        let file = dir.path().join("token");
+        std::fs::write(&file, token).unwrap();
+        format!("jwks_token_file = {file:?}\n")
+    });
+    let presented = presented.unwrap_or_default();
     Fixture::of(
         dir,
         &format!(
             "[jwt.cluster]\nissuer = \"{ISSUER}\"\ntrust_domain = \"cluster.local\"\nsubject = \"kubernetes\"\n\
              audiences = {{ istio = \"istio-ca\" }}\njwks_url = \"{}\"\njwks_ca_file = {ca:?}\n\
-             refresh = \"{refresh}\"\nkeep = \"1h\"\n",
+             refresh = \"{refresh}\"\nkeep = \"1h\"\n{presented}",
             server.url()
         ),
     )
@@ -253,4 +264,43 @@ async fn without_an_owner_nothing_is_fetched() {
     let before = server.hits();
     let most = async || server.hits() <= before + 1;
     stays(Duration::from_secs(4), "nobody asks", most).await;
+}
+
+/// As an API server wants it: kubelets replace a pod's token in its file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_presented_as_its_file_has_it() {
+    let key = JwtKey::p256("k");
+    let token = key.token(&claims());
+    let server = KeyServer::start(Answer::Set(jwks(&[&key]))).await;
+    let plain = fixture(&server, "1h");
+    plain.authenticate(&token).await.unwrap();
+    assert_eq!(server.authorization(), None);
+    drop(plain);
+
+    let fixture = fixture_with(&server, "1s", Some("first.pod-token\n"));
+    fixture.authenticate(&token).await.unwrap();
+    let presented = |wanted: &'static str| {
+        let server = &server;
+        eventually(Duration::from_secs(20), wanted, async move || {
+            server.authorization().as_deref() == Some(wanted)
+        })
+    };
+    presented("Bearer first.pod-token").await;
+    std::fs::write(fixture.path("token"), "second.pod-token").unwrap();
+    presented("Bearer second.pod-token").await;
+
+    // What is no token is not sent, and what the server refuses is said with what helps.
+    let failure = async || fixture.verifiers.reports().next().unwrap().1.failure;
+    let fails = |wanted: &'static str| {
+        eventually(Duration::from_secs(20), wanted, async move || {
+            failure().await.is_some_and(|why| why.contains(wanted))
+        })
+    };
+    std::fs::write(fixture.path("token"), "two words").unwrap();
+    fails("holds no token").await;
+    std::fs::write(fixture.path("token"), "third.pod-token").unwrap();
+    server.answer(Answer::Status(403));
+    fails("system:service-account-issuer-discovery").await;
+    let said = failure().await.unwrap();
+    assert!(!said.contains("third.pod-token"), "{said}");
 }

@@ -100,7 +100,7 @@ async fn each_claim_decides() {
         (vec![("/nbf", Value::Null), ("/iat", Value::Null)], ""),
         (
             vec![("/aud", json!(["other"]))],
-            "rejected: by the keys of cluster east: the token is not for the audience istio-ca",
+            "rejected: by the keys of cluster east: the token is not for the audience istio-ca; it is for \"other\"",
         ),
         (vec![("/aud", json!([]))], "rejected: "),
         (vec![("/aud", json!("istio-ca"))], ""),

@@ -100,6 +100,17 @@ async fn each_api_has_its_audience() {
         let admin = ask(aud, Api::Admin).await;
         assert!(matches!(admin, Err(AuthnError::Rejected { .. })));
     }
+    // What it is for is said, escaped and cut, and a few of many.
+    let long = "x".repeat(100);
+    let refused = ask(json!(["a\n", long, "b", "c", "d"]), Api::Istio).await;
+    let text = refused.unwrap_err().to_string();
+    let cut = "x".repeat(64);
+    let says = format!(
+        "not for the audience istio-ca, which the API istio requires; it is for \"a\\n\", \"{cut}…\", \"b\" and 2 more"
+    );
+    assert!(text.ends_with(&says), "{text}");
+    let refused = ask(json!([]), Api::Istio).await.unwrap_err().to_string();
+    assert!(refused.ends_with("it is for none"), "{refused}");
 }
 
 #[tokio::test]

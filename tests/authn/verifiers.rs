@@ -46,7 +46,13 @@ async fn what_one_verifier_rejects_no_other_accepts() {
                     domain
                 );
             }
-            None => drop(fixture.rejects(&token).await),
+            None => {
+                let reason = fixture.rejects(&token).await;
+                if key.kid == a.kid && !["https://a", "https://b"].contains(&issuer) {
+                    let says = "accepted are https://a by verifier a, https://b by verifier b";
+                    assert!(reason.contains(says), "{reason}");
+                }
+            }
         }
     }
     // A verifier that cannot tell is no reason to ask another.

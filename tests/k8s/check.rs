@@ -7,7 +7,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::access::Credential;
-use super::objects::{create, granted, namespace, rule};
+use super::objects::{create, granted, namespace, rule, service_account, token};
 use super::rootbridge::rootbridge;
 use super::server::{ApiServer, shared};
 use rootbridge_test_support::{PATIENCE, TD, TestServer, eventually};
@@ -214,4 +214,66 @@ async fn where_the_bundle_is_not_up_to_date() {
         .await
         .unwrap();
     assert!(state().1.ends_with("check-drift: another bundle"));
+}
+
+/// Stock RBAC serves the keys of an API server's tokens to service accounts alone.
+#[tokio::test]
+async fn the_keys_of_an_api_server_need_a_token() {
+    let (server, ns) = (shared(), "check-keys");
+    let client = server.client().await;
+    namespace(&client, ns).await;
+    service_account(&client, ns, "rootbridge").await;
+    let setup = TestServer::new();
+    let file = |name: &str, text: String| {
+        let path = setup.path(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let ca = file("api-ca.pem", server.ca());
+    let anonymous = format!(
+        "jwks_url = \"https://127.0.0.1:{}/openid/v1/jwks\"\njwks_ca_file = {ca:?}\n",
+        server.port()
+    );
+    let table = |more: &str| {
+        format!(
+            "[jwt.api]\nissuer = \"https://api.example\"\ntrust_domain = \"{TD}\"\n\
+             subject = \"kubernetes\"\naudiences = {{ istio = \"istio-ca\" }}\nrefresh = \"1s\"\n{more}\n"
+        )
+    };
+    setup.edit("[jwt.cluster]\n", &(table(&anonymous) + "[jwt.cluster]\n"));
+    let keys = || {
+        let output = setup.try_cli(&["check", "-o", "json"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let mut checks = report["checks"].as_array().unwrap().iter();
+        let found = checks.find(|check| check["name"] == "keys of api").unwrap();
+        (found["result"].clone(), found["said"].to_string())
+    };
+    let (result, said) = keys();
+    assert_eq!(result, "failed", "{said}");
+    assert!(said.contains("set jwks_token_file"), "{said}");
+    let running = setup.serve().await;
+    let age = "rootbridge_jwt_keys_age_seconds{verifier=\"api\"}";
+    let count = "rootbridge_jwt_keys{verifier=\"api\"}";
+    eventually(
+        PATIENCE,
+        "the metric of keys that were never read",
+        async || {
+            (running.metric(age).await, running.metric(count).await) == (Some(-1.0), Some(0.0))
+        },
+    )
+    .await;
+    running.stop().await;
+
+    let token = token(&client, (ns, "rootbridge"), &[], 3600, None).await;
+    let token = file("api-token", token + "\n");
+    let presented = format!("{anonymous}jwks_token_file = {token:?}\n");
+    setup.edit(&anonymous, &presented);
+    let (result, said) = keys();
+    assert_eq!(result, "ok", "{said}");
+    let running = setup.serve().await;
+    eventually(PATIENCE, "the keys", async || {
+        running.metric(count).await >= Some(1.0) && running.metric(age).await >= Some(0.0)
+    })
+    .await;
+    running.stop().await;
 }

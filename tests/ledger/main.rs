@@ -22,6 +22,7 @@ mod contract_planned_keys;
 mod contract_presence;
 mod contract_queries;
 mod contract_records;
+mod contract_removed_authorities;
 mod contract_requests;
 mod contract_rollouts;
 mod contract_rotations;
@@ -29,10 +30,13 @@ mod contract_work_leases;
 
 mod crash;
 mod load;
+mod pgbouncer;
 mod postgres;
+mod postgres_changes;
 mod postgres_plans;
 mod postgres_proxy;
 mod postgres_refusals;
+mod postgres_replication;
 mod property;
 mod sqlite;
 mod sqlite_check;
@@ -88,6 +92,10 @@ macro_rules! whole_contract {
             several_certificates_and_key_locations,
             refused_changes_change_nothing,
             one_issuer_succeeds_another,
+        );
+        contract!($factory, contract_removed_authorities:
+            what_has_never_issued_is_removed,
+            what_has_issued_is_not_removed,
         );
         contract!($factory, contract_anchor_sets:
             anchors_are_added_as_a_set,

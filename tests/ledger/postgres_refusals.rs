@@ -158,11 +158,33 @@ fn a_schema_that_is_not_its_own_is_refused() {
             let ledger = store.open().await.unwrap();
             store.psql(tampering);
             let problems = ledger.check().await.unwrap().problems;
-            assert!(problems[0].contains("triggers"), "{problems:?}");
+            let name = tampering.split_whitespace().find(|word| word.contains("_"));
+            let name = name.unwrap();
+            assert!(problems[0].contains(name), "{problems:?}");
             let error = store.open().await.unwrap_err();
             assert!(matches!(error, LedgerError::Damaged(_)), "{error}");
-            says(&error, &["triggers"]);
+            says(&error, &["changed by hand", name]);
         }
+        // Of each unique index that is not a row's own number, it is known when it is gone.
+        let store = PostgresStore::new();
+        let ledger = store.open().await.unwrap();
+        let keys = store.psql(
+            "SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+             WHERE indisunique AND relname NOT LIKE '%pkey'  AND relnamespace = 'public'::regnamespace",
+        );
+        let keys: Vec<&str> = keys
+            .lines()
+            .chain(["intent_pkey", "conclusion_pkey"])
+            .collect();
+        assert!(keys.contains(&"intent_issuer_serial_key"), "{keys:?}");
+        for key in &keys {
+            store.psql(&format!("ALTER INDEX {key} RENAME TO renamed"));
+            let problems = ledger.check().await.unwrap().problems;
+            assert!(problems[0].contains(key), "{key}: {problems:?}");
+            store.psql(&format!("ALTER INDEX renamed RENAME TO {key}"));
+        }
+        assert_eq!(ledger.check().await.unwrap().problems, [""; 0]);
+        ledger.close().await;
         let store = PostgresStore::new();
         store.psql("CREATE TABLE intent (id bigint)");
         let error = store.open().await.unwrap_err();

@@ -260,6 +260,33 @@ async fn renewal_ends_without_a_token() {
     let second = (pem, csr.key.serialize_pem());
     let renewed = connect(&server, &second).await;
     renewed.create(body(), none()).await.unwrap();
+    let due = "rootbridge_reauthentications_due_total{listener=\"mesh\"}";
+    assert_eq!(server.metric(due).await, Some(0.0));
+    // In the last quarter of the time it is said wherever somebody may look.
+    clock.move_to("+95m").await;
+    renewed.create(body(), none()).await.unwrap();
+    assert_eq!(server.metric(due).await, Some(1.0));
+    let told = format!("\"caller\":\"{}\"", id("foo", "bar"));
+    let is_told = |line: &str| line.contains("must present a token again") && line.contains(&told);
+    eventually(PATIENCE, "the log says so", async || {
+        server.log().lines().any(is_told)
+    })
+    .await;
+    for how in ["jwt cluster\"", "certificate "] {
+        let how = format!("\"authenticated_by\":\"{how}");
+        server.wait_for_log(&how).await;
+    }
+    let checked = clock.command(&setup, &["check", "-o", "json"]).output();
+    let report: serde_json::Value = serde_json::from_slice(&checked.unwrap().stdout).unwrap();
+    let mut checks = report["checks"].as_array().unwrap().iter();
+    let found = checks.find(|check| check["name"] == "renewals by certificate");
+    let found = found.unwrap();
+    assert_eq!(found["result"], "warning", "{found}");
+    let text = found["said"].as_str().unwrap();
+    assert!(
+        text.contains("1 caller") && text.contains(&id("foo", "bar")),
+        "{text}"
+    );
     clock.move_to("+121m").await;
     for client in [&kept, &renewed] {
         refusal(client.create(body(), none()).await, Code::Unauthenticated);

@@ -37,6 +37,8 @@ pub struct RawJwtConfig {
     pub jwks_url: Option<String>,
     /// The roots of that URL's server; the system's when absent.
     pub jwks_ca_file: Option<PathBuf>,
+    /// A token that is presented to it, read for each fetch.
+    pub jwks_token_file: Option<PathBuf>,
     /// How often the keys are fetched. Default 5 minutes.
     #[serde(default, with = "humantime_serde")]
     pub refresh: Option<Duration>,
@@ -113,7 +115,8 @@ impl JwtConfig {
             at("cluster"),
             "must not be empty",
         );
-        let source = source(&at, raw.jwks_file, raw.jwks_url, raw.jwks_ca_file);
+        let for_url = (raw.jwks_ca_file, raw.jwks_token_file);
+        let source = source(&at, raw.jwks_file, raw.jwks_url, for_url);
         let source = issues.collect(source);
         let refresh = raw.refresh.unwrap_or(REFRESH);
         let refresh = issues.collect(require_between(
@@ -187,15 +190,23 @@ impl JwtConfig {
     }
 }
 
+/// `for_url` is jwks_ca_file and jwks_token_file.
 fn source(
     at: &impl Fn(&str) -> String,
     jwks_file: Option<PathBuf>,
     jwks_url: Option<String>,
-    jwks_ca_file: Option<PathBuf>,
+    (ca_file, token_file): (Option<PathBuf>, Option<PathBuf>),
 ) -> Result<Source, ConfigIssue> {
-    match (jwks_file, jwks_url, jwks_ca_file) {
-        (Some(path), None, None) => Ok(Source::File(file(at("jwks_file"), path)?)),
-        (None, Some(text), ca_file) => {
+    let checked = |name: &str, path: Option<PathBuf>| {
+        let path = path.map(|path| file(at(name), path));
+        path.transpose()
+    };
+    match (jwks_file, jwks_url) {
+        (Some(_), Some(_)) => {
+            let issue = ConfigIssue::new(at("jwks_url"), "excludes jwks_file");
+            Err(issue.with_fix("remove one"))
+        }
+        (None, Some(text)) => {
             let key = at("jwks_url");
             let url = Url::parse(&text).map_err(|error| ConfigIssue::new(&key, error))?;
             if url.scheme() != "https" {
@@ -205,21 +216,26 @@ fn source(
                 let problem = "must hold no user name and no password";
                 return Err(ConfigIssue::new(key, problem));
             }
-            let ca_file = ca_file.map(|path| file(at("jwks_ca_file"), path));
-            let ca_file = ca_file.transpose()?;
-            Ok(Source::Https { url, ca_file })
+            Ok(Source::Https {
+                url,
+                ca_file: checked("jwks_ca_file", ca_file)?,
+                token_file: checked("jwks_token_file", token_file)?,
+            })
         }
-        (Some(_), Some(_), _) => {
-            let issue = ConfigIssue::new(at("jwks_url"), "excludes jwks_file");
-            Err(issue.with_fix("remove one"))
-        }
-        (_, None, Some(_)) => {
-            let problem = "is for jwks_url, which is not set";
-            Err(ConfigIssue::new(at("jwks_ca_file"), problem))
-        }
-        (None, None, None) => {
-            let problem = "one of jwks_file and jwks_url must be set";
-            Err(ConfigIssue::new(at("jwks_file"), problem))
+        (jwks_file, None) => {
+            for (name, path) in [("jwks_ca_file", ca_file), ("jwks_token_file", token_file)] {
+                if path.is_some() {
+                    let problem = "is for jwks_url, which is not set";
+                    return Err(ConfigIssue::new(at(name), problem));
+                }
+            }
+            match jwks_file {
+                Some(path) => Ok(Source::File(file(at("jwks_file"), path)?)),
+                None => {
+                    let problem = "one of jwks_file and jwks_url must be set";
+                    Err(ConfigIssue::new(at("jwks_file"), problem))
+                }
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ mod istiod;
 mod linkerd;
 mod listeners;
 mod records;
+mod renewals;
 mod report;
 mod secrets;
 mod upstream;
@@ -28,7 +29,7 @@ use crate::app::MarkFile;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::hsm::Hsm;
-use crate::ledger::{Ledger, Snapshot};
+use crate::ledger::{Assurance, Ledger, Replication, Snapshot};
 use report::Report;
 
 #[derive(Debug, clap::Args)]
@@ -149,6 +150,7 @@ async fn ledger(config: &Config, report: &mut Report) -> Option<Snapshot> {
             let (schema, intents) = (found.schema, found.intents);
             let detail = format!("schema {schema}, {intents} intents, all invariants hold");
             report.pass("ledger", "integrity", detail);
+            replication(found.replication.as_ref(), report);
         }
         Ok(found) => {
             for problem in &found.problems {
@@ -156,16 +158,34 @@ async fn ledger(config: &Config, report: &mut Report) -> Option<Snapshot> {
                     .fail("ledger", "integrity", problem)
                     .hint("stop the server and restore a backup");
             }
+            replication(found.replication.as_ref(), report);
         }
         Err(error) => report.error("ledger", "integrity", error),
     }
     newest(config, ledger.as_ref(), report).await;
     records::clock(ledger.as_ref(), SystemClock.now(), report).await;
+    renewals::ends(config, ledger.as_ref(), SystemClock.now(), report).await;
     let records = ledger.snapshot().await;
     ledger.close().await;
     records
         .inspect_err(|error| report.error("ledger", "records", error))
         .ok()
+}
+
+/// Who confirms a commit of a database, and what a failover may lose.
+fn replication(found: Option<&Replication>, report: &mut Report) {
+    const NAME: &str = "replication";
+    let Some((assurance, detail, hint)) = found.map(Replication::assurance) else {
+        return;
+    };
+    let finding = match assurance {
+        Assurance::Kept => return report.pass("ledger", NAME, detail),
+        Assurance::AtRisk => report.warn("ledger", NAME, detail),
+        Assurance::Stopped => report.fail("ledger", NAME, detail),
+    };
+    if let Some(hint) = hint {
+        finding.hint(hint);
+    }
 }
 
 /// Whether the ledger holds what the server's mark says.

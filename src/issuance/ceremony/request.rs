@@ -24,6 +24,7 @@ impl Ceremony {
         let key = match &options.use_key {
             Some(existing) => {
                 let (token, key) = self.open_existing(existing).await?;
+                self.is_recorded(existing, spec).await?;
                 self.create_authority(domain).await?;
                 self.record_existing(&token, existing, spec).await?;
                 key
@@ -73,8 +74,8 @@ impl Ceremony {
 
     /// The newest pending key that matches `spec`, or a new one.
     async fn pending_key(&self, token: &str, spec: KeySpec<'_>) -> Result<Key, CeremonyError> {
-        self.create_authority(spec.domain).await?;
         let token = self.token(token).await?;
+        self.create_authority(spec.domain).await?;
         let pending = self.issuers(spec.domain, Role::Issuing, IssuerState::Pending);
         for record in pending.await?.iter().rev() {
             if let Some(key) = self.find_key(&token, record, spec).await? {

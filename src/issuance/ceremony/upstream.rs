@@ -63,8 +63,13 @@ impl Ceremony {
     /// [`LedgerError::RequestInFlight`](crate::ledger::LedgerError::RequestInFlight) among others.
     pub async fn begin_upstream(&self, options: &UpstreamOptions) -> Result<(), CeremonyError> {
         let domain = &options.trust_domain;
-        self.create_authority(domain).await?;
-        let authority = self.ledger.authority(domain).await?;
+        let mut authority = self.ledger.authority(domain).await?;
+        if authority.is_none() {
+            // A token that is not there leaves no authority behind.
+            self.require_token(&options.token).await?;
+            self.create_authority(domain).await?;
+            authority = self.ledger.authority(domain).await?;
+        }
         let found = authority
             .as_ref()
             .and_then(|authority| existing_key(authority, options));

@@ -15,7 +15,7 @@ use crate::ledger::{
     Actor, Applied, AuthorityRecord, BundleRecord, BundleRollout, CertificateRow, Change,
     CheckReport, Claim, ClaimFrom, Epoch, Filter, GoneCluster, HighWater, Intent, IntentId,
     IssuerId, Ledger, LedgerFuture, LiveCertificates, LiveFilter, LiveServer, Outcome, Record,
-    RotationRecord, ServerReport, Snapshot, WatcherReport, WorkLease, WorkLeaseRecord,
+    RotationRecord, ServerReport, Snapshot, Wakeup, WatcherReport, WorkLease, WorkLeaseRecord,
 };
 use crate::x509::{Serial, TrustDomain};
 
@@ -84,6 +84,11 @@ impl Ledger for Postgres {
         self.pool
             .with(|session| sql::revision(session).boxed())
             .boxed()
+    }
+
+    fn wait_for_change(&self) -> BoxFuture<'_, Wakeup> {
+        self.listen();
+        self.changes.wait().boxed()
     }
 
     fn bundle<'a>(
@@ -321,6 +326,7 @@ impl Ledger for Postgres {
     fn close(&self) -> BoxFuture<'_, ()> {
         async move {
             self.pool.close();
+            self.stop_listening();
             let (done, closed) = oneshot::channel();
             if self.jobs.send(Job::Close(done)).await.is_ok() {
                 // A writer that has ended is closed.

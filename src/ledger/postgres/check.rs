@@ -1,7 +1,9 @@
 //! The check of the database.
 
+use super::guards::missing_guards;
+use super::migrations::newest_version;
 use super::query::certificates;
-use super::schema::{missing_triggers, newest_version};
+use super::replication::replication;
 use super::session::Session;
 use crate::ledger::sql::{self, difference, query_scalar};
 use crate::ledger::{CheckReport, Filter, LedgerError};
@@ -21,7 +23,7 @@ const DANGLING: &str = "SELECT
 /// The caller holds a read transaction.
 pub(super) async fn check(session: &mut Session) -> Result<CheckReport, LedgerError> {
     let mut problems = Vec::new();
-    problems.extend(missing_triggers(session).await?);
+    problems.extend(missing_guards(session).await?);
     let dangling: i64 = query_scalar(DANGLING).fetch_one(session).await?;
     if dangling > 0 {
         problems.push(format!("{dangling} rows refer to rows that do not exist"));
@@ -52,5 +54,6 @@ pub(super) async fn check(session: &mut Session) -> Result<CheckReport, LedgerEr
         authorities: checked.authorities,
         revision: checked.revision,
         problems,
+        replication: Some(replication(session).await?),
     })
 }

@@ -3,6 +3,7 @@
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
+use super::pooler;
 use crate::error_chain::error_chain;
 use crate::ledger::LedgerError;
 
@@ -53,7 +54,7 @@ impl From<Error> for LedgerError {
             Some(code) if is_constraint(code) => {
                 Self::Refused(format!("the ledger's schema forbids it: {text}"))
             }
-            Some(code) => match meaning(code) {
+            Some(code) => match meaning(code).or_else(|| pooler::meaning(&text)) {
                 Some(meaning) => Self::unavailable(format!("{meaning}: {text}")),
                 None => Self::unavailable(text),
             },
@@ -64,6 +65,9 @@ impl From<Error> for LedgerError {
         }
     }
 }
+
+const BY_HAND: &str =
+    "the ledger's schema was changed by hand: restore a backup, or undo the change";
 
 /// What to do about an answer of the server.
 fn meaning(code: &SqlState) -> Option<&'static str> {
@@ -93,12 +97,29 @@ fn meaning(code: &SqlState) -> Option<&'static str> {
             "the database server's disk is full: free some space",
         ),
         (
+            SqlState::OUT_OF_MEMORY,
+            "the database server is out of memory: lower what others use, or max_connections",
+        ),
+        (
+            SqlState::IO_ERROR,
+            "the database server cannot read or write a file: see its log, and its disk",
+        ),
+        (
+            SqlState::DATA_CORRUPTED,
+            "a file of the database is damaged: restore a backup",
+        ),
+        (
+            SqlState::INDEX_CORRUPTED,
+            "an index of the database is damaged: REINDEX it, and find out why",
+        ),
+        (
             SqlState::LOCK_NOT_AVAILABLE,
             "another session holds a lock on the ledger: find it in pg_locks and end it",
         ),
         (
             SqlState::QUERY_CANCELED,
-            "the database did not finish in time, or an administrator cancelled it",
+            "a statement took too long, or an administrator cancelled it: see in pg_stat_activity what holds \
+             the database up",
         ),
         (
             SqlState::INSUFFICIENT_PRIVILEGE,
@@ -108,6 +129,9 @@ fn meaning(code: &SqlState) -> Option<&'static str> {
             SqlState::UNDEFINED_TABLE,
             "a table of the ledger is missing: restore a backup, or correct ledger.url",
         ),
+        (SqlState::UNDEFINED_COLUMN, BY_HAND),
+        (SqlState::UNDEFINED_FUNCTION, BY_HAND),
+        (SqlState::DATATYPE_MISMATCH, BY_HAND),
         (
             SqlState::CANNOT_CONNECT_NOW,
             "the database server is starting or stopping",
@@ -145,6 +169,10 @@ fn transport_meaning(text: &str) -> Option<&'static str> {
         (
             "password missing",
             "the database asks for a password: set ledger.password_file",
+        ),
+        (
+            "connection closed",
+            "the connection was ended: the log of the database server, or of the pooler, says why",
         ),
         (
             "Connection refused",

@@ -8,12 +8,18 @@
 
 mod batch;
 mod calls;
+mod changes;
 mod check;
 mod epochs;
 mod errors;
+mod guards;
 mod live_certificates;
+mod migrations;
 mod pool;
+mod pooled;
+mod pooler;
 mod query;
+mod replication;
 mod schema;
 mod session;
 mod settings;
@@ -22,13 +28,15 @@ mod values;
 mod writer;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 pub use settings::{PasswordSource, PostgresConfig};
 
+use self::changes::Changes;
 use self::pool::{Excludes, Pool, closed};
 use self::session::Session;
 use self::writer::{Job, Writer};
@@ -40,6 +48,15 @@ pub struct Postgres {
     pool: Arc<Pool>,
     jobs: mpsc::Sender<Job>,
     clock: Arc<dyn Clock>,
+    changes: Arc<Changes>,
+    /// The task that hears of them, once somebody waits for one.
+    listener: OnceLock<AbortHandle>,
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.stop_listening();
+    }
 }
 
 /// The writer's queue; more calls wait for a place in it.
@@ -57,7 +74,7 @@ impl Postgres {
     ///
     /// # Errors
     /// [`LedgerError::Unavailable`], [`LedgerError::NewerSchema`], [`LedgerError::NotALedger`], and
-    /// [`LedgerError::Damaged`] for a schema without its triggers.
+    /// [`LedgerError::Damaged`] for a schema without its triggers and keys.
     pub async fn open(
         settings: PostgresConfig,
         clock: Arc<dyn Clock>,
@@ -98,6 +115,22 @@ impl Postgres {
             pool: Arc::new(Pool::new(settings, session)),
             jobs,
             clock,
+            changes: Arc::default(),
+            listener: OnceLock::new(),
+        }
+    }
+
+    /// Listens from now on.
+    fn listen(&self) {
+        self.listener.get_or_init(|| {
+            let (changes, settings) = (Arc::clone(&self.changes), self.pool.settings());
+            tokio::spawn(changes.listen(settings)).abort_handle()
+        });
+    }
+
+    fn stop_listening(&self) {
+        if let Some(listener) = self.listener.get() {
+            listener.abort();
         }
     }
 

@@ -39,6 +39,10 @@ impl Pool {
         }
     }
 
+    pub(super) fn settings(&self) -> Arc<PostgresConfig> {
+        Arc::clone(&self.settings)
+    }
+
     /// Runs `work` on a connection, outside of a transaction.
     pub(super) async fn with<T, F>(&self, work: F) -> Result<T, LedgerError>
     where

@@ -1,66 +1,14 @@
 //! The schema: made and upgraded once, whichever server or command comes first.
 
+use super::guards::missing_guards;
+use super::migrations::{MIGRATIONS, newest_version};
 use super::session::{BEGIN, Session};
 use super::settings::PostgresConfig;
 use crate::ledger::LedgerError;
 use crate::ledger::sql::{Columns, Connection, query, query_scalar};
 
-/// A version of the schema.
-struct Migration {
-    version: u64,
-    /// The oldest version of the program, by the newest schema that it knows, that works beside it.
-    oldest_program: u64,
-    sql: &'static str,
-}
-
-static MIGRATIONS: &[Migration] = &[
-    Migration {
-        version: 1,
-        oldest_program: 1,
-        sql: include_str!("migrations/0001_ledger.sql"),
-    },
-    Migration {
-        version: 2,
-        oldest_program: 1,
-        sql: include_str!("migrations/0002_presence.sql"),
-    },
-    Migration {
-        version: 3,
-        oldest_program: 1,
-        sql: include_str!("migrations/0003_work_lease.sql"),
-    },
-];
-
 /// Of the advisory lock that upgrades are made under: "RBLM".
 const UPGRADE_LOCK: i64 = 0x5242_4c4d;
-
-/// What must refuse changes of what is on record.
-const TRIGGERS: &str =
-    "SELECT count(*) AS n FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
-    JOIN pg_proc ON pg_proc.oid = tgfoid
-    WHERE proname = 'rootbridge_refuse' AND tgenabled IN ('O', 'A')
-        AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'intent'::regclass)";
-
-/// The newest schema version that this binary supports.
-pub(super) fn newest_version() -> u64 {
-    MIGRATIONS
-        .iter()
-        .map(|each| each.version)
-        .max()
-        .unwrap_or(0)
-}
-
-/// How many triggers the schema has.
-fn trigger_count() -> usize {
-    MIGRATIONS
-        .iter()
-        .map(|each| {
-            each.sql
-                .matches("EXECUTE FUNCTION rootbridge_refuse")
-                .count()
-        })
-        .sum()
-}
 
 /// Upgrades the schema if necessary.
 ///
@@ -82,7 +30,10 @@ pub(super) async fn prepare(
         };
         ended?;
     }
-    require_triggers(session).await
+    match missing_guards(session).await? {
+        None => Ok(()),
+        Some(problem) => Err(LedgerError::Damaged(problem)),
+    }
 }
 
 /// Whether there is one, of whichever version.
@@ -171,28 +122,4 @@ async fn version(
     }
     // A newer one that this program works beside.
     Ok(Some(found.min(supported)))
-}
-
-/// A schema without its triggers would let a mistake rewrite records.
-async fn require_triggers(session: &mut Session) -> Result<(), LedgerError> {
-    match missing_triggers(session).await? {
-        None => Ok(()),
-        Some(problem) => Err(LedgerError::Damaged(problem)),
-    }
-}
-
-/// What is wrong with the triggers, if anything is.
-pub(super) async fn missing_triggers(
-    conn: &mut dyn Connection,
-) -> Result<Option<String>, LedgerError> {
-    let found: i64 = query_scalar(TRIGGERS).fetch_one(conn).await?;
-    let expected = trigger_count();
-    Ok(
-        (usize::try_from(found).unwrap_or_default() < expected).then(|| {
-            format!(
-                "{found} of the {expected} triggers that refuse changes of what is on record are \
-                 there and enabled"
-            )
-        }),
-    )
 }

@@ -1,9 +1,11 @@
 //! One connection to the database.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join;
 use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, NoTls, Socket};
@@ -33,6 +35,8 @@ pub(super) struct Session {
     client: Client,
     /// Nothing failed on it that leaves it in an unknown state.
     usable: bool,
+    /// Its server takes no writes any more: another one may.
+    read_only: AtomicBool,
 }
 
 impl Session {
@@ -73,23 +77,30 @@ impl Session {
         Ok(Self {
             client,
             usable: true,
+            read_only: AtomicBool::new(false),
         })
     }
 
-    /// Refuses settings with which a confirmed commit may be lost.
+    /// Refuses settings with which a confirmed commit may be lost. In a transaction, which a pooler in
+    /// statement mode refuses.
     async fn require_durability(&self) -> Result<(), LedgerError> {
         let settings = [
             ("fsync", "on"),
             ("full_page_writes", "on"),
             ("synchronous_commit", "on, or remote_apply"),
         ];
-        for (name, wanted) in settings {
-            let value: String = self
-                .query("SELECT current_setting($1)", &[(&name, Type::TEXT)])
-                .await?
-                .first()
-                .and_then(|row| row.try_get(0).ok())
-                .unwrap_or_default();
+        let names: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
+        self.simple("BEGIN READ ONLY").await?;
+        let rows = self
+            .query(
+                "SELECT current_setting(name) AS value FROM unnest($1) WITH ORDINALITY AS each (name, n)
+                 ORDER BY n",
+                &[(&names, Type::TEXT_ARRAY)],
+            )
+            .await?;
+        self.simple("ROLLBACK").await?;
+        for (row, (name, wanted)) in rows.iter().zip(settings) {
+            let value: String = row.try_get(0)?;
             if value == "off" {
                 return Err(LedgerError::unavailable(format!(
                     "the database server has {name} = off, with which it loses what it has confirmed: \
@@ -101,7 +112,7 @@ impl Session {
     }
 
     pub(super) fn is_usable(&self) -> bool {
-        self.usable && !self.client.is_closed()
+        self.usable && !self.read_only.load(Ordering::Relaxed) && !self.client.is_closed()
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -113,7 +124,7 @@ impl Session {
         sql: &str,
         values: &[(&(dyn ToSql + Sync), Type)],
     ) -> Result<Vec<tokio_postgres::Row>, LedgerError> {
-        Ok(answered(self.client.query_typed(sql, values)).await??)
+        Ok(self.seen(answered(self.client.query_typed(sql, values)).await?)?)
     }
 
     pub(super) async fn execute(
@@ -121,12 +132,12 @@ impl Session {
         sql: &str,
         values: &[(&(dyn ToSql + Sync), Type)],
     ) -> Result<u64, LedgerError> {
-        Ok(answered(self.client.execute_typed(sql, values)).await??)
+        Ok(self.seen(answered(self.client.execute_typed(sql, values)).await?)?)
     }
 
     /// Statements without values, separated by semicolons.
     pub(super) async fn simple(&self, sql: &str) -> Result<(), LedgerError> {
-        Ok(answered(self.client.batch_execute(sql)).await??)
+        Ok(self.seen(answered(self.client.batch_execute(sql)).await?)?)
     }
 
     /// As [`query`](Self::query), with the error's cause.
@@ -135,12 +146,12 @@ impl Session {
         sql: &str,
         values: &[(&(dyn ToSql + Sync), Type)],
     ) -> Result<Vec<tokio_postgres::Row>, (Cause, LedgerError)> {
-        with_cause(answered(self.client.query_typed(sql, values)).await)
+        self.with_cause(answered(self.client.query_typed(sql, values)).await)
     }
 
     /// As [`simple`](Self::simple), with the error's cause.
     pub(super) async fn try_simple(&self, sql: &str) -> Result<(), (Cause, LedgerError)> {
-        with_cause(answered(self.client.batch_execute(sql)).await)
+        self.with_cause(answered(self.client.batch_execute(sql)).await)
     }
 
     /// After a statement that has failed, the server answers with a rollback, which is no error here.
@@ -168,13 +179,26 @@ impl Session {
     pub(super) fn give_up(&mut self) {
         self.usable = false;
     }
-}
 
-fn with_cause<T>(result: Result<Result<T, Error>, LedgerError>) -> Result<T, (Cause, LedgerError)> {
-    match result {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err((cause(&error), error.into())),
-        Err(error) => Err((Cause::Store, error)),
+    /// A server that became a standby would refuse every write of this session.
+    fn seen<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &result
+            && error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+        {
+            self.read_only.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn with_cause<T>(
+        &self,
+        result: Result<Result<T, Error>, LedgerError>,
+    ) -> Result<T, (Cause, LedgerError)> {
+        match result.map(|answer| self.seen(answer)) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err((cause(&error), error.into())),
+            Err(error) => Err((Cause::Store, error)),
+        }
     }
 }
 

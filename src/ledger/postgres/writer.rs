@@ -9,6 +9,7 @@ use tokio_postgres::types::Type;
 
 use super::batch::{Unwritten, settle, write};
 use super::errors::Cause;
+use super::guards::missing_guards;
 use super::pool::WRITE_LOCK;
 use super::session::{BEGIN, Session};
 use super::settings::PostgresConfig;
@@ -24,6 +25,9 @@ const MAX_BATCH: usize = 256;
 const TRY_FOR: Duration = Duration::from_secs(5);
 /// The pause between two attempts to reach a server.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the schema is looked at: while it lacks what refuses changes, nothing is recorded.
+const GUARDS: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) enum Job {
@@ -46,6 +50,7 @@ impl Writer {
             clock: self.clock,
             known: Known::default(),
             session: None,
+            guarded: None,
         };
         let mut jobs = Vec::with_capacity(MAX_BATCH);
         let mut closing = Vec::new();
@@ -76,6 +81,8 @@ struct Store {
     clock: Arc<dyn Clock>,
     known: Known,
     session: Option<Session>,
+    /// When the schema was last seen whole.
+    guarded: Option<Instant>,
 }
 
 impl BatchStore for Store {
@@ -85,6 +92,18 @@ impl BatchStore for Store {
             // A connection that was idle may have ended since.
             let was_idle = self.session.as_ref().is_some_and(Session::is_usable);
             let mut session = self.session().await.map_err(BatchError::Connection)?;
+            if self.guarded.is_none_or(|seen| seen.elapsed() > GUARDS) {
+                match missing_guards(&mut session).await {
+                    Ok(None) => self.guarded = Some(Instant::now()),
+                    Ok(Some(problem)) => {
+                        self.session = Some(session);
+                        let error = LedgerError::unavailable(problem);
+                        return Err(BatchError::Connection(error));
+                    }
+                    // The batch finds out what is wrong with the connection.
+                    Err(_) => {}
+                }
+            }
             let written = write(&mut session, &mut self.known, batch, self.clock.now()).await;
             let closed = session.is_closed();
             if session.is_usable() {

@@ -161,6 +161,10 @@ impl ChangeContext<'_> {
     async fn change(&mut self, change: Change) -> Result<ChangeResult, LedgerError> {
         match change {
             Change::CreateAuthority { trust_domain } => self.create_authority(trust_domain).await,
+            Change::RemoveAuthority {
+                trust_domain,
+                reason,
+            } => self.remove_authority(&trust_domain, &reason).await,
             Change::AddIssuer {
                 trust_domain,
                 role,
@@ -229,29 +233,5 @@ impl ChangeContext<'_> {
                 Ok(ChangeResult::default())
             }
         }
-    }
-
-    async fn create_authority(
-        &mut self,
-        trust_domain: TrustDomain,
-    ) -> Result<ChangeResult, LedgerError> {
-        let inserted = query(
-            "INSERT INTO authority (trust_domain, created_at, created_by) VALUES ($1, $2, $3)
-             ON CONFLICT DO NOTHING",
-        )
-        .bind(trust_domain.as_str())
-        .bind(self.now.secs())
-        .bind(&self.by.name)
-        .execute(&mut *self.conn)
-        .await?;
-        if inserted == 0 {
-            return Err(LedgerError::Refused(format!(
-                "trust domain {trust_domain} already has an authority"
-            )));
-        }
-        Ok(ChangeResult {
-            action: Some(("create-authority", trust_domain.to_string(), String::new())),
-            ..ChangeResult::default()
-        })
     }
 }

@@ -45,7 +45,7 @@ pub(in crate::ledger) async fn check(conn: &mut dyn Connection) -> Result<Checke
     let row = query(
         "SELECT (SELECT count(*) FROM intent) AS intents,
             (SELECT count(*) FROM conclusion) AS conclusions,
-            (SELECT count(*) FROM authority) AS authorities,
+            (SELECT count(*) FROM authority WHERE removed_at IS NULL) AS authorities,
             (SELECT value FROM revision) AS revision",
     )
     .fetch_one(conn)

@@ -18,7 +18,7 @@ pub(in crate::ledger) async fn authority(
     conn: &mut dyn Connection,
     trust_domain: &TrustDomain,
 ) -> Result<i64, LedgerError> {
-    query_scalar("SELECT id FROM authority WHERE trust_domain = $1")
+    query_scalar("SELECT id FROM authority WHERE trust_domain = $1 AND removed_at IS NULL")
         .bind(trust_domain.as_str())
         .fetch_optional(conn)
         .await?

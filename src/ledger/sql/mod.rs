@@ -4,6 +4,7 @@
 
 mod admission;
 mod anchors;
+mod authorities;
 mod batch;
 mod bundles;
 mod ca_request_rows;

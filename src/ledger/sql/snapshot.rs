@@ -19,9 +19,14 @@ use crate::x509::TrustDomain;
 pub(in crate::ledger) async fn snapshot(
     conn: &mut dyn Connection,
 ) -> Result<Snapshot, LedgerError> {
+    let revision = revision(conn).await?;
+    let all = authorities(conn, None).await?.into_iter();
+    let (removed, authorities): (Vec<_>, Vec<_>) = all.partition(|(is_removed, _)| *is_removed);
+    let records = |rows: Vec<(bool, AuthorityRecord)>| rows.into_iter().map(|(_, record)| record);
     Ok(Snapshot {
-        revision: revision(conn).await?,
-        authorities: authorities(conn, None).await?,
+        revision,
+        authorities: records(authorities).collect(),
+        removed: records(removed).collect(),
     })
 }
 
@@ -30,20 +35,21 @@ pub(in crate::ledger) async fn authority_record(
     conn: &mut dyn Connection,
     trust_domain: &TrustDomain,
 ) -> Result<Option<AuthorityRecord>, LedgerError> {
-    let row: Option<i64> = query_scalar("SELECT id FROM authority WHERE trust_domain = $1")
-        .bind(trust_domain.as_str())
-        .fetch_optional(&mut *conn)
-        .await?;
-    match row {
-        Some(id) => Ok(authorities(conn, Some(id)).await?.pop()),
-        None => Ok(None),
-    }
+    let row: Option<i64> =
+        query_scalar("SELECT id FROM authority WHERE trust_domain = $1 AND removed_at IS NULL")
+            .bind(trust_domain.as_str())
+            .fetch_optional(&mut *conn)
+            .await?;
+    let Some(id) = row else { return Ok(None) };
+    let found = authorities(conn, Some(id)).await?.pop();
+    Ok(found.map(|(_, record)| record))
 }
 
+/// With whether each was removed.
 async fn authorities(
     conn: &mut dyn Connection,
     only: Option<i64>,
-) -> Result<Vec<AuthorityRecord>, LedgerError> {
+) -> Result<Vec<(bool, AuthorityRecord)>, LedgerError> {
     let rows = query("SELECT * FROM authority WHERE id = coalesce($1, id) ORDER BY id")
         .bind(only)
         .fetch_all(&mut *conn)
@@ -56,7 +62,8 @@ async fn authorities(
     let authorities = rows.iter().map(|row| {
         let row = Columns::of(row);
         let id: i64 = row.get("id")?;
-        Ok(AuthorityRecord {
+        let removed_at = row.optional_time("removed_at")?;
+        let record = AuthorityRecord {
             id,
             trust_domain: row.parsed("trust_domain")?,
             created_at: row.time("created_at")?,
@@ -66,7 +73,8 @@ async fn authorities(
             bundle: bundles.take(id).pop(),
             requests: requests.take(id),
             planned_keys: planned_keys.take(id),
-        })
+        };
+        Ok((removed_at.is_some(), record))
     });
     authorities.collect()
 }

@@ -14,9 +14,12 @@ use crate::ledger::{
     Actor, Applied, AuthorityRecord, BundleRecord, BundleRollout, CertificateRow, Change,
     CheckReport, Claim, ClaimFrom, Epoch, Filter, GoneCluster, HighWater, Intent, IntentId,
     IssuerId, Ledger, LedgerFuture, LiveCertificates, LiveFilter, LiveServer, Outcome, Record,
-    RotationRecord, ServerReport, Snapshot, WatcherReport, WorkLease, WorkLeaseRecord,
+    RotationRecord, ServerReport, Snapshot, Wakeup, WatcherReport, WorkLease, WorkLeaseRecord,
 };
 use crate::x509::{Serial, TrustDomain};
+
+/// The interval of reading the revision: one row, in memory.
+const POLL: Duration = Duration::from_millis(100);
 
 impl Ledger for Sqlite {
     fn record(&self, intent: Intent) -> LedgerFuture<'_, Record> {
@@ -71,6 +74,14 @@ impl Ledger for Sqlite {
 
     fn revision(&self) -> LedgerFuture<'_, u64> {
         self.read(|conn| sql::revision(conn).boxed()).boxed()
+    }
+
+    fn wait_for_change(&self) -> BoxFuture<'_, Wakeup> {
+        async {
+            tokio::time::sleep(POLL).await;
+            Wakeup::Due
+        }
+        .boxed()
     }
 
     fn bundle<'a>(

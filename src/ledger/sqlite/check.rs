@@ -45,5 +45,6 @@ pub(super) async fn check(conn: &mut SqliteConnection) -> Result<CheckReport, Le
         authorities: checked.authorities,
         revision: checked.revision,
         problems,
+        replication: None,
     })
 }

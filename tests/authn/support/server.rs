@@ -39,6 +39,8 @@ pub(crate) struct KeyServer {
 struct State {
     answer: Mutex<Answer>,
     hits: AtomicUsize,
+    /// The `authorization` header of the last request.
+    authorization: Mutex<Option<String>>,
 }
 
 impl KeyServer {
@@ -47,6 +49,7 @@ impl KeyServer {
         let state = Arc::new(State {
             answer: Mutex::new(answer),
             hits: AtomicUsize::new(0),
+            authorization: Mutex::default(),
         });
         let mut server = Self {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -92,6 +95,11 @@ impl KeyServer {
         self.state.hits.load(Ordering::SeqCst)
     }
 
+    /// What the last request presented.
+    pub(crate) fn authorization(&self) -> Option<String> {
+        self.state.authorization.lock().unwrap().clone()
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("https://localhost:{}/keys", self.address.port())
     }
@@ -103,6 +111,10 @@ async fn serve(acceptor: TlsAcceptor, stream: TcpStream, state: &State) -> Optio
     while !request.ends_with(b"\r\n\r\n") {
         request.push(stream.read_u8().await.ok()?);
     }
+    let head = String::from_utf8(request).unwrap();
+    let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+    let header = lines.find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+    *state.authorization.lock().unwrap() = header.map(|(_, value)| value.to_owned());
     state.hits.fetch_add(1, Ordering::SeqCst);
     let answer = state.answer.lock().unwrap().clone();
     let ok = |body: &str| {

@@ -41,6 +41,7 @@ fn bundle(sequence: u64) -> Arc<PublishedBundle> {
     bundles.refresh(&Snapshot {
         revision: 1,
         authorities: vec![authority],
+        removed: Vec::new(),
     });
     bundles.current(&trust_domain).unwrap()
 }

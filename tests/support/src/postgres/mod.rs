@@ -1,10 +1,10 @@
 //! A PostgreSQL server in a directory of its own, as an unprivileged user.
 
-use std::collections::hash_map::RandomState;
+mod certificates;
+mod programs;
+
 use std::fs;
-use std::hash::BuildHasher as _;
 use std::io::Write as _;
-use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, geteuid};
-use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
 
-use crate::files::write_secret;
+use self::programs::{binary, children, is_running, run, seed};
+pub(crate) use self::programs::{give_away, unprivileged};
 use crate::free_port;
 use crate::wait::PATIENCE;
 
@@ -33,6 +33,8 @@ pub struct PostgresServer {
     /// From 127.0.0.0/8.
     pub address: String,
     pub port: u16,
+    /// The size of its small file system.
+    disk: Option<u32>,
     /// Ends the server when its input ends.
     keeper: Option<Child>,
 }
@@ -53,6 +55,77 @@ impl PostgresServer {
 
     /// With more lines for postgresql.conf.
     pub fn with_settings(settings: &str) -> Self {
+        let mut server = Self::unmade();
+        let mut initdb = server.command("initdb");
+        initdb
+            .args(["--no-sync", "--encoding=UTF8", "--locale=C", "-A", "trust"])
+            .args(["-U", USER, "-D"])
+            .arg(server.data());
+        run(&mut initdb);
+        server.write_certificates();
+        server.configure(&format!(
+            "ssl = on\nssl_cert_file = '{dir}/server.pem'\nssl_key_file = '{dir}/server.key'\n\
+             ssl_ca_file = '{dir}/ca.pem'\n\
+             max_connections = 200\ndynamic_shared_memory_type = mmap\nshared_buffers = 32MB\njit = off\n\
+             autovacuum_naptime = 1h\n{settings}\n",
+            dir = server.directory.display(),
+        ));
+        fs::write(
+            server.data().join("pg_hba.conf"),
+            format!(
+                "local all all trust\nlocal replication all trust\n\
+             hostssl all {CERTIFIED} 127.0.0.0/8 cert\n\
+             host all all 127.0.0.0/8 scram-sha-256\n",
+            ),
+        )
+        .unwrap();
+        server.run();
+        server.psql(
+            "postgres",
+            &format!("ALTER ROLE {USER} PASSWORD '{PASSWORD}'"),
+        );
+        server
+    }
+
+    /// With a directory on a file system of so many bytes, for a tablespace; see [`Self::small_disk`].
+    pub fn with_small_disk(bytes: u32, settings: &str) -> Self {
+        let mut server = Self::with_settings(settings);
+        server.kill();
+        fs::create_dir(server.small_disk()).unwrap();
+        server.disk = Some(bytes);
+        server.run();
+        server
+    }
+
+    /// The small file system, which only the server sees.
+    pub fn small_disk(&self) -> PathBuf {
+        self.directory.join("small")
+    }
+
+    /// A standby, which `synchronous_standby_names` calls `name`.
+    pub fn standby_of(primary: &Self, name: &str) -> Self {
+        let mut server = Self::unmade();
+        let mut copy = server.command("pg_basebackup");
+        copy.args(["--no-sync", "--checkpoint=fast"])
+            .arg("-h")
+            .arg(&primary.directory)
+            .args(["-p", &primary.port.to_string(), "-U", USER, "-D"])
+            .arg(server.data());
+        run(&mut copy);
+        server.configure(&format!(
+            "primary_conninfo = 'host={} port={} user={USER} application_name={name}'\n",
+            primary.directory.display(),
+            primary.port,
+        ));
+        let signal = server.data().join("standby.signal");
+        fs::write(&signal, "").unwrap();
+        server.give_away(&signal);
+        server.run();
+        server
+    }
+
+    /// A directory for one.
+    fn unmade() -> Self {
         // In memory where that is possible: the server syncs as it always does.
         let parent = Path::new("/dev/shm");
         let parent = match fs::write(parent.join(".rootbridge-probe"), "") {
@@ -75,48 +148,26 @@ impl PostgresServer {
             },
             port: free_port(),
             directory,
+            disk: None,
             keeper: None,
         };
         server.give_away(&server.directory);
-        let mut initdb = server.command("initdb");
-        initdb
-            .args(["--no-sync", "--encoding=UTF8", "--locale=C", "-A", "trust"])
-            .args(["-U", USER, "-D"])
-            .arg(server.data());
-        run(&mut initdb);
-        server.write_certificates();
+        server
+    }
+
+    /// Adds where it listens, and `settings`, to its configuration.
+    fn configure(&self, settings: &str) {
         let config = format!(
-            "listen_addresses = '{}'\nport = {}\nunix_socket_directories = '{}'\n\
-             ssl = on\nssl_cert_file = '{dir}/server.pem'\nssl_key_file = '{dir}/server.key'\n\
-             ssl_ca_file = '{dir}/ca.pem'\n\
-             max_connections = 200\ndynamic_shared_memory_type = mmap\nshared_buffers = 32MB\njit = off\n\
-             autovacuum_naptime = 1h\n{settings}\n",
-            server.address,
-            server.port,
-            server.directory.display(),
-            dir = server.directory.display(),
+            "listen_addresses = '{}'\nport = {}\nunix_socket_directories = '{}'\n{settings}",
+            self.address,
+            self.port,
+            self.directory.display(),
         );
         let mut file = fs::OpenOptions::new()
             .append(true)
-            .open(server.data().join("postgresql.conf"))
+            .open(self.data().join("postgresql.conf"))
             .unwrap();
         file.write_all(config.as_bytes()).unwrap();
-        fs::write(
-            server.data().join("pg_hba.conf"),
-            format!(
-                "local all all trust\nlocal replication all trust\n\
-             hostssl all {CERTIFIED} 127.0.0.0/8 cert\n\
-             host all all 127.0.0.0/8 scram-sha-256\n",
-            ),
-        )
-        .unwrap();
-        let mut server = server;
-        server.run();
-        server.psql(
-            "postgres",
-            &format!("ALTER ROLE {USER} PASSWORD '{PASSWORD}'"),
-        );
-        server
     }
 
     /// Starts it, also after [`Self::kill`], and waits until it answers.
@@ -131,6 +182,9 @@ impl PostgresServer {
             kill -QUIT $server 2>/dev/null; wait $server; [ \"$input\" = keep ] || rm -rf \"$dir\"";
         let mut keeper = Command::new("sh");
         keeper.args(["-c", script, "keeper"]).arg(&self.directory);
+        if let Some(bytes) = self.disk {
+            keeper.args(self.mounting(bytes));
+        }
         let postgres = self.command("postgres");
         keeper.arg(postgres.get_program());
         keeper.args(postgres.get_args());
@@ -150,6 +204,22 @@ impl PostgresServer {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// What runs another program with the small file system mounted, in a mount namespace of its own.
+    fn mounting(&self, bytes: u32) -> Vec<String> {
+        let mut command = vec!["unshare".to_owned(), "--mount".to_owned()];
+        let mut options = format!("size={bytes},mode=700");
+        if geteuid().is_root() {
+            let nobody = User::from_name("nobody").unwrap().unwrap();
+            options.push_str(&format!(",uid={}", nobody.uid));
+        } else {
+            command.extend(["--user", "--map-current-user", "--keep-caps"].map(str::to_owned));
+        }
+        let script = "mount -t tmpfs -o \"$1\" tmpfs \"$2\" && shift 2 && exec \"$@\"";
+        command.extend(["sh", "-c", script, "mounting"].map(str::to_owned));
+        command.extend([options, self.small_disk().display().to_string()]);
+        command
     }
 
     fn answers(&self) -> bool {
@@ -203,8 +273,13 @@ impl PostgresServer {
 
     /// The URL of a database by way of the Unix socket, without a password.
     pub fn socket_url(&self, database: &str) -> String {
+        format!("postgres://{USER}@{}/{database}", self.socket_host())
+    }
+
+    /// The Unix socket as a host in a URL.
+    pub fn socket_host(&self) -> String {
         let socket = self.directory.display().to_string().replace('/', "%2F");
-        format!("postgres://{USER}@{socket}:{}/{database}", self.port)
+        format!("{socket}:{}", self.port)
     }
 
     /// The URL of a database by way of TLS; it needs [`PASSWORD`].
@@ -272,51 +347,23 @@ impl PostgresServer {
         self.directory.join("data")
     }
 
-    /// A program of the server, as another user where this one is root.
+    /// A program of the server.
     fn command(&self, program: &str) -> Command {
-        let program = binary(program);
-        if geteuid().is_root() {
-            let mut command = Command::new("setpriv");
-            command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"]);
-            command.arg(program);
-            command
-        } else {
-            Command::new(program)
-        }
+        unprivileged(&binary(program))
     }
 
     fn give_away(&self, path: &Path) {
-        if geteuid().is_root() {
-            let nobody = User::from_name("nobody").unwrap().unwrap();
-            chown(path, Some(nobody.uid.as_raw()), Some(nobody.gid.as_raw())).unwrap();
-        }
+        give_away(path);
     }
 
-    fn write_certificates(&self) {
-        let ca_key = KeyPair::generate().unwrap();
-        let mut ca = CertificateParams::default();
-        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let ca_certificate = ca.self_signed(&ca_key).unwrap();
-        fs::write(self.roots(), ca_certificate.pem()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let mut server = CertificateParams::default();
-        server.subject_alt_names = vec![SanType::IpAddress(self.address.parse().unwrap())];
-        let issuer = Issuer::new(ca, ca_key);
-        let certificate = server.signed_by(&key, &issuer).unwrap();
-        fs::write(self.directory.join("server.pem"), certificate.pem()).unwrap();
-        let path = self.directory.join("server.key");
-        fs::write(&path, key.serialize_pem()).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        self.give_away(&path);
-        let key = KeyPair::generate().unwrap();
-        let mut client = CertificateParams::default();
-        let name = rcgen::DnType::CommonName;
-        client.distinguished_name = rcgen::DistinguishedName::new();
-        client.distinguished_name.push(name, CERTIFIED);
-        let certificate = client.signed_by(&key, &issuer).unwrap();
-        let (certificate_file, key_file) = self.client_certificate();
-        fs::write(certificate_file, certificate.pem()).unwrap();
-        write_secret(&key_file, &key.serialize_pem());
+    /// The certificate for its address, and the key: PEM.
+    pub(crate) fn certificate(&self) -> (PathBuf, PathBuf) {
+        let file = |name: &str| self.directory.join(name);
+        (file("server.pem"), file("server.key"))
+    }
+
+    pub(crate) fn socket_directory(&self) -> &Path {
+        &self.directory
     }
 }
 
@@ -325,59 +372,4 @@ impl Drop for PostgresServer {
         self.kill();
         let _ = fs::remove_dir_all(&self.directory);
     }
-}
-
-/// The state and the parent of a process, from /proc/PID/stat.
-fn stat(process: &str) -> Option<(String, i32)> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    let (_, after_name) = stat.rsplit_once(')')?;
-    let mut fields = after_name.split_whitespace();
-    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
-}
-
-fn children(parent: Pid) -> Vec<Pid> {
-    let processes = fs::read_dir("/proc").unwrap();
-    processes
-        .filter_map(|entry| {
-            let name = entry.ok()?.file_name().into_string().ok()?;
-            let pid = name.parse().ok()?;
-            (stat(&name)?.1 == parent.as_raw()).then_some(Pid::from_raw(pid))
-        })
-        .collect()
-}
-
-fn is_running(process: Pid) -> bool {
-    stat(&process.to_string()).is_some_and(|(state, _)| state != "Z")
-}
-
-/// A number that differs between processes.
-fn seed() -> u64 {
-    RandomState::new().hash_one(std::process::id())
-}
-
-/// A program of the newest version that is installed.
-fn binary(name: &str) -> PathBuf {
-    let versions =
-        fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is not installed: run `make setup`");
-    let newest = versions
-        .filter_map(|entry| {
-            let path = entry.ok()?.path();
-            let version: u32 = path.file_name()?.to_str()?.parse().ok()?;
-            path.join("bin/postgres")
-                .exists()
-                .then_some((version, path))
-        })
-        .max()
-        .expect("PostgreSQL is not installed: run `make setup`");
-    newest.1.join("bin").join(name)
-}
-
-fn run(command: &mut Command) {
-    let output = command.current_dir("/").output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}:\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
 }

@@ -1,0 +1,5 @@
+-- Authorities that an operator has removed. They have never issued; the row stays, so that what was
+-- recorded below it keeps its place, and a new authority of the trust domain goes on above its bundles.
+
+ALTER TABLE authority ADD COLUMN removed_at INTEGER;
+ALTER TABLE authority ADD COLUMN removed_by TEXT;
