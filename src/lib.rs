@@ -25,6 +25,7 @@ pub mod cluster;
 pub mod issuance;
 pub mod trust;
 
+pub mod federation;
 pub mod net;
 pub mod rotation;
 pub mod upstream;

@@ -3,9 +3,11 @@
 mod agent;
 mod core;
 mod descriptors;
+mod federation;
 mod high_water;
 mod linkerd_events;
 mod listen;
+mod listener_admins;
 mod log;
 mod log_lines;
 mod policy;

@@ -9,13 +9,13 @@ use super::core::Core;
 use crate::cluster::Clusters;
 use crate::config::Config;
 use crate::controllers::publisher::{self, Dependencies};
-use crate::trust::{Bundles, Distribution};
+use crate::trust::{Distribution, PublishedBundles};
 
 /// Returns the state of the rollout.
 pub(super) fn start(
     config: &Config,
     core: &Core,
-    bundles: &Arc<Bundles>,
+    bundles: &Arc<PublishedBundles>,
     clusters: &Clusters,
     tasks: &TaskTracker,
     stop: &CancellationToken,
@@ -23,6 +23,7 @@ pub(super) fn start(
     let distribution = Arc::new(Distribution::default());
     let ledger = Arc::clone(&core.ledger);
     let leases = core.pipeline.work_leases().clone();
+    let (published, clock) = (Arc::clone(bundles), Arc::clone(&core.clock));
     let dependencies = Dependencies {
         config: config.publisher().clone(),
         instance: config.instance().name().to_owned(),
@@ -30,6 +31,11 @@ pub(super) fn start(
         distribution: Arc::clone(&distribution),
         record: Box::new(move |rollout, lease| {
             let (ledger, leases) = (Arc::clone(&ledger), leases.clone());
+            // The ledger has this server's own bundles, and no rotation waits for another one.
+            if published.is_federated(&rollout.trust_domain) {
+                let now = clock.now();
+                return Box::pin(async move { Ok(now) });
+            }
             Box::pin(async move {
                 let work = format!("bundles/{}", rollout.cluster);
                 let lease = lease.get_or_try_init(|| leases.seize(&work)).await?;

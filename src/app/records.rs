@@ -14,6 +14,8 @@ use crate::trust::Bundles;
 const RETRY: Duration = Duration::from_millis(500);
 /// The interval of removing expired foreign anchors.
 const EXPIRY: Duration = Duration::from_secs(5);
+/// The interval of looking for keys in the tokens that should have them too.
+const COPIES: Duration = Duration::from_secs(2);
 
 /// Updates authorities and bundles from the ledger.
 #[derive(Debug)]
@@ -54,7 +56,17 @@ impl Records {
     }
 
     /// Follows until `stop`.
-    pub(super) async fn follow(mut self, stop: CancellationToken) {
+    pub(super) async fn follow(self, stop: CancellationToken) {
+        let authorities = Arc::clone(&self.authorities);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.follow_ledger() => {}
+            // Apart: a token that does not answer holds up no change of the records.
+            () = follow_copies(&authorities) => {}
+        }
+    }
+
+    async fn follow_ledger(mut self) {
         let mut expiry = tokio::time::interval(EXPIRY);
         let mut failing = false;
         loop {
@@ -67,8 +79,15 @@ impl Records {
                 Err(_) => {}
             }
             let ledger = Arc::clone(&self.core.ledger);
+            let retry_at = self.retry_at;
+            let retry = async {
+                match retry_at {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = retry => {}
                 _ = expiry.tick() => self.remove_expired().await,
                 _ = ledger.wait_for_change() => {}
             }
@@ -83,5 +102,14 @@ impl Records {
         if let Err(error) = self.core.ledger.apply(change, &by).await {
             tracing::debug!(%error, "expired anchors were not removed");
         }
+    }
+}
+
+async fn follow_copies(authorities: &Authorities) {
+    let mut interval = tokio::time::interval(COPIES);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        authorities.complete_keys().await;
     }
 }

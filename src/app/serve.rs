@@ -17,9 +17,10 @@ use super::prober::Prober;
 use super::records::Records;
 use super::reload::Reload;
 use super::{
-    descriptors, linkerd_events, log, publisher, renewals, rotations, service_manager, stuck,
+    descriptors, federation, linkerd_events, log, publisher, renewals, rotations, service_manager,
+    stuck,
 };
-use crate::admin::{self, Admin, HealthState};
+use crate::admin::{self, Admin, HealthState, PortOperators};
 use crate::authn::{JwtVerifiers, KeyMetrics, Operators};
 use crate::cluster::Clusters;
 use crate::config::Config;
@@ -84,7 +85,8 @@ pub async fn serve(
     let clusters = Clusters::start(config.clusters(), &core.clock, &tasks, &stop);
     clusters.register(metrics.registry());
     let clusters = Arc::new(clusters);
-    let distribution = publisher::start(&config, &core, &bundles, &clusters, &tasks, &stop);
+    let published = federation::publish(&config, &bundles);
+    let distribution = publisher::start(&config, &core, &published, &clusters, &tasks, &stop);
     register_pods(
         config.bundle_targets(),
         &clusters,
@@ -117,6 +119,8 @@ pub async fn serve(
     refusals.register(metrics.registry());
     let sds = mesh::SdsMetrics::default();
     sds.register(metrics.registry());
+    let registry = metrics.registry();
+    let federation = federation::followers(&config, &core, &published, registry);
     let net_metrics = net::Metrics::default();
     net_metrics.register(metrics.registry());
     let mut bound = Vec::new();
@@ -148,7 +152,8 @@ pub async fn serve(
         .context("admin.address")?
         .for_short_calls();
     tracing::info!(address = %admin_listener.local_addr()?, "admin listening");
-    let admin_router = admin::router(Arc::clone(&admin));
+    let operators = Arc::new(PortOperators(Arc::clone(&admin)));
+    let admin_router = admin::router(Arc::clone(&admin), operators);
     tasks.spawn(admin_listener.serve(None, AllowedClients::Any, admin_router, stop.clone()));
 
     let instance = config.instance().name();
@@ -159,6 +164,7 @@ pub async fn serve(
     let services = Services {
         authorities: Arc::clone(&authorities),
         bundles: Arc::clone(&bundles),
+        published: Arc::clone(&published),
         watchers: Arc::clone(&watchers),
         istio_profile: config.istio_profile().unwrap_or_default().to_owned(),
         clock: Arc::clone(&core.clock),
@@ -171,7 +177,7 @@ pub async fn serve(
     for listener in bound {
         listener
             .serve(
-                &services,
+                (&services, &admin),
                 &core,
                 health_service.clone(),
                 &kept,
@@ -183,6 +189,9 @@ pub async fn serve(
 
     let records = Records::new(core.clone(), Arc::clone(&authorities), Arc::clone(&bundles));
     tasks.spawn(records.follow(stop.clone()));
+    for follower in federation {
+        tasks.spawn(follower.run(stop.clone()));
+    }
     tasks.spawn(renewals.run(stop.clone()));
     tasks.spawn(retirement.run(stop.clone()));
     tasks.spawn(rotations.run(stop.clone()));

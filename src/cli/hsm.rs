@@ -114,16 +114,12 @@ async fn probe(hsm: &Hsm) -> Result<(Vec<Probed>, Vec<Configured>), Failure> {
     })?;
     let mut probed = Vec::new();
     for slot in slots {
-        let name = slot
-            .token
-            .as_ref()
-            .ok()
-            .and_then(|token| hsm.name_of(token));
+        let name = hsm.name_of(&slot);
         let position = configured
             .iter()
             .position(|configured| Some(configured.name.as_str()) == name);
         probed.push(Probed {
-            abilities: hsm.abilities(slot.slot).ok(),
+            abilities: hsm.abilities(&slot).ok(),
             configured: position.map(|position| configured.swap_remove(position)),
             slot,
         });

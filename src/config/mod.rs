@@ -36,7 +36,9 @@ pub use sections::{Instance, LedgerConfig, RawInstance, RawLedger};
 
 use crate::config_issue::{ConfigIssue, ConfigIssues};
 use crate::controllers::publisher;
-use crate::{admin, authn, cluster, controllers, hsm, issuance, mesh, policy, rotation, upstream};
+use crate::{
+    admin, authn, cluster, controllers, federation, hsm, issuance, mesh, policy, rotation, upstream,
+};
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -57,6 +59,7 @@ pub struct Config {
     watchers: Vec<rotation::WatcherConfig>,
     upstream: upstream::Config,
     istio_profile: Option<String>,
+    federation: Vec<federation::FederationConfig>,
     vault: mesh::VaultConfig,
     admin: admin::Config,
     log: LogConfig,
@@ -131,6 +134,7 @@ impl Config {
         let is_cluster = |name: &str| clusters.contains_key(name);
         let watchers = rotation::WatcherConfig::check(raw.watchers, is_cluster, &mut issues);
         let log = issues.collect(LogConfig::try_from(raw.log));
+        let federation = federation::FederationConfig::check(raw.federation, &mut issues);
         let vault = mesh::VaultConfig::check(raw.vault, &mut issues);
         vault.check_profiles(policy.policy(), &mut issues);
         check_vault_listeners(&listeners, &vault, &mut issues);
@@ -172,6 +176,7 @@ impl Config {
                 watchers,
                 upstream,
                 istio_profile: raw.istio.profile,
+                federation,
                 vault,
                 admin: admin?,
                 log: log?,
@@ -290,6 +295,7 @@ impl Config {
             watchers,
             upstream,
             istio_profile,
+            federation,
             vault,
             admin,
             log,
@@ -310,6 +316,7 @@ impl Config {
             ("watchers", *watchers != next.watchers),
             ("upstream or authority", *upstream != next.upstream),
             ("istio", *istio_profile != next.istio_profile),
+            ("federation", *federation != next.federation),
             ("vault", *vault != next.vault),
             (controllers_key, *controllers != next.controllers),
             ("admin", *admin != next.admin),
@@ -323,6 +330,11 @@ impl Config {
     /// `istio.profile`: the profile of an Istio request that names none.
     pub fn istio_profile(&self) -> Option<&str> {
         self.istio_profile.as_deref()
+    }
+
+    /// `[federation.*]`, by name.
+    pub fn federation(&self) -> &[federation::FederationConfig] {
+        &self.federation
     }
 
     /// `[vault]`.

@@ -7,7 +7,9 @@ use serde::Deserialize;
 use super::log::RawLog;
 use super::sections::{RawInstance, RawLedger};
 use crate::controllers::publisher;
-use crate::{admin, authn, cluster, controllers, hsm, issuance, mesh, policy, rotation, upstream};
+use crate::{
+    admin, authn, cluster, controllers, federation, hsm, issuance, mesh, policy, rotation, upstream,
+};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -74,6 +76,9 @@ pub struct RawConfig {
     /// `[istio]`.
     #[serde(default)]
     pub istio: mesh::RawIstio,
+    /// `[federation.*]`.
+    #[serde(default)]
+    pub federation: BTreeMap<String, federation::RawFederation>,
     /// `[vault]`.
     #[serde(default)]
     pub vault: mesh::RawVault,

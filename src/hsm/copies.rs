@@ -9,7 +9,8 @@ use arc_swap::ArcSwap;
 use super::error::SignError;
 use super::signing_key::SigningKey;
 use super::slots::QueueSlot;
-use super::worker_pool::{Busy, WorkerPool};
+use super::worker::Busy;
+use super::worker_pool::WorkerPool;
 use crate::fair_queue::Share;
 
 /// A key in one token.
@@ -47,10 +48,7 @@ impl KeyCopy {
 
     /// Tokens that are ready come first, then the one that would answer first.
     fn rank(&self) -> (bool, Duration) {
-        (
-            !self.workers.inner.is_ready(),
-            self.workers.expected_time(),
-        )
+        (!self.workers.inner.is_ready(), self.workers.expected_time())
     }
 }
 
@@ -59,18 +57,20 @@ impl Reservation {
         self.queue_slot.share()
     }
 
-    pub(super) async fn sign(self, message: &[u8], deadline: Instant) -> Result<Vec<u8>, SignError> {
+    pub(super) async fn sign(
+        self,
+        message: &[u8],
+        deadline: Instant,
+    ) -> Result<Vec<u8>, SignError> {
         let Self {
             copy,
             queue_slot,
             busy,
         } = self;
-        let signing = copy
-            .workers
-            .sign(&copy.key, message, deadline, false, queue_slot);
-        let signed = signing.await;
-        drop(busy);
-        signed
+        let place = (queue_slot, busy);
+        copy.workers
+            .sign(&copy.key, message, deadline, false, place)
+            .await
     }
 }
 
@@ -94,7 +94,9 @@ impl Copies {
         for copy in copies.open.load().iter() {
             let name = &copy.workers.inner.name;
             self.open.rcu(|open| {
-                let others = open.iter().filter(|known| known.workers.inner.name != *name);
+                let others = open
+                    .iter()
+                    .filter(|known| known.workers.inner.name != *name);
                 others.cloned().chain([copy.clone()]).collect::<Vec<_>>()
             });
             let was_missing = self.lock().remove(name).is_some();

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use super::copies::{Copies, KeyCopy};
 use super::error::{HsmError, SignError};
 use super::permit::Permit;
 use super::signing_key::SigningKey;
@@ -7,21 +8,40 @@ use super::worker_pool::{Probe, WorkerPool};
 use crate::fair_queue::Share;
 use crate::x509::{KeyKind, PublicKey, SignatureAlgorithm};
 
-/// A private key in a token, open for signing.
+/// A private key, open for signing in a token, or in several that have it.
 #[derive(Clone, Debug)]
 pub struct Key {
-    workers: Arc<WorkerPool>,
     key: Arc<SigningKey>,
     label: Arc<str>,
+    copies: Arc<Copies>,
 }
 
 impl Key {
     pub(super) fn new(workers: Arc<WorkerPool>, key: Arc<SigningKey>, label: &str) -> Self {
-        Self {
+        let first = KeyCopy {
             workers,
+            key: Arc::clone(&key),
+        };
+        Self {
             key,
             label: label.into(),
+            copies: Arc::new(Copies::new(first)),
         }
+    }
+
+    /// The same key in another token.
+    pub(super) fn join(&self, other: &Self) {
+        self.copies.add(&other.copies);
+    }
+
+    /// It should be in that token too.
+    pub(super) fn is_missing_in(&self, token: &str, reason: String) {
+        self.copies.is_missing_in(token, reason);
+    }
+
+    /// The tokens that should have it too.
+    pub(super) fn missing(&self) -> Vec<String> {
+        self.copies.missing()
     }
 
     pub fn public_key(&self) -> &PublicKey {
@@ -46,12 +66,13 @@ impl Key {
         &self.label
     }
 
-    /// Whether the token was ready when it was last used: it is not asked.
+    /// Whether a token with it takes requests now; they may be away, or their logins lost.
     pub fn is_ready(&self) -> bool {
-        self.workers.inner.is_ready()
+        let copies = self.copies.ranked();
+        copies.iter().any(|copy| copy.workers.inner.is_ready())
     }
 
-    /// Reserves a slot in the token's queue. Called before anything is recorded.
+    /// Reserves a slot in the queue of the token that would sign first. Called before anything is recorded.
     ///
     /// # Errors
     /// [`SignError::Busy`] when the queue is full; [`SignError::Unavailable`] when the token is not
@@ -65,7 +86,7 @@ impl Key {
     /// # Errors
     /// Also [`SignError::ShareInUse`].
     pub fn reserve_for(&self, share: Share) -> Result<Permit, SignError> {
-        Permit::reserve(&self.workers, &self.key, share)
+        Permit::reserve(&self.copies, share)
     }
 
     /// Whether the queue has room for a share now; nothing is reserved.
@@ -73,7 +94,8 @@ impl Key {
     /// # Errors
     /// [`SignError::Busy`], [`SignError::ShareInUse`].
     pub fn has_room_for(&self, share: Share) -> Result<(), SignError> {
-        self.workers.look(share)
+        let looked = self.copies.first(|copy| copy.workers.look(share));
+        looked.map(|((), _)| ())
     }
 
     /// Makes and verifies a test signature with this key.
@@ -81,6 +103,9 @@ impl Key {
     /// # Errors
     /// Those of [`Token::probe`](super::Token::probe), which tests the whole token.
     pub async fn probe(&self) -> Result<Probe, HsmError> {
-        self.workers.self_test(&self.key).await
+        match self.copies.ranked().first() {
+            Some(copy) => copy.workers.self_test(&copy.key).await,
+            None => Ok(Probe { signing_time: None }),
+        }
     }
 }

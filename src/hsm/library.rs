@@ -59,6 +59,10 @@ impl Library {
         }
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Loads and initializes it, where it is not. Several threads may call it; none may restart it meanwhile.
     ///
     /// # Errors

@@ -1,15 +1,17 @@
-//! PKCS#11: one module, its tokens, and workers that each own a session.
+//! PKCS#11: modules, their tokens, and workers that each own a session.
 //!
-//! `module` loads the HSM's library and finds tokens. Each token in use has a `login` thread, which
+//! `module` loads an HSM's library and finds tokens. Each token in use has a `login` thread, which
 //! logs in and decides the [`TokenState`], and a `worker_pool` with a bounded queue. Callers open a
 //! [`Key`], reserve a queue slot ([`Key::reserve`]) before they record anything, and then sign
-//! ([`Permit::sign`]). Private keys never leave the token. The PIN is read for each login and not
+//! ([`Permit::sign`]). A key may be in several tokens (`copies`): the least busy one signs, and another one
+//! where it fails. Private keys never leave the token. The PIN is read for each login and not
 //! stored.
 
 mod abilities;
 mod attestation;
 mod attributes;
 mod config;
+mod copies;
 mod data_object;
 mod destroy;
 mod error;
@@ -52,11 +54,13 @@ mod worker_pool;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::x509::PublicKey;
 use module::Module;
 use token_inner::TokenInner;
 
@@ -80,28 +84,31 @@ pub use token_state::TokenState;
 pub use uri::{Pkcs11Uri, UriClass, UriError};
 pub use worker_pool::Probe;
 
-/// The module and the tokens in use. A process opens it once.
+/// The modules and the tokens in use. A process opens it once.
 pub struct Hsm {
     // Dropped first, so that sessions are closed before the module is finalized.
     tokens: Mutex<HashMap<String, Arc<Token>>>,
     config: Config,
-    module: Arc<Module>,
+    /// By their paths; `hsm.module` is the first.
+    modules: Vec<(PathBuf, Arc<Module>)>,
 }
 
 impl Hsm {
-    /// Loads and initializes the module.
+    /// Loads and initializes the modules.
     ///
     /// # Errors
     /// [`HsmError::Environment`], [`HsmError::NoSuchModule`], [`HsmError::Module`],
     /// [`HsmError::Initialize`].
     pub fn open(config: &Config) -> Result<Self, HsmError> {
         let hsm = Self::open_with_tokens(config)?;
-        hsm.module.start()?;
+        for (_, module) in &hsm.modules {
+            module.start()?;
+        }
         Ok(hsm)
     }
 
-    /// For a server: the module is loaded and initialized by the first token's login, and while that fails
-    /// its tokens are not ready.
+    /// For a server: each module is loaded and initialized by the login of its first token, and while that
+    /// fails its tokens are not ready.
     ///
     /// # Errors
     /// [`HsmError::Environment`].
@@ -113,9 +120,11 @@ impl Hsm {
         }
         let environment = config.environment();
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let environment: Vec<_> = environment.collect();
+        let module = |path: &Path| (path.to_owned(), Module::new(path, environment.clone()));
         Ok(Self {
             tokens: Mutex::default(),
-            module: Module::new(config.module(), environment.collect()),
+            modules: config.modules().into_iter().map(module).collect(),
             config: config.clone(),
         })
     }
@@ -140,10 +149,64 @@ impl Hsm {
                     names => names,
                 },
             })?;
-        let inner = TokenInner::new(name, Arc::clone(&self.module), &self.config, config.clone());
+        let module = self.module(config.module())?;
+        let inner = TokenInner::new(name, module, &self.config, config.clone());
         let token = Arc::new(Token::start(inner)?);
         tokens.insert(name.to_owned(), Arc::clone(&token));
         Ok(token)
+    }
+
+    /// Opens the key for signing that has the public key `expected`, in this token and in those with the same
+    /// keys. Where it cannot be opened now, [`Self::complete`] opens it later.
+    ///
+    /// # Errors
+    /// Those of [`Self::token`] and [`Token::key`], when it is open nowhere.
+    pub async fn key(&self, token: &str, id: &[u8], expected: &PublicKey) -> Result<Key, HsmError> {
+        let others = self.config.same_keys(token);
+        let mut key: Option<Key> = None;
+        let mut missing = Vec::new();
+        let mut first_error = None;
+        for name in std::iter::once(token).chain(others) {
+            match self.key_in(name, id, expected).await {
+                Ok(found) => match &key {
+                    Some(key) => key.join(&found),
+                    None => key = Some(found),
+                },
+                Err(error) => {
+                    missing.push((name.to_owned(), error.to_string()));
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        match (key, first_error) {
+            (Some(key), _) => {
+                for (name, reason) in missing {
+                    key.is_missing_in(&name, reason);
+                }
+                Ok(key)
+            }
+            (None, Some(error)) => Err(error),
+            (None, None) => self.token(token)?.key(id, expected).await,
+        }
+    }
+
+    /// Opens the key in the tokens in which it was missing.
+    pub async fn complete(&self, key: &Key) {
+        for name in key.missing() {
+            match self.key_in(&name, key.id(), key.public_key()).await {
+                Ok(found) => key.join(&found),
+                Err(error) => key.is_missing_in(&name, error.to_string()),
+            }
+        }
+    }
+
+    async fn key_in(&self, token: &str, id: &[u8], expected: &PublicKey) -> Result<Key, HsmError> {
+        self.token(token)?.key(id, expected).await
+    }
+
+    /// Whether two tokens are configured as such with the same keys.
+    pub fn has_same_keys(&self, token: &str, other: &str) -> bool {
+        self.config.same_keys(token).contains(&other)
     }
 
     /// As `[hsm.tokens.NAME]` calls them.
@@ -151,12 +214,13 @@ impl Hsm {
         self.config.token_names().map(str::to_owned).collect()
     }
 
-    /// The name in `[hsm.tokens.NAME]` that this token is configured as.
-    pub fn name_of(&self, token: &TokenInfo) -> Option<&str> {
+    /// The name in `[hsm.tokens.NAME]` that the token in this slot is configured as.
+    pub fn name_of(&self, slot: &SlotReport) -> Option<&str> {
+        let token = slot.token.as_ref().ok()?;
         let mut names = self.config.token_names();
         names.find(|name| {
             let config = self.config.token(name);
-            config.is_some_and(|config| config.matches(token))
+            config.is_some_and(|config| config.module() == slot.module && config.matches(token))
         })
     }
 
@@ -192,27 +256,36 @@ impl Hsm {
         }
     }
 
-    /// As the module's library describes itself.
+    /// As the library of `hsm.module` describes itself.
     pub fn library(&self) -> LibraryInfo {
-        self.module.library()
+        let library = self.main_module().map(|module| module.library());
+        library.unwrap_or_default()
     }
 
-    /// All slots that hold a token, those with a faulty one included.
+    /// All slots of all modules that hold a token, those with a faulty one included.
     ///
     /// # Errors
     /// C_GetSlotList's.
     pub fn slots(&self) -> Result<Vec<SlotReport>, Fault> {
-        let _guard = self.module.lock_for_login();
-        self.module.slots()
+        let mut slots = Vec::new();
+        for (_, module) in &self.modules {
+            let _guard = module.lock_for_login();
+            slots.extend(module.slots()?);
+        }
+        Ok(slots)
     }
 
     /// What the token in a slot can do, by what it says of itself.
     ///
     /// # Errors
     /// C_GetTokenInfo's.
-    pub fn abilities(&self, slot: u64) -> Result<Abilities, Fault> {
-        let _guard = self.module.lock_for_login();
-        Abilities::read(&self.module, slot)
+    pub fn abilities(&self, slot: &SlotReport) -> Result<Abilities, Fault> {
+        let module = self.modules.iter().find(|(path, _)| *path == slot.module);
+        let module =
+            module.map_or_else(|| self.main_module(), |(_, module)| Ok(Arc::clone(module)));
+        let module = module.map_err(|error| Fault::other("C_GetTokenInfo", error.to_string()))?;
+        let _guard = module.lock_for_login();
+        Abilities::read(&module, slot.slot)
     }
 
     /// Initializes the token in `slot` or in the first free slot, and sets its PINs. An initialized
@@ -228,7 +301,19 @@ impl Hsm {
         so_pin: &SecretString,
         user_pin: &SecretString,
     ) -> Result<TokenInfo, HsmError> {
-        init::init_token(&self.module, slot, label, so_pin, user_pin)
+        init::init_token(self.main_module()?.as_ref(), slot, label, so_pin, user_pin)
+    }
+
+    /// `hsm.module`.
+    fn main_module(&self) -> Result<Arc<Module>, HsmError> {
+        self.module(self.config.module())
+    }
+
+    fn module(&self, path: &Path) -> Result<Arc<Module>, HsmError> {
+        let module = self.modules.iter().find(|(known, _)| known == path);
+        module
+            .map(|(_, module)| Arc::clone(module))
+            .ok_or_else(|| HsmError::NoSuchModule { path: path.into() })
     }
 }
 

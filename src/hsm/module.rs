@@ -2,7 +2,7 @@
 //! when a token needs it: a killed remote HSM, a moved token directory, a token that the module holds to
 //! be faulty.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use cryptoki::context::Pkcs11;
@@ -28,6 +28,8 @@ pub(super) struct Module {
 
 #[derive(Clone, Debug)]
 pub struct SlotReport {
+    /// The module that has the slot.
+    pub module: PathBuf,
     pub slot: u64,
     /// As the module describes the slot, or empty.
     pub description: String,
@@ -178,6 +180,7 @@ impl Module {
 
     fn report(&self, slot: Slot) -> SlotReport {
         SlotReport {
+            module: self.library.path().to_owned(),
             slot: slot.id(),
             description: self
                 .context()
@@ -256,6 +259,7 @@ mod tests {
             ..TokenInfo::default()
         };
         SlotReport {
+            module: "/m".into(),
             slot,
             description: String::new(),
             token: Ok(token),
@@ -278,6 +282,7 @@ mod tests {
     #[test]
     fn one_token_by_label_serial_or_both_and_a_faulty_one_hides_no_other() {
         let bad = SlotReport {
+            module: "/m".into(),
             slot: 1,
             description: String::new(),
             token: Err(Fault::other("C_GetTokenInfo", "odd clock")),

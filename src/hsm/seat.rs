@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 pub(super) struct Seat {
     /// When its call into the module counts as stuck, in ms since `started`; 0 outside a call.
     stuck_at: AtomicU64,
+    /// When the call began, in µs since `started`; 0 outside a call.
+    entered_at: AtomicU64,
     /// Another thread has taken over, or there are too many: it ends when its call returns.
     leaving: AtomicBool,
     ended: AtomicBool,
@@ -19,6 +21,7 @@ impl Seat {
     pub(super) fn new(started: Instant) -> Arc<Self> {
         Arc::new(Self {
             stuck_at: AtomicU64::new(0),
+            entered_at: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             started,
@@ -28,7 +31,10 @@ impl Seat {
     /// To be held during a call that should last no longer than `limit`. It counts as stuck after twice
     /// that.
     pub(super) fn enter(&self, limit: Duration) -> Inside<'_> {
-        let at = self.started.elapsed() + limit.saturating_mul(2);
+        let now = self.started.elapsed();
+        let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+        self.entered_at.store(micros.max(1), Ordering::Relaxed);
+        let at = now + limit.saturating_mul(2);
         let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
         self.stuck_at.store(at.max(1), Ordering::Relaxed);
         Inside(self)
@@ -37,6 +43,17 @@ impl Seat {
     pub(super) fn is_stuck(&self) -> bool {
         let at = self.stuck_at.load(Ordering::Relaxed);
         at != 0 && self.started.elapsed() > Duration::from_millis(at)
+    }
+
+    /// How long its call has lasted; nothing outside a call.
+    fn inside_for(&self) -> Duration {
+        match self.entered_at.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            at => self
+                .started
+                .elapsed()
+                .saturating_sub(Duration::from_micros(at)),
+        }
     }
 
     pub(super) fn leave(&self) {
@@ -62,6 +79,7 @@ pub(super) struct Inside<'a>(&'a Seat);
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
         self.0.stuck_at.store(0, Ordering::Relaxed);
+        self.0.entered_at.store(0, Ordering::Relaxed);
     }
 }
 
@@ -109,6 +127,14 @@ impl Seats {
             }
         }
         count
+    }
+
+    /// For how long every thread has been in its call at least; nothing when one is outside.
+    pub(super) fn shortest_call(&self) -> Duration {
+        let seats = self.lock();
+        let working = seats.iter().filter(|seat| !seat.is_leaving());
+        let shortest = working.map(|seat| seat.inside_for()).min();
+        shortest.unwrap_or_default()
     }
 
     /// Asks up to `most` threads that are stuck to end when they can, and returns how many.
@@ -162,6 +188,12 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(seats.count(), count(3, 1, 0));
+        assert_eq!(seats.shortest_call(), Duration::ZERO, "one is idle");
+        let now_inside = idle.enter(Duration::from_secs(60));
+        while seats.shortest_call() < Duration::from_millis(2) {
+            std::thread::yield_now();
+        }
+        drop(now_inside);
         assert_eq!(seats.abandon(0), 0);
         assert_eq!(seats.abandon(9), 1);
         assert_eq!(seats.abandon(9), 0);

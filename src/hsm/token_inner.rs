@@ -243,6 +243,15 @@ impl TokenInner {
         (turns > 0).then(|| each.saturating_mul(turns.saturating_add(1)))
     }
 
+    /// How long a request takes that comes after so many others, about.
+    pub(super) fn time_for(&self, others: usize) -> Duration {
+        let workers = self.wanted_workers().max(1);
+        let each = Duration::from_nanos(self.signing_time.load(Ordering::Relaxed));
+        let turns = u32::try_from(others / workers).unwrap_or(u32::MAX);
+        // Of two idle tokens that are equally fast, the one with fewer requests.
+        each.saturating_mul(turns.saturating_add(1)) + Duration::from_nanos(others as u64)
+    }
+
     /// As many workers as the token bears sessions, and as the configuration allows.
     pub(super) fn wanted_workers(&self) -> usize {
         let bears = self.bears.load(Ordering::Relaxed);

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use cryptoki::object::ObjectHandle;
@@ -44,6 +44,24 @@ pub(super) struct Signing {
     /// A test signature has its own counter.
     pub(super) test: bool,
     pub(super) reply: oneshot::Sender<Result<Vec<u8>, SignError>>,
+    pub(super) busy: Busy,
+}
+
+/// Counts a request from its reservation until its worker is done with it.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<AtomicUsize>);
+
+impl Busy {
+    pub(super) fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 pub(super) struct Worker {
@@ -93,7 +111,7 @@ impl Worker {
                 let seat = Arc::clone(&self.seat);
                 let inside = seat.enter(self.inner.deadline);
                 let result = self.sign(&job);
-                drop(inside);
+                drop((inside, job.busy));
                 let _ = job.reply.send(result);
             }
         }

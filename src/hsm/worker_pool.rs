@@ -1,6 +1,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use super::slots::{QueueSlot, Slots};
 use super::supervisor::Supervisor;
 use super::token_inner::TokenInner;
 use super::token_state::TokenState;
-use super::worker::{Job, Signing, Work};
+use super::worker::{Busy, Job, Signing, Work};
 use crate::fair_queue::Share;
 
 /// How long dropping waits for threads that are inside the module.
@@ -30,6 +31,8 @@ pub(super) struct WorkerPool {
     pub(super) inner: Arc<TokenInner>,
     queue: Arc<JobQueue<Job>>,
     slots: Arc<Slots>,
+    /// How many requests wait or are being signed.
+    in_use: Arc<AtomicUsize>,
     /// The module has a weak reference to it. `None` once the pool is being dropped.
     holder: Option<Arc<Holder>>,
     /// Disconnected when the last thread has dropped its session.
@@ -95,6 +98,7 @@ impl WorkerPool {
         inner.module.register(Arc::downgrade(&registered));
         Ok(Self {
             slots: Arc::new(Slots::new(inner.queue)),
+            in_use: Arc::default(),
             inner,
             queue,
             holder: Some(holder),
@@ -107,6 +111,18 @@ impl WorkerPool {
     /// How many requests wait for a worker.
     pub(super) fn queued(&self) -> usize {
         self.slots.used()
+    }
+
+    /// To be held from the reservation to the signature.
+    pub(super) fn busy(&self) -> Busy {
+        Busy::new(&self.in_use)
+    }
+
+    /// When a request that comes now would be signed, about.
+    pub(super) fn expected_time(&self) -> Duration {
+        let expected = self.inner.time_for(self.in_use.load(Ordering::Relaxed));
+        // A token that hangs is slower than it was.
+        expected.max(self.inner.seats.shortest_call())
     }
 
     /// Reserves a queue slot.
@@ -165,7 +181,7 @@ impl WorkerPool {
         message: &[u8],
         deadline: Instant,
         test: bool,
-        queue_slot: QueueSlot,
+        (queue_slot, busy): (QueueSlot, Busy),
     ) -> Result<Vec<u8>, SignError> {
         let (reply, signature) = oneshot::channel();
         let job = Signing {
@@ -174,6 +190,7 @@ impl WorkerPool {
             deadline,
             test,
             reply,
+            busy,
         };
         let place = self.send(Work::Sign(job), queue_slot);
         let mut signature = signature;
@@ -200,7 +217,7 @@ impl WorkerPool {
         let start = Instant::now();
         // Below it is given up first.
         let late = start + limit.saturating_mul(2);
-        let signing = self.sign(key, TEST_MESSAGE, late, true, queue_slot);
+        let signing = self.sign(key, TEST_MESSAGE, late, true, (queue_slot, self.busy()));
         let result = match tokio::time::timeout(limit, signing).await {
             Ok(Ok(signature)) => key.verify_test_signature(&signature),
             Ok(Err(

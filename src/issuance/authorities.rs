@@ -236,11 +236,16 @@ impl Authorities {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .refresh(records);
-        for record in &records.authorities {
+        // Together, so that a token that does not answer holds up no other's authorities.
+        let issuers = records.authorities.iter().map(|record| {
+            let previous = previous.get(&record.trust_domain);
+            let known = previous.and_then(|authority| authority.issuer.as_ref().ok());
+            refresh::active_issuer(&self.hsm, record, known)
+        });
+        let issuers = futures_util::future::join_all(issuers).await;
+        for (record, issuer) in records.authorities.iter().zip(issuers) {
             let domain = record.trust_domain.clone();
             let previous = previous.get(&domain);
-            let known = previous.and_then(|authority| authority.issuer.as_ref().ok());
-            let issuer = refresh::active_issuer(&self.hsm, record, known).await;
             if let Err(why) = &issuer {
                 complete &= !matches!(why, NoIssuer::KeyUnavailable(_));
                 tracing::debug!(trust_domain = %domain, %why, "no issuer");
@@ -256,6 +261,16 @@ impl Authorities {
         self.map.store(Arc::new(next));
         self.refreshes.send_modify(|count| *count += 1);
         complete
+    }
+
+    /// Opens the issuers' keys in the tokens that should have them too and did not.
+    pub async fn complete_keys(&self) {
+        let authorities = self.map.load_full();
+        let issuers = authorities
+            .values()
+            .filter_map(|each| each.issuer.as_ref().ok());
+        let keys = issuers.map(|issuer| self.hsm.complete(issuer.key()));
+        futures_util::future::join_all(keys).await;
     }
 
     /// Changes after every refresh.

@@ -97,11 +97,7 @@ async fn key(hsm: &Hsm, issuer: &IssuerRecord, public: &PublicKey) -> Result<Key
     let id = &issuer.id;
     let mut why = format!("issuer {id} has no recorded token");
     for location in &issuer.locations {
-        let found = match hsm.token(&location.token) {
-            Ok(token) => token.key(&location.key_id, public).await,
-            Err(error) => Err(error),
-        };
-        match found {
+        match hsm.key(&location.token, &location.key_id, public).await {
             Ok(key) => return Ok(key),
             Err(error) => why = format!("issuer {id} in token `{}`: {error}", location.token),
         }

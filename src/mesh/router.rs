@@ -32,13 +32,15 @@ use crate::clock::Clock;
 use crate::cluster::Notices;
 use crate::issuance::Authorities;
 use crate::rotation::Watchers;
-use crate::trust::Bundles;
+use crate::trust::{Bundles, PublishedBundles};
 
 /// The components behind the APIs.
 #[derive(Debug, Clone)]
 pub struct Services {
     pub authorities: Arc<Authorities>,
     pub bundles: Arc<Bundles>,
+    /// The same, and those of other trust domains.
+    pub published: Arc<PublishedBundles>,
     /// Take what followers of bundles report.
     pub watchers: Arc<Watchers>,
     /// Of requests that name no profile.
@@ -117,7 +119,7 @@ pub fn router<H: Health>(
         services.sds.begin(listener.name());
         let sds = Sds {
             authenticator: authenticator.clone(),
-            bundles: Arc::clone(&services.bundles),
+            bundles: Arc::clone(&services.published),
             metrics: services.sds.clone(),
             stop: services.stop.clone(),
         };

@@ -1,6 +1,7 @@
 //! The trust bundles that this server publishes, and the status of their distribution.
 
 mod distribution;
+mod published;
 pub mod rotation;
 
 use std::collections::BTreeMap;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use distribution::{Distribution, TargetStatus, TargetWriter, Version};
+pub use published::PublishedBundles;
 use tokio::sync::watch;
 
 use crate::digest::hex;
@@ -112,6 +114,16 @@ impl Bundles {
         });
     }
 
+    /// Publishes a bundle of another trust domain, whatever its number.
+    fn replace(&self, bundle: TrustBundle) {
+        let domain = bundle.trust_domain().clone();
+        self.sender.send_modify(|map| {
+            let mut next = BundleMap::clone(map);
+            next.insert(domain, Arc::new(PublishedBundle::new(bundle)));
+            *map = Arc::new(next);
+        });
+    }
+
     /// The published bundle of `trust_domain`.
     pub fn current(&self, trust_domain: &TrustDomain) -> Option<Arc<PublishedBundle>> {
         self.sender.borrow().get(trust_domain).cloned()
@@ -134,7 +146,7 @@ impl Bundles {
 
     /// The changes from now on.
     pub fn changes(&self) -> BundleChanges {
-        BundleChanges(self.sender.subscribe())
+        BundleChanges(vec![self.sender.subscribe()])
     }
 
     pub fn is_empty(&self) -> bool {
@@ -188,12 +200,19 @@ impl PublishedBundle {
 
 /// Yields once after one or more changes of the published bundles.
 #[derive(Debug)]
-pub struct BundleChanges(watch::Receiver<Arc<BundleMap>>);
+pub struct BundleChanges(Vec<watch::Receiver<Arc<BundleMap>>>);
 
 impl BundleChanges {
     /// Waits for a change; `None` once the publisher is gone.
     pub async fn next(&mut self) -> Option<()> {
-        self.0.changed().await.ok()
+        let each = self.0.iter_mut().map(|one| Box::pin(one.changed()));
+        let (changed, ..) = futures_util::future::select_all(each).await;
+        changed.ok()
+    }
+
+    fn or(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
     }
 }
 

@@ -210,3 +210,51 @@ fn an_empty_or_invalid_bundle_never_replaces_a_good_one() {
     bundles.refresh(&records(IssuerState::Retired, &all, 4, &[own, own]));
     assert_eq!(sequence(&bundles), Some(2));
 }
+
+fn bundle_of(domain: &str, sequence: u64) -> TrustBundle {
+    let domain = TrustDomain::parse(domain).unwrap();
+    TrustBundle::new(domain, sequence, vec![anchor().der]).unwrap()
+}
+
+#[tokio::test]
+async fn bundles_from_elsewhere_stay_apart() {
+    let domain = |name: &str| TrustDomain::parse(name).unwrap();
+    let own = Arc::new(Bundles::default());
+    own.publish(bundle_of("own.example", 1));
+    let federated = [domain("other.example"), domain("own.example")].into();
+    let published = PublishedBundles::new(Arc::clone(&own), federated);
+    let mut other = published.subscribe(domain("other.example"));
+    let mut changes = published.changes();
+    published.set_foreign(bundle_of("other.example", 7));
+    assert!(changes.next().await.is_some());
+    let first = other.next().await.unwrap();
+    assert_eq!(first.bundle.sequence(), 7);
+
+    // This server's own trust domain has its own bundle, whatever others say.
+    let before = published
+        .current(&domain("own.example"))
+        .unwrap()
+        .digest
+        .clone();
+    published.set_foreign(bundle_of("own.example", 99));
+    assert_eq!(
+        published.current(&domain("own.example")).unwrap().digest,
+        before
+    );
+
+    // What is published here as the server's own has nothing of it.
+    assert!(own.current(&domain("other.example")).is_none());
+    let all = published.all();
+    let domains: Vec<_> = all
+        .iter()
+        .map(|each| each.bundle.trust_domain().as_str())
+        .collect();
+    assert_eq!(domains, ["other.example", "own.example"]);
+    assert!(all.iter().all(|each| each.bundle.anchors().len() == 1));
+
+    // A change of either is one.
+    own.publish(bundle_of("own.example", 2));
+    assert!(changes.next().await.is_some());
+    published.set_foreign(bundle_of("other.example", 8));
+    assert_eq!(other.next().await.unwrap().bundle.sequence(), 8);
+}

@@ -11,6 +11,7 @@
 mod circles;
 mod document;
 mod log_fields;
+mod make_help;
 mod numbers;
 mod paths;
 mod tokens;
@@ -42,7 +43,7 @@ const LAYERS: &[&[&str]] = &[
     &["x509", "private_file"],
     &["hsm", "authn", "policy", "ledger"],
     &["issuance", "trust", "cluster"],
-    &["net", "rotation", "upstream"],
+    &["federation", "net", "rotation", "upstream"],
     &["controllers", "mesh", "admin"],
     &["config"],
     &["app"],

@@ -34,5 +34,6 @@ mod pin;
 mod queue;
 mod recovery;
 mod remote;
+mod same_keys;
 mod support;
 mod vendors;

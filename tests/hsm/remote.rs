@@ -1,38 +1,20 @@
 //! A remote HSM: SoftHSM behind `p11-kit server`, which can be stopped and killed.
 
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use rootbridge::hsm::{Hsm, HsmError, SignError, TokenState};
 
 use rootbridge_test_support::PATIENCE;
 use rootbridge_test_support::command::run;
-use rootbridge_test_support::softhsm::pkcs11;
+use rootbridge_test_support::p11_kit::P11KitServer;
+use rootbridge_test_support::softhsm::p11_kit_client;
 
 use crate::support::{Module, PIN, SO_PIN, Scenario, new_key, sign, sign_and_verify, until};
 
-/// The server and its children (one for each connection), for as long as this lives.
-struct Server(Child);
-
-impl Server {
-    fn signal(&self, signal: Signal) {
-        killpg(Pid::from_raw(i32::try_from(self.0.id()).unwrap()), signal).unwrap();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.signal(Signal::SIGKILL);
-        self.0.wait().unwrap();
-    }
-}
-
 /// A token `main` behind a server, at the address that the client library has from the environment.
-fn serve(scenario: &Scenario) -> Server {
+fn serve(scenario: &Scenario) -> P11KitServer {
     run(Command::new("softhsm2-util").args([
         "--init-token",
         "--free",
@@ -46,36 +28,13 @@ fn serve(scenario: &Scenario) -> Server {
     start(scenario)
 }
 
-fn start(scenario: &Scenario) -> Server {
-    let socket = scenario.dir.join("p11-kit.sock");
-    let _ = std::fs::remove_file(&socket);
-    let server = Command::new("p11-kit")
-        .args(["server", "--foreground", "--provider"])
-        .arg(&scenario.module)
-        .arg("--name")
-        .arg(&socket)
-        .arg("pkcs11:")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .process_group(0)
-        .spawn()
-        .unwrap();
-    // The socket exists before the server listens.
-    let end = Instant::now() + Duration::from_secs(30);
-    while UnixStream::connect(&socket).is_err() {
-        assert!(Instant::now() < end, "p11-kit server did not start");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Server(server)
+fn start(scenario: &Scenario) -> P11KitServer {
+    P11KitServer::start(&scenario.module, &scenario.dir.join("p11-kit.sock"))
 }
 
 fn open(scenario: &Scenario) -> Hsm {
-    let client = pkcs11(
-        "p11-kit's client (Debian: p11-kit-modules)",
-        "p11-kit-client.so",
-    );
     let config = scenario.config(|raw| {
-        raw.module = client;
+        raw.module = p11_kit_client();
         raw.deadline = Duration::from_millis(500);
     });
     Hsm::open(&config).unwrap()

@@ -23,7 +23,7 @@ pub(crate) enum Module {
     Spy,
     /// `faulty_module.c`, which fails on command, behind `pkcs11-spy`.
     Faulty,
-    /// Nothing yet; `remote` adds a server.
+    /// Nothing yet; tests add a server. So they may to `Faulty`.
     Remote,
 }
 
@@ -125,7 +125,7 @@ fn prepare(dir: &Path, kind: Module) -> Vec<(&'static str, OsString)> {
         env.push(("RB_SHIM_CONTROL", dir.join("control").into()));
         env.push(("RB_SHIM_PIN", PIN.into()));
     }
-    if kind == Module::Remote {
+    if matches!(kind, Module::Remote | Module::Faulty) {
         let address = format!("unix:path={}", dir.join("p11-kit.sock").display());
         env.push(("P11_KIT_SERVER_ADDRESS", address.into()));
     }

@@ -1,5 +1,5 @@
 //! The real binary on a real token, with the clients and verifiers of others: Istio's client, Envoy,
-//! grpcurl, pkilint, strace.
+//! SPIFFE's Go library, grpcurl, pkilint, strace.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,6 +14,7 @@ mod crash;
 mod durability;
 mod enterprise;
 mod envoy;
+mod federation;
 mod grpcurl;
 mod istio;
 mod migration;

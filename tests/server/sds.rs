@@ -33,17 +33,17 @@ const EDGE: &str = "edge.example";
 const TYPE_URL: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 
 /// A stream as a client has it.
-struct Stream<Q, A> {
+pub(crate) struct Stream<Q, A> {
     send: UnboundedSender<Q>,
     answers: Streaming<A>,
 }
 
 impl<Q, A> Stream<Q, A> {
-    fn send(&self, request: Q) {
+    pub(crate) fn send(&self, request: Q) {
         self.send.send(request).unwrap();
     }
 
-    async fn answer(&mut self) -> Result<A, Status> {
+    pub(crate) async fn answer(&mut self) -> Result<A, Status> {
         let answer = timeout(PATIENCE, self.answers.message()).await;
         answer
             .expect("no answer came")
@@ -71,7 +71,7 @@ fn sds(client: &Client) -> SecretDiscoveryServiceClient<Channel> {
     SecretDiscoveryServiceClient::new(client.0.clone())
 }
 
-async fn open(
+pub(crate) async fn open(
     client: &Client,
     token: &str,
 ) -> Result<Stream<DiscoveryRequest, DiscoveryResponse>, Status> {
@@ -95,7 +95,7 @@ fn strings(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-fn subscribe(names: &[&str], last: Option<&DiscoveryResponse>) -> DiscoveryRequest {
+pub(crate) fn subscribe(names: &[&str], last: Option<&DiscoveryResponse>) -> DiscoveryRequest {
     DiscoveryRequest {
         version_info: last.map_or_else(String::new, |last| last.version_info.clone()),
         node: last.is_none().then(|| Node {
@@ -120,7 +120,7 @@ fn refuse(names: &[&str], last: &DiscoveryResponse, why: &str) -> DiscoveryReque
 }
 
 /// The PEM of each secret, by trust domain; for that of any names the domain is empty.
-fn contexts(resources: &[Any]) -> BTreeMap<String, BTreeMap<String, String>> {
+pub(crate) fn contexts(resources: &[Any]) -> BTreeMap<String, BTreeMap<String, String>> {
     let inline = |source: Option<Specifier>| match source {
         Some(Specifier::InlineString(pem)) => pem,
         other => panic!("{other:?}"),
@@ -151,11 +151,11 @@ fn contexts(resources: &[Any]) -> BTreeMap<String, BTreeMap<String, String>> {
     each.collect()
 }
 
-fn one(domain: &str, pem: &str) -> BTreeMap<String, String> {
+pub(crate) fn one(domain: &str, pem: &str) -> BTreeMap<String, String> {
     BTreeMap::from([(domain.to_owned(), pem.to_owned())])
 }
 
-fn setup() -> TestServer {
+pub(crate) fn setup() -> TestServer {
     TestServer::with(&[
         (
             "apis = [\"istio\", \"certificates\", \"bundles\"]",
@@ -169,7 +169,7 @@ fn setup() -> TestServer {
     ])
 }
 
-fn token(setup: &TestServer) -> String {
+pub(crate) fn token(setup: &TestServer) -> String {
     setup.issuer.mint(&claims("shop", "cart", "envoy"))
 }
 

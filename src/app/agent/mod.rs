@@ -2,6 +2,7 @@
 
 mod server;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::config::AgentFile;
 use crate::controllers::agent::Agent;
 use crate::controllers::publisher::{self, Dependencies};
 use crate::rotation::ConfiguredTarget;
-use crate::trust::{Bundles, Distribution};
+use crate::trust::{Bundles, Distribution, PublishedBundles};
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -55,7 +56,7 @@ pub async fn agent(file: PathBuf) -> anyhow::Result<()> {
         config: config.publisher().clone(),
         // In the Lease: two agents of one cluster take turns.
         instance: format!("agent/{}", settings.instance()),
-        bundles,
+        bundles: Arc::new(PublishedBundles::new(bundles, BTreeSet::new())),
         distribution,
         // The server's ledger has what the agent reports.
         record: Box::new(move |_, _| {

@@ -1,5 +1,6 @@
 //! The module, tokens, PINs, keys, and a test signature.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +30,9 @@ pub(super) fn module(
         }
     }
     if loaded.is_some() {
-        report.pass("module", "load", config.hsm().module().display());
+        for module in config.hsm().modules() {
+            report.pass("module", "load", module.display());
+        }
     }
     loaded.clone()
 }
@@ -58,7 +61,7 @@ pub(super) async fn tokens(
                             slot.slot
                         ));
                 }
-                present.push(token);
+                present.push((slot.module.as_path(), token));
             }
             Err(error) => {
                 let detail = format!("its token cannot be read: {error}");
@@ -80,7 +83,8 @@ pub(super) async fn tokens(
             Ok(token) if login(config, &token, report).await => {
                 let wanted = config.hsm().token(name);
                 let allow_unattested = wanted.is_some_and(TokenConfig::allows_unattested_keys);
-                keys(&token, records, allow_unattested, report).await;
+                let same = config.hsm().same_keys(name);
+                keys(&token, &same, records, allow_unattested, report).await;
             }
             Ok(_) => {}
             Err(error) => report.error("token", name, error),
@@ -89,10 +93,19 @@ pub(super) async fn tokens(
 }
 
 /// Checks that exactly one slot holds the token, and that a login cannot lock its PIN.
-fn find_slot(config: &Config, name: &str, present: &[&TokenInfo], report: &mut Report) -> bool {
+fn find_slot(
+    config: &Config,
+    name: &str,
+    present: &[(&Path, &TokenInfo)],
+    report: &mut Report,
+) -> bool {
     let Some(wanted) = config.hsm().token(name) else {
         return false;
     };
+    let here = present
+        .iter()
+        .filter(|(module, _)| *module == wanted.module());
+    let present: Vec<&TokenInfo> = here.map(|(_, info)| *info).collect();
     let mut found: Vec<_> = present.iter().filter(|info| wanted.matches(info)).collect();
     // The flag is a hint: some modules never set it.
     if found.iter().any(|info| info.initialized) {
@@ -173,9 +186,11 @@ async fn login(config: &Config, token: &Token, report: &mut Report) -> bool {
     false
 }
 
-/// Checks the recorded keys of the token: presence, attributes, and a signature by active ones.
+/// Checks the recorded keys of the token, and of those with the same keys: presence, attributes, and a signature
+/// by active ones.
 async fn keys(
     token: &Arc<Token>,
+    same: &[&str],
     records: Option<&Snapshot>,
     allow_unattested: bool,
     report: &mut Report,
@@ -186,7 +201,9 @@ async fn keys(
         .filter(|issuer| issuer.state != IssuerState::Retired)
         .filter_map(|issuer| {
             let mut locations = issuer.locations.iter();
-            let location = locations.find(|location| location.token == token.name())?;
+            let location = locations.find(|location| {
+                location.token == token.name() || same.contains(&location.token.as_str())
+            })?;
             Some((issuer, location))
         })
         .collect();
@@ -220,7 +237,7 @@ async fn keys(
                     label,
                     "the token has no private key of the recorded public key",
                 )
-                .hint("is it the right token? rootbridge key list");
+                .hint("is it the right token, and is the key copied to it? rootbridge key list");
             continue;
         };
         let missing = key.attestation.missing();

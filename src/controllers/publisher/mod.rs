@@ -42,7 +42,7 @@ use self::session::Session;
 use crate::clock::{Clock, UnixTime};
 use crate::cluster::{Cluster, Clusters};
 use crate::ledger::{BundleRollout, LedgerError, WorkLease};
-use crate::trust::{Bundles, Distribution, TargetWriter};
+use crate::trust::{Distribution, PublishedBundles, TargetWriter};
 
 /// The lease on the bundles of a cluster, which a session takes once: what it records after another
 /// server has the cluster is refused.
@@ -59,7 +59,7 @@ pub struct Dependencies {
     pub config: PublisherConfig,
     /// The holder's name in the Lease.
     pub instance: String,
-    pub bundles: Arc<Bundles>,
+    pub bundles: Arc<PublishedBundles>,
     /// Receives the status of every target.
     pub distribution: Arc<Distribution>,
     pub record: RecordRollout,

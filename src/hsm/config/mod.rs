@@ -127,6 +127,29 @@ impl Config {
         self.tokens.get(name)
     }
 
+    /// The modules of all tokens, each once, and `hsm.module` first.
+    pub fn modules(&self) -> Vec<&Path> {
+        let mut modules = vec![self.module()];
+        for token in self.tokens.values() {
+            if !modules.contains(&token.module()) {
+                modules.push(token.module());
+            }
+        }
+        modules
+    }
+
+    /// The other tokens that hold the keys of this one: those that it names, and those that name it.
+    pub fn same_keys(&self, name: &str) -> Vec<&str> {
+        let named = |by: &str, token: &str| {
+            let by = self.tokens.get(by);
+            by.is_some_and(|by| by.same_keys_in.iter().any(|other| other == token))
+        };
+        let others = self.token_names().filter(|other| *other != name);
+        others
+            .filter(|other| named(name, other) || named(other, name))
+            .collect()
+    }
+
     /// Where it is remembered, for other processes and the next start, that a token refused a PIN.
     pub fn state_directory(&self) -> Option<&Path> {
         self.state_directory.as_deref()
@@ -212,6 +235,15 @@ impl TryFrom<RawConfig> for Config {
                 tokens.insert(name, token);
             }
         }
+        for (name, token) in &tokens {
+            for other in &token.same_keys_in {
+                issues.require(
+                    other != name && tokens.contains_key(other),
+                    format!("hsm.tokens.{name}.same_keys_in"),
+                    format_args!("{other:?} is not another token of [hsm.tokens]"),
+                );
+            }
+        }
         issues.into_result(Some(Self {
             module: raw.module,
             environment: raw.environment,
@@ -248,6 +280,43 @@ mod tests {
         );
         assert_eq!(config.token("main").unwrap().label(), Some("a"));
         assert_eq!(config.missing_environment(), [("RB_TEST_NOT_SET", "x")]);
+    }
+
+    #[test]
+    fn tokens_with_the_same_keys_know_each_other_and_their_modules() {
+        let token = |name: &str, more: &str| {
+            format!("[tokens.{name}]\nlabel = 'x'\npin_env = 'P'\n{more}\n")
+        };
+        let config = [
+            "module = '/m.so'\n".to_owned(),
+            token("a", "same_keys_in = ['b']"),
+            token("b", "module = '/n.so'"),
+            token("c", ""),
+        ];
+        let config = parse(&config.concat()).unwrap();
+        assert_eq!(config.same_keys("a"), ["b"]);
+        assert_eq!(config.same_keys("b"), ["a"]);
+        assert_eq!(config.same_keys("c"), [] as [&str; 0]);
+        assert_eq!(config.modules(), [Path::new("/m.so"), Path::new("/n.so")]);
+        let refused =
+            |more: &str| parse(&format!("module = '/m.so'\n{}", token("a", more))).unwrap_err();
+        for (more, says) in [
+            (
+                "same_keys_in = ['b']",
+                "hsm.tokens.a.same_keys_in: \"b\" is not another token",
+            ),
+            (
+                "same_keys_in = ['a']",
+                "hsm.tokens.a.same_keys_in: \"a\" is not another token",
+            ),
+            (
+                "module = 'n.so'",
+                "hsm.tokens.a.module: give the module's absolute path",
+            ),
+        ] {
+            let error = refused(more);
+            assert!(error.contains(says), "{more}: {error}");
+        }
     }
 
     #[test]

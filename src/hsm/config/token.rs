@@ -29,6 +29,11 @@ pub struct RawTokenConfig {
     /// Accept keys that the token does not vouch for. Each use is logged as a warning.
     #[serde(default)]
     pub allow_unattested_keys: bool,
+    /// Absolute path of the token's PKCS#11 module, if it is not `hsm.module`.
+    pub module: Option<PathBuf>,
+    /// Tokens with the same keys, such as the other members of a cluster of HSMs.
+    #[serde(default)]
+    pub same_keys_in: Vec<String>,
 }
 
 /// The validated `[hsm.tokens.NAME]`.
@@ -42,6 +47,8 @@ pub struct TokenConfig {
     pub(in crate::hsm) pin: Option<PinSource>,
     pub(in crate::hsm) allow_unattested_keys: bool,
     pub(in crate::hsm) final_try: bool,
+    pub(super) module: PathBuf,
+    pub(super) same_keys_in: Vec<String>,
 }
 
 impl TokenConfig {
@@ -85,6 +92,11 @@ impl TokenConfig {
             && serial.is_none_or(|serial| *serial == info.serial)
     }
 
+    /// The PKCS#11 module that has the token.
+    pub fn module(&self) -> &Path {
+        &self.module
+    }
+
     /// See [`RawTokenConfig::allow_unattested_keys`].
     pub fn allows_unattested_keys(&self) -> bool {
         self.allow_unattested_keys
@@ -94,11 +106,19 @@ impl TokenConfig {
 pub(super) fn token_config(
     name: &str,
     raw: RawTokenConfig,
-    module: &Path,
+    default_module: &Path,
 ) -> Result<TokenConfig, ConfigIssues> {
     let table = format!("hsm.tokens.{name}");
     let at = |key: &str| format!("{table}.{key}");
     let mut issues = ConfigIssues::default();
+    issues.require(
+        raw.module
+            .as_ref()
+            .is_none_or(|module| module.is_absolute()),
+        at("module"),
+        "give the module's absolute path",
+    );
+    let module = raw.module.as_deref().unwrap_or(default_module).to_owned();
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     issues.require(
         !name.is_empty() && name.bytes().all(plain),
@@ -106,7 +126,7 @@ pub(super) fn token_config(
         "a token's name has letters, digits, - and _ only",
     );
     let uri = match &raw.uri {
-        Some(text) => issues.collect(token_uri(text, &at("uri"), module)),
+        Some(text) => issues.collect(token_uri(text, &at("uri"), &module)),
         None => Some(Pkcs11Uri::default()),
     };
     issues.require(
@@ -144,6 +164,8 @@ pub(super) fn token_config(
         pin,
         allow_unattested_keys: raw.allow_unattested_keys,
         final_try: false,
+        module,
+        same_keys_in: raw.same_keys_in,
     }))
 }
 
@@ -208,7 +230,7 @@ fn token_uri(text: &str, at: &str, module: &Path) -> Result<Pkcs11Uri, ConfigIss
     }
     if !uri.allows_module(module) {
         return Err(issue(
-            &"its module-name or module-path is not that of hsm.module",
+            &"its module-name or module-path is not that of the token's module",
         ));
     }
     Ok(uri)

@@ -37,14 +37,21 @@ impl Ceremony {
             Some(token) => vec![token.to_owned()],
             None => self.hsm.token_names(),
         };
-        let (mut found, mut present) = (Vec::new(), Vec::new());
+        let mut found: Vec<(String, KeyReport, String)> = Vec::new();
+        let mut present = Vec::new();
         for token in &tokens {
             let token = self.token(token).await?;
             let Some(info) = token.info() else { continue };
             for (matches, report) in token.keys_by_name(name).await? {
                 let uri = Pkcs11Uri::of_private_key(&info, &report.id, &report.label);
                 present.push(uri.clone());
-                if matches {
+                // A token with the same keys has the same one.
+                let is_known = found.iter().any(|(known, other, _)| {
+                    self.hsm.has_same_keys(known, token.name())
+                        && other.public_key.is_ok()
+                        && other.public_key == report.public_key
+                });
+                if matches && !is_known {
                     found.push((token.name().to_owned(), report, uri));
                 }
             }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::config_issue::{ConfigIssue, ConfigIssues};
-use crate::x509::{DnsName, San, TrustDomain};
+use crate::x509::{DnsName, San, SpiffeId, TrustDomain};
 
 /// `[listeners.NAME.tls]`: `trust_domain`, or both files.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -20,6 +20,8 @@ pub struct RawTls {
     pub dns: Vec<String>,
     /// IP addresses by which clients call the listener.
     pub ip: Vec<IpAddr>,
+    /// The SPIFFE ID of the listener, for clients that verify one: of a bundle endpoint (`https_spiffe`).
+    pub spiffe_id: Option<String>,
     /// Further certificates, for clients that name one of their `dns` (SNI). Default: none.
     pub sni: Vec<RawSni>,
     /// A chain in PEM, leaf first, reloaded when it changes.
@@ -100,7 +102,12 @@ impl TlsConfig {
                 let mut seen = BTreeSet::new();
                 let mut own = Vec::with_capacity(1 + raw.sni.len());
                 let first = OwnCertificate::new("tls", &trust_domain, &raw.dns, &raw.ip, &mut seen);
-                own.extend(issues.collect(first));
+                let mut first = issues.collect(first);
+                if let (Some(first), Some(id)) = (&mut first, &raw.spiffe_id) {
+                    let id = spiffe_id(id, &first.trust_domain);
+                    first.names.extend(issues.collect(id).map(San::Spiffe));
+                }
+                own.extend(first);
                 for (index, sni) in raw.sni.iter().enumerate() {
                     let table = format!("tls.sni[{index}]");
                     let next =
@@ -122,9 +129,9 @@ impl TlsConfig {
                     "`certificate_file` and `key_file` must each name a file",
                 );
                 issues.require(
-                    raw.dns.is_empty() && raw.ip.is_empty(),
+                    raw.dns.is_empty() && raw.ip.is_empty() && raw.spiffe_id.is_none(),
                     "tls.dns",
-                    "leave `dns` and `ip` out: the certificate file has its names",
+                    "leave `dns`, `ip` and `spiffe_id` out: the certificate file has its names",
                 );
                 issues.into_result(Some(Self::Files { certificate, key }))
             }
@@ -136,6 +143,19 @@ impl TlsConfig {
         let problem =
             "write `trust_domain` with `dns` or `ip`, or else `certificate_file` and `key_file`";
         ConfigIssue::new("tls", problem)
+    }
+}
+
+fn spiffe_id(text: &str, trust_domain: &TrustDomain) -> Result<SpiffeId, ConfigIssue> {
+    let issue = |problem: &dyn Display| {
+        let problem = format_args!("`{}`{problem}", text.escape_default());
+        ConfigIssue::new("tls.spiffe_id", problem)
+            .with_fix(format_args!("write spiffe://{trust_domain}/rootbridge"))
+    };
+    let id = SpiffeId::parse(text).map_err(|error| issue(&format_args!(": {error}")))?;
+    match id.in_domain(trust_domain) {
+        true => Ok(id),
+        false => Err(issue(&" is not in the trust domain of the certificate")),
     }
 }
 

@@ -29,7 +29,7 @@ use super::request_id::RequestId;
 use super::status::CallError;
 use crate::authn::{Api, Caller};
 use crate::net::{Peer, RequestStream};
-use crate::trust::Bundles;
+use crate::trust::PublishedBundles;
 
 pub use metrics::SdsMetrics;
 
@@ -45,7 +45,7 @@ pub(super) const STREAMS: [&str; 2] = [
 #[derive(Debug, Clone)]
 pub(super) struct Sds {
     pub authenticator: CallerAuthenticator,
-    pub bundles: Arc<Bundles>,
+    pub bundles: Arc<PublishedBundles>,
     pub metrics: SdsMetrics,
     /// Ends the streams: a shutdown would wait for them.
     pub stop: CancellationToken,

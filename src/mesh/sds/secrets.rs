@@ -15,7 +15,7 @@ use crate::mesh::proto::envoy::extensions::transport_sockets::tls::v3::spiffe_ce
 use crate::mesh::proto::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, Secret, SpiffeCertValidatorConfig,
 };
-use crate::trust::{Bundles, PublishedBundle};
+use crate::trust::{PublishedBundle, PublishedBundles};
 use crate::x509::TrustDomain;
 
 /// Of the resources.
@@ -50,12 +50,12 @@ pub(super) struct Named {
 /// What a caller may subscribe to.
 #[derive(Debug)]
 pub(super) struct Secrets {
-    bundles: Arc<Bundles>,
+    bundles: Arc<PublishedBundles>,
     own: TrustDomain,
 }
 
 impl Secrets {
-    pub(super) fn new(bundles: &Arc<Bundles>, own: TrustDomain) -> Self {
+    pub(super) fn new(bundles: &Arc<PublishedBundles>, own: TrustDomain) -> Self {
         Self {
             bundles: Arc::clone(bundles),
             own,

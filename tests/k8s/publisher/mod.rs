@@ -3,6 +3,7 @@
 mod agent;
 mod bundles;
 mod faults;
+mod federation;
 mod fill;
 mod lease;
 mod load;
@@ -126,6 +127,10 @@ impl Cluster {
 
 /// The only target's status, as the command shows it.
 fn status(setup: &TestServer, server: &RunningServer) -> Value {
+    all_statuses(setup, server)[0].clone()
+}
+
+fn all_statuses(setup: &TestServer, server: &RunningServer) -> Value {
     let admin = format!("http://127.0.0.1:{}", server.admin);
     let file = setup.path("operator.token").display().to_string();
     let arguments = [
@@ -138,8 +143,7 @@ fn status(setup: &TestServer, server: &RunningServer) -> Value {
         "-o",
         "json",
     ];
-    let all: Value = serde_json::from_str(&setup.cli(&arguments)).unwrap();
-    all[0].clone()
+    serde_json::from_str(&setup.cli(&arguments)).unwrap()
 }
 
 /// Waits until the target's status is as wanted.

@@ -13,6 +13,7 @@ pub mod jwt;
 pub mod mutual_tls;
 pub mod openbao;
 pub mod openssl;
+pub mod p11_kit;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod process;

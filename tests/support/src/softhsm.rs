@@ -54,3 +54,26 @@ pub fn build_faulty_module(path: &Path) {
         .arg(repository("tests/support/faulty_module.c"))
         .arg("-ldl"));
 }
+
+/// p11-kit's module, which finds its server by `P11_KIT_SERVER_ADDRESS`.
+pub fn p11_kit_client() -> PathBuf {
+    pkcs11(
+        "p11-kit's client (Debian: p11-kit-modules)",
+        "p11-kit-client.so",
+    )
+}
+
+/// Copies all tokens of a SoftHSM directory (`tokens`), keys included, to a new one, as an HSM's cluster or its
+/// backup does; returns the configuration for it.
+pub fn copy_tokens(from: &Path, to: &Path) -> PathBuf {
+    let tokens = to.join("tokens");
+    std::fs::create_dir_all(to).unwrap();
+    run(Command::new("cp").arg("-r").arg(from).arg(&tokens));
+    let configuration = to.join("softhsm2.conf");
+    let text = format!(
+        "directories.tokendir = {}\nlog.level = ERROR\n",
+        tokens.display()
+    );
+    std::fs::write(&configuration, text).unwrap();
+    configuration
+}

@@ -58,7 +58,7 @@
 {{- if include "rootbridge.speaks" . }}
 {{- $cluster := dict "trust_domain" .Values.trustDomain "aliases" .Values.cluster.aliases }}
 {{- with .Values.cluster.namespaces }}{{ $_ := set $cluster "namespaces" . }}{{ end }}
-{{- if or .Values.authentication.enabled .Values.linkerd.enabled (include "rootbridge.vaultLogins" .) }}
+{{- if or .Values.authentication.enabled .Values.linkerd.enabled (include "rootbridge.vaultLogins" .) .Values.admin.serviceAccounts }}
 {{- $_ := set $cluster "authenticate" .Values.authentication.method }}
 {{- end }}
 {{- if .Values.authentication.enabled }}
@@ -72,6 +72,9 @@
 {{- end }}
 {{- if include "rootbridge.vaultLogins" . }}
 {{- $_ := set $cluster "audiences" (merge (dict "vault" .Values.vault.audience) (get $cluster "audiences" | default dict)) }}
+{{- end }}
+{{- if .Values.admin.serviceAccounts }}
+{{- $_ := set $cluster "audiences" (merge (dict "admin" .Values.admin.audience) (get $cluster "audiences" | default dict)) }}
 {{- end }}
 {{- $_ := set $config "clusters" (dict .Values.cluster.name $cluster) }}
 {{- end }}
@@ -98,6 +101,28 @@
 {{- fail "vault.tokenKey.secretName: with several servers each must accept the others' tokens; make a Secret with `head -c 32 /dev/urandom` and name it" }}
 {{- end }}
 {{- if $vault }}{{ $_ := set $config "vault" $vault }}{{ end }}
+{{- end }}
+
+{{- if .Values.admin.enabled }}
+{{- $admin := dict
+  "address" (printf "0.0.0.0:%v" .Values.admin.port)
+  "apis" (list "admin")
+  "tls" (dict "trust_domain" .Values.trustDomain "dns" $names "ip" (list "127.0.0.1")) }}
+{{- if $operators }}{{ $_ := set $admin "operators" (keys $operators | sortAlpha) }}{{ end }}
+{{- $admins := list }}
+{{- range .Values.admin.serviceAccounts }}
+{{- $account := splitList "/" . }}
+{{- $admins = append $admins (printf "spiffe://%s/ns/%s/sa/%s" $.Values.trustDomain (first $account) (last $account)) }}
+{{- end }}
+{{- if $admins }}
+{{- $_ := set $admin "admins" $admins }}
+{{- $_ := set $admin "clusters" (list (required "cluster.name: this cluster verifies the tokens of admin.serviceAccounts; name it" .Values.cluster.name)) }}
+{{- $_ := set $admin "default_cluster" .Values.cluster.name }}
+{{- end }}
+{{- if not (or $admins $operators) }}
+{{- fail "admin.serviceAccounts: nobody may use the operators' API; name service accounts here, or operators in `operators`" }}
+{{- end }}
+{{- $_ := set (get $config "listeners") "admin" $admin }}
 {{- end }}
 
 {{- if .Values.linkerd.enabled }}

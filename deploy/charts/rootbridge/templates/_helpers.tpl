@@ -56,7 +56,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- /* Not empty where the server speaks to this cluster's API server. */}}
 {{- define "rootbridge.speaks" -}}
-{{- if and .Values.cluster.name (or .Values.authentication.enabled .Values.linkerd.enabled (include "rootbridge.vaultLogins" .) .Values.csrSigners .Values.podSigners .Values.bundleTargets .Values.istiodTls .Values.linkerdIssuers (include "rootbridge.certManager" .)) }}true{{ end }}
+{{- if and .Values.cluster.name (or .Values.authentication.enabled .Values.linkerd.enabled (include "rootbridge.vaultLogins" .) .Values.admin.serviceAccounts .Values.csrSigners .Values.podSigners .Values.bundleTargets .Values.istiodTls .Values.linkerdIssuers (include "rootbridge.certManager" .)) }}true{{ end }}
 {{- end }}
 
 {{- /* The namespaces of requests to cert-manager, as JSON; empty without one. */}}
