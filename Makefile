@@ -11,17 +11,23 @@
 # make bench  the benchmark of docs/benchmarks.md
 # make bench-against  COMMIT=fa46cf9: what changes since then cost, in five interleaved pairs
 # make setup  only what the tests need; quick the second time
+# make advisories  the crates against the database of known vulnerabilities
+# make help   these lines
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test test-often mutants campaign abuse lint fuzz image sbom bench bench-against setup advisories
+.PHONY: help demo test test-often mutants campaign abuse lint fuzz image sbom bench bench-against setup advisories
+
+help:
+	@sed -n 's/^# \(make [a-z-]*\)  */\1\t/p' Makefile | expand -t 22
 
 setup:
 	scripts/setup test
 
 demo:
 	scripts/setup demo
+	@echo "compiling Rootbridge: about 12 minutes on two cores the first time, seconds after that"
 	$(CARGO) build --release --locked
 	scripts/demo
 

@@ -56,8 +56,8 @@ impl TryFrom<RawConfig> for Config {
         if !raw.operators.is_empty() && !address.ip().is_loopback() {
             let problem =
                 format_args!("credentials would cross the network in plaintext to {address}");
-            let fix =
-                "write a loopback address, or leave `operators` out (probes and metrics need none)";
+            let fix = "write a loopback address, or leave `operators` out (probes and metrics need none): a \
+                       listener with apis = [\"admin\"] takes credentials over TLS";
             return Err(ConfigIssue::new("admin.operators", problem)
                 .with_fix(fix)
                 .into());

@@ -150,7 +150,7 @@ impl Metrics {
         );
         registry.register(
             "issuer_ready",
-            "1 when the authority can sign",
+            "1 when the authority can sign, with its token",
             self.issuer_ready.clone(),
         );
         registry.register(
@@ -257,9 +257,9 @@ impl Metrics {
             let labels = DomainLabels {
                 trust_domain: authority.trust_domain.clone(),
             };
-            self.issuer_ready
-                .get_or_create(&labels)
-                .set(i64::from(authority.issuer.is_some()));
+            self.issuer_ready.get_or_create(&labels).set(i64::from(
+                authority.issuer.is_some() && authority.token_ready,
+            ));
             self.issuer_shortens_certificates
                 .get_or_create(&labels)
                 .set(i64::from(authority.warning.is_some()));

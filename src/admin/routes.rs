@@ -7,15 +7,16 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderMap, Method, StatusCode};
+use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{Method, StatusCode};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use super::callers::{AdminCallers, NotAllowed};
 use super::health_state::TokenHealth;
 use super::rotations;
 use super::state::{Admin, Operator};
-use crate::authn::{AuthnError, bearer};
+use crate::authn::AuthnError;
 use crate::issuance::AuthorityStatus;
 use crate::trust::TargetStatus;
 use crate::upstream::RequestStatus;
@@ -42,8 +43,8 @@ const PROBES: [&str; 4] = ["/livez", "/readyz", "/ping", "/ready"];
 /// Other requests at a time: one worker thread at least is left for probes.
 const OTHERS: usize = 1;
 
-/// A route requires a credential unless it is in [`PUBLIC`].
-pub fn router(admin: Arc<Admin>) -> Router {
+/// A route requires a credential unless it is in [`PUBLIC`]; `callers` says whose.
+pub fn router(admin: Arc<Admin>, callers: Arc<dyn AdminCallers>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "live\n" }))
         .route("/readyz", get(readyz))
@@ -60,7 +61,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/rotations/gone", post(rotations::gone))
         .route("/v1/rotations/forget", post(rotations::forget))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page\n") })
-        .layer(from_fn_with_state(Arc::clone(&admin), require_operator))
+        .layer(from_fn_with_state(callers, require_operator))
         .layer(from_fn_with_state(
             Arc::new(Semaphore::new(OTHERS)),
             probes_first,
@@ -123,9 +124,9 @@ async fn probes_first(
     next.run(request).await
 }
 
-/// Requires an operator's credential, except for public routes.
+/// Requires a credential of somebody who may, except for public routes.
 async fn require_operator(
-    State(admin): State<Arc<Admin>>,
+    State(callers): State<Arc<dyn AdminCallers>>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -133,43 +134,31 @@ async fn require_operator(
     if reads && PUBLIC.contains(&request.uri().path()) {
         return next.run(request).await;
     }
-    let authenticated = authenticate(&admin, request.headers()).await;
-    match authenticated {
-        Ok(operator) => {
-            request.extensions_mut().insert(operator);
+    let authenticated = callers.authenticate(request.headers(), request.extensions());
+    match authenticated.await {
+        Ok(name) => {
+            request.extensions_mut().insert(Operator(name));
             next.run(request).await
         }
-        Err(AuthnError::Unavailable(_) | AuthnError::Timeout(_)) => {
+        Err(NotAllowed::Unauthenticated(AuthnError::Unavailable(_) | AuthnError::Timeout(_))) => {
             let text = "the credential cannot be verified now; try again\n";
             (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
         }
         Err(error) => {
             tracing::info!(%error, path = %request.uri().path(), "admin call refused");
-            let challenge = [(WWW_AUTHENTICATE, "Bearer")];
-            (
-                StatusCode::UNAUTHORIZED,
-                challenge,
-                "an operator's credential is required\n",
-            )
-                .into_response()
+            match error {
+                NotAllowed::Unauthorized(_) => {
+                    let text = "this caller is not one of the listener's admins\n";
+                    (StatusCode::FORBIDDEN, text).into_response()
+                }
+                NotAllowed::Unauthenticated(_) => {
+                    let challenge = [(WWW_AUTHENTICATE, "Bearer")];
+                    let text = "an operator's credential is required\n";
+                    (StatusCode::UNAUTHORIZED, challenge, text).into_response()
+                }
+            }
         }
     }
-}
-
-async fn authenticate(admin: &Admin, headers: &HeaderMap) -> Result<Operator, AuthnError> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let header = values.next().ok_or(AuthnError::Missing)?;
-    if values.next().is_some() {
-        return Err(AuthnError::rejected("more than one authorization header"));
-    }
-    let text = header
-        .to_str()
-        .map_err(|_| AuthnError::rejected("authorization is not ASCII"))?;
-    let operators = admin.operators.load_full();
-    operators
-        .authenticate(bearer(text)?, &admin.operator_names)
-        .await
-        .map(|caller| Operator(caller.identity.to_string()))
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use tokio_util::task::TaskTracker;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
 use super::core::Core;
+use super::listener_admins::ListenerAdmins;
+use crate::admin::{self, Admin};
 use crate::authn::{CertificateVerifier, JwtVerifiers, Operators};
 use crate::cluster::Clusters;
 use crate::config::Config;
@@ -138,7 +140,7 @@ impl Bound {
     /// Starts the listener's tasks, which run until `stop`.
     pub(super) async fn serve<H: Health>(
         self,
-        services: &Services,
+        (services, admin): (&Services, &Arc<Admin>),
         core: &Core,
         health: HealthServer<H>,
         kept: &KeptFiles,
@@ -196,7 +198,16 @@ impl Bound {
                 stop.clone(),
             ));
         }
-        let router = mesh::router(services, &self.config, &self.authenticator, health);
+        let router = match self.config.serves(mesh::Api::Admin) {
+            true => admin::router(
+                Arc::clone(admin),
+                Arc::new(ListenerAdmins {
+                    authenticator: self.authenticator.clone(),
+                    admins: self.config.admins().clone(),
+                }),
+            ),
+            false => mesh::router(services, &self.config, &self.authenticator, health),
+        };
         let accepting = self.listener.serve(tls, sources, router, stop.clone());
         tracing::info!(listener = %name, address = %self.address, "listening");
         let stop = stop.clone();

@@ -7,6 +7,7 @@ mod federation;
 mod high_water;
 mod linkerd_events;
 mod listen;
+mod listener_admins;
 mod log;
 mod log_lines;
 mod policy;

@@ -20,7 +20,7 @@ use super::{
     descriptors, federation, linkerd_events, log, publisher, renewals, rotations, service_manager,
     stuck,
 };
-use crate::admin::{self, Admin, HealthState};
+use crate::admin::{self, Admin, HealthState, PortOperators};
 use crate::authn::{JwtVerifiers, KeyMetrics, Operators};
 use crate::cluster::Clusters;
 use crate::config::Config;
@@ -152,7 +152,8 @@ pub async fn serve(
         .context("admin.address")?
         .for_short_calls();
     tracing::info!(address = %admin_listener.local_addr()?, "admin listening");
-    let admin_router = admin::router(Arc::clone(&admin));
+    let operators = Arc::new(PortOperators(Arc::clone(&admin)));
+    let admin_router = admin::router(Arc::clone(&admin), operators);
     tasks.spawn(admin_listener.serve(None, AllowedClients::Any, admin_router, stop.clone()));
 
     let instance = config.instance().name();
@@ -176,7 +177,7 @@ pub async fn serve(
     for listener in bound {
         listener
             .serve(
-                &services,
+                (&services, &admin),
                 &core,
                 health_service.clone(),
                 &kept,

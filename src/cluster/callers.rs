@@ -36,6 +36,7 @@ impl CallersConfig {
             &raw.audiences.certificates,
             &raw.audiences.linkerd,
             &raw.audiences.vault,
+            &raw.audiences.admin,
             &raw.audiences.sds,
         ];
         let is_valid = |text: &String| (1..=253).contains(&text.len()) && !text.contains(' ');
@@ -96,7 +97,7 @@ impl CallersConfig {
             Api::Linkerd => self.audiences.linkerd.as_deref(),
             Api::Vault => self.audiences.vault.as_deref(),
             Api::Sds => self.audiences.sds.as_deref(),
-            Api::Admin => None,
+            Api::Admin => self.audiences.admin.as_deref(),
         }
     }
 

@@ -13,6 +13,9 @@ use crate::x509::SpiffeId;
 
 /// How long to wait for a pod that was just scheduled to appear in the index.
 const SETTLE: Duration = Duration::from_secs(2);
+/// The same where the cluster has no such account: no pod can have it, unless both are new and the watch of
+/// accounts is behind. A proxy waits for few requests at a time.
+const SETTLE_WITHOUT_ACCOUNT: Duration = Duration::from_millis(200);
 
 #[derive(Debug, thiserror::Error)]
 pub enum NodeAuthorizationError {
@@ -49,7 +52,7 @@ pub(super) async fn authorize_node(
         return Err(NotAuthorized::ForeignNamespace(requested.clone()).into());
     }
     let index = cluster.index().ok_or(NotAuthorized::NoCluster)?;
-    let deadline = Instant::now() + SETTLE;
+    let started = Instant::now();
     let mut changes = index.watch();
     loop {
         changes.mark_unchanged();
@@ -60,6 +63,13 @@ pub(super) async fn authorize_node(
         let last = match &refusal {
             NodeAuthorizationError::Refused(why) => !why.is_transient(),
             NodeAuthorizationError::Unavailable(_) => false,
+        };
+        let has_account = requested
+            .as_service_account()
+            .is_some_and(|(namespace, account)| index.account(namespace, account).is_some());
+        let deadline = match has_account {
+            true => started + SETTLE,
+            false => started + SETTLE_WITHOUT_ACCOUNT,
         };
         if last || timeout_at(deadline, changes.changed()).await.is_err() {
             return Err(refusal);

@@ -78,4 +78,5 @@ pub struct RawClusterAudiences {
     pub linkerd: Option<String>,
     pub vault: Option<String>,
     pub sds: Option<String>,
+    pub admin: Option<String>,
 }

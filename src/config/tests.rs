@@ -33,7 +33,7 @@ const MINIMAL: &str = "[ledger]\npath = '/l'\n[hsm]\nmodule = '/m.so'\n";
 #[test]
 fn the_reference_file_is_a_valid_configuration() {
     let config = load(REFERENCE_FILE, &[]).unwrap();
-    assert_eq!(config.listeners().len(), 5);
+    assert_eq!(config.listeners().len(), 6);
     assert_eq!(config.admin().address().port(), 9901);
     // What is said there to be a default is one: without it nothing changes.
     assert_eq!(load(MINIMAL, &[]).unwrap().log(), config.log());

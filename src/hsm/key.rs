@@ -66,6 +66,12 @@ impl Key {
         &self.label
     }
 
+    /// Whether a token with it takes requests now; they may be away, or their logins lost.
+    pub fn is_ready(&self) -> bool {
+        let copies = self.copies.ranked();
+        copies.iter().any(|copy| copy.workers.inner.is_ready())
+    }
+
     /// Reserves a slot in the queue of the token that would sign first. Called before anything is recorded.
     ///
     /// # Errors

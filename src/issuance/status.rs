@@ -11,6 +11,9 @@ pub struct AuthorityStatus {
     pub trust_domain: String,
     /// The active issuer's id; absent when none can sign.
     pub issuer: Option<String>,
+    /// Whether the token of its key takes requests now. It is no part of `issuer`: bundles are served, and
+    /// the server is ready, while the token is away.
+    pub token_ready: bool,
     /// Why none can sign. Only for operators: it may name tokens and files.
     pub why: Option<String>,
     /// Why none can sign, for everybody.
@@ -38,6 +41,7 @@ impl AuthorityStatus {
         Self {
             trust_domain: authority.trust_domain.to_string(),
             issuer: signs.map(|issuer| issuer.id().to_string()),
+            token_ready: issuer.is_ok_and(|issuer| issuer.key().is_ready()),
             why,
             public_why,
             warning: signs.and_then(|issuer| shortened(issuer, profile?, now)),

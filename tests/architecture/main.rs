@@ -11,6 +11,7 @@
 mod circles;
 mod document;
 mod log_fields;
+mod make_help;
 mod numbers;
 mod paths;
 mod tokens;

@@ -11,7 +11,7 @@ use serde_json::json;
 use rootbridge_test_support::{PATIENCE, eventually};
 
 use crate::fake_api_server::{Answer, FakeApiServer};
-use crate::fixture::{Fixture, ISSUER, POD, accepted, pod, token};
+use crate::fixture::{ACCOUNT, Fixture, ISSUER, POD, accepted, account, pod, token};
 
 const CART: &str = "spiffe://td/ns/shop/sa/cart";
 const NODES: &str = "node_accounts = ['istio-system/ztunnel']\nwatch_silence = '10s'\n\
@@ -61,6 +61,7 @@ fn refused_at_once(fixture: &Fixture, caller: &Caller, asked: &str) -> NotAuthor
 #[tokio::test]
 async fn a_pod_that_was_just_created_is_waited_for() {
     let fake = FakeApiServer::start(ISSUER).await;
+    fake.accounts.add(account("shop", "cart", ACCOUNT));
     let (fixture, caller) = ready(&fake).await;
     eventually(PATIENCE, "a watch", async || {
         fake.pods.watches.load(std::sync::atomic::Ordering::SeqCst) > 0
@@ -80,6 +81,7 @@ async fn a_pod_that_was_just_created_is_waited_for() {
 #[tokio::test]
 async fn only_pods_of_the_node_are_neighbours() {
     let fake = FakeApiServer::start(ISSUER).await;
+    fake.accounts.add(account("shop", "cart", ACCOUNT));
     let (fixture, caller) = ready(&fake).await;
     fake.pods.add(pod("shop", "cart-0", "u", "cart", "n2"));
     let started = Instant::now();
@@ -89,6 +91,29 @@ async fn only_pods_of_the_node_are_neighbours() {
     assert!(
         waited > Duration::from_secs(1) && waited < PATIENCE,
         "{waited:?}"
+    );
+}
+
+/// A proxy fetches few certificates at a time: forty names that no pod can have take no turn of the others.
+#[tokio::test]
+async fn an_account_that_does_not_exist_is_hardly_waited_for() {
+    let fake = FakeApiServer::start(ISSUER).await;
+    fake.accounts.add(account("shop", "cart", ACCOUNT));
+    let (fixture, caller) = ready(&fake).await;
+    let started = Instant::now();
+    for n in 0..3 {
+        let asked = format!("spiffe://td/ns/shop/sa/nobody-{n}");
+        let why = refused(&fixture, &caller, &asked).await;
+        assert!(matches!(why, NotAuthorized::NotOnNode { .. }), "{why}");
+    }
+    let without = started.elapsed();
+    let started = Instant::now();
+    let why = refused(&fixture, &caller, CART).await;
+    assert!(matches!(why, NotAuthorized::NotOnNode { .. }), "{why}");
+    let with = started.elapsed();
+    assert!(
+        without < with,
+        "{without:?} for three, {with:?} for one that exists"
     );
 }
 

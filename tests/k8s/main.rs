@@ -14,6 +14,7 @@
 
 #[allow(dead_code)]
 mod access;
+mod admin;
 mod callers;
 mod cert_manager;
 mod certify;

@@ -10,9 +10,9 @@ use reqwest::Method;
 use rootbridge::mesh::proto::DESCRIPTORS;
 use rootbridge::mesh::proto::istio::IstioCertificateRequest;
 
+use crate::http_routes::collect;
+use crate::worthless_credentials::{WORTHLESS, worthless};
 use rootbridge_test_support::csr::KeyAndCsr;
-use rootbridge_test_support::jwk::b64;
-use rootbridge_test_support::jwt::claims;
 use rootbridge_test_support::{TD, TestServer};
 
 /// The credentials, in the order of each row's answers.
@@ -27,40 +27,6 @@ const CREDENTIALS: [&str; 8] = [
     "client certificate",
 ];
 
-/// Further states of a credential. Each operation answers each as it answers nonsense.
-const WORTHLESS: [&str; 5] = [
-    "expired",
-    "for nobody here",
-    "of an unknown issuer",
-    "unsigned",
-    "badly signed",
-];
-
-/// In the order of [`WORTHLESS`].
-fn worthless(setup: &TestServer) -> [String; 5] {
-    let with = |key: &str, value: serde_json::Value| {
-        let mut claims = claims("foo", "bar", "istio-ca");
-        claims["aud"] = serde_json::json!(["istio-ca", "rootbridge"]);
-        claims[key] = value;
-        claims
-    };
-    let good = setup.issuer.mint(&with("jti", "1".into()));
-    let [header, payload, signature]: [&str; 3] =
-        good.split('.').collect::<Vec<_>>().try_into().unwrap();
-    let none = b64(br#"{"alg":"none"}"#);
-    let (first, rest) = signature.split_at(1);
-    let other = if first == "A" { "B" } else { "A" };
-    [
-        setup.issuer.mint(&with("exp", 1_000_000_000.into())),
-        setup.issuer.mint(&with("aud", "vault".into())),
-        setup
-            .issuer
-            .mint(&with("iss", "https://unknown.example".into())),
-        format!("{none}.{payload}."),
-        format!("{header}.{payload}.{other}{rest}"),
-    ]
-}
-
 /// gRPC codes: 0 open, 3 let in (an empty request is then malformed), 12 not served there, 16
 /// unauthenticated.
 const GRPC: &[(&str, [u8; 8])] = &[
@@ -71,6 +37,18 @@ const GRPC: &[(&str, [u8; 8])] = &[
     (
         "rootbridge.v1.CertificateService/SignCertificate",
         [16, 16, 16, 3, 3, 3, 16, 3],
+    ),
+    (
+        "envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets",
+        [12; 8],
+    ),
+    (
+        "envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets",
+        [12; 8],
+    ),
+    (
+        "envoy.service.secret.v3.SecretDiscoveryService/FetchSecrets",
+        [12; 8],
     ),
     ("io.linkerd.proxy.identity.Identity/Certify", [12; 8]),
     ("rootbridge.v1.TrustBundleService/GetTrustBundle", [0; 8]),
@@ -94,6 +72,18 @@ const GRPC: &[(&str, [u8; 8])] = &[
 /// The same on Linkerd's listener: the credential is in the message, and one in a header is none.
 const LINKERD: &[(&str, [u8; 8])] = &[
     ("io.linkerd.proxy.identity.Identity/Certify", [3; 8]),
+    (
+        "envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets",
+        [12; 8],
+    ),
+    (
+        "envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets",
+        [12; 8],
+    ),
+    (
+        "envoy.service.secret.v3.SecretDiscoveryService/FetchSecrets",
+        [12; 8],
+    ),
     (
         "istio.v1.auth.IstioCertificateService/CreateCertificate",
         [12; 8],
@@ -122,6 +112,14 @@ const IDENTITY: &str = r#"
 address = "127.0.0.1:0"
 apis = ["linkerd"]
 jwt = ["cluster"]
+tls = { trust_domain = "cluster.local", dns = ["localhost"] }
+
+[listeners.ops]
+address = "127.0.0.1:0"
+apis = ["admin"]
+jwt = ["cluster", "people"]
+operators = ["admin"]
+client_certificates = { trust_domains = ["cluster.local"] }
 tls = { trust_domain = "cluster.local", dns = ["localhost"] }
 
 [jwt.cluster]
@@ -302,6 +300,26 @@ async fn every_operation_with_every_credential() {
             }
         }
     }
+    // The same over TLS, where a certificate's holder is known and none of the admins.
+    let ops = format!("https://localhost:{}", server.port_of("ops"));
+    for (method, path, expected) in ADMIN {
+        for &(at, credential, answer) in &credentials {
+            let wanted = match (CREDENTIALS.get(at), expected[0]) {
+                (Some(&"client certificate"), 401) => 403,
+                (Some(&"client certificate"), public) => public,
+                _ => expected[answer],
+            };
+            let status = ask(method, format!("{ops}{path}"), at, false)
+                .await
+                .status()
+                .as_u16();
+            if status != wanted {
+                wrong.push(format!(
+                    "{method} {path} on ops with {credential}: {status}"
+                ));
+            }
+        }
+    }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert_eq!(IstioCertificateRequest::default().encoded_len(), 0);
     server.stop().await;
@@ -334,9 +352,11 @@ fn every_grpc_method_has_a_row() {
 
 #[test]
 fn every_http_route_has_a_row() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut routes = BTreeSet::new();
-    collect(&src, &mut routes);
+    collect(
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")),
+        &mut routes,
+    );
     assert!(
         routes.contains("/livez"),
         "the search finds nothing: {routes:?}"
@@ -345,29 +365,5 @@ fn every_http_route_has_a_row() {
         let known = MESH.iter().any(|(path, _)| *path == route)
             || ADMIN.iter().any(|(_, path, _)| *path == route);
         assert!(known, "{route} has no row");
-    }
-}
-
-/// The first argument of every `.route(`.
-fn collect(directory: &Path, routes: &mut BTreeSet<String>) {
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(&path, routes);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = std::fs::read_to_string(&path).unwrap();
-            for other in [".nest(", ".nest_service(", ".route_service("] {
-                let file = path.display();
-                assert!(!text.contains(other), "{file}: `{other}` hides its paths");
-            }
-            let calls = text.split(".route(").skip(1);
-            routes.extend(calls.map(|call| {
-                let literal = call
-                    .trim_start()
-                    .strip_prefix('"')
-                    .expect("a route is a literal");
-                literal.split('"').next().unwrap().to_owned()
-            }));
-        }
     }
 }

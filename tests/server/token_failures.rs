@@ -90,6 +90,11 @@ async fn without_its_token_it_still_serves_bundles() {
         server.metric("rootbridge_hsm_up{token=\"main\"}").await == Some(0.0)
     })
     .await;
+    let signs = format!("rootbridge_issuer_ready{{trust_domain=\"{TD}\"}}");
+    eventually(PATIENCE, "the authority does not sign", async || {
+        server.metric(&signs).await == Some(0.0)
+    })
+    .await;
     assert_eq!(server.get("/readyz").await.0, 200);
     bundles_are_served(&setup, &server).await;
     server.stop().await;
@@ -115,6 +120,7 @@ async fn without_its_token_it_still_serves_bundles() {
     std::fs::rename(&away, &here).unwrap();
     server.ready().await;
     client.istio(&token, &csr).await.unwrap();
+    assert_eq!(server.metric(&signs).await, Some(1.0));
     // Another one is issued, and kept.
     let first = std::fs::read(&kept).unwrap();
     server.stop().await;

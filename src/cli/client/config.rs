@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::cli::config_arg::dev_dir;
 use crate::cli::failure::{Exit, Failure};
 use crate::config;
+use crate::x509::{Certificate, read_certificates};
 
 /// The server accepts no longer credential.
 const MAX_CREDENTIAL: u64 = 16 * 1024;
@@ -113,6 +114,26 @@ pub(super) fn client_credential(
     let (_, file) = client_file(client)?;
     let path = file.credential_file.or(file.token_file);
     credential(args, path.as_deref())
+}
+
+/// The anchors that a server is verified with: of the flag's file, or else the client file's.
+pub(super) fn bundle(
+    client: Option<PathBuf>,
+    flag: Option<PathBuf>,
+) -> Result<Vec<Certificate>, Failure> {
+    let file = match flag {
+        Some(file) => Some(file),
+        None => client_file(client)?.1.bundle,
+    };
+    let file = file.ok_or_else(|| {
+        Failure::new(Exit::Config, "no trust bundle to verify the server with").next(
+            "give --bundle FILE: rootbridge bundle fetch URL --fingerprint sha256:… --out FILE",
+        )
+    })?;
+    let invalid = |message: String| Failure::new(Exit::Config, message).at(file.display());
+    let text = std::fs::read(&file)
+        .map_err(|error| invalid(format!("cannot read the trust bundle: {error}")))?;
+    read_certificates(&text).map_err(|error| invalid(format!("it is no trust bundle: {error}")))
 }
 
 /// The credential in the file of the flag, or else in `default`.

@@ -1,5 +1,6 @@
 //! `[listeners.*]`: the addresses, APIs, callers and certificates of listeners.
 
+mod admins;
 mod linkerd;
 mod raw;
 mod tls;
@@ -24,6 +25,7 @@ pub struct ListenerConfig {
     apis: BTreeSet<Api>,
     callers: authn::Callers,
     clusters: ListenerClusters,
+    admins: BTreeSet<String>,
     tls: TlsConfig,
     linkerd: Option<LinkerdConfig>,
     limits: Limits,
@@ -56,13 +58,20 @@ impl ListenerConfig {
         issues.require(
             !apis.is_empty(),
             at("apis"),
-            "name at least one of istio, certificates, bundles, linkerd, vault, sds",
+            "name at least one of istio, certificates, bundles, linkerd, vault, sds, admin",
         );
         issues.require(
             apis.len() <= 1 || !apis.contains(&Api::Vault),
             at("apis"),
             "`vault` needs a listener of its own: its mounts may have any path",
         );
+        issues.require(
+            apis.len() <= 1 || !apis.contains(&Api::Admin),
+            at("apis"),
+            "`admin` needs a listener of its own: its callers are other people",
+        );
+        let admins = admins::check(&raw, apis.contains(&Api::Admin));
+        let admins = issues.collect(admins.map_err(|issues| issues.under(&table)));
         let linkerd = linkerd::settings(&mut raw, &apis, clusters);
         let linkerd = issues.collect(linkerd.map_err(|issues| issues.under(&table)));
         let tls = linkerd::tls(
@@ -98,6 +107,7 @@ impl ListenerConfig {
                 apis,
                 callers: callers?,
                 clusters: accepted?,
+                admins: admins?,
                 tls: tls?,
                 linkerd: linkerd?,
                 limits: limits?,
@@ -128,6 +138,7 @@ impl ListenerConfig {
             Api::Certificates => Some(authn::Api::Certificates),
             Api::Linkerd => Some(authn::Api::Linkerd),
             Api::Vault => Some(authn::Api::Vault),
+            Api::Admin => Some(authn::Api::Admin),
             Api::Sds => Some(authn::Api::Sds),
             Api::Bundles => None,
         });
@@ -142,6 +153,11 @@ impl ListenerConfig {
     /// The clusters whose tokens count here.
     pub fn clusters(&self) -> &ListenerClusters {
         &self.clusters
+    }
+
+    /// The identities that may use the API `admin` beside the operators.
+    pub fn admins(&self) -> &BTreeSet<String> {
+        &self.admins
     }
 
     /// The server's own certificate.
@@ -176,6 +192,7 @@ impl ListenerConfig {
             callers,
             // Replaced by a reload.
             clusters: _,
+            admins,
             tls,
             linkerd,
             limits,
@@ -184,6 +201,7 @@ impl ListenerConfig {
         *name != next.name
             || *address != next.address
             || *apis != next.apis
+            || *admins != next.admins
             || asks(callers) != asks(&next.callers)
             || *tls != next.tls
             || *linkerd != next.linkerd
@@ -272,6 +290,32 @@ mod tests {
             ),
             (format!("{nobody}{TLS}"), "mesh.jwt: no caller can use"),
             (format!("{nobody}jwt = ['x']\n{TLS}"), "mesh.jwt"),
+            (
+                format!("{GOOD}admins = ['spiffe://td.example/ns/a/sa/b']\n{TLS}"),
+                "mesh.admins: is for the API `admin`",
+            ),
+            (
+                format!("{}{TLS}", GOOD.replace("'istio'", "'istio', 'admin'")),
+                "mesh.apis: `admin` needs a listener of its own",
+            ),
+            (
+                format!("{}{TLS}", GOOD.replace("'istio'", "'admin'")),
+                "mesh.admins: nobody may use the API `admin`",
+            ),
+            (
+                format!(
+                    "{}admins = ['spiffe://td.example']\n{TLS}",
+                    GOOD.replace("'istio'", "'admin'")
+                ),
+                "mesh.admins: `spiffe://td.example` is no caller",
+            ),
+            (
+                format!(
+                    "{}admins = ['subject:people:alice']\n{TLS}",
+                    GOOD.replace("'istio'", "'admin'")
+                ),
+                "mesh.admins: `subject:people:alice` is no caller",
+            ),
             (
                 format!("{nobody}clusters = ['west']\n{TLS}"),
                 "mesh.clusters: there is no [clusters.west]",

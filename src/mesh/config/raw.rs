@@ -23,6 +23,8 @@ pub enum Api {
     Sds,
     /// `rootbridge.v1.TrustBundleService` and `/v1/trust-bundles/`; both without a credential.
     Bundles,
+    /// The operators' HTTP API, on a listener of its own.
+    Admin,
 }
 
 /// `[listeners.NAME]`.
@@ -45,6 +47,9 @@ pub struct RawListener {
     pub default_cluster: Option<String>,
     /// The trust domains whose client certificates authenticate. Default: none.
     pub client_certificates: Option<authn::RawClientCertificates>,
+    /// The callers that may use the API `admin` beside `operators`: SPIFFE IDs, and `subject:VERIFIER:SUB`.
+    #[serde(default)]
+    pub admins: Vec<String>,
     /// The server's certificate; absent for plaintext, which only Linkerd's proxies may use, from this
     /// host.
     pub tls: Option<RawTls>,

@@ -271,3 +271,34 @@ async fn service_monitors(client: &kube::Client) {
     )
     .await;
 }
+
+/// A vendor's client runs beside the server, and replicas are spread as the values say.
+#[test]
+fn vendors_containers_and_zones_are_taken_over() {
+    let client = [
+        "hsm.module.initContainers[0].name=client",
+        "hsm.module.initContainers[0].image=vendor/client:1",
+        "hsm.module.initContainers[0].restartPolicy=Always",
+        "topologySpreadConstraints[0].maxSkew=1",
+        "topologySpreadConstraints[0].topologyKey=topology.kubernetes.io/zone",
+        "topologySpreadConstraints[0].whenUnsatisfiable=ScheduleAnyway",
+    ];
+    let more = client
+        .iter()
+        .flat_map(|pair| ["--set".to_owned(), (*pair).to_owned()]);
+    let values: Vec<_> = values("module").into_iter().chain(more).collect();
+    let objects = render(RELEASE, &values);
+    let pod = &only(&objects, "StatefulSet")["spec"]["template"]["spec"];
+    let wanted = serde_json::json!([
+        { "name": "client", "image": "vendor/client:1", "restartPolicy": "Always" }
+    ]);
+    assert_eq!(pod["initContainers"], wanted);
+    let zone = &pod["topologySpreadConstraints"][0];
+    assert_eq!(zone["topologyKey"], "topology.kubernetes.io/zone");
+    let plain = render(RELEASE, &super::values("module"));
+    let pod = &only(&plain, "StatefulSet")["spec"]["template"]["spec"];
+    assert_eq!(
+        (&pod["initContainers"], &pod["topologySpreadConstraints"]),
+        (&serde_json::Value::Null, &serde_json::Value::Null)
+    );
+}
