@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::digest::hex;
 use crate::hsm::KeyName;
 use crate::issuance::{ExistingKey, ImportReport, InitOptions, RequestOptions, active_row};
-use crate::ledger::{AuthorityRecord, IssuerRecord};
+use crate::ledger::{AuthorityRecord, IssuerRecord, RotationId};
 use crate::upstream::replaced;
 use crate::x509::{Certificate, KeyKind, TrustDomain};
 
@@ -269,6 +269,7 @@ fn imported(
             "warnings": report.warnings,
             "unused": report.unused.iter().map(fingerprint).collect::<Vec<_>>(),
             "bundle_sequence": report.bundle_sequence,
+            "rotation": report.rotation.map(RotationId::get),
             "existing_key": key.map(existing_key::to_json),
         }));
     }
@@ -287,7 +288,7 @@ fn imported(
     let not_after = report.certificate.not_after();
     output::facts([
         ("trust domain", report.trust_domain.to_string()),
-        ("issuer", format!("{}, active", report.issuer)),
+        ("issuer", report.state()),
         ("certificate", report.certificate.subject()),
         ("  expires", with_distance(not_after, SystemClock.now())),
         ("root", report.anchor.subject()),

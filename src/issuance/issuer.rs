@@ -67,6 +67,11 @@ impl Issuer {
         &self.id
     }
 
+    /// Whether the token of its key is ready, as far as is known.
+    pub fn is_ready(&self) -> bool {
+        self.key.is_ready()
+    }
+
     /// The CA certificate that it signs under.
     pub fn certificate(&self) -> &Certificate {
         &self.certificate

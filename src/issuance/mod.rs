@@ -37,8 +37,9 @@ pub use authorities::Authorities;
 pub use authority::{Authority, NoIssuer};
 pub use category::{Category, Class};
 pub use ceremony::{
-    Ceremony, CeremonyError, ExistingKey, ImportReport, InitOptions, InitReport, RequestOptions,
-    RequestReport, Successor, SuccessorOptions, UpstreamOptions, UpstreamOutcome,
+    Arrived, Ceremony, CeremonyError, ExistingKey, ImportReport, InitOptions, InitReport,
+    RequestOptions, RequestReport, Successor, SuccessorOptions, UpstreamOptions, UpstreamOutcome,
+    received, rotation_that_waits,
 };
 pub use certificate_status::LedgerStatusSource;
 pub use error::IssueError;

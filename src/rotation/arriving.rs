@@ -5,20 +5,25 @@ use super::error::RotationError;
 use super::start::cannot;
 use crate::clock::UnixTime;
 use crate::digest::hex;
-use crate::ledger::{AuthorityRecord, IssuerState, RotationRecord, Snapshot};
+use crate::ledger::{AuthorityRecord, IssuerState, RotationRecord};
 use crate::x509::{Certificate, TrustBundle};
 
 impl Rotations {
     /// Before anything is published: both roots together fit into a bundle, and into each object.
     pub(super) fn check_room(
         &self,
-        rotation: &RotationRecord,
-        records: &Snapshot,
+        authority: Option<&AuthorityRecord>,
         arriving: &Certificate,
     ) -> Result<(), RotationError> {
-        let domain = &rotation.trust_domain;
-        let authority = records.authority(domain);
-        let Some(bundle) = authority.and_then(|authority| authority.bundle.as_ref()) else {
+        let found = authority.and_then(|authority| Some((authority, authority.bundle.as_ref()?)));
+        let Some((
+            AuthorityRecord {
+                trust_domain: domain,
+                ..
+            },
+            bundle,
+        )) = found
+        else {
             return Ok(());
         };
         let mut anchors = bundle.anchors.clone();
@@ -68,8 +73,8 @@ pub(super) fn problem(
     let arriving = rotation.parts.new_anchor?;
     let name = hex(&arriving);
     let mut anchors = authority.anchors.iter();
-    // It is on record once it is published.
-    let anchor = anchors.find(|anchor| anchor.sha256 == arriving)?;
+    // It is on record once it is published; one that has left before may come again.
+    let anchor = anchors.rfind(|anchor| anchor.sha256 == arriving)?;
     if anchor.state == IssuerState::Retired {
         return Some(format!("the root sha256:{name} is retired: {turn}"));
     }

@@ -99,6 +99,9 @@ impl Rotations {
         if let Some(why) = problem(rotation, authority, now) {
             return Preparation::Problem(why);
         }
+        if rotation.kind == RotationKind::UpstreamRoot {
+            return self.upstream_preparation(rotation, authority, now);
+        }
         let failures = self.failures();
         match (failures.get(&rotation.id.get()), &rotation.parts.new_issuer) {
             (_, Some(_)) => Preparation::Ready,

@@ -19,6 +19,7 @@ mod reports;
 mod run;
 mod start;
 mod status;
+mod upstream_root;
 mod verifiers;
 mod watchers;
 

@@ -2,6 +2,7 @@
 
 use super::Rotations;
 use super::error::RotationError;
+use super::upstream_root::cancelled;
 use crate::issuance::SuccessorOptions;
 use crate::ledger::{
     Actor, AuthorityRecord, Change, IssuerId, IssuerState, LedgerError, Role, RotationChange,
@@ -73,12 +74,22 @@ impl Rotations {
         };
         Ok(match action {
             Action::None => Vec::new(),
+            // Its root is published since it was approved or imported.
+            Action::Publish if rotation.kind == RotationKind::UpstreamRoot => Vec::new(),
             Action::Publish => {
                 let options = successor(rotation)?;
                 (self.parts.ceremony)(by.clone())
                     .successor(&options)
                     .await?
                     .publication()
+            }
+            Action::Activate if rotation.kind == RotationKind::UpstreamRoot => {
+                let mut changes = Vec::new();
+                if let Some(issuer) = &parts.new_issuer {
+                    let ceremony = (self.parts.ceremony)(by.clone());
+                    changes.extend(ceremony.arrival(&rotation.trust_domain, issuer).await?);
+                }
+                changes
             }
             Action::Activate => {
                 let root = parts.new_anchor.and_then(|anchor| root(authority, &anchor));
@@ -99,7 +110,9 @@ impl Rotations {
             }
             Action::Retire | Action::Discard => {
                 let stays = parts.old_anchor;
-                retired(authority, &parts.new_issuer, parts.new_anchor, stays)
+                let mut changes = retired(authority, &parts.new_issuer, parts.new_anchor, stays);
+                changes.extend(cancelled(rotation, authority));
+                changes
             }
         })
     }
@@ -115,7 +128,8 @@ impl Rotations {
             .successor(&options)
             .await?;
         let records = self.parts.ledger.snapshot().await?;
-        self.check_room(rotation, &records, &made.anchor)?;
+        let authority = records.authority(&rotation.trust_domain);
+        self.check_room(authority, &made.anchor)?;
         let prepared = RotationChange::Prepared {
             rotation: rotation.id,
             new_issuer: made.issuer,

@@ -12,7 +12,8 @@ use super::Rotations;
 use super::error::RotationError;
 use crate::error_chain::error_chain;
 use crate::ledger::{
-    Actor, Claim, IssuerState, LedgerError, RotationId, RotationPhase, RotationRecord, Snapshot,
+    Actor, Claim, IssuerState, LedgerError, RotationId, RotationKind, RotationPhase,
+    RotationRecord, Snapshot,
 };
 use crate::trust::rotation::{Condition, Reason, Verdict};
 
@@ -61,8 +62,14 @@ impl Rotations {
         self.parts.metrics.clear();
         for rotation in &open {
             self.report(rotation, &records).await?;
-            if rotation.phase == RotationPhase::Prepare && rotation.parts.new_issuer.is_none() {
-                self.try_to_prepare(rotation).await?;
+            let is_unprepared =
+                rotation.phase == RotationPhase::Prepare && rotation.parts.new_issuer.is_none();
+            match rotation.kind {
+                RotationKind::UpstreamRoot if is_unprepared => {
+                    self.take_answer(rotation, &records).await?;
+                }
+                _ if is_unprepared => self.try_to_prepare(rotation).await?,
+                _ => {}
             }
             let verdict = self.next(rotation, &records).await?;
             self.parts.metrics.show(rotation, verdict.as_ref());

@@ -71,10 +71,10 @@ pub(super) fn begin(
     let old_kind = signing.public_key().kind();
     let parts = match options.kind {
         RotationKind::RootLeaves => leaving(authority, options.anchor, anchor)?,
-        RotationKind::UpstreamRoot => {
+        RotationKind::UpstreamRoot if options.key.is_some() || options.token.is_some() => {
             return Err(cannot(
-                "the root of an upstream CA is rotated with `rootbridge ca request`, `anchors add` \
-                 and `ca import`; this command does not do it yet"
+                "the request to the upstream CA says which key is certified: set `key` and `token` of \
+                 [authority], or give them to `rootbridge ca request`"
                     .to_owned(),
             ));
         }
@@ -93,9 +93,14 @@ pub(super) fn begin(
             "the issuing CA has a key of kind {key} already"
         )));
     }
-    if options.kind != RotationKind::RootLeaves && !has_own_root(authority, anchor) {
+    let needs_own_root = !matches!(
+        options.kind,
+        RotationKind::RootLeaves | RotationKind::UpstreamRoot
+    );
+    if needs_own_root && !has_own_root(authority, anchor) {
         return Err(cannot(
-            "the root above the issuing CA is an upstream CA's, which alone can certify the next"
+            "the root above the issuing CA is an upstream CA's, which alone can certify the next: \
+             `--kind upstream-root`"
                 .to_owned(),
         ));
     }

@@ -28,6 +28,7 @@ mod status;
 mod step;
 mod step_ca;
 mod vault;
+mod waiting;
 
 use std::fmt;
 use std::future;

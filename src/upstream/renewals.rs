@@ -17,7 +17,10 @@ use super::status::{OpenRequest, RequestStatus, Statuses, times};
 use super::step::{Authority, Step, Worker};
 use crate::clock::{Clock, UnixTime};
 use crate::issuance::{Ceremony, WorkLeases, active_path, active_row};
-use crate::ledger::{AuthorityRecord, CaRequestState, Claim, Ledger, LedgerError, WorkLease};
+use crate::ledger::{
+    AuthorityRecord, CaRequestState, Claim, Ledger, LedgerError, RotationKind, RotationPhase,
+    RotationRecord, WorkLease,
+};
 use crate::x509::TrustDomain;
 
 /// How often the ledger's revision is read: one row, in memory.
@@ -61,6 +64,8 @@ pub struct Renewals {
     examined: BTreeMap<TrustDomain, u64>,
     busy: HashSet<TrustDomain>,
     known: BTreeMap<TrustDomain, Known>,
+    /// Rotations to a new root of an upstream CA that are open.
+    rotations: BTreeMap<TrustDomain, RotationRecord>,
     /// When an authority is tried again whose last step failed without a record of it.
     not_before: BTreeMap<TrustDomain, UnixTime>,
     /// When it is looked again whether a replaced issuing CA can be retired.
@@ -98,6 +103,7 @@ impl Renewals {
             examined: BTreeMap::new(),
             busy: HashSet::new(),
             known: BTreeMap::new(),
+            rotations: BTreeMap::new(),
             not_before: BTreeMap::new(),
             retire_at: BTreeMap::new(),
             claims_at: None,
@@ -158,6 +164,7 @@ impl Renewals {
         }
         let records = self.worker.ledger.snapshot().await?;
         let revision = records.revision;
+        self.rotations = rotations(self.worker.ledger.as_ref()).await?;
         let mut records: HashMap<_, _> = records
             .authorities
             .into_iter()
@@ -246,6 +253,22 @@ impl Renewals {
                 false => Next::At(open.next_attempt_at),
             };
         }
+        match self
+            .rotations
+            .get(domain)
+            .map(|rotation| wants(rotation, record))
+        {
+            // The next request is for what it brings.
+            Some(Wants::Nothing) => return Next::At(now.plus(LOOK)),
+            Some(Wants::Certificate) => {
+                let pause = authority.upstream.after_refusal;
+                return match after_refusals(&record.requests, pause) {
+                    Some(at) if now < at => Next::At(at),
+                    _ => Next::Now(Step::Begin),
+                };
+            }
+            Some(Wants::Renewals) | None => {}
+        }
         if due.is_none_or(|due| now >= due) {
             return Next::Now(Step::Begin);
         }
@@ -294,6 +317,41 @@ enum Next {
     Now(Step),
     /// Nothing before.
     At(UnixTime),
+}
+
+/// What a rotation to a new root of the upstream CA needs of it.
+enum Wants {
+    /// A certificate for a new key, although none is due.
+    Certificate,
+    /// It has one, which signs later.
+    Nothing,
+    /// As without a rotation.
+    Renewals,
+}
+
+fn wants(rotation: &RotationRecord, record: &AuthorityRecord) -> Wants {
+    let signing = active_row(record).map(|(issuer, _)| &issuer.id);
+    match (rotation.phase, &rotation.parts.new_issuer) {
+        (RotationPhase::Prepare, None) if signing == rotation.parts.old_issuer.as_ref() => {
+            Wants::Certificate
+        }
+        (RotationPhase::Prepare, None) => Wants::Renewals,
+        (phase, _) if phase < RotationPhase::Activate => Wants::Nothing,
+        _ => Wants::Renewals,
+    }
+}
+
+async fn rotations(
+    ledger: &dyn Ledger,
+) -> Result<BTreeMap<TrustDomain, RotationRecord>, LedgerError> {
+    let all = ledger.rotations().await?.into_iter().filter(|rotation| {
+        rotation.kind == RotationKind::UpstreamRoot
+            && rotation.phase.is_open()
+            && !rotation.backwards
+    });
+    Ok(all
+        .map(|rotation| (rotation.trust_domain.clone(), rotation))
+        .collect())
 }
 
 /// When the next request begins; `None` for now.

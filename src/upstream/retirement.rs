@@ -39,6 +39,13 @@ pub async fn unexpired(
     Ok(rows.first().and_then(|row| row.not_after))
 }
 
+/// Whether a rotation that is open replaces the issuer: it retires it, or goes back to it.
+pub(super) async fn rotates(ledger: &dyn Ledger, issuer: &IssuerId) -> Result<bool, LedgerError> {
+    let rotations = ledger.rotations().await?;
+    let mut open = rotations.iter().filter(|rotation| rotation.phase.is_open());
+    Ok(open.any(|rotation| rotation.parts.old_issuer.as_ref() == Some(issuer)))
+}
+
 /// The active issuing CAs in whose place another one signs.
 pub fn replaced(record: &AuthorityRecord) -> Vec<&IssuerRecord> {
     let Some((signing, _)) = active_row(record) else {

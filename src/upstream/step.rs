@@ -7,10 +7,10 @@ use super::UpstreamCa;
 use super::answer::{Answer, Submission, Unreachable};
 use super::config::{AuthorityConfig, UpstreamConfig};
 use super::metrics::Metrics;
-use super::retirement::unexpired;
+use super::retirement::{rotates, unexpired};
+use super::waiting::Waiting;
 use crate::backoff;
 use crate::clock::{Clock, UnixTime};
-use crate::digest::hex;
 use crate::issuance::{Ceremony, CeremonyError, UpstreamOutcome};
 use crate::ledger::{
     Actor, CaRequestChange, CaRequestRecord, CaRequestState, Change, IssuerId, IssuerState, Ledger,
@@ -234,8 +234,8 @@ impl Worker {
         let upstream = authority.upstream.name();
         let domain = authority.config.trust_domain();
         let id = request.id;
-        let (anchor, until) = match outcome {
-            UpstreamOutcome::Activated(report) => {
+        let waiting = match Waiting::of(outcome) {
+            Ok(report) => {
                 let subject = report.certificate.subject();
                 let end = report.certificate.not_after();
                 for unused in &report.unused {
@@ -251,24 +251,16 @@ impl Worker {
                 );
                 return Ok(());
             }
-            UpstreamOutcome::WaitsForApproval(anchor) => (anchor, None),
-            UpstreamOutcome::WaitsForBundle { anchor, until } => (anchor, Some(until)),
+            Err(waiting) => waiting,
         };
-        let (root, sha256) = (anchor.subject(), hex(&anchor.fingerprint()));
-        let (problem, at) = match until {
-            Some(until) => {
-                let text =
-                    format!("its root `{root}` sha256:{sha256} is published until {until} first");
-                (text, until)
-            }
-            None => {
-                let text = format!(
-                    "its root `{root}` is not known: compare its fingerprint with the CA's \
-                     administrators, then run `rootbridge anchors approve sha256:{sha256}`"
-                );
-                (text, self.clock.now().plus(authority.upstream.longest_poll))
-            }
-        };
+        let Waiting {
+            root,
+            sha256,
+            problem,
+            until,
+        } = waiting;
+        let later = || self.clock.now().plus(authority.upstream.longest_poll);
+        let at = until.unwrap_or_else(later);
         if request.problem.as_ref() != Some(&problem) {
             tracing::warn!(event = "upstream.waits", %domain, upstream, request = %id, root, sha256, problem, "a certificate waits for its root");
         }
@@ -347,10 +339,8 @@ impl Worker {
 
     async fn retire(&self, authority: &Authority, issuer: &IssuerId) -> Result<(), CeremonyError> {
         let now = self.clock.now();
-        if unexpired(self.ledger.as_ref(), issuer, now)
-            .await?
-            .is_some()
-        {
+        let ledger = self.ledger.as_ref();
+        if unexpired(ledger, issuer, now).await?.is_some() || rotates(ledger, issuer).await? {
             return Ok(());
         }
         let change = Change::SetIssuerState {

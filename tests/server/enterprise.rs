@@ -136,7 +136,7 @@ async fn an_issuer_under_an_unpublished_root_is_not_activated() {
     let chain = enterprise.certify(&request(&setup, &[]), 0) + &enterprise.pem();
     let message = import(&setup, &chain).unwrap_err();
     assert!(
-        message.contains("does not hold the root") && message.contains("anchors add"),
+        message.contains("does not hold the root") && message.contains("--kind upstream-root"),
         "{message}"
     );
 

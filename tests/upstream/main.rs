@@ -27,6 +27,7 @@ mod many;
 mod offline;
 mod openbao;
 mod renewal;
+mod rotation;
 mod speed;
 mod step_ca;
 mod vault;

@@ -186,6 +186,11 @@ async fn refused(world: &VaultServer) {
         ),
         (
             &operator,
+            json!({ "csr": KeyAndCsr::new(&["*.shop.svc"]).pem }),
+            "csr: ",
+        ),
+        (
+            &operator,
             json!({ "csr": plain(), "alt_names": "a@shop.svc" }),
             "alt_names: ",
         ),

@@ -12,6 +12,8 @@
 mod bad_input;
 mod clients;
 mod consul;
+mod differential;
+mod faults;
 mod harness;
 mod intermediates;
 mod leaves;

@@ -43,7 +43,7 @@ pub(in crate::cli) struct StartArgs {
     /// The trust domain.
     #[arg(long, value_name = "TRUST_DOMAIN")]
     trust_domain: TrustDomain,
-    /// What changes: new-root, key-algorithm, new-issuer or root-leaves.
+    /// What changes: new-root, key-algorithm, new-issuer, upstream-root or root-leaves.
     #[arg(long, value_name = "KIND", default_value = "new-root")]
     kind: String,
     /// The kind of the new keys. Default: that of the issuing CA that signs.

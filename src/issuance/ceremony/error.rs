@@ -40,8 +40,9 @@ pub enum CeremonyError {
     },
     /// Workloads do not trust the root of the new path yet.
     #[error(
-        "`{trust_domain}` is in use and its bundle does not hold the root `{subject}`: publish it \
-         first with `rootbridge anchors add`, and import when every workload has it"
+        "`{trust_domain}` is in use and its bundle does not hold the root `{subject}`: publish it first, by \
+         `rootbridge rotate start --kind upstream-root` and another import, or with \
+         `rootbridge anchors add`, and wait until every workload has it"
     )]
     UnpublishedRoot {
         trust_domain: TrustDomain,

@@ -1,11 +1,12 @@
 //! `ca import`: checks and activates the certificate that the enterprise issued for `ca request`.
 
+use super::arriving::{prepared, rotation_that_waits};
 use super::examine::{Examined, is_in_use, own_certificate, published};
 use super::options::ImportReport;
 use super::{Ceremony, CeremonyError};
 use crate::ledger::{
     AnchorOrigin, AuthorityRecord, CaCertificateRecord, CaRequestChange, CaRequestState, Change,
-    IssuerId, IssuerState,
+    IssuerId, IssuerRecord, IssuerState, RotationPhase, RotationRecord,
 };
 use crate::x509::{Certificate, TrustDomain};
 
@@ -22,6 +23,18 @@ impl Ceremony {
             own_certificate(certificates, &records.authorities, None)?;
         let domain = &authority.trust_domain;
         let requested = issuer.path_len;
+        let rotation = rotation_that_waits(self.ledger.as_ref(), domain).await?;
+        let rotation = rotation.filter(|rotation| {
+            rotation.phase == RotationPhase::Prepare
+                && rotation.parts.old_issuer.as_ref() != Some(&issuer.id)
+        });
+        if let Some(rotation) = rotation {
+            let published = published(Some(authority))?;
+            let examined = self.examine(certificate, requested, certificates, &published)?;
+            if rotation.parts.old_anchor != Some(examined.anchor.fingerprint()) {
+                return self.arrive(authority, issuer, examined, &rotation).await;
+            }
+        }
         let examined = self.examine_for(
             domain,
             Some(authority),
@@ -45,18 +58,56 @@ impl Ceremony {
             },
             None => self.activation(&issuer.id, &examined, "import"),
         }];
-        // An operator's import is an answer to the request that is in flight for this key.
-        let open = authority.open_request();
-        if let Some(open) = open.filter(|open| open.issuer.as_ref() == Some(&issuer.id)) {
-            changes.push(Change::Request(CaRequestChange::End {
-                request: open.id,
-                state: CaRequestState::Activated,
-                reason: format!("imported by {}", self.actor.name),
-            }));
-        }
+        changes.extend(self.answered(authority, &issuer.id));
         let applied = self.change(Change::All(changes)).await?;
         let sequence = applied.bundles.first().map(|bundle| bundle.sequence);
         Ok(report(domain, &issuer.id, examined, sequence))
+    }
+
+    /// An operator's import is an answer to the request that is in flight for this key.
+    fn answered(&self, authority: &AuthorityRecord, issuer: &IssuerId) -> Option<Change> {
+        let open = authority.open_request()?;
+        (open.issuer.as_ref() == Some(issuer)).then(|| {
+            Change::Request(CaRequestChange::End {
+                request: open.id,
+                state: CaRequestState::Activated,
+                reason: format!("imported by {}", self.actor.name),
+            })
+        })
+    }
+
+    /// Publishes the root of what a rotation has waited for; the rotation says when it signs.
+    async fn arrive(
+        &self,
+        authority: &AuthorityRecord,
+        issuer: &IssuerRecord,
+        examined: Examined,
+        rotation: &RotationRecord,
+    ) -> Result<ImportReport, CeremonyError> {
+        let is_same = |row: &CaCertificateRecord| row.der == examined.certificate.der();
+        let mut sequence = None;
+        if !issuer.certificates.iter().any(is_same) {
+            let mut changes = vec![
+                Change::AddCaCertificate {
+                    issuer: issuer.id.clone(),
+                    der: examined.certificate.der().to_vec(),
+                    path: examined.intermediates(),
+                    anchor: examined.anchor.der().to_vec(),
+                    origin: AnchorOrigin::Upstream,
+                    source: format!("import by {}", self.actor.name),
+                    activate: false,
+                    retire: false,
+                },
+                prepared(rotation, &issuer.id, &examined.anchor),
+            ];
+            changes.extend(self.answered(authority, &issuer.id));
+            let applied = self.change(Change::All(changes)).await?;
+            sequence = applied.bundles.first().map(|bundle| bundle.sequence);
+        }
+        let domain = &authority.trust_domain;
+        let mut report = report(domain, &issuer.id, examined, sequence);
+        report.rotation = Some(rotation.id);
+        Ok(report)
     }
 
     /// The change that makes the certificate active, with its issuer and anchor.
@@ -109,5 +160,6 @@ pub(super) fn report(
         warnings: examined.warnings,
         unused: examined.unused,
         bundle_sequence,
+        rotation: None,
     }
 }

@@ -2,6 +2,7 @@
 //! the same pipeline as everything else.
 
 mod adopt;
+mod arriving;
 mod error;
 mod examine;
 mod existing;
@@ -27,6 +28,7 @@ use crate::ledger::{
 };
 use crate::x509::{PublicKey, Serial, TrustDomain};
 
+pub use arriving::{Arrived, received, rotation_that_waits};
 pub use error::CeremonyError;
 pub use existing::ExistingKey;
 pub use options::{ImportReport, InitOptions, InitReport, RequestOptions, RequestReport};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::existing::ExistingKey;
-use crate::ledger::IssuerId;
+use crate::ledger::{IssuerId, RotationId};
 use crate::x509::{Certificate, KeyKind, PublicKey, TrustDomain};
 
 /// The options of `ca init`.
@@ -79,4 +79,19 @@ pub struct ImportReport {
     pub unused: Vec<Certificate>,
     /// Present when the published bundle changed.
     pub bundle_sequence: Option<u64>,
+    /// Present when it does not sign yet: this rotation says when it does.
+    pub rotation: Option<RotationId>,
+}
+
+impl ImportReport {
+    /// The issuer, and whether it signs.
+    pub fn state(&self) -> String {
+        let issuer = &self.issuer;
+        match self.rotation {
+            None => format!("{issuer}, active"),
+            Some(rotation) => format!(
+                "{issuer}, signs when rotation {rotation} activates it: rootbridge rotate explain"
+            ),
+        }
+    }
 }

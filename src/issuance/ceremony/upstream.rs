@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::arriving::rotation_that_waits;
 use super::examine::{Examined, is_in_use, own_certificate};
 use super::import::report;
 use super::options::ImportReport;
@@ -16,7 +17,7 @@ use crate::digest::hex;
 use crate::hsm::{HsmError, Key, KeyReport, NewKey, Token};
 use crate::ledger::{
     AnchorOrigin, AuthorityRecord, CaCertificateRecord, CaRequestChange, CaRequestRecord,
-    CaRequestState, Change, IssuerRecord, IssuerState, KeyLocation, LedgerError, Role,
+    CaRequestState, Change, IssuerRecord, IssuerState, KeyLocation, LedgerError, Role, RotationId,
 };
 use crate::x509::{Certificate, KeyKind, PublicKey, TrustDomain};
 
@@ -53,6 +54,11 @@ pub enum UpstreamOutcome {
     WaitsForBundle {
         anchor: Certificate,
         until: UnixTime,
+    },
+    /// The root is approved, and a rotation says when the issuing CA below it signs.
+    WaitsForRotation {
+        anchor: Certificate,
+        rotation: RotationId,
     },
 }
 
@@ -220,18 +226,28 @@ impl Ceremony {
         if end < least {
             return Err(CeremonyError::TooShort { end, least });
         }
+        let rotation = rotation_that_waits(self.ledger.as_ref(), domain).await?;
+        // A renewal below the same root, or of the same key, is none.
+        let rotation = rotation.filter(|rotation| {
+            rotation.parts.old_issuer.as_ref() != Some(&issuer.id)
+                && rotation.parts.old_anchor != Some(examined.anchor.fingerprint())
+        });
         let found = approved
             .into_iter()
             .find(|(each, ..)| *each == examined.anchor);
-        let waits = match found {
-            None => Some(UpstreamOutcome::WaitsForApproval(examined.anchor.clone())),
-            Some((_, IssuerState::Pending, added_at)) if is_in_use(authority) => {
+        let waits = match (found, rotation) {
+            (None, _) => Some(UpstreamOutcome::WaitsForApproval(examined.anchor.clone())),
+            (Some(_), Some(rotation)) => Some(UpstreamOutcome::WaitsForRotation {
+                anchor: examined.anchor.clone(),
+                rotation: rotation.id,
+            }),
+            (Some((_, IssuerState::Pending, added_at)), None) if is_in_use(authority) => {
                 let until = added_at.plus(options.publish_first);
                 let anchor = examined.anchor.clone();
                 (self.clock.now() < until)
                     .then_some(UpstreamOutcome::WaitsForBundle { anchor, until })
             }
-            Some(_) => None,
+            (Some(_), None) => None,
         };
         if let Some(waits) = waits {
             if request.state != CaRequestState::Received {

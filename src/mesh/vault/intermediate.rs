@@ -3,6 +3,7 @@
 //! certified below it, under the mount's `ca_profile`.
 
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::api::{Call, Holder, VaultApi, whole_path};
 use super::ca::{key_id, not_initialised};
@@ -10,7 +11,7 @@ use super::config::Mount;
 use super::envelope::Answer;
 use super::error::VaultError;
 use super::fields::Fields;
-use super::sign::{Kind, Wanted, csr, issued_data, lifetime, named, signed};
+use super::sign::{Kind, PATIENCE, Wanted, csr, issued_data, lifetime, named, signed};
 use crate::issuance::{NO_REMAINING_PATH_LEN, path_len_remedy};
 use crate::x509::{Csr, San, SpiffeId, parse_pem_chain};
 
@@ -108,7 +109,13 @@ impl VaultApi {
             }
         }
         let issued = self
-            .issue(Kind::Ca, holder.requester(), wanted, call)
+            .issue(
+                Kind::Ca,
+                holder.requester(),
+                wanted,
+                Instant::now() + PATIENCE,
+                call,
+            )
             .await?;
         Ok(Answer::Data {
             data: issued_data(&issued, fields)?,

@@ -18,7 +18,7 @@ use crate::policy::{Profile, Scope};
 use crate::x509::{Certificate, Csr, DnsName, San};
 
 /// How long a request waits for room in the HSM's queue: to cert-manager an error is final.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is asked of a certificate.
@@ -45,7 +45,8 @@ impl VaultApi {
         fields: &Fields,
         call: &Call<'_>,
     ) -> Result<Answer, VaultError> {
-        self.authorities.look(holder.caller(), false)?;
+        let give_up = Instant::now() + PATIENCE;
+        self.wait_for_room(holder.caller(), give_up).await?;
         self.issuer(mount).ok_or_else(|| not_initialised(mount))?;
         let profile = self.role_profile(mount, role)?;
         let csr = csr(fields)?;
@@ -58,7 +59,7 @@ impl VaultApi {
             ttl: lifetime(fields, &profile, &mut warnings)?,
         };
         let issued = self
-            .issue(Kind::Leaf, holder.requester(), wanted, call)
+            .issue(Kind::Leaf, holder.requester(), wanted, give_up, call)
             .await?;
         Ok(Answer::Data {
             data: issued_data(&issued, fields)?,
@@ -66,15 +67,27 @@ impl VaultApi {
         })
     }
 
-    /// Issues, and waits a while when there is no room or the same request is in progress.
+    /// Waits a while for room before the work that a CSR makes.
+    async fn wait_for_room(&self, caller: &Caller, give_up: Instant) -> Result<(), IssueError> {
+        loop {
+            match self.authorities.look(caller, false) {
+                Err(error) if may_pass(&error) && Instant::now() < give_up => {
+                    pause(&error, give_up).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Issues, and waits until `give_up` when there is no room or the same request is in progress.
     pub(super) async fn issue(
         &self,
         kind: Kind,
         caller: Caller,
         wanted: Wanted,
+        give_up: Instant,
         call: &Call<'_>,
     ) -> Result<Issued, IssueError> {
-        let give_up = Instant::now() + PATIENCE;
         loop {
             let Wanted {
                 csr,
@@ -101,13 +114,17 @@ impl VaultApi {
             };
             match outcome {
                 Err(error) if may_pass(&error) && Instant::now() < give_up => {
-                    let pause = error.retry_after().unwrap_or(PAUSE);
-                    sleep(pause.min(give_up - Instant::now())).await;
+                    pause(&error, give_up).await;
                 }
                 outcome => return outcome,
             }
         }
     }
+}
+
+async fn pause(error: &IssueError, give_up: Instant) {
+    let pause = error.retry_after().unwrap_or(PAUSE);
+    sleep(pause.min(give_up - Instant::now())).await;
 }
 
 /// Whether the same request may succeed in a moment.

@@ -17,10 +17,12 @@ fn id(kind: &str, name: &str) -> String {
 }
 
 impl VaultApi {
-    /// Whether any mount can sign.
+    /// Whether any mount can sign. While none can, cert-manager has its requests wait, which would fail for
+    /// good otherwise.
     fn can_sign(&self) -> bool {
         let mounts = self.config().mounts();
-        mounts.iter().any(|mount| self.issuer(mount).is_some())
+        let mut issuers = mounts.iter().filter_map(|mount| self.issuer(mount));
+        issuers.any(|issuer| issuer.is_ready())
     }
 
     /// 200, or 503 while no mount can sign. A query may name other codes, as Vault's may.

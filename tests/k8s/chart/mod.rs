@@ -8,6 +8,7 @@ mod reference;
 mod rights;
 pub(crate) mod rules;
 mod settings;
+mod vault;
 
 pub(crate) use install::{apply, rights};
 pub(crate) use linkerd::service as linkerd_service;

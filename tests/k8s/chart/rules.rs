@@ -75,6 +75,8 @@ fn a_feature_brings_its_rules_alone() {
         &[NOBODY, linkerd, "authentication.method=offline"],
         &[REVIEW, a, b, c, d],
     );
+    expect(&[NOBODY, "vault.enabled=true"], &[REVIEW]);
+    expect(&[NOBODY, "vault.enabled=true", "vault.audience="], &[]);
     let node = "authentication.nodeAccounts[0]=istio-system/ztunnel";
     expect(&[node], &[REVIEW, a, b, c, d]);
     expect(

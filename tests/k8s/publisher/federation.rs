@@ -78,13 +78,16 @@ async fn a_partners_roots_are_an_object_of_their_own() {
     has(&both).await;
     // This server's own is as before, and the ledger takes no part in the other one.
     assert_eq!(cluster.pem("default").await.as_deref(), Some(own.as_str()));
-    let targets = super::all_statuses(&setup, &server);
-    let of = |name: &str| {
-        let mut all = targets.as_array().unwrap().iter();
-        all.find(|status| status["target"] == name).unwrap().clone()
-    };
-    assert_eq!(of("partner")["trust_domain"], "partner.example");
-    assert_eq!(of("partner")["wanted"]["sequence"], 2);
+    // A status is made from time to time.
+    eventually(PATIENCE, "the partner's status", async || {
+        let targets = super::all_statuses(&setup, &server);
+        targets.as_array().unwrap().iter().any(|status| {
+            status["target"] == "partner"
+                && status["trust_domain"] == "partner.example"
+                && status["applied"]["sequence"] == 2
+        })
+    })
+    .await;
     server.stop().await;
     let log = setup.path("serve.log");
     let log = std::fs::read_to_string(log).unwrap();

@@ -18,10 +18,10 @@ use serde_json::{Value, json};
 
 /// So long that nothing counts as read or received during a test.
 const SETTLE: &str = "1h";
-pub(super) const HELD: Duration = Duration::from_secs(7200);
+pub(crate) const HELD: Duration = Duration::from_secs(7200);
 
 /// Adds authorities whose workloads have tokens, and `more` to the configuration.
-pub(super) fn add(setup: &TestServer, domains: &[&str], more: &str) {
+pub(crate) fn add(setup: &TestServer, domains: &[&str], more: &str) {
     let mut added = format!("[rotation]\nsettle = \"{SETTLE}\"\n\n{more}\n");
     let mut verifiers = String::new();
     for domain in domains {
@@ -48,17 +48,17 @@ fn label(domain: &str) -> &str {
 }
 
 /// The rotation and the workloads of one authority.
-pub(super) struct Mesh<'a> {
-    pub(super) setup: &'a TestServer,
-    pub(super) server: &'a RunningServer,
+pub(crate) struct Mesh<'a> {
+    pub(crate) setup: &'a TestServer,
+    pub(crate) server: &'a RunningServer,
     client: Client,
     domain: &'a str,
     /// The root that leaves.
-    pub(super) old: Certificate,
+    pub(crate) old: Certificate,
 }
 
 impl<'a> Mesh<'a> {
-    pub(super) async fn new(
+    pub(crate) async fn new(
         setup: &'a TestServer,
         server: &'a RunningServer,
         domain: &'a str,
@@ -80,7 +80,7 @@ impl<'a> Mesh<'a> {
     }
 
     /// A workload with a new certificate, and the roots that came with it.
-    pub(super) async fn issue_by(&self, client: &Client, account: &str) -> Peer {
+    pub(crate) async fn issue_by(&self, client: &Client, account: &str) -> Peer {
         let name = format!("spiffe://{}/ns/shop/sa/{account}", self.domain);
         let csr = KeyAndCsr::new(&[&name]);
         let chain = client.istio(&self.token(account, "istio-ca"), &csr).await;
@@ -88,12 +88,12 @@ impl<'a> Mesh<'a> {
         Peer::new(&chain.pem(), csr.key.serialize_der(), &chain.roots)
     }
 
-    pub(super) async fn issue(&self, account: &str) -> Peer {
+    pub(crate) async fn issue(&self, account: &str) -> Peer {
         self.issue_by(&self.client, account).await
     }
 
     /// A workload with a certificate below another root than the old one, and its roots.
-    pub(super) async fn issue_below_new(&self, account: &str) -> Peer {
+    pub(crate) async fn issue_below_new(&self, account: &str) -> Peer {
         let mut found = None;
         eventually(PATIENCE, "the new issuing CA signs", async || {
             let peer = self.issue(account).await;
@@ -106,7 +106,7 @@ impl<'a> Mesh<'a> {
         found.unwrap()
     }
 
-    pub(super) async fn bundle(&self) -> TrustBundle {
+    pub(crate) async fn bundle(&self) -> TrustBundle {
         let request = GetTrustBundleRequest {
             trust_domain: self.domain.to_owned(),
         };
@@ -115,7 +115,16 @@ impl<'a> Mesh<'a> {
     }
 
     /// What an agent or a watcher says: that its target holds the bundle, or that it has applied it.
-    pub(super) async fn report(&self, bundle: &TrustBundle, held_for: Option<Duration>) {
+    pub(crate) async fn report(&self, bundle: &TrustBundle, held_for: Option<Duration>) {
+        self.report_by("follower", bundle, held_for).await;
+    }
+
+    pub(crate) async fn report_by(
+        &self,
+        account: &str,
+        bundle: &TrustBundle,
+        held_for: Option<Duration>,
+    ) {
         let target = held_for.map(|held_for| TargetReport {
             target: "istio".to_owned(),
             state: State::Holds.into(),
@@ -129,7 +138,7 @@ impl<'a> Mesh<'a> {
             digest: bundle.digest.clone(),
             targets: target.into_iter().collect(),
         });
-        *request.metadata_mut() = bearer(&self.token("follower", "rootbridge"));
+        *request.metadata_mut() = bearer(&self.token(account, "rootbridge"));
         let mut bundles = self.client.bundles();
         bundles.report_trust_bundle(request).await.unwrap();
     }
@@ -154,19 +163,19 @@ impl<'a> Mesh<'a> {
         }
     }
 
-    pub(super) async fn start(&self) {
+    pub(crate) async fn start(&self) {
         let body = json!({ "trust_domain": self.domain, "kind": "new-root" });
         self.post("start", body).await.unwrap();
     }
 
-    pub(super) async fn advance(&self, force: Option<&str>) -> Result<String, String> {
+    pub(crate) async fn advance(&self, force: Option<&str>) -> Result<String, String> {
         let body = json!({ "trust_domain": self.domain, "force": force });
         let moved = self.post("advance", body).await?;
         Ok(moved["phase"].as_str().unwrap().to_owned())
     }
 
     /// Moves without force, as soon as nothing holds it back.
-    pub(super) async fn reach(&self, phases: &[&str]) {
+    pub(crate) async fn reach(&self, phases: &[&str]) {
         for phase in phases {
             let mut moved = Err(String::new());
             eventually(PATIENCE, phase, async || {
@@ -178,7 +187,7 @@ impl<'a> Mesh<'a> {
         }
     }
 
-    pub(super) async fn held(&self) -> Vec<String> {
+    pub(crate) async fn held(&self) -> Vec<String> {
         let credential = Some(self.setup.operator.as_str());
         let admin = self
             .server
@@ -192,7 +201,7 @@ impl<'a> Mesh<'a> {
     }
 
     /// This condition alone holds the rotation back; it is overridden.
-    pub(super) async fn force(&self, condition: &str, reached: &str) {
+    pub(crate) async fn force(&self, condition: &str, reached: &str) {
         eventually(PATIENCE, condition, async || {
             self.held().await == [condition]
         })
@@ -204,7 +213,7 @@ impl<'a> Mesh<'a> {
     }
 
     /// Activates the new root in spite of the condition that the verifier with the old root stands for.
-    pub(super) async fn activate_too_early(&self, condition: &str, verifier: &Peer) {
+    pub(crate) async fn activate_too_early(&self, condition: &str, verifier: &Peer) {
         let peer = self.issue("web").await;
         verifier.connect(&peer).await.unwrap();
         self.force(condition, "activate").await;
@@ -217,14 +226,14 @@ impl<'a> Mesh<'a> {
 }
 
 /// The verifier, as the client, does not know the root above its peer's certificate.
-pub(super) async fn fails(condition: &str, verifier: &Peer, peer: &Peer) {
+pub(crate) async fn fails(condition: &str, verifier: &Peer, peer: &Peer) {
     let failed = verifier.connect(peer).await.err();
     let failed = failed.unwrap_or_else(|| panic!("{condition}: the handshake succeeds"));
     let failed = failed.to_string();
     assert!(failed.contains("UnknownIssuer"), "{condition}: {failed}");
 }
 
-pub(super) fn with_roots(peer: &Peer, roots: &[Certificate]) -> Peer {
+pub(crate) fn with_roots(peer: &Peer, roots: &[Certificate]) -> Peer {
     Peer {
         roots: roots.to_vec(),
         ..peer.clone()

@@ -2,7 +2,7 @@
 //! it is met. Authorities of one server have a rotation each; the workloads are rustls clients and
 //! servers, each with the roots that it would have.
 
-mod mesh;
+pub(crate) mod mesh;
 
 use std::fs;
 use std::process::Command;

@@ -74,6 +74,26 @@ impl OpenBao {
         serde_json::from_str(&text).unwrap_or_default()
     }
 
+    /// A call with any token, which may fail: the status and the body.
+    pub async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: String,
+    ) -> (u16, String) {
+        let request = self
+            .client
+            .request(method, format!("{}/v1/{path}", self.url))
+            .body(body);
+        let request = match token {
+            Some(token) => request.header("X-Vault-Token", token),
+            None => request,
+        };
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
     async fn post(&self, path: &str, body: Value) -> Value {
         self.call(Method::POST, path, body).await
     }

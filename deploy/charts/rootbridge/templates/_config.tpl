@@ -58,7 +58,7 @@
 {{- if include "rootbridge.speaks" . }}
 {{- $cluster := dict "trust_domain" .Values.trustDomain "aliases" .Values.cluster.aliases }}
 {{- with .Values.cluster.namespaces }}{{ $_ := set $cluster "namespaces" . }}{{ end }}
-{{- if or .Values.authentication.enabled .Values.linkerd.enabled .Values.admin.serviceAccounts }}
+{{- if or .Values.authentication.enabled .Values.linkerd.enabled (include "rootbridge.vaultLogins" .) .Values.admin.serviceAccounts }}
 {{- $_ := set $cluster "authenticate" .Values.authentication.method }}
 {{- end }}
 {{- if .Values.authentication.enabled }}
@@ -70,10 +70,37 @@
 {{- if .Values.linkerd.enabled }}
 {{- $_ := set $cluster "audiences" (merge (dict "linkerd" .Values.linkerd.audience) (get $cluster "audiences" | default dict)) }}
 {{- end }}
+{{- if include "rootbridge.vaultLogins" . }}
+{{- $_ := set $cluster "audiences" (merge (dict "vault" .Values.vault.audience) (get $cluster "audiences" | default dict)) }}
+{{- end }}
 {{- if .Values.admin.serviceAccounts }}
 {{- $_ := set $cluster "audiences" (merge (dict "admin" .Values.admin.audience) (get $cluster "audiences" | default dict)) }}
 {{- end }}
 {{- $_ := set $config "clusters" (dict .Values.cluster.name $cluster) }}
+{{- end }}
+
+{{- if .Values.vault.enabled }}
+{{- $listener := dict "address" (printf "0.0.0.0:%v" .Values.vault.port) "apis" (list "vault") "tls" (dict "trust_domain" .Values.trustDomain "dns" $names "ip" (list "127.0.0.1")) }}
+{{- if $operators }}{{ $_ := set $listener "operators" (keys $operators | sortAlpha) }}{{ end }}
+{{- if include "rootbridge.vaultLogins" . }}
+{{- $_ := set $listener "clusters" (list .Values.cluster.name) }}
+{{- $_ := set $listener "default_cluster" .Values.cluster.name }}
+{{- end }}
+{{- $_ := set (get $config "listeners") "vault" $listener }}
+{{- $vault := dict }}
+{{- if .Values.vault.mounts }}
+{{- $mounts := dict }}
+{{- range $name, $mount := .Values.vault.mounts }}
+{{- $_ := set $mounts $name (merge (deepCopy $mount) (dict "authority" $.Values.trustDomain)) }}
+{{- end }}
+{{- $_ := set $vault "mount" $mounts }}
+{{- end }}
+{{- if .Values.vault.tokenKey.secretName }}
+{{- $_ := set $vault "token_key_file" (printf "/var/run/secrets/rootbridge/vault/%s" .Values.vault.tokenKey.key) }}
+{{- else if gt (int .Values.replicaCount) 1 }}
+{{- fail "vault.tokenKey.secretName: with several servers each must accept the others' tokens; make a Secret with `head -c 32 /dev/urandom` and name it" }}
+{{- end }}
+{{- if $vault }}{{ $_ := set $config "vault" $vault }}{{ end }}
 {{- end }}
 
 {{- if .Values.admin.enabled }}

@@ -49,9 +49,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ default .root.Chart.AppVersion $image.tag }}{{ end }}
 {{- end }}
 
+{{- /* Not empty where this cluster's accounts log in to Vault's API. */}}
+{{- define "rootbridge.vaultLogins" -}}
+{{- if and .Values.vault.enabled .Values.vault.audience .Values.cluster.name }}true{{ end }}
+{{- end }}
+
 {{- /* Not empty where the server speaks to this cluster's API server. */}}
 {{- define "rootbridge.speaks" -}}
-{{- if and .Values.cluster.name (or .Values.authentication.enabled .Values.linkerd.enabled .Values.admin.serviceAccounts .Values.csrSigners .Values.podSigners .Values.bundleTargets .Values.istiodTls .Values.linkerdIssuers (include "rootbridge.certManager" .)) }}true{{ end }}
+{{- if and .Values.cluster.name (or .Values.authentication.enabled .Values.linkerd.enabled (include "rootbridge.vaultLogins" .) .Values.admin.serviceAccounts .Values.csrSigners .Values.podSigners .Values.bundleTargets .Values.istiodTls .Values.linkerdIssuers (include "rootbridge.certManager" .)) }}true{{ end }}
 {{- end }}
 
 {{- /* The namespaces of requests to cert-manager, as JSON; empty without one. */}}
