@@ -51,7 +51,7 @@ abuse:
 
 lint:
 	scripts/setup lint
-	git grep -nE '^(<{7}|>{7}) '; test $$? -eq 1 # 1: none found; an error is no answer
+	git grep -nE '^(<{7}|>{7}|\|{7}) '; test $$? -eq 1 # 1: none found; an error is no answer
 	$(CARGO) fmt --all --check
 	cd tests/boringssl && $(CARGO) fmt --check
 	cd tests/kryoptic && $(CARGO) fmt --check

@@ -24,7 +24,7 @@ macro_rules! kinds {
         /// What one kind of upstream CA needs.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub(super) enum Kind {
-            $($kind($config),)+
+            $($kind(Box<$config>),)+
         }
 
         impl Kind {
@@ -33,13 +33,13 @@ macro_rules! kinds {
                 timeout: Duration,
             ) -> Result<Self, ConfigIssues> {
                 match raw.kind {
-                    $(RawKind::$kind => <$config>::from_raw(raw, timeout).map(Self::$kind),)+
+                    $(RawKind::$kind => <$config>::from_raw(raw, timeout).map(|config| Self::$kind(Box::new(config))),)+
                 }
             }
 
             pub(super) fn connect(&self) -> Arc<dyn UpstreamCa> {
                 match self {
-                    $(Self::$kind(config) => Arc::new(<$ca>::new(config.clone())),)+
+                    $(Self::$kind(config) => Arc::new(<$ca>::new(config.as_ref().clone())),)+
                 }
             }
         }

@@ -109,7 +109,6 @@ async fn permissions(
     let mut needed = cluster.permissions();
     needed.extend(config.controllers().permissions(cluster.name()));
     needed.extend(config.upstream().permissions(cluster.name()));
-    needed.extend(config.upstream().permissions(cluster.name()));
     for listener in config.listeners() {
         if listener.events_cluster() == Some(cluster.name()) {
             let key = format!("listeners.{}.linkerd.events", listener.name());
