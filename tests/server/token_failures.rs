@@ -129,8 +129,11 @@ async fn without_its_token_it_still_serves_bundles() {
         std::fs::read(&kept).unwrap() != first
     })
     .await;
-    let open = setup.certificates(&["--state", "pending"]);
-    assert!(open.is_empty(), "{open:#?}");
+    // The server before may have kept it, and this one's own is on its way.
+    eventually(PATIENCE, "no certificate is pending", async || {
+        setup.certificates(&["--state", "pending"]).is_empty()
+    })
+    .await;
     server.stop().await;
 }
 
