@@ -1,4 +1,5 @@
-//! Figures of docs/benchmarks.md: a rotation of a hundred clusters, and ten thousand followers of a bundle.
+//! Loads, for figures of a machine without other work: a rotation of a hundred clusters, and ten thousand
+//! followers of a bundle. No figure is on record yet.
 //! `cargo test --release --test server -- --ignored --nocapture rotation_load`
 
 use std::fs;
